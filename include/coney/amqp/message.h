@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* A message: body and properties. (Spring: Message and MessageProperties.)
+ *
+ * A message never changes after it is made, so any thread may read it and several may hold it;
+ * it lives until the last reference is gone. */
+#ifndef CONEY_AMQP_MESSAGE_H
+#define CONEY_AMQP_MESSAGE_H
+
+#include <coney/amqp/status.h>
+#include <coney/amqp/value.h>
+
+CONEY_BEGIN
+
+#define CONEY_CONTENT_TYPE_BYTES "application/octet-stream"
+#define CONEY_CONTENT_TYPE_TEXT "text/plain"
+#define CONEY_CONTENT_TYPE_JSON "application/json"
+
+typedef enum coney_delivery_mode {
+    CONEY_DELIVERY_DEFAULT = 0, /* sent as persistent, as Spring does */
+    CONEY_TRANSIENT = 1,
+    CONEY_PERSISTENT = 2,
+} coney_delivery_mode;
+
+/* The properties of AMQP's basic class. NULL or zero: not set. Texts are at most 255 bytes. */
+typedef struct coney_properties {
+    const char *content_type; /* sent as application/octet-stream if not set */
+    const char *content_encoding;
+    const coney_table *headers;
+    coney_delivery_mode delivery_mode;
+    uint8_t priority; /* always sent, 0 included, as Spring does */
+    const char *correlation_id;
+    const char *reply_to;
+    const char *expiration; /* milliseconds as a decimal number, such as "60000" */
+    const char *message_id;
+    int64_t timestamp; /* seconds since 1970 */
+    const char *type;
+    const char *user_id; /* the broker refuses any but the name logged in with */
+    const char *app_id;
+    const char *cluster_id;
+} coney_properties;
+
+typedef struct coney_message coney_message;
+
+/* Makes a message with one reference; body and properties are copied, properties may be NULL,
+ * body may be NULL if size is 0.
+ * CONEY_E_INVALID (a text over 255 bytes, an expiration that is no number), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_message_new(coney_message **message, const void *body, size_t size,
+                                         const coney_properties *properties);
+
+/* One more reference, one fewer; the last one frees. Any thread; unref takes NULL. */
+CONEY_API coney_message *coney_message_ref(coney_message *message);
+CONEY_API void coney_message_unref(coney_message *message);
+
+/* What the message holds. Views that live as long as the message. */
+CONEY_API const void *coney_message_body(const coney_message *message);
+CONEY_API size_t coney_message_size(const coney_message *message);
+CONEY_API const coney_properties *coney_message_properties(const coney_message *message);
+CONEY_API const coney_value *coney_message_header(const coney_message *message, const char *name);
+
+/* Where a received message came from (Spring: receivedExchange and so on); "" for one made here. */
+CONEY_API const char *coney_message_exchange(const coney_message *message);
+CONEY_API const char *coney_message_routing_key(const coney_message *message);
+CONEY_API bool coney_message_redelivered(const coney_message *message);
+
+CONEY_END
+
+#endif

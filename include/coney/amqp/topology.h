@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* Queues, exchanges and bindings to declare. (Spring: Queue, Exchange, Binding, Declarables.)
+ *
+ * All three are plain structs in which zero means the default, and the default is durable. */
+#ifndef CONEY_AMQP_TOPOLOGY_H
+#define CONEY_AMQP_TOPOLOGY_H
+
+#include <coney/amqp/status.h>
+#include <coney/amqp/value.h>
+
+CONEY_BEGIN
+
+typedef enum coney_exchange_type {
+    CONEY_DIRECT = 0,
+    CONEY_TOPIC,
+    CONEY_FANOUT,
+    CONEY_HEADERS,
+} coney_exchange_type;
+
+typedef struct coney_exchange {
+    const char *name;
+    coney_exchange_type type;
+    const char *custom_type; /* instead of type, such as "x-consistent-hash" */
+    bool transient;          /* gone when the broker restarts */
+    bool auto_delete;        /* gone with its last binding */
+    bool internal;           /* only other exchanges may publish to it */
+    const char *alternate_exchange;
+    const coney_table *arguments; /* any other argument */
+} coney_exchange;
+
+/* Sent as x-queue-type. Zero sends nothing: the virtual host's default, usually classic. */
+typedef enum coney_queue_kind {
+    CONEY_QUEUE_DEFAULT = 0,
+    CONEY_CLASSIC,
+    CONEY_QUORUM,
+    CONEY_STREAM,
+} coney_queue_kind;
+
+typedef enum coney_overflow {
+    CONEY_OVERFLOW_DEFAULT = 0, /* the broker's: drop-head */
+    CONEY_DROP_HEAD,
+    CONEY_REJECT_PUBLISH,
+    CONEY_REJECT_PUBLISH_DLX,
+} coney_overflow;
+
+typedef struct coney_queue {
+    const char *name; /* "" lets the broker make one up */
+    coney_queue_kind kind;
+    bool transient;   /* gone when the broker restarts */
+    bool exclusive;   /* this connection's only, gone with it */
+    bool auto_delete; /* gone with its last consumer */
+    int64_t message_ttl_ms;
+    int64_t expires_ms; /* unused for so long, it goes */
+    int64_t max_length;
+    int64_t max_length_bytes;
+    coney_overflow overflow;
+    const char *dead_letter_exchange; /* "" is the default exchange, NULL none */
+    const char *dead_letter_routing_key;
+    int max_priority;
+    int delivery_limit; /* quorum queues */
+    bool single_active_consumer;
+    const coney_table *arguments; /* any other argument */
+} coney_queue;
+
+typedef struct coney_binding {
+    const char *exchange;    /* the source */
+    const char *destination; /* a queue, or an exchange if to_exchange is set */
+    bool to_exchange;
+    const char *routing_key; /* NULL is "" */
+    const coney_table *arguments;
+} coney_binding;
+
+typedef struct coney_topology coney_topology;
+
+/* Gives an empty topology, NULL without memory. One thread at a time may change it. */
+CONEY_API coney_topology *coney_topology_new(void);
+CONEY_API void coney_topology_free(coney_topology *topology);
+
+/* Adds a copy. Each returns CONEY_OK, CONEY_E_INVALID (which field, which value, why) or
+ * CONEY_E_NO_MEMORY; the topology also remembers its first failure, and an admin refuses a
+ * topology with one, so these results need not be looked at one by one. */
+CONEY_API coney_status coney_topology_add_exchange(coney_topology *topology, const coney_exchange *exchange);
+CONEY_API coney_status coney_topology_add_queue(coney_topology *topology, const coney_queue *queue);
+CONEY_API coney_status coney_topology_add_binding(coney_topology *topology, const coney_binding *binding);
+
+/* Binds a queue to an exchange: add_binding for the usual case. */
+CONEY_API coney_status coney_topology_bind(coney_topology *topology, const char *exchange, const char *queue,
+                                           const char *routing_key);
+
+CONEY_END
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* AMQP field values, arrays and tables: message headers and declaration arguments.
+ * (Spring: the headers and arguments maps.)
+ *
+ * Tables and arrays copy what is put into them, so nothing is shared between two of them. One
+ * thread at a time may change one; any number may read one that nobody changes. */
+#ifndef CONEY_AMQP_VALUE_H
+#define CONEY_AMQP_VALUE_H
+
+#include <coney/amqp/status.h>
+
+CONEY_BEGIN
+
+/* Tables and arrays may hold tables and arrays, in no more levels than this. */
+#define CONEY_MAX_NESTING 100
+
+typedef enum coney_value_type {
+    CONEY_VOID,
+    CONEY_BOOL,
+    CONEY_INT8,
+    CONEY_UINT8,
+    CONEY_INT16,
+    CONEY_UINT16,
+    CONEY_INT32,
+    CONEY_UINT32,
+    CONEY_INT64,
+    CONEY_FLOAT,
+    CONEY_DOUBLE,
+    CONEY_DECIMAL,
+    CONEY_STRING, /* UTF-8 */
+    CONEY_BYTES,
+    CONEY_TIMESTAMP, /* seconds since 1970 */
+    CONEY_ARRAY,
+    CONEY_TABLE,
+} coney_value_type;
+
+typedef struct coney_table coney_table;
+typedef struct coney_array coney_array;
+
+/* One field value; the type tells which member counts. Pointers in a value read from a table
+ * are views that live as long as the table; strings are NUL-terminated there. */
+typedef struct coney_value {
+    coney_value_type type;
+    union {
+        bool boolean;
+        int64_t integer; /* all eight integer types, and CONEY_TIMESTAMP */
+        double real;     /* CONEY_FLOAT and CONEY_DOUBLE */
+        struct {
+            int32_t mantissa;
+            uint8_t scale; /* digits behind the decimal point */
+        } decimal;
+        struct {
+            const char *data;
+            size_t size;
+        } bytes; /* CONEY_STRING and CONEY_BYTES */
+        const coney_array *array;
+        const coney_table *table;
+    } as;
+} coney_value;
+
+/* A value from a C string, for the two functions that take a coney_value. Borrows it. */
+CONEY_API coney_value coney_value_string(const char *text);
+CONEY_API coney_value coney_value_int64(int64_t integer);
+
+/* Gives an empty table, NULL without memory. */
+CONEY_API coney_table *coney_table_new(void);
+CONEY_API void coney_table_free(coney_table *table);
+
+/* Puts a copy of the value under the name, replacing what was there.
+ * CONEY_E_INVALID (name over 255 bytes or not UTF-8, integer that does not fit its type, string
+ * that is not UTF-8, nested too deep), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_table_set(coney_table *table, const char *name, const coney_value *value);
+
+/* The same for the usual types; same statuses. */
+CONEY_API coney_status coney_table_set_string(coney_table *table, const char *name, const char *text);
+CONEY_API coney_status coney_table_set_int64(coney_table *table, const char *name, int64_t integer);
+CONEY_API coney_status coney_table_set_bool(coney_table *table, const char *name, bool boolean);
+CONEY_API coney_status coney_table_set_double(coney_table *table, const char *name, double real);
+CONEY_API coney_status coney_table_set_table(coney_table *table, const char *name, const coney_table *inner);
+CONEY_API coney_status coney_table_set_array(coney_table *table, const char *name, const coney_array *inner);
+
+/* The value under a name, NULL if there is none; the table may be NULL. View. */
+CONEY_API const coney_value *coney_table_get(const coney_table *table, const char *name);
+
+/* The text of a CONEY_STRING, NULL if there is no such name or it is no string. View. */
+CONEY_API const char *coney_table_get_string(const coney_table *table, const char *name);
+
+/* The number of any integer type or timestamp, the fallback if there is no such number. */
+CONEY_API int64_t coney_table_get_int64(const coney_table *table, const char *name, int64_t fallback);
+
+/* Walks a table in the order in which names were first set; NULL counts as empty. Views. */
+CONEY_API size_t coney_table_size(const coney_table *table);
+CONEY_API const char *coney_table_name_at(const coney_table *table, size_t index);
+CONEY_API const coney_value *coney_table_value_at(const coney_table *table, size_t index);
+
+/* Gives an empty array, NULL without memory. */
+CONEY_API coney_array *coney_array_new(void);
+CONEY_API void coney_array_free(coney_array *array);
+
+/* Appends a copy of the value. Statuses as coney_table_set(). */
+CONEY_API coney_status coney_array_append(coney_array *array, const coney_value *value);
+CONEY_API size_t coney_array_size(const coney_array *array);
+CONEY_API const coney_value *coney_array_at(const coney_array *array, size_t index); /* view */
+
+CONEY_END
+
+#endif

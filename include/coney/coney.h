@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Coney: messaging with RabbitMQ. The one header most programs include. */
+#ifndef CONEY_H
+#define CONEY_H
+
+#include <coney/amqp/converter.h>
+#include <coney/amqp/json.h>
+#include <coney/amqp/log.h>
+#include <coney/amqp/message.h>
+#include <coney/amqp/status.h>
+#include <coney/amqp/topology.h>
+#include <coney/amqp/value.h>
+#include <coney/rabbit/admin.h>
+#include <coney/rabbit/connection_factory.h>
+#include <coney/rabbit/container.h>
+#include <coney/rabbit/template.h>
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* Declaring, asking about and deleting queues, exchanges and bindings. (Spring: RabbitAdmin.)
+ *
+ * Every function waits for the broker's answer, at most the admin's timeout. Any thread. The
+ * statuses of all of them: CONEY_OK; CONEY_E_INVALID; what the broker refuses
+ * (CONEY_E_PRECONDITION_FAILED, _NOT_FOUND, _ACCESS_REFUSED, _RESOURCE_LOCKED, _NOT_ALLOWED,
+ * _BROKER) with the thing's name and the broker's text in coney_last_error(); CONEY_E_CONNECT
+ * and the other statuses of connecting; CONEY_E_LOST, _TIMEOUT, _CLOSED, _NO_MEMORY. A refusal
+ * costs the admin nothing: the next call works. */
+#ifndef CONEY_RABBIT_ADMIN_H
+#define CONEY_RABBIT_ADMIN_H
+
+#include <coney/amqp/topology.h>
+#include <coney/rabbit/connection_factory.h>
+
+CONEY_BEGIN
+
+typedef struct coney_admin coney_admin;
+
+/* Zero means the default. */
+typedef struct coney_admin_options {
+    const coney_topology *topology; /* what coney_admin_declare() declares; copied */
+    int timeout_ms;                 /* for one call, connecting included; 10,000 */
+} coney_admin_options;
+
+typedef struct coney_queue_info {
+    char name[256];
+    uint32_t message_count; /* ready ones */
+    uint32_t consumer_count;
+} coney_queue_info;
+
+/* Makes an admin; options may be NULL. The factory is kept as long as the admin lives.
+ * CONEY_E_INVALID (a topology that remembers a failure), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_admin_new(coney_admin **admin, coney_connection_factory *factory,
+                                       const coney_admin_options *options);
+CONEY_API void coney_admin_free(coney_admin *admin);
+
+/* Declares the topology: exchanges, queues, bindings. What the broker refuses is logged and
+ * the rest is declared nevertheless; the status and sentence are those of the first refusal.
+ * Losing the connection or the deadline ends it. (Spring: initialize.) */
+CONEY_API coney_status coney_admin_declare(coney_admin *admin);
+
+/* Single declarations; info may be NULL and tells the name of a broker-named queue. Exclusive
+ * queues belong to the factory's consuming connection, where its containers find them. */
+CONEY_API coney_status coney_admin_declare_queue(coney_admin *admin, const coney_queue *queue, coney_queue_info *info);
+CONEY_API coney_status coney_admin_declare_exchange(coney_admin *admin, const coney_exchange *exchange);
+CONEY_API coney_status coney_admin_declare_binding(coney_admin *admin, const coney_binding *binding);
+CONEY_API coney_status coney_admin_remove_binding(coney_admin *admin, const coney_binding *binding);
+
+/* CONEY_E_NOT_FOUND if there is no such queue. (AMQP: queue.declare passive.) */
+CONEY_API coney_status coney_admin_queue_info(coney_admin *admin, const char *queue, coney_queue_info *info);
+
+/* What is not there counts as deleted, as the broker sees it. message_count may be NULL and
+ * tells how many messages went with the queue. */
+CONEY_API coney_status coney_admin_delete_queue(coney_admin *admin, const char *queue, uint32_t *message_count);
+CONEY_API coney_status coney_admin_delete_exchange(coney_admin *admin, const char *exchange);
+CONEY_API coney_status coney_admin_purge_queue(coney_admin *admin, const char *queue, uint32_t *message_count);
+
+CONEY_END
+
+#endif

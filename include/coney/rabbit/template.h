@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* Sending. (Spring: RabbitTemplate with correlated confirms and mandatory.)
+ *
+ * CONEY_OK means that the broker has taken responsibility for the message. One template may be
+ * used from any number of threads at once, from handlers and completion callbacks too. What one
+ * thread sends through one template arrives in that order. */
+#ifndef CONEY_RABBIT_TEMPLATE_H
+#define CONEY_RABBIT_TEMPLATE_H
+
+#include <coney/amqp/converter.h>
+#include <coney/amqp/message.h>
+#include <coney/rabbit/connection_factory.h>
+
+CONEY_BEGIN
+
+typedef struct coney_template coney_template;
+
+/* Zero means the default. */
+typedef struct coney_template_options {
+    const char *exchange;             /* where sends go; "", the default exchange */
+    const char *routing_key;          /* for sends that name none; "" */
+    const coney_converter *converter; /* for convert_and_send; JSON */
+    int timeout_ms;                   /* for a send, connecting included; 10,000 */
+    int max_unconfirmed;              /* more makes senders wait; 10,000 */
+    bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */
+} coney_template_options;
+
+/* For one send. Zero or NULL: what the template says. */
+typedef struct coney_send_options {
+    const char *exchange;
+    int timeout_ms;
+    bool drop_unroutable;
+    const coney_properties *properties; /* for convert_and_send only */
+} coney_send_options;
+
+/* Runs once for every accepted asynchronous send, on the factory's events thread, with no Coney
+ * lock held. error is NULL if the broker confirmed the message; otherwise its status is
+ *   CONEY_E_RETURNED   no queue takes it      CONEY_E_NACKED    the broker could not store it
+ *   CONEY_E_NOT_FOUND  no such exchange       CONEY_E_ACCESS_REFUSED  no permission
+ *   CONEY_E_LOST       connection or channel gone: maybe delivered
+ *   CONEY_E_CLOSED     template or factory freed: maybe delivered
+ * message and error are views for the call. It may send, even through the same template. */
+typedef void coney_send_callback(coney_message *message, const coney_error *error, void *user);
+
+/* Makes a template; nothing is sent yet. Options are copied, NULL is all defaults. The factory
+ * is kept as long as the template lives. Any thread. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_template_new(coney_template **sender, coney_connection_factory *factory,
+                                          const coney_template_options *options);
+
+/* Unconfirmed sends complete with CONEY_E_CLOSED: wait_for_confirms first. No other thread may
+ * be inside a call on it. Takes NULL. */
+CONEY_API void coney_template_free(coney_template *sender);
+
+/* Sends and waits for the broker's confirm. routing_key and options may be NULL. Any thread.
+ * (AMQP: basic.publish and basic.ack.)
+ * CONEY_OK; CONEY_E_INVALID (before anything is sent: a name over 255 bytes, headers that do not
+ * fit a frame); CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED, _PRECONDITION_FAILED,
+ * _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have it;
+ * CONEY_E_CONNECT and the other statuses of connecting: nothing was sent; CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
+                                           const coney_send_options *options);
+
+/* Sends without waiting for the confirm; the callback (which may be NULL) tells how it went. It
+ * waits only while max_unconfirmed or max_outbound_bytes is reached, at most timeout_ms. The
+ * message is kept by reference until then. After any status but CONEY_OK the callback does not
+ * run and the message was not sent. Statuses as coney_template_send() up to sending. */
+CONEY_API coney_status coney_template_send_async(coney_template *sender, const char *routing_key,
+                                                 coney_message *message, const coney_send_options *options,
+                                                 coney_send_callback *on_complete, void *user);
+
+/* Converts the object with the template's converter and sends it like coney_template_send().
+ * With the default converter the object is a json_t, which is borrowed.
+ * CONEY_E_CONVERSION as well. (Spring: convertAndSend.) */
+CONEY_API coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key,
+                                                       const void *object, const coney_send_options *options);
+
+/* Waits until every send so far has completed and its callback has returned. Not from a
+ * callback. CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_STATE (called from a callback). */
+CONEY_API coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms);
+
+CONEY_END
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside of the AMQP vocabulary: what the wire and the parts above need to know of messages,
+ * tables and declarations beyond the public headers. Knows no broker. */
+#ifndef CNY_AMQP_H
+#define CNY_AMQP_H
+
+#include "base/base.h"
+
+#include <coney/amqp/converter.h>
+#include <coney/amqp/message.h>
+#include <coney/amqp/topology.h>
+#include <coney/amqp/value.h>
+
+#include <stdatomic.h>
+
+#define CNY_MAX_SHORT_STRING 255 /* AMQP's shortstr */
+
+/* ---- text ---- */
+
+/* Offset of the first byte that is not UTF-8, -1 if all is. */
+ptrdiff_t cny_utf8_error(const char *text, size_t size);
+
+/* Checks a text that goes into a shortstr; what names it in the error, such as "routing key".
+ * NULL is fine. CONEY_E_INVALID. */
+coney_status cny_check_name(const char *what, const char *text);
+
+/* ---- tables ---- */
+
+/* A table inside someone's arena: freed with it, never by coney_table_free(). */
+coney_table *cny_table_in(cny_arena *arena, size_t capacity);
+coney_array *cny_array_in(cny_arena *arena, size_t capacity);
+
+/* A deep copy inside someone's arena. NULL without memory. */
+coney_table *cny_table_copy(cny_arena *arena, const coney_table *table);
+
+/* Puts in without copying or checking: name and value are in the table's arena already. */
+bool cny_table_put(coney_table *table, const char *name, coney_value value);
+bool cny_array_put(coney_array *array, coney_value value);
+
+/* ---- message ---- */
+
+struct coney_message {
+    atomic_uint refs;
+    bool redelivered;
+    uint64_t delivery_tag;
+    coney_properties properties;
+    uint8_t *body;
+    size_t size;
+    const char *exchange;
+    const char *routing_key;
+    const char *defect; /* why the headers could not be read, NULL if they could */
+    cny_arena arena;    /* holds all of the above; begins right behind this struct */
+};
+
+/* An empty message whose arena has room for that many bytes without a second allocation. */
+coney_message *cny_message_alloc(size_t room);
+
+/* ---- declarations ---- */
+
+coney_status cny_queue_check(const coney_queue *queue);
+coney_status cny_exchange_check(const coney_exchange *exchange);
+coney_status cny_binding_check(const coney_binding *binding);
+
+/* All arguments, the struct's typed fields among them, under the names the broker knows. Gives
+ * *arguments. CONEY_E_NO_MEMORY. */
+coney_status cny_queue_arguments(coney_table **arguments, const coney_queue *queue);
+coney_status cny_exchange_arguments(coney_table **arguments, const coney_exchange *exchange);
+const char *cny_exchange_type_name(const coney_exchange *exchange);
+
+struct coney_topology {
+    cny_arena arena;
+    cny_buffer exchanges; /* of coney_exchange */
+    cny_buffer queues;    /* of coney_queue */
+    cny_buffer bindings;  /* of coney_binding */
+    cny_error *failure;   /* the first one */
+};
+
+/* A copy of its own, NULL without memory. */
+coney_topology *cny_topology_copy(const coney_topology *topology);
+
+#endif

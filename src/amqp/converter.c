@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* The bytes and text converters, and what converters share. (Spring: SimpleMessageConverter.) */
+#include "amqp/converter.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+coney_status coney_conversion_failed(const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return cny_fail(CONEY_E_CONVERSION, "%s", text);
+}
+
+coney_status cny_convert_to(coney_message **message, const void *body, size_t size, const char *content_type,
+                            const char *content_encoding, const coney_properties *properties)
+{
+    coney_properties own = properties ? *properties : (coney_properties){0};
+    if (!own.content_type) {
+        own.content_type = content_type;
+        if (!own.content_encoding)
+            own.content_encoding = content_encoding;
+    }
+    return coney_message_new(message, body, size, &own);
+}
+
+bool cny_content_type_is(const coney_message *message, const char *type)
+{
+    const char *given = message->properties.content_type;
+    size_t size = strlen(type);
+    if (!given || strncasecmp(given, type, size) != 0)
+        return false;
+    return given[size] == '\0' || given[size] == ';' || given[size] == ' ' || type[size - 1] == '/';
+}
+
+bool cny_content_type_unknown(const coney_message *message)
+{
+    return !message->properties.content_type || cny_content_type_is(message, CONEY_CONTENT_TYPE_BYTES);
+}
+
+coney_status cny_check_utf8_body(const coney_message *message)
+{
+    static const char *const understood[] = {"UTF-8", "utf8", "US-ASCII", "ascii"};
+    const char *encoding = message->properties.content_encoding;
+    bool known = !encoding;
+    for (size_t i = 0; !known && i < sizeof understood / sizeof *understood; i++)
+        known = strcasecmp(encoding, understood[i]) == 0;
+    if (!known)
+        return coney_conversion_failed("content encoding '%s' is not understood; UTF-8 is", encoding);
+    ptrdiff_t wrong = cny_utf8_error((const char *)message->body, message->size);
+    return wrong < 0 ? CONEY_OK : coney_conversion_failed("the body is not UTF-8 at byte %td", wrong);
+}
+
+/* ---- bytes ---- */
+
+static coney_status bytes_to_message(coney_message **message, const void *object, const coney_properties *properties)
+{
+    const coney_bytes *bytes = object;
+    if (!bytes)
+        return coney_conversion_failed("the object is NULL; the bytes converter takes a coney_bytes");
+    return cny_convert_to(message, bytes->data, bytes->size, CONEY_CONTENT_TYPE_BYTES, NULL, properties);
+}
+
+static coney_status bytes_from_message(void **object, coney_message *message)
+{
+    coney_bytes *bytes = cny_realloc(NULL, sizeof *bytes + message->size + 1);
+    if (!bytes)
+        return cny_fail_memory();
+    char *data = (char *)(bytes + 1);
+    if (message->size > 0)
+        memcpy(data, message->body, message->size);
+    data[message->size] = '\0';
+    *bytes = (coney_bytes){.data = data, .size = message->size};
+    *object = bytes;
+    return CONEY_OK;
+}
+
+const coney_converter *coney_bytes_converter(void)
+{
+    static const coney_converter converter = {"bytes", bytes_to_message, bytes_from_message, cny_free};
+    return &converter;
+}
+
+/* ---- text ---- */
+
+static coney_status text_to_message(coney_message **message, const void *object, const coney_properties *properties)
+{
+    const char *text = object;
+    if (!text)
+        return coney_conversion_failed("the object is NULL; the text converter takes a string");
+    ptrdiff_t wrong = cny_utf8_error(text, strlen(text));
+    if (wrong >= 0)
+        return coney_conversion_failed("the text is not UTF-8 at byte %td", wrong);
+    return cny_convert_to(message, text, strlen(text), CONEY_CONTENT_TYPE_TEXT, "UTF-8", properties);
+}
+
+static coney_status text_from_message(void **object, coney_message *message)
+{
+    bool readable = cny_content_type_unknown(message) || cny_content_type_is(message, "text/") ||
+                    cny_content_type_is(message, CONEY_CONTENT_TYPE_JSON);
+    if (!readable)
+        return coney_conversion_failed("content type '%s' is no text", message->properties.content_type);
+    coney_status status = cny_check_utf8_body(message);
+    if (status != CONEY_OK)
+        return status;
+    if (memchr(message->body, '\0', message->size))
+        return coney_conversion_failed("the text holds a NUL byte; use the bytes converter");
+    *object = cny_strdup((const char *)message->body);
+    return *object ? CONEY_OK : cny_fail_memory();
+}
+
+const coney_converter *coney_text_converter(void)
+{
+    static const coney_converter converter = {"text", text_to_message, text_from_message, cny_free};
+    return &converter;
+}

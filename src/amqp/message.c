@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages: constant once made, reference-counted, and in one allocation with all they hold. */
+#include "amqp/amqp.h"
+
+#include <string.h>
+
+coney_message *cny_message_alloc(size_t room)
+{
+    coney_message *message = cny_realloc(NULL, sizeof *message + room);
+    if (!message)
+        return NULL;
+    memset(message, 0, sizeof *message);
+    atomic_init(&message->refs, 1);
+    message->exchange = "";
+    message->routing_key = "";
+    cny_arena_init(&message->arena, message + 1, room);
+    return message;
+}
+
+/* The properties that are texts, and what the error calls them. */
+static const struct {
+    const char *name;
+    size_t offset;
+} texts[] = {
+    {"content type", offsetof(coney_properties, content_type)},
+    {"content encoding", offsetof(coney_properties, content_encoding)},
+    {"correlation id", offsetof(coney_properties, correlation_id)},
+    {"reply-to", offsetof(coney_properties, reply_to)},
+    {"expiration", offsetof(coney_properties, expiration)},
+    {"message id", offsetof(coney_properties, message_id)},
+    {"type", offsetof(coney_properties, type)},
+    {"user id", offsetof(coney_properties, user_id)},
+    {"app id", offsetof(coney_properties, app_id)},
+    {"cluster id", offsetof(coney_properties, cluster_id)},
+};
+
+#define TEXT_COUNT (sizeof texts / sizeof *texts)
+
+static const char *text_at(const coney_properties *properties, size_t index)
+{
+    const char *text;
+    memcpy(&text, (const char *)properties + texts[index].offset, sizeof text);
+    return text;
+}
+
+static coney_status check_properties(const coney_properties *properties)
+{
+    for (size_t i = 0; i < TEXT_COUNT; i++) {
+        coney_status status = cny_check_name(texts[i].name, text_at(properties, i));
+        if (status != CONEY_OK)
+            return status;
+    }
+    const char *expiration = properties->expiration;
+    if (expiration && (!*expiration || expiration[strspn(expiration, "0123456789")]))
+        return cny_fail(CONEY_E_INVALID, "expiration '%s' is no number of milliseconds", expiration);
+    if (properties->delivery_mode < CONEY_DELIVERY_DEFAULT || properties->delivery_mode > CONEY_PERSISTENT)
+        return cny_fail(CONEY_E_INVALID, "delivery mode %d is neither transient (1) nor persistent (2)",
+                        (int)properties->delivery_mode);
+    if (properties->timestamp < 0)
+        return cny_fail(CONEY_E_INVALID, "timestamp %lld is before 1970", (long long)properties->timestamp);
+    return CONEY_OK;
+}
+
+static bool copy_properties(coney_message *message, const coney_properties *properties)
+{
+    message->properties = *properties;
+    for (size_t i = 0; i < TEXT_COUNT; i++) {
+        const char *copy;
+        if (!cny_arena_strdup(&message->arena, &copy, text_at(properties, i)))
+            return false;
+        memcpy((char *)&message->properties + texts[i].offset, &copy, sizeof copy);
+    }
+    if (properties->headers)
+        message->properties.headers = cny_table_copy(&message->arena, properties->headers);
+    return !properties->headers || message->properties.headers;
+}
+
+/* Room for the body and the texts; headers make the arena add what they need. */
+static size_t room_for(size_t size, const coney_properties *properties)
+{
+    size_t room = size + 16;
+    for (size_t i = 0; i < TEXT_COUNT; i++) {
+        const char *text = text_at(properties, i);
+        room += text ? strlen(text) + 8 : 0;
+    }
+    return room;
+}
+
+coney_status coney_message_new(coney_message **message, const void *body, size_t size,
+                               const coney_properties *properties)
+{
+    static const coney_properties none;
+    if (!properties)
+        properties = &none;
+    if (!message || (!body && size > 0))
+        return cny_fail(CONEY_E_INVALID, "message or body is NULL");
+    coney_status status = check_properties(properties);
+    if (status != CONEY_OK)
+        return status;
+
+    coney_message *made = cny_message_alloc(room_for(size, properties));
+    if (!made || !copy_properties(made, properties) ||
+        !(made->body = (uint8_t *)cny_arena_copy(&made->arena, body, size))) {
+        coney_message_unref(made);
+        return cny_fail_memory();
+    }
+    made->size = size;
+    *message = made;
+    return CONEY_OK;
+}
+
+coney_message *coney_message_ref(coney_message *message)
+{
+    atomic_fetch_add_explicit(&message->refs, 1, memory_order_relaxed);
+    return message;
+}
+
+void coney_message_unref(coney_message *message)
+{
+    if (!message || atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    cny_arena_free(&message->arena);
+    cny_free(message);
+}
+
+const void *coney_message_body(const coney_message *message)
+{
+    return message->body;
+}
+
+size_t coney_message_size(const coney_message *message)
+{
+    return message->size;
+}
+
+const coney_properties *coney_message_properties(const coney_message *message)
+{
+    return &message->properties;
+}
+
+const coney_value *coney_message_header(const coney_message *message, const char *name)
+{
+    return coney_table_get(message->properties.headers, name);
+}
+
+const char *coney_message_exchange(const coney_message *message)
+{
+    return message->exchange;
+}
+
+const char *coney_message_routing_key(const coney_message *message)
+{
+    return message->routing_key;
+}
+
+bool coney_message_redelivered(const coney_message *message)
+{
+    return message->redelivered;
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/* Tables and arrays of field values, each with all it holds in one arena. An array is a table
+ * whose entries have no names. */
+#include "amqp/amqp.h"
+
+#include <string.h>
+
+struct entry {
+    const char *name;
+    coney_value value;
+};
+
+struct coney_table {
+    cny_arena *arena; /* own, or that of whatever it is part of */
+    struct entry *entries;
+    size_t count;
+    size_t capacity;
+    int depth; /* levels, itself included */
+    cny_arena own;
+};
+
+struct coney_array {
+    coney_table items;
+};
+
+static bool copy_value(cny_arena *arena, coney_value *copy, const coney_value *value);
+
+static int value_depth(const coney_value *value)
+{
+    if (value->type == CONEY_TABLE)
+        return value->as.table->depth;
+    return value->type == CONEY_ARRAY ? value->as.array->items.depth : 0;
+}
+
+coney_table *cny_table_in(cny_arena *arena, size_t capacity)
+{
+    coney_table *table = cny_arena_alloc(arena, sizeof *table);
+    if (!table)
+        return NULL;
+    *table = (coney_table){.arena = arena, .depth = 1, .capacity = capacity};
+    if (capacity > 0)
+        table->entries = cny_arena_alloc(arena, capacity * sizeof *table->entries);
+    return table->entries || capacity == 0 ? table : NULL;
+}
+
+static bool grow(coney_table *table)
+{
+    size_t capacity = table->capacity > 0 ? table->capacity * 2 : 8;
+    struct entry *entries = cny_arena_alloc(table->arena, capacity * sizeof *entries);
+    if (!entries)
+        return false;
+    if (table->count > 0)
+        memcpy(entries, table->entries, table->count * sizeof *entries);
+    table->entries = entries;
+    table->capacity = capacity;
+    return true;
+}
+
+bool cny_table_put(coney_table *table, const char *name, coney_value value)
+{
+    if (table->count == table->capacity && !grow(table))
+        return false;
+    table->entries[table->count++] = (struct entry){.name = name, .value = value};
+    int depth = value_depth(&value) + 1;
+    if (depth > table->depth)
+        table->depth = depth;
+    return true;
+}
+
+coney_array *cny_array_in(cny_arena *arena, size_t capacity)
+{
+    return (coney_array *)cny_table_in(arena, capacity);
+}
+
+bool cny_array_put(coney_array *array, coney_value value)
+{
+    return cny_table_put(&array->items, NULL, value);
+}
+
+coney_table *cny_table_copy(cny_arena *arena, const coney_table *table)
+{
+    coney_table *copy = cny_table_in(arena, table->count);
+    for (size_t i = 0; copy && i < table->count; i++) {
+        const char *name;
+        coney_value value;
+        if (!cny_arena_strdup(arena, &name, table->entries[i].name) ||
+            !copy_value(arena, &value, &table->entries[i].value) || !cny_table_put(copy, name, value))
+            return NULL;
+    }
+    return copy;
+}
+
+static bool copy_value(cny_arena *arena, coney_value *copy, const coney_value *value)
+{
+    *copy = *value;
+    switch (value->type) {
+    case CONEY_STRING:
+    case CONEY_BYTES:
+        copy->as.bytes.data = cny_arena_copy(arena, value->as.bytes.data, value->as.bytes.size);
+        return copy->as.bytes.data;
+    case CONEY_TABLE: copy->as.table = cny_table_copy(arena, value->as.table); return copy->as.table;
+    case CONEY_ARRAY:
+        copy->as.array = (coney_array *)cny_table_copy(arena, &value->as.array->items);
+        return copy->as.array;
+    default: return true;
+    }
+}
+
+/* ---- checks: what could not be encoded later is refused here ---- */
+
+static coney_status check_integer(const char *name, const coney_value *value)
+{
+    static const struct {
+        coney_value_type type;
+        int64_t lowest, highest;
+    } ranges[] = {
+        {CONEY_INT8, INT8_MIN, INT8_MAX},    {CONEY_UINT8, 0, UINT8_MAX},         {CONEY_INT16, INT16_MIN, INT16_MAX},
+        {CONEY_UINT16, 0, UINT16_MAX},       {CONEY_INT32, INT32_MIN, INT32_MAX}, {CONEY_UINT32, 0, UINT32_MAX},
+        {CONEY_TIMESTAMP, 0, INT64_MAX},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        if (value->type == ranges[i].type &&
+            (value->as.integer < ranges[i].lowest || value->as.integer > ranges[i].highest))
+            return cny_fail(CONEY_E_INVALID, "'%s': %lld does not fit its type", name, (long long)value->as.integer);
+    }
+    return CONEY_OK;
+}
+
+static coney_status check_string(const char *name, const coney_value *value)
+{
+    ptrdiff_t wrong = cny_utf8_error(value->as.bytes.data, value->as.bytes.size);
+    if (wrong < 0)
+        return CONEY_OK;
+    return cny_fail(CONEY_E_INVALID, "'%s': the string is not UTF-8 at byte %td; use CONEY_BYTES for binary data", name,
+                    wrong);
+}
+
+static coney_status check_value(const char *name, const coney_value *value)
+{
+    if (value->type < CONEY_VOID || value->type > CONEY_TABLE)
+        return cny_fail(CONEY_E_INVALID, "'%s': %d is no value type", name, (int)value->type);
+    bool bytes = value->type == CONEY_STRING || value->type == CONEY_BYTES;
+    bool missing = (bytes && !value->as.bytes.data && value->as.bytes.size > 0) ||
+                   (value->type == CONEY_TABLE && !value->as.table) || (value->type == CONEY_ARRAY && !value->as.array);
+    if (missing)
+        return cny_fail(CONEY_E_INVALID, "'%s': the value is NULL", name);
+    if (value_depth(value) >= CONEY_MAX_NESTING)
+        return cny_fail(CONEY_E_INVALID, "'%s': nested deeper than %d levels", name, CONEY_MAX_NESTING);
+    return value->type == CONEY_STRING ? check_string(name, value) : check_integer(name, value);
+}
+
+/* ---- tables ---- */
+
+coney_value coney_value_string(const char *text)
+{
+    return (coney_value){.type = CONEY_STRING, .as.bytes = {.data = text, .size = text ? strlen(text) : 0}};
+}
+
+coney_value coney_value_int64(int64_t integer)
+{
+    return (coney_value){.type = CONEY_INT64, .as.integer = integer};
+}
+
+coney_table *coney_table_new(void)
+{
+    coney_table *table = cny_alloc(sizeof *table);
+    if (!table)
+        return NULL;
+    table->arena = &table->own;
+    table->depth = 1;
+    return table;
+}
+
+void coney_table_free(coney_table *table)
+{
+    if (!table)
+        return;
+    cny_arena_free(&table->own);
+    cny_free(table);
+}
+
+static struct entry *find(const coney_table *table, const char *name)
+{
+    for (size_t i = 0; table && i < table->count; i++) {
+        if (strcmp(table->entries[i].name, name) == 0)
+            return &table->entries[i];
+    }
+    return NULL;
+}
+
+static coney_status replace(coney_table *table, struct entry *entry, coney_value value)
+{
+    entry->value = value;
+    int depth = value_depth(&value) + 1;
+    if (depth > table->depth)
+        table->depth = depth;
+    return CONEY_OK;
+}
+
+coney_status coney_table_set(coney_table *table, const char *name, const coney_value *value)
+{
+    if (!table || !name || !value)
+        return cny_fail(CONEY_E_INVALID, "table, name or value is NULL");
+    coney_status status = cny_check_name("the name", name);
+    if (status == CONEY_OK)
+        status = check_value(name, value);
+    if (status != CONEY_OK)
+        return status;
+
+    coney_value copy;
+    if (!copy_value(table->arena, &copy, value))
+        return cny_fail_memory();
+    struct entry *old = find(table, name);
+    if (old)
+        return replace(table, old, copy);
+    const char *own_name;
+    if (!cny_arena_strdup(table->arena, &own_name, name) || !cny_table_put(table, own_name, copy))
+        return cny_fail_memory();
+    return CONEY_OK;
+}
+
+coney_status coney_table_set_string(coney_table *table, const char *name, const char *text)
+{
+    coney_value value = coney_value_string(text);
+    return text ? coney_table_set(table, name, &value) : cny_fail(CONEY_E_INVALID, "'%s': the string is NULL", name);
+}
+
+coney_status coney_table_set_int64(coney_table *table, const char *name, int64_t integer)
+{
+    coney_value value = coney_value_int64(integer);
+    return coney_table_set(table, name, &value);
+}
+
+coney_status coney_table_set_bool(coney_table *table, const char *name, bool boolean)
+{
+    return coney_table_set(table, name, &(coney_value){.type = CONEY_BOOL, .as.boolean = boolean});
+}
+
+coney_status coney_table_set_double(coney_table *table, const char *name, double real)
+{
+    return coney_table_set(table, name, &(coney_value){.type = CONEY_DOUBLE, .as.real = real});
+}
+
+coney_status coney_table_set_table(coney_table *table, const char *name, const coney_table *inner)
+{
+    return coney_table_set(table, name, &(coney_value){.type = CONEY_TABLE, .as.table = inner});
+}
+
+coney_status coney_table_set_array(coney_table *table, const char *name, const coney_array *inner)
+{
+    return coney_table_set(table, name, &(coney_value){.type = CONEY_ARRAY, .as.array = inner});
+}
+
+const coney_value *coney_table_get(const coney_table *table, const char *name)
+{
+    const struct entry *entry = find(table, name);
+    return entry ? &entry->value : NULL;
+}
+
+const char *coney_table_get_string(const coney_table *table, const char *name)
+{
+    const coney_value *value = coney_table_get(table, name);
+    return value && value->type == CONEY_STRING ? value->as.bytes.data : NULL;
+}
+
+int64_t coney_table_get_int64(const coney_table *table, const char *name, int64_t fallback)
+{
+    const coney_value *value = coney_table_get(table, name);
+    if (!value)
+        return fallback;
+    bool number = (value->type >= CONEY_INT8 && value->type <= CONEY_INT64) || value->type == CONEY_TIMESTAMP;
+    return number ? value->as.integer : fallback;
+}
+
+size_t coney_table_size(const coney_table *table)
+{
+    return table ? table->count : 0;
+}
+
+const char *coney_table_name_at(const coney_table *table, size_t index)
+{
+    return index < coney_table_size(table) ? table->entries[index].name : NULL;
+}
+
+const coney_value *coney_table_value_at(const coney_table *table, size_t index)
+{
+    return index < coney_table_size(table) ? &table->entries[index].value : NULL;
+}
+
+/* ---- arrays ---- */
+
+coney_array *coney_array_new(void)
+{
+    return (coney_array *)coney_table_new();
+}
+
+void coney_array_free(coney_array *array)
+{
+    coney_table_free((coney_table *)array);
+}
+
+coney_status coney_array_append(coney_array *array, const coney_value *value)
+{
+    if (!array || !value)
+        return cny_fail(CONEY_E_INVALID, "array or value is NULL");
+    coney_status status = check_value("array item", value);
+    if (status != CONEY_OK)
+        return status;
+    coney_value copy;
+    if (!copy_value(array->items.arena, &copy, value) || !cny_array_put(array, copy))
+        return cny_fail_memory();
+    return CONEY_OK;
+}
+
+size_t coney_array_size(const coney_array *array)
+{
+    return array ? array->items.count : 0;
+}
+
+const coney_value *coney_array_at(const coney_array *array, size_t index)
+{
+    return array ? coney_table_value_at(&array->items, index) : NULL;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* What every other folder stands on: memory, time, threads, bytes, the log and the thread's
+ * last error. Knows nothing of AMQP but the statuses and log levels of the public headers. */
+#ifndef CNY_BASE_H
+#define CNY_BASE_H
+
+#include <coney/amqp/log.h>
+#include <coney/amqp/status.h>
+
+#include <pthread.h>
+
+#define CNY_PRINTF(text_at, first_at) __attribute__((format(printf, text_at, first_at)))
+
+/* ---- memory ---- */
+
+void *cny_alloc(size_t size); /* zeroed; NULL without memory */
+void *cny_realloc(void *memory, size_t size);
+char *cny_strdup(const char *text); /* NULL stays NULL */
+void cny_free(void *memory);
+
+/* For tests: the next allocations succeed, the one after them and all later ones fail; below 0
+ * switches that off. */
+void cny_alloc_fail_after(int successes);
+
+/* ---- arena: many small pieces, freed together ---- */
+
+typedef struct cny_arena {
+    struct cny_chunk *chunks;
+    char *next;
+    char *end;
+} cny_arena;
+
+/* Starts in memory of the caller's, which may be NULL; goes on in chunks of its own. */
+void cny_arena_init(cny_arena *arena, void *memory, size_t size);
+void cny_arena_free(cny_arena *arena);
+void *cny_arena_alloc(cny_arena *arena, size_t size);                     /* not zeroed */
+char *cny_arena_copy(cny_arena *arena, const void *bytes, size_t size);   /* with a NUL behind */
+bool cny_arena_strdup(cny_arena *arena, const char **copy, const char *text); /* NULL stays NULL */
+
+/* ---- buffer: bytes that grow ---- */
+
+typedef struct cny_buffer {
+    uint8_t *data;
+    size_t size;
+    size_t capacity;
+    bool borrowed; /* data is not ours to free: an array on someone's stack */
+} cny_buffer;
+
+/* Begins in an array of the caller's, so that short contents cost no allocation. */
+void cny_buffer_on_stack(cny_buffer *buffer, void *array, size_t capacity);
+bool cny_buffer_reserve(cny_buffer *buffer, size_t extra); /* false: no memory, nothing changed */
+bool cny_buffer_append(cny_buffer *buffer, const void *bytes, size_t size);
+void cny_buffer_swap(cny_buffer *a, cny_buffer *b);
+void cny_buffer_free(cny_buffer *buffer); /* and empty again */
+
+/* ---- time: milliseconds of the monotonic clock ---- */
+
+int64_t cny_now_ms(void);
+int64_t cny_deadline(int timeout_ms); /* that many from now */
+
+/* ---- threads ---- */
+
+bool cny_cond_init(pthread_cond_t *cond);
+
+/* Waits as pthread_cond_wait does; false if the deadline has passed. */
+bool cny_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline);
+
+/* Starts a thread with all signals blocked, so that they go to the program's own threads. */
+coney_status cny_thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*run)(void *),
+                              void *argument);
+
+/* ---- log ---- */
+
+bool cny_log_wanted(coney_log_level level);
+void cny_log(coney_log_level level, const char *format, ...) CNY_PRINTF(2, 3);
+
+/* ---- the thread's last error ---- */
+
+/* Records the sentence for coney_last_error() and returns the status. */
+coney_status cny_fail(coney_status status, const char *format, ...) CNY_PRINTF(2, 3);
+coney_status cny_fail_code(coney_status status, int broker_code, const char *format, ...) CNY_PRINTF(3, 4);
+coney_status cny_fail_memory(void);
+
+/* Puts words in front of what is recorded: "declare queue 'orders': " and the broker's text.
+ * Returns the status recorded. */
+coney_status cny_fail_in(const char *format, ...) CNY_PRINTF(1, 2);
+
+const char *cny_errno_text(int number); /* of this thread, until the next call */
+
+/* An error on its way to another thread: reference-counted and constant. */
+typedef struct cny_error cny_error;
+
+cny_error *cny_error_new(coney_status status, int broker_code, const char *format, ...) CNY_PRINTF(3, 4);
+cny_error *cny_error_capture(void); /* what this thread recorded last. Neither is ever NULL */
+cny_error *cny_error_ref(cny_error *error);
+void cny_error_unref(cny_error *error);                 /* takes NULL */
+coney_status cny_error_raise(const cny_error *error);   /* records it for this thread; NULL is CONEY_OK */
+const coney_error *cny_error_view(const cny_error *error); /* NULL stays NULL */
+
+#endif

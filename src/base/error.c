@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* The thread's last error, and errors that travel between threads. */
+#include "base/base.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_TEXT 1024
+
+struct cny_error {
+    atomic_uint refs;
+    coney_error view;
+    char text[];
+};
+
+static _Thread_local coney_error last = {.text = ""};
+static _Thread_local char last_text[MAX_TEXT];
+
+const char *coney_status_name(coney_status status)
+{
+    switch (status) {
+    case CONEY_OK: return "OK";
+    case CONEY_E_INVALID: return "INVALID";
+    case CONEY_E_CONVERSION: return "CONVERSION";
+    case CONEY_E_STATE: return "STATE";
+    case CONEY_E_CLOSED: return "CLOSED";
+    case CONEY_E_NO_MEMORY: return "NO_MEMORY";
+    case CONEY_E_SYSTEM: return "SYSTEM";
+    case CONEY_E_LIMIT: return "LIMIT";
+    case CONEY_E_CONNECT: return "CONNECT";
+    case CONEY_E_LOST: return "LOST";
+    case CONEY_E_TIMEOUT: return "TIMEOUT";
+    case CONEY_E_PROTOCOL: return "PROTOCOL";
+    case CONEY_E_STALE: return "STALE";
+    case CONEY_E_ACCESS_REFUSED: return "ACCESS_REFUSED";
+    case CONEY_E_NOT_FOUND: return "NOT_FOUND";
+    case CONEY_E_RESOURCE_LOCKED: return "RESOURCE_LOCKED";
+    case CONEY_E_PRECONDITION_FAILED: return "PRECONDITION_FAILED";
+    case CONEY_E_NOT_ALLOWED: return "NOT_ALLOWED";
+    case CONEY_E_RETURNED: return "RETURNED";
+    case CONEY_E_NACKED: return "NACKED";
+    case CONEY_E_BROKER: return "BROKER";
+    }
+    return "UNKNOWN";
+}
+
+static bool is_retriable(coney_status status)
+{
+    switch (status) {
+    case CONEY_E_NO_MEMORY:
+    case CONEY_E_SYSTEM:
+    case CONEY_E_LIMIT:
+    case CONEY_E_CONNECT:
+    case CONEY_E_LOST:
+    case CONEY_E_TIMEOUT:
+    case CONEY_E_RESOURCE_LOCKED:
+    case CONEY_E_NACKED: return true;
+    default: return false;
+    }
+}
+
+static bool is_fatal(coney_status status)
+{
+    switch (status) {
+    case CONEY_E_INVALID:
+    case CONEY_E_CONVERSION:
+    case CONEY_E_CLOSED:
+    case CONEY_E_ACCESS_REFUSED:
+    case CONEY_E_PRECONDITION_FAILED:
+    case CONEY_E_NOT_ALLOWED: return true;
+    default: return false;
+    }
+}
+
+const coney_error *coney_last_error_details(void)
+{
+    return &last;
+}
+
+const char *coney_last_error(void)
+{
+    return last.text;
+}
+
+static coney_error describe(coney_status status, int broker_code, const char *text)
+{
+    return (coney_error){
+        .status = status,
+        .broker_code = broker_code,
+        .text = text,
+        .retriable = is_retriable(status),
+        .fatal = is_fatal(status),
+    };
+}
+
+static coney_status record(coney_status status, int broker_code, const char *format, va_list arguments)
+{
+    char text[MAX_TEXT]; /* the arguments may point into last_text */
+    vsnprintf(text, sizeof text, format, arguments);
+    memcpy(last_text, text, strlen(text) + 1);
+    last = describe(status, broker_code, last_text);
+    return status;
+}
+
+coney_status cny_fail(coney_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    record(status, 0, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+coney_status cny_fail_code(coney_status status, int broker_code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    record(status, broker_code, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+coney_status cny_fail_memory(void)
+{
+    return cny_fail(CONEY_E_NO_MEMORY, "out of memory");
+}
+
+coney_status cny_fail_in(const char *format, ...)
+{
+    char prefix[MAX_TEXT / 2];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(prefix, sizeof prefix, format, arguments);
+    va_end(arguments);
+    return cny_fail_code(last.status, last.broker_code, "%s: %s", prefix, last.text);
+}
+
+const char *cny_errno_text(int number)
+{
+    static _Thread_local char text[128];
+    return strerror_r(number, text, sizeof text);
+}
+
+static cny_error no_memory = {
+    .refs = 1,
+    .view = {.status = CONEY_E_NO_MEMORY, .text = "out of memory", .retriable = true},
+};
+
+static cny_error *copy_of(coney_error view)
+{
+    size_t size = strlen(view.text) + 1;
+    cny_error *error = cny_alloc(sizeof *error + size);
+    if (!error)
+        return &no_memory;
+    atomic_init(&error->refs, 1);
+    view.text = memcpy(error->text, view.text, size);
+    error->view = view;
+    return error;
+}
+
+cny_error *cny_error_new(coney_status status, int broker_code, const char *format, ...)
+{
+    char text[MAX_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return copy_of(describe(status, broker_code, text));
+}
+
+cny_error *cny_error_capture(void)
+{
+    return copy_of(last);
+}
+
+cny_error *cny_error_ref(cny_error *error)
+{
+    if (error && error != &no_memory)
+        atomic_fetch_add_explicit(&error->refs, 1, memory_order_relaxed);
+    return error;
+}
+
+void cny_error_unref(cny_error *error)
+{
+    if (!error || error == &no_memory)
+        return;
+    if (atomic_fetch_sub_explicit(&error->refs, 1, memory_order_acq_rel) == 1)
+        cny_free(error);
+}
+
+coney_status cny_error_raise(const cny_error *error)
+{
+    if (!error)
+        return CONEY_OK;
+    return cny_fail_code(error->view.status, error->view.broker_code, "%s", error->view.text);
+}
+
+const coney_error *cny_error_view(const cny_error *error)
+{
+    return error ? &error->view : NULL;
+}

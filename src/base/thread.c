@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* The monotonic clock, conditions that wait by it, and threads. */
+#include "base/base.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+int64_t cny_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t cny_deadline(int timeout_ms)
+{
+    return cny_now_ms() + timeout_ms;
+}
+
+bool cny_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+    if (pthread_condattr_init(&attributes) != 0)
+        return false;
+    bool done = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
+                pthread_cond_init(cond, &attributes) == 0;
+    pthread_condattr_destroy(&attributes);
+    return done;
+}
+
+bool cny_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline)
+{
+    struct timespec until = {.tv_sec = (time_t)(deadline / 1000), .tv_nsec = (long)(deadline % 1000) * 1000000};
+    return pthread_cond_timedwait(cond, mutex, &until) != ETIMEDOUT;
+}
+
+static int start_with_stack(pthread_t *thread, size_t stack_bytes, void *(*run)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+    int failure = pthread_attr_init(&attributes);
+    if (failure)
+        return failure;
+    if (stack_bytes > 0)
+        failure = pthread_attr_setstacksize(&attributes, stack_bytes);
+    if (!failure)
+        failure = pthread_create(thread, &attributes, run, argument);
+    pthread_attr_destroy(&attributes);
+    return failure;
+}
+
+coney_status cny_thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*run)(void *),
+                              void *argument)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failure = start_with_stack(thread, stack_bytes, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failure)
+        return cny_fail(CONEY_E_SYSTEM, "cannot start thread '%s': %s", name, cny_errno_text(failure));
+    char short_name[16]; /* the kernel's limit */
+    size_t size = 0;
+    for (; name[size] && size < sizeof short_name - 1; size++)
+        short_name[size] = name[size];
+    short_name[size] = '\0';
+    pthread_setname_np(*thread, short_name);
+    return CONEY_OK;
+}

@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: MIT */
+/* Channels: opened, called, published on, consumed from and closed by any thread; fed and ended
+ * by the connection's I/O thread. All state is under the connection's lock. */
+#include "rabbit/connection/internal.h"
+
+#include <string.h>
+
+static void lock(cny_channel *channel)
+{
+    pthread_mutex_lock(&channel->connection->lock);
+}
+
+static void unlock(cny_channel *channel)
+{
+    pthread_mutex_unlock(&channel->connection->lock);
+}
+
+/* ---- life ---- */
+
+static void free_channel(cny_channel *channel)
+{
+    coney_message **deliveries = (coney_message **)(void *)channel->feed.deliveries.data;
+    for (size_t i = 0; i < channel->feed.deliveries.size / sizeof *deliveries; i++)
+        coney_message_unref(deliveries[i]);
+    cny_buffer_free(&channel->feed.deliveries);
+    cny_confirms_free(&channel->confirms);
+    cny_error_unref(channel->reason);
+    pthread_cond_destroy(&channel->changed);
+    cny_connection_unref(channel->connection);
+    cny_free(channel);
+}
+
+cny_channel *cny_channel_ref(cny_channel *channel)
+{
+    atomic_fetch_add_explicit(&channel->refs, 1, memory_order_relaxed);
+    return channel;
+}
+
+void cny_channel_unref(cny_channel *channel)
+{
+    if (channel && atomic_fetch_sub_explicit(&channel->refs, 1, memory_order_acq_rel) == 1)
+        free_channel(channel);
+}
+
+/* The lowest free number, so that numbers are used again and the table stays short. */
+static coney_status find_number(cny_connection *connection, uint16_t *number)
+{
+    for (size_t i = 1; i <= connection->limits.channel_max; i++) {
+        if (i < connection->channel_capacity && connection->channels[i])
+            continue;
+        if (i >= connection->channel_capacity) {
+            size_t capacity = i + 15;
+            cny_channel **channels = cny_realloc(connection->channels, capacity * sizeof *channels);
+            if (!channels)
+                return cny_fail_memory();
+            memset(channels + connection->channel_capacity, 0,
+                   (capacity - connection->channel_capacity) * sizeof *channels);
+            connection->channels = channels;
+            connection->channel_capacity = capacity;
+        }
+        *number = (uint16_t)i;
+        return CONEY_OK;
+    }
+    return cny_fail(CONEY_E_LIMIT, "all %u channels of the connection are in use", connection->limits.channel_max);
+}
+
+static coney_status new_channel(cny_channel **channel, cny_connection *connection)
+{
+    cny_channel *made = cny_alloc(sizeof *made);
+    if (!made)
+        return cny_fail_memory();
+    atomic_init(&made->refs, 2); /* the caller's and the connection's table */
+    cny_cond_init(&made->changed);
+    made->connection = cny_connection_ref(connection);
+    coney_status status;
+    lock(made);
+    if (connection->state == CNY_DEAD)
+        status = cny_error_raise(connection->reason);
+    else if (connection->state != CNY_OPEN)
+        status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    else if ((status = find_number(connection, &made->number)) == CONEY_OK)
+        connection->channels[made->number] = made;
+    unlock(made);
+    if (status != CONEY_OK) {
+        free_channel(made);
+        return status;
+    }
+    *channel = made;
+    return CONEY_OK;
+}
+
+coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, int64_t deadline)
+{
+    cny_channel *made = NULL;
+    coney_status status = new_channel(&made, connection);
+    if (status != CONEY_OK)
+        return status;
+    uint8_t room[64];
+    cny_buffer frame;
+    cny_buffer_on_stack(&frame, room, sizeof room);
+    status = cny_encode_channel_open(&frame, made->number);
+    if (status == CONEY_OK)
+        status = cny_channel_call(made, &frame, CNY_CHANNEL_OPEN_OK, NULL, deadline);
+    cny_buffer_free(&frame);
+    if (status != CONEY_OK) {
+        cny_channel_close(made);
+        cny_channel_unref(made);
+        return cny_fail_in("open a channel");
+    }
+    *channel = made;
+    return CONEY_OK;
+}
+
+bool cny_channel_alive(cny_channel *channel)
+{
+    lock(channel);
+    bool alive = channel->state == CNY_CHANNEL_USABLE;
+    unlock(channel);
+    return alive;
+}
+
+/* Whoever waits on the channel learns the reason. */
+static void end_use(cny_channel *channel, cny_error *reason)
+{
+    if (channel->reason)
+        return;
+    channel->reason = cny_error_ref(reason);
+    channel->feed.ended = true;
+    if (channel->confirms.max > 0)
+        cny_confirms_fail(channel, reason);
+    pthread_cond_broadcast(&channel->changed);
+}
+
+void cny_channel_die(cny_channel *channel, cny_error *reason)
+{
+    end_use(channel, reason);
+    channel->state = CNY_CHANNEL_DEAD;
+    channel->connection->channels[channel->number] = NULL;
+    cny_channel_unref(channel);
+}
+
+/* The number stays taken until the broker has confirmed: frames for it may be on their way. */
+void cny_channel_close_locked(cny_channel *channel, cny_error *reason)
+{
+    if (channel->state != CNY_CHANNEL_USABLE)
+        return;
+    channel->state = CNY_CHANNEL_CLOSING;
+    end_use(channel, reason);
+    cny_connection *connection = channel->connection;
+    size_t before = connection->outgoing.size;
+    if (connection->state == CNY_OPEN && cny_encode_channel_close(&connection->outgoing, channel->number) == CONEY_OK)
+        cny_connection_appended(connection, connection->outgoing.size - before);
+}
+
+void cny_channel_close(cny_channel *channel)
+{
+    if (!channel)
+        return;
+    cny_error *reason = cny_error_new(CONEY_E_CLOSED, 0, "the channel is closed");
+    lock(channel);
+    cny_channel_close_locked(channel, reason);
+    unlock(channel);
+    cny_error_unref(reason);
+}
+
+/* ---- calls ---- */
+
+static uint32_t method_of(const cny_buffer *frame)
+{
+    const uint8_t *at = frame->data + 7;
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static coney_status append(cny_channel *channel, const cny_buffer *frame)
+{
+    if (!cny_buffer_append(&channel->connection->outgoing, frame->data, frame->size))
+        return cny_fail_memory();
+    cny_connection_appended(channel->connection, frame->size);
+    return CONEY_OK;
+}
+
+/* Waits for the reply of the call just sent. A call without an answer leaves the channel in a
+ * state nobody knows, so it is closed. */
+static coney_status wait_for_reply(cny_channel *channel, int64_t deadline)
+{
+    bool in_time = true;
+    while (channel->awaited && !channel->reason && in_time)
+        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+    if (!channel->awaited)
+        return CONEY_OK;
+    if (channel->reason)
+        return cny_error_raise(channel->reason);
+    coney_status status = cny_fail(CONEY_E_TIMEOUT, "no answer from the broker within the deadline");
+    cny_error *reason = cny_error_capture();
+    cny_channel_close_locked(channel, reason);
+    cny_error_unref(reason);
+    return status;
+}
+
+static coney_status call_locked(cny_channel *channel, const cny_buffer *frame, uint32_t awaited, cny_incoming *reply,
+                                int64_t deadline)
+{
+    bool in_time = true;
+    while (channel->calling && !channel->reason && in_time) /* another thread's call */
+        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+    if (channel->reason)
+        return cny_error_raise(channel->reason);
+    if (channel->calling)
+        return cny_fail(CONEY_E_TIMEOUT, "another call on the channel did not end within the deadline");
+    coney_status status = append(channel, frame);
+    if (status != CONEY_OK)
+        return status;
+    channel->calling = method_of(frame);
+    channel->awaited = awaited;
+    channel->reply = reply;
+    status = wait_for_reply(channel, deadline);
+    channel->calling = channel->awaited = 0;
+    channel->reply = NULL;
+    pthread_cond_broadcast(&channel->changed);
+    return status;
+}
+
+coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uint32_t awaited, cny_incoming *reply,
+                              int64_t deadline)
+{
+    lock(channel);
+    coney_status status = call_locked(channel, frame, awaited, reply, deadline);
+    unlock(channel);
+    return status;
+}
+
+/* ---- publishing ---- */
+
+static coney_status no_room(cny_channel *channel)
+{
+    const cny_connection *connection = channel->connection;
+    const char *blocked = connection->blocked;
+    if (cny_confirms_full(&channel->confirms))
+        return cny_fail(CONEY_E_TIMEOUT, "%zu messages are still unconfirmed at the deadline (max_unconfirmed %zu)%s%s",
+                        channel->confirms.unfinished, channel->confirms.max,
+                        *blocked ? "; the broker holds back publishers: " : "", blocked);
+    return cny_fail(CONEY_E_TIMEOUT, "%zu bytes are still unwritten at the deadline (max_outbound_bytes %zu)%s%s",
+                    connection->unwritten, connection->max_outbound_bytes,
+                    *blocked ? "; the broker holds back publishers: " : "", blocked);
+}
+
+static coney_status wait_for_window(cny_channel *channel, int64_t deadline)
+{
+    if (channel->reason || !cny_confirms_full(&channel->confirms))
+        return CONEY_OK;
+    /* A callback must not wait for callbacks: on the events thread the window does not count. */
+    if (cny_events_is_current(channel->connection->events))
+        return CONEY_OK;
+    bool in_time = true;
+    channel->confirms.waiting++;
+    while (!channel->reason && in_time && !cny_confirms_have_room(&channel->confirms))
+        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+    channel->confirms.waiting--;
+    return channel->reason || !cny_confirms_full(&channel->confirms) ? CONEY_OK : no_room(channel);
+}
+
+/* A message larger than the limit may go alone. */
+static bool bytes_fit(const cny_connection *connection, size_t bytes)
+{
+    return connection->unwritten == 0 || connection->unwritten + bytes <= connection->max_outbound_bytes;
+}
+
+static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, int64_t deadline)
+{
+    cny_connection *connection = channel->connection;
+    bool in_time = true;
+    connection->waiting_for_room++;
+    while (!channel->reason && in_time && !bytes_fit(connection, bytes))
+        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
+    connection->waiting_for_room--;
+    return channel->reason || bytes_fit(connection, bytes) ? CONEY_OK : no_room(channel);
+}
+
+static coney_status append_message(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
+                                   cny_waiter *waiter)
+{
+    cny_connection *connection = channel->connection;
+    size_t bytes = head->size + cny_body_frames_size(publish->message->size, connection->limits.frame_max);
+    coney_status status = cny_confirms_reserve(&channel->confirms);
+    if (status != CONEY_OK)
+        return status;
+    if (!cny_buffer_reserve(&connection->outgoing, bytes))
+        return cny_fail_memory();
+    cny_buffer_append(&connection->outgoing, head->data, head->size);
+    cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, publish->message);
+    cny_connection_appended(connection, bytes);
+    cny_confirms_add(channel, publish, waiter);
+    return CONEY_OK;
+}
+
+/* Under lock: waits for its turn, then commits. Sequence number and place in the stream are
+ * taken in one step, so they agree for any number of senders. */
+static coney_status send_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
+                                cny_waiter *waiter, int64_t deadline)
+{
+    size_t bytes =
+        head->size + cny_body_frames_size(publish->message->size, channel->connection->limits.frame_max);
+    coney_status status = wait_for_window(channel, deadline);
+    if (status == CONEY_OK)
+        status = wait_for_bytes(channel, bytes, deadline);
+    if (status != CONEY_OK)
+        return status;
+    if (channel->reason)
+        return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
+    return append_message(channel, head, publish, waiter);
+}
+
+static coney_status encode_head(cny_channel *channel, const cny_publish *publish, cny_buffer *head)
+{
+    return cny_encode_publish(head, channel->number, channel->connection->limits.frame_max, publish->exchange,
+                              publish->routing_key, publish->mandatory, publish->message);
+}
+
+enum { HEAD_ROOM = 2304 }; /* method and content header of the usual message */
+
+coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline)
+{
+    uint8_t room[HEAD_ROOM];
+    cny_buffer head;
+    cny_buffer_on_stack(&head, room, sizeof room);
+    coney_status status = encode_head(channel, publish, &head);
+    if (status == CONEY_OK) {
+        lock(channel);
+        status = send_locked(channel, &head, publish, NULL, deadline);
+        unlock(channel);
+    }
+    cny_buffer_free(&head);
+    return status;
+}
+
+static coney_status wait_for_outcome(cny_channel *channel, cny_waiter *waiter, int64_t deadline)
+{
+    bool in_time = true;
+    while (!waiter->done && in_time)
+        in_time = cny_cond_wait(&waiter->told, &channel->connection->lock, deadline);
+    if (waiter->done)
+        return cny_error_raise(waiter->error);
+    cny_confirms_forget(channel, waiter);
+    const char *blocked = channel->connection->blocked;
+    return cny_fail(CONEY_E_TIMEOUT, "the broker did not confirm the message by the deadline; it may have it%s%s",
+                    *blocked ? "; it holds back publishers: " : "", blocked);
+}
+
+coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publish *publish, int64_t deadline)
+{
+    uint8_t room[HEAD_ROOM];
+    cny_buffer head;
+    cny_buffer_on_stack(&head, room, sizeof room);
+    cny_waiter waiter = {.done = false};
+    cny_cond_init(&waiter.told);
+    coney_status status = encode_head(channel, publish, &head);
+    if (status == CONEY_OK) {
+        lock(channel);
+        status = send_locked(channel, &head, publish, &waiter, deadline);
+        if (status == CONEY_OK)
+            status = wait_for_outcome(channel, &waiter, deadline);
+        unlock(channel);
+    }
+    cny_error_unref(waiter.error);
+    pthread_cond_destroy(&waiter.told);
+    cny_buffer_free(&head);
+    return status;
+}
+
+coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline)
+{
+    bool in_time = true;
+    lock(channel);
+    channel->confirms.waiting++;
+    while (channel->confirms.unfinished > 0 && in_time)
+        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+    channel->confirms.waiting--;
+    size_t left = channel->confirms.unfinished;
+    unlock(channel);
+    return left == 0 ? CONEY_OK : cny_fail(CONEY_E_TIMEOUT, "%zu messages are unconfirmed at the deadline", left);
+}
+
+/* ---- consuming ---- */
+
+void cny_channel_cancel(cny_channel *channel)
+{
+    lock(channel);
+    cny_connection *connection = channel->connection;
+    size_t before = connection->outgoing.size;
+    bool possible = channel->state == CNY_CHANNEL_USABLE && channel->feed.consuming && !channel->feed.ended;
+    if (possible &&
+        cny_encode_cancel(&connection->outgoing, channel->number, channel->feed.consumer_tag) == CONEY_OK)
+        cny_connection_appended(connection, connection->outgoing.size - before);
+    channel->feed.consuming = false;
+    unlock(channel);
+}
+
+coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_t deadline)
+{
+    bool in_time = true;
+    lock(channel);
+    cny_feed *feed = &channel->feed;
+    feed->waiting = true;
+    while (feed->deliveries.size == 0 && !feed->ended && in_time)
+        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+    feed->waiting = false;
+    coney_status status = CONEY_OK;
+    if (channel->reason) /* what is left in the feed cannot be acknowledged any more */
+        status = cny_error_raise(channel->reason);
+    else if (feed->deliveries.size > 0)
+        cny_buffer_swap(&feed->deliveries, batch);
+    else if (!feed->ended)
+        status = cny_fail(CONEY_E_TIMEOUT, "no delivery within the deadline");
+    unlock(channel);
+    return status;
+}
+
+coney_status cny_channel_settle(cny_channel *channel, const coney_message *message, cny_settlement settlement)
+{
+    lock(channel);
+    cny_connection *connection = channel->connection;
+    size_t before = connection->outgoing.size;
+    coney_status status;
+    if (channel->state != CNY_CHANNEL_USABLE)
+        status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(channel->reason)->text);
+    else if (settlement == CNY_SETTLE_ACK)
+        status = cny_encode_ack(&connection->outgoing, channel->number, message->delivery_tag);
+    else
+        status = cny_encode_reject(&connection->outgoing, channel->number, message->delivery_tag,
+                                   settlement == CNY_SETTLE_REQUEUE);
+    if (status == CONEY_OK)
+        cny_connection_appended(connection, connection->outgoing.size - before);
+    unlock(channel);
+    return status;
+}
+
+/* ---- what the broker says to the channel; I/O thread ---- */
+
+static void end_feed(cny_channel *channel)
+{
+    channel->feed.ended = true;
+    pthread_cond_broadcast(&channel->changed);
+}
+
+static coney_status on_delivery(cny_channel *channel, coney_message *message)
+{
+    cny_feed *feed = &channel->feed;
+    if (!cny_buffer_append(&feed->deliveries, &message, sizeof(coney_message *))) {
+        coney_message_unref(message);
+        return cny_fail_memory();
+    }
+    if (feed->waiting) {
+        feed->waiting = false; /* one wake-up for many */
+        pthread_cond_broadcast(&channel->changed);
+    }
+    return CONEY_OK;
+}
+
+/* The queue was deleted, or its node went away. Nothing is in doubt but the future. */
+static coney_status on_broker_cancel(cny_channel *channel)
+{
+    cny_error *reason = cny_error_new(
+        CONEY_E_NOT_FOUND, 0, "the broker cancelled the consumer: its queue was deleted or its node went away");
+    cny_channel_close_locked(channel, reason);
+    cny_error_unref(reason);
+    return CONEY_OK;
+}
+
+static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)
+{
+    cny_connection *connection = channel->connection;
+    size_t before = connection->outgoing.size;
+    coney_status status = cny_encode_channel_close_ok(&connection->outgoing, channel->number);
+    if (status != CONEY_OK)
+        return status;
+    cny_connection_appended(connection, connection->outgoing.size - before);
+    if (channel->state == CNY_CHANNEL_CLOSING) /* both at once: the broker still answers our close */
+        return CONEY_OK;
+    cny_error *reason =
+        cny_error_new(cny_reply_status(incoming->code), incoming->code, "%u %s", incoming->code, incoming->text);
+    cny_channel_die(channel, reason);
+    cny_error_unref(reason);
+    return CONEY_OK;
+}
+
+static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
+{
+    if (channel->awaited != incoming->method)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which nobody asked for",
+                        incoming->method >> 16, incoming->method & 0xffffU, channel->number);
+    if (incoming->method == CNY_BASIC_CONSUME_OK) { /* deliveries may follow at once */
+        channel->feed.consuming = true;
+        memcpy(channel->feed.consumer_tag, incoming->text, sizeof channel->feed.consumer_tag);
+    }
+    if (channel->reply)
+        *channel->reply = *incoming;
+    channel->awaited = 0;
+    pthread_cond_broadcast(&channel->changed);
+    return CONEY_OK;
+}
+
+/* While closing, everything but the broker's close-ok is an echo of the past. */
+static coney_status on_incoming_while_closing(cny_channel *channel, cny_incoming *incoming)
+{
+    coney_message_unref(incoming->message);
+    if (incoming->method == CNY_CHANNEL_CLOSE)
+        return on_close(channel, incoming);
+    if (incoming->method == CNY_CHANNEL_CLOSE_OK)
+        cny_channel_die(channel, channel->reason);
+    return CONEY_OK;
+}
+
+coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
+{
+    if (channel->state == CNY_CHANNEL_CLOSING)
+        return on_incoming_while_closing(channel, incoming);
+    switch (incoming->method) {
+    case CNY_BASIC_DELIVER: return on_delivery(channel, incoming->message);
+    case CNY_BASIC_ACK:
+    case CNY_BASIC_NACK: cny_confirms_settled(channel, incoming); return CONEY_OK;
+    case CNY_BASIC_RETURN:
+        cny_confirms_returned(channel, incoming);
+        coney_message_unref(incoming->message);
+        return CONEY_OK;
+    case CNY_BASIC_CANCEL: return on_broker_cancel(channel);
+    case CNY_BASIC_CANCEL_OK: end_feed(channel); return CONEY_OK;
+    case CNY_CHANNEL_CLOSE: return on_close(channel, incoming);
+    default: return on_reply(channel, incoming);
+    }
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/* Publisher confirms of one channel: which messages the broker has not spoken about yet, and
+ * telling each sender the outcome of each message exactly once. All under the connection's lock.
+ *
+ * A return names no sequence number. It is matched by what makes it right for any mix of routes:
+ * returns come in the order of sending and before their ack, and carry the message. */
+#include "rabbit/connection/internal.h"
+
+#include <string.h>
+
+#define FIRST_CAPACITY 64
+
+static cny_confirm *at(const cny_confirms *confirms, uint64_t sequence)
+{
+    return &confirms->ring[sequence & (confirms->capacity - 1)];
+}
+
+static uint32_t hash_bytes(const char *text, size_t size)
+{
+    uint32_t hash = 2166136261U; /* FNV-1a */
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ (unsigned char)text[i]) * 16777619U;
+    return hash;
+}
+
+static uint32_t hash_text(const char *text)
+{
+    return hash_bytes(text, strlen(text));
+}
+
+coney_status cny_confirms_start(cny_confirms *confirms, size_t max)
+{
+    confirms->ring = cny_alloc(FIRST_CAPACITY * sizeof *confirms->ring);
+    if (!confirms->ring)
+        return cny_fail_memory();
+    confirms->capacity = FIRST_CAPACITY;
+    confirms->max = max;
+    confirms->first = confirms->next = confirms->return_from = 1; /* as the broker counts */
+    return CONEY_OK;
+}
+
+void cny_confirms_free(cny_confirms *confirms)
+{
+    cny_free(confirms->ring);
+}
+
+bool cny_confirms_full(const cny_confirms *confirms)
+{
+    return confirms->unfinished >= confirms->max || confirms->next - confirms->first >= confirms->max;
+}
+
+/* A sender that had to wait goes on with a quarter of the window free, not with one place: it
+ * then fills many places for one wake-up. */
+bool cny_confirms_have_room(const cny_confirms *confirms)
+{
+    size_t enough = confirms->max - confirms->max / 4;
+    return confirms->unfinished < enough && confirms->next - confirms->first < enough;
+}
+
+static void wake_waiting(cny_channel *channel)
+{
+    if (channel->confirms.waiting > 0 &&
+        (channel->confirms.unfinished == 0 || cny_confirms_have_room(&channel->confirms)))
+        pthread_cond_broadcast(&channel->changed);
+}
+
+coney_status cny_confirms_reserve(cny_confirms *confirms)
+{
+    if (confirms->next - confirms->first < confirms->capacity)
+        return CONEY_OK;
+    cny_confirms bigger = *confirms;
+    bigger.capacity *= 2;
+    bigger.ring = cny_alloc(bigger.capacity * sizeof *bigger.ring);
+    if (!bigger.ring)
+        return cny_fail_memory();
+    for (uint64_t sequence = confirms->first; sequence < confirms->next; sequence++)
+        *at(&bigger, sequence) = *at(confirms, sequence);
+    cny_free(confirms->ring);
+    *confirms = bigger;
+    return CONEY_OK;
+}
+
+void cny_confirms_add(cny_channel *channel, const cny_publish *publish, cny_waiter *waiter)
+{
+    cny_confirms *confirms = &channel->confirms;
+    *at(confirms, confirms->next++) = (cny_confirm){
+        .message = coney_message_ref(publish->message),
+        .callback = waiter ? NULL : publish->callback,
+        .user = publish->user,
+        .waiter = waiter,
+        .exchange_hash = hash_text(publish->exchange),
+        .routing_key_hash = hash_text(publish->routing_key),
+        .mandatory = publish->mandatory,
+    };
+    confirms->unfinished++;
+}
+
+void cny_confirms_forget(cny_channel *channel, const cny_waiter *waiter)
+{
+    cny_confirms *confirms = &channel->confirms;
+    for (uint64_t sequence = confirms->first; sequence < confirms->next; sequence++) {
+        if (at(confirms, sequence)->waiter == waiter)
+            at(confirms, sequence)->waiter = NULL;
+    }
+}
+
+/* ---- outcomes ---- */
+
+static void log_unheard(const cny_error *error)
+{
+    if (error)
+        cny_log(CONEY_LOG_WARN, "a message nobody asked about was not confirmed: %s", cny_error_view(error)->text);
+}
+
+/* Hands the outcome to whoever asked. Takes the confirm's message. */
+static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
+{
+    if (confirm->callback) {
+        cny_completion completion = {
+            .callback = confirm->callback,
+            .user = confirm->user,
+            .message = confirm->message,
+            .error = cny_error_ref(error),
+            .channel = cny_channel_ref(channel),
+        };
+        if (cny_events_post(channel->connection->events, &completion))
+            return;
+        cny_log(CONEY_LOG_ERROR, "out of memory: a send callback is not called");
+        cny_error_unref(completion.error);
+        cny_channel_unref(completion.channel);
+    } else if (confirm->waiter) {
+        confirm->waiter->error = cny_error_ref(error);
+        confirm->waiter->done = true;
+        pthread_cond_signal(&confirm->waiter->told);
+    } else {
+        log_unheard(error);
+    }
+    coney_message_unref(confirm->message);
+    channel->confirms.unfinished--;
+}
+
+/* error is borrowed; NULL is an ack. A return that came before wins. */
+static void finish(cny_channel *channel, cny_confirm *confirm, cny_error *error)
+{
+    cny_error *returned = confirm->returned;
+    tell(channel, confirm, returned ? returned : error);
+    cny_error_unref(returned);
+    *confirm = (cny_confirm){.done = true};
+}
+
+static void advance(cny_confirms *confirms)
+{
+    while (confirms->first < confirms->next && at(confirms, confirms->first)->done)
+        confirms->first++;
+    if (confirms->return_from < confirms->first)
+        confirms->return_from = confirms->first;
+}
+
+void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
+{
+    cny_confirms *confirms = &channel->confirms;
+    uint64_t last = incoming->tag == 0 && incoming->multiple ? confirms->next - 1 : incoming->tag;
+    uint64_t sequence = incoming->multiple ? confirms->first : last;
+    if (last >= confirms->next || sequence < confirms->first) {
+        cny_log(CONEY_LOG_WARN, "the broker confirmed message %llu of channel %u, which is not outstanding",
+                (unsigned long long)incoming->tag, channel->number);
+        return;
+    }
+    cny_error *error = NULL;
+    if (incoming->method == CNY_BASIC_NACK)
+        error = cny_error_new(CONEY_E_NACKED, 0,
+                              "the broker could not take the message (basic.nack); a full queue that rejects "
+                              "publishers, or a failed queue, does that");
+    cny_events_lock(channel->connection->events);
+    for (; sequence <= last; sequence++) {
+        if (!at(confirms, sequence)->done)
+            finish(channel, at(confirms, sequence), error);
+    }
+    cny_events_unlock(channel->connection->events);
+    cny_error_unref(error);
+    advance(confirms);
+    wake_waiting(channel);
+}
+
+static bool same_message(const coney_message *a, const coney_message *b)
+{
+    if (a->size != b->size || memcmp(a->body, b->body, a->size) != 0)
+        return false;
+    const char *id_a = a->properties.message_id, *id_b = b->properties.message_id;
+    return id_a && id_b ? strcmp(id_a, id_b) == 0 : id_a == id_b;
+}
+
+void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
+{
+    cny_confirms *confirms = &channel->confirms;
+    const coney_message *message = incoming->message;
+    uint32_t exchange_hash = hash_text(message->exchange);
+    uint32_t routing_key_hash = hash_text(message->routing_key);
+    for (uint64_t sequence = confirms->return_from; sequence < confirms->next; sequence++) {
+        cny_confirm *confirm = at(confirms, sequence);
+        bool match = !confirm->done && confirm->mandatory && confirm->exchange_hash == exchange_hash &&
+                     confirm->routing_key_hash == routing_key_hash && same_message(confirm->message, message);
+        if (!match)
+            continue;
+        confirm->returned = cny_error_new(CONEY_E_RETURNED, incoming->code, "%u %s: no queue takes the message",
+                                          incoming->code, incoming->text);
+        confirms->return_from = sequence + 1;
+        return;
+    }
+    cny_log(CONEY_LOG_WARN, "the broker returned a message to exchange '%s' with routing key '%s' that is not known",
+            message->exchange, message->routing_key);
+}
+
+/* Channel exceptions name the exchange in quotes: "NOT_FOUND - no exchange 'x' in vhost '/'". */
+static uint32_t hash_of_named_exchange(const char *text)
+{
+    const char *from = strstr(text, "exchange '");
+    const char *to = from ? strchr(from + 10, '\'') : NULL;
+    return to ? hash_bytes(from + 10, (size_t)(to - from - 10)) : 0;
+}
+
+/* What the senders learn whose message may or may not have been taken. */
+static cny_error *unknown_outcome(cny_error *reason)
+{
+    const coney_error *view = cny_error_view(reason);
+    if (view->status == CONEY_E_LOST || view->status == CONEY_E_CLOSED)
+        return cny_error_ref(reason);
+    return cny_error_new(CONEY_E_LOST, view->broker_code,
+                         "the channel was closed before the message was confirmed: %s", view->text);
+}
+
+/* The broker's refusal concerns the messages for the exchange it names, or the only message
+ * there is; of the others nobody knows. */
+void cny_confirms_fail(cny_channel *channel, cny_error *reason)
+{
+    cny_confirms *confirms = &channel->confirms;
+    uint32_t refused_exchange = hash_of_named_exchange(cny_error_view(reason)->text);
+    bool alone = confirms->next - confirms->first == 1;
+    cny_error *unknown = unknown_outcome(reason);
+    cny_events_lock(channel->connection->events);
+    for (uint64_t sequence = confirms->first; sequence < confirms->next; sequence++) {
+        cny_confirm *confirm = at(confirms, sequence);
+        bool blamed = alone || (refused_exchange != 0 && confirm->exchange_hash == refused_exchange);
+        if (!confirm->done)
+            finish(channel, confirm, blamed ? reason : unknown);
+    }
+    cny_events_unlock(channel->connection->events);
+    cny_error_unref(unknown);
+    advance(confirms);
+    wake_waiting(channel);
+}
+
+void cny_confirms_finished(cny_channel *channel, size_t count)
+{
+    pthread_mutex_t *lock = &channel->connection->lock;
+    pthread_mutex_lock(lock);
+    channel->confirms.unfinished -= count;
+    wake_waiting(channel);
+    pthread_mutex_unlock(lock);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/* The events thread of a factory: runs the program's completion callbacks, one after another,
+ * with no lock held. The I/O threads queue; they never wait for a callback. */
+#include "rabbit/connection/internal.h"
+
+struct cny_events {
+    pthread_t thread;
+    /* events thread only */
+    cny_buffer running;
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    cny_buffer queue; /* of cny_completion */
+    bool asleep;
+    bool stopping;
+};
+
+static void run(const cny_completion *completion)
+{
+    completion->callback(completion->message, cny_error_view(completion->error), completion->user);
+    coney_message_unref(completion->message);
+    cny_error_unref(completion->error);
+}
+
+/* Tells each channel once for a row of its completions. The channel's window opens only after
+ * the callbacks have run, so a slow callback slows its senders instead of filling memory. */
+static void run_all(const cny_buffer *batch)
+{
+    const cny_completion *all = (const cny_completion *)(const void *)batch->data;
+    size_t count = batch->size / sizeof *all;
+    size_t unreported = 0;
+    for (size_t i = 0; i < count; i++) {
+        run(&all[i]);
+        unreported++;
+        bool last_of_row = i + 1 == count || all[i + 1].channel != all[i].channel;
+        if (last_of_row || unreported == 64) {
+            cny_confirms_finished(all[i].channel, unreported);
+            unreported = 0;
+        }
+        cny_channel_unref(all[i].channel);
+    }
+}
+
+static void *events_main(void *argument)
+{
+    cny_events *events = argument;
+    pthread_mutex_lock(&events->lock);
+    while (!events->stopping || events->queue.size > 0) {
+        if (events->queue.size == 0) {
+            events->asleep = true;
+            pthread_cond_wait(&events->wake, &events->lock);
+            continue;
+        }
+        cny_buffer_swap(&events->queue, &events->running);
+        pthread_mutex_unlock(&events->lock);
+        run_all(&events->running);
+        events->running.size = 0;
+        pthread_mutex_lock(&events->lock);
+    }
+    pthread_mutex_unlock(&events->lock);
+    return NULL;
+}
+
+coney_status cny_events_start(cny_events **events)
+{
+    cny_events *made = cny_alloc(sizeof *made);
+    if (!made)
+        return cny_fail_memory();
+    pthread_mutex_init(&made->lock, NULL);
+    cny_cond_init(&made->wake);
+    coney_status status = cny_thread_start(&made->thread, "coney-events", 0, events_main, made);
+    if (status != CONEY_OK) {
+        cny_free(made);
+        return status;
+    }
+    *events = made;
+    return CONEY_OK;
+}
+
+void cny_events_stop(cny_events *events)
+{
+    if (!events)
+        return;
+    cny_events_lock(events);
+    events->stopping = true;
+    cny_events_unlock(events);
+    pthread_join(events->thread, NULL);
+    cny_buffer_free(&events->queue);
+    cny_buffer_free(&events->running);
+    pthread_cond_destroy(&events->wake);
+    pthread_mutex_destroy(&events->lock);
+    cny_free(events);
+}
+
+bool cny_events_is_current(const cny_events *events)
+{
+    return pthread_equal(pthread_self(), events->thread);
+}
+
+void cny_events_lock(cny_events *events)
+{
+    pthread_mutex_lock(&events->lock);
+}
+
+bool cny_events_post(cny_events *events, const cny_completion *completion)
+{
+    return cny_buffer_append(&events->queue, completion, sizeof *completion);
+}
+
+void cny_events_unlock(cny_events *events)
+{
+    bool wake = events->asleep && (events->queue.size > 0 || events->stopping);
+    if (wake)
+        events->asleep = false;
+    pthread_mutex_unlock(&events->lock);
+    if (wake)
+        pthread_cond_signal(&events->wake);
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/* The I/O thread of a connection: connects, then moves bytes until the connection ends. It is
+ * the only one that touches the socket and the decoder, runs none of the program's code, and
+ * blocks on nothing but its poll (and, while connecting, on what the connection timeout bounds). */
+#include "rabbit/connection/internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* give back what a burst needed beyond this */
+
+/* ---- connecting ---- */
+
+static coney_status connect_to_first_host(cny_connection *connection)
+{
+    const cny_connection_config *config = connection->config;
+    coney_status status = CONEY_OK;
+    for (size_t i = 0; i < config->uri.host_count; i++) {
+        cny_wire_target target = {
+            .host = config->uri.hosts[i].name,
+            .port = config->uri.hosts[i].port,
+            .user = config->uri.user,
+            .password = config->uri.password,
+            .vhost = config->uri.vhost,
+            .connection_name = config->names[connection->role],
+            .timeout_ms = config->uri.connection_timeout_ms,
+            .heartbeat_s = config->uri.heartbeat_s,
+            .frame_max = (uint32_t)config->uri.frame_max,
+            .max_message_bytes = config->max_message_bytes,
+        };
+        status = cny_wire_connect(connection->wire, &target);
+        bool next_may_do = status == CONEY_E_CONNECT || status == CONEY_E_TIMEOUT || status == CONEY_E_PROTOCOL;
+        if (!next_may_do)
+            break;
+        cny_log(CONEY_LOG_INFO, "%s", coney_last_error());
+    }
+    return status;
+}
+
+static coney_status open_connection(cny_connection *connection)
+{
+    coney_status status = connect_to_first_host(connection);
+    if (status != CONEY_OK)
+        return status;
+    connection->last_read_ms = connection->last_write_ms = cny_now_ms();
+    pthread_mutex_lock(&connection->lock);
+    connection->limits = cny_wire_agreed(connection->wire);
+    cny_connection_set_state(connection, CNY_OPEN);
+    pthread_mutex_unlock(&connection->lock);
+    return CONEY_OK;
+}
+
+/* ---- writing ---- */
+
+/* Takes what senders have appended, all at once; false and asleep if there is nothing. */
+static bool take_outgoing(cny_connection *connection)
+{
+    connection->writing.size = 0;
+    connection->written = 0;
+    if (connection->writing.capacity > KEEP_BUFFER_BYTES)
+        cny_buffer_free(&connection->writing);
+    pthread_mutex_lock(&connection->lock);
+    cny_buffer_swap(&connection->writing, &connection->outgoing);
+    connection->io_asleep = connection->writing.size == 0;
+    pthread_mutex_unlock(&connection->lock);
+    return connection->writing.size > 0;
+}
+
+static void count_written(cny_connection *connection, size_t bytes)
+{
+    connection->written += bytes;
+    connection->last_write_ms = cny_now_ms();
+    pthread_mutex_lock(&connection->lock);
+    connection->unwritten -= bytes;
+    if (connection->waiting_for_room > 0)
+        pthread_cond_broadcast(&connection->changed);
+    pthread_mutex_unlock(&connection->lock);
+}
+
+/* Writes until all is written or the socket takes no more. */
+static coney_status write_outgoing(cny_connection *connection)
+{
+    for (;;) {
+        size_t left = connection->writing.size - connection->written;
+        if (left == 0 && !take_outgoing(connection))
+            return CONEY_OK;
+        size_t written;
+        left = connection->writing.size - connection->written;
+        coney_status status =
+            cny_wire_write(connection->wire, connection->writing.data + connection->written, left, &written);
+        if (status != CONEY_OK)
+            return status;
+        if (written > 0)
+            count_written(connection, written);
+        if (written < left)
+            return CONEY_OK;
+    }
+}
+
+static bool has_unwritten(const cny_connection *connection)
+{
+    return connection->written < connection->writing.size;
+}
+
+static coney_status append(cny_connection *connection, coney_status (*encode)(cny_buffer *))
+{
+    size_t before = connection->outgoing.size;
+    coney_status status = encode(&connection->outgoing);
+    if (status == CONEY_OK)
+        cny_connection_appended(connection, connection->outgoing.size - before);
+    return status;
+}
+
+/* ---- reading ---- */
+
+/* The broker ends the connection. Whoever waits for the method it objects to learns its verdict. */
+static coney_status on_connection_close(cny_connection *connection, const cny_incoming *incoming)
+{
+    cny_error *verdict = cny_error_new(cny_reply_status(incoming->code), incoming->code,
+                                       "the broker closed the connection: %u %s", incoming->code, incoming->text);
+    pthread_mutex_lock(&connection->lock);
+    append(connection, cny_encode_connection_close_ok);
+    for (size_t i = 0; incoming->cause != 0 && i < connection->channel_capacity; i++) {
+        cny_channel *channel = connection->channels[i];
+        if (channel && channel->calling == incoming->cause)
+            cny_channel_die(channel, verdict);
+    }
+    pthread_mutex_unlock(&connection->lock);
+    cny_error_unref(verdict);
+    write_outgoing(connection); /* as much of the close-ok as the socket takes */
+    return cny_fail_code(CONEY_E_LOST, incoming->code, "the broker closed the connection: %u %s", incoming->code,
+                         incoming->text);
+}
+
+static void on_blocked(cny_connection *connection, const char *reason)
+{
+    pthread_mutex_lock(&connection->lock);
+    memcpy(connection->blocked, reason, strlen(reason) + 1);
+    pthread_mutex_unlock(&connection->lock);
+    if (*reason)
+        cny_log(CONEY_LOG_WARN, "the broker holds back publishers: %s", reason);
+    else
+        cny_log(CONEY_LOG_WARN, "the broker takes messages again");
+}
+
+static coney_status on_channel_incoming(cny_connection *connection, cny_incoming *incoming)
+{
+    coney_status status;
+    pthread_mutex_lock(&connection->lock);
+    cny_channel *channel =
+        incoming->channel < connection->channel_capacity ? connection->channels[incoming->channel] : NULL;
+    if (channel)
+        status = cny_channel_incoming(channel, incoming);
+    else
+        status = cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which is not open",
+                          incoming->method >> 16, incoming->method & 0xffffU, incoming->channel);
+    pthread_mutex_unlock(&connection->lock);
+    if (!channel)
+        coney_message_unref(incoming->message);
+    return status;
+}
+
+static coney_status on_incoming(cny_connection *connection, cny_incoming *incoming)
+{
+    switch (incoming->method) {
+    case 0: return CONEY_OK;
+    case CNY_CONNECTION_CLOSE: return on_connection_close(connection, incoming);
+    case CNY_CONNECTION_CLOSE_OK: return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    case CNY_CONNECTION_BLOCKED: on_blocked(connection, incoming->text); return CONEY_OK;
+    case CNY_CONNECTION_UNBLOCKED: on_blocked(connection, ""); return CONEY_OK;
+    default: return on_channel_incoming(connection, incoming);
+    }
+}
+
+static coney_status handle_input(cny_connection *connection)
+{
+    for (;;) {
+        cny_incoming incoming;
+        bool complete;
+        coney_status status = cny_wire_next(connection->wire, &incoming, &complete);
+        if (status == CONEY_OK && complete)
+            status = on_incoming(connection, &incoming);
+        if (status != CONEY_OK || !complete)
+            return status;
+    }
+}
+
+/* ---- time ---- */
+
+/* Half a heartbeat interval without writing calls for a heartbeat, two without reading mean that
+ * nobody is there. */
+static coney_status keep_time(cny_connection *connection)
+{
+    int64_t now = cny_now_ms();
+    int heartbeat_ms = connection->limits.heartbeat_s * 1000;
+    if (heartbeat_ms > 0 && now - connection->last_read_ms >= 2 * (int64_t)heartbeat_ms)
+        return cny_fail(CONEY_E_LOST, "no sign of life from the broker for %lld ms (heartbeat %d s)",
+                        (long long)(now - connection->last_read_ms), connection->limits.heartbeat_s);
+    coney_status status = CONEY_OK;
+    pthread_mutex_lock(&connection->lock);
+    if (connection->state == CNY_CLOSING && now >= connection->close_deadline)
+        status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed (the broker did not answer in time)");
+    else if (heartbeat_ms > 0 && now - connection->last_write_ms >= heartbeat_ms / 2 && connection->unwritten == 0)
+        status = append(connection, cny_encode_heartbeat);
+    pthread_mutex_unlock(&connection->lock);
+    return status;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int next_timeout(cny_connection *connection)
+{
+    int64_t at = INT64_MAX;
+    int heartbeat_ms = connection->limits.heartbeat_s * 1000;
+    if (heartbeat_ms > 0) {
+        at = connection->last_read_ms + 2 * (int64_t)heartbeat_ms;
+        if (!has_unwritten(connection))
+            at = earlier(at, connection->last_write_ms + heartbeat_ms / 2);
+    }
+    pthread_mutex_lock(&connection->lock);
+    if (connection->state == CNY_CLOSING)
+        at = earlier(at, connection->close_deadline);
+    pthread_mutex_unlock(&connection->lock);
+    if (at == INT64_MAX)
+        return -1;
+    int64_t left = at - cny_now_ms();
+    return left > 0 ? (int)earlier(left, 60000) : 0;
+}
+
+/* ---- the loop ---- */
+
+static void fail_channels(cny_connection *connection, cny_error *reason)
+{
+    for (size_t i = 0; i < connection->channel_capacity; i++) {
+        if (connection->channels[i])
+            cny_channel_die(connection->channels[i], reason);
+    }
+}
+
+/* Says goodbye once, when asked to: everyone who waits learns it now, the broker next. */
+static void begin_closing(cny_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    if (connection->close_wanted && connection->state == CNY_OPEN) {
+        cny_connection_set_state(connection, CNY_CLOSING);
+        cny_error *reason = cny_error_new(CONEY_E_CLOSED, 0, "the connection factory is closed");
+        for (size_t i = 0; i < connection->channel_capacity; i++) {
+            if (connection->channels[i])
+                cny_channel_close_locked(connection->channels[i], reason);
+        }
+        cny_error_unref(reason);
+        append(connection, cny_encode_connection_close);
+    }
+    pthread_mutex_unlock(&connection->lock);
+}
+
+/* Senders need not wake us while we are at work: we look for their bytes before we sleep. */
+static void mark_awake(cny_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    connection->io_asleep = false;
+    pthread_mutex_unlock(&connection->lock);
+}
+
+static coney_status wait_and_read(cny_connection *connection)
+{
+    struct pollfd pollers[2] = {
+        {.fd = cny_wire_fd(connection->wire), .events = POLLIN},
+        {.fd = connection->wake_fd, .events = POLLIN},
+    };
+    if (has_unwritten(connection))
+        pollers[0].events |= POLLOUT;
+    int ready = poll(pollers, 2, next_timeout(connection));
+    mark_awake(connection);
+    if (ready < 0 && errno != EINTR)
+        return cny_fail(CONEY_E_SYSTEM, "poll failed: %s", cny_errno_text(errno));
+    if (ready > 0 && (pollers[1].revents & POLLIN)) {
+        uint64_t count;
+        ssize_t done = read(connection->wake_fd, &count, sizeof count);
+        (void)done;
+    }
+    if (ready <= 0 || !(pollers[0].revents & (POLLIN | POLLERR | POLLHUP)))
+        return CONEY_OK;
+    size_t received;
+    coney_status status = cny_wire_read(connection->wire, &received);
+    if (received > 0)
+        connection->last_read_ms = cny_now_ms();
+    return status == CONEY_OK ? handle_input(connection) : status;
+}
+
+/* Until the connection ends; the status tells why and is never CONEY_OK. */
+static coney_status serve(cny_connection *connection)
+{
+    coney_status status = handle_input(connection); /* what came along with the login */
+    while (status == CONEY_OK) {
+        begin_closing(connection);
+        status = write_outgoing(connection);
+        if (status == CONEY_OK)
+            status = wait_and_read(connection);
+        if (status == CONEY_OK)
+            status = keep_time(connection);
+    }
+    return status;
+}
+
+/* The last one who speaks for the connection: everything that waits for it fails here. */
+static void end_connection(cny_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    if (connection->state == CNY_CLOSING)
+        cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    connection->reason = cny_error_capture();
+    fail_channels(connection, connection->reason);
+    cny_buffer_free(&connection->outgoing);
+    connection->unwritten = 0;
+    cny_connection_set_state(connection, CNY_DEAD);
+    pthread_mutex_unlock(&connection->lock);
+    cny_wire_close(connection->wire);
+}
+
+void *cny_connection_io(void *argument)
+{
+    cny_connection *connection = argument;
+    if (open_connection(connection) == CONEY_OK)
+        serve(connection);
+    end_connection(connection);
+    cny_connection_unref(connection);
+    return NULL;
+}

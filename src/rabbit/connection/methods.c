@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* The methods that have a reply: encode, call, and say in the error what was asked of what. */
+#include "rabbit/connection/internal.h"
+
+#include <string.h>
+
+enum { FRAME_ROOM = 1280 };
+
+/* One call from encoding to cleaning up: the frame is encoded by the statement in between. */
+typedef struct call {
+    cny_channel *channel;
+    cny_buffer frame;
+    uint8_t room[FRAME_ROOM];
+} call;
+
+static void prepare(call *one, cny_channel *channel)
+{
+    one->channel = channel;
+    cny_buffer_on_stack(&one->frame, one->room, sizeof one->room);
+}
+
+/* encoded is the status of encoding into one->frame. */
+static coney_status perform(call *one, coney_status encoded, uint32_t awaited, cny_incoming *reply, int64_t deadline)
+{
+    coney_status status = encoded;
+    if (status == CONEY_OK)
+        status = cny_channel_call(one->channel, &one->frame, awaited, reply, deadline);
+    cny_buffer_free(&one->frame);
+    return status;
+}
+
+static uint32_t frame_max(const cny_channel *channel)
+{
+    return channel->connection->limits.frame_max;
+}
+
+coney_status cny_channel_confirm_select(cny_channel *channel, int max_unconfirmed, int64_t deadline)
+{
+    pthread_mutex_lock(&channel->connection->lock);
+    coney_status status = cny_confirms_start(&channel->confirms, (size_t)max_unconfirmed);
+    pthread_mutex_unlock(&channel->connection->lock);
+    if (status != CONEY_OK)
+        return status;
+    call one;
+    prepare(&one, channel);
+    status = perform(&one, cny_encode_confirm_select(&one.frame, channel->number), CNY_CONFIRM_SELECT_OK, NULL,
+                     deadline);
+    return status == CONEY_OK ? status : cny_fail_in("switch on publisher confirms");
+}
+
+coney_status cny_channel_declare_queue(cny_channel *channel, const coney_queue *queue, bool passive,
+                                       coney_queue_info *info, int64_t deadline)
+{
+    call one;
+    cny_incoming reply;
+    prepare(&one, channel);
+    coney_status status = cny_encode_queue_declare(&one.frame, channel->number, frame_max(channel), queue, passive);
+    status = perform(&one, status, CNY_QUEUE_DECLARE_OK, &reply, deadline);
+    if (status != CONEY_OK)
+        return cny_fail_in("%s queue '%s'", passive ? "look at" : "declare", queue->name);
+    if (info) {
+        memcpy(info->name, reply.text, sizeof info->name);
+        info->message_count = reply.message_count;
+        info->consumer_count = reply.consumer_count;
+    }
+    return CONEY_OK;
+}
+
+coney_status cny_channel_declare_exchange(cny_channel *channel, const coney_exchange *exchange, int64_t deadline)
+{
+    call one;
+    prepare(&one, channel);
+    coney_status status = cny_encode_exchange_declare(&one.frame, channel->number, frame_max(channel), exchange);
+    status = perform(&one, status, CNY_EXCHANGE_DECLARE_OK, NULL, deadline);
+    return status == CONEY_OK ? status : cny_fail_in("declare exchange '%s'", exchange->name);
+}
+
+static coney_status fail_binding(const char *verb, const coney_binding *binding)
+{
+    return cny_fail_in("%s %s '%s' %s exchange '%s' with routing key '%s'", verb,
+                       binding->to_exchange ? "exchange" : "queue", binding->destination,
+                       strcmp(verb, "bind") == 0 ? "to" : "from", binding->exchange,
+                       binding->routing_key ? binding->routing_key : "");
+}
+
+coney_status cny_channel_bind(cny_channel *channel, const coney_binding *binding, int64_t deadline)
+{
+    call one;
+    prepare(&one, channel);
+    coney_status status = cny_encode_bind(&one.frame, channel->number, frame_max(channel), binding);
+    status = perform(&one, status, binding->to_exchange ? CNY_EXCHANGE_BIND_OK : CNY_QUEUE_BIND_OK, NULL, deadline);
+    return status == CONEY_OK ? status : fail_binding("bind", binding);
+}
+
+coney_status cny_channel_unbind(cny_channel *channel, const coney_binding *binding, int64_t deadline)
+{
+    call one;
+    prepare(&one, channel);
+    coney_status status = cny_encode_unbind(&one.frame, channel->number, frame_max(channel), binding);
+    status =
+        perform(&one, status, binding->to_exchange ? CNY_EXCHANGE_UNBIND_OK : CNY_QUEUE_UNBIND_OK, NULL, deadline);
+    return status == CONEY_OK ? status : fail_binding("unbind", binding);
+}
+
+coney_status cny_channel_delete_queue(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline)
+{
+    call one;
+    cny_incoming reply;
+    prepare(&one, channel);
+    coney_status status = cny_encode_queue_delete(&one.frame, channel->number, queue);
+    status = perform(&one, status, CNY_QUEUE_DELETE_OK, &reply, deadline);
+    if (status != CONEY_OK)
+        return cny_fail_in("delete queue '%s'", queue);
+    if (messages)
+        *messages = reply.message_count;
+    return CONEY_OK;
+}
+
+coney_status cny_channel_delete_exchange(cny_channel *channel, const char *exchange, int64_t deadline)
+{
+    call one;
+    prepare(&one, channel);
+    coney_status status = cny_encode_exchange_delete(&one.frame, channel->number, exchange);
+    status = perform(&one, status, CNY_EXCHANGE_DELETE_OK, NULL, deadline);
+    return status == CONEY_OK ? status : cny_fail_in("delete exchange '%s'", exchange);
+}
+
+coney_status cny_channel_purge(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline)
+{
+    call one;
+    cny_incoming reply;
+    prepare(&one, channel);
+    coney_status status = cny_encode_queue_purge(&one.frame, channel->number, queue);
+    status = perform(&one, status, CNY_QUEUE_PURGE_OK, &reply, deadline);
+    if (status != CONEY_OK)
+        return cny_fail_in("purge queue '%s'", queue);
+    if (messages)
+        *messages = reply.message_count;
+    return CONEY_OK;
+}
+
+coney_status cny_channel_consume(cny_channel *channel, const char *queue, int prefetch, int64_t deadline)
+{
+    call one;
+    prepare(&one, channel);
+    coney_status status = cny_encode_qos(&one.frame, channel->number, (uint16_t)prefetch);
+    status = perform(&one, status, CNY_BASIC_QOS_OK, NULL, deadline);
+    if (status != CONEY_OK)
+        return cny_fail_in("set the prefetch for queue '%s'", queue);
+    prepare(&one, channel);
+    status = cny_encode_consume(&one.frame, channel->number, queue);
+    status = perform(&one, status, CNY_BASIC_CONSUME_OK, NULL, deadline);
+    return status == CONEY_OK ? status : cny_fail_in("consume from queue '%s'", queue);
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/* The template: checks what is sent, keeps one channel in confirm mode, and replaces it when it
+ * is gone. Any thread. (Spring: RabbitTemplate.) */
+#include "rabbit/connection/connection.h"
+
+#include <coney/amqp/json.h>
+
+#define DEFAULT_TIMEOUT_MS 10000
+#define DEFAULT_MAX_UNCONFIRMED 10000
+
+struct coney_template {
+    /* fixed after new */
+    coney_connection_factory *factory;
+    cny_arena arena;
+    coney_template_options options; /* with every default filled in */
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t opened;
+    cny_channel *channel;
+    bool opening;       /* some thread is opening a channel, without the lock */
+    cny_buffer retired; /* of cny_channel *: gone, but callbacks may still be on their way */
+};
+
+/* ---- life ---- */
+
+static coney_status check_options(const coney_template_options *options)
+{
+    if (options->timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "timeout_ms is %d, which is below 0", options->timeout_ms);
+    if (options->max_unconfirmed < 0)
+        return cny_fail(CONEY_E_INVALID, "max_unconfirmed is %d, which is below 0", options->max_unconfirmed);
+    coney_status status = cny_check_name("exchange", options->exchange);
+    return status == CONEY_OK ? cny_check_name("routing key", options->routing_key) : status;
+}
+
+static coney_status copy_options(coney_template *sender, const coney_template_options *given)
+{
+    coney_template_options *own = &sender->options;
+    *own = *given;
+    bool copied = cny_arena_strdup(&sender->arena, &own->exchange, given->exchange ? given->exchange : "") &&
+                  cny_arena_strdup(&sender->arena, &own->routing_key, given->routing_key ? given->routing_key : "");
+    if (!copied)
+        return cny_fail_memory();
+    if (!own->converter)
+        own->converter = coney_json_converter();
+    if (own->timeout_ms == 0)
+        own->timeout_ms = DEFAULT_TIMEOUT_MS;
+    if (own->max_unconfirmed == 0)
+        own->max_unconfirmed = DEFAULT_MAX_UNCONFIRMED;
+    return CONEY_OK;
+}
+
+static void free_template(coney_template *sender)
+{
+    cny_buffer_free(&sender->retired);
+    cny_arena_free(&sender->arena);
+    cny_factory_unref(sender->factory);
+    pthread_cond_destroy(&sender->opened);
+    pthread_mutex_destroy(&sender->lock);
+    cny_free(sender);
+}
+
+coney_status coney_template_new(coney_template **sender, coney_connection_factory *factory,
+                                const coney_template_options *options)
+{
+    static const coney_template_options defaults;
+    if (!options)
+        options = &defaults;
+    if (!sender || !factory)
+        return cny_fail(CONEY_E_INVALID, "template: sender or factory is NULL");
+    if (check_options(options) != CONEY_OK)
+        return cny_fail_in("template");
+    coney_template *made = cny_alloc(sizeof *made);
+    if (!made)
+        return cny_fail_memory();
+    made->factory = cny_factory_ref(factory);
+    pthread_mutex_init(&made->lock, NULL);
+    cny_cond_init(&made->opened);
+    coney_status status = copy_options(made, options);
+    if (status != CONEY_OK) {
+        free_template(made);
+        return status;
+    }
+    *sender = made;
+    return CONEY_OK;
+}
+
+/* ---- the channel ---- */
+
+/* Under lock: puts a dead channel aside until its callbacks have run. */
+static void retire(coney_template *sender)
+{
+    cny_channel *old = sender->channel;
+    sender->channel = NULL;
+    bool finished = !old || cny_channel_wait_for_confirms(old, cny_now_ms()) == CONEY_OK;
+    if (finished || !cny_buffer_append(&sender->retired, &old, sizeof(cny_channel *)))
+        cny_channel_unref(old);
+}
+
+static coney_status open_channel(coney_template *sender, cny_channel **channel, int64_t deadline)
+{
+    cny_channel *made;
+    coney_status status = cny_channel_open(&made, sender->factory, CNY_PUBLISHING, deadline);
+    if (status != CONEY_OK)
+        return status;
+    status = cny_channel_confirm_select(made, sender->options.max_unconfirmed, deadline);
+    if (status != CONEY_OK) {
+        cny_channel_close(made);
+        cny_channel_unref(made);
+        return status;
+    }
+    *channel = made;
+    return CONEY_OK;
+}
+
+/* Gives a reference to a live channel. One thread opens it, without the lock; the others wait
+ * for that no longer than their own deadlines. */
+static coney_status get_channel(coney_template *sender, cny_channel **channel, int64_t deadline)
+{
+    pthread_mutex_lock(&sender->lock);
+    bool in_time = true;
+    while (sender->opening && in_time)
+        in_time = cny_cond_wait(&sender->opened, &sender->lock, deadline);
+    coney_status status = CONEY_OK;
+    if (sender->opening) {
+        status = cny_fail(CONEY_E_TIMEOUT, "no channel was opened by the deadline");
+    } else if (!sender->channel || !cny_channel_alive(sender->channel)) {
+        retire(sender);
+        sender->opening = true;
+        pthread_mutex_unlock(&sender->lock);
+        cny_channel *made = NULL;
+        status = open_channel(sender, &made, deadline);
+        pthread_mutex_lock(&sender->lock);
+        sender->channel = made;
+        sender->opening = false;
+        pthread_cond_broadcast(&sender->opened);
+    }
+    if (status == CONEY_OK)
+        *channel = cny_channel_ref(sender->channel);
+    pthread_mutex_unlock(&sender->lock);
+    return status;
+}
+
+/* ---- sending ---- */
+
+typedef coney_status publish_function(cny_channel *channel, const cny_publish *publish, int64_t deadline);
+
+static coney_status check_publish(const cny_publish *publish)
+{
+    if (!publish->message)
+        return cny_fail(CONEY_E_INVALID, "the message is NULL");
+    coney_status status = cny_check_name("exchange", publish->exchange);
+    return status == CONEY_OK ? cny_check_name("routing key", publish->routing_key) : status;
+}
+
+/* A channel found dead before anything was written is replaced, until the deadline. */
+static coney_status publish_by(coney_template *sender, const cny_publish *publish, publish_function *function,
+                               int64_t deadline)
+{
+    coney_status status = check_publish(publish);
+    if (status != CONEY_OK)
+        return status;
+    do {
+        cny_channel *channel;
+        status = get_channel(sender, &channel, deadline);
+        if (status != CONEY_OK)
+            return status;
+        status = function(channel, publish, deadline);
+        cny_channel_unref(channel);
+    } while (status == CONEY_E_STALE && cny_now_ms() < deadline);
+    return status == CONEY_E_STALE ? cny_fail(CONEY_E_TIMEOUT, "not sent by the deadline: %s", coney_last_error())
+                                   : status;
+}
+
+static coney_status send(coney_template *sender, const char *routing_key, coney_message *message,
+                         const coney_send_options *options, publish_function *function, coney_send_callback *callback,
+                         void *user)
+{
+    static const coney_send_options defaults;
+    if (!options)
+        options = &defaults;
+    if (!sender)
+        return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
+    if (options->timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "send: timeout_ms is %d, which is below 0", options->timeout_ms);
+    cny_publish publish = {
+        .exchange = options->exchange ? options->exchange : sender->options.exchange,
+        .routing_key = routing_key ? routing_key : sender->options.routing_key,
+        .message = message,
+        .mandatory = !options->drop_unroutable && !sender->options.drop_unroutable,
+        .callback = callback,
+        .user = user,
+    };
+    int timeout_ms = options->timeout_ms ? options->timeout_ms : sender->options.timeout_ms;
+    coney_status status = publish_by(sender, &publish, function, cny_deadline(timeout_ms));
+    if (status == CONEY_OK)
+        return status;
+    return cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", publish.exchange, publish.routing_key);
+}
+
+coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
+                                 const coney_send_options *options)
+{
+    return send(sender, routing_key, message, options, cny_channel_publish_and_wait, NULL, NULL);
+}
+
+coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
+                                       const coney_send_options *options, coney_send_callback *on_complete,
+                                       void *user)
+{
+    return send(sender, routing_key, message, options, cny_channel_publish, on_complete, user);
+}
+
+coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key, const void *object,
+                                             const coney_send_options *options)
+{
+    if (!sender)
+        return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
+    coney_message *message;
+    const coney_converter *converter = sender->options.converter;
+    if (converter->to_message(&message, object, options ? options->properties : NULL) != CONEY_OK)
+        return cny_fail_in("convert to %s", converter->name);
+    coney_status status = coney_template_send(sender, routing_key, message, options);
+    coney_message_unref(message);
+    return status;
+}
+
+/* ---- waiting and the end ---- */
+
+/* Gives the channels whose confirms or callbacks may be outstanding. */
+static coney_status channels_in_use(coney_template *sender, cny_buffer *channels)
+{
+    pthread_mutex_lock(&sender->lock);
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    size_t count = sender->retired.size / sizeof *retired;
+    bool reserved = cny_buffer_reserve(channels, (count + 1) * sizeof *retired);
+    for (size_t i = 0; reserved && i < count; i++) {
+        cny_channel_ref(retired[i]);
+        cny_buffer_append(channels, &retired[i], sizeof *retired);
+    }
+    if (reserved && sender->channel) {
+        cny_channel_ref(sender->channel);
+        cny_buffer_append(channels, &sender->channel, sizeof *retired);
+    }
+    pthread_mutex_unlock(&sender->lock);
+    return reserved ? CONEY_OK : cny_fail_memory();
+}
+
+coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms)
+{
+    if (!sender)
+        return cny_fail(CONEY_E_INVALID, "wait for confirms: the template is NULL");
+    if (cny_factory_on_events_thread(sender->factory))
+        return cny_fail(CONEY_E_STATE, "wait for confirms: a send callback cannot wait for send callbacks");
+    int64_t deadline = cny_deadline(timeout_ms);
+    cny_buffer channels = {0};
+    coney_status status = channels_in_use(sender, &channels);
+    cny_channel **all = (cny_channel **)(void *)channels.data;
+    for (size_t i = 0; i < channels.size / sizeof *all; i++) {
+        if (status == CONEY_OK)
+            status = cny_channel_wait_for_confirms(all[i], deadline);
+        cny_channel_unref(all[i]);
+    }
+    cny_buffer_free(&channels);
+    return status;
+}
+
+/* Completes what is outstanding with CONEY_E_CLOSED. When it returns, no callback of this
+ * template will run any more; so it waits for them, unless it is called by one. */
+static void close_channel(coney_template *sender, cny_channel *channel)
+{
+    cny_channel_close(channel);
+    bool may_wait = !cny_factory_on_events_thread(sender->factory);
+    while (may_wait && cny_channel_wait_for_confirms(channel, cny_deadline(1000)) == CONEY_E_TIMEOUT)
+        cny_log(CONEY_LOG_WARN, "coney_template_free waits for a send callback to return");
+    cny_channel_unref(channel);
+}
+
+void coney_template_free(coney_template *sender)
+{
+    if (!sender)
+        return;
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
+        close_channel(sender, retired[i]);
+    if (sender->channel)
+        close_channel(sender, sender->channel);
+    free_template(sender);
+}

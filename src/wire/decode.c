@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: MIT */
+/* What the broker says: cuts the bytes read into frames, lets rabbitmq-c decode methods and
+ * properties, and puts the frames of a message together. I/O thread only.
+ *
+ * Frames are checked here before rabbitmq-c sees them, so a peer can neither make it allocate for
+ * channels that do not exist nor feed it a frame larger than agreed. Body frames never pass
+ * through it: they are copied once, from the read buffer into the message. */
+#include "wire/rabbitmq_c.h"
+
+#include <string.h>
+#include <sys/time.h>
+
+/* A message of which not all frames have come. */
+struct cny_assembly {
+    uint16_t channel;
+    uint16_t code; /* of a return; 0 for a delivery */
+    bool redelivered;
+    uint64_t tag;
+    char text[256];
+    char exchange[256];
+    char routing_key[256];
+    coney_message *message; /* from the content header on */
+    size_t received;
+};
+
+/* ---- helpers ---- */
+
+static uint16_t get_u16(const uint8_t *at)
+{
+    return (uint16_t)(at[0] << 8 | at[1]);
+}
+
+static uint32_t get_u32(const uint8_t *at)
+{
+    return (uint32_t)get_u16(at) << 16 | get_u16(at + 2);
+}
+
+static void copy_text(char to[256], amqp_bytes_t from)
+{
+    size_t size = from.len < 255 ? from.len : 255;
+    if (size > 0)
+        memcpy(to, from.bytes, size);
+    to[size] = '\0';
+}
+
+coney_status cny_reply_status(int code)
+{
+    switch (code) {
+    case 312: return CONEY_E_RETURNED;
+    case 320: return CONEY_E_LOST; /* CONNECTION_FORCED: the broker is going down */
+    case 403: return CONEY_E_ACCESS_REFUSED;
+    case 404: return CONEY_E_NOT_FOUND;
+    case 405: return CONEY_E_RESOURCE_LOCKED;
+    case 406: return CONEY_E_PRECONDITION_FAILED;
+    case 530: return CONEY_E_NOT_ALLOWED;
+    default: return CONEY_E_BROKER;
+    }
+}
+
+/* ---- assembly ---- */
+
+static struct cny_assembly *find_assembly(cny_wire *wire, uint16_t channel)
+{
+    struct cny_assembly *all = (struct cny_assembly *)(void *)wire->assemblies.data;
+    for (size_t i = 0; i < wire->assemblies.size / sizeof *all; i++) {
+        if (all[i].channel == channel)
+            return &all[i];
+    }
+    return NULL;
+}
+
+static void drop_assembly(cny_wire *wire, struct cny_assembly *assembly)
+{
+    struct cny_assembly *all = (struct cny_assembly *)(void *)wire->assemblies.data;
+    size_t last = wire->assemblies.size / sizeof *all - 1;
+    if (assembly != &all[last])
+        *assembly = all[last];
+    wire->assemblies.size -= sizeof *all;
+}
+
+static coney_status start_assembly(cny_wire *wire, const struct cny_assembly *assembly)
+{
+    return cny_buffer_append(&wire->assemblies, assembly, sizeof *assembly) ? CONEY_OK : cny_fail_memory();
+}
+
+static coney_status start_delivery(cny_wire *wire, uint16_t channel, const amqp_basic_deliver_t *method)
+{
+    struct cny_assembly assembly = {
+        .channel = channel, .redelivered = method->redelivered != 0, .tag = method->delivery_tag};
+    copy_text(assembly.exchange, method->exchange);
+    copy_text(assembly.routing_key, method->routing_key);
+    return start_assembly(wire, &assembly);
+}
+
+static coney_status start_return(cny_wire *wire, uint16_t channel, const amqp_basic_return_t *method)
+{
+    struct cny_assembly assembly = {.channel = channel, .code = method->reply_code};
+    copy_text(assembly.text, method->reply_text);
+    copy_text(assembly.exchange, method->exchange);
+    copy_text(assembly.routing_key, method->routing_key);
+    return start_assembly(wire, &assembly);
+}
+
+/* Hands the message over once its last byte is here. */
+static void finish_assembly(cny_wire *wire, struct cny_assembly *assembly, cny_incoming *incoming, bool *complete)
+{
+    if (assembly->received < assembly->message->size)
+        return;
+    incoming->method = assembly->code ? CNY_BASIC_RETURN : CNY_BASIC_DELIVER;
+    incoming->code = assembly->code;
+    memcpy(incoming->text, assembly->text, sizeof incoming->text);
+    incoming->message = assembly->message;
+    *complete = true;
+    drop_assembly(wire, assembly);
+}
+
+static bool set_text(coney_message *message, const char **to, amqp_bytes_t from)
+{
+    *to = cny_arena_copy(&message->arena, from.bytes, from.len);
+    return *to;
+}
+
+static bool set_texts(coney_message *message, const amqp_basic_properties_t *from)
+{
+    coney_properties *to = &message->properties;
+    const struct {
+        amqp_flags_t flag;
+        const char **to;
+        amqp_bytes_t from;
+    } texts[] = {
+        {AMQP_BASIC_CONTENT_TYPE_FLAG, &to->content_type, from->content_type},
+        {AMQP_BASIC_CONTENT_ENCODING_FLAG, &to->content_encoding, from->content_encoding},
+        {AMQP_BASIC_CORRELATION_ID_FLAG, &to->correlation_id, from->correlation_id},
+        {AMQP_BASIC_REPLY_TO_FLAG, &to->reply_to, from->reply_to},
+        {AMQP_BASIC_EXPIRATION_FLAG, &to->expiration, from->expiration},
+        {AMQP_BASIC_MESSAGE_ID_FLAG, &to->message_id, from->message_id},
+        {AMQP_BASIC_TYPE_FLAG, &to->type, from->type},
+        {AMQP_BASIC_USER_ID_FLAG, &to->user_id, from->user_id},
+        {AMQP_BASIC_APP_ID_FLAG, &to->app_id, from->app_id},
+        {AMQP_BASIC_CLUSTER_ID_FLAG, &to->cluster_id, from->cluster_id},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if ((from->_flags & texts[i].flag) && !set_text(message, texts[i].to, texts[i].from))
+            return false;
+    }
+    return true;
+}
+
+static bool set_headers(coney_message *message, const amqp_table_t *headers)
+{
+    switch (cny_table_from_amqp(&message->arena, &message->properties.headers, headers)) {
+    case CNY_TABLE_DONE: return true;
+    case CNY_TABLE_NO_MEMORY: return false;
+    case CNY_TABLE_TOO_DEEP: break;
+    }
+    message->properties.headers = NULL;
+    message->defect = "its headers are nested too deep";
+    return true;
+}
+
+static bool set_properties(coney_message *message, const amqp_basic_properties_t *from)
+{
+    coney_properties *to = &message->properties;
+    if (from->_flags & AMQP_BASIC_DELIVERY_MODE_FLAG)
+        to->delivery_mode = from->delivery_mode == CONEY_PERSISTENT ? CONEY_PERSISTENT : CONEY_TRANSIENT;
+    if (from->_flags & AMQP_BASIC_PRIORITY_FLAG)
+        to->priority = from->priority;
+    if (from->_flags & AMQP_BASIC_TIMESTAMP_FLAG)
+        to->timestamp = (int64_t)from->timestamp;
+    if (!set_texts(message, from))
+        return false;
+    return !(from->_flags & AMQP_BASIC_HEADERS_FLAG) || set_headers(message, &from->headers);
+}
+
+/* One allocation holds the usual message; rich headers add chunks to its arena. */
+static coney_message *make_message(const struct cny_assembly *assembly, size_t body_size, size_t properties_size,
+                                   const amqp_basic_properties_t *properties)
+{
+    size_t exchange = strlen(assembly->exchange), routing_key = strlen(assembly->routing_key);
+    coney_message *message = cny_message_alloc(body_size + exchange + routing_key + properties_size + 96);
+    if (!message)
+        return NULL;
+    message->delivery_tag = assembly->tag;
+    message->redelivered = assembly->redelivered;
+    message->exchange = cny_arena_copy(&message->arena, assembly->exchange, exchange);
+    message->routing_key = cny_arena_copy(&message->arena, assembly->routing_key, routing_key);
+    message->body = cny_arena_alloc(&message->arena, body_size + 1);
+    message->size = body_size;
+    if (message->exchange && message->routing_key && message->body && set_properties(message, properties)) {
+        message->body[body_size] = '\0';
+        return message;
+    }
+    coney_message_unref(message);
+    return NULL;
+}
+
+/* ---- the three kinds of frames ---- */
+
+static coney_status on_header(cny_wire *wire, uint16_t channel, uint64_t body_size, size_t properties_size,
+                              const amqp_basic_properties_t *properties, cny_incoming *incoming, bool *complete)
+{
+    struct cny_assembly *assembly = find_assembly(wire, channel);
+    if (!assembly || assembly->message)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a content header on channel %u that belongs to no message",
+                        channel);
+    if (body_size > wire->max_message_bytes)
+        return cny_fail(CONEY_E_PROTOCOL,
+                        "the broker announced a message of %llu bytes (exchange '%s', routing key '%s'); the limit "
+                        "max_message_bytes is %zu",
+                        (unsigned long long)body_size, assembly->exchange, assembly->routing_key,
+                        wire->max_message_bytes);
+    assembly->message = make_message(assembly, (size_t)body_size, properties_size, properties);
+    if (!assembly->message)
+        return cny_fail_memory();
+    finish_assembly(wire, assembly, incoming, complete);
+    return CONEY_OK;
+}
+
+static coney_status on_body(cny_wire *wire, uint16_t channel, const uint8_t *data, size_t size, cny_incoming *incoming,
+                            bool *complete)
+{
+    struct cny_assembly *assembly = find_assembly(wire, channel);
+    if (!assembly || !assembly->message)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a body on channel %u that belongs to no message", channel);
+    if (size > assembly->message->size - assembly->received)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent more than the %zu bytes announced for a message",
+                        assembly->message->size);
+    if (size > 0)
+        memcpy(assembly->message->body + assembly->received, data, size);
+    assembly->received += size;
+    finish_assembly(wire, assembly, incoming, complete);
+    return CONEY_OK;
+}
+
+static coney_status fill_close(cny_incoming *incoming, uint16_t code, amqp_bytes_t text, uint16_t class_id,
+                               uint16_t method_id)
+{
+    incoming->code = code;
+    incoming->cause = (uint32_t)class_id << 16 | method_id;
+    copy_text(incoming->text, text);
+    return CONEY_OK;
+}
+
+static coney_status fill_tag(cny_incoming *incoming, uint64_t tag, amqp_boolean_t multiple)
+{
+    incoming->tag = tag;
+    incoming->multiple = multiple != 0;
+    return CONEY_OK;
+}
+
+static coney_status fill_queue(cny_incoming *incoming, const amqp_queue_declare_ok_t *method)
+{
+    incoming->message_count = method->message_count;
+    incoming->consumer_count = method->consumer_count;
+    copy_text(incoming->text, method->queue);
+    return CONEY_OK;
+}
+
+/* Everything a method may carry. (void pointers: that is how rabbitmq-c hands methods over.) */
+static coney_status fill_method(cny_incoming *incoming, const void *decoded)
+{
+    switch (incoming->method) {
+    case CNY_CONNECTION_CLOSE: {
+        const amqp_connection_close_t *close = decoded;
+        return fill_close(incoming, close->reply_code, close->reply_text, close->class_id, close->method_id);
+    }
+    case CNY_CHANNEL_CLOSE: {
+        const amqp_channel_close_t *close = decoded;
+        return fill_close(incoming, close->reply_code, close->reply_text, close->class_id, close->method_id);
+    }
+    case CNY_BASIC_ACK: {
+        const amqp_basic_ack_t *ack = decoded;
+        return fill_tag(incoming, ack->delivery_tag, ack->multiple);
+    }
+    case CNY_BASIC_NACK: {
+        const amqp_basic_nack_t *nack = decoded;
+        return fill_tag(incoming, nack->delivery_tag, nack->multiple);
+    }
+    case CNY_QUEUE_DECLARE_OK: return fill_queue(incoming, decoded);
+    case CNY_QUEUE_PURGE_OK: {
+        incoming->message_count = ((const amqp_queue_purge_ok_t *)decoded)->message_count;
+        return CONEY_OK;
+    }
+    case CNY_QUEUE_DELETE_OK: {
+        incoming->message_count = ((const amqp_queue_delete_ok_t *)decoded)->message_count;
+        return CONEY_OK;
+    }
+    case CNY_BASIC_CONSUME_OK: copy_text(incoming->text, ((const amqp_basic_consume_ok_t *)decoded)->consumer_tag); break;
+    case CNY_BASIC_CANCEL: copy_text(incoming->text, ((const amqp_basic_cancel_t *)decoded)->consumer_tag); break;
+    case CNY_CONNECTION_BLOCKED: copy_text(incoming->text, ((const amqp_connection_blocked_t *)decoded)->reason); break;
+    case CNY_CONNECTION_CLOSE_OK:
+    case CNY_CONNECTION_UNBLOCKED:
+    case CNY_CHANNEL_OPEN_OK:
+    case CNY_CHANNEL_CLOSE_OK:
+    case CNY_EXCHANGE_DECLARE_OK:
+    case CNY_EXCHANGE_DELETE_OK:
+    case CNY_EXCHANGE_BIND_OK:
+    case CNY_EXCHANGE_UNBIND_OK:
+    case CNY_QUEUE_BIND_OK:
+    case CNY_QUEUE_UNBIND_OK:
+    case CNY_BASIC_QOS_OK:
+    case CNY_BASIC_CANCEL_OK:
+    case CNY_CONFIRM_SELECT_OK: break;
+    default:
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u, which Coney does not know",
+                        incoming->method >> 16, incoming->method & 0xffffU);
+    }
+    return CONEY_OK;
+}
+
+static coney_status on_method(cny_wire *wire, uint16_t channel, uint32_t id, const void *decoded,
+                              cny_incoming *incoming, bool *complete)
+{
+    struct cny_assembly *assembly = find_assembly(wire, channel);
+    if (assembly && id != CNY_CHANNEL_CLOSE)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u in the middle of a message",
+                        id >> 16, id & 0xffffU, channel);
+    if (assembly) {
+        coney_message_unref(assembly->message);
+        drop_assembly(wire, assembly);
+    }
+    if (id == CNY_BASIC_DELIVER)
+        return start_delivery(wire, channel, decoded);
+    if (id == CNY_BASIC_RETURN)
+        return start_return(wire, channel, decoded);
+    incoming->method = id;
+    *complete = true;
+    return fill_method(incoming, decoded);
+}
+
+/* ---- frames out of bytes ---- */
+
+struct frame {
+    uint8_t type;
+    uint16_t channel;
+    const uint8_t *payload;
+    size_t size;
+};
+
+static coney_status undecodable(const char *what, int failure)
+{
+    if (failure == AMQP_STATUS_NO_MEMORY)
+        return cny_fail_memory();
+    return cny_fail(CONEY_E_PROTOCOL, "the broker sent %s that cannot be decoded: %s", what,
+                    amqp_error_string2(failure));
+}
+
+static coney_status on_raw_method(cny_wire *wire, const struct frame *frame, cny_incoming *incoming, bool *complete)
+{
+    if (frame->size < 4)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a method frame of %zu bytes", frame->size);
+    uint32_t id = get_u32(frame->payload);
+    amqp_bytes_t arguments = {.len = frame->size - 4, .bytes = (void *)(uintptr_t)(frame->payload + 4)};
+    void *decoded;
+    int failure = amqp_decode_method(id, &wire->pool, arguments, &decoded);
+    if (failure == AMQP_STATUS_UNKNOWN_METHOD)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u, which Coney does not know", id >> 16,
+                        id & 0xffffU);
+    return failure < 0 ? undecodable("a method", failure)
+                       : on_method(wire, frame->channel, id, decoded, incoming, complete);
+}
+
+static coney_status on_raw_header(cny_wire *wire, const struct frame *frame, cny_incoming *incoming, bool *complete)
+{
+    enum { FIXED = 12 };
+    if (frame->size < FIXED + 2 || get_u16(frame->payload) != AMQP_BASIC_CLASS)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a content header that is none");
+    uint64_t body_size = (uint64_t)get_u32(frame->payload + 4) << 32 | get_u32(frame->payload + 8);
+    amqp_bytes_t encoded = {.len = frame->size - FIXED, .bytes = (void *)(uintptr_t)(frame->payload + FIXED)};
+    void *decoded;
+    int failure = amqp_decode_properties(AMQP_BASIC_CLASS, &wire->pool, encoded, &decoded);
+    return failure < 0 ? undecodable("message properties", failure)
+                       : on_header(wire, frame->channel, body_size, encoded.len, decoded, incoming, complete);
+}
+
+static coney_status on_frame(cny_wire *wire, const struct frame *frame, cny_incoming *incoming, bool *complete)
+{
+    coney_status status = CONEY_OK;
+    incoming->channel = frame->channel;
+    switch (frame->type) {
+    case AMQP_FRAME_METHOD: status = on_raw_method(wire, frame, incoming, complete); break;
+    case AMQP_FRAME_HEADER: status = on_raw_header(wire, frame, incoming, complete); break;
+    case AMQP_FRAME_BODY:
+        return on_body(wire, frame->channel, frame->payload, frame->size, incoming, complete);
+    default: incoming->method = 0; *complete = true; return CONEY_OK; /* a heartbeat */
+    }
+    recycle_amqp_pool(&wire->pool);
+    return status;
+}
+
+static coney_status check_frame(const cny_wire *wire, const struct frame *frame)
+{
+    bool known = frame->type == AMQP_FRAME_METHOD || frame->type == AMQP_FRAME_HEADER ||
+                 frame->type == AMQP_FRAME_BODY || frame->type == AMQP_FRAME_HEARTBEAT;
+    if (!known)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a frame of type %u, which AMQP does not have", frame->type);
+    if (frame->channel > wire->limits.channel_max)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a frame on channel %u; %u is the highest agreed",
+                        frame->channel, wire->limits.channel_max);
+    if (frame->size > wire->limits.frame_max - CNY_FRAME_OVERHEAD)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a frame of %zu bytes; %u is the most agreed",
+                        frame->size + CNY_FRAME_OVERHEAD, wire->limits.frame_max);
+    return CONEY_OK;
+}
+
+/* The next whole frame of the bytes read; none if *have stays false. */
+static coney_status cut_frame(cny_wire *wire, struct frame *frame, bool *have)
+{
+    const uint8_t *at = wire->input + wire->input_start;
+    size_t size = wire->input_end - wire->input_start;
+    if (size < CNY_FRAME_HEADER_BYTES)
+        return CONEY_OK;
+    *frame = (struct frame){
+        .type = at[0], .channel = get_u16(at + 1), .payload = at + CNY_FRAME_HEADER_BYTES, .size = get_u32(at + 3)};
+    coney_status status = check_frame(wire, frame);
+    if (status != CONEY_OK || size < frame->size + CNY_FRAME_OVERHEAD)
+        return status;
+    if (frame->payload[frame->size] != AMQP_FRAME_END)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a frame without its end octet");
+    wire->input_start += frame->size + CNY_FRAME_OVERHEAD;
+    *have = true;
+    return CONEY_OK;
+}
+
+/* ---- what rabbitmq-c read too far during login ---- */
+
+static coney_status on_amqp_frame(cny_wire *wire, const amqp_frame_t *frame, cny_incoming *incoming, bool *complete)
+{
+    incoming->channel = frame->channel;
+    switch (frame->frame_type) {
+    case AMQP_FRAME_METHOD:
+        return on_method(wire, frame->channel, frame->payload.method.id, frame->payload.method.decoded, incoming,
+                         complete);
+    case AMQP_FRAME_HEADER:
+        return on_header(wire, frame->channel, frame->payload.properties.body_size,
+                         frame->payload.properties.raw.len, frame->payload.properties.decoded, incoming, complete);
+    case AMQP_FRAME_BODY:
+        return on_body(wire, frame->channel, frame->payload.body_fragment.bytes, frame->payload.body_fragment.len,
+                       incoming, complete);
+    default: incoming->method = 0; *complete = true; return CONEY_OK;
+    }
+}
+
+/* Takes whole frames from rabbitmq-c first. It may be left with the beginning of one, which no
+ * function tells; so the first frame that we read ourselves goes through it as well, and from
+ * that frame's end on we know where frames begin. */
+static coney_status inherited_frame(cny_wire *wire, cny_incoming *incoming, bool *complete, bool *have)
+{
+    amqp_frame_t frame = {0};
+    int result;
+    if (amqp_frames_enqueued(wire->state) || amqp_data_in_buffer(wire->state)) {
+        struct timeval now = {0};
+        result = amqp_simple_wait_frame_noblock(wire->state, &frame, &now);
+        if (result == AMQP_STATUS_TIMEOUT)
+            return CONEY_OK;
+    } else {
+        amqp_bytes_t bytes = {.len = wire->input_end - wire->input_start, .bytes = wire->input + wire->input_start};
+        result = bytes.len > 0 ? amqp_handle_input(wire->state, bytes, &frame) : 0;
+        if (result >= 0)
+            wire->input_start += (size_t)result;
+        if (result >= 0 && frame.frame_type == 0)
+            return CONEY_OK;
+        wire->inherited_frames = false;
+    }
+    if (result == AMQP_STATUS_CONNECTION_CLOSED || result == AMQP_STATUS_SOCKET_ERROR)
+        return cny_fail(CONEY_E_LOST, "the broker closed the connection right after login");
+    if (result < 0)
+        return undecodable("something after login", result);
+    *have = true;
+    coney_status status = on_amqp_frame(wire, &frame, incoming, complete);
+    amqp_maybe_release_buffers(wire->state);
+    return status;
+}
+
+coney_status cny_wire_next(cny_wire *wire, cny_incoming *incoming, bool *complete)
+{
+    *complete = false;
+    memset(incoming, 0, offsetof(cny_incoming, text));
+    incoming->text[0] = '\0';
+    incoming->message = NULL;
+    bool have = true;
+    while (have && !*complete) {
+        have = false;
+        coney_status status;
+        struct frame frame;
+        if (wire->inherited_frames)
+            status = inherited_frame(wire, incoming, complete, &have);
+        else if ((status = cut_frame(wire, &frame, &have)) == CONEY_OK && have)
+            status = on_frame(wire, &frame, incoming, complete);
+        if (status != CONEY_OK)
+            return status;
+    }
+    return CONEY_OK;
+}
+
+void cny_assemblies_free(cny_wire *wire)
+{
+    struct cny_assembly *all = (struct cny_assembly *)(void *)wire->assemblies.data;
+    for (size_t i = 0; i < wire->assemblies.size / sizeof *all; i++)
+        coney_message_unref(all[i].message);
+    cny_buffer_free(&wire->assemblies);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* Field tables between Coney's types and rabbitmq-c's. Pure; any thread. */
+#include "wire/rabbitmq_c.h"
+
+#include <string.h>
+
+/* ---- to rabbitmq-c: views of our strings, entries in the arena ---- */
+
+static bool array_to_amqp(cny_arena *arena, amqp_array_t *to, const coney_array *from);
+
+static amqp_bytes_t view(const char *data, size_t size)
+{
+    return (amqp_bytes_t){.len = size, .bytes = (void *)(uintptr_t)data};
+}
+
+static bool value_to_amqp(cny_arena *arena, amqp_field_value_t *to, const coney_value *from)
+{
+    int64_t integer = from->as.integer;
+    memset(to, 0, sizeof *to);
+    switch (from->type) {
+    case CONEY_VOID: to->kind = AMQP_FIELD_KIND_VOID; break;
+    case CONEY_BOOL: to->kind = AMQP_FIELD_KIND_BOOLEAN; to->value.boolean = from->as.boolean; break;
+    case CONEY_INT8: to->kind = AMQP_FIELD_KIND_I8; to->value.i8 = (int8_t)integer; break;
+    case CONEY_UINT8: to->kind = AMQP_FIELD_KIND_U8; to->value.u8 = (uint8_t)integer; break;
+    case CONEY_INT16: to->kind = AMQP_FIELD_KIND_I16; to->value.i16 = (int16_t)integer; break;
+    case CONEY_UINT16: to->kind = AMQP_FIELD_KIND_U16; to->value.u16 = (uint16_t)integer; break;
+    case CONEY_INT32: to->kind = AMQP_FIELD_KIND_I32; to->value.i32 = (int32_t)integer; break;
+    case CONEY_UINT32: to->kind = AMQP_FIELD_KIND_U32; to->value.u32 = (uint32_t)integer; break;
+    case CONEY_INT64: to->kind = AMQP_FIELD_KIND_I64; to->value.i64 = integer; break;
+    case CONEY_TIMESTAMP: to->kind = AMQP_FIELD_KIND_TIMESTAMP; to->value.u64 = (uint64_t)integer; break;
+    case CONEY_FLOAT: to->kind = AMQP_FIELD_KIND_F32; to->value.f32 = (float)from->as.real; break;
+    case CONEY_DOUBLE: to->kind = AMQP_FIELD_KIND_F64; to->value.f64 = from->as.real; break;
+    case CONEY_DECIMAL:
+        to->kind = AMQP_FIELD_KIND_DECIMAL;
+        to->value.decimal.decimals = from->as.decimal.scale;
+        to->value.decimal.value = (uint32_t)from->as.decimal.mantissa;
+        break;
+    case CONEY_STRING:
+    case CONEY_BYTES:
+        to->kind = from->type == CONEY_STRING ? AMQP_FIELD_KIND_UTF8 : AMQP_FIELD_KIND_BYTES;
+        to->value.bytes = view(from->as.bytes.data, from->as.bytes.size);
+        break;
+    case CONEY_ARRAY: to->kind = AMQP_FIELD_KIND_ARRAY; return array_to_amqp(arena, &to->value.array, from->as.array);
+    case CONEY_TABLE: to->kind = AMQP_FIELD_KIND_TABLE; return cny_table_to_amqp(arena, &to->value.table, from->as.table);
+    }
+    return true;
+}
+
+static bool array_to_amqp(cny_arena *arena, amqp_array_t *to, const coney_array *from)
+{
+    size_t count = coney_array_size(from);
+    *to = (amqp_array_t){.num_entries = (int)count, .entries = cny_arena_alloc(arena, count * sizeof *to->entries)};
+    bool done = to->entries;
+    for (size_t i = 0; done && i < count; i++)
+        done = value_to_amqp(arena, &to->entries[i], coney_array_at(from, i));
+    return done;
+}
+
+bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *from)
+{
+    size_t count = coney_table_size(from);
+    *to = (amqp_table_t){.num_entries = (int)count, .entries = cny_arena_alloc(arena, count * sizeof *to->entries)};
+    bool done = to->entries;
+    for (size_t i = 0; done && i < count; i++) {
+        const char *name = coney_table_name_at(from, i);
+        to->entries[i].key = view(name, strlen(name));
+        done = value_to_amqp(arena, &to->entries[i].value, coney_table_value_at(from, i));
+    }
+    return done;
+}
+
+/* ---- from rabbitmq-c: copies of all ---- */
+
+static cny_table_result array_from(cny_arena *arena, const coney_array **to, const amqp_array_t *from, int depth);
+static cny_table_result table_from(cny_arena *arena, const coney_table **to, const amqp_table_t *from, int depth);
+
+static void number_from(coney_value *to, const amqp_field_value_t *from)
+{
+    switch (from->kind) {
+    case AMQP_FIELD_KIND_BOOLEAN: to->type = CONEY_BOOL; to->as.boolean = from->value.boolean != 0; break;
+    case AMQP_FIELD_KIND_I8: to->type = CONEY_INT8; to->as.integer = from->value.i8; break;
+    case AMQP_FIELD_KIND_U8: to->type = CONEY_UINT8; to->as.integer = from->value.u8; break;
+    case AMQP_FIELD_KIND_I16: to->type = CONEY_INT16; to->as.integer = from->value.i16; break;
+    case AMQP_FIELD_KIND_U16: to->type = CONEY_UINT16; to->as.integer = from->value.u16; break;
+    case AMQP_FIELD_KIND_I32: to->type = CONEY_INT32; to->as.integer = from->value.i32; break;
+    case AMQP_FIELD_KIND_U32: to->type = CONEY_UINT32; to->as.integer = from->value.u32; break;
+    case AMQP_FIELD_KIND_I64:
+    case AMQP_FIELD_KIND_U64: to->type = CONEY_INT64; to->as.integer = from->value.i64; break; /* RabbitMQ sends no U64 */
+    case AMQP_FIELD_KIND_TIMESTAMP: to->type = CONEY_TIMESTAMP; to->as.integer = (int64_t)from->value.u64; break;
+    case AMQP_FIELD_KIND_F32: to->type = CONEY_FLOAT; to->as.real = (double)from->value.f32; break;
+    case AMQP_FIELD_KIND_F64: to->type = CONEY_DOUBLE; to->as.real = from->value.f64; break;
+    case AMQP_FIELD_KIND_DECIMAL:
+        to->type = CONEY_DECIMAL;
+        to->as.decimal.scale = from->value.decimal.decimals;
+        to->as.decimal.mantissa = (int32_t)from->value.decimal.value;
+        break;
+    default: break; /* void, and what rabbitmq-c knows no value for */
+    }
+}
+
+static cny_table_result value_from(cny_arena *arena, coney_value *to, const amqp_field_value_t *from, int depth)
+{
+    *to = (coney_value){.type = CONEY_VOID};
+    switch (from->kind) {
+    case AMQP_FIELD_KIND_UTF8:
+    case AMQP_FIELD_KIND_BYTES:
+        to->type = from->kind == AMQP_FIELD_KIND_UTF8 ? CONEY_STRING : CONEY_BYTES;
+        to->as.bytes.size = from->value.bytes.len;
+        to->as.bytes.data = cny_arena_copy(arena, from->value.bytes.bytes, from->value.bytes.len);
+        return to->as.bytes.data ? CNY_TABLE_DONE : CNY_TABLE_NO_MEMORY;
+    case AMQP_FIELD_KIND_ARRAY: to->type = CONEY_ARRAY; return array_from(arena, &to->as.array, &from->value.array, depth);
+    case AMQP_FIELD_KIND_TABLE: to->type = CONEY_TABLE; return table_from(arena, &to->as.table, &from->value.table, depth);
+    default: number_from(to, from); return CNY_TABLE_DONE;
+    }
+}
+
+static cny_table_result array_from(cny_arena *arena, const coney_array **to, const amqp_array_t *from, int depth)
+{
+    if (depth >= CONEY_MAX_NESTING)
+        return CNY_TABLE_TOO_DEEP;
+    coney_array *array = cny_array_in(arena, (size_t)from->num_entries);
+    *to = array;
+    for (int i = 0; array && i < from->num_entries; i++) {
+        coney_value value;
+        cny_table_result result = value_from(arena, &value, &from->entries[i], depth + 1);
+        if (result != CNY_TABLE_DONE)
+            return result;
+        if (!cny_array_put(array, value))
+            return CNY_TABLE_NO_MEMORY;
+    }
+    return array ? CNY_TABLE_DONE : CNY_TABLE_NO_MEMORY;
+}
+
+static cny_table_result table_from(cny_arena *arena, const coney_table **to, const amqp_table_t *from, int depth)
+{
+    if (depth >= CONEY_MAX_NESTING)
+        return CNY_TABLE_TOO_DEEP;
+    coney_table *table = cny_table_in(arena, (size_t)from->num_entries);
+    *to = table;
+    for (int i = 0; table && i < from->num_entries; i++) {
+        coney_value value;
+        cny_table_result result = value_from(arena, &value, &from->entries[i].value, depth + 1);
+        if (result != CNY_TABLE_DONE)
+            return result;
+        const char *name = cny_arena_copy(arena, from->entries[i].key.bytes, from->entries[i].key.len);
+        if (!name || !cny_table_put(table, name, value))
+            return CNY_TABLE_NO_MEMORY;
+    }
+    return table ? CNY_TABLE_DONE : CNY_TABLE_NO_MEMORY;
+}
+
+cny_table_result cny_table_from_amqp(cny_arena *arena, const coney_table **to, const amqp_table_t *from)
+{
+    return table_from(arena, to, from, 0);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* The bytes between Coney and the broker. This folder alone knows rabbitmq-c, and this header
+ * shows none of it.
+ *
+ * A cny_wire is a logged-in socket. One thread, the connection's I/O thread, uses it; only
+ * cny_wire_interrupt() may come from another one. The encoders are pure functions for any
+ * thread: they append whole frames to a buffer, or fail and leave it as it was. */
+#ifndef CNY_WIRE_H
+#define CNY_WIRE_H
+
+#include "amqp/amqp.h"
+
+/* AMQP's numbers: class * 65536 + method. */
+typedef enum cny_method {
+    CNY_CONNECTION_CLOSE = 0x000a0032,
+    CNY_CONNECTION_CLOSE_OK = 0x000a0033,
+    CNY_CONNECTION_BLOCKED = 0x000a003c,
+    CNY_CONNECTION_UNBLOCKED = 0x000a003d,
+    CNY_CHANNEL_OPEN = 0x0014000a,
+    CNY_CHANNEL_OPEN_OK = 0x0014000b,
+    CNY_CHANNEL_CLOSE = 0x00140028,
+    CNY_CHANNEL_CLOSE_OK = 0x00140029,
+    CNY_EXCHANGE_DECLARE_OK = 0x0028000b,
+    CNY_EXCHANGE_DELETE_OK = 0x00280015,
+    CNY_EXCHANGE_BIND_OK = 0x0028001f,
+    CNY_EXCHANGE_UNBIND_OK = 0x00280033,
+    CNY_QUEUE_DECLARE_OK = 0x0032000b,
+    CNY_QUEUE_BIND_OK = 0x00320015,
+    CNY_QUEUE_PURGE_OK = 0x0032001f,
+    CNY_QUEUE_DELETE_OK = 0x00320029,
+    CNY_QUEUE_UNBIND_OK = 0x00320033,
+    CNY_BASIC_QOS_OK = 0x003c000b,
+    CNY_BASIC_CONSUME_OK = 0x003c0015,
+    CNY_BASIC_CANCEL = 0x003c001e,
+    CNY_BASIC_CANCEL_OK = 0x003c001f,
+    CNY_BASIC_RETURN = 0x003c0032,
+    CNY_BASIC_DELIVER = 0x003c003c,
+    CNY_BASIC_ACK = 0x003c0050,
+    CNY_BASIC_NACK = 0x003c0078,
+    CNY_CONFIRM_SELECT_OK = 0x0055000b,
+} cny_method;
+
+/* ---- connect ---- */
+
+typedef struct cny_wire cny_wire;
+
+typedef struct cny_wire_target {
+    const char *host;
+    int port;
+    const char *user;
+    const char *password;
+    const char *vhost;
+    const char *connection_name;
+    int timeout_ms; /* for each address of the host, from connect until logged in */
+    int heartbeat_s;
+    uint32_t frame_max;
+    size_t max_message_bytes;
+} cny_wire_target;
+
+/* What both sides agreed on. */
+typedef struct cny_wire_limits {
+    uint16_t channel_max;
+    uint32_t frame_max;
+    int heartbeat_s; /* 0: none */
+} cny_wire_limits;
+
+cny_wire *cny_wire_new(void);        /* NULL without memory */
+void cny_wire_close(cny_wire *wire); /* closes the socket without a word */
+void cny_wire_free(cny_wire *wire);  /* closes it, too; takes NULL */
+
+/* Tries the host's addresses in turn, connects and logs in. CONEY_E_CONNECT, _TIMEOUT,
+ * _ACCESS_REFUSED, _NOT_ALLOWED, _PROTOCOL, _CLOSED (interrupted), _NO_MEMORY, _SYSTEM. */
+coney_status cny_wire_connect(cny_wire *wire, const cny_wire_target *target);
+
+/* Makes a connect that is under way fail with CONEY_E_CLOSED, and later ones too. Any thread. */
+void cny_wire_interrupt(cny_wire *wire);
+
+cny_wire_limits cny_wire_agreed(const cny_wire *wire);
+int cny_wire_fd(const cny_wire *wire);
+
+/* ---- bytes ---- */
+
+/* Writes what the socket takes at once; *written may be 0. CONEY_E_LOST. */
+coney_status cny_wire_write(cny_wire *wire, const uint8_t *data, size_t size, size_t *written);
+
+/* Reads what is there at once; *received may be 0. CONEY_E_LOST (also at the end of the stream). */
+coney_status cny_wire_read(cny_wire *wire, size_t *received);
+
+/* ---- what the broker says ---- */
+
+typedef struct cny_incoming {
+    uint32_t method; /* 0: a heartbeat */
+    uint16_t channel;
+    uint16_t code;            /* close, return */
+    uint32_t cause;           /* close: the method the broker refuses, 0 if none */
+    char text[256];           /* close, return, blocked: reason; declare-ok: queue; consume-ok: tag */
+    uint64_t tag;             /* ack, nack */
+    bool multiple;            /* ack, nack */
+    uint32_t message_count;   /* queue.declare-ok, purge-ok, delete-ok */
+    uint32_t consumer_count;  /* queue.declare-ok */
+    coney_message *message;   /* deliver, return: the receiver's to unref */
+} cny_incoming;
+
+/* The next thing said in the bytes read so far; *complete is false if they hold no whole one.
+ * CONEY_E_PROTOCOL (with what was wrong), CONEY_E_NO_MEMORY; the wire is of no use then. */
+coney_status cny_wire_next(cny_wire *wire, cny_incoming *incoming, bool *complete);
+
+/* The status for an AMQP reply code. */
+coney_status cny_reply_status(int code);
+
+/* ---- what we say ---- */
+
+/* All return CONEY_OK, CONEY_E_INVALID or CONEY_E_NO_MEMORY. */
+coney_status cny_encode_heartbeat(cny_buffer *out);
+coney_status cny_encode_connection_close(cny_buffer *out);
+coney_status cny_encode_connection_close_ok(cny_buffer *out);
+coney_status cny_encode_channel_open(cny_buffer *out, uint16_t channel);
+coney_status cny_encode_channel_close(cny_buffer *out, uint16_t channel);
+coney_status cny_encode_channel_close_ok(cny_buffer *out, uint16_t channel);
+coney_status cny_encode_confirm_select(cny_buffer *out, uint16_t channel);
+
+/* Exactly one of queue and exchange is looked at, depending on the name of the function; with
+ * passive the broker only tells whether it is there. */
+coney_status cny_encode_queue_declare(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_queue *queue,
+                                      bool passive);
+coney_status cny_encode_exchange_declare(cny_buffer *out, uint16_t channel, uint32_t frame_max,
+                                         const coney_exchange *exchange);
+coney_status cny_encode_bind(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_binding *binding);
+coney_status cny_encode_unbind(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_binding *binding);
+coney_status cny_encode_queue_purge(cny_buffer *out, uint16_t channel, const char *queue);
+coney_status cny_encode_queue_delete(cny_buffer *out, uint16_t channel, const char *queue);
+coney_status cny_encode_exchange_delete(cny_buffer *out, uint16_t channel, const char *exchange);
+
+coney_status cny_encode_qos(cny_buffer *out, uint16_t channel, uint16_t prefetch);
+coney_status cny_encode_consume(cny_buffer *out, uint16_t channel, const char *queue);
+coney_status cny_encode_cancel(cny_buffer *out, uint16_t channel, const char *consumer_tag);
+coney_status cny_encode_ack(cny_buffer *out, uint16_t channel, uint64_t tag);
+coney_status cny_encode_reject(cny_buffer *out, uint16_t channel, uint64_t tag, bool requeue);
+coney_status cny_encode_nack(cny_buffer *out, uint16_t channel, uint64_t tag, bool multiple, bool requeue);
+
+/* basic.publish and the content header: all of a message that can be wrong. */
+coney_status cny_encode_publish(cny_buffer *out, uint16_t channel, uint32_t frame_max, const char *exchange,
+                                const char *routing_key, bool mandatory, const coney_message *message);
+
+/* The body in as many frames as it takes. */
+size_t cny_body_frames_size(size_t body_size, uint32_t frame_max);
+coney_status cny_encode_body(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_message *message);
+
+#endif
