@@ -184,8 +184,10 @@ static coney_status append(cny_channel *channel, const cny_buffer *frame)
 static coney_status wait_for_reply(cny_channel *channel, int64_t deadline)
 {
     bool in_time = true;
+    channel->connection->waiting_for_answer++;
     while (channel->awaited && !channel->reason && in_time)
         in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+    channel->connection->waiting_for_answer--;
     if (!channel->awaited)
         return CONEY_OK;
     if (channel->reason)
@@ -336,8 +338,10 @@ coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publis
 static coney_status wait_for_outcome(cny_channel *channel, cny_waiter *waiter, int64_t deadline)
 {
     bool in_time = true;
+    channel->connection->waiting_for_answer++;
     while (!waiter->done && in_time)
         in_time = cny_cond_wait(&waiter->told, &channel->connection->lock, deadline);
+    channel->connection->waiting_for_answer--;
     if (waiter->done)
         return cny_error_raise(waiter->error);
     cny_confirms_forget(channel, waiter);

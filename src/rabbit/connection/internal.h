@@ -65,6 +65,7 @@ struct cny_connection {
     size_t written;
     int64_t last_read_ms;
     int64_t last_write_ms;
+    bool streaming; /* the last read brought something: more is on its way */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the state, or room in outgoing */
@@ -76,6 +77,7 @@ struct cny_connection {
     cny_buffer outgoing;
     size_t unwritten; /* bytes of outgoing and writing together */
     int waiting_for_room;
+    int waiting_for_answer; /* threads in a call or a synchronous send: reads must not be put off */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
     size_t channel_capacity;

@@ -267,15 +267,33 @@ static void mark_awake(cny_connection *connection)
     pthread_mutex_unlock(&connection->lock);
 }
 
-static coney_status wait_and_read(cny_connection *connection)
+/* While confirms of asynchronous sends stream in, reading each as it comes would cost two thread
+ * switches for a handful of messages. So the next read is put off by this much, as network cards
+ * put off interrupts, unless somebody waits for an answer. Writing is not put off. */
+#define MODERATION_MS 1
+
+static bool may_put_off_reading(cny_connection *connection)
 {
+    bool too_soon = connection->streaming && cny_now_ms() < connection->last_read_ms + MODERATION_MS;
+    if (!too_soon || connection->role != CNY_PUBLISHING)
+        return false;
+    pthread_mutex_lock(&connection->lock);
+    bool may = connection->waiting_for_answer == 0 && connection->state == CNY_OPEN;
+    pthread_mutex_unlock(&connection->lock);
+    return may;
+}
+
+/* Sleeps until there is something to read or write, a sender wakes us, or time is up. */
+static coney_status wait(cny_connection *connection, bool *readable)
+{
+    bool put_off = may_put_off_reading(connection);
     struct pollfd pollers[2] = {
-        {.fd = cny_wire_fd(connection->wire), .events = POLLIN},
+        {.fd = cny_wire_fd(connection->wire), .events = put_off ? 0 : POLLIN},
         {.fd = connection->wake_fd, .events = POLLIN},
     };
     if (has_unwritten(connection))
         pollers[0].events |= POLLOUT;
-    int ready = poll(pollers, 2, next_timeout(connection));
+    int ready = poll(pollers, 2, put_off ? MODERATION_MS : next_timeout(connection));
     mark_awake(connection);
     if (ready < 0 && errno != EINTR)
         return cny_fail(CONEY_E_SYSTEM, "poll failed: %s", cny_errno_text(errno));
@@ -284,13 +302,26 @@ static coney_status wait_and_read(cny_connection *connection)
         ssize_t done = read(connection->wake_fd, &count, sizeof count);
         (void)done;
     }
-    if (ready <= 0 || !(pollers[0].revents & (POLLIN | POLLERR | POLLHUP)))
-        return CONEY_OK;
+    bool has_input = ready > 0 && (pollers[0].revents & (POLLIN | POLLERR | POLLHUP));
+    *readable = has_input || (put_off && !may_put_off_reading(connection));
+    return CONEY_OK;
+}
+
+static coney_status read_input(cny_connection *connection)
+{
     size_t received;
     coney_status status = cny_wire_read(connection->wire, &received);
+    connection->streaming = received > 0;
     if (received > 0)
         connection->last_read_ms = cny_now_ms();
     return status == CONEY_OK ? handle_input(connection) : status;
+}
+
+static coney_status wait_and_read(cny_connection *connection)
+{
+    bool readable = false;
+    coney_status status = wait(connection, &readable);
+    return status == CONEY_OK && readable ? read_input(connection) : status;
 }
 
 /* Until the connection ends; the status tells why and is never CONEY_OK. */
