@@ -64,8 +64,8 @@ CONEY_API coney_status coney_container_listen(coney_container *container, const 
 CONEY_API coney_status coney_container_start(coney_container *container);
 
 /* No new deliveries; handlers work off what was prefetched until shutdown_timeout_ms, then the
- * rest goes back to the queue. Any thread, any number of times; a second call waits for the
- * first. From one of its own handlers it returns at once and the stop completes behind it.
+ * rest goes back to the queue. Any thread, any number of times; another call waits for the end of
+ * the same stop, for as long again. From one of its own handlers it returns at once and the stop completes behind it.
  * CONEY_OK; CONEY_E_TIMEOUT: a handler is still running, its message goes back to the queue. */
 CONEY_API coney_status coney_container_stop(coney_container *container);
 

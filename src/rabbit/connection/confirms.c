@@ -182,33 +182,55 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
     wake_waiting(channel);
 }
 
-static bool same_message(const coney_message *a, const coney_message *b)
+static bool same_body(const coney_message *a, const coney_message *b)
 {
-    if (a->size != b->size || memcmp(a->body, b->body, a->size) != 0)
-        return false;
-    const char *id_a = a->properties.message_id, *id_b = b->properties.message_id;
-    return id_a && id_b ? strcmp(id_a, id_b) == 0 : id_a == id_b;
+    return a->size == b->size && memcmp(a->body, b->body, a->size) == 0;
+}
+
+/* The broker returns properties as they came, so they encode to the same bytes again. */
+static bool same_properties(const cny_channel *channel, const coney_message *a, const coney_message *b)
+{
+    uint32_t frame_max = channel->connection->limits.frame_max;
+    cny_buffer one = {0}, other = {0};
+    bool same = cny_encode_publish(&one, 1, frame_max, "", "", false, a) == CONEY_OK &&
+                cny_encode_publish(&other, 1, frame_max, "", "", false, b) == CONEY_OK && one.size == other.size &&
+                memcmp(one.data, other.data, one.size) == 0;
+    cny_buffer_free(&one);
+    cny_buffer_free(&other);
+    return same;
+}
+
+/* The sequence number of the message that came back, 0 if none is like it. */
+static uint64_t find_returned(const cny_channel *channel, const coney_message *message, bool strictly)
+{
+    const cny_confirms *confirms = &channel->confirms;
+    uint32_t exchange_hash = hash_text(message->exchange);
+    uint32_t routing_key_hash = hash_text(message->routing_key);
+    for (uint64_t sequence = confirms->return_from; sequence < confirms->next; sequence++) {
+        const cny_confirm *confirm = at(confirms, sequence);
+        bool match = !confirm->done && confirm->mandatory && confirm->exchange_hash == exchange_hash &&
+                     confirm->routing_key_hash == routing_key_hash && same_body(confirm->message, message);
+        if (match && (!strictly || same_properties(channel, confirm->message, message)))
+            return sequence;
+    }
+    return 0;
 }
 
 void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_confirms *confirms = &channel->confirms;
-    const coney_message *message = incoming->message;
-    uint32_t exchange_hash = hash_text(message->exchange);
-    uint32_t routing_key_hash = hash_text(message->routing_key);
-    for (uint64_t sequence = confirms->return_from; sequence < confirms->next; sequence++) {
-        cny_confirm *confirm = at(confirms, sequence);
-        bool match = !confirm->done && confirm->mandatory && confirm->exchange_hash == exchange_hash &&
-                     confirm->routing_key_hash == routing_key_hash && same_message(confirm->message, message);
-        if (!match)
-            continue;
-        confirm->returned = cny_error_new(CONEY_E_RETURNED, incoming->code, "%u %s: no queue takes the message",
-                                          incoming->code, incoming->text);
-        confirms->return_from = sequence + 1;
+    uint64_t sequence = find_returned(channel, incoming->message, true);
+    if (sequence == 0) /* something between us and the broker may have touched the properties */
+        sequence = find_returned(channel, incoming->message, false);
+    if (sequence == 0) {
+        cny_log(CONEY_LOG_WARN, "the broker returned a message for exchange '%s' with routing key '%s' that is not known",
+                incoming->message->exchange, incoming->message->routing_key);
         return;
     }
-    cny_log(CONEY_LOG_WARN, "the broker returned a message to exchange '%s' with routing key '%s' that is not known",
-            message->exchange, message->routing_key);
+    at(confirms, sequence)->returned =
+        cny_error_new(CONEY_E_RETURNED, incoming->code, "%u %s: no queue takes the message", incoming->code,
+                      incoming->text);
+    confirms->return_from = sequence + 1;
 }
 
 /* Channel exceptions name the exchange in quotes: "NOT_FOUND - no exchange 'x' in vhost '/'". */

@@ -113,13 +113,44 @@ static coney_status append(cny_connection *connection, coney_status (*encode)(cn
     return status;
 }
 
+/* ---- the end ---- */
+
+/* Under lock. From here on nobody is given this connection, and everything that waits for it
+ * fails with the reason, which is taken. */
+static void declare_dead(cny_connection *connection, cny_error *reason)
+{
+    connection->reason = reason;
+    for (size_t i = 0; i < connection->channel_capacity; i++) {
+        if (connection->channels[i])
+            cny_channel_die(connection->channels[i], reason);
+    }
+    cny_connection_set_state(connection, CNY_DEAD);
+}
+
+/* Whatever ended it, this thread's last error tells. */
+static void end_connection(cny_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    if (connection->state == CNY_CLOSING)
+        cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    if (connection->state != CNY_DEAD)
+        declare_dead(connection, cny_error_capture());
+    cny_buffer_free(&connection->outgoing);
+    connection->unwritten = 0;
+    pthread_mutex_unlock(&connection->lock);
+    cny_wire_close(connection->wire);
+}
+
 /* ---- reading ---- */
 
-/* The broker ends the connection. Whoever waits for the method it objects to learns its verdict. */
+/* The broker ends the connection. Whoever waits for the method it objects to learns its verdict,
+ * all others that they lost it. */
 static coney_status on_connection_close(cny_connection *connection, const cny_incoming *incoming)
 {
-    cny_error *verdict = cny_error_new(cny_reply_status(incoming->code), incoming->code,
-                                       "the broker closed the connection: %u %s", incoming->code, incoming->text);
+    coney_status status = cny_fail_code(CONEY_E_LOST, incoming->code, "the broker closed the connection: %u %s",
+                                        incoming->code, incoming->text);
+    cny_error *verdict = cny_error_new(cny_reply_status(incoming->code), incoming->code, "%u %s", incoming->code,
+                                       incoming->text);
     pthread_mutex_lock(&connection->lock);
     append(connection, cny_encode_connection_close_ok);
     for (size_t i = 0; incoming->cause != 0 && i < connection->channel_capacity; i++) {
@@ -127,11 +158,12 @@ static coney_status on_connection_close(cny_connection *connection, const cny_in
         if (channel && channel->calling == incoming->cause)
             cny_channel_die(channel, verdict);
     }
+    if (connection->state == CNY_OPEN)
+        declare_dead(connection, cny_error_capture());
     pthread_mutex_unlock(&connection->lock);
     cny_error_unref(verdict);
     write_outgoing(connection); /* as much of the close-ok as the socket takes */
-    return cny_fail_code(CONEY_E_LOST, incoming->code, "the broker closed the connection: %u %s", incoming->code,
-                         incoming->text);
+    return status;
 }
 
 static void on_blocked(cny_connection *connection, const char *reason)
@@ -234,14 +266,6 @@ static int next_timeout(cny_connection *connection)
 
 /* ---- the loop ---- */
 
-static void fail_channels(cny_connection *connection, cny_error *reason)
-{
-    for (size_t i = 0; i < connection->channel_capacity; i++) {
-        if (connection->channels[i])
-            cny_channel_die(connection->channels[i], reason);
-    }
-}
-
 /* Says goodbye once, when asked to: everyone who waits learns it now, the broker next. */
 static void begin_closing(cny_connection *connection)
 {
@@ -337,21 +361,6 @@ static coney_status serve(cny_connection *connection)
             status = keep_time(connection);
     }
     return status;
-}
-
-/* The last one who speaks for the connection: everything that waits for it fails here. */
-static void end_connection(cny_connection *connection)
-{
-    pthread_mutex_lock(&connection->lock);
-    if (connection->state == CNY_CLOSING)
-        cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    connection->reason = cny_error_capture();
-    fail_channels(connection, connection->reason);
-    cny_buffer_free(&connection->outgoing);
-    connection->unwritten = 0;
-    cny_connection_set_state(connection, CNY_DEAD);
-    pthread_mutex_unlock(&connection->lock);
-    cny_wire_close(connection->wire);
 }
 
 void *cny_connection_io(void *argument)

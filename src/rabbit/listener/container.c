@@ -252,13 +252,13 @@ coney_status coney_container_stop(coney_container *container)
     coney_status status = CONEY_OK;
     pthread_mutex_lock(&container->lock);
     bool in_time = true;
-    int64_t starting_until = cny_deadline(container->options.start_timeout_ms);
+    int64_t started_by = cny_deadline(container->options.start_timeout_ms);
     while (container->state == CNY_CONTAINER_STARTING && in_time)
-        in_time = cny_cond_wait(&container->changed, &container->lock, starting_until);
+        in_time = cny_cond_wait(&container->changed, &container->lock, started_by);
     if (container->state == CNY_CONTAINER_RUNNING)
         begin_stop(container);
     if (!is_own_thread(container)) { /* a handler cannot wait for itself */
-        int64_t deadline = atomic_load(&container->stop_deadline);
+        int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms);
         while (container->consumers && in_time)
             in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
         if (container->consumers)

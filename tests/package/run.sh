@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Looks at the library as a stranger does: installs a build, links to it both ways, and checks
+# which symbols and headers it shows.
+#
+#   run.sh SOURCE_DIR BUILD_DIR
+set -euo pipefail
+source=$1 build=$2
+cc=${CC:-cc} cxx=${CXX:-c++}
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+prefix=$dir/prefix
+cmake --install "$build" --prefix "$prefix" >/dev/null
+PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name coney.pc)")
+export PKG_CONFIG_PATH
+lib=$(dirname "$PKG_CONFIG_PATH")
+
+fail() {
+    echo "FAILED: $1" >&2
+    exit 1
+}
+
+echo "- a program finds Coney with CMake"
+cmake -G Ninja -S "$source/tests/package" -B "$dir/outsider" -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+cmake --build "$dir/outsider" >/dev/null
+"$dir/outsider/with_shared"
+"$dir/outsider/with_static"
+
+echo "- a program finds Coney with pkg-config"
+read -ra shared < <(pkg-config --cflags --libs coney)
+read -ra static < <(pkg-config --static --cflags --libs coney)
+"$cc" -o "$dir/with_shared" "$source/tests/package/main.c" "${shared[@]}" -Wl,-rpath,"$lib"
+"$dir/with_shared"
+"$cc" -o "$dir/with_static" "$source/tests/package/main.c" "${static[@]/-lconey/-l:libconey.a}"
+"$dir/with_static"
+
+echo "- every header stands alone, in C11 and in C++"
+for header in $(cd "$prefix/include" && find coney -name '*.h' | sort); do
+    echo "#include <$header>" >"$dir/one.c"
+    "$cc" -std=c11 -pedantic -Wall -Wextra -Werror -fsyntax-only "${shared[@]}" "$dir/one.c"
+    "$cxx" -x c++ -pedantic -Wall -Wextra -Werror -fsyntax-only "${shared[@]}" "$dir/one.c"
+done
+
+echo "- the shared library exports what the headers declare and nothing else"
+grep -rhoP 'CONEY_API\b.*?\bconey_\w+(?=\()' "$prefix/include" | grep -oP 'coney_\w+$' | sort >"$dir/declared"
+nm -D --defined-only "$lib/libconey.so" | awk '{ print $3 }' | sort >"$dir/exported"
+diff "$dir/declared" "$dir/exported" || fail "left: declared, right: exported"
+
+echo "- only src/wire calls rabbitmq-c and OpenSSL"
+objects=$build/CMakeFiles/coney_objects.dir/src
+foreign=$(find "$objects" -name '*.o' ! -path "$objects/wire/*" -exec nm -uA {} + | grep -E ' U (amqp|SSL|X509|BIO)_' || true)
+[[ -z $foreign ]] || fail "$foreign"

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* See test_support.h. */
+#include "support/test_support.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 10000
+#define LOG_BYTES 65536
+
+void test_expect_ok(coney_status got, const char *call, const char *file, int line)
+{
+    if (got == CONEY_OK)
+        return;
+    print_error("%s: %s: %s\n", call, coney_status_name(got), coney_last_error());
+    _fail(file, line);
+}
+
+void test_expect_failure(coney_status got, coney_status expected, const char *words, const char *call,
+                         const char *file, int line)
+{
+    if (got == expected && strstr(coney_last_error(), words) && coney_last_error_details()->status == got)
+        return;
+    print_error("%s: %s (%s), not %s with '%s'\n", call, coney_status_name(got), coney_last_error(),
+                coney_status_name(expected), words);
+    _fail(file, line);
+}
+
+static bool poll_once(int *waited_ms)
+{
+    const struct timespec tick = {.tv_nsec = 2000000};
+    nanosleep(&tick, NULL);
+    *waited_ms += 2;
+    return *waited_ms < PATIENCE_MS;
+}
+
+void test_wait_for(atomic_int *counter, int value)
+{
+    int waited_ms = 0;
+    while (atomic_load(counter) != value) {
+        if (!poll_once(&waited_ms))
+            fail_msg("waited for %d, got %d", value, atomic_load(counter));
+    }
+}
+
+/* ---- log ---- */
+
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+static char log_text[LOG_BYTES];
+static size_t log_size;
+
+static void collect(coney_log_level level, const char *text, void *user)
+{
+    (void)user;
+    pthread_mutex_lock(&log_lock);
+    int added = snprintf(log_text + log_size, LOG_BYTES - log_size, "%s: %s\n", coney_log_level_name(level), text);
+    if (added > 0 && log_size + (size_t)added < LOG_BYTES)
+        log_size += (size_t)added;
+    pthread_mutex_unlock(&log_lock);
+}
+
+void test_log_start(coney_log_level level)
+{
+    pthread_mutex_lock(&log_lock);
+    log_size = 0;
+    log_text[0] = '\0';
+    pthread_mutex_unlock(&log_lock);
+    coney_log_set_sink(collect, NULL);
+    coney_log_set_level(level);
+}
+
+void test_log_stop(void)
+{
+    coney_log_set_sink(NULL, NULL);
+    coney_log_set_level(CONEY_LOG_WARN);
+}
+
+bool test_log_has(const char *words)
+{
+    pthread_mutex_lock(&log_lock);
+    bool found = strstr(log_text, words);
+    pthread_mutex_unlock(&log_lock);
+    return found;
+}
+
+/* ---- integration ---- */
+
+test_client client;
+
+const char *test_uri(void)
+{
+    const char *uri = getenv("CONEY_TEST_URI");
+    if (!uri)
+        fail_msg("CONEY_TEST_URI is not set; run the tests with ./dev test integration");
+    return uri;
+}
+
+const char *test_name(const char *what)
+{
+    static char names[10][256];
+    static int next;
+    char *name = names[next++ % 10];
+    snprintf(name, sizeof names[0], "coney.test.%ld.%s", (long)getpid(), what);
+    return name;
+}
+
+int test_client_setup(void **state)
+{
+    (void)state;
+    assert_ok(coney_connection_factory_new(&client.factory, test_uri(), NULL));
+    assert_ok(coney_admin_new(&client.admin, client.factory, NULL));
+    assert_ok(coney_template_new(&client.sender, client.factory, NULL));
+    return 0;
+}
+
+int test_client_teardown(void **state)
+{
+    (void)state;
+    coney_template_free(client.sender);
+    coney_admin_free(client.admin);
+    coney_connection_factory_free(client.factory);
+    client = (test_client){0};
+    return 0;
+}
+
+void test_make_queue(const char *name)
+{
+    assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = name, .transient = true}, NULL));
+    assert_ok(coney_admin_purge_queue(client.admin, name, NULL));
+}
+
+void test_delete_queue(const char *name)
+{
+    assert_ok(coney_admin_delete_queue(client.admin, name, NULL));
+}
+
+void test_wait_for_depth(const char *queue, uint32_t messages)
+{
+    int waited_ms = 0;
+    coney_queue_info info;
+    do {
+        assert_ok(coney_admin_queue_info(client.admin, queue, &info));
+    } while (info.message_count != messages && poll_once(&waited_ms));
+    assert_int_equal(info.message_count, messages);
+}
+
+coney_message *test_text(const char *text)
+{
+    coney_message *message;
+    assert_ok(coney_message_new(&message, text, strlen(text), NULL));
+    return message;
+}

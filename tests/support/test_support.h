@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* What unit and integration tests share: cmocka with its headers, checks of statuses that print
+ * Coney's sentence, and waiting for things with a deadline. */
+#ifndef CNY_TEST_SUPPORT_H
+#define CNY_TEST_SUPPORT_H
+
+#include <coney/coney.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+/* The status and, in the sentence, the words that a reader needs to find the fault. */
+#define assert_ok(call) test_expect_ok(call, #call, __FILE__, __LINE__)
+#define assert_fails(call, status, words) test_expect_failure(call, status, words, #call, __FILE__, __LINE__)
+
+void test_expect_ok(coney_status got, const char *call, const char *file, int line);
+void test_expect_failure(coney_status got, coney_status expected, const char *words, const char *call,
+                         const char *file, int line);
+
+/* Polls until the counter has that value; fails the test after ten seconds. */
+void test_wait_for(atomic_int *counter, int value);
+
+/* Collects log lines instead of printing them; test_log_has() looks for words in them. */
+void test_log_start(coney_log_level level);
+void test_log_stop(void);
+bool test_log_has(const char *words);
+
+/* ---- integration ---- */
+
+/* The broker of this run, from CONEY_TEST_URI; fails the test if that is not set. */
+const char *test_uri(void);
+
+/* A name of this process and test, such as "coney.test.4711.orders". A view until the tenth next. */
+const char *test_name(const char *what);
+
+/* Factory, admin and default template for a test group, made and freed by group setup functions. */
+typedef struct test_client {
+    coney_connection_factory *factory;
+    coney_admin *admin;
+    coney_template *sender;
+} test_client;
+
+extern test_client client;
+int test_client_setup(void **state);
+int test_client_teardown(void **state);
+
+/* A transient classic queue, empty, under that name; deleted with test_delete_queue(). */
+void test_make_queue(const char *name);
+void test_delete_queue(const char *name);
+
+/* Waits until the queue holds that many ready messages. */
+void test_wait_for_depth(const char *queue, uint32_t messages);
+
+coney_message *test_text(const char *text); /* the caller's to unref */
+
+#endif

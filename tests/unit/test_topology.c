@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* Declarations: their checks, and the arguments Spring's builders would send for them. */
+#include "amqp/amqp.h"
+#include "support/test_support.h"
+
+static void test_queue_fields_become_the_arguments_spring_sends(void **state)
+{
+    (void)state;
+    coney_table *own = coney_table_new(), *arguments;
+    assert_ok(coney_table_set_string(own, "x-queue-mode", "lazy"));
+    const coney_queue queue = {
+        .name = "q", .kind = CONEY_QUORUM, .message_ttl_ms = 1000, .expires_ms = 2000, .max_length = 3,
+        .max_length_bytes = 4, .overflow = CONEY_REJECT_PUBLISH_DLX, .dead_letter_exchange = "",
+        .dead_letter_routing_key = "dead", .max_priority = 5, .delivery_limit = 6, .single_active_consumer = true,
+        .arguments = own,
+    };
+    assert_ok(cny_queue_arguments(&arguments, &queue));
+    coney_table_free(own);
+    assert_int_equal(coney_table_size(arguments), 12);
+    assert_string_equal(coney_table_get_string(arguments, "x-queue-type"), "quorum");
+    assert_string_equal(coney_table_get_string(arguments, "x-overflow"), "reject-publish-dlx");
+    assert_string_equal(coney_table_get_string(arguments, "x-dead-letter-exchange"), "");
+    assert_string_equal(coney_table_get_string(arguments, "x-dead-letter-routing-key"), "dead");
+    assert_string_equal(coney_table_get_string(arguments, "x-queue-mode"), "lazy");
+    assert_true(coney_table_get(arguments, "x-single-active-consumer")->as.boolean);
+    static const struct {
+        const char *name;
+        int64_t number;
+        coney_value_type type;
+    } numbers[] = {
+        {"x-message-ttl", 1000, CONEY_INT32}, {"x-expires", 2000, CONEY_INT32},   {"x-max-length", 3, CONEY_INT64},
+        {"x-max-length-bytes", 4, CONEY_INT32}, {"x-max-priority", 5, CONEY_INT32}, {"x-delivery-limit", 6, CONEY_INT32},
+    };
+    for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+        assert_int_equal(coney_table_get_int64(arguments, numbers[i].name, 0), numbers[i].number);
+        assert_int_equal(coney_table_get(arguments, numbers[i].name)->type, numbers[i].type);
+    }
+    coney_table_free(arguments);
+}
+
+static void test_nothing_set_sends_no_arguments(void **state)
+{
+    (void)state;
+    coney_table *arguments;
+    assert_ok(cny_queue_arguments(&arguments, &(coney_queue){.name = "q"}));
+    assert_int_equal(coney_table_size(arguments), 0);
+    coney_table_free(arguments);
+    assert_ok(cny_exchange_arguments(&arguments, &(coney_exchange){.name = "e", .alternate_exchange = "other"}));
+    assert_string_equal(coney_table_get_string(arguments, "alternate-exchange"), "other");
+    coney_table_free(arguments);
+}
+
+static void test_what_cannot_be_declared_is_refused(void **state)
+{
+    (void)state;
+    char name[257];
+    memset(name, 'n', 256);
+    name[256] = '\0';
+    coney_topology *topology = coney_topology_new();
+    assert_fails(coney_topology_add_queue(topology, &(coney_queue){0}), CONEY_E_INVALID, "the name is NULL");
+    assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = name}), CONEY_E_INVALID, "256 bytes");
+    assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .message_ttl_ms = -1}),
+                 CONEY_E_INVALID, "queue 'q': message_ttl_ms is -1");
+    assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .max_priority = 256}),
+                 CONEY_E_INVALID, "max_priority is 256");
+    assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .kind = (coney_queue_kind)9}),
+                 CONEY_E_INVALID, "9 is no coney_queue_kind");
+    assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .dead_letter_routing_key = "k"}),
+                 CONEY_E_INVALID, "needs a dead_letter_exchange");
+    assert_fails(coney_topology_add_exchange(topology, &(coney_exchange){.name = ""}), CONEY_E_INVALID,
+                 "it needs a name");
+    assert_fails(coney_topology_add_exchange(topology, &(coney_exchange){.name = "e", .type = (coney_exchange_type)7}),
+                 CONEY_E_INVALID, "7 is no coney_exchange_type");
+    assert_fails(coney_topology_bind(topology, "", "q", "k"), CONEY_E_INVALID, "default exchange");
+    assert_fails(coney_topology_bind(topology, "e", NULL, "k"), CONEY_E_INVALID, "NULL");
+    assert_fails(coney_topology_bind(topology, "e", "q", name), CONEY_E_INVALID, "routing key");
+    coney_topology_free(topology);
+}
+
+static void test_topology_remembers_its_first_failure(void **state)
+{
+    (void)state;
+    coney_connection_factory *factory;
+    coney_admin *admin;
+    coney_topology *topology = coney_topology_new();
+    coney_topology_add_queue(topology, &(coney_queue){.name = "good"});
+    coney_topology_add_queue(topology, &(coney_queue){.name = "bad", .expires_ms = -7});
+    coney_topology_bind(topology, "", "good", "");
+    assert_ok(coney_connection_factory_new(&factory, "amqp://nowhere", NULL));
+    assert_fails(coney_admin_new(&admin, factory, &(coney_admin_options){.topology = topology}), CONEY_E_INVALID,
+                 "queue 'bad': expires_ms is -7");
+    coney_connection_factory_free(factory);
+    coney_topology_free(topology);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_queue_fields_become_the_arguments_spring_sends),
+        cmocka_unit_test(test_nothing_set_sends_no_arguments),
+        cmocka_unit_test(test_what_cannot_be_declared_is_refused),
+        cmocka_unit_test(test_topology_remembers_its_first_failure),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
