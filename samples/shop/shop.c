@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a service: declare exchange, queue and binding, listen, wait for SIGTERM, stop.
+ *
+ * Each service has a queue of its own bound to order.paid, so each gets every event, and what
+ * happens to one of them (killed, slow, not yet written) is no concern of payment or the others. */
+#include "shop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ledger.h"
+
+const coney_exchange shop_events = {.name = "shop.events", .type = CONEY_TOPIC};
+
+const char *shop_uri(void)
+{
+    const char *uri = getenv("CONEY_URI");
+    return uri && *uri ? uri : "amqp://guest:guest@localhost";
+}
+
+int64_t order_id(const json_t *order)
+{
+    return json_integer_value(json_object_get(order, "id"));
+}
+
+const char *order_text(const json_t *order, const char *field)
+{
+    const char *text = json_string_value(json_object_get(order, field));
+    return text ? text : "?";
+}
+
+bool parse_number(int64_t *number, const char *text)
+{
+    char *end;
+    errno = 0;
+    *number = strtoll(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0' && *number >= 0;
+}
+
+coney_outcome service_handled(const struct service *service, const json_t *order)
+{
+    /* On record first, acknowledged second: killed in between, the order comes again and is handled
+     * twice, but never not at all. */
+    if (!ledger_append(service->ledger, order_id(order))) {
+        fprintf(stderr, "%s: ledger: %s\n", service->name, strerror(errno));
+        return CONEY_RETRY;
+    }
+    return CONEY_ACK;
+}
+
+static coney_status declare_queue(const struct service *service, coney_connection_factory *factory)
+{
+    coney_admin *admin = NULL;
+    coney_topology *topology = coney_topology_new();
+    coney_topology_add_exchange(topology, &shop_events);
+    coney_topology_add_queue(topology, &(coney_queue){.name = service->queue});
+    coney_topology_bind(topology, shop_events.name, service->queue, ORDER_PAID);
+
+    coney_status status = coney_admin_new(&admin, factory, &(coney_admin_options){.topology = topology});
+    if (status == CONEY_OK)
+        status = coney_admin_declare(admin);
+    coney_admin_free(admin);
+    coney_topology_free(topology);
+    return status;
+}
+
+static coney_status start_listening(struct service *service, coney_connection_factory *factory,
+                                    coney_container **container)
+{
+    coney_listener listener = {
+        .queue = service->queue,
+        .on_message = service->on_paid,
+        .user = service,
+        .converter = coney_json_converter(),
+        .concurrency = service->concurrency,
+        .prefetch = service->prefetch,
+    };
+    coney_status status = coney_container_new(container, factory, &(coney_container_options){.name = service->name});
+    if (status == CONEY_OK)
+        status = coney_container_listen(*container, &listener);
+    if (status == CONEY_OK)
+        status = coney_container_start(*container);
+    return status;
+}
+
+/* Returns when a signal asks to stop, or with the reason why nothing is consumed any more. */
+static coney_status wait_for_stop(coney_container *container, const sigset_t *stop_signals)
+{
+    coney_status status = CONEY_OK;
+    while (status == CONEY_OK && sigtimedwait(stop_signals, NULL, &(struct timespec){.tv_sec = 1}) < 0)
+        status = coney_container_check(container);
+    return status;
+}
+
+int service_run(struct service *service)
+{
+    /* Blocked before there are threads, so that only sigtimedwait() sees them. */
+    sigset_t stop_signals;
+    sigemptyset(&stop_signals);
+    sigaddset(&stop_signals, SIGTERM);
+    sigaddset(&stop_signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &stop_signals, NULL);
+
+    service->ledger = ledger_open(service->name);
+    if (service->ledger < 0) {
+        fprintf(stderr, "%s: ledger: %s\n", service->name, strerror(errno));
+        return EXIT_FAILURE;
+    }
+
+    coney_connection_factory *factory = NULL;
+    coney_container *container = NULL;
+    coney_status status = coney_connection_factory_new(&factory, shop_uri(), NULL);
+    if (status == CONEY_OK)
+        status = declare_queue(service, factory);
+    if (status == CONEY_OK)
+        status = start_listening(service, factory, &container);
+    if (status == CONEY_OK)
+        status = wait_for_stop(container, &stop_signals);
+    if (status == CONEY_OK)
+        status = coney_container_stop(container);
+    if (status != CONEY_OK)
+        fprintf(stderr, "%s: %s\n", service->name, coney_last_error());
+
+    coney_container_free(container);
+    coney_connection_factory_free(factory);
+    return status == CONEY_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* What the programs of the shop share: the event they talk about, and the life of a service that
+ * listens to it. A service is a queue name and a handler; service_run() does the rest. */
+#ifndef SHOP_H
+#define SHOP_H
+
+#include <coney/coney.h>
+
+#define ORDER_PAID "order.paid"
+
+/* Where events are published. Payment and every service declare it, so any of them may start first. */
+extern const coney_exchange shop_events;
+
+struct service {
+    const char *name;               /* of the program and of its ledger */
+    const char *queue;              /* its own, durable: it collects events while the service is away */
+    coney_message_handler *on_paid; /* user is this struct, the payload a json_t */
+    int concurrency;                /* consumers; 0 is one */
+    int prefetch;                   /* messages each may have in hand; 0 is Coney's default */
+    int ledger;                     /* set by service_run() */
+};
+
+/* Listens until SIGTERM or SIGINT and stops cleanly. Returns the program's exit status. */
+int service_run(struct service *service);
+
+/* Puts the order on record as handled. The outcome for its message. */
+coney_outcome service_handled(const struct service *service, const json_t *order);
+
+/* CONEY_URI, or the broker on this machine. */
+const char *shop_uri(void);
+
+int64_t order_id(const json_t *order);
+const char *order_text(const json_t *order, const char *field);
+
+/* A whole number that is not negative, such as an option's; false if the text is not one. */
+bool parse_number(int64_t *number, const char *text);
+
+#endif
