@@ -34,6 +34,21 @@ read -ra static < <(pkg-config --static --cflags --libs coney)
 "$cc" -o "$dir/with_static" "$source/tests/package/main.c" "${static[@]/-lconey/-l:libconey.a}"
 "$dir/with_static"
 
+echo "- the program in README works as it stands"
+sed -n '/^```c$/,/^```$/p' "$source/README.md" | sed '1d;$d' >"$dir/readme.c"
+"$cc" -std=c11 -Wall -Wextra -Werror -o "$dir/readme" "$dir/readme.c" "${shared[@]}" -Wl,-rpath,"$lib"
+[[ -n ${CONEY_TEST_URI:-} ]] || fail "CONEY_TEST_URI is not set; run the tests with ./dev test"
+mkfifo "$dir/keyboard"
+stdbuf -oL "$dir/readme" "$CONEY_TEST_URI" <"$dir/keyboard" >"$dir/said" &
+exec 3>"$dir/keyboard" # held open: the program runs until Enter
+for ((tries = 0; tries < 100; tries++)); do
+    ! grep -q 'shipping order 7' "$dir/said" || break
+    sleep 0.1
+done
+echo >&3
+wait $! || fail "the program of README failed"
+((tries < 100)) || fail "the program of README shipped nothing"
+
 echo "- every header stands alone, in C11 and in C++"
 for header in $(cd "$prefix/include" && find coney -name '*.h' | sort); do
     echo "#include <$header>" >"$dir/one.c"

@@ -106,18 +106,21 @@ void cny_confirms_forget(cny_channel *channel, const cny_waiter *waiter)
 
 /* ---- outcomes ---- */
 
-static void log_unheard(const cny_error *error)
+/* Stands in for the callback of a send that has none and failed: somebody should know. */
+static void log_unheard(coney_message *message, const coney_error *error, void *user)
 {
-    if (error)
-        cny_log(CONEY_LOG_WARN, "a message nobody asked about was not confirmed: %s", cny_error_view(error)->text);
+    (void)message;
+    (void)user;
+    cny_log(CONEY_LOG_WARN, "a message nobody asked about was not confirmed: %s", error->text);
 }
 
 /* Hands the outcome to whoever asked. Takes the confirm's message. */
 static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
 {
-    if (confirm->callback) {
+    bool unheard = !confirm->callback && !confirm->waiter && error;
+    if (confirm->callback || unheard) {
         cny_completion completion = {
-            .callback = confirm->callback,
+            .callback = unheard ? log_unheard : confirm->callback,
             .user = confirm->user,
             .message = confirm->message,
             .error = cny_error_ref(error),
@@ -125,15 +128,13 @@ static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
         };
         if (cny_events_post(channel->connection->events, &completion))
             return;
-        cny_log(CONEY_LOG_ERROR, "out of memory: a send callback is not called");
+        channel->connection->remark = "out of memory: a send callback is not called";
         cny_error_unref(completion.error);
         cny_channel_unref(completion.channel);
     } else if (confirm->waiter) {
         confirm->waiter->error = cny_error_ref(error);
         confirm->waiter->done = true;
         pthread_cond_signal(&confirm->waiter->told);
-    } else {
-        log_unheard(error);
     }
     coney_message_unref(confirm->message);
     channel->confirms.unfinished--;
@@ -162,8 +163,7 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
     uint64_t last = incoming->tag == 0 && incoming->multiple ? confirms->next - 1 : incoming->tag;
     uint64_t sequence = incoming->multiple ? confirms->first : last;
     if (last >= confirms->next || sequence < confirms->first) {
-        cny_log(CONEY_LOG_WARN, "the broker confirmed message %llu of channel %u, which is not outstanding",
-                (unsigned long long)incoming->tag, channel->number);
+        channel->connection->remark = "the broker confirmed a message that is not outstanding";
         return;
     }
     cny_error *error = NULL;
@@ -223,8 +223,7 @@ void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
     if (sequence == 0) /* something between us and the broker may have touched the properties */
         sequence = find_returned(channel, incoming->message, false);
     if (sequence == 0) {
-        cny_log(CONEY_LOG_WARN, "the broker returned a message for exchange '%s' with routing key '%s' that is not known",
-                incoming->message->exchange, incoming->message->routing_key);
+        channel->connection->remark = "the broker returned a message that is not outstanding";
         return;
     }
     at(confirms, sequence)->returned =

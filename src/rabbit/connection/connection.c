@@ -68,14 +68,8 @@ void cny_connection_unref(cny_connection *connection)
 
 void cny_connection_set_state(cny_connection *connection, cny_connection_state state)
 {
-    static const char *const names[] = {"connecting", "open", "closing", "dead"};
-    static const char *const roles[] = {"publishing", "consuming"};
     connection->state = state;
-    if (state == CNY_DEAD)
-        cny_log(CONEY_LOG_INFO, "%s connection is dead: %s", roles[connection->role],
-                cny_error_view(connection->reason)->text);
-    else
-        cny_log(CONEY_LOG_INFO, "%s connection is %s", roles[connection->role], names[state]);
+    connection->state_changed = true;
     pthread_cond_broadcast(&connection->changed);
 }
 

@@ -58,6 +58,7 @@ struct cny_connection {
     int wake_fd;
     cny_wire *wire;
     pthread_t io;
+    _Atomic(const char *) remark; /* from any thread, to be logged like state_changed */
     /* fixed once open */
     cny_wire_limits limits;
     /* I/O thread only */
@@ -65,7 +66,8 @@ struct cny_connection {
     size_t written;
     int64_t last_read_ms;
     int64_t last_write_ms;
-    bool streaming; /* the last read brought something: more is on its way */
+    bool streaming;     /* the last read brought something: more is on its way */
+    bool state_changed; /* to be logged as soon as no lock is held */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the state, or room in outgoing */
@@ -96,7 +98,7 @@ bool cny_connection_is_dead(cny_connection *connection);
 void cny_connection_begin_close(cny_connection *connection, int64_t deadline);
 void cny_connection_join(cny_connection *connection);
 
-/* Under lock. The one place where the state changes. */
+/* Under lock, I/O thread. The one place where the state changes. */
 void cny_connection_set_state(cny_connection *connection, cny_connection_state state);
 
 /* Under lock: after appending to outgoing, counts the bytes and wakes the I/O thread. */

@@ -11,6 +11,23 @@
 
 #define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* give back what a burst needed beyond this */
 
+/* ---- the log ---- */
+
+/* Says what was noticed while a lock was held; the sink is the program's code. */
+static void report(cny_connection *connection)
+{
+    static const char *const states[] = {"connecting", "open", "closing", "dead"};
+    static const char *const roles[] = {"publishing", "consuming"};
+    if (connection->state_changed)
+        cny_log(CONEY_LOG_INFO, "%s connection is %s%s%s", roles[connection->role], states[connection->state],
+                connection->reason ? ": " : "", connection->reason ? cny_error_view(connection->reason)->text : "");
+    connection->state_changed = false;
+    if (!atomic_load_explicit(&connection->remark, memory_order_relaxed))
+        return;
+    const char *remark = atomic_exchange(&connection->remark, NULL);
+    cny_log(CONEY_LOG_WARN, "%s connection: %s", roles[connection->role], remark);
+}
+
 /* ---- connecting ---- */
 
 static coney_status connect_to_first_host(cny_connection *connection)
@@ -49,6 +66,7 @@ static coney_status open_connection(cny_connection *connection)
     connection->limits = cny_wire_agreed(connection->wire);
     cny_connection_set_state(connection, CNY_OPEN);
     pthread_mutex_unlock(&connection->lock);
+    report(connection);
     return CONEY_OK;
 }
 
@@ -138,6 +156,7 @@ static void end_connection(cny_connection *connection)
     cny_buffer_free(&connection->outgoing);
     connection->unwritten = 0;
     pthread_mutex_unlock(&connection->lock);
+    report(connection);
     cny_wire_close(connection->wire);
 }
 
@@ -359,6 +378,7 @@ static coney_status serve(cny_connection *connection)
             status = wait_and_read(connection);
         if (status == CONEY_OK)
             status = keep_time(connection);
+        report(connection);
     }
     return status;
 }
