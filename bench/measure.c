@@ -69,8 +69,8 @@ static json_t *summarise(const bench_case *one, const sample *coney, const sampl
         columns[4][i] = raw[i].cpu_us;
         columns[5][i] = coney[i].cpu_us / raw[i].cpu_us;
     }
-    static const char *const names[] = {"coney_rate", "raw_rate", "rate_ratio", "coney_cpu_us", "raw_cpu_us",
-                                        "cpu_ratio"};
+    static const char *const names[] = {"coney_rate",   "raw_rate",   "rate_ratio",
+                                        "coney_cpu_us", "raw_cpu_us", "cpu_ratio"};
     json_t *object = json_pack("{s:s, s:i, s:i}", "case", one->name, "rounds", one->rounds, "messages", one->messages);
     for (int i = 0; i < 6; i++)
         json_object_set_new(object, names[i], json_real(median(columns[i], one->rounds)));

@@ -43,8 +43,7 @@ coney_status coney_message_new_json(coney_message **message, const json_t *json,
     char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
     if (!text)
         return coney_conversion_failed("the object cannot be written as JSON: it holds itself, or memory ran out");
-    coney_status status =
-        cny_convert_to(message, text, strlen(text), CONEY_CONTENT_TYPE_JSON, "UTF-8", properties);
+    coney_status status = cny_convert_to(message, text, strlen(text), CONEY_CONTENT_TYPE_JSON, "UTF-8", properties);
     free(text); /* jansson's own allocator */
     return status;
 }

@@ -114,8 +114,8 @@ static coney_status check_integer(const char *name, const coney_value *value)
         coney_value_type type;
         int64_t lowest, highest;
     } ranges[] = {
-        {CONEY_INT8, INT8_MIN, INT8_MAX},    {CONEY_UINT8, 0, UINT8_MAX},         {CONEY_INT16, INT16_MIN, INT16_MAX},
-        {CONEY_UINT16, 0, UINT16_MAX},       {CONEY_INT32, INT32_MIN, INT32_MAX}, {CONEY_UINT32, 0, UINT32_MAX},
+        {CONEY_INT8, INT8_MIN, INT8_MAX}, {CONEY_UINT8, 0, UINT8_MAX},         {CONEY_INT16, INT16_MIN, INT16_MAX},
+        {CONEY_UINT16, 0, UINT16_MAX},    {CONEY_INT32, INT32_MIN, INT32_MAX}, {CONEY_UINT32, 0, UINT32_MAX},
         {CONEY_TIMESTAMP, 0, INT64_MAX},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {

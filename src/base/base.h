@@ -33,8 +33,8 @@ typedef struct cny_arena {
 /* Starts in memory of the caller's, which may be NULL; goes on in chunks of its own. */
 void cny_arena_init(cny_arena *arena, void *memory, size_t size);
 void cny_arena_free(cny_arena *arena);
-void *cny_arena_alloc(cny_arena *arena, size_t size);                     /* not zeroed */
-char *cny_arena_copy(cny_arena *arena, const void *bytes, size_t size);   /* with a NUL behind */
+void *cny_arena_alloc(cny_arena *arena, size_t size);                         /* not zeroed */
+char *cny_arena_copy(cny_arena *arena, const void *bytes, size_t size);       /* with a NUL behind */
 bool cny_arena_strdup(cny_arena *arena, const char **copy, const char *text); /* NULL stays NULL */
 
 /* ---- buffer: bytes that grow ---- */
@@ -93,8 +93,8 @@ typedef struct cny_error cny_error;
 cny_error *cny_error_new(coney_status status, int broker_code, const char *format, ...) CNY_PRINTF(3, 4);
 cny_error *cny_error_capture(void); /* what this thread recorded last. Neither is ever NULL */
 cny_error *cny_error_ref(cny_error *error);
-void cny_error_unref(cny_error *error);                 /* takes NULL */
-coney_status cny_error_raise(const cny_error *error);   /* records it for this thread; NULL is CONEY_OK */
+void cny_error_unref(cny_error *error);                    /* takes NULL */
+coney_status cny_error_raise(const cny_error *error);      /* records it for this thread; NULL is CONEY_OK */
 const coney_error *cny_error_view(const cny_error *error); /* NULL stays NULL */
 
 #endif

@@ -23,8 +23,8 @@ bool cny_cond_init(pthread_cond_t *cond)
     pthread_condattr_t attributes;
     if (pthread_condattr_init(&attributes) != 0)
         return false;
-    bool done = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 &&
-                pthread_cond_init(cond, &attributes) == 0;
+    bool done =
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0 && pthread_cond_init(cond, &attributes) == 0;
     pthread_condattr_destroy(&attributes);
     return done;
 }

@@ -180,8 +180,8 @@ static amqp_rpc_reply_t log_in_with(amqp_connection_state_t state, const cny_wir
 {
     /* Without these the broker never tells of cancelled consumers or of blocking. */
     amqp_table_entry_t capabilities[] = {
-        capability("consumer_cancel_notify"),    capability("connection.blocked"),
-        capability("publisher_confirms"),        capability("basic.nack"),
+        capability("consumer_cancel_notify"),     capability("connection.blocked"),
+        capability("publisher_confirms"),         capability("basic.nack"),
         capability("exchange_exchange_bindings"), capability("authentication_failure_close"),
     };
     amqp_table_entry_t properties[] = {
@@ -227,8 +227,8 @@ static coney_status login_failure(const cny_wire_target *target, const amqp_rpc_
         return cny_fail(CONEY_E_CONNECT, "%s:%d closed the connection during login: %s", target->host, target->port,
                         reason);
     default:
-        return cny_fail(CONEY_E_PROTOCOL, "%s:%d does not speak AMQP 0-9-1 as expected: %s", target->host,
-                        target->port, reason);
+        return cny_fail(CONEY_E_PROTOCOL, "%s:%d does not speak AMQP 0-9-1 as expected: %s", target->host, target->port,
+                        reason);
     }
 }
 

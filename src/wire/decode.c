@@ -172,7 +172,8 @@ static bool set_properties(coney_message *message, const amqp_basic_properties_t
     return !(from->_flags & AMQP_BASIC_HEADERS_FLAG) || set_headers(message, &from->headers);
 }
 
-/* One allocation holds the usual message; rich headers add chunks to its arena. */
+/* One allocation holds the usual message; rich headers add chunks to its arena. Without
+ * properties, which were undecodable, the message has a defect that its receiver must look at. */
 static coney_message *make_message(const struct cny_assembly *assembly, size_t body_size, size_t properties_size,
                                    const amqp_basic_properties_t *properties)
 {
@@ -186,7 +187,10 @@ static coney_message *make_message(const struct cny_assembly *assembly, size_t b
     message->routing_key = cny_arena_copy(&message->arena, assembly->routing_key, routing_key);
     message->body = cny_arena_alloc(&message->arena, body_size + 1);
     message->size = body_size;
-    if (message->exchange && message->routing_key && message->body && set_properties(message, properties)) {
+    if (!properties)
+        message->defect = "its properties cannot be decoded";
+    bool copied = message->exchange && message->routing_key && message->body;
+    if (copied && (!properties || set_properties(message, properties))) {
         message->body[body_size] = '\0';
         return message;
     }
@@ -285,7 +289,9 @@ static coney_status fill_method(cny_incoming *incoming, const void *decoded)
         incoming->message_count = ((const amqp_queue_delete_ok_t *)decoded)->message_count;
         return CONEY_OK;
     }
-    case CNY_BASIC_CONSUME_OK: copy_text(incoming->text, ((const amqp_basic_consume_ok_t *)decoded)->consumer_tag); break;
+    case CNY_BASIC_CONSUME_OK:
+        copy_text(incoming->text, ((const amqp_basic_consume_ok_t *)decoded)->consumer_tag);
+        break;
     case CNY_BASIC_CANCEL: copy_text(incoming->text, ((const amqp_basic_cancel_t *)decoded)->consumer_tag); break;
     case CNY_CONNECTION_BLOCKED: copy_text(incoming->text, ((const amqp_connection_blocked_t *)decoded)->reason); break;
     case CNY_CONNECTION_CLOSE_OK:
@@ -369,8 +375,11 @@ static coney_status on_raw_header(cny_wire *wire, const struct frame *frame, cny
     amqp_bytes_t encoded = {.len = frame->size - FIXED, .bytes = (void *)(uintptr_t)(frame->payload + FIXED)};
     void *decoded;
     int failure = amqp_decode_properties(AMQP_BASIC_CLASS, &wire->pool, encoded, &decoded);
-    return failure < 0 ? undecodable("message properties", failure)
-                       : on_header(wire, frame->channel, body_size, encoded.len, decoded, incoming, complete);
+    if (failure == AMQP_STATUS_NO_MEMORY)
+        return cny_fail_memory();
+    /* rabbitmq-c 0.14 and newer refuse deep nesting, and any publisher can send it: that must not
+     * end the connection, or the message would come again for ever. */
+    return on_header(wire, frame->channel, body_size, encoded.len, failure < 0 ? NULL : decoded, incoming, complete);
 }
 
 static coney_status on_frame(cny_wire *wire, const struct frame *frame, cny_incoming *incoming, bool *complete)
@@ -380,9 +389,8 @@ static coney_status on_frame(cny_wire *wire, const struct frame *frame, cny_inco
     switch (frame->type) {
     case AMQP_FRAME_METHOD: status = on_raw_method(wire, frame, incoming, complete); break;
     case AMQP_FRAME_HEADER: status = on_raw_header(wire, frame, incoming, complete); break;
-    case AMQP_FRAME_BODY:
-        return on_body(wire, frame->channel, frame->payload, frame->size, incoming, complete);
-    default: incoming->method = 0; *complete = true; return CONEY_OK; /* a heartbeat */
+    case AMQP_FRAME_BODY: return on_body(wire, frame->channel, frame->payload, frame->size, incoming, complete);
+    default: *complete = true; return CONEY_OK; /* a heartbeat: method 0 */
     }
     recycle_amqp_pool(&wire->pool);
     return status;
@@ -432,12 +440,12 @@ static coney_status on_amqp_frame(cny_wire *wire, const amqp_frame_t *frame, cny
         return on_method(wire, frame->channel, frame->payload.method.id, frame->payload.method.decoded, incoming,
                          complete);
     case AMQP_FRAME_HEADER:
-        return on_header(wire, frame->channel, frame->payload.properties.body_size,
-                         frame->payload.properties.raw.len, frame->payload.properties.decoded, incoming, complete);
+        return on_header(wire, frame->channel, frame->payload.properties.body_size, frame->payload.properties.raw.len,
+                         frame->payload.properties.decoded, incoming, complete);
     case AMQP_FRAME_BODY:
         return on_body(wire, frame->channel, frame->payload.body_fragment.bytes, frame->payload.body_fragment.len,
                        incoming, complete);
-    default: incoming->method = 0; *complete = true; return CONEY_OK;
+    default: *complete = true; return CONEY_OK;
     }
 }
 

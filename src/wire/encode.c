@@ -153,7 +153,8 @@ coney_status cny_encode_queue_declare(cny_buffer *out, uint16_t channel, uint32_
         .exclusive = queue->exclusive,
         .auto_delete = queue->auto_delete,
     };
-    status = encode_arguments(out, channel, frame_max, AMQP_QUEUE_DECLARE_METHOD, &method, &method.arguments, arguments);
+    status =
+        encode_arguments(out, channel, frame_max, AMQP_QUEUE_DECLARE_METHOD, &method, &method.arguments, arguments);
     coney_table_free(arguments);
     return status;
 }

@@ -28,9 +28,9 @@ struct cny_wire {
     /* I/O thread only */
     uint8_t *input; /* one frame fits */
     size_t input_size, input_start, input_end;
-    amqp_pool_t pool;       /* what rabbitmq-c decodes one frame into */
-    cny_buffer assemblies;  /* of struct cny_assembly: messages whose frames are not all here */
-    bool inherited_frames;  /* rabbitmq-c may still hold bytes it read during login */
+    amqp_pool_t pool;      /* what rabbitmq-c decodes one frame into */
+    cny_buffer assemblies; /* of struct cny_assembly: messages whose frames are not all here */
+    bool inherited_frames; /* rabbitmq-c may still hold bytes it read during login */
     /* under lock */
     pthread_mutex_t lock;
     bool interrupted;

@@ -4,6 +4,27 @@
 
 #include <string.h>
 
+/* AMQP's letter for each type. */
+static const uint8_t kinds[] = {
+    [CONEY_VOID] = AMQP_FIELD_KIND_VOID,
+    [CONEY_BOOL] = AMQP_FIELD_KIND_BOOLEAN,
+    [CONEY_INT8] = AMQP_FIELD_KIND_I8,
+    [CONEY_UINT8] = AMQP_FIELD_KIND_U8,
+    [CONEY_INT16] = AMQP_FIELD_KIND_I16,
+    [CONEY_UINT16] = AMQP_FIELD_KIND_U16,
+    [CONEY_INT32] = AMQP_FIELD_KIND_I32,
+    [CONEY_UINT32] = AMQP_FIELD_KIND_U32,
+    [CONEY_INT64] = AMQP_FIELD_KIND_I64,
+    [CONEY_FLOAT] = AMQP_FIELD_KIND_F32,
+    [CONEY_DOUBLE] = AMQP_FIELD_KIND_F64,
+    [CONEY_DECIMAL] = AMQP_FIELD_KIND_DECIMAL,
+    [CONEY_STRING] = AMQP_FIELD_KIND_UTF8,
+    [CONEY_BYTES] = AMQP_FIELD_KIND_BYTES,
+    [CONEY_TIMESTAMP] = AMQP_FIELD_KIND_TIMESTAMP,
+    [CONEY_ARRAY] = AMQP_FIELD_KIND_ARRAY,
+    [CONEY_TABLE] = AMQP_FIELD_KIND_TABLE,
+};
+
 /* ---- to rabbitmq-c: views of our strings, entries in the arena ---- */
 
 static bool array_to_amqp(cny_arena *arena, amqp_array_t *to, const coney_array *from);
@@ -17,31 +38,28 @@ static bool value_to_amqp(cny_arena *arena, amqp_field_value_t *to, const coney_
 {
     int64_t integer = from->as.integer;
     memset(to, 0, sizeof *to);
+    to->kind = kinds[from->type];
     switch (from->type) {
-    case CONEY_VOID: to->kind = AMQP_FIELD_KIND_VOID; break;
-    case CONEY_BOOL: to->kind = AMQP_FIELD_KIND_BOOLEAN; to->value.boolean = from->as.boolean; break;
-    case CONEY_INT8: to->kind = AMQP_FIELD_KIND_I8; to->value.i8 = (int8_t)integer; break;
-    case CONEY_UINT8: to->kind = AMQP_FIELD_KIND_U8; to->value.u8 = (uint8_t)integer; break;
-    case CONEY_INT16: to->kind = AMQP_FIELD_KIND_I16; to->value.i16 = (int16_t)integer; break;
-    case CONEY_UINT16: to->kind = AMQP_FIELD_KIND_U16; to->value.u16 = (uint16_t)integer; break;
-    case CONEY_INT32: to->kind = AMQP_FIELD_KIND_I32; to->value.i32 = (int32_t)integer; break;
-    case CONEY_UINT32: to->kind = AMQP_FIELD_KIND_U32; to->value.u32 = (uint32_t)integer; break;
-    case CONEY_INT64: to->kind = AMQP_FIELD_KIND_I64; to->value.i64 = integer; break;
-    case CONEY_TIMESTAMP: to->kind = AMQP_FIELD_KIND_TIMESTAMP; to->value.u64 = (uint64_t)integer; break;
-    case CONEY_FLOAT: to->kind = AMQP_FIELD_KIND_F32; to->value.f32 = (float)from->as.real; break;
-    case CONEY_DOUBLE: to->kind = AMQP_FIELD_KIND_F64; to->value.f64 = from->as.real; break;
+    case CONEY_VOID: break;
+    case CONEY_BOOL: to->value.boolean = from->as.boolean; break;
+    case CONEY_INT8: to->value.i8 = (int8_t)integer; break;
+    case CONEY_UINT8: to->value.u8 = (uint8_t)integer; break;
+    case CONEY_INT16: to->value.i16 = (int16_t)integer; break;
+    case CONEY_UINT16: to->value.u16 = (uint16_t)integer; break;
+    case CONEY_INT32: to->value.i32 = (int32_t)integer; break;
+    case CONEY_UINT32: to->value.u32 = (uint32_t)integer; break;
+    case CONEY_INT64: to->value.i64 = integer; break;
+    case CONEY_TIMESTAMP: to->value.u64 = (uint64_t)integer; break;
+    case CONEY_FLOAT: to->value.f32 = (float)from->as.real; break;
+    case CONEY_DOUBLE: to->value.f64 = from->as.real; break;
     case CONEY_DECIMAL:
-        to->kind = AMQP_FIELD_KIND_DECIMAL;
         to->value.decimal.decimals = from->as.decimal.scale;
         to->value.decimal.value = (uint32_t)from->as.decimal.mantissa;
         break;
     case CONEY_STRING:
-    case CONEY_BYTES:
-        to->kind = from->type == CONEY_STRING ? AMQP_FIELD_KIND_UTF8 : AMQP_FIELD_KIND_BYTES;
-        to->value.bytes = view(from->as.bytes.data, from->as.bytes.size);
-        break;
-    case CONEY_ARRAY: to->kind = AMQP_FIELD_KIND_ARRAY; return array_to_amqp(arena, &to->value.array, from->as.array);
-    case CONEY_TABLE: to->kind = AMQP_FIELD_KIND_TABLE; return cny_table_to_amqp(arena, &to->value.table, from->as.table);
+    case CONEY_BYTES: to->value.bytes = view(from->as.bytes.data, from->as.bytes.size); break;
+    case CONEY_ARRAY: return array_to_amqp(arena, &to->value.array, from->as.array);
+    case CONEY_TABLE: return cny_table_to_amqp(arena, &to->value.table, from->as.table);
     }
     return true;
 }
@@ -74,44 +92,49 @@ bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *fr
 static cny_table_result array_from(cny_arena *arena, const coney_array **to, const amqp_array_t *from, int depth);
 static cny_table_result table_from(cny_arena *arena, const coney_table **to, const amqp_table_t *from, int depth);
 
-static void number_from(coney_value *to, const amqp_field_value_t *from)
+/* RabbitMQ sends no unsigned 64-bit integers; what else rabbitmq-c may add is void to us. */
+static coney_value_type type_of(uint8_t kind)
 {
-    switch (from->kind) {
-    case AMQP_FIELD_KIND_BOOLEAN: to->type = CONEY_BOOL; to->as.boolean = from->value.boolean != 0; break;
-    case AMQP_FIELD_KIND_I8: to->type = CONEY_INT8; to->as.integer = from->value.i8; break;
-    case AMQP_FIELD_KIND_U8: to->type = CONEY_UINT8; to->as.integer = from->value.u8; break;
-    case AMQP_FIELD_KIND_I16: to->type = CONEY_INT16; to->as.integer = from->value.i16; break;
-    case AMQP_FIELD_KIND_U16: to->type = CONEY_UINT16; to->as.integer = from->value.u16; break;
-    case AMQP_FIELD_KIND_I32: to->type = CONEY_INT32; to->as.integer = from->value.i32; break;
-    case AMQP_FIELD_KIND_U32: to->type = CONEY_UINT32; to->as.integer = from->value.u32; break;
-    case AMQP_FIELD_KIND_I64:
-    case AMQP_FIELD_KIND_U64: to->type = CONEY_INT64; to->as.integer = from->value.i64; break; /* RabbitMQ sends no U64 */
-    case AMQP_FIELD_KIND_TIMESTAMP: to->type = CONEY_TIMESTAMP; to->as.integer = (int64_t)from->value.u64; break;
-    case AMQP_FIELD_KIND_F32: to->type = CONEY_FLOAT; to->as.real = (double)from->value.f32; break;
-    case AMQP_FIELD_KIND_F64: to->type = CONEY_DOUBLE; to->as.real = from->value.f64; break;
-    case AMQP_FIELD_KIND_DECIMAL:
-        to->type = CONEY_DECIMAL;
-        to->as.decimal.scale = from->value.decimal.decimals;
-        to->as.decimal.mantissa = (int32_t)from->value.decimal.value;
-        break;
-    default: break; /* void, and what rabbitmq-c knows no value for */
+    for (int type = CONEY_VOID; type <= CONEY_TABLE; type++) {
+        if (kinds[type] == kind)
+            return (coney_value_type)type;
     }
+    return CONEY_VOID;
+}
+
+static cny_table_result bytes_from(cny_arena *arena, coney_value *to, amqp_bytes_t from)
+{
+    to->as.bytes.size = from.len;
+    to->as.bytes.data = cny_arena_copy(arena, from.bytes, from.len);
+    return to->as.bytes.data ? CNY_TABLE_DONE : CNY_TABLE_NO_MEMORY;
 }
 
 static cny_table_result value_from(cny_arena *arena, coney_value *to, const amqp_field_value_t *from, int depth)
 {
-    *to = (coney_value){.type = CONEY_VOID};
-    switch (from->kind) {
-    case AMQP_FIELD_KIND_UTF8:
-    case AMQP_FIELD_KIND_BYTES:
-        to->type = from->kind == AMQP_FIELD_KIND_UTF8 ? CONEY_STRING : CONEY_BYTES;
-        to->as.bytes.size = from->value.bytes.len;
-        to->as.bytes.data = cny_arena_copy(arena, from->value.bytes.bytes, from->value.bytes.len);
-        return to->as.bytes.data ? CNY_TABLE_DONE : CNY_TABLE_NO_MEMORY;
-    case AMQP_FIELD_KIND_ARRAY: to->type = CONEY_ARRAY; return array_from(arena, &to->as.array, &from->value.array, depth);
-    case AMQP_FIELD_KIND_TABLE: to->type = CONEY_TABLE; return table_from(arena, &to->as.table, &from->value.table, depth);
-    default: number_from(to, from); return CNY_TABLE_DONE;
+    *to = (coney_value){.type = type_of(from->kind)};
+    switch (to->type) {
+    case CONEY_VOID: break;
+    case CONEY_BOOL: to->as.boolean = from->value.boolean != 0; break;
+    case CONEY_INT8: to->as.integer = from->value.i8; break;
+    case CONEY_UINT8: to->as.integer = from->value.u8; break;
+    case CONEY_INT16: to->as.integer = from->value.i16; break;
+    case CONEY_UINT16: to->as.integer = from->value.u16; break;
+    case CONEY_INT32: to->as.integer = from->value.i32; break;
+    case CONEY_UINT32: to->as.integer = from->value.u32; break;
+    case CONEY_INT64: to->as.integer = from->value.i64; break;
+    case CONEY_TIMESTAMP: to->as.integer = (int64_t)from->value.u64; break;
+    case CONEY_FLOAT: to->as.real = (double)from->value.f32; break;
+    case CONEY_DOUBLE: to->as.real = from->value.f64; break;
+    case CONEY_DECIMAL:
+        to->as.decimal.scale = from->value.decimal.decimals;
+        to->as.decimal.mantissa = (int32_t)from->value.decimal.value;
+        break;
+    case CONEY_STRING:
+    case CONEY_BYTES: return bytes_from(arena, to, from->value.bytes);
+    case CONEY_ARRAY: return array_from(arena, &to->as.array, &from->value.array, depth);
+    case CONEY_TABLE: return table_from(arena, &to->as.table, &from->value.table, depth);
     }
+    return CNY_TABLE_DONE;
 }
 
 static cny_table_result array_from(cny_arena *arena, const coney_array **to, const amqp_array_t *from, int depth)

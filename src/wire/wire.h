@@ -91,14 +91,14 @@ coney_status cny_wire_read(cny_wire *wire, size_t *received);
 typedef struct cny_incoming {
     uint32_t method; /* 0: a heartbeat */
     uint16_t channel;
-    uint16_t code;            /* close, return */
-    uint32_t cause;           /* close: the method the broker refuses, 0 if none */
-    char text[256];           /* close, return, blocked: reason; declare-ok: queue; consume-ok: tag */
-    uint64_t tag;             /* ack, nack */
-    bool multiple;            /* ack, nack */
-    uint32_t message_count;   /* queue.declare-ok, purge-ok, delete-ok */
-    uint32_t consumer_count;  /* queue.declare-ok */
-    coney_message *message;   /* deliver, return: the receiver's to unref */
+    uint16_t code;           /* close, return */
+    uint32_t cause;          /* close: the method the broker refuses, 0 if none */
+    char text[256];          /* close, return, blocked: reason; declare-ok: queue; consume-ok: tag */
+    uint64_t tag;            /* ack, nack */
+    bool multiple;           /* ack, nack */
+    uint32_t message_count;  /* queue.declare-ok, purge-ok, delete-ok */
+    uint32_t consumer_count; /* queue.declare-ok */
+    coney_message *message;  /* deliver, return: the receiver's to unref */
 } cny_incoming;
 
 /* The next thing said in the bytes read so far; *complete is false if they hold no whole one.

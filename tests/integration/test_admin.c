@@ -8,7 +8,8 @@ static void test_topology_is_declared_in_order_and_again(void **state)
     const char *exchange = test_name("topology"), *other = test_name("topology.other"), *queue = test_name("bound");
     coney_topology *topology = coney_topology_new();
     coney_topology_bind(topology, exchange, queue, "a.#"); /* bindings first: the order is the admin's */
-    coney_topology_add_binding(topology, &(coney_binding){.exchange = other, .destination = exchange, .to_exchange = true});
+    coney_topology_add_binding(topology,
+                               &(coney_binding){.exchange = other, .destination = exchange, .to_exchange = true});
     coney_topology_add_queue(topology, &(coney_queue){.name = queue, .max_length = 100, .dead_letter_exchange = ""});
     coney_topology_add_exchange(topology, &(coney_exchange){.name = exchange, .type = CONEY_TOPIC});
     coney_topology_add_exchange(topology, &(coney_exchange){.name = other, .type = CONEY_FANOUT, .transient = true});
@@ -76,8 +77,8 @@ static void test_exclusive_queue_of_another_connection_is_405(void **state)
     coney_connection_factory *other;
     coney_admin *stranger;
     coney_queue_info info;
-    assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = name, .exclusive = true, .transient = true},
-                                        NULL));
+    assert_ok(coney_admin_declare_queue(client.admin,
+                                        &(coney_queue){.name = name, .exclusive = true, .transient = true}, NULL));
     assert_ok(coney_connection_factory_new(&other, test_uri(), NULL));
     assert_ok(coney_admin_new(&stranger, other, NULL));
     assert_fails(coney_admin_queue_info(stranger, name, &info), CONEY_E_RESOURCE_LOCKED, "405 RESOURCE_LOCKED");

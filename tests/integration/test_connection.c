@@ -49,8 +49,7 @@ static void test_wrong_password_is_refused_without_showing_it(void **state)
 static void test_missing_vhost_is_named(void **state)
 {
     (void)state;
-    assert_fails(try_to_connect(uri_with("guest:guest", "/no-such-vhost"), NULL), CONEY_E_NOT_ALLOWED,
-                 "no-such-vhost");
+    assert_fails(try_to_connect(uri_with("guest:guest", "/no-such-vhost"), NULL), CONEY_E_NOT_ALLOWED, "no-such-vhost");
     assert_int_equal(coney_last_error_details()->broker_code, 530);
 }
 

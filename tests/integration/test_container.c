@@ -15,12 +15,11 @@ static int setup(void **state)
     queue = test_name("listen");
     dead_queue = test_name("listen.dead");
     test_make_queue(dead_queue);
-    assert_ok(coney_admin_declare_queue(client.admin,
-                                        &(coney_queue){.name = queue,
-                                                       .transient = true,
-                                                       .dead_letter_exchange = "",
-                                                       .dead_letter_routing_key = dead_queue},
-                                        NULL));
+    assert_ok(coney_admin_declare_queue(
+        client.admin,
+        &(coney_queue){
+            .name = queue, .transient = true, .dead_letter_exchange = "", .dead_letter_routing_key = dead_queue},
+        NULL));
     return 0;
 }
 
@@ -66,8 +65,7 @@ static coney_container *container_of(coney_message_handler *handler, void *user,
     const coney_container_options options = {.name = "tests", .shutdown_timeout_ms = shutdown_timeout_ms};
     assert_ok(coney_container_new(&container, client.factory, &options));
     assert_ok(coney_container_listen(
-        container,
-        &(coney_listener){.queue = queue, .on_message = handler, .user = user, .converter = converter}));
+        container, &(coney_listener){.queue = queue, .on_message = handler, .user = user, .converter = converter}));
     return container;
 }
 
@@ -267,10 +265,19 @@ static void test_every_property_and_header_type_survives_the_journey(void **stat
     (void)state;
     coney_table *headers = every_header();
     const coney_properties properties = {
-        .content_type = "a/b", .content_encoding = "c", .correlation_id = "d", .reply_to = "e",
-        .expiration = "60000", .message_id = "f",       .type = "g",           .user_id = "guest",
-        .app_id = "h",         .priority = 3,           .timestamp = 1700000000,
-        .headers = headers,    .delivery_mode = CONEY_TRANSIENT,
+        .content_type = "a/b",
+        .content_encoding = "c",
+        .correlation_id = "d",
+        .reply_to = "e",
+        .expiration = "60000",
+        .message_id = "f",
+        .type = "g",
+        .user_id = "guest",
+        .app_id = "h",
+        .priority = 3,
+        .timestamp = 1700000000,
+        .headers = headers,
+        .delivery_mode = CONEY_TRANSIENT,
     };
     coney_message *message;
     atomic_int seen = 0;
@@ -374,7 +381,7 @@ static void test_stop_past_its_deadline_returns_the_rest(void **state)
     send_texts(5);
     assert_ok(coney_container_start(container));
     test_wait_for(&seen.handled, 1);
-    assert_fails(coney_container_stop(container), CONEY_E_TIMEOUT, "still running after 100 ms");
+    assert_fails(coney_container_stop(container), CONEY_E_TIMEOUT, "have not ended within 100 ms");
     test_wait_for_depth(queue, 5);
     seen.proceed = 1;
     while (coney_container_stop(container) != CONEY_OK) /* until the handler has returned */
@@ -468,7 +475,8 @@ static void test_deleted_queue_shows_in_check(void **state)
     coney_container *container;
     test_make_queue(doomed);
     assert_ok(coney_container_new(&container, client.factory, NULL));
-    assert_ok(coney_container_listen(container, &(coney_listener){.queue = doomed, .on_message = handle, .user = &seen}));
+    assert_ok(
+        coney_container_listen(container, &(coney_listener){.queue = doomed, .on_message = handle, .user = &seen}));
     test_log_start(CONEY_LOG_ERROR);
     assert_ok(coney_container_start(container));
     test_delete_queue(doomed);

@@ -68,8 +68,8 @@ static void test_unroutable_message_may_be_dropped_by_name(void **state)
 {
     (void)state;
     coney_message *message = test_text("nobody");
-    assert_ok(coney_template_send(client.sender, "no-such-queue", message,
-                                  &(coney_send_options){.drop_unroutable = true}));
+    assert_ok(
+        coney_template_send(client.sender, "no-such-queue", message, &(coney_send_options){.drop_unroutable = true}));
     coney_message_unref(message);
 }
 
@@ -220,7 +220,9 @@ static void *send_mixed(void *user)
     coney_message *message = test_text("mixed");
     for (int i = 0; i < SENDS; i++) {
         coney_status status = coney_template_send(client.sender, i % 2 ? queue : "no-such-queue", message, NULL);
-        atomic_fetch_add(status == CONEY_OK ? &seen->ok : status == CONEY_E_RETURNED ? &seen->returned : &seen->other,
+        atomic_fetch_add(status == CONEY_OK           ? &seen->ok
+                         : status == CONEY_E_RETURNED ? &seen->returned
+                                                      : &seen->other,
                          1);
         status = coney_template_send_async(client.sender, i % 2 ? "no-such-queue" : queue, message, NULL, count, seen);
         assert_int_equal(status, CONEY_OK);

@@ -19,8 +19,8 @@ void test_expect_ok(coney_status got, const char *call, const char *file, int li
     _fail(file, line);
 }
 
-void test_expect_failure(coney_status got, coney_status expected, const char *words, const char *call,
-                         const char *file, int line)
+void test_expect_failure(coney_status got, coney_status expected, const char *words, const char *call, const char *file,
+                         int line)
 {
     if (got == expected && strstr(coney_last_error(), words) && coney_last_error_details()->status == got)
         return;

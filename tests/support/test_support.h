@@ -20,8 +20,8 @@
 #define assert_fails(call, status, words) test_expect_failure(call, status, words, #call, __FILE__, __LINE__)
 
 void test_expect_ok(coney_status got, const char *call, const char *file, int line);
-void test_expect_failure(coney_status got, coney_status expected, const char *words, const char *call,
-                         const char *file, int line);
+void test_expect_failure(coney_status got, coney_status expected, const char *words, const char *call, const char *file,
+                         int line);
 
 /* Polls until the counter has that value; fails the test after ten seconds. */
 void test_wait_for(atomic_int *counter, int value);

@@ -5,9 +5,9 @@
 static coney_message *message_of(const char *body, const char *content_type, const char *content_encoding)
 {
     coney_message *message;
-    assert_ok(coney_message_new(
-        &message, body, strlen(body),
-        &(coney_properties){.content_type = content_type, .content_encoding = content_encoding}));
+    assert_ok(
+        coney_message_new(&message, body, strlen(body),
+                          &(coney_properties){.content_type = content_type, .content_encoding = content_encoding}));
     return message;
 }
 
@@ -27,8 +27,8 @@ static void test_json_goes_out_as_spring_writes_it(void **state)
 static void test_json_comes_back(void **state)
 {
     (void)state;
-    static const char *const types[] = {"application/json", "application/JSON; charset=utf-8", "text/x-json",
-                                        "application/vnd.shop+json", "application/octet-stream", NULL};
+    static const char *const types[] = {"application/json",          "application/JSON; charset=utf-8", "text/x-json",
+                                        "application/vnd.shop+json", "application/octet-stream",        NULL};
     for (size_t i = 0; i < COUNT_OF(types); i++) {
         coney_message *message = message_of("[1,null,\"a\"]", types[i], "utf-8");
         void *object;
@@ -121,8 +121,8 @@ static void test_properties_given_win(void **state)
 {
     (void)state;
     coney_message *message;
-    assert_ok(coney_text_converter()->to_message(
-        &message, "<a/>", &(coney_properties){.content_type = "text/xml", .message_id = "m1"}));
+    assert_ok(coney_text_converter()->to_message(&message, "<a/>",
+                                                 &(coney_properties){.content_type = "text/xml", .message_id = "m1"}));
     assert_string_equal(coney_message_properties(message)->content_type, "text/xml");
     assert_null(coney_message_properties(message)->content_encoding);
     assert_string_equal(coney_message_properties(message)->message_id, "m1");

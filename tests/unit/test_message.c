@@ -12,8 +12,11 @@ static void test_message_copies_body_and_properties(void **state)
     assert_ok(coney_table_set_string(headers, "x", "y"));
     coney_message *message;
     assert_ok(coney_message_new(&message, body, 4,
-                                &(coney_properties){.type = type, .headers = headers, .priority = 9,
-                                                    .delivery_mode = CONEY_TRANSIENT, .timestamp = 1700000000}));
+                                &(coney_properties){.type = type,
+                                                    .headers = headers,
+                                                    .priority = 9,
+                                                    .delivery_mode = CONEY_TRANSIENT,
+                                                    .timestamp = 1700000000}));
     coney_table_free(headers);
     body[0] = type[0] = '?';
     assert_int_equal(coney_message_size(message), 4);

@@ -9,9 +9,18 @@ static void test_queue_fields_become_the_arguments_spring_sends(void **state)
     coney_table *own = coney_table_new(), *arguments;
     assert_ok(coney_table_set_string(own, "x-queue-mode", "lazy"));
     const coney_queue queue = {
-        .name = "q", .kind = CONEY_QUORUM, .message_ttl_ms = 1000, .expires_ms = 2000, .max_length = 3,
-        .max_length_bytes = 4, .overflow = CONEY_REJECT_PUBLISH_DLX, .dead_letter_exchange = "",
-        .dead_letter_routing_key = "dead", .max_priority = 5, .delivery_limit = 6, .single_active_consumer = true,
+        .name = "q",
+        .kind = CONEY_QUORUM,
+        .message_ttl_ms = 1000,
+        .expires_ms = 2000,
+        .max_length = 3,
+        .max_length_bytes = 4,
+        .overflow = CONEY_REJECT_PUBLISH_DLX,
+        .dead_letter_exchange = "",
+        .dead_letter_routing_key = "dead",
+        .max_priority = 5,
+        .delivery_limit = 6,
+        .single_active_consumer = true,
         .arguments = own,
     };
     assert_ok(cny_queue_arguments(&arguments, &queue));
@@ -28,8 +37,9 @@ static void test_queue_fields_become_the_arguments_spring_sends(void **state)
         int64_t number;
         coney_value_type type;
     } numbers[] = {
-        {"x-message-ttl", 1000, CONEY_INT32}, {"x-expires", 2000, CONEY_INT32},   {"x-max-length", 3, CONEY_INT64},
-        {"x-max-length-bytes", 4, CONEY_INT32}, {"x-max-priority", 5, CONEY_INT32}, {"x-delivery-limit", 6, CONEY_INT32},
+        {"x-message-ttl", 1000, CONEY_INT32}, {"x-expires", 2000, CONEY_INT32},
+        {"x-max-length", 3, CONEY_INT64},     {"x-max-length-bytes", 4, CONEY_INT32},
+        {"x-max-priority", 5, CONEY_INT32},   {"x-delivery-limit", 6, CONEY_INT32},
     };
     for (size_t i = 0; i < COUNT_OF(numbers); i++) {
         assert_int_equal(coney_table_get_int64(arguments, numbers[i].name, 0), numbers[i].number);
@@ -59,10 +69,10 @@ static void test_what_cannot_be_declared_is_refused(void **state)
     coney_topology *topology = coney_topology_new();
     assert_fails(coney_topology_add_queue(topology, &(coney_queue){0}), CONEY_E_INVALID, "the name is NULL");
     assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = name}), CONEY_E_INVALID, "256 bytes");
-    assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .message_ttl_ms = -1}),
-                 CONEY_E_INVALID, "queue 'q': message_ttl_ms is -1");
-    assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .max_priority = 256}),
-                 CONEY_E_INVALID, "max_priority is 256");
+    assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .message_ttl_ms = -1}), CONEY_E_INVALID,
+                 "queue 'q': message_ttl_ms is -1");
+    assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .max_priority = 256}), CONEY_E_INVALID,
+                 "max_priority is 256");
     assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .kind = (coney_queue_kind)9}),
                  CONEY_E_INVALID, "9 is no coney_queue_kind");
     assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .dead_letter_routing_key = "k"}),

@@ -77,8 +77,9 @@ static void test_invalid_utf8_is_refused_and_bytes_are_suggested(void **state)
     coney_table *table = coney_table_new();
     for (size_t i = 0; i < COUNT_OF(wrong); i++)
         assert_fails(coney_table_set_string(table, "x-name", wrong[i]), CONEY_E_INVALID, "use CONEY_BYTES");
-    assert_fails(coney_table_set_string(table, "x-name", "ab\xff"), CONEY_E_INVALID, "'x-name': the string is not "
-                                                                                     "UTF-8 at byte 2");
+    assert_fails(coney_table_set_string(table, "x-name", "ab\xff"), CONEY_E_INVALID,
+                 "'x-name': the string is not "
+                 "UTF-8 at byte 2");
     assert_ok(coney_table_set_string(table, "x-name", "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x87"));
     coney_table_free(table);
 }
@@ -87,9 +88,9 @@ static void test_integers_must_fit_their_type(void **state)
 {
     (void)state;
     static const coney_value wrong[] = {
-        {.type = CONEY_INT8, .as.integer = 128},         {.type = CONEY_UINT8, .as.integer = -1},
-        {.type = CONEY_INT16, .as.integer = 40000},      {.type = CONEY_UINT16, .as.integer = 65536},
-        {.type = CONEY_INT32, .as.integer = 1LL << 31},  {.type = CONEY_UINT32, .as.integer = 1LL << 32},
+        {.type = CONEY_INT8, .as.integer = 128},        {.type = CONEY_UINT8, .as.integer = -1},
+        {.type = CONEY_INT16, .as.integer = 40000},     {.type = CONEY_UINT16, .as.integer = 65536},
+        {.type = CONEY_INT32, .as.integer = 1LL << 31}, {.type = CONEY_UINT32, .as.integer = 1LL << 32},
         {.type = CONEY_TIMESTAMP, .as.integer = -1},
     };
     coney_table *table = coney_table_new();

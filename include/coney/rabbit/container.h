@@ -32,7 +32,7 @@ typedef coney_outcome coney_message_handler(coney_delivery *delivery, void *user
 
 /* Zero means the default. */
 typedef struct coney_listener {
-    const char *queue; /* required */
+    const char *queue;                 /* required */
     coney_message_handler *on_message; /* required */
     void *user;
     const coney_converter *converter; /* makes the payload; NULL: none, the raw message */
@@ -42,9 +42,9 @@ typedef struct coney_listener {
 
 /* Zero means the default. */
 typedef struct coney_container_options {
-    const char *name;         /* names threads and log lines; "container" */
-    int start_timeout_ms;     /* 10,000 */
-    int shutdown_timeout_ms;  /* for stop, and for the stop in free; 5,000 */
+    const char *name;        /* names threads and log lines; "container" */
+    int start_timeout_ms;    /* 10,000 */
+    int shutdown_timeout_ms; /* for stop, and for the stop in free; 5,000 */
 } coney_container_options;
 
 /* Makes a container; options may be NULL. The factory is kept as long as the container lives.

@@ -33,8 +33,7 @@ static coney_status check_options(const coney_admin_options *options)
     return CONEY_OK;
 }
 
-coney_status coney_admin_new(coney_admin **admin, coney_connection_factory *factory,
-                             const coney_admin_options *options)
+coney_status coney_admin_new(coney_admin **admin, coney_connection_factory *factory, const coney_admin_options *options)
 {
     static const coney_admin_options defaults;
     if (!options)
@@ -230,8 +229,7 @@ coney_status coney_admin_declare(coney_admin *admin)
     const coney_topology *topology = admin->topology;
     task one = {.admin = admin, .deadline = cny_deadline(admin->timeout_ms)};
     cny_error *refusal = NULL;
-    coney_status status =
-        declare_all(&one, declare_exchange, &topology->exchanges, sizeof(coney_exchange), &refusal);
+    coney_status status = declare_all(&one, declare_exchange, &topology->exchanges, sizeof(coney_exchange), &refusal);
     if (status == CONEY_OK)
         status = declare_all(&one, declare_queue, &topology->queues, sizeof(coney_queue), &refusal);
     if (status == CONEY_OK)

@@ -129,6 +129,8 @@ static void end_use(cny_channel *channel, cny_error *reason)
     if (channel->confirms.max > 0)
         cny_confirms_fail(channel, reason);
     pthread_cond_broadcast(&channel->changed);
+    if (channel->connection->waiting_for_room > 0) /* senders of this channel wait there, too */
+        pthread_cond_broadcast(&channel->connection->changed);
 }
 
 void cny_channel_die(cny_channel *channel, cny_error *reason)
@@ -300,8 +302,7 @@ static coney_status append_message(cny_channel *channel, const cny_buffer *head,
 static coney_status send_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
                                 cny_waiter *waiter, int64_t deadline)
 {
-    size_t bytes =
-        head->size + cny_body_frames_size(publish->message->size, channel->connection->limits.frame_max);
+    size_t bytes = head->size + cny_body_frames_size(publish->message->size, channel->connection->limits.frame_max);
     coney_status status = wait_for_window(channel, deadline);
     if (status == CONEY_OK)
         status = wait_for_bytes(channel, bytes, deadline);
@@ -392,8 +393,7 @@ void cny_channel_cancel(cny_channel *channel)
     cny_connection *connection = channel->connection;
     size_t before = connection->outgoing.size;
     bool possible = channel->state == CNY_CHANNEL_USABLE && channel->feed.consuming && !channel->feed.ended;
-    if (possible &&
-        cny_encode_cancel(&connection->outgoing, channel->number, channel->feed.consumer_tag) == CONEY_OK)
+    if (possible && cny_encode_cancel(&connection->outgoing, channel->number, channel->feed.consumer_tag) == CONEY_OK)
         cny_connection_appended(connection, connection->outgoing.size - before);
     channel->feed.consuming = false;
     unlock(channel);
@@ -463,8 +463,8 @@ static coney_status on_delivery(cny_channel *channel, coney_message *message)
 /* The queue was deleted, or its node went away. Nothing is in doubt but the future. */
 static coney_status on_broker_cancel(cny_channel *channel)
 {
-    cny_error *reason = cny_error_new(
-        CONEY_E_NOT_FOUND, 0, "the broker cancelled the consumer: its queue was deleted or its node went away");
+    cny_error *reason = cny_error_new(CONEY_E_NOT_FOUND, 0,
+                                      "the broker cancelled the consumer: its queue was deleted or its node went away");
     cny_channel_close_locked(channel, reason);
     cny_error_unref(reason);
     return CONEY_OK;

@@ -226,9 +226,8 @@ void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
         channel->connection->remark = "the broker returned a message that is not outstanding";
         return;
     }
-    at(confirms, sequence)->returned =
-        cny_error_new(CONEY_E_RETURNED, incoming->code, "%u %s: no queue takes the message", incoming->code,
-                      incoming->text);
+    at(confirms, sequence)->returned = cny_error_new(
+        CONEY_E_RETURNED, incoming->code, "%u %s: no queue takes the message", incoming->code, incoming->text);
     confirms->return_from = sequence + 1;
 }
 
@@ -246,8 +245,8 @@ static cny_error *unknown_outcome(cny_error *reason)
     const coney_error *view = cny_error_view(reason);
     if (view->status == CONEY_E_LOST || view->status == CONEY_E_CLOSED)
         return cny_error_ref(reason);
-    return cny_error_new(CONEY_E_LOST, view->broker_code,
-                         "the channel was closed before the message was confirmed: %s", view->text);
+    return cny_error_new(CONEY_E_LOST, view->broker_code, "the channel was closed before the message was confirmed: %s",
+                         view->text);
 }
 
 /* The broker's refusal concerns the messages for the exchange it names, or the only message

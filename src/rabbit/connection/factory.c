@@ -85,15 +85,14 @@ static coney_status configure(coney_connection_factory *factory, const char *uri
         status = cny_uri_parse(uri, &factory->arena, uri_text);
     if (status != CONEY_OK)
         return status;
-    uri->connection_timeout_ms = first_set(uri->connection_timeout_ms, options->connection_timeout_ms,
-                                           DEFAULT_CONNECTION_TIMEOUT_MS, -1);
+    uri->connection_timeout_ms =
+        first_set(uri->connection_timeout_ms, options->connection_timeout_ms, DEFAULT_CONNECTION_TIMEOUT_MS, -1);
     uri->frame_max = first_set(uri->frame_max, (int)options->frame_max, DEFAULT_FRAME_MAX, -1);
     uri->heartbeat_s = first_set(uri->heartbeat_s, options->heartbeat_s, DEFAULT_HEARTBEAT_S, -1);
     if (uri->heartbeat_s < 0)
         uri->heartbeat_s = 0;
     config->max_message_bytes = options->max_message_bytes ? options->max_message_bytes : DEFAULT_MAX_MESSAGE_BYTES;
-    config->max_outbound_bytes =
-        options->max_outbound_bytes ? options->max_outbound_bytes : DEFAULT_MAX_OUTBOUND_BYTES;
+    config->max_outbound_bytes = options->max_outbound_bytes ? options->max_outbound_bytes : DEFAULT_MAX_OUTBOUND_BYTES;
     config->close_timeout_ms = options->close_timeout_ms ? options->close_timeout_ms : DEFAULT_CLOSE_TIMEOUT_MS;
     return set_names(factory, options->connection_name);
 }
@@ -225,8 +224,7 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
     return status;
 }
 
-coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, cny_role role,
-                              int64_t deadline)
+coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, cny_role role, int64_t deadline)
 {
     cny_connection *connection;
     coney_status status = get_connection(&connection, factory, role, deadline);

@@ -188,7 +188,7 @@ coney_status cny_confirms_start(cny_confirms *confirms, size_t max);
 void cny_confirms_free(cny_confirms *confirms);
 bool cny_confirms_full(const cny_confirms *confirms);
 bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
-coney_status cny_confirms_reserve(cny_confirms *confirms);                       /* room for one more */
+coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more */
 void cny_confirms_add(cny_channel *channel, const cny_publish *publish, cny_waiter *waiter);
 void cny_confirms_forget(cny_channel *channel, const cny_waiter *waiter); /* the sender gave up */
 

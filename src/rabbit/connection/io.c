@@ -168,8 +168,8 @@ static coney_status on_connection_close(cny_connection *connection, const cny_in
 {
     coney_status status = cny_fail_code(CONEY_E_LOST, incoming->code, "the broker closed the connection: %u %s",
                                         incoming->code, incoming->text);
-    cny_error *verdict = cny_error_new(cny_reply_status(incoming->code), incoming->code, "%u %s", incoming->code,
-                                       incoming->text);
+    cny_error *verdict =
+        cny_error_new(cny_reply_status(incoming->code), incoming->code, "%u %s", incoming->code, incoming->text);
     pthread_mutex_lock(&connection->lock);
     append(connection, cny_encode_connection_close_ok);
     for (size_t i = 0; incoming->cause != 0 && i < connection->channel_capacity; i++) {

@@ -43,8 +43,8 @@ coney_status cny_channel_confirm_select(cny_channel *channel, int max_unconfirme
         return status;
     call one;
     prepare(&one, channel);
-    status = perform(&one, cny_encode_confirm_select(&one.frame, channel->number), CNY_CONFIRM_SELECT_OK, NULL,
-                     deadline);
+    status =
+        perform(&one, cny_encode_confirm_select(&one.frame, channel->number), CNY_CONFIRM_SELECT_OK, NULL, deadline);
     return status == CONEY_OK ? status : cny_fail_in("switch on publisher confirms");
 }
 
@@ -97,8 +97,7 @@ coney_status cny_channel_unbind(cny_channel *channel, const coney_binding *bindi
     call one;
     prepare(&one, channel);
     coney_status status = cny_encode_unbind(&one.frame, channel->number, frame_max(channel), binding);
-    status =
-        perform(&one, status, binding->to_exchange ? CNY_EXCHANGE_UNBIND_OK : CNY_QUEUE_UNBIND_OK, NULL, deadline);
+    status = perform(&one, status, binding->to_exchange ? CNY_EXCHANGE_UNBIND_OK : CNY_QUEUE_UNBIND_OK, NULL, deadline);
     return status == CONEY_OK ? status : fail_binding("unbind", binding);
 }
 

@@ -61,8 +61,10 @@ static coney_status decode(cny_arena *arena, const char *part, struct span span,
             int high = i + 2 < span.size ? hex_digit(span.data[i + 1]) : -1;
             int low = i + 2 < span.size ? hex_digit(span.data[i + 2]) : -1;
             if (high < 0 || low < 0)
-                return cny_fail(CONEY_E_INVALID, "URI: the %s has a %% that is not followed by two hex digits; "
-                                                 "write %%25 for a %% sign", part);
+                return cny_fail(CONEY_E_INVALID,
+                                "URI: the %s has a %% that is not followed by two hex digits; "
+                                "write %%25 for a %% sign",
+                                part);
             c = (char)(high * 16 + low);
             i += 2;
         }

@@ -147,6 +147,8 @@ void *cny_consumer_main(void *argument)
     cny_consumer *consumer = argument;
     cny_buffer batch = {0};
     coney_status status = consume(consumer, &batch);
+    if (status != CONEY_OK)
+        cny_fail_in("a consumer of queue '%s' ended", consumer->listener->queue);
     cny_error *error = status == CONEY_OK ? NULL : cny_error_capture();
     cny_buffer_free(&batch);
     cny_channel_close(consumer->channel);

@@ -240,8 +240,8 @@ static coney_status abandon(coney_container *container)
         count++;
     }
     return cny_fail(CONEY_E_TIMEOUT,
-                    "stop container '%s': %zu handlers are still running after %d ms, one for queue '%s'; their "
-                    "messages go back to the queue",
+                    "stop container '%s': %zu consumers have not ended within %d ms, one of queue '%s'; what they "
+                    "have not acknowledged goes back to the queue",
                     container->options.name, count, container->options.shutdown_timeout_ms, queue);
 }
 
@@ -289,8 +289,7 @@ void cny_container_consumer_ended(cny_consumer *consumer, cny_error *error)
     pthread_cond_broadcast(&container->changed);
     pthread_mutex_unlock(&container->lock);
     if (!expected && error)
-        cny_log(CONEY_LOG_ERROR, "container '%s': a consumer of queue '%s' ended: %s", container->options.name,
-                consumer->listener->queue, cny_error_view(error)->text);
+        cny_log(CONEY_LOG_ERROR, "container '%s': %s", container->options.name, cny_error_view(error)->text);
     cny_error_unref(error);
 }
 

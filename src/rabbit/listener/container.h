@@ -40,8 +40,8 @@ struct coney_container {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the state or the consumers */
     cny_container_state state;
-    cny_consumer *consumers; /* those whose thread has not ended */
-    cny_error *failure;      /* why the first consumer ended that should not have */
+    cny_consumer *consumers;    /* those whose thread has not ended */
+    cny_error *failure;         /* why the first consumer ended that should not have */
     atomic_llong stop_deadline; /* read by consumers between two messages; INT64_MAX: not stopping */
 };
 

@@ -205,8 +205,7 @@ coney_status coney_template_send(coney_template *sender, const char *routing_key
 }
 
 coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
-                                       const coney_send_options *options, coney_send_callback *on_complete,
-                                       void *user)
+                                       const coney_send_options *options, coney_send_callback *on_complete, void *user)
 {
     return send(sender, routing_key, message, options, cny_channel_publish, on_complete, user);
 }

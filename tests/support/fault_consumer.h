@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* For fault tests of consumers: a handler that does what the message's text says ("ack", "reject",
+ * "requeue", "retry", "nonsense" or "hold", which acks once fault_let_go() is called; all others
+ * are acked), containers that use it, and what a script expects to come of it. */
+#ifndef CNY_TEST_FAULT_CONSUMER_H
+#define CNY_TEST_FAULT_CONSUMER_H
+
+#include "support/fault_fixture.h"
+
+/* Start a broker and a container on the queue "orders"; the first one insists on success. */
+void fault_consume(cny_script *script, const coney_connection_factory_options *options, int concurrency);
+coney_status fault_start_container(cny_script *script, int start_timeout_ms, int shutdown_timeout_ms);
+
+int fault_handler_calls(void);
+void fault_wait_for_calls(int count);
+void fault_let_go(void);
+
+/* The next thing the client says is this settlement. */
+void fault_expect_ack(cny_peer *peer, uint64_t tag);
+void fault_expect_reject(cny_peer *peer, uint64_t tag, bool requeue);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* A broker that plays a script: an AMQP 0-9-1 server on a free port of 127.0.0.1 that says exactly
+ * what a test wants a client to hear, half frames, lies and silence included.
+ *
+ * Every connection has a thread that runs the script. A script answers politely whatever it does
+ * not care about, then does its deed:
+ *
+ *     static void refuse_a_message(cny_peer *peer, void *user)
+ *     {
+ *         cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+ *         cny_peer_nack(peer, publish->channel, publish->number, false);
+ *     }
+ *
+ * When the script has returned, the connection is served until the client closes it. What a client
+ * does wrong, or fails to do within CNY_PATIENCE_MS, ends the script and fails the test in
+ * cny_broker_wait() or cny_broker_stop(). Nothing here waits without a deadline. */
+#ifndef CNY_TEST_SCRIPTED_BROKER_H
+#define CNY_TEST_SCRIPTED_BROKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef CONEY_RABBITMQ_C_OLD_HEADERS
+#include <amqp.h>
+#include <amqp_framing.h>
+#else
+#include <rabbitmq-c/amqp.h>
+#include <rabbitmq-c/framing.h>
+#endif
+
+#define CNY_PATIENCE_MS 10000
+
+/* Stands for the eight bytes that a client says first. */
+#define CNY_PROTOCOL_HEADER ((amqp_method_number_t)0)
+
+typedef struct cny_broker cny_broker;
+typedef struct cny_peer cny_peer;
+
+/* Runs on the connection's thread; it ends early, without returning, when the test fails or stops
+ * the broker, so it must hold nothing that needs freeing. */
+typedef void cny_script(cny_peer *peer, void *user);
+
+/* Zero means the default. */
+typedef struct cny_broker_options {
+    cny_script *script; /* none: serves */
+    void *user;
+    uint16_t heartbeat_s; /* proposed; 0, so that the client's wish counts */
+    uint32_t frame_max;   /* proposed; 131,072 */
+    uint16_t channel_max; /* proposed; 2,047 */
+    int receive_buffer;   /* bytes the kernel takes from a client that we do not read; the system's */
+} cny_broker_options;
+
+/* What the client said. All of it lives until the script reads from the peer again. */
+typedef struct cny_peer_method {
+    amqp_method_number_t id;
+    amqp_channel_t channel;
+    void *args; /* the id's amqp_..._t */
+    /* with basic.publish: */
+    uint64_t number; /* in the channel's confirms, from 1 */
+    amqp_basic_properties_t *properties;
+    const char *body; /* NUL-terminated behind size */
+    size_t size;
+} cny_peer_method;
+
+/* The test's side. Failures are cmocka's, so all but go() are for the test's thread. */
+cny_broker *cny_broker_start(const cny_broker_options *options);
+const char *cny_broker_uri(const cny_broker *broker);
+int cny_broker_port(const cny_broker *broker);
+void cny_broker_go(cny_broker *broker);                 /* lets one cny_peer_wait_go() continue */
+void cny_broker_wait(cny_broker *broker, int finished); /* until so many scripts have returned */
+void cny_broker_stop(cny_broker *broker);               /* ends every script and frees; takes NULL */
+int64_t cny_broker_now_ms(void);                        /* a clock that only goes forward */
+
+/* The script's side: listening. next() skips heartbeats and answers nothing; expect() is next()
+ * that insists on the method; serve_until() answers everything up to the method, but not that. */
+int cny_peer_number(const cny_peer *peer); /* 0 is the first connection */
+cny_peer_method *cny_peer_next(cny_peer *peer);
+cny_peer_method *cny_peer_expect(cny_peer *peer, amqp_method_number_t id);
+cny_peer_method *cny_peer_serve_until(cny_peer *peer, amqp_method_number_t id);
+amqp_channel_t cny_peer_serve_until_consumer(cny_peer *peer); /* answers its basic.consume, too */
+void cny_peer_wait_go(cny_peer *peer);                        /* serves until cny_broker_go() */
+void cny_peer_serve_until_heartbeat(cny_peer *peer);
+bool cny_peer_silence(cny_peer *peer, int ms); /* reads, says nothing; false once the client hung up */
+void cny_peer_stall(cny_peer *peer, int ms);   /* does not even read */
+
+/* Speaking. Properties may be NULL, and so may the args of a method without fields. */
+void cny_peer_answer(cny_peer *peer, const cny_peer_method *method); /* as a broker in a good mood */
+void cny_peer_send(cny_peer *peer, amqp_channel_t channel, amqp_method_number_t id, void *args);
+void cny_peer_send_half(cny_peer *peer, amqp_channel_t channel, amqp_method_number_t id, void *args);
+void cny_peer_send_header(cny_peer *peer, amqp_channel_t channel, uint64_t size, amqp_basic_properties_t *properties);
+void cny_peer_send_frame(cny_peer *peer, uint8_t type, amqp_channel_t channel, const void *payload, size_t size);
+void cny_peer_send_bytes(cny_peer *peer, const void *bytes, size_t size);
+void cny_peer_trickle(cny_peer *peer);       /* everything goes out byte by byte from now on */
+void cny_peer_cork(cny_peer *peer, bool on); /* all that is said in between arrives at once */
+void cny_peer_ack(cny_peer *peer, amqp_channel_t channel, uint64_t number, bool multiple);
+void cny_peer_nack(cny_peer *peer, amqp_channel_t channel, uint64_t number, bool multiple);
+void cny_peer_return(cny_peer *peer, const cny_peer_method *publish, uint16_t code, const char *text);
+void cny_peer_deliver(cny_peer *peer, amqp_channel_t channel, uint64_t tag, const char *body);
+void cny_peer_deliver_method(cny_peer *peer, amqp_channel_t channel, uint64_t tag); /* no header, no body */
+void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel);
+
+/* Ending. The first serves until the client's close-ok; the second tells whether one came before
+ * the client hung up. */
+void cny_peer_close_channel(cny_peer *peer, amqp_channel_t channel, uint16_t code, const char *text);
+bool cny_peer_close_connection(cny_peer *peer, uint16_t code, const char *text);
+void cny_peer_hang_up(cny_peer *peer);
+void cny_peer_reset(cny_peer *peer);
+
+/* Fails the test from a script. */
+void cny_peer_fail(cny_peer *peer, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
+#define cny_peer_check(peer, condition)                                                                                \
+    ((condition) ? (void)0 : cny_peer_fail(peer, "%s:%d: %s", __FILE__, __LINE__, #condition))
+
+#endif
