@@ -55,7 +55,7 @@ static coney_status json_to_message(coney_message **message, const void *object,
 
 static coney_status json_from_message(void **object, coney_message *message)
 {
-    json_t *json;
+    json_t *json = NULL;
     coney_status status = coney_message_json(&json, message);
     if (status == CONEY_OK)
         *object = json;

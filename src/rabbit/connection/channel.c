@@ -64,11 +64,14 @@ static coney_status find_number(cny_connection *connection, uint16_t *number)
     return cny_fail(CONEY_E_LIMIT, "all %u channels of the connection are in use", connection->limits.channel_max);
 }
 
-static coney_status new_channel(cny_channel **channel, cny_connection *connection)
+/* NULL with the reason as this thread's last error. */
+static cny_channel *new_channel(cny_connection *connection)
 {
     cny_channel *made = cny_alloc(sizeof *made);
-    if (!made)
-        return cny_fail_memory();
+    if (!made) {
+        cny_fail_memory();
+        return NULL;
+    }
     atomic_init(&made->refs, 2); /* the caller's and the connection's table */
     cny_cond_init(&made->changed);
     made->connection = cny_connection_ref(connection);
@@ -81,24 +84,21 @@ static coney_status new_channel(cny_channel **channel, cny_connection *connectio
     else if ((status = find_number(connection, &made->number)) == CONEY_OK)
         connection->channels[made->number] = made;
     unlock(made);
-    if (status != CONEY_OK) {
-        free_channel(made);
-        return status;
-    }
-    *channel = made;
-    return CONEY_OK;
+    if (status == CONEY_OK)
+        return made;
+    free_channel(made);
+    return NULL;
 }
 
 coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, int64_t deadline)
 {
-    cny_channel *made = NULL;
-    coney_status status = new_channel(&made, connection);
-    if (status != CONEY_OK)
-        return status;
+    cny_channel *made = new_channel(connection);
+    if (!made)
+        return coney_last_error_details()->status;
     uint8_t room[64];
     cny_buffer frame;
     cny_buffer_on_stack(&frame, room, sizeof room);
-    status = cny_encode_channel_open(&frame, made->number);
+    coney_status status = cny_encode_channel_open(&frame, made->number);
     if (status == CONEY_OK)
         status = cny_channel_call(made, &frame, CNY_CHANNEL_OPEN_OK, NULL, deadline);
     cny_buffer_free(&frame);

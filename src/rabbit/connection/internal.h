@@ -104,7 +104,7 @@ void cny_connection_set_state(cny_connection *connection, cny_connection_state s
 /* Under lock: after appending to outgoing, counts the bytes and wakes the I/O thread. */
 void cny_connection_appended(cny_connection *connection, size_t bytes);
 
-void *cny_connection_io(void *connection); /* the I/O thread */
+void *cny_connection_io(void *argument); /* the I/O thread; the argument is the connection */
 
 /* ---- channel ---- */
 

@@ -52,7 +52,7 @@ coney_status cny_consumer_open(cny_consumer **consumer, coney_container *contain
                                int64_t deadline);
 void cny_consumer_free(cny_consumer *consumer); /* one whose thread has ended or never ran; takes NULL */
 
-void *cny_consumer_main(void *consumer); /* the thread */
+void *cny_consumer_main(void *argument); /* the thread; the argument is the consumer */
 
 /* The thread's last word to the container; error is NULL after a stop, else taken. */
 void cny_container_consumer_ended(cny_consumer *consumer, cny_error *error);
