@@ -244,7 +244,7 @@ static coney_status no_room(cny_channel *channel)
                         channel->confirms.unfinished, channel->confirms.max,
                         *blocked ? "; the broker holds back publishers: " : "", blocked);
     return cny_fail(CONEY_E_TIMEOUT, "%zu bytes are still unwritten at the deadline (max_outbound_bytes %zu)%s%s",
-                    connection->unwritten, connection->max_outbound_bytes,
+                    connection->unwritten, connection->config->max_outbound_bytes,
                     *blocked ? "; the broker holds back publishers: " : "", blocked);
 }
 
@@ -266,7 +266,7 @@ static coney_status wait_for_window(cny_channel *channel, int64_t deadline)
 /* A message larger than the limit may go alone. */
 static bool bytes_fit(const cny_connection *connection, size_t bytes)
 {
-    return connection->unwritten == 0 || connection->unwritten + bytes <= connection->max_outbound_bytes;
+    return connection->unwritten == 0 || connection->unwritten + bytes <= connection->config->max_outbound_bytes;
 }
 
 static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, int64_t deadline)

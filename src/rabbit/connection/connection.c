@@ -19,37 +19,40 @@ static void free_connection(cny_connection *connection)
     cny_buffer_free(&connection->outgoing);
     cny_buffer_free(&connection->writing);
     cny_free(connection->channels);
+    cny_factory_unref(connection->factory);
     pthread_cond_destroy(&connection->changed);
     pthread_mutex_destroy(&connection->lock);
     cny_free(connection);
 }
 
-coney_status cny_connection_new(cny_connection **connection, const cny_connection_config *config, cny_events *events,
-                                cny_role role)
+coney_status cny_connection_new(cny_connection **connection, coney_connection_factory *factory,
+                                const cny_connection_config *config, cny_events *events, cny_role role)
 {
     cny_connection *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 2); /* the caller's and the I/O thread's */
+    made->factory = cny_factory_ref(factory);
     made->config = config;
     made->events = events;
     made->role = role;
-    made->max_outbound_bytes = config->max_outbound_bytes;
     pthread_mutex_init(&made->lock, NULL);
     cny_cond_init(&made->changed);
     made->wire = cny_wire_new();
     made->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     coney_status status = CONEY_OK;
+    pthread_t io;
     if (!made->wire)
         status = cny_fail_memory();
     else if (made->wake_fd < 0)
         status = cny_fail(CONEY_E_SYSTEM, "cannot make an eventfd: %s", cny_errno_text(errno));
     else
-        status = cny_thread_start(&made->io, "coney-io", IO_STACK_BYTES, cny_connection_io, made);
+        status = cny_thread_start(&io, "coney-io", IO_STACK_BYTES, cny_connection_io, made);
     if (status != CONEY_OK) {
         free_connection(made);
         return status;
     }
+    pthread_detach(io); /* cny_connection_wait_ended() waits for it, no longer than a deadline */
     *connection = made;
     return CONEY_OK;
 }
@@ -125,7 +128,13 @@ void cny_connection_begin_close(cny_connection *connection, int64_t deadline)
     wake_io(connection);
 }
 
-void cny_connection_join(cny_connection *connection)
+bool cny_connection_wait_ended(cny_connection *connection, int64_t deadline)
 {
-    pthread_join(connection->io, NULL);
+    pthread_mutex_lock(&connection->lock);
+    bool in_time = true;
+    while (!connection->ended && in_time)
+        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
+    bool ended = connection->ended;
+    pthread_mutex_unlock(&connection->lock);
+    return ended;
 }

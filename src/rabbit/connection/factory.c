@@ -14,6 +14,7 @@
 #define DEFAULT_FRAME_MAX 131072
 #define SMALLEST_FRAME_MAX 4096
 #define DEFAULT_MAX_MESSAGE_BYTES ((size_t)64 * 1024 * 1024)
+#define GRACE_MS 50 /* for an I/O thread to end after its deadline for closing */
 #define DEFAULT_MAX_OUTBOUND_BYTES ((size_t)16 * 1024 * 1024)
 
 struct coney_connection_factory {
@@ -140,14 +141,6 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
     return CONEY_OK;
 }
 
-static void discard(cny_connection *connection)
-{
-    if (!connection)
-        return;
-    cny_connection_join(connection);
-    cny_connection_unref(connection);
-}
-
 void coney_connection_factory_free(coney_connection_factory *factory)
 {
     if (!factory)
@@ -163,9 +156,16 @@ void coney_connection_factory_free(coney_connection_factory *factory)
         if (connections[i])
             cny_connection_begin_close(connections[i], deadline);
     }
-    for (int i = 0; i < CNY_ROLE_COUNT; i++)
-        discard(connections[i]);
-    cny_events_stop(factory->events); /* after the I/O threads, which post to it */
+    bool all_ended = true;
+    for (int i = 0; i < CNY_ROLE_COUNT; i++) {
+        if (connections[i] && !cny_connection_wait_ended(connections[i], deadline + GRACE_MS))
+            all_ended = false;
+        cny_connection_unref(connections[i]);
+    }
+    if (all_ended) /* the I/O threads post to it */
+        cny_events_stop(factory->events);
+    else
+        cny_log(CONEY_LOG_ERROR, "closed, but a name resolution did not end in time; its thread ends by itself");
     factory->events = NULL;
     cny_factory_unref(factory);
 }
@@ -183,20 +183,18 @@ static coney_status get_connection(cny_connection **connection, coney_connection
                                    int64_t deadline)
 {
     coney_status status = CONEY_OK;
-    cny_connection *dead = NULL;
     pthread_mutex_lock(&factory->lock);
     cny_connection **slot = &factory->connections[role];
     if (*slot && cny_connection_is_dead(*slot)) {
-        dead = *slot;
+        cny_connection_unref(*slot);
         *slot = NULL;
     }
     if (factory->closed)
         status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
     else if (!*slot)
-        status = cny_connection_new(slot, &factory->config, factory->events, role);
+        status = cny_connection_new(slot, factory, &factory->config, factory->events, role);
     cny_connection *found = status == CONEY_OK ? cny_connection_ref(*slot) : NULL;
     pthread_mutex_unlock(&factory->lock);
-    discard(dead);
     if (status == CONEY_OK)
         status = cny_connection_wait_open(found, deadline);
     if (status != CONEY_OK) {

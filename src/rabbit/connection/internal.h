@@ -36,7 +36,7 @@ void cny_events_unlock(cny_events *events);
 
 typedef struct cny_connection cny_connection;
 
-/* What a factory's connections have in common; outlives their I/O threads. */
+/* What a factory's connections have in common. */
 typedef struct cny_connection_config {
     cny_uri uri; /* with every default filled in */
     size_t max_message_bytes;
@@ -51,13 +51,12 @@ typedef enum cny_connection_state { CNY_CONNECTING, CNY_OPEN, CNY_CLOSING, CNY_D
 struct cny_connection {
     /* fixed after new */
     atomic_uint refs;
-    const cny_connection_config *config; /* for the I/O thread only */
-    cny_events *events;                  /* for the I/O thread only, like config */
+    coney_connection_factory *factory; /* a reference, for the sake of config */
+    const cny_connection_config *config;
+    cny_events *events; /* there as long as the I/O thread has not ended */
     cny_role role;
-    size_t max_outbound_bytes;
     int wake_fd;
     cny_wire *wire;
-    pthread_t io;
     _Atomic(const char *) remark; /* from any thread, to be logged like state_changed */
     /* fixed once open */
     cny_wire_limits limits;
@@ -73,6 +72,7 @@ struct cny_connection {
     pthread_cond_t changed; /* the state, or room in outgoing */
     cny_connection_state state;
     cny_error *reason; /* why it is dead */
+    bool ended;        /* the I/O thread does nothing any more */
     bool io_asleep;    /* wake it after appending */
     bool close_wanted;
     int64_t close_deadline;
@@ -86,17 +86,18 @@ struct cny_connection {
 };
 
 /* Starts the I/O thread, which connects at once. */
-coney_status cny_connection_new(cny_connection **connection, const cny_connection_config *config, cny_events *events,
-                                cny_role role);
+coney_status cny_connection_new(cny_connection **connection, coney_connection_factory *factory,
+                                const cny_connection_config *config, cny_events *events, cny_role role);
 cny_connection *cny_connection_ref(cny_connection *connection);
 void cny_connection_unref(cny_connection *connection);
 coney_status cny_connection_wait_open(cny_connection *connection, int64_t deadline);
 bool cny_connection_is_dead(cny_connection *connection);
 
 /* Asks for an orderly close by the deadline, and waits until the I/O thread has ended. Together
- * they are a close; two steps, so that several connections close at the same time. */
+ * they are a close; two steps, so that several connections close at the same time. False if the
+ * thread still runs: it is stuck in name resolution, and keeps what it needs. */
 void cny_connection_begin_close(cny_connection *connection, int64_t deadline);
-void cny_connection_join(cny_connection *connection);
+bool cny_connection_wait_ended(cny_connection *connection, int64_t deadline);
 
 /* Under lock, I/O thread. The one place where the state changes. */
 void cny_connection_set_state(cny_connection *connection, cny_connection_state state);

@@ -389,6 +389,10 @@ void *cny_connection_io(void *argument)
     if (open_connection(connection) == CONEY_OK)
         serve(connection);
     end_connection(connection);
+    pthread_mutex_lock(&connection->lock);
+    connection->ended = true;
+    pthread_cond_broadcast(&connection->changed);
+    pthread_mutex_unlock(&connection->lock);
     cny_connection_unref(connection);
     return NULL;
 }

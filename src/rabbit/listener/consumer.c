@@ -96,8 +96,13 @@ static void handle(const cny_consumer *consumer, coney_message *message)
         return;
     }
     coney_delivery delivery = {.message = message, .queue = listener->queue};
-    if (converter && converter->from_message(&delivery.payload, message) != CONEY_OK) {
-        reject_unreadable(consumer, message, coney_last_error());
+    coney_status status = converter ? converter->from_message(&delivery.payload, message) : CONEY_OK;
+    if (status != CONEY_OK) {
+        /* Short of memory is not the message's fault. */
+        if (status == CONEY_E_NO_MEMORY)
+            settle(consumer, message, CNY_SETTLE_REQUEUE);
+        else
+            reject_unreadable(consumer, message, coney_last_error());
         return;
     }
     coney_outcome outcome = listener->on_message(&delivery, listener->user);
