@@ -3,7 +3,6 @@
 #include "support/test_support.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 static const char *queue, *dead_queue;
@@ -291,14 +290,11 @@ static void test_every_property_and_header_type_survives_the_journey(void **stat
     coney_table_free(headers);
 }
 
-static coney_outcome take_large(coney_delivery *delivery, void *user)
+static coney_outcome take_pattern(coney_delivery *delivery, void *user)
 {
     const coney_message *message = coney_delivery_message(delivery);
-    const char *body = coney_message_body(message);
-    for (size_t i = 0; i < coney_message_size(message); i++) {
-        if (body[i] != (char)(i * 31 >> 3))
-            return CONEY_REJECT;
-    }
+    if (!test_is_pattern(message))
+        return CONEY_REJECT;
     atomic_fetch_add((atomic_int *)user, coney_message_size(message) > 0 ? 1 : 10);
     return CONEY_ACK;
 }
@@ -306,15 +302,9 @@ static coney_outcome take_large(coney_delivery *delivery, void *user)
 static void test_large_and_empty_bodies_arrive_whole(void **state)
 {
     (void)state;
-    enum { SIZE = 10 * 1024 * 1024 };
-    char *body = malloc(SIZE);
-    for (size_t i = 0; i < SIZE; i++)
-        body[i] = (char)(i * 31 >> 3);
-    coney_message *large, *empty;
     atomic_int seen = 0;
-    assert_ok(coney_message_new(&large, body, SIZE, NULL));
-    assert_ok(coney_message_new(&empty, NULL, 0, NULL));
-    coney_container *container = container_of(take_large, &seen, NULL, 0);
+    coney_message *large = test_pattern(10 * 1024 * 1024), *empty = test_pattern(0);
+    coney_container *container = container_of(take_pattern, &seen, NULL, 0);
     assert_ok(coney_container_start(container));
     assert_ok(coney_template_send(client.sender, queue, large, NULL));
     assert_ok(coney_template_send(client.sender, queue, empty, NULL));
@@ -322,7 +312,6 @@ static void test_large_and_empty_bodies_arrive_whole(void **state)
     coney_container_free(container);
     coney_message_unref(large);
     coney_message_unref(empty);
-    free(body);
 }
 
 static void test_missing_queue_is_named_and_nothing_is_left_running(void **state)

@@ -3,7 +3,6 @@
 #include "support/test_support.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 
 typedef struct outcomes {
     atomic_int ok, returned, not_found, lost, other;
@@ -194,22 +193,15 @@ static void test_free_completes_what_is_outstanding(void **state)
     test_delete_queue(own_queue);
 }
 
-static void test_ten_megabytes_and_nothing_arrive_whole(void **state)
+static void test_ten_megabytes_and_nothing_are_taken(void **state)
 {
     (void)state;
-    enum { SIZE = 10 * 1024 * 1024 };
-    char *body = malloc(SIZE);
-    for (size_t i = 0; i < SIZE; i++)
-        body[i] = (char)(i * 31 >> 3);
-    coney_message *large, *empty;
-    assert_ok(coney_message_new(&large, body, SIZE, NULL));
-    assert_ok(coney_message_new(&empty, NULL, 0, NULL));
+    coney_message *large = test_pattern(10 * 1024 * 1024), *empty = test_pattern(0);
     assert_ok(coney_template_send(client.sender, queue, large, NULL));
     assert_ok(coney_template_send(client.sender, queue, empty, NULL));
     test_wait_for_depth(queue, 2);
     coney_message_unref(large);
     coney_message_unref(empty);
-    free(body);
 }
 
 enum { THREADS = 16, SENDS = 100 };
@@ -286,7 +278,7 @@ int main(void)
         with_empty_queue(test_callback_may_send),
         with_empty_queue(test_window_of_one_still_lets_everything_through),
         with_empty_queue(test_free_completes_what_is_outstanding),
-        with_empty_queue(test_ten_megabytes_and_nothing_arrive_whole),
+        with_empty_queue(test_ten_megabytes_and_nothing_are_taken),
         with_empty_queue(test_sixteen_threads_share_a_template),
         with_empty_queue(test_convert_and_send_writes_json),
         with_empty_queue(test_options_are_checked),

@@ -153,3 +153,30 @@ coney_message *test_text(const char *text)
     assert_ok(coney_message_new(&message, text, strlen(text), NULL));
     return message;
 }
+
+static char pattern_at(size_t index)
+{
+    return (char)(index * 31 >> 3);
+}
+
+coney_message *test_pattern(size_t size)
+{
+    coney_message *message;
+    char *body = malloc(size + 1);
+    assert_non_null(body);
+    for (size_t i = 0; i < size; i++)
+        body[i] = pattern_at(i);
+    assert_ok(coney_message_new(&message, body, size, NULL));
+    free(body);
+    return message;
+}
+
+bool test_is_pattern(const coney_message *message)
+{
+    const char *body = coney_message_body(message);
+    for (size_t i = 0; i < coney_message_size(message); i++) {
+        if (body[i] != pattern_at(i))
+            return false;
+    }
+    return true;
+}

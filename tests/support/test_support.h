@@ -57,6 +57,9 @@ void test_delete_queue(const char *name);
 /* Waits until the queue holds that many ready messages. */
 void test_wait_for_depth(const char *queue, uint32_t messages);
 
-coney_message *test_text(const char *text); /* the caller's to unref */
+/* Messages for the caller to unref: a text, and that many bytes of a pattern. */
+coney_message *test_text(const char *text);
+coney_message *test_pattern(size_t size);
+bool test_is_pattern(const coney_message *message);
 
 #endif

@@ -34,7 +34,8 @@ CONEY_API coney_status coney_connection_factory_new(coney_connection_factory **f
                                                     const coney_connection_factory_options *options);
 
 /* Connects both connections now instead of on first use, to learn of a wrong password or host
- * at once. Any thread.
+ * at once. Any thread. These statuses, and CONEY_E_LIMIT when all channels of a connection are in
+ * use, are what other headers call the statuses of connecting.
  * CONEY_E_CONNECT, CONEY_E_TIMEOUT, CONEY_E_ACCESS_REFUSED, CONEY_E_NOT_ALLOWED (virtual host),
  * CONEY_E_PROTOCOL, CONEY_E_CLOSED, CONEY_E_NO_MEMORY, CONEY_E_SYSTEM. */
 CONEY_API coney_status coney_connection_factory_connect(coney_connection_factory *factory);

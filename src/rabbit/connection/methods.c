@@ -101,18 +101,32 @@ coney_status cny_channel_unbind(cny_channel *channel, const coney_binding *bindi
     return status == CONEY_OK ? status : fail_binding("unbind", binding);
 }
 
-coney_status cny_channel_delete_queue(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline)
+/* The rest of a call whose reply counts messages. */
+static coney_status perform_counting(call *one, coney_status encoded, uint32_t awaited, const char *verb,
+                                     const char *queue, uint32_t *messages, int64_t deadline)
 {
-    call one;
     cny_incoming reply;
-    prepare(&one, channel);
-    coney_status status = cny_encode_queue_delete(&one.frame, channel->number, queue);
-    status = perform(&one, status, CNY_QUEUE_DELETE_OK, &reply, deadline);
-    if (status != CONEY_OK)
-        return cny_fail_in("delete queue '%s'", queue);
+    if (perform(one, encoded, awaited, &reply, deadline) != CONEY_OK)
+        return cny_fail_in("%s queue '%s'", verb, queue);
     if (messages)
         *messages = reply.message_count;
     return CONEY_OK;
+}
+
+coney_status cny_channel_delete_queue(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline)
+{
+    call one;
+    prepare(&one, channel);
+    coney_status status = cny_encode_queue_delete(&one.frame, channel->number, queue);
+    return perform_counting(&one, status, CNY_QUEUE_DELETE_OK, "delete", queue, messages, deadline);
+}
+
+coney_status cny_channel_purge(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline)
+{
+    call one;
+    prepare(&one, channel);
+    coney_status status = cny_encode_queue_purge(&one.frame, channel->number, queue);
+    return perform_counting(&one, status, CNY_QUEUE_PURGE_OK, "purge", queue, messages, deadline);
 }
 
 coney_status cny_channel_delete_exchange(cny_channel *channel, const char *exchange, int64_t deadline)
@@ -122,20 +136,6 @@ coney_status cny_channel_delete_exchange(cny_channel *channel, const char *excha
     coney_status status = cny_encode_exchange_delete(&one.frame, channel->number, exchange);
     status = perform(&one, status, CNY_EXCHANGE_DELETE_OK, NULL, deadline);
     return status == CONEY_OK ? status : cny_fail_in("delete exchange '%s'", exchange);
-}
-
-coney_status cny_channel_purge(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline)
-{
-    call one;
-    cny_incoming reply;
-    prepare(&one, channel);
-    coney_status status = cny_encode_queue_purge(&one.frame, channel->number, queue);
-    status = perform(&one, status, CNY_QUEUE_PURGE_OK, &reply, deadline);
-    if (status != CONEY_OK)
-        return cny_fail_in("purge queue '%s'", queue);
-    if (messages)
-        *messages = reply.message_count;
-    return CONEY_OK;
 }
 
 coney_status cny_channel_consume(cny_channel *channel, const char *queue, int prefetch, int64_t deadline)
