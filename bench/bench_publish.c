@@ -68,7 +68,7 @@ static bool prepare(publishing *bench, coney_connection_factory *factory, const 
     const coney_properties properties = {.delivery_mode = CONEY_TRANSIENT};
     bool done =
         coney_admin_new(&bench->admin, factory, NULL) == CONEY_OK &&
-        coney_admin_declare_queue(bench->admin, &(coney_queue){.name = QUEUE, .transient = true}, NULL) == CONEY_OK &&
+        coney_admin_declare_queue(bench->admin, &(coney_queue){.name = QUEUE}, NULL) == CONEY_OK &&
         coney_template_new(&bench->sender, factory, &(coney_template_options){.max_unconfirmed = WINDOW}) == CONEY_OK &&
         coney_message_new(&bench->message, body, sizeof body, &properties) == CONEY_OK;
     if (!done)

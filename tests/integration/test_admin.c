@@ -37,8 +37,8 @@ static void test_redeclare_with_other_arguments_names_the_queue_and_the_rest_goe
     const char *taken = test_name("taken"), *later = test_name("later");
     test_make_queue(taken);
     coney_topology *topology = coney_topology_new();
-    coney_topology_add_queue(topology, &(coney_queue){.name = taken, .max_length = 5, .transient = true});
-    coney_topology_add_queue(topology, &(coney_queue){.name = later, .transient = true});
+    coney_topology_add_queue(topology, &(coney_queue){.name = taken, .max_length = 5});
+    coney_topology_add_queue(topology, &(coney_queue){.name = later});
     coney_topology_bind(topology, "amq.topic", later, "x");
     coney_topology_bind(topology, "no-such-exchange", later, "x");
     coney_admin *admin;
@@ -92,7 +92,9 @@ static void test_unknown_exchange_type_is_refused_and_the_admin_goes_on(void **s
 {
     (void)state;
     const coney_exchange exchange = {.name = test_name("odd"), .custom_type = "x-no-such-type"};
-    assert_fails(coney_admin_declare_exchange(client.admin, &exchange), CONEY_E_BROKER, "x-no-such-type");
+    coney_status status = coney_admin_declare_exchange(client.admin, &exchange);
+    /* Since 2024 RabbitMQ closes only the channel, with 406; it used to close the connection, with 503. */
+    assert_fails(status, status == CONEY_E_BROKER ? status : CONEY_E_PRECONDITION_FAILED, "x-no-such-type");
     const char *name = test_name("after");
     test_make_queue(name);
     test_delete_queue(name);
@@ -161,7 +163,7 @@ static void test_bad_arguments_never_reach_the_broker(void **state)
     assert_fails(coney_admin_declare_queue(NULL, &(coney_queue){.name = "q"}, NULL), CONEY_E_INVALID, "admin");
     assert_fails(coney_admin_declare(client.admin), CONEY_E_INVALID, "without a topology");
     name[255] = '\0';
-    assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = name, .transient = true}, &info));
+    assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = name}, &info));
     assert_string_equal(info.name, name);
     test_delete_queue(name);
 }

@@ -15,9 +15,7 @@ static int setup(void **state)
     dead_queue = test_name("listen.dead");
     test_make_queue(dead_queue);
     assert_ok(coney_admin_declare_queue(
-        client.admin,
-        &(coney_queue){
-            .name = queue, .transient = true, .dead_letter_exchange = "", .dead_letter_routing_key = dead_queue},
+        client.admin, &(coney_queue){.name = queue, .dead_letter_exchange = "", .dead_letter_routing_key = dead_queue},
         NULL));
     return 0;
 }

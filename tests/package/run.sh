@@ -28,7 +28,9 @@ cmake --build "$dir/outsider" >/dev/null
 
 echo "- a program finds Coney with pkg-config"
 read -ra shared < <(pkg-config --cflags --libs coney)
-read -ra static < <(pkg-config --static --cflags --libs coney)
+# Static is Coney alone. --static would name what OpenSSL's archive needs, too, which Debian 13 does not install.
+mapfile -t private < <(pkg-config --print-requires-private coney)
+read -ra static < <(pkg-config --cflags --libs coney "${private[@]}")
 "$cc" -o "$dir/with_shared" "$source/tests/package/main.c" "${shared[@]}" -Wl,-rpath,"$lib"
 "$dir/with_shared"
 "$cc" -o "$dir/with_static" "$source/tests/package/main.c" "${static[@]/-lconey/-l:libconey.a}"

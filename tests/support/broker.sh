@@ -36,6 +36,7 @@ END
     for tool in rabbitmq-server rabbitmqctl epmd; do
         cat >"$dir/$tool" <<END
 #!/bin/sh
+cd "$dir" # the user rabbitmq may not read where we are, and Erlang 27 complains of that
 exec ${as[*]} env -i PATH="$bin:/usr/local/bin:/usr/bin:/bin" HOME="$dir/home" LANG=C.UTF-8 \\
     ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=$epmd_port ERL_CRASH_DUMP_SECONDS=0 \\
     RABBITMQ_NODENAME=coney-$amqp_port@localhost RABBITMQ_DIST_PORT=$dist_port \\

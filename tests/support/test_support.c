@@ -128,7 +128,7 @@ int test_client_teardown(void **state)
 
 void test_make_queue(const char *name)
 {
-    assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = name, .transient = true}, NULL));
+    assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = name}, NULL));
     assert_ok(coney_admin_purge_queue(client.admin, name, NULL));
 }
 

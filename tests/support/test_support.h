@@ -50,7 +50,8 @@ extern test_client client;
 int test_client_setup(void **state);
 int test_client_teardown(void **state);
 
-/* A transient classic queue, empty, under that name; deleted with test_delete_queue(). */
+/* A durable classic queue (RabbitMQ 4.3 refuses transient ones that are not exclusive), empty, under that name;
+ * deleted with test_delete_queue(). */
 void test_make_queue(const char *name);
 void test_delete_queue(const char *name);
 

@@ -46,7 +46,7 @@ typedef enum coney_overflow {
 typedef struct coney_queue {
     const char *name; /* "" lets the broker make one up */
     coney_queue_kind kind;
-    bool transient;   /* gone when the broker restarts */
+    bool transient;   /* gone when the broker restarts; RabbitMQ 4.3 wants exclusive with it */
     bool exclusive;   /* this connection's only, gone with it */
     bool auto_delete; /* gone with its last consumer */
     int64_t message_ttl_ms;
