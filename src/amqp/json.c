@@ -38,8 +38,10 @@ coney_status coney_message_json(json_t **json, coney_message *message)
 
 coney_status coney_message_new_json(coney_message **message, const json_t *json, const coney_properties *properties)
 {
-    if (!message || !json)
-        return cny_fail(CONEY_E_INVALID, "message or json is NULL");
+    if (!json)
+        return cny_fail(CONEY_E_INVALID, "the json object is NULL; did making it fail?");
+    if (!message)
+        return cny_fail(CONEY_E_INVALID, "message is NULL");
     char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
     if (!text)
         return coney_conversion_failed("the object cannot be written as JSON: it holds itself, or memory ran out");

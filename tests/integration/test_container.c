@@ -406,7 +406,7 @@ static void test_container_can_be_started_again(void **state)
     coney_container *container = container_of(handle, &seen, NULL, 0);
     for (int round = 1; round <= 5; round++) {
         assert_ok(coney_container_start(container));
-        assert_fails(coney_container_start(container), CONEY_E_STATE, "is running");
+        assert_fails(coney_container_start(container), CONEY_E_STATE, "container 'tests' is running");
         send_texts(10);
         test_wait_for(&seen.handled, round * 10);
         assert_ok(coney_container_stop(container));

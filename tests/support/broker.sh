@@ -7,7 +7,7 @@
 #   broker_alive DIR
 #
 # DIR/env holds, for sourcing, what tests need to know:
-#   CONEY_TEST_URI           where it listens
+#   CONEY_TEST_URI           where it listens; CONEY_URI, for the samples, is the same
 #   CONEY_TEST_BROKER_PID    the process to stop, continue or kill
 #   CONEY_TEST_RABBITMQCTL   a rabbitmqctl that talks to this node
 
@@ -57,6 +57,7 @@ END
     disown; echo "$!" >"$dir/broker.pid"
     cat >"$dir/env" <<END
 export CONEY_TEST_URI=amqp://guest:guest@127.0.0.1:$amqp_port/
+export CONEY_URI=amqp://guest:guest@127.0.0.1:$amqp_port/
 export CONEY_TEST_BROKER_PID=$!
 export CONEY_TEST_RABBITMQCTL=$dir/rabbitmqctl
 END

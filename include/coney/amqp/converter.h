@@ -15,7 +15,8 @@ typedef struct coney_converter {
     const char *name; /* for errors: "json" */
 
     /* Makes a message from the object; properties may be NULL, and what they say of content
-     * type and encoding wins. Gives the message. CONEY_E_CONVERSION, CONEY_E_NO_MEMORY. */
+     * type and encoding wins. Gives the message.
+     * CONEY_E_CONVERSION, CONEY_E_INVALID (the properties), CONEY_E_NO_MEMORY. */
     coney_status (*to_message)(coney_message **message, const void *object, const coney_properties *properties);
 
     /* Makes an object from the message and gives it. CONEY_E_CONVERSION, CONEY_E_NO_MEMORY. */

@@ -15,7 +15,8 @@
 
 CONEY_BEGIN
 
-/* The result of a call. (Spring: the AmqpException family.) */
+/* The result of a call. (Spring: the AmqpException family.) Every function that returns one
+ * answers CONEY_E_INVALID to a NULL that its description does not allow. */
 typedef enum coney_status {
     CONEY_OK = 0,
 

@@ -54,7 +54,9 @@ typedef struct coney_queue {
     int64_t max_length;
     int64_t max_length_bytes;
     coney_overflow overflow;
-    const char *dead_letter_exchange; /* "" is the default exchange, NULL none */
+    /* Where rejected and expired messages go: "" is the default exchange, NULL nowhere. The broker
+     * does not check that it exists; if it does not, they are gone. */
+    const char *dead_letter_exchange;
     const char *dead_letter_routing_key;
     int max_priority;
     int delivery_limit; /* quorum queues */

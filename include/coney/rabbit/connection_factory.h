@@ -19,7 +19,7 @@ typedef struct coney_connection_factory_options {
     int connection_timeout_ms;   /* for one address, until logged in; 10,000 */
     int close_timeout_ms;        /* for free; 5,000 */
     int heartbeat_s;             /* proposed to the broker; 30. Below 0: none */
-    uint32_t frame_max;          /* bytes, proposed to the broker; 131,072 */
+    uint32_t frame_max;          /* bytes, proposed to the broker; 131,072. RabbitMQ 4.1 wants 8,192 or more */
     size_t max_message_bytes;    /* a larger incoming body ends the connection; 64 MiB */
     size_t max_outbound_bytes;   /* not yet written; more makes senders wait; 16 MiB */
 } coney_connection_factory_options;

@@ -70,7 +70,8 @@ CONEY_API coney_status coney_container_start(coney_container *container);
 CONEY_API coney_status coney_container_stop(coney_container *container);
 
 /* How it is doing: CONEY_OK while every consumer consumes, CONEY_E_STATE if not started or
- * stopped, else why a consumer ended (CONEY_E_LOST and so on), with the sentence. Any thread. */
+ * stopped, else why a consumer ended (CONEY_E_LOST and so on), with the sentence: until Coney
+ * recovers by itself, stop the container and start it again then. Any thread. */
 CONEY_API coney_status coney_container_check(coney_container *container);
 
 /* Stops, then frees. A handler that outlives the stop keeps what it needs until it returns; its
@@ -78,7 +79,7 @@ CONEY_API coney_status coney_container_check(coney_container *container);
 CONEY_API void coney_container_free(coney_container *container);
 
 /* The message, the object the listener's converter made of it (NULL without a converter), the
- * queue and the attempt. Views for the handler's call. */
+ * queue. Views for the handler's call. */
 CONEY_API coney_message *coney_delivery_message(const coney_delivery *delivery);
 CONEY_API const void *coney_delivery_payload(const coney_delivery *delivery);
 CONEY_API const char *coney_delivery_queue(const coney_delivery *delivery);

@@ -30,7 +30,7 @@ typedef struct coney_send_options {
     const char *exchange;
     int timeout_ms;
     bool drop_unroutable;
-    const coney_properties *properties; /* for convert_and_send only */
+    const coney_properties *properties; /* for convert_and_send; a message has its own already */
 } coney_send_options;
 
 /* Runs once for every accepted asynchronous send, on the factory's events thread, with no Coney
@@ -47,8 +47,9 @@ typedef void coney_send_callback(coney_message *message, const coney_error *erro
 CONEY_API coney_status coney_template_new(coney_template **sender, coney_connection_factory *factory,
                                           const coney_template_options *options);
 
-/* Unconfirmed sends complete with CONEY_E_CLOSED: wait_for_confirms first. No other thread may
- * be inside a call on it. Takes NULL. */
+/* Unconfirmed sends complete with CONEY_E_CLOSED: wait_for_confirms first. Returns when their
+ * callbacks have run, or after the template's timeout_ms. No other thread may be inside a call on
+ * it. Takes NULL. */
 CONEY_API void coney_template_free(coney_template *sender);
 
 /* Sends and waits for the broker's confirm. routing_key and options may be NULL. Any thread.
@@ -74,8 +75,9 @@ CONEY_API coney_status coney_template_send_async(coney_template *sender, const c
 CONEY_API coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key,
                                                        const void *object, const coney_send_options *options);
 
-/* Waits until every send so far has completed and its callback has returned. Not from a
- * callback. CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_STATE (called from a callback). */
+/* Waits until every send so far has completed and its callback has returned; with timeout_ms 0 it
+ * only looks. Not from a callback.
+ * CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_STATE (called from a callback), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms);
 
 CONEY_END

@@ -5,6 +5,7 @@
  * Runs payment, orders, warehouse and notify as processes against the broker of CONEY_URI, and
  * counts at the end, order by order, whether anything was lost. Exits with 0 only if nothing was. */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -263,6 +264,7 @@ static bool perform(struct cast *cast)
 int main(void)
 {
     struct cast cast = {0};
+    signal(SIGPIPE, SIG_IGN); /* who stops reading what we print must not leave us half way */
     screen_init();
     bool ready = cast_init(&cast, ALL_PAYMENTS);
     bool good = ready && perform(&cast);

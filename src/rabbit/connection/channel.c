@@ -158,7 +158,8 @@ void cny_channel_close(cny_channel *channel)
 {
     if (!channel)
         return;
-    cny_error *reason = cny_error_new(CONEY_E_CLOSED, 0, "the channel is closed");
+    cny_error *reason = cny_error_new(
+        CONEY_E_CLOSED, 0, "closed by the program; what the broker did not confirm it may have nevertheless");
     lock(channel);
     cny_channel_close_locked(channel, reason);
     unlock(channel);
@@ -382,7 +383,10 @@ coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadlin
     channel->confirms.waiting--;
     size_t left = channel->confirms.unfinished;
     unlock(channel);
-    return left == 0 ? CONEY_OK : cny_fail(CONEY_E_TIMEOUT, "%zu messages are unconfirmed at the deadline", left);
+    return left == 0
+               ? CONEY_OK
+               : cny_fail(CONEY_E_TIMEOUT,
+                          "%zu sends are not complete, or their callbacks have not returned, at the deadline", left);
 }
 
 /* ---- consuming ---- */

@@ -111,7 +111,7 @@ static void log_unheard(coney_message *message, const coney_error *error, void *
 {
     (void)message;
     (void)user;
-    cny_log(CONEY_LOG_WARN, "a message nobody asked about was not confirmed: %s", error->text);
+    cny_log(CONEY_LOG_WARN, "not confirmed, and the sender had no callback or did not wait so long: %s", error->text);
 }
 
 /* Hands the outcome to whoever asked. Takes the confirm's message. */
@@ -227,7 +227,8 @@ void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
         return;
     }
     at(confirms, sequence)->returned = cny_error_new(
-        CONEY_E_RETURNED, incoming->code, "%u %s: no queue takes the message", incoming->code, incoming->text);
+        CONEY_E_RETURNED, incoming->code, "%u %s: no queue takes a message for exchange '%s' with routing key '%s'",
+        incoming->code, incoming->text, incoming->message->exchange, incoming->message->routing_key);
     confirms->return_from = sequence + 1;
 }
 

@@ -4,6 +4,7 @@
 #include "rabbit/connection/internal.h"
 
 struct cny_events {
+    /* fixed after start */
     pthread_t thread;
     /* events thread only */
     cny_buffer running;
@@ -13,6 +14,8 @@ struct cny_events {
     cny_buffer queue; /* of cny_completion */
     bool asleep;
     bool stopping;
+    bool ended;     /* the thread does nothing any more */
+    bool abandoned; /* nobody waits for its end: it frees itself */
 };
 
 static void run(const cny_completion *completion)
@@ -41,13 +44,22 @@ static void run_all(const cny_buffer *batch)
     }
 }
 
+static void free_events(cny_events *events)
+{
+    cny_buffer_free(&events->queue);
+    cny_buffer_free(&events->running);
+    pthread_cond_destroy(&events->wake);
+    pthread_mutex_destroy(&events->lock);
+    cny_free(events);
+}
+
 static void *events_main(void *argument)
 {
     cny_events *events = argument;
     pthread_mutex_lock(&events->lock);
     while (!events->stopping || events->queue.size > 0) {
         if (events->queue.size == 0) {
-            events->asleep = true;
+            events->asleep = true; /* until cny_events_unlock() or cny_events_stop() */
             pthread_cond_wait(&events->wake, &events->lock);
             continue;
         }
@@ -57,7 +69,12 @@ static void *events_main(void *argument)
         events->running.size = 0;
         pthread_mutex_lock(&events->lock);
     }
+    events->ended = true;
+    bool abandoned = events->abandoned;
+    pthread_cond_broadcast(&events->wake);
     pthread_mutex_unlock(&events->lock);
+    if (abandoned)
+        free_events(events);
     return NULL;
 }
 
@@ -77,19 +94,25 @@ coney_status cny_events_start(cny_events **events)
     return CONEY_OK;
 }
 
-void cny_events_stop(cny_events *events)
+bool cny_events_stop(cny_events *events, int64_t deadline)
 {
-    if (!events)
-        return;
-    cny_events_lock(events);
+    bool in_time = true;
+    pthread_mutex_lock(&events->lock);
     events->stopping = true;
-    cny_events_unlock(events);
+    events->asleep = false;
+    pthread_cond_broadcast(&events->wake);
+    while (!events->ended && in_time)
+        in_time = cny_cond_wait(&events->wake, &events->lock, deadline);
+    bool ended = events->ended;
+    events->abandoned = !ended;
+    if (!ended)
+        pthread_detach(events->thread);
+    pthread_mutex_unlock(&events->lock);
+    if (!ended)
+        return false;
     pthread_join(events->thread, NULL);
-    cny_buffer_free(&events->queue);
-    cny_buffer_free(&events->running);
-    pthread_cond_destroy(&events->wake);
-    pthread_mutex_destroy(&events->lock);
-    cny_free(events);
+    free_events(events);
+    return true;
 }
 
 bool cny_events_is_current(const cny_events *events)
@@ -109,7 +132,7 @@ bool cny_events_post(cny_events *events, const cny_completion *completion)
 
 void cny_events_unlock(cny_events *events)
 {
-    bool wake = events->asleep && (events->queue.size > 0 || events->stopping);
+    bool wake = events->asleep && events->queue.size > 0;
     if (wake)
         events->asleep = false;
     pthread_mutex_unlock(&events->lock);

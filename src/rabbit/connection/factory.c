@@ -162,10 +162,10 @@ void coney_connection_factory_free(coney_connection_factory *factory)
             all_ended = false;
         cny_connection_unref(connections[i]);
     }
-    if (all_ended) /* the I/O threads post to it */
-        cny_events_stop(factory->events);
-    else
+    if (!all_ended) /* it may still post to the events thread, which therefore stays */
         cny_log(CONEY_LOG_ERROR, "closed, but a name resolution did not end in time; its thread ends by itself");
+    else if (!cny_events_stop(factory->events, deadline + GRACE_MS))
+        cny_log(CONEY_LOG_ERROR, "closed, but a send callback did not return in time");
     factory->events = NULL;
     cny_factory_unref(factory);
 }

@@ -23,7 +23,10 @@ typedef struct cny_completion {
 } cny_completion;
 
 coney_status cny_events_start(cny_events **events);
-void cny_events_stop(cny_events *events); /* after running what is queued; takes NULL */
+
+/* Runs what is queued, then ends the thread and frees. False if a callback has not returned by the
+ * deadline: then all of it stays until it does. */
+bool cny_events_stop(cny_events *events, int64_t deadline);
 bool cny_events_is_current(const cny_events *events);
 
 /* Posts between lock and unlock; one wake-up for all of them. False without memory: the

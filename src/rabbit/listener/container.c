@@ -116,8 +116,11 @@ static coney_status enter_starting(coney_container *container)
 {
     coney_status status = CONEY_OK;
     pthread_mutex_lock(&container->lock);
-    if (container->state != CNY_CONTAINER_STOPPED)
-        status = cny_fail(CONEY_E_STATE, "container '%s' is running", container->options.name);
+    if (container->state == CNY_CONTAINER_STOPPING)
+        status = cny_fail(CONEY_E_STATE, "container '%s' is still stopping", container->options.name);
+    else if (container->state != CNY_CONTAINER_STOPPED)
+        status = cny_fail(CONEY_E_STATE, "container '%s' is running%s", container->options.name,
+                          container->failure ? ", but has lost consumers; stop it, then start it" : "");
     else if (container->listeners.size == 0)
         status = cny_fail(CONEY_E_STATE, "container '%s' has no listeners", container->options.name);
     if (status == CONEY_OK) {
@@ -300,7 +303,8 @@ coney_status coney_container_check(coney_container *container)
     pthread_mutex_lock(&container->lock);
     coney_status status = CONEY_OK;
     if (container->state != CNY_CONTAINER_RUNNING)
-        status = cny_fail(CONEY_E_STATE, "container '%s' is not running", container->options.name);
+        status = cny_fail(CONEY_E_STATE, "container '%s' is %s", container->options.name,
+                          container->state == CNY_CONTAINER_STOPPING ? "stopping" : "not running");
     else if (container->failure)
         status = cny_error_raise(container->failure);
     pthread_mutex_unlock(&container->lock);

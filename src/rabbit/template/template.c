@@ -183,6 +183,8 @@ static coney_status send(coney_template *sender, const char *routing_key, coney_
         return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
     if (options->timeout_ms < 0)
         return cny_fail(CONEY_E_INVALID, "send: timeout_ms is %d, which is below 0", options->timeout_ms);
+    if (options->properties)
+        return cny_fail(CONEY_E_INVALID, "send: properties belong to the message; give them to coney_message_new()");
     cny_publish publish = {
         .exchange = options->exchange ? options->exchange : sender->options.exchange,
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
@@ -217,9 +219,11 @@ coney_status coney_template_convert_and_send(coney_template *sender, const char 
         return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
     coney_message *message;
     const coney_converter *converter = sender->options.converter;
-    if (converter->to_message(&message, object, options ? options->properties : NULL) != CONEY_OK)
+    coney_send_options rest = options ? *options : (coney_send_options){0};
+    if (converter->to_message(&message, object, rest.properties) != CONEY_OK)
         return cny_fail_in("convert to %s", converter->name);
-    coney_status status = coney_template_send(sender, routing_key, message, options);
+    rest.properties = NULL;
+    coney_status status = coney_template_send(sender, routing_key, message, &rest);
     coney_message_unref(message);
     return status;
 }
@@ -249,6 +253,8 @@ coney_status coney_template_wait_for_confirms(coney_template *sender, int timeou
 {
     if (!sender)
         return cny_fail(CONEY_E_INVALID, "wait for confirms: the template is NULL");
+    if (timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "wait for confirms: timeout_ms is %d, which is below 0", timeout_ms);
     if (cny_factory_on_events_thread(sender->factory))
         return cny_fail(CONEY_E_STATE, "wait for confirms: a send callback cannot wait for send callbacks");
     int64_t deadline = cny_deadline(timeout_ms);
@@ -264,14 +270,15 @@ coney_status coney_template_wait_for_confirms(coney_template *sender, int timeou
     return status;
 }
 
-/* Completes what is outstanding with CONEY_E_CLOSED. When it returns, no callback of this
- * template will run any more; so it waits for them, unless it is called by one. */
-static void close_channel(coney_template *sender, cny_channel *channel)
+/* Completes what is outstanding with CONEY_E_CLOSED and waits until the callbacks have run, unless
+ * it is called by one. */
+static void close_channel(coney_template *sender, cny_channel *channel, int64_t deadline)
 {
     cny_channel_close(channel);
     bool may_wait = !cny_factory_on_events_thread(sender->factory);
-    while (may_wait && cny_channel_wait_for_confirms(channel, cny_deadline(1000)) == CONEY_E_TIMEOUT)
-        cny_log(CONEY_LOG_WARN, "coney_template_free waits for a send callback to return");
+    if (may_wait && cny_channel_wait_for_confirms(channel, deadline) == CONEY_E_TIMEOUT)
+        cny_log(CONEY_LOG_ERROR, "the template is freed, but its send callbacks did not return within %d ms",
+                sender->options.timeout_ms);
     cny_channel_unref(channel);
 }
 
@@ -279,10 +286,11 @@ void coney_template_free(coney_template *sender)
 {
     if (!sender)
         return;
+    int64_t deadline = cny_deadline(sender->options.timeout_ms);
     cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
-        close_channel(sender, retired[i]);
+        close_channel(sender, retired[i], deadline);
     if (sender->channel)
-        close_channel(sender, sender->channel);
+        close_channel(sender, sender->channel, deadline);
     free_template(sender);
 }
