@@ -58,7 +58,7 @@ raw_publisher *raw_publisher_new(const char *uri)
     raw->state = amqp_new_connection();
     if (connect_to(raw, uri))
         return raw;
-    fprintf(stderr, "raw: cannot log in to %s\n", uri);
+    fprintf(stderr, "raw: cannot log in\n");
     raw_publisher_free(raw);
     return NULL;
 }

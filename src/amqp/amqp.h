@@ -55,6 +55,13 @@ struct coney_message {
 /* An empty message whose arena has room for that many bytes without a second allocation. */
 coney_message *cny_message_alloc(size_t room);
 
+/* ---- converters ---- */
+
+/* Call a converter, which may be the program's, and make sure that a failure has a sentence. */
+coney_status cny_to_message(const coney_converter *converter, coney_message **message, const void *object,
+                            const coney_properties *properties);
+coney_status cny_from_message(const coney_converter *converter, void **object, coney_message *message);
+
 /* ---- declarations ---- */
 
 coney_status cny_queue_check(const coney_queue *queue);

@@ -56,6 +56,24 @@ coney_status cny_check_utf8_body(const coney_message *message)
     return wrong < 0 ? CONEY_OK : coney_conversion_failed("the body is not UTF-8 at byte %td", wrong);
 }
 
+static coney_status with_sentence(const coney_converter *converter, coney_status status)
+{
+    if (status != CONEY_OK && coney_last_error_details()->status != status)
+        cny_fail(status, "converter '%s' failed without saying why", converter->name);
+    return status;
+}
+
+coney_status cny_to_message(const coney_converter *converter, coney_message **message, const void *object,
+                            const coney_properties *properties)
+{
+    return with_sentence(converter, converter->to_message(message, object, properties));
+}
+
+coney_status cny_from_message(const coney_converter *converter, void **object, coney_message *message)
+{
+    return with_sentence(converter, converter->from_message(object, message));
+}
+
 /* ---- bytes ---- */
 
 static coney_status bytes_to_message(coney_message **message, const void *object, const coney_properties *properties)

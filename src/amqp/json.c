@@ -31,6 +31,8 @@ coney_status coney_message_json(json_t **json, coney_message *message)
         return status;
     json_error_t error;
     *json = json_loadb((const char *)message->body, message->size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    if (!*json && json_error_code(&error) == json_error_out_of_memory)
+        return cny_fail_memory();
     if (!*json)
         return coney_conversion_failed("invalid JSON at line %d, column %d: %s", error.line, error.column, error.text);
     return CONEY_OK;

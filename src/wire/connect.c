@@ -267,6 +267,7 @@ static coney_status log_in(cny_wire *wire, const cny_wire_target *target, int fd
     wire->state = amqp_new_connection();
     amqp_socket_t *socket = wire->state ? amqp_tcp_socket_new(wire->state) : NULL;
     if (!socket) {
+        set_connecting(wire, -1);
         close(fd);
         return cny_fail_memory();
     }

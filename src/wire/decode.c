@@ -12,9 +12,11 @@
 
 /* A message of which not all frames have come. */
 struct cny_assembly {
+    uint32_t method; /* deliver, get-ok or return */
     uint16_t channel;
-    uint16_t code; /* of a return; 0 for a delivery */
+    uint16_t code; /* of a return */
     bool redelivered;
+    uint32_t message_count; /* of a get-ok */
     uint64_t tag;
     char text[256];
     char exchange[256];
@@ -86,7 +88,25 @@ static coney_status start_assembly(cny_wire *wire, const struct cny_assembly *as
 static coney_status start_delivery(cny_wire *wire, uint16_t channel, const amqp_basic_deliver_t *method)
 {
     struct cny_assembly assembly = {
-        .channel = channel, .redelivered = method->redelivered != 0, .tag = method->delivery_tag};
+        .method = CNY_BASIC_DELIVER,
+        .channel = channel,
+        .redelivered = method->redelivered != 0,
+        .tag = method->delivery_tag,
+    };
+    copy_text(assembly.exchange, method->exchange);
+    copy_text(assembly.routing_key, method->routing_key);
+    return start_assembly(wire, &assembly);
+}
+
+static coney_status start_get_ok(cny_wire *wire, uint16_t channel, const amqp_basic_get_ok_t *method)
+{
+    struct cny_assembly assembly = {
+        .method = CNY_BASIC_GET_OK,
+        .channel = channel,
+        .redelivered = method->redelivered != 0,
+        .tag = method->delivery_tag,
+        .message_count = method->message_count,
+    };
     copy_text(assembly.exchange, method->exchange);
     copy_text(assembly.routing_key, method->routing_key);
     return start_assembly(wire, &assembly);
@@ -94,7 +114,7 @@ static coney_status start_delivery(cny_wire *wire, uint16_t channel, const amqp_
 
 static coney_status start_return(cny_wire *wire, uint16_t channel, const amqp_basic_return_t *method)
 {
-    struct cny_assembly assembly = {.channel = channel, .code = method->reply_code};
+    struct cny_assembly assembly = {.method = CNY_BASIC_RETURN, .channel = channel, .code = method->reply_code};
     copy_text(assembly.text, method->reply_text);
     copy_text(assembly.exchange, method->exchange);
     copy_text(assembly.routing_key, method->routing_key);
@@ -106,8 +126,9 @@ static void finish_assembly(cny_wire *wire, struct cny_assembly *assembly, cny_i
 {
     if (assembly->received < assembly->message->size)
         return;
-    incoming->method = assembly->code ? CNY_BASIC_RETURN : CNY_BASIC_DELIVER;
+    incoming->method = assembly->method;
     incoming->code = assembly->code;
+    incoming->message_count = assembly->message_count;
     memcpy(incoming->text, assembly->text, sizeof incoming->text);
     incoming->message = assembly->message;
     *complete = true;
@@ -207,7 +228,9 @@ static coney_status on_header(cny_wire *wire, uint16_t channel, uint64_t body_si
     if (!assembly || assembly->message)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a content header on channel %u that belongs to no message",
                         channel);
-    if (body_size > wire->max_message_bytes)
+    /* What comes back to us was not too large for us to send. */
+    bool too_large = body_size > wire->max_message_bytes && assembly->method != CNY_BASIC_RETURN;
+    if (too_large || body_size > SIZE_MAX / 4)
         return cny_fail(CONEY_E_PROTOCOL,
                         "the broker announced a message of %llu bytes (exchange '%s', routing key '%s'); the limit "
                         "max_message_bytes is %zu",
@@ -327,6 +350,8 @@ static coney_status on_method(cny_wire *wire, uint16_t channel, uint32_t id, con
     }
     if (id == CNY_BASIC_DELIVER)
         return start_delivery(wire, channel, decoded);
+    if (id == CNY_BASIC_GET_OK)
+        return start_get_ok(wire, channel, decoded);
     if (id == CNY_BASIC_RETURN)
         return start_return(wire, channel, decoded);
     incoming->method = id;

@@ -92,9 +92,12 @@ bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *fr
 static cny_table_result array_from(cny_arena *arena, const coney_array **to, const amqp_array_t *from, int depth);
 static cny_table_result table_from(cny_arena *arena, const coney_table **to, const amqp_table_t *from, int depth);
 
-/* RabbitMQ sends no unsigned 64-bit integers; what else rabbitmq-c may add is void to us. */
+/* Unsigned 64-bit integers are no type of RabbitMQ's, and are read as signed ones; what else
+ * rabbitmq-c may add is void to us. */
 static coney_value_type type_of(uint8_t kind)
 {
+    if (kind == AMQP_FIELD_KIND_U64)
+        return CONEY_INT64;
     for (int type = CONEY_VOID; type <= CONEY_TABLE; type++) {
         if (kinds[type] == kind)
             return (coney_value_type)type;

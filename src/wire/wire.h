@@ -35,6 +35,7 @@ typedef enum cny_method {
     CNY_BASIC_CANCEL_OK = 0x003c001f,
     CNY_BASIC_RETURN = 0x003c0032,
     CNY_BASIC_DELIVER = 0x003c003c,
+    CNY_BASIC_GET_OK = 0x003c0047,
     CNY_BASIC_ACK = 0x003c0050,
     CNY_BASIC_NACK = 0x003c0078,
     CNY_CONFIRM_SELECT_OK = 0x0055000b,
@@ -119,8 +120,7 @@ coney_status cny_encode_channel_close(cny_buffer *out, uint16_t channel);
 coney_status cny_encode_channel_close_ok(cny_buffer *out, uint16_t channel);
 coney_status cny_encode_confirm_select(cny_buffer *out, uint16_t channel);
 
-/* Exactly one of queue and exchange is looked at, depending on the name of the function; with
- * passive the broker only tells whether it is there. */
+/* With passive the broker only tells whether the queue is there. */
 coney_status cny_encode_queue_declare(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_queue *queue,
                                       bool passive);
 coney_status cny_encode_exchange_declare(cny_buffer *out, uint16_t channel, uint32_t frame_max,

@@ -102,7 +102,15 @@ static void test_small_frames_and_no_heartbeat_work(void **state)
 {
     (void)state;
     const coney_connection_factory_options options = {.frame_max = 8192, .heartbeat_s = -1};
-    assert_ok(try_to_connect(test_uri(), &options));
+    coney_connection_factory *factory;
+    coney_template *sender;
+    coney_message *message = test_pattern(100000); /* many frames */
+    assert_ok(coney_connection_factory_new(&factory, test_uri(), &options));
+    assert_ok(coney_template_new(&sender, factory, NULL));
+    assert_ok(coney_template_send(sender, "nowhere", message, &(coney_send_options){.drop_unroutable = true}));
+    coney_template_free(sender);
+    coney_connection_factory_free(factory);
+    coney_message_unref(message);
 }
 
 static void test_everything_answers_closed_after_the_factory_is_freed(void **state)

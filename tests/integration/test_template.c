@@ -204,6 +204,57 @@ static void test_ten_megabytes_and_nothing_are_taken(void **state)
     coney_message_unref(empty);
 }
 
+typedef struct resender {
+    coney_template *sender;
+    const char *queue;
+    atomic_int calls;
+} resender;
+
+static void send_again_come_what_may(coney_message *message, const coney_error *error, void *user)
+{
+    resender *self = user;
+    (void)error;
+    atomic_fetch_add(&self->calls, 1);
+    coney_template_send_async(self->sender, self->queue, message, NULL, send_again_come_what_may, user);
+}
+
+static void test_free_ends_callbacks_that_always_send_again(void **state)
+{
+    (void)state;
+    resender self = {.queue = test_name("again")}; /* some arrive after this test */
+    coney_message *message = test_text("again and again");
+    test_make_queue(self.queue);
+    assert_ok(coney_template_new(&self.sender, client.factory, NULL));
+    for (int i = 0; i < 50; i++)
+        assert_ok(coney_template_send_async(self.sender, self.queue, message, NULL, send_again_come_what_may, &self));
+    coney_template_free(self.sender);
+    int calls = self.calls;
+    assert_true(calls >= 50);
+    assert_ok(coney_template_send(client.sender, queue, message, NULL));
+    assert_int_equal(self.calls, calls);
+    coney_message_unref(message);
+    test_delete_queue(self.queue);
+}
+
+static coney_status fail_silently(coney_message **message, const void *object, const coney_properties *properties)
+{
+    (void)message;
+    (void)object;
+    (void)properties;
+    return CONEY_E_CONVERSION;
+}
+
+static void test_a_converter_that_fails_without_a_word_sends_nothing(void **state)
+{
+    (void)state;
+    const coney_converter silent = {.name = "silent", .to_message = fail_silently};
+    coney_template *own;
+    assert_ok(coney_template_new(&own, client.factory, &(coney_template_options){.converter = &silent}));
+    assert_fails(coney_template_convert_and_send(own, queue, "object", NULL), CONEY_E_CONVERSION,
+                 "converter 'silent' failed without saying why");
+    coney_template_free(own);
+}
+
 enum { THREADS = 16, SENDS = 100 };
 
 static void *send_mixed(void *user)
@@ -278,6 +329,8 @@ int main(void)
         with_empty_queue(test_callback_may_send),
         with_empty_queue(test_window_of_one_still_lets_everything_through),
         with_empty_queue(test_free_completes_what_is_outstanding),
+        with_empty_queue(test_free_ends_callbacks_that_always_send_again),
+        with_empty_queue(test_a_converter_that_fails_without_a_word_sends_nothing),
         with_empty_queue(test_ten_megabytes_and_nothing_are_taken),
         with_empty_queue(test_sixteen_threads_share_a_template),
         with_empty_queue(test_convert_and_send_writes_json),

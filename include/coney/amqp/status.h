@@ -61,8 +61,8 @@ typedef struct coney_error {
 /* The constant's name without its prefix, such as "NOT_FOUND". Any thread. View of static text. */
 CONEY_API const char *coney_status_name(coney_status status);
 
-/* What the last failed call of this thread said, "" if none failed yet. A view that stays
- * good until the next Coney call that fails on this thread. */
+/* What the call of this thread that has just failed said, "" if none failed yet. A view that stays
+ * good until the thread's next call of Coney. */
 CONEY_API const char *coney_last_error(void);
 
 /* The same with status and code. A view like coney_last_error(). */

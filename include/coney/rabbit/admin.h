@@ -6,7 +6,9 @@
  * (CONEY_E_PRECONDITION_FAILED, _NOT_FOUND, _ACCESS_REFUSED, _RESOURCE_LOCKED, _NOT_ALLOWED,
  * _BROKER) with the thing's name and the broker's text in coney_last_error(); CONEY_E_CONNECT
  * and the other statuses of connecting; CONEY_E_LOST, _TIMEOUT, _CLOSED, _NO_MEMORY. A refusal
- * costs the admin nothing: the next call works. */
+ * costs the admin nothing: the next call works. It costs others something only where the broker
+ * closes the connection: RabbitMQ 3 does so for an unknown exchange type, and the factory's
+ * containers lose their consumers. */
 #ifndef CONEY_RABBIT_ADMIN_H
 #define CONEY_RABBIT_ADMIN_H
 

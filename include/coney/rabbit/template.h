@@ -36,7 +36,8 @@ typedef struct coney_send_options {
 /* Runs once for every accepted asynchronous send, on the factory's events thread, with no Coney
  * lock held. error is NULL if the broker confirmed the message; otherwise its status is
  *   CONEY_E_RETURNED   no queue takes it      CONEY_E_NACKED    the broker could not store it
- *   CONEY_E_NOT_FOUND  no such exchange       CONEY_E_ACCESS_REFUSED  no permission
+ *   CONEY_E_NOT_FOUND  no such exchange (any more)   CONEY_E_ACCESS_REFUSED  no permission
+ *   CONEY_E_PRECONDITION_FAILED, CONEY_E_BROKER      refused for another reason, in the sentence
  *   CONEY_E_LOST       connection or channel gone: maybe delivered
  *   CONEY_E_CLOSED     template or factory freed: maybe delivered
  * message and error are views for the call. It may send, even through the same template. */
@@ -48,8 +49,8 @@ CONEY_API coney_status coney_template_new(coney_template **sender, coney_connect
                                           const coney_template_options *options);
 
 /* Unconfirmed sends complete with CONEY_E_CLOSED: wait_for_confirms first. Returns when their
- * callbacks have run, or after the template's timeout_ms. No other thread may be inside a call on
- * it. Takes NULL. */
+ * callbacks have run; if one takes longer than the template's timeout_ms, the template stays, with
+ * a line in the log. No other thread may be inside a call on it. Not from a callback. Takes NULL. */
 CONEY_API void coney_template_free(coney_template *sender);
 
 /* Sends and waits for the broker's confirm. routing_key and options may be NULL. Any thread.
@@ -62,7 +63,8 @@ CONEY_API coney_status coney_template_send(coney_template *sender, const char *r
                                            const coney_send_options *options);
 
 /* Sends without waiting for the confirm; the callback (which may be NULL) tells how it went. It
- * waits only while max_unconfirmed or max_outbound_bytes is reached, at most timeout_ms. The
+ * waits while it connects and while max_unconfirmed or max_outbound_bytes is reached (sends from
+ * callbacks do not count max_unconfirmed), at most timeout_ms. The
  * message is kept by reference until then. After any status but CONEY_OK the callback does not
  * run and the message was not sent. Statuses as coney_template_send() up to sending. */
 CONEY_API coney_status coney_template_send_async(coney_template *sender, const char *routing_key,
@@ -75,9 +77,10 @@ CONEY_API coney_status coney_template_send_async(coney_template *sender, const c
 CONEY_API coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key,
                                                        const void *object, const coney_send_options *options);
 
-/* Waits until every send so far has completed and its callback has returned; with timeout_ms 0 it
+/* Waits until no send is outstanding, which takes a pause of all senders, and all callbacks have
+ * returned; with timeout_ms 0 it
  * only looks. Not from a callback.
- * CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_STATE (called from a callback), CONEY_E_NO_MEMORY. */
+ * CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_INVALID, CONEY_E_STATE (in a callback), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms);
 
 CONEY_END

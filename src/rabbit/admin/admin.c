@@ -204,13 +204,12 @@ static bool is_refusal(coney_status status)
 static coney_status declare_all(task *one, work *function, const cny_buffer *things, size_t size, cny_error **refusal)
 {
     for (size_t at = 0; at < things->size; at += size) {
-        coney_status status = one->channel && cny_channel_alive(one->channel) ? CONEY_OK : CONEY_E_STALE;
-        if (status == CONEY_E_STALE) {
+        if (!one->channel || !cny_channel_alive(one->channel)) {
             close_channel(one);
-            status = open_channel(one);
+            if (open_channel(one) != CONEY_OK) /* a refused login concerns everything */
+                return coney_last_error_details()->status;
         }
-        if (status == CONEY_OK)
-            status = function(one, things->data + at, NULL);
+        coney_status status = function(one, things->data + at, NULL);
         if (status != CONEY_OK && !is_refusal(status))
             return status;
         if (status == CONEY_OK)

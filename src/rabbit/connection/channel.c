@@ -251,17 +251,19 @@ static coney_status no_room(cny_channel *channel)
 
 static coney_status wait_for_window(cny_channel *channel, int64_t deadline)
 {
-    if (channel->reason || !cny_confirms_full(&channel->confirms))
+    cny_confirms *confirms = &channel->confirms;
+    bool must_wait = cny_confirms_full(confirms) || confirms->waiting_senders > 0; /* no overtaking */
+    if (channel->reason || !must_wait)
         return CONEY_OK;
     /* A callback must not wait for callbacks: on the events thread the window does not count. */
     if (cny_events_is_current(channel->connection->events))
         return CONEY_OK;
     bool in_time = true;
-    channel->confirms.waiting++;
-    while (!channel->reason && in_time && !cny_confirms_have_room(&channel->confirms))
+    confirms->waiting_senders++;
+    while (!channel->reason && in_time && !cny_confirms_have_room(confirms))
         in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
-    channel->confirms.waiting--;
-    return channel->reason || !cny_confirms_full(&channel->confirms) ? CONEY_OK : no_room(channel);
+    confirms->waiting_senders--;
+    return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : no_room(channel);
 }
 
 /* A message larger than the limit may go alone. */
@@ -373,14 +375,22 @@ coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publis
     return status;
 }
 
+bool cny_channel_finished(cny_channel *channel)
+{
+    lock(channel);
+    bool finished = channel->confirms.unfinished == 0;
+    unlock(channel);
+    return finished;
+}
+
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline)
 {
     bool in_time = true;
     lock(channel);
-    channel->confirms.waiting++;
+    channel->confirms.waiting_for_end++;
     while (channel->confirms.unfinished > 0 && in_time)
         in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
-    channel->confirms.waiting--;
+    channel->confirms.waiting_for_end--;
     size_t left = channel->confirms.unfinished;
     unlock(channel);
     return left == 0
@@ -395,11 +405,14 @@ void cny_channel_cancel(cny_channel *channel)
 {
     lock(channel);
     cny_connection *connection = channel->connection;
+    cny_feed *feed = &channel->feed;
     size_t before = connection->outgoing.size;
-    bool possible = channel->state == CNY_CHANNEL_USABLE && channel->feed.consuming && !channel->feed.ended;
-    if (possible && cny_encode_cancel(&connection->outgoing, channel->number, channel->feed.consumer_tag) == CONEY_OK)
+    bool possible = channel->state == CNY_CHANNEL_USABLE && feed->consumer_tag[0] && !feed->cancelled;
+    if (possible && cny_encode_cancel(&connection->outgoing, channel->number, feed->consumer_tag) == CONEY_OK)
         cny_connection_appended(connection, connection->outgoing.size - before);
-    channel->feed.consuming = false;
+    feed->cancelled = true;
+    feed->recheck = true;
+    pthread_cond_broadcast(&channel->changed);
     unlock(channel);
 }
 
@@ -409,9 +422,10 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
     lock(channel);
     cny_feed *feed = &channel->feed;
     feed->waiting = true;
-    while (feed->deliveries.size == 0 && !feed->ended && in_time)
+    while (feed->deliveries.size == 0 && !feed->ended && !feed->recheck && in_time)
         in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
     feed->waiting = false;
+    feed->recheck = false;
     coney_status status = CONEY_OK;
     if (channel->reason) /* what is left in the feed cannot be acknowledged any more */
         status = cny_error_raise(channel->reason);
@@ -444,15 +458,23 @@ coney_status cny_channel_settle(cny_channel *channel, const coney_message *messa
 
 /* ---- what the broker says to the channel; I/O thread ---- */
 
-static void end_feed(cny_channel *channel)
+static coney_status on_cancel_ok(cny_channel *channel)
 {
+    if (!channel->feed.cancelled)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker confirmed the end of a consumer that nobody ended");
     channel->feed.ended = true;
     pthread_cond_broadcast(&channel->changed);
+    return CONEY_OK;
 }
 
 static coney_status on_delivery(cny_channel *channel, coney_message *message)
 {
     cny_feed *feed = &channel->feed;
+    if (!feed->consumer_tag[0]) {
+        coney_message_unref(message);
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a delivery on channel %u, which has no consumer",
+                        channel->number);
+    }
     if (!cny_buffer_append(&feed->deliveries, &message, sizeof(coney_message *))) {
         coney_message_unref(message);
         return cny_fail_memory();
@@ -493,11 +515,12 @@ static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)
 
 static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
 {
-    if (channel->awaited != incoming->method)
+    if (channel->awaited != incoming->method) {
+        coney_message_unref(incoming->message);
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which nobody asked for",
                         incoming->method >> 16, incoming->method & 0xffffU, channel->number);
+    }
     if (incoming->method == CNY_BASIC_CONSUME_OK) { /* deliveries may follow at once */
-        channel->feed.consuming = true;
         memcpy(channel->feed.consumer_tag, incoming->text, sizeof channel->feed.consumer_tag);
     }
     if (channel->reply)
@@ -531,7 +554,7 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
         coney_message_unref(incoming->message);
         return CONEY_OK;
     case CNY_BASIC_CANCEL: return on_broker_cancel(channel);
-    case CNY_BASIC_CANCEL_OK: end_feed(channel); return CONEY_OK;
+    case CNY_BASIC_CANCEL_OK: return on_cancel_ok(channel);
     case CNY_CHANNEL_CLOSE: return on_close(channel, incoming);
     default: return on_reply(channel, incoming);
     }

@@ -42,6 +42,7 @@ coney_status cny_confirms_start(cny_confirms *confirms, size_t max)
 void cny_confirms_free(cny_confirms *confirms)
 {
     cny_free(confirms->ring);
+    cny_error_unref(confirms->unheard);
 }
 
 bool cny_confirms_full(const cny_confirms *confirms)
@@ -59,8 +60,10 @@ bool cny_confirms_have_room(const cny_confirms *confirms)
 
 static void wake_waiting(cny_channel *channel)
 {
-    if (channel->confirms.waiting > 0 &&
-        (channel->confirms.unfinished == 0 || cny_confirms_have_room(&channel->confirms)))
+    const cny_confirms *confirms = &channel->confirms;
+    bool room = confirms->waiting_senders > 0 && cny_confirms_have_room(confirms);
+    bool end = confirms->waiting_for_end > 0 && confirms->unfinished == 0;
+    if (room || end)
         pthread_cond_broadcast(&channel->changed);
 }
 
@@ -117,7 +120,11 @@ static void log_unheard(coney_message *message, const coney_error *error, void *
 /* Hands the outcome to whoever asked. Takes the confirm's message. */
 static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
 {
-    bool unheard = !confirm->callback && !confirm->waiter && error;
+    bool unheard = !confirm->callback && !confirm->waiter && error && error != channel->confirms.unheard;
+    if (unheard) {
+        cny_error_unref(channel->confirms.unheard);
+        channel->confirms.unheard = cny_error_ref(error);
+    }
     if (confirm->callback || unheard) {
         cny_completion completion = {
             .callback = unheard ? log_unheard : confirm->callback,
@@ -250,20 +257,22 @@ static cny_error *unknown_outcome(cny_error *reason)
                          view->text);
 }
 
-/* The broker's refusal concerns the messages for the exchange it names, or the only message
- * there is; of the others nobody knows. */
+/* A refusal by the broker concerns the messages for the exchange it names, or the only message
+ * there is; of the others nobody knows. Any other reason is no refusal. */
 void cny_confirms_fail(cny_channel *channel, cny_error *reason)
 {
     cny_confirms *confirms = &channel->confirms;
-    uint32_t refused_exchange = hash_of_named_exchange(cny_error_view(reason)->text);
+    const coney_error *view = cny_error_view(reason);
+    bool refusal = view->broker_code != 0 && view->status != CONEY_E_LOST;
+    uint32_t refused_exchange = hash_of_named_exchange(view->text);
     bool alone = confirms->next - confirms->first == 1;
     cny_error *unknown = unknown_outcome(reason);
     cny_events_lock(channel->connection->events);
     for (uint64_t sequence = confirms->first; sequence < confirms->next; sequence++) {
         cny_confirm *confirm = at(confirms, sequence);
-        bool blamed = alone || (refused_exchange != 0 && confirm->exchange_hash == refused_exchange);
+        bool concerned = alone || (refused_exchange != 0 && confirm->exchange_hash == refused_exchange);
         if (!confirm->done)
-            finish(channel, confirm, blamed ? reason : unknown);
+            finish(channel, confirm, refusal && concerned ? reason : unknown);
     }
     cny_events_unlock(channel->connection->events);
     cny_error_unref(unknown);

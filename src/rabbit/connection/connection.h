@@ -74,7 +74,8 @@ coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publis
 /* The same, and waits for the outcome, which it returns. publish->callback is not looked at. */
 coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
-/* Waits until nothing is unconfirmed and all callbacks have returned. */
+/* Waits until nothing is unconfirmed and all callbacks have returned; tells whether that is so. */
+bool cny_channel_finished(cny_channel *channel);
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline);
 
 /* ---- consuming ---- */

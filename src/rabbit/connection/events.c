@@ -5,6 +5,7 @@
 
 struct cny_events {
     /* fixed after start */
+    atomic_uint refs; /* the factory's and the thread's */
     pthread_t thread;
     /* events thread only */
     cny_buffer running;
@@ -14,8 +15,7 @@ struct cny_events {
     cny_buffer queue; /* of cny_completion */
     bool asleep;
     bool stopping;
-    bool ended;     /* the thread does nothing any more */
-    bool abandoned; /* nobody waits for its end: it frees itself */
+    bool ended; /* the thread does nothing any more */
 };
 
 static void run(const cny_completion *completion)
@@ -44,8 +44,10 @@ static void run_all(const cny_buffer *batch)
     }
 }
 
-static void free_events(cny_events *events)
+void cny_events_unref(cny_events *events)
 {
+    if (!events || atomic_fetch_sub_explicit(&events->refs, 1, memory_order_acq_rel) != 1)
+        return;
     cny_buffer_free(&events->queue);
     cny_buffer_free(&events->running);
     pthread_cond_destroy(&events->wake);
@@ -70,11 +72,9 @@ static void *events_main(void *argument)
         pthread_mutex_lock(&events->lock);
     }
     events->ended = true;
-    bool abandoned = events->abandoned;
     pthread_cond_broadcast(&events->wake);
     pthread_mutex_unlock(&events->lock);
-    if (abandoned)
-        free_events(events);
+    cny_events_unref(events);
     return NULL;
 }
 
@@ -83,6 +83,7 @@ coney_status cny_events_start(cny_events **events)
     cny_events *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
+    atomic_init(&made->refs, 2);
     pthread_mutex_init(&made->lock, NULL);
     cny_cond_init(&made->wake);
     coney_status status = cny_thread_start(&made->thread, "coney-events", 0, events_main, made);
@@ -90,6 +91,7 @@ coney_status cny_events_start(cny_events **events)
         cny_free(made);
         return status;
     }
+    pthread_detach(made->thread);
     *events = made;
     return CONEY_OK;
 }
@@ -104,20 +106,16 @@ bool cny_events_stop(cny_events *events, int64_t deadline)
     while (!events->ended && in_time)
         in_time = cny_cond_wait(&events->wake, &events->lock, deadline);
     bool ended = events->ended;
-    events->abandoned = !ended;
-    if (!ended)
-        pthread_detach(events->thread);
     pthread_mutex_unlock(&events->lock);
-    if (!ended)
-        return false;
-    pthread_join(events->thread, NULL);
-    free_events(events);
-    return true;
+    return ended;
 }
 
-bool cny_events_is_current(const cny_events *events)
+bool cny_events_is_current(cny_events *events)
 {
-    return pthread_equal(pthread_self(), events->thread);
+    pthread_mutex_lock(&events->lock);
+    bool current = !events->ended && pthread_equal(pthread_self(), events->thread);
+    pthread_mutex_unlock(&events->lock);
+    return current;
 }
 
 void cny_events_lock(cny_events *events)

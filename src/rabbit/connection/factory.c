@@ -14,8 +14,9 @@
 #define DEFAULT_FRAME_MAX 131072
 #define SMALLEST_FRAME_MAX 4096
 #define DEFAULT_MAX_MESSAGE_BYTES ((size_t)64 * 1024 * 1024)
-#define GRACE_MS 50 /* for an I/O thread to end after its deadline for closing */
 #define DEFAULT_MAX_OUTBOUND_BYTES ((size_t)16 * 1024 * 1024)
+
+#define GRACE_MS 50 /* for a thread to end after the deadline for closing */
 
 struct coney_connection_factory {
     /* fixed after new */
@@ -45,14 +46,13 @@ static coney_status check_options(const coney_connection_factory_options *option
 }
 
 /* "program@host#pid" */
-static coney_status default_name(char *name, size_t size)
+static void default_name(char *name, size_t size)
 {
     char host[65];
     if (gethostname(host, sizeof host) != 0)
         memcpy(host, "localhost", sizeof "localhost");
     host[sizeof host - 1] = '\0';
     snprintf(name, size, "%.64s@%s#%ld", program_invocation_short_name, host, (long)getpid());
-    return CONEY_OK;
 }
 
 /* As Spring does, the publishing connection's name has a suffix. */
@@ -102,6 +102,7 @@ static coney_status configure(coney_connection_factory *factory, const char *uri
 
 static void free_factory(coney_connection_factory *factory)
 {
+    cny_events_unref(factory->events);
     cny_arena_free(&factory->arena);
     pthread_mutex_destroy(&factory->lock);
     cny_free(factory);
@@ -156,23 +157,20 @@ void coney_connection_factory_free(coney_connection_factory *factory)
         if (connections[i])
             cny_connection_begin_close(connections[i], deadline);
     }
-    bool all_ended = true;
     for (int i = 0; i < CNY_ROLE_COUNT; i++) {
         if (connections[i] && !cny_connection_wait_ended(connections[i], deadline + GRACE_MS))
-            all_ended = false;
+            cny_log(CONEY_LOG_ERROR,
+                    "the factory is freed; a connection's thread, resolving a name perhaps, ends later");
         cny_connection_unref(connections[i]);
     }
-    if (!all_ended) /* it may still post to the events thread, which therefore stays */
-        cny_log(CONEY_LOG_ERROR, "closed, but a name resolution did not end in time; its thread ends by itself");
-    else if (!cny_events_stop(factory->events, deadline + GRACE_MS))
-        cny_log(CONEY_LOG_ERROR, "closed, but a send callback did not return in time");
-    factory->events = NULL;
+    if (!cny_events_stop(factory->events, deadline + GRACE_MS))
+        cny_log(CONEY_LOG_ERROR, "the factory is freed; a send callback has not returned yet");
     cny_factory_unref(factory);
 }
 
 bool cny_factory_on_events_thread(coney_connection_factory *factory)
 {
-    return factory->events && cny_events_is_current(factory->events);
+    return cny_events_is_current(factory->events);
 }
 
 /* ---- connections ---- */

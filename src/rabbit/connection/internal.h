@@ -24,10 +24,11 @@ typedef struct cny_completion {
 
 coney_status cny_events_start(cny_events **events);
 
-/* Runs what is queued, then ends the thread and frees. False if a callback has not returned by the
- * deadline: then all of it stays until it does. */
+/* Runs what is queued, then ends the thread. False if a callback has not returned by the deadline;
+ * the thread then ends behind it. */
 bool cny_events_stop(cny_events *events, int64_t deadline);
-bool cny_events_is_current(const cny_events *events);
+void cny_events_unref(cny_events *events); /* takes NULL */
+bool cny_events_is_current(cny_events *events);
 
 /* Posts between lock and unlock; one wake-up for all of them. False without memory: the
  * completion is still the caller's. */
@@ -143,15 +144,18 @@ typedef struct cny_confirms {
     uint64_t return_from; /* returns come in the order of sending: where to look for the next */
     size_t max;           /* 0: confirms are not selected */
     size_t unfinished;    /* not done, or their callback has not returned yet */
-    int waiting;          /* threads that wait for room, or for all to be finished */
+    int waiting_senders;  /* for room */
+    int waiting_for_end;  /* for nothing to be unfinished */
+    cny_error *unheard;   /* the last one logged for want of a callback: once is enough */
 } cny_confirms;
 
 typedef struct cny_feed {
-    cny_buffer deliveries; /* of coney_message * */
-    bool consuming;
-    bool ended;
-    bool waiting;
-    char consumer_tag[256];
+    cny_buffer deliveries;  /* of coney_message * */
+    bool cancelled;         /* we asked for no more */
+    bool ended;             /* no more will come */
+    bool waiting;           /* the consumer thread sleeps */
+    bool recheck;           /* it should look up, for its deadline has changed */
+    char consumer_tag[256]; /* "" while nothing is consumed */
 } cny_feed;
 
 struct cny_channel {

@@ -96,13 +96,14 @@ static void handle(const cny_consumer *consumer, coney_message *message)
         return;
     }
     coney_delivery delivery = {.message = message, .queue = listener->queue};
-    coney_status status = converter ? converter->from_message(&delivery.payload, message) : CONEY_OK;
+    coney_status status = converter ? cny_from_message(converter, &delivery.payload, message) : CONEY_OK;
+    if (status == CONEY_E_NO_MEMORY) { /* not the message's fault */
+        cny_log(CONEY_LOG_ERROR, "queue '%s': no memory to convert a message; it goes back", listener->queue);
+        settle(consumer, message, CNY_SETTLE_REQUEUE);
+        return;
+    }
     if (status != CONEY_OK) {
-        /* Short of memory is not the message's fault. */
-        if (status == CONEY_E_NO_MEMORY)
-            settle(consumer, message, CNY_SETTLE_REQUEUE);
-        else
-            reject_unreadable(consumer, message, coney_last_error());
+        reject_unreadable(consumer, message, coney_last_error());
         return;
     }
     coney_outcome outcome = listener->on_message(&delivery, listener->user);
@@ -113,10 +114,15 @@ static void handle(const cny_consumer *consumer, coney_message *message)
 
 /* ---- the thread ---- */
 
+static int64_t stop_deadline(const cny_consumer *consumer)
+{
+    return atomic_load_explicit(&consumer->container->stop_deadline, memory_order_relaxed);
+}
+
 /* Past the deadline of a stop what is left is not handled: closing the channel returns it. */
 static bool may_go_on(const cny_consumer *consumer)
 {
-    long long deadline = atomic_load_explicit(&consumer->container->stop_deadline, memory_order_relaxed);
+    int64_t deadline = stop_deadline(consumer);
     return deadline == INT64_MAX || cny_now_ms() < deadline;
 }
 
@@ -136,10 +142,10 @@ static coney_status consume(const cny_consumer *consumer, cny_buffer *batch)
 {
     enum { A_WHILE_MS = 3600000 };
     for (;;) {
-        coney_status status = cny_channel_receive(consumer->channel, batch, cny_deadline(A_WHILE_MS));
-        if (status == CONEY_E_TIMEOUT)
-            continue;
-        if (status != CONEY_OK || batch->size == 0)
+        int64_t until = cny_deadline(A_WHILE_MS), stop = stop_deadline(consumer);
+        coney_status status = cny_channel_receive(consumer->channel, batch, stop < until ? stop : until);
+        bool nothing_more = status == CONEY_OK && batch->size == 0;
+        if (nothing_more || (status != CONEY_OK && status != CONEY_E_TIMEOUT))
             return status;
         handle_all(consumer, batch);
         if (!may_go_on(consumer))

@@ -262,6 +262,7 @@ coney_status coney_container_stop(coney_container *container)
         begin_stop(container);
     if (!is_own_thread(container)) { /* a handler cannot wait for itself */
         int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms);
+        in_time = true;
         while (container->consumers && in_time)
             in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
         if (container->consumers)

@@ -18,6 +18,7 @@ struct coney_template {
     pthread_cond_t opened;
     cny_channel *channel;
     bool opening;       /* some thread is opening a channel, without the lock */
+    bool closed;        /* being freed */
     cny_buffer retired; /* of cny_channel *: gone, but callbacks may still be on their way */
 };
 
@@ -52,6 +53,10 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
 
 static void free_template(coney_template *sender)
 {
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
+        cny_channel_unref(retired[i]);
+    cny_channel_unref(sender->channel);
     cny_buffer_free(&sender->retired);
     cny_arena_free(&sender->arena);
     cny_factory_unref(sender->factory);
@@ -87,13 +92,22 @@ coney_status coney_template_new(coney_template **sender, coney_connection_factor
 
 /* ---- the channel ---- */
 
-/* Under lock: puts a dead channel aside until its callbacks have run. */
+/* Under lock: puts a dead channel aside until its callbacks have run, and lets those go whose
+ * callbacks have. */
 static void retire(coney_template *sender)
 {
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    size_t kept = 0;
+    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
+        if (cny_channel_finished(retired[i]))
+            cny_channel_unref(retired[i]);
+        else
+            retired[kept++] = retired[i];
+    }
+    sender->retired.size = kept * sizeof *retired;
     cny_channel *old = sender->channel;
     sender->channel = NULL;
-    bool finished = !old || cny_channel_wait_for_confirms(old, cny_now_ms()) == CONEY_OK;
-    if (finished || !cny_buffer_append(&sender->retired, &old, sizeof(cny_channel *)))
+    if (!old || cny_channel_finished(old) || !cny_buffer_append(&sender->retired, &old, sizeof old))
         cny_channel_unref(old);
 }
 
@@ -122,7 +136,9 @@ static coney_status get_channel(coney_template *sender, cny_channel **channel, i
     while (sender->opening && in_time)
         in_time = cny_cond_wait(&sender->opened, &sender->lock, deadline);
     coney_status status = CONEY_OK;
-    if (sender->opening) {
+    if (sender->closed) {
+        status = cny_fail(CONEY_E_CLOSED, "the template is being freed");
+    } else if (sender->opening) {
         status = cny_fail(CONEY_E_TIMEOUT, "no channel was opened by the deadline");
     } else if (!sender->channel || !cny_channel_alive(sender->channel)) {
         retire(sender);
@@ -134,6 +150,10 @@ static coney_status get_channel(coney_template *sender, cny_channel **channel, i
         sender->channel = made;
         sender->opening = false;
         pthread_cond_broadcast(&sender->opened);
+        if (sender->closed) { /* meanwhile; free waits for us and closes the channel */
+            pthread_mutex_unlock(&sender->lock);
+            return cny_fail(CONEY_E_CLOSED, "the template is being freed");
+        }
     }
     if (status == CONEY_OK)
         *channel = cny_channel_ref(sender->channel);
@@ -161,7 +181,7 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
     if (status != CONEY_OK)
         return status;
     do {
-        cny_channel *channel;
+        cny_channel *channel = NULL;
         status = get_channel(sender, &channel, deadline);
         if (status != CONEY_OK)
             return status;
@@ -172,9 +192,9 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
                                    : status;
 }
 
-static coney_status send(coney_template *sender, const char *routing_key, coney_message *message,
-                         const coney_send_options *options, publish_function *function, coney_send_callback *callback,
-                         void *user)
+static coney_status send_by(coney_template *sender, const char *routing_key, coney_message *message,
+                            const coney_send_options *options, publish_function *function,
+                            coney_send_callback *callback, void *user)
 {
     static const coney_send_options defaults;
     if (!options)
@@ -203,13 +223,13 @@ static coney_status send(coney_template *sender, const char *routing_key, coney_
 coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                  const coney_send_options *options)
 {
-    return send(sender, routing_key, message, options, cny_channel_publish_and_wait, NULL, NULL);
+    return send_by(sender, routing_key, message, options, cny_channel_publish_and_wait, NULL, NULL);
 }
 
 coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
                                        const coney_send_options *options, coney_send_callback *on_complete, void *user)
 {
-    return send(sender, routing_key, message, options, cny_channel_publish, on_complete, user);
+    return send_by(sender, routing_key, message, options, cny_channel_publish, on_complete, user);
 }
 
 coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key, const void *object,
@@ -220,7 +240,7 @@ coney_status coney_template_convert_and_send(coney_template *sender, const char 
     coney_message *message;
     const coney_converter *converter = sender->options.converter;
     coney_send_options rest = options ? *options : (coney_send_options){0};
-    if (converter->to_message(&message, object, rest.properties) != CONEY_OK)
+    if (cny_to_message(converter, &message, object, rest.properties) != CONEY_OK)
         return cny_fail_in("convert to %s", converter->name);
     rest.properties = NULL;
     coney_status status = coney_template_send(sender, routing_key, message, &rest);
@@ -270,27 +290,49 @@ coney_status coney_template_wait_for_confirms(coney_template *sender, int timeou
     return status;
 }
 
-/* Completes what is outstanding with CONEY_E_CLOSED and waits until the callbacks have run, unless
- * it is called by one. */
-static void close_channel(coney_template *sender, cny_channel *channel, int64_t deadline)
+/* From here on nobody gets a channel; one being opened is waited for. */
+static void refuse_senders(coney_template *sender, int64_t deadline)
 {
-    cny_channel_close(channel);
-    bool may_wait = !cny_factory_on_events_thread(sender->factory);
-    if (may_wait && cny_channel_wait_for_confirms(channel, deadline) == CONEY_E_TIMEOUT)
-        cny_log(CONEY_LOG_ERROR, "the template is freed, but its send callbacks did not return within %d ms",
-                sender->options.timeout_ms);
-    cny_channel_unref(channel);
+    pthread_mutex_lock(&sender->lock);
+    sender->closed = true;
+    bool in_time = true;
+    while (sender->opening && in_time)
+        in_time = cny_cond_wait(&sender->opened, &sender->lock, deadline);
+    pthread_mutex_unlock(&sender->lock);
+}
+
+/* Completes what is outstanding with CONEY_E_CLOSED and waits until the callbacks have returned. */
+static coney_status close_channels(coney_template *sender, int64_t deadline)
+{
+    cny_buffer channels = {0};
+    coney_status status = channels_in_use(sender, &channels);
+    cny_channel **all = (cny_channel **)(void *)channels.data;
+    for (size_t i = 0; i < channels.size / sizeof *all; i++)
+        cny_channel_close(all[i]);
+    for (size_t i = 0; i < channels.size / sizeof *all; i++) {
+        if (status == CONEY_OK)
+            status = cny_channel_wait_for_confirms(all[i], deadline);
+        cny_channel_unref(all[i]);
+    }
+    cny_buffer_free(&channels);
+    return status;
 }
 
 void coney_template_free(coney_template *sender)
 {
     if (!sender)
         return;
+    if (cny_factory_on_events_thread(sender->factory)) {
+        cny_log(CONEY_LOG_ERROR, "coney_template_free called by a send callback: the template is not freed");
+        return;
+    }
     int64_t deadline = cny_deadline(sender->options.timeout_ms);
-    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
-    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
-        close_channel(sender, retired[i], deadline);
-    if (sender->channel)
-        close_channel(sender, sender->channel, deadline);
+    refuse_senders(sender, deadline);
+    if (close_channels(sender, deadline) != CONEY_OK) {
+        /* What a callback may still be using must not go away under it. */
+        cny_log(CONEY_LOG_ERROR, "a send callback did not return within %d ms: its template is not freed",
+                sender->options.timeout_ms);
+        return;
+    }
     free_template(sender);
 }
