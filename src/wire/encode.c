@@ -130,7 +130,7 @@ static coney_status encode_arguments(cny_buffer *out, uint16_t channel, uint32_t
                                      void *method, amqp_table_t *arguments, const coney_table *table)
 {
     cny_arena arena;
-    char room[1024];
+    _Alignas(max_align_t) char room[1024];
     cny_arena_init(&arena, room, sizeof room);
     coney_status status = cny_table_to_amqp(&arena, arguments, table)
                               ? encode_with_table(out, channel, frame_max, id, method)
@@ -350,7 +350,7 @@ coney_status cny_encode_publish(cny_buffer *out, uint16_t channel, uint32_t fram
     amqp_basic_properties_t properties;
     fill_properties(&properties, &message->properties);
     cny_arena arena;
-    char room[1024];
+    _Alignas(max_align_t) char room[1024];
     cny_arena_init(&arena, room, sizeof room);
     if (message->properties.headers) {
         properties._flags |= AMQP_BASIC_HEADERS_FLAG;

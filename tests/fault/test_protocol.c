@@ -271,6 +271,26 @@ static void test_delivery_on_a_channel_never_opened_is_a_protocol_error(void **s
     expect_protocol_error_when_consuming(deliver_on_a_channel_never_opened, "channel 9");
 }
 
+static void hand_out_what_nobody_got(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *asked = serve_until_asked(peer);
+    amqp_basic_get_ok_t get_ok = {.delivery_tag = 1, .message_count = 3};
+    amqp_channel_t channel = asked->channel;
+    cny_peer_cork(peer, true);
+    cny_peer_send(peer, channel, AMQP_BASIC_GET_OK_METHOD, &get_ok);
+    cny_peer_send_header(peer, channel, 4, NULL);
+    cny_peer_send_frame(peer, AMQP_FRAME_BODY, channel, "body", 4);
+    cny_peer_cork(peer, false);
+    cny_peer_silence(peer, LONG_MS);
+}
+
+static void test_message_that_nobody_asked_for_is_a_protocol_error(void **state)
+{
+    (void)state;
+    expect_protocol_error_when_asking(hand_out_what_nobody_got, "60.71");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +309,7 @@ int main(void)
         fault_test(test_message_over_max_message_bytes_ends_the_connection_before_it_comes),
         fault_test(test_delivery_inside_a_delivery_is_a_protocol_error),
         fault_test(test_delivery_on_a_channel_never_opened_is_a_protocol_error),
+        fault_test(test_message_that_nobody_asked_for_is_a_protocol_error),
     };
     return cmocka_run_group_tests_name("protocol", tests, NULL, NULL);
 }

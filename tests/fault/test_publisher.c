@@ -375,6 +375,85 @@ static void test_large_message_keeps_to_the_brokers_frame_max(void **state)
     fault_expect_status(CONEY_OK, status);
 }
 
+/* --- blocked --- */
+
+static void block_then_unblock(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_connection_blocked_t blocked = {.reason = amqp_cstring_bytes("low on memory")};
+    amqp_channel_t channel = take_messages(peer, 1);
+    cny_peer_send(peer, 0, AMQP_CONNECTION_BLOCKED_METHOD, &blocked);
+    cny_peer_wait_go(peer); /* the first send times out */
+    cny_peer_send(peer, 0, AMQP_CONNECTION_UNBLOCKED_METHOD, NULL);
+    cny_peer_ack(peer, channel, 1, false);
+}
+
+static void test_send_to_a_broker_that_blocks_tells_its_reason_at_the_deadline(void **state)
+{
+    (void)state;
+    fault_start(block_then_unblock, NULL);
+    fault_use_template(NULL);
+    int64_t began = cny_broker_now_ms();
+    fault_expect_status(CONEY_E_TIMEOUT, fault_send(SHORT_MS));
+    fault_expect_elapsed(began, SHORT_MS, SHORT_MS + FAULT_SLACK_MS);
+    fault_expect_text("holds back publishers: low on memory");
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+}
+
+/* --- odd returns --- */
+
+static void return_without_a_code(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    amqp_channel_t channel = publish->channel;
+    cny_peer_return(peer, publish, 0, "");
+    cny_peer_ack(peer, channel, 1, false);
+}
+
+static void test_return_without_a_code_is_a_return(void **state)
+{
+    (void)state;
+    fault_start(return_without_a_code, NULL);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_E_RETURNED, fault_send(LONG_MS));
+}
+
+static void return_one(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    amqp_channel_t channel = publish->channel;
+    cny_peer_return(peer, publish, 312, "NO_ROUTE");
+    cny_peer_ack(peer, channel, 1, false);
+}
+
+static void test_return_larger_than_max_message_bytes_is_a_return(void **state)
+{
+    (void)state;
+    fault_start(return_one, &(coney_connection_factory_options){.max_message_bytes = 1});
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_E_RETURNED, fault_send(LONG_MS));
+}
+
+static void deliver_to_a_publisher(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_deliver(peer, publish->channel, 1, "for nobody");
+    cny_peer_silence(peer, LONG_MS);
+}
+
+static void test_delivery_to_a_publisher_ends_the_connection(void **state)
+{
+    (void)state;
+    fault_start(deliver_to_a_publisher, NULL);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_E_LOST, fault_send(LONG_MS));
+    fault_expect_text("which has no consumer");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +473,10 @@ int main(void)
         fault_test(test_sends_wait_at_max_outbound_bytes_if_the_peer_stops_reading),
         fault_test(test_free_does_not_wait_for_a_peer_that_stopped_reading),
         fault_test(test_large_message_keeps_to_the_brokers_frame_max),
+        fault_test(test_send_to_a_broker_that_blocks_tells_its_reason_at_the_deadline),
+        fault_test(test_return_without_a_code_is_a_return),
+        fault_test(test_return_larger_than_max_message_bytes_is_a_return),
+        fault_test(test_delivery_to_a_publisher_ends_the_connection),
     };
     return cmocka_run_group_tests_name("publisher", tests, NULL, NULL);
 }

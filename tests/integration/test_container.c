@@ -301,7 +301,7 @@ static void test_large_and_empty_bodies_arrive_whole(void **state)
 {
     (void)state;
     atomic_int seen = 0;
-    coney_message *large = test_pattern(10 * 1024 * 1024), *empty = test_pattern(0);
+    coney_message *large = test_pattern((size_t)10 * 1024 * 1024), *empty = test_pattern(0);
     coney_container *container = container_of(take_pattern, &seen, NULL, 0);
     assert_ok(coney_container_start(container));
     assert_ok(coney_template_send(client.sender, queue, large, NULL));
@@ -368,7 +368,7 @@ static void test_stop_past_its_deadline_returns_the_rest(void **state)
     send_texts(5);
     assert_ok(coney_container_start(container));
     test_wait_for(&seen.handled, 1);
-    assert_fails(coney_container_stop(container), CONEY_E_TIMEOUT, "have not ended within 100 ms");
+    assert_fails(coney_container_stop(container), CONEY_E_TIMEOUT, "have not returned within 100 ms");
     test_wait_for_depth(queue, 5);
     seen.proceed = 1;
     while (coney_container_stop(container) != CONEY_OK) /* until the handler has returned */

@@ -196,7 +196,7 @@ static void test_free_completes_what_is_outstanding(void **state)
 static void test_ten_megabytes_and_nothing_are_taken(void **state)
 {
     (void)state;
-    coney_message *large = test_pattern(10 * 1024 * 1024), *empty = test_pattern(0);
+    coney_message *large = test_pattern((size_t)10 * 1024 * 1024), *empty = test_pattern(0);
     assert_ok(coney_template_send(client.sender, queue, large, NULL));
     assert_ok(coney_template_send(client.sender, queue, empty, NULL));
     test_wait_for_depth(queue, 2);

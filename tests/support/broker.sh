@@ -76,6 +76,7 @@ END
 broker_stop() {
     local dir=$1 pid
     for pid in $(cat "$dir/broker.pid" "$dir/epmd.pid" 2>/dev/null); do
+        broker_owns "$dir" "$pid" || continue
         kill -KILL "$pid" 2>/dev/null || true
         while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
     done
@@ -83,7 +84,13 @@ broker_stop() {
 }
 
 broker_alive() {
-    kill -0 "$(cat "$1/broker.pid" 2>/dev/null)" 2>/dev/null
+    local pid
+    pid=$(cat "$1/broker.pid" 2>/dev/null) && broker_owns "$(realpath "$1")" "$pid"
+}
+
+# A number in a file may long belong to somebody else's process.
+broker_owns() {
+    grep -qs "HOME=$1/home" "/proc/$2/environ"
 }
 
 # Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on the system's own node; the real

@@ -66,7 +66,8 @@ CONEY_API coney_value coney_value_int64(int64_t integer);
 CONEY_API coney_table *coney_table_new(void);
 CONEY_API void coney_table_free(coney_table *table);
 
-/* Puts a copy of the value under the name, replacing what was there.
+/* Puts a copy of the value under the name, replacing what was there; the memory of what was there
+ * stays with the table until that is freed.
  * CONEY_E_INVALID (name over 255 bytes or not UTF-8, integer that does not fit its type, string
  * that is not UTF-8, nested too deep), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_table_set(coney_table *table, const char *name, const coney_value *value);

@@ -195,7 +195,9 @@ static coney_status wait_for_reply(cny_channel *channel, int64_t deadline)
         return CONEY_OK;
     if (channel->reason)
         return cny_error_raise(channel->reason);
-    coney_status status = cny_fail(CONEY_E_TIMEOUT, "no answer from the broker within the deadline");
+    const char *blocked = channel->connection->blocked;
+    coney_status status = cny_fail(CONEY_E_TIMEOUT, "no answer from the broker within the deadline%s%s",
+                                   *blocked ? "; it holds back publishers: " : "", blocked);
     cny_error *reason = cny_error_capture();
     cny_channel_close_locked(channel, reason);
     cny_error_unref(reason);

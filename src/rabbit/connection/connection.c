@@ -40,8 +40,8 @@ coney_status cny_connection_new(cny_connection **connection, coney_connection_fa
     cny_cond_init(&made->changed);
     made->wire = cny_wire_new();
     made->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    pthread_t io = 0;
     coney_status status = CONEY_OK;
-    pthread_t io;
     if (!made->wire)
         status = cny_fail_memory();
     else if (made->wake_fd < 0)

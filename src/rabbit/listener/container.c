@@ -10,6 +10,7 @@
 #define DEFAULT_PREFETCH 250 /* Spring's */
 #define DEFAULT_START_TIMEOUT_MS 10000
 #define DEFAULT_SHUTDOWN_TIMEOUT_MS 5000
+#define GRACE_MS 50          /* for consumers to end by themselves at the deadline */
 #define MAX_CONCURRENCY 2000 /* channels of one connection */
 
 /* ---- life ---- */
@@ -243,7 +244,7 @@ static coney_status abandon(coney_container *container)
         count++;
     }
     return cny_fail(CONEY_E_TIMEOUT,
-                    "stop container '%s': %zu consumers have not ended within %d ms, one of queue '%s'; what they "
+                    "stop container '%s': %zu handlers have not returned within %d ms, one of queue '%s'; what they "
                     "have not acknowledged goes back to the queue",
                     container->options.name, count, container->options.shutdown_timeout_ms, queue);
 }
@@ -261,7 +262,7 @@ coney_status coney_container_stop(coney_container *container)
     if (container->state == CNY_CONTAINER_RUNNING)
         begin_stop(container);
     if (!is_own_thread(container)) { /* a handler cannot wait for itself */
-        int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms);
+        int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms + GRACE_MS);
         in_time = true;
         while (container->consumers && in_time)
             in_time = cny_cond_wait(&container->changed, &container->lock, deadline);

@@ -290,32 +290,29 @@ coney_status coney_template_wait_for_confirms(coney_template *sender, int timeou
     return status;
 }
 
-/* From here on nobody gets a channel; one being opened is waited for. */
-static void refuse_senders(coney_template *sender, int64_t deadline)
+/* From here on nobody gets a channel, so that the channels stay as they are. One being opened is
+ * waited for; false if that did not end in time. */
+static bool refuse_senders(coney_template *sender, int64_t deadline)
 {
     pthread_mutex_lock(&sender->lock);
     sender->closed = true;
     bool in_time = true;
     while (sender->opening && in_time)
         in_time = cny_cond_wait(&sender->opened, &sender->lock, deadline);
+    bool refused = !sender->opening;
     pthread_mutex_unlock(&sender->lock);
+    return refused;
 }
 
 /* Completes what is outstanding with CONEY_E_CLOSED and waits until the callbacks have returned. */
-static coney_status close_channels(coney_template *sender, int64_t deadline)
+static bool close_channels(coney_template *sender, int64_t deadline)
 {
-    cny_buffer channels = {0};
-    coney_status status = channels_in_use(sender, &channels);
-    cny_channel **all = (cny_channel **)(void *)channels.data;
-    for (size_t i = 0; i < channels.size / sizeof *all; i++)
-        cny_channel_close(all[i]);
-    for (size_t i = 0; i < channels.size / sizeof *all; i++) {
-        if (status == CONEY_OK)
-            status = cny_channel_wait_for_confirms(all[i], deadline);
-        cny_channel_unref(all[i]);
-    }
-    cny_buffer_free(&channels);
-    return status;
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    bool finished = true;
+    cny_channel_close(sender->channel);
+    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
+        finished = finished && cny_channel_wait_for_confirms(retired[i], deadline) == CONEY_OK;
+    return finished && (!sender->channel || cny_channel_wait_for_confirms(sender->channel, deadline) == CONEY_OK);
 }
 
 void coney_template_free(coney_template *sender)
@@ -327,8 +324,7 @@ void coney_template_free(coney_template *sender)
         return;
     }
     int64_t deadline = cny_deadline(sender->options.timeout_ms);
-    refuse_senders(sender, deadline);
-    if (close_channels(sender, deadline) != CONEY_OK) {
+    if (!refuse_senders(sender, deadline) || !close_channels(sender, deadline)) {
         /* What a callback may still be using must not go away under it. */
         cny_log(CONEY_LOG_ERROR, "a send callback did not return within %d ms: its template is not freed",
                 sender->options.timeout_ms);
