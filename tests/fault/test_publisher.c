@@ -401,6 +401,29 @@ static void test_send_to_a_broker_that_blocks_tells_its_reason_at_the_deadline(v
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
 }
 
+static void block_and_close_the_channel(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_connection_blocked_t blocked = {.reason = amqp_cstring_bytes("low on memory")};
+    amqp_channel_t channel = take_messages(peer, 1);
+    cny_peer_send(peer, 0, AMQP_CONNECTION_BLOCKED_METHOD, &blocked);
+    cny_peer_close_channel(peer, channel, 404, "NOT_FOUND - no exchange");
+    cny_peer_wait_go(peer);
+    cny_peer_send(peer, 0, AMQP_CONNECTION_UNBLOCKED_METHOD, NULL);
+}
+
+static void test_no_channel_is_opened_while_the_broker_blocks(void **state)
+{
+    (void)state;
+    fault_start(block_and_close_the_channel, NULL);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_E_NOT_FOUND, fault_send(LONG_MS));
+    fault_expect_status(CONEY_E_TIMEOUT, fault_send(SHORT_MS));
+    fault_expect_text("holds back publishers: low on memory");
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+}
+
 /* --- odd returns --- */
 
 static void return_without_a_code(cny_peer *peer, void *user)
@@ -474,6 +497,7 @@ int main(void)
         fault_test(test_free_does_not_wait_for_a_peer_that_stopped_reading),
         fault_test(test_large_message_keeps_to_the_brokers_frame_max),
         fault_test(test_send_to_a_broker_that_blocks_tells_its_reason_at_the_deadline),
+        fault_test(test_no_channel_is_opened_while_the_broker_blocks),
         fault_test(test_return_without_a_code_is_a_return),
         fault_test(test_return_larger_than_max_message_bytes_is_a_return),
         fault_test(test_delivery_to_a_publisher_ends_the_connection),

@@ -11,7 +11,7 @@ typedef struct outcomes {
 static void count(coney_message *message, const coney_error *error, void *user)
 {
     outcomes *all = user;
-    assert_non_null(message);
+    check(message);
     coney_status status = error ? error->status : CONEY_OK;
     atomic_int *counter = status == CONEY_OK            ? &all->ok
                           : status == CONEY_E_RETURNED  ? &all->returned
@@ -144,10 +144,10 @@ static void test_async_send_completes_exactly_once(void **state)
 
 static void send_again(coney_message *message, const coney_error *error, void *user)
 {
-    assert_null(error);
+    check(!error);
     atomic_int *left = user;
     if (atomic_fetch_sub(left, 1) > 1)
-        assert_ok(coney_template_send_async(client.sender, queue, message, NULL, send_again, user));
+        check(coney_template_send_async(client.sender, queue, message, NULL, send_again, user) == CONEY_OK);
 }
 
 static void test_callback_may_send(void **state)
@@ -268,7 +268,7 @@ static void *send_mixed(void *user)
                                                       : &seen->other,
                          1);
         status = coney_template_send_async(client.sender, i % 2 ? "no-such-queue" : queue, message, NULL, count, seen);
-        assert_int_equal(status, CONEY_OK);
+        check(status == CONEY_OK);
     }
     coney_message_unref(message);
     return NULL;
@@ -317,7 +317,7 @@ static void test_options_are_checked(void **state)
 
 int main(void)
 {
-#define with_empty_queue(test) cmocka_unit_test_setup(test, empty_queue)
+#define with_empty_queue(test) cmocka_unit_test_setup_teardown(test, empty_queue, test_no_failed_checks)
     const struct CMUnitTest tests[] = {
         with_empty_queue(test_send_is_ok_when_the_broker_has_it),
         with_empty_queue(test_unroutable_message_is_returned),

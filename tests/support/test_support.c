@@ -29,6 +29,22 @@ void test_expect_failure(coney_status got, coney_status expected, const char *wo
     _fail(file, line);
 }
 
+static atomic_int failed_checks;
+
+void test_check(bool held, const char *condition, const char *file, int line)
+{
+    if (held)
+        return;
+    print_error("%s:%d: does not hold: %s\n", file, line, condition);
+    atomic_fetch_add(&failed_checks, 1);
+}
+
+int test_no_failed_checks(void **state)
+{
+    (void)state;
+    return atomic_exchange(&failed_checks, 0) == 0 ? 0 : -1;
+}
+
 static bool poll_once(int *waited_ms)
 {
     const struct timespec tick = {.tv_nsec = 2000000};

@@ -23,6 +23,14 @@ void test_expect_ok(coney_status got, const char *call, const char *file, int li
 void test_expect_failure(coney_status got, coney_status expected, const char *words, const char *call, const char *file,
                          int line);
 
+/* For handlers and callbacks, where cmocka's assertions would jump across threads: notes a failure,
+ * which test_no_failed_checks(), a teardown, then reports. */
+#define check(condition) test_check((condition), #condition, __FILE__, __LINE__)
+#define check_text(got, expected) check((got) && strcmp((got), (expected)) == 0)
+
+void test_check(bool held, const char *condition, const char *file, int line);
+int test_no_failed_checks(void **state);
+
 /* Polls until the counter has that value; fails the test after ten seconds. */
 void test_wait_for(atomic_int *counter, int value);
 

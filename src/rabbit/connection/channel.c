@@ -90,8 +90,25 @@ static cny_channel *new_channel(cny_connection *connection)
     return NULL;
 }
 
+/* A broker that holds back publishers reads nothing from them, so a channel.open would take a
+ * number and get no answer. */
+static coney_status wait_until_unblocked(cny_connection *connection, int64_t deadline)
+{
+    coney_status status = CONEY_OK;
+    bool in_time = true;
+    pthread_mutex_lock(&connection->lock);
+    while (*connection->blocked && connection->state == CNY_OPEN && in_time)
+        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
+    if (*connection->blocked && connection->state == CNY_OPEN)
+        status = cny_fail(CONEY_E_TIMEOUT, "the broker holds back publishers: %s", connection->blocked);
+    pthread_mutex_unlock(&connection->lock);
+    return status;
+}
+
 coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, int64_t deadline)
 {
+    if (wait_until_unblocked(connection, deadline) != CONEY_OK)
+        return CONEY_E_TIMEOUT;
     cny_channel *made = new_channel(connection);
     if (!made)
         return coney_last_error_details()->status;

@@ -73,7 +73,7 @@ struct cny_connection {
     bool state_changed; /* to be logged as soon as no lock is held */
     /* under lock */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* the state, or room in outgoing */
+    pthread_cond_t changed; /* the state, room in outgoing, or blocked */
     cny_connection_state state;
     cny_error *reason; /* why it is dead */
     bool ended;        /* the I/O thread does nothing any more */

@@ -189,6 +189,7 @@ static void on_blocked(cny_connection *connection, const char *reason)
 {
     pthread_mutex_lock(&connection->lock);
     memcpy(connection->blocked, reason, strlen(reason) + 1);
+    pthread_cond_broadcast(&connection->changed);
     pthread_mutex_unlock(&connection->lock);
     if (*reason)
         cny_log(CONEY_LOG_WARN, "the broker holds back publishers: %s", reason);
