@@ -80,9 +80,11 @@ static void drop_assembly(cny_wire *wire, struct cny_assembly *assembly)
     wire->assemblies.size -= sizeof *all;
 }
 
-static coney_status start_assembly(cny_wire *wire, const struct cny_assembly *assembly)
+static coney_status start(cny_wire *wire, struct cny_assembly assembly, amqp_bytes_t exchange, amqp_bytes_t routing_key)
 {
-    return cny_buffer_append(&wire->assemblies, assembly, sizeof *assembly) ? CONEY_OK : cny_fail_memory();
+    copy_text(assembly.exchange, exchange);
+    copy_text(assembly.routing_key, routing_key);
+    return cny_buffer_append(&wire->assemblies, &assembly, sizeof assembly) ? CONEY_OK : cny_fail_memory();
 }
 
 static coney_status start_delivery(cny_wire *wire, uint16_t channel, const amqp_basic_deliver_t *method)
@@ -93,9 +95,7 @@ static coney_status start_delivery(cny_wire *wire, uint16_t channel, const amqp_
         .redelivered = method->redelivered != 0,
         .tag = method->delivery_tag,
     };
-    copy_text(assembly.exchange, method->exchange);
-    copy_text(assembly.routing_key, method->routing_key);
-    return start_assembly(wire, &assembly);
+    return start(wire, assembly, method->exchange, method->routing_key);
 }
 
 static coney_status start_get_ok(cny_wire *wire, uint16_t channel, const amqp_basic_get_ok_t *method)
@@ -107,18 +107,14 @@ static coney_status start_get_ok(cny_wire *wire, uint16_t channel, const amqp_ba
         .tag = method->delivery_tag,
         .message_count = method->message_count,
     };
-    copy_text(assembly.exchange, method->exchange);
-    copy_text(assembly.routing_key, method->routing_key);
-    return start_assembly(wire, &assembly);
+    return start(wire, assembly, method->exchange, method->routing_key);
 }
 
 static coney_status start_return(cny_wire *wire, uint16_t channel, const amqp_basic_return_t *method)
 {
     struct cny_assembly assembly = {.method = CNY_BASIC_RETURN, .channel = channel, .code = method->reply_code};
     copy_text(assembly.text, method->reply_text);
-    copy_text(assembly.exchange, method->exchange);
-    copy_text(assembly.routing_key, method->routing_key);
-    return start_assembly(wire, &assembly);
+    return start(wire, assembly, method->exchange, method->routing_key);
 }
 
 /* Hands the message over once its last byte is here. */
