@@ -88,9 +88,10 @@ broker_alive() {
     pid=$(cat "$1/broker.pid" 2>/dev/null) && broker_owns "$(realpath "$1")" "$pid"
 }
 
-# A number in a file may long belong to somebody else's process.
+# A number in a file may long belong to somebody else's process. Ours is a child of this shell, or
+# of an earlier one; at its very start it does not have its environment yet.
 broker_owns() {
-    grep -qs "HOME=$1/home" "/proc/$2/environ"
+    grep -qsE "^PPid:[[:space:]]*$$\$" "/proc/$2/status" || grep -qs "HOME=$1/home" "/proc/$2/environ"
 }
 
 # Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on the system's own node; the real
