@@ -107,7 +107,7 @@ static coney_status wait_until_unblocked(cny_connection *connection, int64_t dea
 
 coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, int64_t deadline)
 {
-    if (wait_until_unblocked(connection, deadline) != CONEY_OK)
+    if (connection->role == CNY_PUBLISHING && wait_until_unblocked(connection, deadline) != CONEY_OK)
         return CONEY_E_TIMEOUT;
     cny_channel *made = new_channel(connection);
     if (!made)
@@ -539,9 +539,8 @@ static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which nobody asked for",
                         incoming->method >> 16, incoming->method & 0xffffU, channel->number);
     }
-    if (incoming->method == CNY_BASIC_CONSUME_OK) { /* deliveries may follow at once */
+    if (incoming->method == CNY_BASIC_CONSUME_OK) /* deliveries may follow at once */
         memcpy(channel->feed.consumer_tag, incoming->text, sizeof channel->feed.consumer_tag);
-    }
     if (channel->reply)
         *channel->reply = *incoming;
     channel->awaited = 0;

@@ -259,7 +259,9 @@ coney_status coney_container_stop(coney_container *container)
     int64_t started_by = cny_deadline(container->options.start_timeout_ms);
     while (container->state == CNY_CONTAINER_STARTING && in_time)
         in_time = cny_cond_wait(&container->changed, &container->lock, started_by);
-    if (container->state == CNY_CONTAINER_RUNNING)
+    if (container->state == CNY_CONTAINER_STARTING)
+        status = cny_fail(CONEY_E_TIMEOUT, "stop container '%s': it is still starting", container->options.name);
+    else if (container->state == CNY_CONTAINER_RUNNING)
         begin_stop(container);
     if (!is_own_thread(container)) { /* a handler cannot wait for itself */
         int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms + GRACE_MS);
