@@ -16,7 +16,7 @@ allowed() {
     include/coney/*) echo "coney/" ;;
     src/base/*) echo "base/ coney/amqp/api.h coney/amqp/status.h coney/amqp/log.h" ;;
     src/amqp/*) echo "base/ amqp/ coney/amqp/ jansson.h" ;;
-    src/wire/*) echo "base/ amqp/ wire/ coney/amqp/ openssl/ $rabbitmq_c" ;;
+    src/wire/*) echo "base/ amqp/ wire/ coney/amqp/ coney/rabbit/tls.h openssl/ $rabbitmq_c" ;;
     src/rabbit/connection/*) echo "base/ amqp/ wire/wire.h rabbit/connection/ coney/" ;;
     src/rabbit/template/*) echo "$above rabbit/template/" ;;
     src/rabbit/admin/*) echo "$above rabbit/admin/" ;;

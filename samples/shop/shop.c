@@ -52,18 +52,17 @@ coney_outcome service_handled(const struct service *service, const json_t *order
     return CONEY_ACK;
 }
 
-static coney_status declare_queue(const struct service *service, coney_connection_factory *factory)
+/* The admin declares it again whenever a connection was lost, so it stays. */
+static coney_status declare_queue(const struct service *service, coney_connection_factory *factory, coney_admin **admin)
 {
-    coney_admin *admin = NULL;
     coney_topology *topology = coney_topology_new();
     coney_topology_add_exchange(topology, &shop_events);
     coney_topology_add_queue(topology, &(coney_queue){.name = service->queue});
     coney_topology_bind(topology, shop_events.name, service->queue, ORDER_PAID);
 
-    coney_status status = coney_admin_new(&admin, factory, &(coney_admin_options){.topology = topology});
+    coney_status status = coney_admin_new(admin, factory, &(coney_admin_options){.topology = topology});
     if (status == CONEY_OK)
-        status = coney_admin_declare(admin);
-    coney_admin_free(admin);
+        status = coney_admin_declare(*admin);
     coney_topology_free(topology);
     return status;
 }
@@ -87,18 +86,9 @@ static coney_status start_listening(struct service *service, coney_connection_fa
     return status;
 }
 
-/* Returns when a signal asks to stop, or with the reason why nothing is consumed any more. */
-static coney_status wait_for_stop(coney_container *container, const sigset_t *stop_signals)
-{
-    coney_status status = CONEY_OK;
-    while (status == CONEY_OK && sigtimedwait(stop_signals, NULL, &(struct timespec){.tv_sec = 1}) < 0)
-        status = coney_container_check(container);
-    return status;
-}
-
 int service_run(struct service *service)
 {
-    /* Blocked before there are threads, so that only sigtimedwait() sees them. */
+    /* Blocked before there are threads, so that only sigwaitinfo() sees them. */
     sigset_t stop_signals;
     sigemptyset(&stop_signals);
     sigaddset(&stop_signals, SIGTERM);
@@ -112,20 +102,22 @@ int service_run(struct service *service)
     }
 
     coney_connection_factory *factory = NULL;
+    coney_admin *admin = NULL;
     coney_container *container = NULL;
     coney_status status = coney_connection_factory_new(&factory, shop_uri(), NULL);
     if (status == CONEY_OK)
-        status = declare_queue(service, factory);
+        status = declare_queue(service, factory, &admin);
     if (status == CONEY_OK)
         status = start_listening(service, factory, &container);
-    if (status == CONEY_OK)
-        status = wait_for_stop(container, &stop_signals);
-    if (status == CONEY_OK)
-        status = coney_container_stop(container);
+    if (status == CONEY_OK) {
+        sigwaitinfo(&stop_signals, NULL); /* meanwhile Coney handles orders, and comes back if the broker goes away */
+        status = coney_connection_factory_close(factory);
+    }
     if (status != CONEY_OK)
         fprintf(stderr, "%s: %s\n", service->name, coney_last_error());
 
     coney_container_free(container);
+    coney_admin_free(admin);
     coney_connection_factory_free(factory);
     return status == CONEY_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

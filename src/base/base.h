@@ -69,6 +69,14 @@ bool cny_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadlin
 coney_status cny_thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*run)(void *),
                               void *argument);
 
+/* How many forks away from the process that loaded the library this one is: threads and sockets
+ * do not come along, so what was made at another count cannot be used. */
+unsigned cny_fork_count(void);
+
+/* ---- chance ---- */
+
+uint32_t cny_random(uint32_t below); /* 0 to below - 1; not for secrets */
+
 /* ---- log ---- */
 
 bool cny_log_wanted(coney_log_level level);

@@ -33,6 +33,7 @@ const char *coney_status_name(coney_status status)
     case CONEY_E_LOST: return "LOST";
     case CONEY_E_TIMEOUT: return "TIMEOUT";
     case CONEY_E_PROTOCOL: return "PROTOCOL";
+    case CONEY_E_BLOCKED: return "BLOCKED";
     case CONEY_E_STALE: return "STALE";
     case CONEY_E_ACCESS_REFUSED: return "ACCESS_REFUSED";
     case CONEY_E_NOT_FOUND: return "NOT_FOUND";
@@ -55,6 +56,7 @@ static bool is_retriable(coney_status status)
     case CONEY_E_CONNECT:
     case CONEY_E_LOST:
     case CONEY_E_TIMEOUT:
+    case CONEY_E_BLOCKED:
     case CONEY_E_RESOURCE_LOCKED:
     case CONEY_E_NACKED: return true;
     default: return false;

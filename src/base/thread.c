@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The monotonic clock, conditions that wait by it, and threads. */
+/* The monotonic clock, conditions that wait by it, threads, forks and chance. */
 #include "base/base.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <sys/random.h>
 #include <time.h>
 
 int64_t cny_now_ms(void)
@@ -66,4 +68,31 @@ coney_status cny_thread_start(pthread_t *thread, const char *name, size_t stack_
     short_name[size] = '\0';
     pthread_setname_np(*thread, short_name);
     return CONEY_OK;
+}
+
+static atomic_uint forks;
+
+static void count_fork(void)
+{
+    atomic_fetch_add(&forks, 1);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
+unsigned cny_fork_count(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    return atomic_load_explicit(&forks, memory_order_relaxed);
+}
+
+uint32_t cny_random(uint32_t below)
+{
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+        random = (uint32_t)cny_now_ms() * 2654435761U; /* early at boot; enough to spread clients */
+    return (uint32_t)(((uint64_t)random * below) >> 32);
 }

@@ -7,8 +7,8 @@
  * through it: they are copied once, from the read buffer into the message. */
 #include "wire/rabbitmq_c.h"
 
+#include <stdio.h>
 #include <string.h>
-#include <sys/time.h>
 
 /* A message of which not all frames have come. */
 struct cny_assembly {
@@ -22,7 +22,8 @@ struct cny_assembly {
     char exchange[256];
     char routing_key[256];
     coney_message *message; /* from the content header on */
-    size_t received;
+    uint64_t announced;     /* bytes of the body; its message has none of them if they are too many */
+    uint64_t received;
 };
 
 /* ---- helpers ---- */
@@ -120,7 +121,7 @@ static coney_status start_return(cny_wire *wire, uint16_t channel, const amqp_ba
 /* Hands the message over once its last byte is here. */
 static void finish_assembly(cny_wire *wire, struct cny_assembly *assembly, cny_incoming *incoming, bool *complete)
 {
-    if (assembly->received < assembly->message->size)
+    if (assembly->received < assembly->announced)
         return;
     incoming->method = assembly->method;
     incoming->code = assembly->code;
@@ -217,6 +218,23 @@ static coney_message *make_message(const struct cny_assembly *assembly, size_t b
 
 /* ---- the three kinds of frames ---- */
 
+/* A message too large is skipped and handed on without its body: ending the connection would
+ * bring it back for ever. What the broker returns has no limit, for it was not too large for us to send,
+ * and only the whole body tells which message came back. */
+static bool is_skipped(const cny_wire *wire, const struct cny_assembly *assembly)
+{
+    return assembly->announced > wire->max_message_bytes && assembly->method != CNY_BASIC_RETURN;
+}
+
+static bool note_skipped(coney_message *message, uint64_t announced, size_t limit)
+{
+    char text[100];
+    int size = snprintf(text, sizeof text, "its body has %llu bytes; max_message_bytes is %zu",
+                        (unsigned long long)announced, limit);
+    message->defect = cny_arena_copy(&message->arena, text, (size_t)size);
+    return message->defect;
+}
+
 static coney_status on_header(cny_wire *wire, uint16_t channel, uint64_t body_size, size_t properties_size,
                               const amqp_basic_properties_t *properties, cny_incoming *incoming, bool *complete)
 {
@@ -224,16 +242,13 @@ static coney_status on_header(cny_wire *wire, uint16_t channel, uint64_t body_si
     if (!assembly || assembly->message)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a content header on channel %u that belongs to no message",
                         channel);
-    /* What comes back to us was not too large for us to send. */
-    bool too_large = body_size > wire->max_message_bytes && assembly->method != CNY_BASIC_RETURN;
-    if (too_large || body_size > SIZE_MAX / 4)
-        return cny_fail(CONEY_E_PROTOCOL,
-                        "the broker announced a message of %llu bytes (exchange '%s', routing key '%s'); the limit "
-                        "max_message_bytes is %zu",
-                        (unsigned long long)body_size, assembly->exchange, assembly->routing_key,
-                        wire->max_message_bytes);
-    assembly->message = make_message(assembly, (size_t)body_size, properties_size, properties);
-    if (!assembly->message)
+    assembly->announced = body_size;
+    bool skipped = is_skipped(wire, assembly);
+    if (!skipped && body_size > SIZE_MAX / 4)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker announced a message of %llu bytes",
+                        (unsigned long long)body_size);
+    assembly->message = make_message(assembly, skipped ? 0 : (size_t)body_size, properties_size, properties);
+    if (!assembly->message || (skipped && !note_skipped(assembly->message, body_size, wire->max_message_bytes)))
         return cny_fail_memory();
     finish_assembly(wire, assembly, incoming, complete);
     return CONEY_OK;
@@ -245,10 +260,10 @@ static coney_status on_body(cny_wire *wire, uint16_t channel, const uint8_t *dat
     struct cny_assembly *assembly = find_assembly(wire, channel);
     if (!assembly || !assembly->message)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a body on channel %u that belongs to no message", channel);
-    if (size > assembly->message->size - assembly->received)
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent more than the %zu bytes announced for a message",
-                        assembly->message->size);
-    if (size > 0)
+    if (size > assembly->announced - assembly->received)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent more than the %llu bytes announced for a message",
+                        (unsigned long long)assembly->announced);
+    if (size > 0 && !is_skipped(wire, assembly))
         memcpy(assembly->message->body + assembly->received, data, size);
     assembly->received += size;
     finish_assembly(wire, assembly, incoming, complete);
@@ -277,6 +292,12 @@ static coney_status fill_queue(cny_incoming *incoming, const amqp_queue_declare_
     incoming->consumer_count = method->consumer_count;
     copy_text(incoming->text, method->queue);
     return CONEY_OK;
+}
+
+static coney_status unknown_method(uint32_t id)
+{
+    return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u, which Coney does not know", id >> 16,
+                    id & 0xffffU);
 }
 
 /* Everything a method may carry. (void pointers: that is how rabbitmq-c hands methods over.) */
@@ -315,6 +336,7 @@ static coney_status fill_method(cny_incoming *incoming, const void *decoded)
     case CNY_CONNECTION_BLOCKED: copy_text(incoming->text, ((const amqp_connection_blocked_t *)decoded)->reason); break;
     case CNY_CONNECTION_CLOSE_OK:
     case CNY_CONNECTION_UNBLOCKED:
+    case CNY_CONNECTION_UPDATE_SECRET_OK:
     case CNY_CHANNEL_OPEN_OK:
     case CNY_CHANNEL_CLOSE_OK:
     case CNY_EXCHANGE_DECLARE_OK:
@@ -326,9 +348,7 @@ static coney_status fill_method(cny_incoming *incoming, const void *decoded)
     case CNY_BASIC_QOS_OK:
     case CNY_BASIC_CANCEL_OK:
     case CNY_CONFIRM_SELECT_OK: break;
-    default:
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u, which Coney does not know",
-                        incoming->method >> 16, incoming->method & 0xffffU);
+    default: return unknown_method(incoming->method);
     }
     return CONEY_OK;
 }
@@ -357,37 +377,34 @@ static coney_status on_method(cny_wire *wire, uint16_t channel, uint32_t id, con
 
 /* ---- frames out of bytes ---- */
 
-struct frame {
-    uint8_t type;
-    uint16_t channel;
-    const uint8_t *payload;
-    size_t size;
-};
-
-static coney_status undecodable(const char *what, int failure)
-{
-    if (failure == AMQP_STATUS_NO_MEMORY)
-        return cny_fail_memory();
-    return cny_fail(CONEY_E_PROTOCOL, "the broker sent %s that cannot be decoded: %s", what,
-                    amqp_error_string2(failure));
-}
-
-static coney_status on_raw_method(cny_wire *wire, const struct frame *frame, cny_incoming *incoming, bool *complete)
+coney_status cny_wire_decode_method(cny_wire *wire, const cny_frame *frame, uint32_t *id, void **decoded)
 {
     if (frame->size < 4)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a method frame of %zu bytes", frame->size);
-    uint32_t id = get_u32(frame->payload);
+    *id = get_u32(frame->payload);
+    *decoded = NULL;
+    if (*id == CNY_CONNECTION_UPDATE_SECRET_OK) /* no arguments; rabbitmq-c knows it from 0.12 on only */
+        return CONEY_OK;
     amqp_bytes_t arguments = {.len = frame->size - 4, .bytes = (void *)(uintptr_t)(frame->payload + 4)};
-    void *decoded;
-    int failure = amqp_decode_method(id, &wire->pool, arguments, &decoded);
+    int failure = amqp_decode_method(*id, &wire->pool, arguments, decoded);
     if (failure == AMQP_STATUS_UNKNOWN_METHOD)
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u, which Coney does not know", id >> 16,
-                        id & 0xffffU);
-    return failure < 0 ? undecodable("a method", failure)
-                       : on_method(wire, frame->channel, id, decoded, incoming, complete);
+        return unknown_method(*id);
+    if (failure == AMQP_STATUS_NO_MEMORY)
+        return cny_fail_memory();
+    return failure < 0 ? cny_fail(CONEY_E_PROTOCOL, "the broker sent a method that cannot be decoded: %s",
+                                  amqp_error_string2(failure))
+                       : CONEY_OK;
 }
 
-static coney_status on_raw_header(cny_wire *wire, const struct frame *frame, cny_incoming *incoming, bool *complete)
+static coney_status on_raw_method(cny_wire *wire, const cny_frame *frame, cny_incoming *incoming, bool *complete)
+{
+    uint32_t id = 0;
+    void *decoded = NULL;
+    coney_status status = cny_wire_decode_method(wire, frame, &id, &decoded);
+    return status == CONEY_OK ? on_method(wire, frame->channel, id, decoded, incoming, complete) : status;
+}
+
+static coney_status on_raw_header(cny_wire *wire, const cny_frame *frame, cny_incoming *incoming, bool *complete)
 {
     enum { FIXED = 12 };
     if (frame->size < FIXED + 2 || get_u16(frame->payload) != AMQP_BASIC_CLASS)
@@ -403,7 +420,7 @@ static coney_status on_raw_header(cny_wire *wire, const struct frame *frame, cny
     return on_header(wire, frame->channel, body_size, encoded.len, failure < 0 ? NULL : decoded, incoming, complete);
 }
 
-static coney_status on_frame(cny_wire *wire, const struct frame *frame, cny_incoming *incoming, bool *complete)
+static coney_status on_frame(cny_wire *wire, const cny_frame *frame, cny_incoming *incoming, bool *complete)
 {
     coney_status status = CONEY_OK;
     incoming->channel = frame->channel;
@@ -417,7 +434,7 @@ static coney_status on_frame(cny_wire *wire, const struct frame *frame, cny_inco
     return status;
 }
 
-static coney_status check_frame(const cny_wire *wire, const struct frame *frame)
+static coney_status check_frame(const cny_wire *wire, const cny_frame *frame)
 {
     bool known = frame->type == AMQP_FRAME_METHOD || frame->type == AMQP_FRAME_HEADER ||
                  frame->type == AMQP_FRAME_BODY || frame->type == AMQP_FRAME_HEARTBEAT;
@@ -432,14 +449,13 @@ static coney_status check_frame(const cny_wire *wire, const struct frame *frame)
     return CONEY_OK;
 }
 
-/* The next whole frame of the bytes read; none if *have stays false. */
-static coney_status cut_frame(cny_wire *wire, struct frame *frame, bool *have)
+coney_status cny_wire_cut_frame(cny_wire *wire, cny_frame *frame, bool *have)
 {
     const uint8_t *at = wire->input + wire->input_start;
     size_t size = wire->input_end - wire->input_start;
     if (size < CNY_FRAME_HEADER_BYTES)
         return CONEY_OK;
-    *frame = (struct frame){
+    *frame = (cny_frame){
         .type = at[0], .channel = get_u16(at + 1), .payload = at + CNY_FRAME_HEADER_BYTES, .size = get_u32(at + 3)};
     coney_status status = check_frame(wire, frame);
     if (status != CONEY_OK || size < frame->size + CNY_FRAME_OVERHEAD)
@@ -451,56 +467,6 @@ static coney_status cut_frame(cny_wire *wire, struct frame *frame, bool *have)
     return CONEY_OK;
 }
 
-/* ---- what rabbitmq-c read too far during login ---- */
-
-static coney_status on_amqp_frame(cny_wire *wire, const amqp_frame_t *frame, cny_incoming *incoming, bool *complete)
-{
-    incoming->channel = frame->channel;
-    switch (frame->frame_type) {
-    case AMQP_FRAME_METHOD:
-        return on_method(wire, frame->channel, frame->payload.method.id, frame->payload.method.decoded, incoming,
-                         complete);
-    case AMQP_FRAME_HEADER:
-        return on_header(wire, frame->channel, frame->payload.properties.body_size, frame->payload.properties.raw.len,
-                         frame->payload.properties.decoded, incoming, complete);
-    case AMQP_FRAME_BODY:
-        return on_body(wire, frame->channel, frame->payload.body_fragment.bytes, frame->payload.body_fragment.len,
-                       incoming, complete);
-    default: *complete = true; return CONEY_OK;
-    }
-}
-
-/* Takes whole frames from rabbitmq-c first. It may be left with the beginning of one, which no
- * function tells; so the first frame that we read ourselves goes through it as well, and from
- * that frame's end on we know where frames begin. */
-static coney_status inherited_frame(cny_wire *wire, cny_incoming *incoming, bool *complete, bool *have)
-{
-    amqp_frame_t frame = {0};
-    int result;
-    if (amqp_frames_enqueued(wire->state) || amqp_data_in_buffer(wire->state)) {
-        struct timeval now = {0};
-        result = amqp_simple_wait_frame_noblock(wire->state, &frame, &now);
-        if (result == AMQP_STATUS_TIMEOUT)
-            return CONEY_OK;
-    } else {
-        amqp_bytes_t bytes = {.len = wire->input_end - wire->input_start, .bytes = wire->input + wire->input_start};
-        result = bytes.len > 0 ? amqp_handle_input(wire->state, bytes, &frame) : 0;
-        if (result >= 0)
-            wire->input_start += (size_t)result;
-        if (result >= 0 && frame.frame_type == 0)
-            return CONEY_OK;
-        wire->inherited_frames = false;
-    }
-    if (result == AMQP_STATUS_CONNECTION_CLOSED || result == AMQP_STATUS_SOCKET_ERROR)
-        return cny_fail(CONEY_E_LOST, "the broker closed the connection right after login");
-    if (result < 0)
-        return undecodable("something after login", result);
-    *have = true;
-    coney_status status = on_amqp_frame(wire, &frame, incoming, complete);
-    amqp_maybe_release_buffers(wire->state);
-    return status;
-}
-
 coney_status cny_wire_next(cny_wire *wire, cny_incoming *incoming, bool *complete)
 {
     *complete = false;
@@ -510,11 +476,9 @@ coney_status cny_wire_next(cny_wire *wire, cny_incoming *incoming, bool *complet
     bool have = true;
     while (have && !*complete) {
         have = false;
-        coney_status status;
-        struct frame frame;
-        if (wire->inherited_frames)
-            status = inherited_frame(wire, incoming, complete, &have);
-        else if ((status = cut_frame(wire, &frame, &have)) == CONEY_OK && have)
+        cny_frame frame;
+        coney_status status = cny_wire_cut_frame(wire, &frame, &have);
+        if (status == CONEY_OK && have)
             status = on_frame(wire, &frame, incoming, complete);
         if (status != CONEY_OK)
             return status;

@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-#define METHOD_ROOM 1024 /* enough for any method without a table */
+#define METHOD_ROOM 1024         /* enough for any method without a table */
+#define UPDATE_SECRET 0x000a0046 /* connection.update-secret */
 
 static amqp_bytes_t bytes(const char *text)
 {
@@ -40,8 +41,7 @@ static void finish_frame(cny_buffer *out, uint8_t type, uint16_t channel, size_t
     out->size += payload + CNY_FRAME_OVERHEAD;
 }
 
-/* Encodes the method into at most payload_max bytes; rabbitmq-c says if they do not suffice. */
-static int try_method(cny_buffer *out, uint16_t channel, amqp_method_number_t id, void *method, size_t payload_max)
+int cny_append_method(cny_buffer *out, uint16_t channel, amqp_method_number_t id, void *method, size_t payload_max)
 {
     if (!cny_buffer_reserve(out, payload_max + CNY_FRAME_OVERHEAD))
         return AMQP_STATUS_NO_MEMORY;
@@ -55,7 +55,7 @@ static int try_method(cny_buffer *out, uint16_t channel, amqp_method_number_t id
 
 static coney_status encode_method(cny_buffer *out, uint16_t channel, amqp_method_number_t id, void *method)
 {
-    int size = try_method(out, channel, id, method, METHOD_ROOM);
+    int size = cny_append_method(out, channel, id, method, METHOD_ROOM);
     if (size >= 0)
         return CONEY_OK;
     if (size == AMQP_STATUS_NO_MEMORY)
@@ -67,9 +67,9 @@ static coney_status encode_method(cny_buffer *out, uint16_t channel, amqp_method
 static coney_status encode_with_table(cny_buffer *out, uint16_t channel, uint32_t frame_max, amqp_method_number_t id,
                                       void *method)
 {
-    int size = try_method(out, channel, id, method, METHOD_ROOM);
+    int size = cny_append_method(out, channel, id, method, METHOD_ROOM);
     if (size < 0 && size != AMQP_STATUS_NO_MEMORY)
-        size = try_method(out, channel, id, method, frame_max - CNY_FRAME_OVERHEAD);
+        size = cny_append_method(out, channel, id, method, frame_max - CNY_FRAME_OVERHEAD);
     if (size >= 0)
         return CONEY_OK;
     if (size == AMQP_STATUS_NO_MEMORY)
@@ -97,6 +97,27 @@ coney_status cny_encode_connection_close_ok(cny_buffer *out)
 {
     amqp_connection_close_ok_t method = {0};
     return encode_method(out, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &method);
+}
+
+/* By hand: rabbitmq-c knows this method from 0.12 on only. */
+coney_status cny_encode_update_secret(cny_buffer *out, const char *secret)
+{
+    static const char reason[] = "renewed";
+    enum { REASON = sizeof reason - 1 };
+    amqp_bytes_t text = bytes(secret);
+    size_t size = text.len, payload = 4 + 4 + size + 1 + REASON;
+    if (size > UINT32_MAX / 2)
+        return cny_fail(CONEY_E_INVALID, "a secret of %zu bytes is too long", size);
+    if (!cny_buffer_reserve(out, payload + CNY_FRAME_OVERHEAD))
+        return cny_fail_memory();
+    uint8_t *at = out->data + out->size + CNY_FRAME_HEADER_BYTES;
+    put_u32(at, UPDATE_SECRET);
+    put_u32(at + 4, (uint32_t)size);
+    memcpy(at + 8, text.bytes, size);
+    at[8 + size] = REASON;
+    memcpy(at + 9 + size, reason, REASON);
+    finish_frame(out, AMQP_FRAME_METHOD, 0, payload);
+    return CONEY_OK;
 }
 
 coney_status cny_encode_channel_open(cny_buffer *out, uint16_t channel)

@@ -8,11 +8,9 @@
 #ifdef CONEY_RABBITMQ_C_OLD_HEADERS
 #include <amqp.h>
 #include <amqp_framing.h>
-#include <amqp_tcp_socket.h>
 #else
 #include <rabbitmq-c/amqp.h>
 #include <rabbitmq-c/framing.h>
-#include <rabbitmq-c/tcp_socket.h>
 #endif
 
 #define CNY_FRAME_HEADER_BYTES 7
@@ -20,24 +18,51 @@
 #define CNY_FRAME_MIN 4096   /* AMQP's smallest frame_max */
 
 struct cny_wire {
+    /* fixed after new */
+    int interrupt_fd; /* readable for ever once interrupted */
     /* fixed once connected */
-    amqp_connection_state_t state; /* owns the socket */
     int fd;
+    struct cny_tls *tls; /* NULL: plain TCP */
     cny_wire_limits limits;
     size_t max_message_bytes;
     /* I/O thread only */
-    uint8_t *input; /* one frame fits */
+    uint8_t *input; /* one frame fits, and a TLS record behind most of one */
     size_t input_size, input_start, input_end;
     amqp_pool_t pool;      /* what rabbitmq-c decodes one frame into */
     cny_buffer assemblies; /* of struct cny_assembly: messages whose frames are not all here */
-    bool inherited_frames; /* rabbitmq-c may still hold bytes it read during login */
-    /* under lock */
-    pthread_mutex_t lock;
-    bool interrupted;
-    int connecting_fd; /* -1: none */
 };
 
-/* cny_<->amqp conversions of tables; the copies live in the arena. NULL without memory. */
+/* ---- while connecting ---- */
+
+/* Waits for the socket's events. CONEY_E_TIMEOUT, _CLOSED (interrupted), _SYSTEM. */
+coney_status cny_wire_wait(cny_wire *wire, short events, int64_t deadline);
+
+/* Speaks AMQP's opening on the connected socket; sets the limits. CONEY_E_CONNECT, _TIMEOUT,
+ * _ACCESS_REFUSED, _NOT_ALLOWED, _PROTOCOL, _CLOSED, _INVALID (client_properties), _NO_MEMORY, _SYSTEM. */
+coney_status cny_wire_log_in(cny_wire *wire, const cny_wire_target *target, int64_t deadline);
+
+/* ---- frames ---- */
+
+typedef struct cny_frame {
+    uint8_t type;
+    uint16_t channel;
+    const uint8_t *payload; /* in the wire's input, until the next read */
+    size_t size;
+} cny_frame;
+
+/* The next whole frame of the bytes read; none if *have stays false. CONEY_E_PROTOCOL. */
+coney_status cny_wire_cut_frame(cny_wire *wire, cny_frame *frame, bool *have);
+
+/* Lets rabbitmq-c decode a method frame into the wire's pool. CONEY_E_PROTOCOL, _NO_MEMORY. */
+coney_status cny_wire_decode_method(cny_wire *wire, const cny_frame *frame, uint32_t *id, void **decoded);
+
+/* Appends a method's frame with at most payload_max bytes of payload; an AMQP_STATUS below 0 if
+ * they do not suffice or memory is short. */
+int cny_append_method(cny_buffer *out, uint16_t channel, amqp_method_number_t id, void *method, size_t payload_max);
+
+/* ---- tables ---- */
+
+/* cny_<->amqp conversions of tables; the copies live in the arena. False without memory. */
 bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *from);
 
 typedef enum cny_table_result { CNY_TABLE_DONE, CNY_TABLE_TOO_DEEP, CNY_TABLE_NO_MEMORY } cny_table_result;

@@ -10,12 +10,15 @@
 
 #include "amqp/amqp.h"
 
+#include <coney/rabbit/tls.h>
+
 /* AMQP's numbers: class * 65536 + method. */
 typedef enum cny_method {
     CNY_CONNECTION_CLOSE = 0x000a0032,
     CNY_CONNECTION_CLOSE_OK = 0x000a0033,
     CNY_CONNECTION_BLOCKED = 0x000a003c,
     CNY_CONNECTION_UNBLOCKED = 0x000a003d,
+    CNY_CONNECTION_UPDATE_SECRET_OK = 0x000a0047,
     CNY_CHANNEL_OPEN = 0x0014000a,
     CNY_CHANNEL_OPEN_OK = 0x0014000b,
     CNY_CHANNEL_CLOSE = 0x00140028,
@@ -52,7 +55,10 @@ typedef struct cny_wire_target {
     const char *password;
     const char *vhost;
     const char *connection_name;
-    int timeout_ms; /* for each address of the host, from connect until logged in */
+    const coney_table *client_properties; /* beside our own; may be NULL */
+    const coney_tls_options *tls;         /* NULL: plain TCP */
+    bool external;                        /* SASL EXTERNAL instead of PLAIN: user and password do not count */
+    int timeout_ms;                       /* for each address of the host, from connect until logged in */
     int heartbeat_s;
     uint32_t frame_max;
     size_t max_message_bytes;
@@ -70,10 +76,19 @@ void cny_wire_close(cny_wire *wire); /* closes the socket without a word */
 void cny_wire_free(cny_wire *wire);  /* closes it, too; takes NULL */
 
 /* Tries the host's addresses in turn, connects and logs in. CONEY_E_CONNECT, _TIMEOUT,
- * _ACCESS_REFUSED, _NOT_ALLOWED, _PROTOCOL, _CLOSED (interrupted), _NO_MEMORY, _SYSTEM. */
+ * _ACCESS_REFUSED, _NOT_ALLOWED, _PROTOCOL, _CLOSED (interrupted), _INVALID (client_properties too
+ * large), _NO_MEMORY, _SYSTEM; another one if the broker closes with another code. */
 coney_status cny_wire_connect(cny_wire *wire, const cny_wire_target *target);
 
-/* Makes a connect that is under way fail with CONEY_E_CLOSED, and later ones too. Any thread. */
+/* The login was refused by what a person must change: credentials, a virtual host. Not by a limit
+ * on connections, which is reached today and not tomorrow. */
+bool cny_is_refused_login(const coney_error *error);
+
+/* May another address or host do, after this thread's last error? */
+bool cny_wire_next_may_do(void);
+
+/* Makes a connect that is under way fail with CONEY_E_CLOSED at once (in the resolver: as soon as that
+ * returns), and later ones too. An open wire does not notice. Any thread. */
 void cny_wire_interrupt(cny_wire *wire);
 
 cny_wire_limits cny_wire_agreed(const cny_wire *wire);
@@ -86,6 +101,9 @@ coney_status cny_wire_write(cny_wire *wire, const uint8_t *data, size_t size, si
 
 /* Reads what is there at once; *received may be 0. CONEY_E_LOST (also at the end of the stream). */
 coney_status cny_wire_read(cny_wire *wire, size_t *received);
+
+/* There is something to read although poll() may not see it: TLS holds back bytes or the end. */
+bool cny_wire_has_input(const cny_wire *wire);
 
 /* ---- what the broker says ---- */
 
@@ -115,6 +133,7 @@ coney_status cny_reply_status(int code);
 coney_status cny_encode_heartbeat(cny_buffer *out);
 coney_status cny_encode_connection_close(cny_buffer *out);
 coney_status cny_encode_connection_close_ok(cny_buffer *out);
+coney_status cny_encode_update_secret(cny_buffer *out, const char *secret); /* must fit a frame */
 coney_status cny_encode_channel_open(cny_buffer *out, uint16_t channel);
 coney_status cny_encode_channel_close(cny_buffer *out, uint16_t channel);
 coney_status cny_encode_channel_close_ok(cny_buffer *out, uint16_t channel);

@@ -15,8 +15,9 @@ typedef enum coney_log_level {
     CONEY_LOG_OFF = -1, /* as a level to set: nothing is logged */
 } coney_log_level;
 
-/* Receives one line without line end; text is a view for the call. Runs on any thread, the
- * I/O thread included, so it must be quick and must not call Coney. No Coney lock is held. */
+/* Receives one line without line end; text is a view for the call. Runs on any thread but an I/O
+ * thread; as long as it runs on the recovery thread nothing recovers, so it must be quick, and it must
+ * not call Coney. No Coney lock is held. */
 typedef void coney_log_sink(coney_log_level level, const char *text, void *user);
 
 /* Replaces the sink for the whole process; NULL restores the default, which writes to stderr.

@@ -23,7 +23,7 @@ typedef enum coney_status {
     /* the caller */
     CONEY_E_INVALID,    /* an argument, option, name or value that cannot be used */
     CONEY_E_CONVERSION, /* an object or body that cannot be converted */
-    CONEY_E_STATE,      /* not now: started already, for example */
+    CONEY_E_STATE,      /* not now or not here: started already, or after fork(), for example */
     CONEY_E_CLOSED,     /* the factory or template was closed by the program */
 
     /* this machine */
@@ -36,6 +36,7 @@ typedef enum coney_status {
     CONEY_E_LOST,     /* the connection or channel went away; the effect is unknown */
     CONEY_E_TIMEOUT,  /* the deadline passed; the effect is unknown */
     CONEY_E_PROTOCOL, /* the peer does not speak AMQP 0-9-1 as it should */
+    CONEY_E_BLOCKED,  /* the broker holds back publishers (connection.blocked); nothing was sent */
     CONEY_E_STALE,    /* acknowledges a delivery of a channel that is gone; nothing was sent */
 
     /* the broker */

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Declaring, asking about and deleting queues, exchanges and bindings. (Spring: RabbitAdmin.)
  *
+ * An admin with a topology declares it on each new connection of the factory, before consumers and
+ * publishers get it, as long as the admin lives; exclusive queues on the consuming one only. What
+ * the broker refuses then is logged.
+ *
  * Every function waits for the broker's answer, at most the admin's timeout. Any thread. The
  * statuses of all of them: CONEY_OK; CONEY_E_INVALID; what the broker refuses
  * (CONEY_E_PRECONDITION_FAILED, _NOT_FOUND, _ACCESS_REFUSED, _RESOURCE_LOCKED, _NOT_ALLOWED,
  * _BROKER) with the thing's name and the broker's text in coney_last_error(); CONEY_E_CONNECT
  * and the other statuses of connecting; CONEY_E_LOST, _TIMEOUT, _CLOSED, _NO_MEMORY. A refusal
  * costs the admin nothing: the next call works. It costs others something only where the broker
- * closes the connection: RabbitMQ 3 does so for an unknown exchange type, and the factory's
- * containers lose their consumers. */
+ * closes the connection, as RabbitMQ 3 does for an unknown exchange type: it has to recover. */
 #ifndef CONEY_RABBIT_ADMIN_H
 #define CONEY_RABBIT_ADMIN_H
 
@@ -21,7 +24,8 @@ typedef struct coney_admin coney_admin;
 
 /* Zero means the default. */
 typedef struct coney_admin_options {
-    const coney_topology *topology; /* what coney_admin_declare() declares; copied */
+    const coney_topology *topology; /* declared on each new connection, before anything else; copied */
+    bool no_auto_declare;           /* only by coney_admin_declare() */
     int timeout_ms;                 /* for one call, connecting included; 10,000 */
 } coney_admin_options;
 
@@ -37,7 +41,7 @@ CONEY_API coney_status coney_admin_new(coney_admin **admin, coney_connection_fac
                                        const coney_admin_options *options);
 CONEY_API void coney_admin_free(coney_admin *admin);
 
-/* Declares the topology: exchanges, queues, bindings. What the broker refuses is logged and
+/* Declares the topology now: exchanges, queues, bindings. What the broker refuses is logged and
  * the rest is declared nevertheless; the status and sentence are those of the first refusal.
  * Losing the connection or the deadline ends it. (Spring: initialize.) */
 CONEY_API coney_status coney_admin_declare(coney_admin *admin);
@@ -53,7 +57,9 @@ CONEY_API coney_status coney_admin_remove_binding(coney_admin *admin, const cone
 CONEY_API coney_status coney_admin_queue_info(coney_admin *admin, const char *queue, coney_queue_info *info);
 
 /* What is not there counts as deleted, as the broker sees it. message_count may be NULL and
- * tells how many messages went with the queue. */
+ * tells how many ready messages went with the queue; those in consumers' hands are not counted. A
+ * queue that a container consumes and an admin's topology holds is declared again: stop the
+ * container first. */
 CONEY_API coney_status coney_admin_delete_queue(coney_admin *admin, const char *queue, uint32_t *message_count);
 CONEY_API coney_status coney_admin_delete_exchange(coney_admin *admin, const char *exchange);
 CONEY_API coney_status coney_admin_purge_queue(coney_admin *admin, const char *queue, uint32_t *message_count);

@@ -1,48 +1,157 @@
 /* SPDX-License-Identifier: MIT */
-/* The way to a broker: two connections, made on first use. (Spring: CachingConnectionFactory
- * with usePublisherConnection.)
+/* The way to a broker: two connections, made on first use and kept from then on. (Spring:
+ * CachingConnectionFactory with usePublisherConnection.)
  *
  * One connection publishes and one consumes and declares, so that a broker that holds back
- * publishers never stops a consumer. Each has an I/O thread of its own. */
+ * publishers never stops a consumer. A lost connection is made again until it is there or the
+ * broker refuses the login: first the topology is declared, then consumers resume, then
+ * publishers. Calls that need a connection wait for it as long as their deadline allows. What
+ * happens to work in flight is in docs/reliability.md.
+ *
+ * Nothing made with a factory may be used in a child of fork(): calls answer CONEY_E_STATE there,
+ * and free functions do nothing. */
 #ifndef CONEY_RABBIT_CONNECTION_FACTORY_H
 #define CONEY_RABBIT_CONNECTION_FACTORY_H
 
 #include <coney/amqp/status.h>
+#include <coney/amqp/value.h>
+#include <coney/rabbit/tls.h>
 
 CONEY_BEGIN
 
 typedef struct coney_connection_factory coney_connection_factory;
 
+/* ---- state ---- */
+
+typedef enum coney_connection_role { CONEY_CONSUMING, CONEY_PUBLISHING } coney_connection_role;
+
+typedef enum coney_connection_state {
+    CONEY_CONNECTION_IDLE,       /* nobody has needed it yet */
+    CONEY_CONNECTION_CONNECTING, /* or about to try again */
+    CONEY_CONNECTION_OPEN,
+    CONEY_CONNECTION_FAILED, /* given up: see coney_recovery_options. connect() tries again */
+    CONEY_CONNECTION_CLOSED, /* by the program */
+} coney_connection_state;
+
+typedef struct coney_connection_info {
+    coney_connection_role role;
+    coney_connection_state state;
+    bool blocked;                    /* the broker holds back publishers */
+    int attempt;                     /* of the connecting under way; 0 while open */
+    coney_status reason;             /* why it is not open, or was lost last; CONEY_OK: it never was */
+    uint64_t times_opened;           /* 1 and one for each recovery */
+    uint64_t stale_acknowledgements; /* not sent, because their channel was gone */
+    char text[1024];                 /* "connecting to b:5672, attempt 7, last: ... Connection refused" */
+} coney_connection_info;
+
+typedef struct coney_channel_info {
+    coney_connection_role role;
+    uint16_t number;
+    bool open;           /* it was opened; else it is gone */
+    coney_status reason; /* why it is gone; CONEY_E_CLOSED if the program or Coney closed it */
+    int broker_code;     /* 404, for example; 0 if the broker did not close it */
+    char text[512];
+} coney_channel_info;
+
+/* Run on the factory's events thread, with no Coney lock held, in the order of what happened.
+ * info is a view for the call. (Spring: ConnectionListener, ChannelListener, BlockedListener.) */
+typedef void coney_connection_listener(const coney_connection_info *info, void *user);
+typedef void coney_channel_listener(const coney_channel_info *info, void *user);
+
+/* ---- options ---- */
+
+/* After a loss or a failed attempt the next one follows after first_delay_ms, multiplied after
+ * each failure up to max_delay_ms, less a random part of up to a half, so that a thousand clients do
+ * not come back in the same moment. An attempt goes through all hosts. */
+typedef struct coney_recovery_options {
+    int first_delay_ms;       /* 1,000 */
+    int max_delay_ms;         /* 30,000 */
+    double multiplier;        /* 2 */
+    int max_attempts;         /* that fail one after another until it gives up; 0: any number */
+    bool retry_refused_login; /* wrong credentials or a missing virtual host are no reason to give up */
+} coney_recovery_options;
+
+/* (Spring: AddressShuffleMode.) */
+typedef enum coney_host_order {
+    CONEY_HOSTS_IN_ORDER, /* each attempt begins with the first of the URI */
+    CONEY_HOSTS_ROTATE,   /* with the one behind the last that worked */
+    CONEY_HOSTS_SHUFFLE,
+} coney_host_order;
+
+typedef enum coney_sasl_mechanism {
+    CONEY_SASL_PLAIN,    /* user and password */
+    CONEY_SASL_EXTERNAL, /* the client's TLS certificate; the URI's user and password are not used */
+} coney_sasl_mechanism;
+
+/* Texts are borrowed until the provider is called again or the factory is gone. */
+typedef struct coney_credentials {
+    const char *user;     /* NULL: the URI's */
+    const char *password; /* or an OAuth 2 token; NULL: the URI's */
+    int valid_for_s;      /* asked again after four fifths of it, and the broker is told
+                             (connection.update-secret); 0: for ever */
+} coney_credentials;
+
+/* Asked before each connection is made, on the factory's recovery thread with no lock held; while
+ * it runs nothing recovers. Anything but CONEY_OK fails the attempt; CONEY_E_ACCESS_REFUSED counts
+ * as a refused login. (Spring: CredentialsProvider.) */
+typedef coney_status coney_credentials_provider(coney_credentials *credentials, void *user);
+
 /* Zero means the default; a value in the URI wins over one here. */
 typedef struct coney_connection_factory_options {
-    const char *connection_name; /* shown in the management UI; "program@host#pid" */
-    int connection_timeout_ms;   /* for one address, until logged in; 10,000 */
-    int close_timeout_ms;        /* for free; 5,000 */
-    int heartbeat_s;             /* proposed to the broker; 30. Below 0: none */
-    uint32_t frame_max;          /* bytes, proposed to the broker; 131,072. RabbitMQ 4.1 wants 8,192 or more */
-    size_t max_message_bytes;    /* a larger incoming body ends the connection; 64 MiB */
-    size_t max_outbound_bytes;   /* not yet written; more makes senders wait; 16 MiB */
+    const char *connection_name;          /* shown in the management UI; "program@host#pid" */
+    const coney_table *client_properties; /* shown there, too, beside Coney's own */
+    int connection_timeout_ms;            /* for one address, until logged in; 10,000. With several hosts better a
+                                             fraction of what calls may wait */
+    int close_timeout_ms;                 /* for close and free; 5,000 */
+    int heartbeat_s;                      /* proposed to the broker; 30. Below 0: none */
+    uint32_t frame_max;                   /* bytes, proposed to the broker; 131,072. RabbitMQ 4.1 wants 8,192 or more */
+    size_t max_message_bytes;             /* a larger incoming body is not kept but rejected; 64 MiB */
+    size_t max_outbound_bytes;            /* not yet written; more makes senders wait; 16 MiB */
+    coney_host_order host_order;
+    coney_recovery_options recovery;
+    const coney_tls_options *tls; /* for an amqps:// URI; NULL: all defaults */
+    coney_sasl_mechanism sasl;
+    coney_credentials_provider *credentials; /* instead of the URI's user and password */
+    void *credentials_user;
+    coney_connection_listener *on_connection; /* a state has changed, blocked included */
+    coney_channel_listener *on_channel;
+    void *listener_user;
 } coney_connection_factory_options;
+
+/* ---- life ---- */
 
 /* Makes a factory; nothing is connected yet. The URI is
  *   amqp://user:password@host:port/vhost?heartbeat=S&connection_timeout=MS&frame_max=BYTES
  * with %XX for special characters; user and password are guest, the port 5672 and the virtual
- * host "/" if left out; several hosts stand as host1:port1,host2:port2 and are tried in order.
- * Copies uri and options (which may be NULL). Any thread.
+ * host "/" if left out; several hosts stand as host1:port1,host2:port2. amqps:// is the same over
+ * TLS, with port 5671. Copies uri and options (which may be NULL). Any thread.
  * CONEY_E_INVALID (which part of the URI or which option), CONEY_E_NO_MEMORY, CONEY_E_SYSTEM. */
 CONEY_API coney_status coney_connection_factory_new(coney_connection_factory **factory, const char *uri,
                                                     const coney_connection_factory_options *options);
 
-/* Connects both connections now instead of on first use, to learn of a wrong password or host
- * at once. Any thread. These statuses, and CONEY_E_LIMIT when all channels of a connection are in
- * use, are what other headers call the statuses of connecting.
- * CONEY_E_CONNECT, CONEY_E_TIMEOUT, CONEY_E_ACCESS_REFUSED, CONEY_E_NOT_ALLOWED (virtual host),
- * CONEY_E_PROTOCOL, CONEY_E_CLOSED, CONEY_E_NO_MEMORY, CONEY_E_SYSTEM. */
+/* Connects both connections now instead of on first use, to learn of a wrong password or host at
+ * once: it returns as soon as both are open or an attempt of one has failed, with the reason;
+ * attempts go on behind it. After CONEY_CONNECTION_FAILED it tries again. Any thread. These
+ * statuses, and CONEY_E_LIMIT when all channels of a connection are in use, are what other headers call
+ * the statuses of connecting; other calls answer CONEY_E_CONNECT when their deadline ends the waiting.
+ * CONEY_E_CONNECT (TLS included), CONEY_E_TIMEOUT, CONEY_E_ACCESS_REFUSED, CONEY_E_NOT_ALLOWED (virtual
+ * host), CONEY_E_PROTOCOL, CONEY_E_LOST, CONEY_E_CLOSED, CONEY_E_STATE, CONEY_E_NO_MEMORY, CONEY_E_SYSTEM. */
 CONEY_API coney_status coney_connection_factory_connect(coney_connection_factory *factory);
 
-/* Closes both connections within close_timeout_ms. Every send that is still unconfirmed
- * completes with CONEY_E_CLOSED, and calls on what was made with the factory answer that too.
- * Stop containers and free templates first. Not from a callback. Takes NULL. */
+/* How a connection is doing, now. Any thread. CONEY_OK, CONEY_E_INVALID, CONEY_E_STATE. */
+CONEY_API coney_status coney_connection_factory_info(coney_connection_factory *factory, coney_connection_role role,
+                                                     coney_connection_info *info);
+
+/* Ends it in order, within close_timeout_ms for all steps together: containers stop (their handlers
+ * finish and may still send, other threads not), what templates have sent is confirmed,
+ * acknowledgements are written, both connections close. Afterwards calls on all that was made with
+ * the factory answer CONEY_E_CLOSED, and sends that are not confirmed by then complete with it. Any
+ * thread, any number of times, but not from a callback or handler (CONEY_E_STATE).
+ * CONEY_OK; CONEY_E_TIMEOUT: what did not end in time is in the sentence. */
+CONEY_API coney_status coney_connection_factory_close(coney_connection_factory *factory);
+
+/* Closes if that has not been done. Containers, templates and admins keep what they need of the
+ * factory, and may be freed before or after it. Not from a callback or handler. Takes NULL. */
 CONEY_API void coney_connection_factory_free(coney_connection_factory *factory);
 
 CONEY_END

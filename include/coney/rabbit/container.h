@@ -42,9 +42,10 @@ typedef struct coney_listener {
 
 /* Zero means the default. */
 typedef struct coney_container_options {
-    const char *name;        /* names threads and log lines; "container" */
-    int start_timeout_ms;    /* 10,000 */
-    int shutdown_timeout_ms; /* for stop, and for the stop in free; 5,000 */
+    const char *name;         /* names threads and log lines; "container" */
+    int start_timeout_ms;     /* 10,000 */
+    int shutdown_timeout_ms;  /* for stop, and for the stop in free; 5,000 */
+    int recovery_interval_ms; /* before a consumer that the broker refused tries again; 5,000 */
 } coney_container_options;
 
 /* Makes a container; options may be NULL. The factory is kept as long as the container lives.
@@ -56,8 +57,10 @@ CONEY_API coney_status coney_container_new(coney_container **container, coney_co
  * CONEY_E_INVALID, CONEY_E_STATE (started), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_listen(coney_container *container, const coney_listener *listener);
 
-/* Subscribes every listener; when it returns CONEY_OK all of them are consuming. If one cannot,
- * none is left running. May be started again after a stop.
+/* Subscribes every listener; when it returns CONEY_OK all of them are consuming, and from then on
+ * they come back by themselves after every loss, as soon as there is a connection and the broker
+ * lets them. If one cannot be subscribed at the start, none is left running. May be started again
+ * after a stop.
  * CONEY_E_NOT_FOUND (a queue, which one), CONEY_E_ACCESS_REFUSED, CONEY_E_RESOURCE_LOCKED and
  * the other refusals; CONEY_E_STATE (running, or nothing to listen to); the statuses of
  * connecting; CONEY_E_LOST, _TIMEOUT, _CLOSED, _NO_MEMORY, _SYSTEM. */
@@ -66,12 +69,13 @@ CONEY_API coney_status coney_container_start(coney_container *container);
 /* No new deliveries; handlers work off what was prefetched until shutdown_timeout_ms, then the
  * rest goes back to the queue. Any thread, any number of times; another call waits for the end of
  * the same stop, for as long again. From one of its own handlers it returns at once and the stop completes behind it.
- * CONEY_OK; CONEY_E_TIMEOUT: a handler is still running, its message goes back to the queue. */
+ * CONEY_OK, also if prefetched messages had to go back (the log tells how many); CONEY_E_TIMEOUT: a
+ * handler is still running, its message goes back to the queue; CONEY_E_STATE (after fork()). */
 CONEY_API coney_status coney_container_stop(coney_container *container);
 
 /* How it is doing: CONEY_OK while every consumer consumes, CONEY_E_STATE if not started or
- * stopped, else why a consumer ended (CONEY_E_LOST and so on), with the sentence: until Coney
- * recovers by itself, stop the container and start it again then. Any thread. */
+ * stopped, else why a consumer does not (CONEY_E_LOST, CONEY_E_NOT_FOUND for its queue and so on),
+ * with the sentence. It tries again by itself. Any thread. */
 CONEY_API coney_status coney_container_check(coney_container *container);
 
 /* Stops, then frees. A handler that outlives the stop keeps what it needs until it returns; its

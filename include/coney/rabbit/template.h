@@ -3,7 +3,10 @@
  *
  * CONEY_OK means that the broker has taken responsibility for the message. One template may be
  * used from any number of threads at once, from handlers and completion callbacks too. What one
- * thread sends through one template arrives in that order. */
+ * thread sends through one template arrives in that order.
+ *
+ * Without a connection a send waits for one until its deadline; while the broker holds back
+ * publishers (a memory or disk alarm), too. */
 #ifndef CONEY_RABBIT_TEMPLATE_H
 #define CONEY_RABBIT_TEMPLATE_H
 
@@ -23,6 +26,9 @@ typedef struct coney_template_options {
     int timeout_ms;                   /* for a send, connecting included; 10,000 */
     int max_unconfirmed;              /* more makes senders wait; 10,000 */
     bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */
+    bool resend_unconfirmed;          /* what a loss leaves unconfirmed is kept and sent again, in order and
+                                         before newer sends: nothing is lost, some may arrive twice */
+    bool fail_when_blocked;           /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
 } coney_template_options;
 
 /* For one send. Zero or NULL: what the template says. */
@@ -38,7 +44,7 @@ typedef struct coney_send_options {
  *   CONEY_E_RETURNED   no queue takes it      CONEY_E_NACKED    the broker could not store it
  *   CONEY_E_NOT_FOUND  no such exchange (any more)   CONEY_E_ACCESS_REFUSED  no permission
  *   CONEY_E_PRECONDITION_FAILED, CONEY_E_BROKER      refused for another reason, in the sentence
- *   CONEY_E_LOST       connection or channel gone: maybe delivered
+ *   CONEY_E_LOST       connection or channel gone: maybe delivered (not with resend_unconfirmed)
  *   CONEY_E_CLOSED     template or factory freed: maybe delivered
  * message and error are views for the call. It may send, even through the same template. */
 typedef void coney_send_callback(coney_message *message, const coney_error *error, void *user);
@@ -48,17 +54,20 @@ typedef void coney_send_callback(coney_message *message, const coney_error *erro
 CONEY_API coney_status coney_template_new(coney_template **sender, coney_connection_factory *factory,
                                           const coney_template_options *options);
 
-/* Unconfirmed sends complete with CONEY_E_CLOSED: wait_for_confirms first. Returns when their
- * callbacks have run; if one takes longer than the template's timeout_ms, the template stays, with
- * a line in the log. No other thread may be inside a call on it. Not from a callback. Takes NULL. */
+/* Unconfirmed sends complete with CONEY_E_CLOSED, those that resend_unconfirmed keeps too:
+ * wait_for_confirms first. Returns when their callbacks have run; if one takes longer than the
+ * template's timeout_ms, the template stays, with a line in the log. No other thread may be inside
+ * a call on it. Not from a callback. Takes NULL. */
 CONEY_API void coney_template_free(coney_template *sender);
 
 /* Sends and waits for the broker's confirm. routing_key and options may be NULL. Any thread.
  * (AMQP: basic.publish and basic.ack.)
  * CONEY_OK; CONEY_E_INVALID (before anything is sent: a name over 255 bytes, headers that do not
  * fit a frame); CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED, _PRECONDITION_FAILED,
- * _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have it;
- * CONEY_E_CONNECT and the other statuses of connecting: nothing was sent; CONEY_E_NO_MEMORY. */
+ * _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have it, and with
+ * resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a connection;
+ * CONEY_E_BLOCKED, CONEY_E_CONNECT and the other statuses of connecting: nothing was sent;
+ * CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                            const coney_send_options *options);
 
@@ -78,8 +87,7 @@ CONEY_API coney_status coney_template_convert_and_send(coney_template *sender, c
                                                        const void *object, const coney_send_options *options);
 
 /* Waits until no send is outstanding, which takes a pause of all senders, and all callbacks have
- * returned; with timeout_ms 0 it
- * only looks. Not from a callback.
+ * returned; with timeout_ms 0 it only looks. Not from a callback.
  * CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_INVALID, CONEY_E_STATE (in a callback), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms);
 

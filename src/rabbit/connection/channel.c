@@ -1,19 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels: opened, called, published on, consumed from and closed by any thread; fed and ended
- * by the connection's I/O thread. All state is under the connection's lock. */
+/* Channels: opened, called, consumed from and closed by any thread; fed and ended by the
+ * connection's I/O thread. All state is under the connection's lock. Publishing is in publish.c. */
 #include "rabbit/connection/internal.h"
 
 #include <string.h>
-
-static void lock(cny_channel *channel)
-{
-    pthread_mutex_lock(&channel->connection->lock);
-}
-
-static void unlock(cny_channel *channel)
-{
-    pthread_mutex_unlock(&channel->connection->lock);
-}
 
 /* ---- life ---- */
 
@@ -25,6 +15,7 @@ static void free_channel(cny_channel *channel)
     cny_buffer_free(&channel->feed.deliveries);
     cny_confirms_free(&channel->confirms);
     cny_error_unref(channel->reason);
+    cny_error_unref(channel->feed.reason);
     pthread_cond_destroy(&channel->changed);
     cny_connection_unref(channel->connection);
     cny_free(channel);
@@ -76,14 +67,14 @@ static cny_channel *new_channel(cny_connection *connection)
     cny_cond_init(&made->changed);
     made->connection = cny_connection_ref(connection);
     coney_status status;
-    lock(made);
+    cny_channel_lock(made);
     if (connection->state == CNY_DEAD)
         status = cny_error_raise(connection->reason);
     else if (connection->state != CNY_OPEN)
         status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
     else if ((status = find_number(connection, &made->number)) == CONEY_OK)
         connection->channels[made->number] = made;
-    unlock(made);
+    cny_channel_unlock(made);
     if (status == CONEY_OK)
         return made;
     free_channel(made);
@@ -92,23 +83,25 @@ static cny_channel *new_channel(cny_connection *connection)
 
 /* A broker that holds back publishers reads nothing from them, so a channel.open would take a
  * number and get no answer. */
-static coney_status wait_until_unblocked(cny_connection *connection, int64_t deadline)
+static coney_status wait_until_unblocked(cny_connection *connection, bool fail_when_blocked, int64_t deadline)
 {
     coney_status status = CONEY_OK;
-    bool in_time = true;
+    bool may_wait = !fail_when_blocked;
     pthread_mutex_lock(&connection->lock);
-    while (*connection->blocked && connection->state == CNY_OPEN && in_time)
-        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
+    while (*connection->blocked && connection->state == CNY_OPEN && may_wait)
+        may_wait = cny_cond_wait(&connection->changed, &connection->lock, deadline);
     if (*connection->blocked && connection->state == CNY_OPEN)
-        status = cny_fail(CONEY_E_TIMEOUT, "the broker holds back publishers: %s", connection->blocked);
+        status = cny_fail(CONEY_E_BLOCKED, "the broker holds back publishers: %s", connection->blocked);
     pthread_mutex_unlock(&connection->lock);
     return status;
 }
 
-coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, int64_t deadline)
+coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, bool fail_when_blocked,
+                                 int64_t deadline)
 {
-    if (connection->role == CNY_PUBLISHING && wait_until_unblocked(connection, deadline) != CONEY_OK)
-        return CONEY_E_TIMEOUT;
+    if (connection->role == CONEY_PUBLISHING &&
+        wait_until_unblocked(connection, fail_when_blocked, deadline) != CONEY_OK)
+        return CONEY_E_BLOCKED;
     cny_channel *made = new_channel(connection);
     if (!made)
         return coney_last_error_details()->status;
@@ -128,12 +121,17 @@ coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connecti
     return CONEY_OK;
 }
 
+bool cny_channel_is_consuming(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    bool consuming = !channel->reason && !channel->feed.ended;
+    cny_channel_unlock(channel);
+    return consuming;
+}
+
 bool cny_channel_alive(cny_channel *channel)
 {
-    lock(channel);
-    bool alive = channel->state == CNY_CHANNEL_USABLE;
-    unlock(channel);
-    return alive;
+    return !atomic_load_explicit(&channel->gone, memory_order_acquire);
 }
 
 /* Whoever waits on the channel learns the reason. */
@@ -142,7 +140,10 @@ static void end_use(cny_channel *channel, cny_error *reason)
     if (channel->reason)
         return;
     channel->reason = cny_error_ref(reason);
+    atomic_store_explicit(&channel->gone, true, memory_order_release);
     channel->feed.ended = true;
+    if (channel->announced)
+        cny_tell_channel(channel, false, reason);
     if (channel->confirms.max > 0)
         cny_confirms_fail(channel, reason);
     pthread_cond_broadcast(&channel->changed);
@@ -175,11 +176,13 @@ void cny_channel_close(cny_channel *channel)
 {
     if (!channel)
         return;
-    cny_error *reason = cny_error_new(
-        CONEY_E_CLOSED, 0, "closed by the program; what the broker did not confirm it may have nevertheless");
-    lock(channel);
+    cny_channel_lock(channel);
+    cny_error *reason =
+        cny_error_new(CONEY_E_CLOSED, 0,
+                      channel->confirms.max > 0 ? "closed by the program; what the broker did not confirm it may have"
+                                                : "closed, it is not needed any more");
     cny_channel_close_locked(channel, reason);
-    unlock(channel);
+    cny_channel_unlock(channel);
     cny_error_unref(reason);
 }
 
@@ -247,182 +250,17 @@ static coney_status call_locked(cny_channel *channel, const cny_buffer *frame, u
 coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uint32_t awaited, cny_incoming *reply,
                               int64_t deadline)
 {
-    lock(channel);
+    cny_channel_lock(channel);
     coney_status status = call_locked(channel, frame, awaited, reply, deadline);
-    unlock(channel);
+    cny_channel_unlock(channel);
     return status;
-}
-
-/* ---- publishing ---- */
-
-static coney_status no_room(cny_channel *channel)
-{
-    const cny_connection *connection = channel->connection;
-    const char *blocked = connection->blocked;
-    if (cny_confirms_full(&channel->confirms))
-        return cny_fail(CONEY_E_TIMEOUT, "%zu messages are still unconfirmed at the deadline (max_unconfirmed %zu)%s%s",
-                        channel->confirms.unfinished, channel->confirms.max,
-                        *blocked ? "; the broker holds back publishers: " : "", blocked);
-    return cny_fail(CONEY_E_TIMEOUT, "%zu bytes are still unwritten at the deadline (max_outbound_bytes %zu)%s%s",
-                    connection->unwritten, connection->config->max_outbound_bytes,
-                    *blocked ? "; the broker holds back publishers: " : "", blocked);
-}
-
-static coney_status wait_for_window(cny_channel *channel, int64_t deadline)
-{
-    cny_confirms *confirms = &channel->confirms;
-    bool must_wait = cny_confirms_full(confirms) || confirms->waiting_senders > 0; /* no overtaking */
-    if (channel->reason || !must_wait)
-        return CONEY_OK;
-    /* A callback must not wait for callbacks: on the events thread the window does not count. */
-    if (cny_events_is_current(channel->connection->events))
-        return CONEY_OK;
-    bool in_time = true;
-    confirms->waiting_senders++;
-    while (!channel->reason && in_time && !cny_confirms_have_room(confirms))
-        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
-    confirms->waiting_senders--;
-    return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : no_room(channel);
-}
-
-/* A message larger than the limit may go alone. */
-static bool bytes_fit(const cny_connection *connection, size_t bytes)
-{
-    return connection->unwritten == 0 || connection->unwritten + bytes <= connection->config->max_outbound_bytes;
-}
-
-static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, int64_t deadline)
-{
-    cny_connection *connection = channel->connection;
-    bool in_time = true;
-    connection->waiting_for_room++;
-    while (!channel->reason && in_time && !bytes_fit(connection, bytes))
-        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
-    connection->waiting_for_room--;
-    return channel->reason || bytes_fit(connection, bytes) ? CONEY_OK : no_room(channel);
-}
-
-static coney_status append_message(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
-                                   cny_waiter *waiter)
-{
-    cny_connection *connection = channel->connection;
-    size_t bytes = head->size + cny_body_frames_size(publish->message->size, connection->limits.frame_max);
-    coney_status status = cny_confirms_reserve(&channel->confirms);
-    if (status != CONEY_OK)
-        return status;
-    if (!cny_buffer_reserve(&connection->outgoing, bytes))
-        return cny_fail_memory();
-    cny_buffer_append(&connection->outgoing, head->data, head->size);
-    cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, publish->message);
-    cny_connection_appended(connection, bytes);
-    cny_confirms_add(channel, publish, waiter);
-    return CONEY_OK;
-}
-
-/* Under lock: waits for its turn, then commits. Sequence number and place in the stream are
- * taken in one step, so they agree for any number of senders. */
-static coney_status send_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
-                                cny_waiter *waiter, int64_t deadline)
-{
-    size_t bytes = head->size + cny_body_frames_size(publish->message->size, channel->connection->limits.frame_max);
-    coney_status status = wait_for_window(channel, deadline);
-    if (status == CONEY_OK)
-        status = wait_for_bytes(channel, bytes, deadline);
-    if (status != CONEY_OK)
-        return status;
-    if (channel->reason)
-        return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
-    return append_message(channel, head, publish, waiter);
-}
-
-static coney_status encode_head(cny_channel *channel, const cny_publish *publish, cny_buffer *head)
-{
-    return cny_encode_publish(head, channel->number, channel->connection->limits.frame_max, publish->exchange,
-                              publish->routing_key, publish->mandatory, publish->message);
-}
-
-enum { HEAD_ROOM = 2304 }; /* method and content header of the usual message */
-
-coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline)
-{
-    uint8_t room[HEAD_ROOM];
-    cny_buffer head;
-    cny_buffer_on_stack(&head, room, sizeof room);
-    coney_status status = encode_head(channel, publish, &head);
-    if (status == CONEY_OK) {
-        lock(channel);
-        status = send_locked(channel, &head, publish, NULL, deadline);
-        unlock(channel);
-    }
-    cny_buffer_free(&head);
-    return status;
-}
-
-static coney_status wait_for_outcome(cny_channel *channel, cny_waiter *waiter, int64_t deadline)
-{
-    bool in_time = true;
-    channel->connection->waiting_for_answer++;
-    while (!waiter->done && in_time)
-        in_time = cny_cond_wait(&waiter->told, &channel->connection->lock, deadline);
-    channel->connection->waiting_for_answer--;
-    if (waiter->done)
-        return cny_error_raise(waiter->error);
-    cny_confirms_forget(channel, waiter);
-    const char *blocked = channel->connection->blocked;
-    return cny_fail(CONEY_E_TIMEOUT, "the broker did not confirm the message by the deadline; it may have it%s%s",
-                    *blocked ? "; it holds back publishers: " : "", blocked);
-}
-
-coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publish *publish, int64_t deadline)
-{
-    uint8_t room[HEAD_ROOM];
-    cny_buffer head;
-    cny_buffer_on_stack(&head, room, sizeof room);
-    cny_waiter waiter = {.done = false};
-    cny_cond_init(&waiter.told);
-    coney_status status = encode_head(channel, publish, &head);
-    if (status == CONEY_OK) {
-        lock(channel);
-        status = send_locked(channel, &head, publish, &waiter, deadline);
-        if (status == CONEY_OK)
-            status = wait_for_outcome(channel, &waiter, deadline);
-        unlock(channel);
-    }
-    cny_error_unref(waiter.error);
-    pthread_cond_destroy(&waiter.told);
-    cny_buffer_free(&head);
-    return status;
-}
-
-bool cny_channel_finished(cny_channel *channel)
-{
-    lock(channel);
-    bool finished = channel->confirms.unfinished == 0;
-    unlock(channel);
-    return finished;
-}
-
-coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline)
-{
-    bool in_time = true;
-    lock(channel);
-    channel->confirms.waiting_for_end++;
-    while (channel->confirms.unfinished > 0 && in_time)
-        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
-    channel->confirms.waiting_for_end--;
-    size_t left = channel->confirms.unfinished;
-    unlock(channel);
-    return left == 0
-               ? CONEY_OK
-               : cny_fail(CONEY_E_TIMEOUT,
-                          "%zu sends are not complete, or their callbacks have not returned, at the deadline", left);
 }
 
 /* ---- consuming ---- */
 
 void cny_channel_cancel(cny_channel *channel)
 {
-    lock(channel);
+    cny_channel_lock(channel);
     cny_connection *connection = channel->connection;
     cny_feed *feed = &channel->feed;
     size_t before = connection->outgoing.size;
@@ -432,13 +270,13 @@ void cny_channel_cancel(cny_channel *channel)
     feed->cancelled = true;
     feed->recheck = true;
     pthread_cond_broadcast(&channel->changed);
-    unlock(channel);
+    cny_channel_unlock(channel);
 }
 
 coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_t deadline)
 {
     bool in_time = true;
-    lock(channel);
+    cny_channel_lock(channel);
     cny_feed *feed = &channel->feed;
     feed->waiting = true;
     while (feed->deliveries.size == 0 && !feed->ended && !feed->recheck && in_time)
@@ -450,28 +288,32 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
         status = cny_error_raise(channel->reason);
     else if (feed->deliveries.size > 0)
         cny_buffer_swap(&feed->deliveries, batch);
-    else if (!feed->ended)
+    else if (feed->reason) { /* what came before the end has been handled */
+        status = cny_error_raise(feed->reason);
+        cny_channel_close_locked(channel, feed->reason);
+    } else if (!feed->ended)
         status = cny_fail(CONEY_E_TIMEOUT, "no delivery within the deadline");
-    unlock(channel);
+    cny_channel_unlock(channel);
     return status;
 }
 
 coney_status cny_channel_settle(cny_channel *channel, const coney_message *message, cny_settlement settlement)
 {
-    lock(channel);
+    cny_channel_lock(channel);
     cny_connection *connection = channel->connection;
     size_t before = connection->outgoing.size;
     coney_status status;
-    if (channel->state != CNY_CHANNEL_USABLE)
+    if (channel->state != CNY_CHANNEL_USABLE) {
         status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(channel->reason)->text);
-    else if (settlement == CNY_SETTLE_ACK)
+        atomic_fetch_add(&connection->factory->stale_acknowledgements[connection->role], 1);
+    } else if (settlement == CNY_SETTLE_ACK)
         status = cny_encode_ack(&connection->outgoing, channel->number, message->delivery_tag);
     else
         status = cny_encode_reject(&connection->outgoing, channel->number, message->delivery_tag,
                                    settlement == CNY_SETTLE_REQUEUE);
     if (status == CONEY_OK)
         cny_connection_appended(connection, connection->outgoing.size - before);
-    unlock(channel);
+    cny_channel_unlock(channel);
     return status;
 }
 
@@ -505,13 +347,18 @@ static coney_status on_delivery(cny_channel *channel, coney_message *message)
     return CONEY_OK;
 }
 
-/* The queue was deleted, or its node went away. Nothing is in doubt but the future. */
+/* The queue was deleted, or its node went away. What has come is still handled: with the queue gone it would
+ * not come again. */
 static coney_status on_broker_cancel(cny_channel *channel)
 {
-    cny_error *reason = cny_error_new(CONEY_E_NOT_FOUND, 0,
-                                      "the broker cancelled the consumer: its queue was deleted or its node went away");
-    cny_channel_close_locked(channel, reason);
-    cny_error_unref(reason);
+    if (channel->feed.ended)
+        return CONEY_OK;
+    channel->feed.reason = cny_error_new(
+        CONEY_E_NOT_FOUND, 0, "the broker cancelled the consumer: its queue was deleted or its node went away");
+    channel->feed.ended = true;
+    if (!channel->feed.consumer_tag[0]) /* it has not even begun */
+        cny_channel_close_locked(channel, channel->feed.reason);
+    pthread_cond_broadcast(&channel->changed);
     return CONEY_OK;
 }
 
@@ -538,6 +385,10 @@ static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
         coney_message_unref(incoming->message);
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which nobody asked for",
                         incoming->method >> 16, incoming->method & 0xffffU, channel->number);
+    }
+    if (incoming->method == CNY_CHANNEL_OPEN_OK) {
+        channel->announced = true;
+        cny_tell_channel(channel, true, NULL);
     }
     if (incoming->method == CNY_BASIC_CONSUME_OK) /* deliveries may follow at once */
         memcpy(channel->feed.consumer_tag, incoming->text, sizeof channel->feed.consumer_tag);

@@ -28,13 +28,14 @@ static uint32_t hash_text(const char *text)
     return hash_bytes(text, strlen(text));
 }
 
-coney_status cny_confirms_start(cny_confirms *confirms, size_t max)
+coney_status cny_confirms_start(cny_confirms *confirms, size_t max, bool keep)
 {
     confirms->ring = cny_alloc(FIRST_CAPACITY * sizeof *confirms->ring);
     if (!confirms->ring)
         return cny_fail_memory();
     confirms->capacity = FIRST_CAPACITY;
     confirms->max = max;
+    confirms->keep = keep;
     confirms->first = confirms->next = confirms->return_from = 1; /* as the broker counts */
     return CONEY_OK;
 }
@@ -83,28 +84,75 @@ coney_status cny_confirms_reserve(cny_confirms *confirms)
     return CONEY_OK;
 }
 
-void cny_confirms_add(cny_channel *channel, const cny_publish *publish, cny_waiter *waiter)
+cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish, cny_waiter *waiter)
 {
     cny_confirms *confirms = &channel->confirms;
-    *at(confirms, confirms->next++) = (cny_confirm){
+    cny_confirm *added = at(confirms, confirms->next++);
+    *added = (cny_confirm){
         .message = coney_message_ref(publish->message),
         .callback = waiter ? NULL : publish->callback,
         .user = publish->user,
-        .waiter = waiter,
+        .waiter = cny_waiter_ref(waiter),
         .exchange_hash = hash_text(publish->exchange),
         .routing_key_hash = hash_text(publish->routing_key),
         .mandatory = publish->mandatory,
     };
     confirms->unfinished++;
+    return added;
 }
 
-void cny_confirms_forget(cny_channel *channel, const cny_waiter *waiter)
+/* ---- waiters ---- */
+
+cny_waiter *cny_waiter_new(void)
 {
-    cny_confirms *confirms = &channel->confirms;
-    for (uint64_t sequence = confirms->first; sequence < confirms->next; sequence++) {
-        if (at(confirms, sequence)->waiter == waiter)
-            at(confirms, sequence)->waiter = NULL;
-    }
+    cny_waiter *waiter = cny_alloc(sizeof *waiter);
+    if (!waiter)
+        return NULL;
+    atomic_init(&waiter->refs, 1);
+    pthread_mutex_init(&waiter->lock, NULL);
+    cny_cond_init(&waiter->told);
+    return waiter;
+}
+
+cny_waiter *cny_waiter_ref(cny_waiter *waiter)
+{
+    if (waiter)
+        atomic_fetch_add_explicit(&waiter->refs, 1, memory_order_relaxed);
+    return waiter;
+}
+
+void cny_waiter_unref(cny_waiter *waiter)
+{
+    if (!waiter || atomic_fetch_sub_explicit(&waiter->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    cny_error_unref(waiter->error);
+    pthread_cond_destroy(&waiter->told);
+    pthread_mutex_destroy(&waiter->lock);
+    cny_free(waiter);
+}
+
+/* False if nobody waits any more. */
+static bool tell_waiter(cny_waiter *waiter, cny_error *error)
+{
+    pthread_mutex_lock(&waiter->lock);
+    bool there = !waiter->gone;
+    waiter->error = cny_error_ref(error);
+    waiter->done = true;
+    pthread_cond_signal(&waiter->told);
+    pthread_mutex_unlock(&waiter->lock);
+    return there;
+}
+
+bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline)
+{
+    bool in_time = true;
+    pthread_mutex_lock(&waiter->lock);
+    while (!waiter->done && in_time)
+        in_time = cny_cond_wait(&waiter->told, &waiter->lock, deadline);
+    bool done = waiter->done;
+    waiter->gone = !done;
+    pthread_mutex_unlock(&waiter->lock);
+    return done;
 }
 
 /* ---- outcomes ---- */
@@ -117,17 +165,24 @@ static void log_unheard(coney_message *message, const coney_error *error, void *
     cny_log(CONEY_LOG_WARN, "not confirmed, and the sender had no callback or did not wait so long: %s", error->text);
 }
 
+/* Has a failure that nobody hears of logged, but each only once. */
+static bool must_log(cny_confirms *confirms, cny_error *error)
+{
+    if (!error || error == confirms->unheard)
+        return false;
+    cny_error_unref(confirms->unheard);
+    confirms->unheard = cny_error_ref(error);
+    return true;
+}
+
 /* Hands the outcome to whoever asked. Takes the confirm's message. */
 static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
 {
-    bool unheard = !confirm->callback && !confirm->waiter && error && error != channel->confirms.unheard;
-    if (unheard) {
-        cny_error_unref(channel->confirms.unheard);
-        channel->confirms.unheard = cny_error_ref(error);
-    }
-    if (confirm->callback || unheard) {
+    bool heard = confirm->callback || (confirm->waiter && tell_waiter(confirm->waiter, error));
+    bool log_it = !heard && must_log(&channel->confirms, error);
+    if (confirm->callback || log_it) {
         cny_completion completion = {
-            .callback = unheard ? log_unheard : confirm->callback,
+            .callback = log_it ? log_unheard : confirm->callback,
             .user = confirm->user,
             .message = confirm->message,
             .error = cny_error_ref(error),
@@ -135,16 +190,19 @@ static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
         };
         if (cny_events_post(channel->connection->events, &completion))
             return;
-        channel->connection->remark = "out of memory: a send callback is not called";
+        cny_connection_remark(channel->connection, "out of memory: a send callback is not called");
         cny_error_unref(completion.error);
         cny_channel_unref(completion.channel);
-    } else if (confirm->waiter) {
-        confirm->waiter->error = cny_error_ref(error);
-        confirm->waiter->done = true;
-        pthread_cond_signal(&confirm->waiter->told);
     }
     coney_message_unref(confirm->message);
     channel->confirms.unfinished--;
+}
+
+static void clear(cny_confirm *confirm)
+{
+    cny_waiter_unref(confirm->waiter);
+    cny_free(confirm->route);
+    *confirm = (cny_confirm){.done = true};
 }
 
 /* error is borrowed; NULL is an ack. A return that came before wins. */
@@ -153,7 +211,7 @@ static void finish(cny_channel *channel, cny_confirm *confirm, cny_error *error)
     cny_error *returned = confirm->returned;
     tell(channel, confirm, returned ? returned : error);
     cny_error_unref(returned);
-    *confirm = (cny_confirm){.done = true};
+    clear(confirm);
 }
 
 static void advance(cny_confirms *confirms)
@@ -170,7 +228,7 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
     uint64_t last = incoming->tag == 0 && incoming->multiple ? confirms->next - 1 : incoming->tag;
     uint64_t sequence = incoming->multiple ? confirms->first : last;
     if (last >= confirms->next || sequence < confirms->first) {
-        channel->connection->remark = "the broker confirmed a message that is not outstanding";
+        cny_connection_remark(channel->connection, "the broker confirmed a message that is not outstanding");
         return;
     }
     cny_error *error = NULL;
@@ -230,7 +288,7 @@ void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
     if (sequence == 0) /* something between us and the broker may have touched the properties */
         sequence = find_returned(channel, incoming->message, false);
     if (sequence == 0) {
-        channel->connection->remark = "the broker returned a message that is not outstanding";
+        cny_connection_remark(channel->connection, "the broker returned a message that is not outstanding");
         return;
     }
     at(confirms, sequence)->returned = cny_error_new(
@@ -257,6 +315,19 @@ static cny_error *unknown_outcome(cny_error *reason)
                          view->text);
 }
 
+/* What a loss leaves is kept for another channel, unless the program wanted the end. */
+static bool is_kept(const cny_confirms *confirms, const cny_error *reason)
+{
+    return confirms->keep && cny_error_view(reason)->status != CONEY_E_CLOSED;
+}
+
+static void keep(cny_confirms *confirms, cny_confirm *confirm)
+{
+    cny_error_unref(confirm->returned);
+    confirm->returned = NULL; /* the broker will say so again */
+    confirms->kept++;
+}
+
 /* A refusal by the broker concerns the messages for the exchange it names, or the only message
  * there is; of the others nobody knows. Any other reason is no refusal. */
 void cny_confirms_fail(cny_channel *channel, cny_error *reason)
@@ -266,22 +337,62 @@ void cny_confirms_fail(cny_channel *channel, cny_error *reason)
     bool refusal = view->broker_code != 0 && view->status != CONEY_E_LOST;
     uint32_t refused_exchange = hash_of_named_exchange(view->text);
     bool alone = confirms->next - confirms->first == 1;
+    confirms->suspect = refusal;
     cny_error *unknown = unknown_outcome(reason);
     cny_events_lock(channel->connection->events);
     for (uint64_t sequence = confirms->first; sequence < confirms->next; sequence++) {
         cny_confirm *confirm = at(confirms, sequence);
         bool concerned = alone || (refused_exchange != 0 && confirm->exchange_hash == refused_exchange);
-        if (!confirm->done)
-            finish(channel, confirm, refusal && concerned ? reason : unknown);
+        if (confirm->done)
+            continue;
+        if (refusal && concerned) {
+            finish(channel, confirm, reason);
+            confirms->suspect = false;
+            confirms->found_culprit = true;
+        } else if (is_kept(confirms, reason)) {
+            keep(confirms, confirm);
+        } else {
+            finish(channel, confirm, unknown);
+        }
     }
     cny_events_unlock(channel->connection->events);
     cny_error_unref(unknown);
     advance(confirms);
     wake_waiting(channel);
+    if (confirms->kept > 0)
+        channel->connection->has_news = true;
+}
+
+cny_confirm *cny_confirms_oldest_kept(cny_channel *channel)
+{
+    cny_confirms *confirms = &channel->confirms;
+    return confirms->kept > 0 ? at(confirms, confirms->first) : NULL; /* all that is not done is kept */
+}
+
+void cny_confirms_end_kept(cny_channel *channel, cny_confirm *confirm, cny_error *reason)
+{
+    cny_events_lock(channel->connection->events);
+    finish(channel, confirm, reason);
+    cny_events_unlock(channel->connection->events);
+    channel->confirms.kept--;
+    advance(&channel->confirms);
+    wake_waiting(channel);
+}
+
+void cny_confirms_taken_over(cny_channel *channel, cny_confirm *confirm)
+{
+    coney_message_unref(confirm->message);
+    clear(confirm);
+    channel->confirms.unfinished--;
+    channel->confirms.kept--;
+    advance(&channel->confirms);
+    wake_waiting(channel);
 }
 
 void cny_confirms_finished(cny_channel *channel, size_t count)
 {
+    if (!channel)
+        return;
     pthread_mutex_t *lock = &channel->connection->lock;
     pthread_mutex_lock(lock);
     channel->confirms.unfinished -= count;

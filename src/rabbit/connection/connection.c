@@ -4,19 +4,47 @@
 #include "rabbit/connection/internal.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 /* rabbitmq-c 0.11 decodes nested tables by recursion: 100 kB of nested arrays need some 3 MiB. */
 #define IO_STACK_BYTES ((size_t)8 * 1024 * 1024)
 
+static void forget_secret(char **secret)
+{
+    if (*secret)
+        explicit_bzero(*secret, strlen(*secret));
+    cny_free(*secret);
+    *secret = NULL;
+}
+
+void cny_connection_forget_credentials(cny_connection *connection)
+{
+    forget_secret(&connection->user);
+    forget_secret(&connection->password);
+}
+
+static void wipe(cny_buffer *buffer)
+{
+    if (buffer->data)
+        explicit_bzero(buffer->data, buffer->capacity);
+    cny_buffer_free(buffer);
+}
+
 static void free_connection(cny_connection *connection)
 {
+    cny_connection_forget_credentials(connection);
+    cny_free(connection->hosts);
+    cny_error_unref(connection->abort);
     if (connection->wake_fd >= 0)
         close(connection->wake_fd);
     cny_wire_free(connection->wire);
     cny_error_unref(connection->reason);
     cny_buffer_free(&connection->outgoing);
+    wipe(&connection->secret);
+    if (connection->secret_in_writing)
+        wipe(&connection->writing);
     cny_buffer_free(&connection->writing);
     cny_free(connection->channels);
     cny_factory_unref(connection->factory);
@@ -25,30 +53,57 @@ static void free_connection(cny_connection *connection)
     cny_free(connection);
 }
 
+/* The order in which this attempt goes through the hosts. */
+static size_t *order_hosts(const cny_connection_config *config, size_t first)
+{
+    size_t count = config->uri.host_count;
+    size_t *hosts = cny_alloc(count * sizeof *hosts);
+    for (size_t i = 0; hosts && i < count; i++)
+        hosts[i] = (first + i) % count;
+    for (size_t i = count; hosts && config->host_order == CONEY_HOSTS_SHUFFLE && i > 1; i--) {
+        size_t other = cny_random((uint32_t)i);
+        size_t host = hosts[i - 1];
+        hosts[i - 1] = hosts[other];
+        hosts[other] = host;
+    }
+    return hosts;
+}
+
+static bool fill(cny_connection *made, size_t first_host, const coney_credentials *credentials)
+{
+    const cny_uri *uri = &made->config->uri;
+    made->hosts = order_hosts(made->config, first_host);
+    made->user = cny_strdup(credentials->user ? credentials->user : uri->user);
+    made->password = cny_strdup(credentials->password ? credentials->password : uri->password);
+    made->wire = cny_wire_new();
+    return made->hosts && made->user && made->password && made->wire;
+}
+
 coney_status cny_connection_new(cny_connection **connection, coney_connection_factory *factory,
-                                const cny_connection_config *config, cny_events *events, cny_role role)
+                                coney_connection_role role, size_t first_host, const coney_credentials *credentials)
 {
     cny_connection *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 2); /* the caller's and the I/O thread's */
     made->factory = cny_factory_ref(factory);
-    made->config = config;
-    made->events = events;
+    made->config = &factory->config;
+    made->events = factory->events;
+    cny_events_enter(made->events);
     made->role = role;
     pthread_mutex_init(&made->lock, NULL);
     cny_cond_init(&made->changed);
-    made->wire = cny_wire_new();
     made->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pthread_t io = 0;
     coney_status status = CONEY_OK;
-    if (!made->wire)
+    if (!fill(made, first_host, credentials))
         status = cny_fail_memory();
     else if (made->wake_fd < 0)
         status = cny_fail(CONEY_E_SYSTEM, "cannot make an eventfd: %s", cny_errno_text(errno));
     else
         status = cny_thread_start(&io, "coney-io", IO_STACK_BYTES, cny_connection_io, made);
     if (status != CONEY_OK) {
+        cny_events_leave(made->events);
         free_connection(made);
         return status;
     }
@@ -76,30 +131,40 @@ void cny_connection_set_state(cny_connection *connection, cny_connection_state s
     pthread_cond_broadcast(&connection->changed);
 }
 
-coney_status cny_connection_wait_open(cny_connection *connection, int64_t deadline)
+cny_connection_state cny_connection_get_state(cny_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
-    bool in_time = true;
-    while (connection->state == CNY_CONNECTING && in_time)
-        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
-    coney_status status = CONEY_OK;
-    if (connection->state == CNY_CONNECTING)
-        status = cny_fail(CONEY_E_TIMEOUT, "not connected within the deadline; still connecting to %s:%d",
-                          connection->config->uri.hosts[0].name, connection->config->uri.hosts[0].port);
-    else if (connection->state == CNY_DEAD)
-        status = cny_error_raise(connection->reason);
-    else if (connection->state == CNY_CLOSING)
-        status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    cny_connection_state state = connection->state;
     pthread_mutex_unlock(&connection->lock);
-    return status;
+    return state;
 }
 
 bool cny_connection_is_dead(cny_connection *connection)
 {
+    return cny_connection_get_state(connection) == CNY_DEAD;
+}
+
+size_t cny_connection_host(cny_connection *connection)
+{
     pthread_mutex_lock(&connection->lock);
-    bool dead = connection->state == CNY_DEAD;
+    size_t host = connection->host;
     pthread_mutex_unlock(&connection->lock);
-    return dead;
+    return host;
+}
+
+cny_error *cny_connection_reason(cny_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    cny_error *reason = cny_error_ref(connection->reason);
+    pthread_mutex_unlock(&connection->lock);
+    return reason;
+}
+
+void cny_connection_blocked(cny_connection *connection, char reason[256])
+{
+    pthread_mutex_lock(&connection->lock);
+    memcpy(reason, connection->blocked, sizeof connection->blocked);
+    pthread_mutex_unlock(&connection->lock);
 }
 
 static void wake_io(cny_connection *connection)
@@ -116,6 +181,50 @@ void cny_connection_appended(cny_connection *connection, size_t bytes)
         return;
     connection->io_asleep = false;
     wake_io(connection);
+}
+
+void cny_connection_abort(cny_connection *connection)
+{
+    cny_error *reason = cny_error_capture();
+    pthread_mutex_lock(&connection->lock);
+    if (!connection->abort)
+        connection->abort = cny_error_ref(reason);
+    pthread_mutex_unlock(&connection->lock);
+    cny_error_unref(reason);
+    wake_io(connection);
+}
+
+/* In a buffer of its own, with room for all, so that no copy is left where a buffer grew. */
+coney_status cny_connection_update_secret(cny_connection *connection, const char *secret)
+{
+    enum { ROOM_FOR_METHOD = 128 };
+    size_t size = strlen(secret) + ROOM_FOR_METHOD;
+    coney_status status = CONEY_OK;
+    pthread_mutex_lock(&connection->lock);
+    if (connection->state != CNY_OPEN || connection->secret.size > 0) {
+        status = cny_fail(CONEY_E_STATE, "the connection is not open, or the last secret is not written yet");
+    } else if (size > connection->limits.frame_max) {
+        status = cny_fail(CONEY_E_INVALID, "the secret does not fit a frame of %u bytes", connection->limits.frame_max);
+    } else {
+        wipe(&connection->secret);
+        status = cny_buffer_reserve(&connection->secret, size) ? CONEY_OK : cny_fail_memory();
+        if (status == CONEY_OK)
+            status = cny_encode_update_secret(&connection->secret, secret);
+        cny_connection_appended(connection, connection->secret.size);
+    }
+    pthread_mutex_unlock(&connection->lock);
+    return status;
+}
+
+void cny_connection_remark(cny_connection *connection, const char *remark)
+{
+    atomic_store(&connection->remark, remark);
+    atomic_store(&connection->has_news, true);
+}
+
+const char *cny_connection_take_remark(cny_connection *connection)
+{
+    return atomic_exchange(&connection->remark, NULL);
 }
 
 void cny_connection_begin_close(cny_connection *connection, int64_t deadline)

@@ -4,7 +4,7 @@
  * A cny_connection is one physical connection: it connects, opens, and ends once, for one
  * reason. A cny_channel belongs to one connection and ends with it or before it; what ended is
  * never revived, so a channel object is its own generation: an acknowledgement kept for a dead
- * one cannot reach its successor. Recovery, when it comes, makes new ones in the factory.
+ * one cannot reach its successor. Recovery makes new ones in the factory.
  *
  * All functions may be called from any thread but the I/O thread, wait at most until their
  * deadline (cny_deadline()), and leave the reason of a failure with coney_last_error(). */
@@ -17,11 +17,12 @@
 #include <coney/rabbit/connection_factory.h>
 #include <coney/rabbit/template.h>
 
+typedef struct cny_connection cny_connection;
 typedef struct cny_channel cny_channel;
 
 /* Publishing and consuming stay apart, so that a broker that holds back publishers does not
  * stop consumers. */
-typedef enum cny_role { CNY_PUBLISHING, CNY_CONSUMING, CNY_ROLE_COUNT } cny_role;
+enum { CNY_ROLE_COUNT = CONEY_PUBLISHING + 1 };
 
 coney_connection_factory *cny_factory_ref(coney_connection_factory *factory);
 void cny_factory_unref(coney_connection_factory *factory);
@@ -29,16 +30,73 @@ void cny_factory_unref(coney_connection_factory *factory);
 /* Is this the factory's events thread, on which callbacks run? */
 bool cny_factory_on_events_thread(coney_connection_factory *factory);
 
+/* This thread runs handlers: it cannot wait for the factory's end. */
+void cny_factory_serve_on_this_thread(const coney_connection_factory *factory);
+
+/* CONEY_E_STATE in a child of fork(), where neither threads nor locks of the factory are of use. */
+coney_status cny_factory_check_process(const coney_connection_factory *factory);
+
+/* Waits until the role's connection can be used; starts connecting if nobody needed it before.
+ * CONEY_E_CONNECT at the deadline, CONEY_E_CLOSED, and what a refused login said. */
+coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
+
+/* The role's connection does not come back by itself any more. */
+bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connection_role role);
+
+/* CONEY_E_CLOSED once the factory's close has begun: only handlers and callbacks may send then. */
+coney_status cny_factory_check_draining(coney_connection_factory *factory);
+
+/* CONEY_E_BLOCKED, with the broker's reason, while it holds back publishers. */
+coney_status cny_factory_check_blocked(coney_connection_factory *factory);
+
+/* ---- members: what lives on a factory and has a part in its recovery and its end ----
+ *
+ * Functions that are NULL are not needed. They are called with no lock held, by the recovery
+ * thread but for the last four, which the thread that closes the factory calls. */
+
+typedef struct cny_member {
+    void (*ref)(void *self);
+    void (*unref)(void *self);
+
+    /* Declares its part of the topology on a new connection. Refusals are its own affair. */
+    coney_status (*declare)(void *self, cny_connection *connection, coney_connection_role role, int64_t deadline);
+
+    /* Has it tried to resume consuming since the loss? Publishers wait for that. */
+    bool (*has_resumed)(void *self);
+
+    /* Sends what a loss left unconfirmed again. False: not all yet, ask again soon. */
+    bool (*resend)(void *self, cny_connection *connection);
+
+    void (*begin_stop)(void *self, int64_t deadline); /* consuming */
+    coney_status (*wait_stopped)(void *self, int64_t deadline);
+    coney_status (*drain)(void *self, int64_t deadline); /* what is sent gets confirmed */
+    void (*abandon)(void *self);                         /* the factory is closed: no more hope */
+} cny_member;
+
+/* The member must leave before it goes away. CONEY_E_NO_MEMORY. */
+coney_status cny_factory_join(coney_connection_factory *factory, const cny_member *member, void *self);
+void cny_factory_leave(coney_connection_factory *factory, const void *self);
+
+/* Has all members declare again, on the consuming connection: a queue is missing. */
+coney_status cny_factory_declare(coney_connection_factory *factory, int64_t deadline);
+
 /* ---- channels ---- */
 
-/* Opens a channel on the factory's connection for the role, connecting if need be. Gives it. */
-coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, cny_role role,
-                              int64_t deadline);
+/* Opens a channel on the factory's connection for the role, connecting if need be. Gives it.
+ * While the broker holds back publishers a publishing one is not opened: CONEY_E_BLOCKED at the
+ * deadline, or at once if asked. */
+coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
+                              bool fail_when_blocked, int64_t deadline);
+coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, bool fail_when_blocked,
+                                 int64_t deadline);
 cny_channel *cny_channel_ref(cny_channel *channel);
 void cny_channel_unref(cny_channel *channel);
 
 /* Neither closed by us nor by the broker, as far as is known. */
 bool cny_channel_alive(cny_channel *channel);
+
+/* Alive, and the broker has not ended its consumer. */
+bool cny_channel_is_consuming(cny_channel *channel);
 
 /* Closes it without waiting for the broker's close-ok; what waits on it fails with
  * CONEY_E_CLOSED, unacknowledged deliveries go back to their queue. Idempotent. */
@@ -46,7 +104,8 @@ void cny_channel_close(cny_channel *channel);
 
 /* ---- methods with a reply ---- */
 
-coney_status cny_channel_confirm_select(cny_channel *channel, int max_unconfirmed, int64_t deadline);
+/* keep: what a loss leaves unconfirmed is kept for cny_channel_resend(). */
+coney_status cny_channel_confirm_select(cny_channel *channel, int max_unconfirmed, bool keep, int64_t deadline);
 coney_status cny_channel_declare_queue(cny_channel *channel, const coney_queue *queue, bool passive,
                                        coney_queue_info *info, int64_t deadline);
 coney_status cny_channel_declare_exchange(cny_channel *channel, const coney_exchange *exchange, int64_t deadline);
@@ -63,12 +122,14 @@ typedef struct cny_publish {
     const char *routing_key;
     coney_message *message;
     bool mandatory;
+    bool fail_when_blocked;        /* rather than wait */
     coney_send_callback *callback; /* NULL: nobody asks */
     void *user;
 } cny_publish;
 
 /* Puts the message on its way; its outcome comes to the callback on the events thread.
- * CONEY_E_STALE: the channel was dead already, nothing was sent. */
+ * CONEY_E_STALE: the channel was dead already; CONEY_E_BLOCKED: the broker holds back
+ * publishers. Nothing was sent then. */
 coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
 /* The same, and waits for the outcome, which it returns. publish->callback is not looked at. */
@@ -77,6 +138,23 @@ coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publis
 /* Waits until nothing is unconfirmed and all callbacks have returned; tells whether that is so. */
 bool cny_channel_finished(cny_channel *channel);
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline);
+
+/* How many unconfirmed messages a dead channel has kept. */
+size_t cny_channel_kept(cny_channel *channel);
+
+/* Sends the oldest message that `from` kept again, through `to`, which waits for its confirm from
+ * then on. Both must not be in use by another cny_channel_resend(). CONEY_E_BLOCKED: not now;
+ * CONEY_E_STALE: `to` is gone; CONEY_E_NO_MEMORY. */
+coney_status cny_channel_resend(cny_channel *to, cny_channel *from);
+
+/* One of the messages that the channel kept made the broker close it, but which it did not say: they
+ * are sent again one by one. A channel that found the one acquits those left on others. */
+bool cny_channel_is_suspect(cny_channel *channel);
+bool cny_channel_found_culprit(cny_channel *channel);
+void cny_channel_acquit(cny_channel *channel);
+
+/* Completes what it kept with CONEY_E_CLOSED. */
+void cny_channel_abandon_kept(cny_channel *channel);
 
 /* ---- consuming ---- */
 

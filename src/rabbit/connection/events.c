@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The events thread of a factory: runs the program's completion callbacks, one after another,
- * with no lock held. The I/O threads queue; they never wait for a callback. */
+/* The events thread of a factory: runs the program's completion callbacks and listeners, one after
+ * another, with no lock held. Who has something to tell queues it and never waits for a callback. */
 #include "rabbit/connection/internal.h"
+
+#include <string.h>
+
+#define MAX_NOTICES 1000 /* not yet told; beyond them a listener that hangs misses some */
 
 struct cny_events {
     /* fixed after start */
@@ -13,6 +17,8 @@ struct cny_events {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     cny_buffer queue; /* of cny_completion */
+    size_t notices;   /* in queue and running */
+    int posters;      /* I/O threads that have not ended */
     bool asleep;
     bool stopping;
     bool ended; /* the thread does nothing any more */
@@ -59,7 +65,7 @@ static void *events_main(void *argument)
 {
     cny_events *events = argument;
     pthread_mutex_lock(&events->lock);
-    while (!events->stopping || events->queue.size > 0) {
+    while (!events->stopping || events->posters > 0 || events->queue.size > 0) {
         if (events->queue.size == 0) {
             events->asleep = true; /* until cny_events_unlock() or cny_events_stop() */
             pthread_cond_wait(&events->wake, &events->lock);
@@ -110,6 +116,22 @@ bool cny_events_stop(cny_events *events, int64_t deadline)
     return ended;
 }
 
+void cny_events_enter(cny_events *events)
+{
+    pthread_mutex_lock(&events->lock);
+    events->posters++;
+    pthread_mutex_unlock(&events->lock);
+}
+
+void cny_events_leave(cny_events *events)
+{
+    pthread_mutex_lock(&events->lock);
+    events->posters--;
+    events->asleep = false;
+    pthread_cond_broadcast(&events->wake);
+    pthread_mutex_unlock(&events->lock);
+}
+
 bool cny_events_is_current(cny_events *events)
 {
     pthread_mutex_lock(&events->lock);
@@ -125,7 +147,7 @@ void cny_events_lock(cny_events *events)
 
 bool cny_events_post(cny_events *events, const cny_completion *completion)
 {
-    return cny_buffer_append(&events->queue, completion, sizeof *completion);
+    return !events->ended && cny_buffer_append(&events->queue, completion, sizeof *completion);
 }
 
 void cny_events_unlock(cny_events *events)
@@ -136,4 +158,73 @@ void cny_events_unlock(cny_events *events)
     pthread_mutex_unlock(&events->lock);
     if (wake)
         pthread_cond_signal(&events->wake);
+}
+
+/* ---- listeners ---- */
+
+typedef struct notice {
+    cny_events *events;
+    coney_connection_listener *on_connection;
+    coney_channel_listener *on_channel;
+    void *user;
+    coney_connection_info connection;
+    coney_channel_info channel;
+} notice;
+
+static void run_notice(coney_message *unused, const coney_error *error, void *user)
+{
+    (void)unused;
+    (void)error;
+    notice *one = user;
+    if (one->on_connection)
+        one->on_connection(&one->connection, one->user);
+    else
+        one->on_channel(&one->channel, one->user);
+    pthread_mutex_lock(&one->events->lock);
+    one->events->notices--;
+    pthread_mutex_unlock(&one->events->lock);
+    cny_free(one);
+}
+
+/* Takes the notice. */
+static void post_notice(cny_events *events, notice *one)
+{
+    one->events = events;
+    const cny_completion completion = {.callback = run_notice, .user = one};
+    cny_events_lock(events);
+    bool posted = events->notices < MAX_NOTICES && !events->ended && cny_events_post(events, &completion);
+    events->notices += posted;
+    cny_events_unlock(events);
+    if (!posted)
+        cny_free(one);
+}
+
+void cny_tell_connection(coney_connection_factory *factory, const coney_connection_info *info)
+{
+    const cny_connection_config *config = &factory->config;
+    notice *one = config->on_connection ? cny_alloc(sizeof *one) : NULL;
+    if (!one)
+        return;
+    one->on_connection = config->on_connection;
+    one->user = config->listener_user;
+    one->connection = *info;
+    post_notice(factory->events, one);
+}
+
+void cny_tell_channel(cny_channel *channel, bool open, const cny_error *reason)
+{
+    const cny_connection *connection = channel->connection;
+    notice *one = connection->config->on_channel ? cny_alloc(sizeof *one) : NULL;
+    if (!one)
+        return;
+    one->on_channel = connection->config->on_channel;
+    one->user = connection->config->listener_user;
+    one->channel = (coney_channel_info){.role = connection->role, .number = channel->number, .open = open};
+    const coney_error *view = cny_error_view(reason);
+    if (view) {
+        one->channel.reason = view->status;
+        one->channel.broker_code = view->broker_code;
+        strncpy(one->channel.text, view->text, sizeof one->channel.text - 1);
+    }
+    post_notice(connection->events, one);
 }

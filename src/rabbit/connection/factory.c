@@ -1,109 +1,29 @@
 /* SPDX-License-Identifier: MIT */
-/* The connection factory: reads its options, and keeps one connection for each role, made when
- * first asked for and made anew when asked for after it died. */
+/* The connection factory as the program sees it: made, asked how it is doing, closed; and as the
+ * template, the admin and the container see it: the place where connections come from. What keeps
+ * them coming is in recovery.c. */
 #include "rabbit/connection/internal.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
-
-#define DEFAULT_CONNECTION_TIMEOUT_MS 10000
-#define DEFAULT_CLOSE_TIMEOUT_MS 5000
-#define DEFAULT_HEARTBEAT_S 30
-#define DEFAULT_FRAME_MAX 131072
-#define SMALLEST_FRAME_MAX 4096
-#define DEFAULT_MAX_MESSAGE_BYTES ((size_t)64 * 1024 * 1024)
-#define DEFAULT_MAX_OUTBOUND_BYTES ((size_t)16 * 1024 * 1024)
 
 #define GRACE_MS 50 /* for a thread to end after the deadline for closing */
 
-struct coney_connection_factory {
-    /* fixed after new */
-    atomic_uint refs;
-    cny_connection_config config;
-    cny_arena arena; /* holds the texts of config */
-    cny_events *events;
-    /* under lock */
-    pthread_mutex_t lock;
-    cny_connection *connections[CNY_ROLE_COUNT];
-    bool closed;
-};
-
-/* ---- options ---- */
-
-static coney_status check_options(const coney_connection_factory_options *options)
-{
-    if (options->connection_timeout_ms < 0 || options->close_timeout_ms < 0)
-        return cny_fail(CONEY_E_INVALID, "connection_timeout_ms %d or close_timeout_ms %d is below 0",
-                        options->connection_timeout_ms, options->close_timeout_ms);
-    if (options->heartbeat_s > 3600)
-        return cny_fail(CONEY_E_INVALID, "heartbeat_s is %d; 3,600 is the most", options->heartbeat_s);
-    bool frame_max_fits = options->frame_max >= SMALLEST_FRAME_MAX && options->frame_max <= DEFAULT_FRAME_MAX;
-    if (options->frame_max != 0 && !frame_max_fits)
-        return cny_fail(CONEY_E_INVALID, "frame_max is %u; 4,096 to 131,072 are possible", options->frame_max);
-    return cny_check_name("connection_name", options->connection_name);
-}
-
-/* "program@host#pid" */
-static void default_name(char *name, size_t size)
-{
-    char host[65];
-    if (gethostname(host, sizeof host) != 0)
-        memcpy(host, "localhost", sizeof "localhost");
-    host[sizeof host - 1] = '\0';
-    snprintf(name, size, "%.64s@%s#%ld", program_invocation_short_name, host, (long)getpid());
-}
-
-/* As Spring does, the publishing connection's name has a suffix. */
-static coney_status set_names(coney_connection_factory *factory, const char *given)
-{
-    char name[160], publisher[CNY_MAX_SHORT_STRING + 16];
-    if (!given) {
-        default_name(name, sizeof name);
-        given = name;
-    }
-    snprintf(publisher, sizeof publisher, "%s.publisher", given);
-    bool copied = cny_arena_strdup(&factory->arena, &factory->config.names[CNY_CONSUMING], given) &&
-                  cny_arena_strdup(&factory->arena, &factory->config.names[CNY_PUBLISHING], publisher);
-    return copied ? CONEY_OK : cny_fail_memory();
-}
-
-static int first_set(int a, int b, int fallback, int unset)
-{
-    if (a != unset)
-        return a;
-    return b ? b : fallback;
-}
-
-static coney_status configure(coney_connection_factory *factory, const char *uri_text,
-                              const coney_connection_factory_options *options)
-{
-    coney_status status = check_options(options);
-    cny_connection_config *config = &factory->config;
-    cny_uri *uri = &config->uri;
-    if (status == CONEY_OK)
-        status = cny_uri_parse(uri, &factory->arena, uri_text);
-    if (status != CONEY_OK)
-        return status;
-    uri->connection_timeout_ms =
-        first_set(uri->connection_timeout_ms, options->connection_timeout_ms, DEFAULT_CONNECTION_TIMEOUT_MS, -1);
-    uri->frame_max = first_set(uri->frame_max, (int)options->frame_max, DEFAULT_FRAME_MAX, -1);
-    uri->heartbeat_s = first_set(uri->heartbeat_s, options->heartbeat_s, DEFAULT_HEARTBEAT_S, -1);
-    if (uri->heartbeat_s < 0)
-        uri->heartbeat_s = 0;
-    config->max_message_bytes = options->max_message_bytes ? options->max_message_bytes : DEFAULT_MAX_MESSAGE_BYTES;
-    config->max_outbound_bytes = options->max_outbound_bytes ? options->max_outbound_bytes : DEFAULT_MAX_OUTBOUND_BYTES;
-    config->close_timeout_ms = options->close_timeout_ms ? options->close_timeout_ms : DEFAULT_CLOSE_TIMEOUT_MS;
-    return set_names(factory, options->connection_name);
-}
+static const char *const role_names[] = {[CONEY_CONSUMING] = "consuming", [CONEY_PUBLISHING] = "publishing"};
 
 /* ---- life ---- */
 
 static void free_factory(coney_connection_factory *factory)
 {
+    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+        cny_error_unref(factory->links[role].reason);
+        cny_error_unref(factory->links[role].loss);
+    }
+    cny_buffer_free(&factory->members);
+    cny_buffer_free(&factory->spare);
     cny_events_unref(factory->events);
-    cny_arena_free(&factory->arena);
+    cny_config_free(&factory->config);
+    pthread_cond_destroy(&factory->changed);
     pthread_mutex_destroy(&factory->lock);
     cny_free(factory);
 }
@@ -130,8 +50,12 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 1);
+    made->fork_count = cny_fork_count();
     pthread_mutex_init(&made->lock, NULL);
-    coney_status status = configure(made, uri, options ? options : &defaults);
+    cny_cond_init(&made->changed);
+    for (int role = 0; role < CNY_ROLE_COUNT; role++)
+        made->links[role] = (cny_link){.factory = made, .role = (coney_connection_role)role, .refresh_at = INT64_MAX};
+    coney_status status = cny_config_read(&made->config, uri, options ? options : &defaults);
     if (status == CONEY_OK)
         status = cny_events_start(&made->events);
     if (status != CONEY_OK) {
@@ -142,30 +66,18 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
     return CONEY_OK;
 }
 
-void coney_connection_factory_free(coney_connection_factory *factory)
+coney_status cny_factory_check_process(const coney_connection_factory *factory)
 {
-    if (!factory)
-        return;
-    int64_t deadline = cny_deadline(factory->config.close_timeout_ms);
-    cny_connection *connections[CNY_ROLE_COUNT];
-    pthread_mutex_lock(&factory->lock);
-    factory->closed = true;
-    memcpy(connections, factory->connections, sizeof connections);
-    memset(factory->connections, 0, sizeof factory->connections);
-    pthread_mutex_unlock(&factory->lock);
-    for (int i = 0; i < CNY_ROLE_COUNT; i++) {
-        if (connections[i])
-            cny_connection_begin_close(connections[i], deadline);
-    }
-    for (int i = 0; i < CNY_ROLE_COUNT; i++) {
-        if (connections[i] && !cny_connection_wait_ended(connections[i], deadline + GRACE_MS))
-            cny_log(CONEY_LOG_ERROR,
-                    "the factory is freed; a connection's thread, resolving a name perhaps, ends later");
-        cny_connection_unref(connections[i]);
-    }
-    if (!cny_events_stop(factory->events, deadline + GRACE_MS))
-        cny_log(CONEY_LOG_ERROR, "the factory is freed; a send callback has not returned yet");
-    cny_factory_unref(factory);
+    if (factory->fork_count == cny_fork_count())
+        return CONEY_OK;
+    return cny_fail(CONEY_E_STATE, "the connection factory belongs to the parent process; make one after fork()");
+}
+
+static _Thread_local const coney_connection_factory *served;
+
+void cny_factory_serve_on_this_thread(const coney_connection_factory *factory)
+{
+    served = factory;
 }
 
 bool cny_factory_on_events_thread(coney_connection_factory *factory)
@@ -173,60 +85,500 @@ bool cny_factory_on_events_thread(coney_connection_factory *factory)
     return cny_events_is_current(factory->events);
 }
 
+void cny_factory_attention(coney_connection_factory *factory)
+{
+    pthread_mutex_lock(&factory->lock);
+    factory->attention = true;
+    pthread_cond_broadcast(&factory->changed);
+    pthread_mutex_unlock(&factory->lock);
+}
+
+/* ---- members ---- */
+
+coney_status cny_factory_join(coney_connection_factory *factory, const cny_member *member, void *self)
+{
+    const cny_membership one = {.member = member, .self = self};
+    pthread_mutex_lock(&factory->lock);
+    bool joined = cny_buffer_reserve(&factory->spare, factory->members.size + sizeof one) &&
+                  cny_buffer_append(&factory->members, &one, sizeof one);
+    pthread_mutex_unlock(&factory->lock);
+    return joined ? CONEY_OK : cny_fail_memory();
+}
+
+void cny_factory_leave(coney_connection_factory *factory, const void *self)
+{
+    pthread_mutex_lock(&factory->lock);
+    cny_membership *all = (cny_membership *)(void *)factory->members.data;
+    size_t count = factory->members.size / sizeof *all, kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (all[i].self != self)
+            all[kept++] = all[i];
+    }
+    factory->members.size = kept * sizeof *all;
+    pthread_mutex_unlock(&factory->lock);
+}
+
+/* References to all members, for calling them without the lock. */
+static bool get_members(coney_connection_factory *factory, cny_buffer *members)
+{
+    pthread_mutex_lock(&factory->lock);
+    bool got = cny_factory_members(factory, members);
+    pthread_mutex_unlock(&factory->lock);
+    return got;
+}
+
+/* ---- how it is doing ---- */
+
+static const char *reason_of(const cny_link *link)
+{
+    return link->reason ? cny_error_view(link->reason)->text : "none";
+}
+
+/* The one under way, or the next. */
+static int current_attempt(const cny_link *link)
+{
+    bool is_waiting = link->state == CONEY_CONNECTION_CONNECTING && !link->connection;
+    return link->attempt + is_waiting;
+}
+
+static void describe_connecting(const cny_link *link, char *text, size_t size)
+{
+    const cny_host *hosts = link->factory->config.uri.hosts;
+    const cny_host *host = &hosts[link->connection ? cny_connection_host(link->connection) : link->first_host];
+    bool preparing = link->connection && cny_connection_get_state(link->connection) == CNY_OPEN;
+    char when[64] = "";
+    long long wait_ms = link->next_attempt - cny_now_ms();
+    if (!link->connection && wait_ms > 0)
+        snprintf(when, sizeof when, " in %lld ms", wait_ms);
+    snprintf(text, size, "%s %s:%d, attempt %d%s, last: %s",
+             preparing ? "preparing the connection to" : "connecting to", host->name, host->port, current_attempt(link),
+             when, reason_of(link));
+}
+
+static void describe_open(const cny_link *link, coney_connection_info *info)
+{
+    char blocked[256] = "";
+    const cny_host *host = &link->factory->config.uri.hosts[cny_connection_host(link->connection)];
+    cny_connection_blocked(link->connection, blocked);
+    info->blocked = *blocked;
+    snprintf(info->text, sizeof info->text, "open to %s:%d%s%s", host->name, host->port,
+             *blocked ? "; the broker holds back publishers: " : "", blocked);
+}
+
+void cny_link_describe(const cny_link *link, coney_connection_info *info)
+{
+    const cny_error *reason = link->state == CONEY_CONNECTION_OPEN ? link->loss : link->reason;
+    *info = (coney_connection_info){
+        .role = link->role,
+        .state = link->state,
+        .attempt = current_attempt(link),
+        .reason = reason ? cny_error_view(reason)->status : CONEY_OK,
+        .times_opened = link->times_opened,
+        .stale_acknowledgements = atomic_load(&link->factory->stale_acknowledgements[link->role]),
+    };
+    if (link->state == CONEY_CONNECTION_CLOSED)
+        info->reason = CONEY_E_CLOSED;
+    switch (link->state) {
+    case CONEY_CONNECTION_IDLE: snprintf(info->text, sizeof info->text, "not connected, nobody has needed it"); break;
+    case CONEY_CONNECTION_CONNECTING: describe_connecting(link, info->text, sizeof info->text); break;
+    case CONEY_CONNECTION_OPEN: describe_open(link, info); break;
+    case CONEY_CONNECTION_FAILED:
+        snprintf(info->text, sizeof info->text,
+                 "given up after attempt %d, until coney_connection_factory_connect() is called: %s", link->attempt,
+                 reason_of(link));
+        break;
+    case CONEY_CONNECTION_CLOSED: snprintf(info->text, sizeof info->text, "closed by the program"); break;
+    }
+}
+
+coney_status coney_connection_factory_info(coney_connection_factory *factory, coney_connection_role role,
+                                           coney_connection_info *info)
+{
+    if (!factory || !info || (unsigned)role >= CNY_ROLE_COUNT)
+        return cny_fail(CONEY_E_INVALID, "info: factory or info is NULL, or there is no connection role %d", (int)role);
+    coney_status status = cny_factory_check_process(factory);
+    if (status != CONEY_OK)
+        return status;
+    pthread_mutex_lock(&factory->lock);
+    cny_link_describe(&factory->links[role], info);
+    pthread_mutex_unlock(&factory->lock);
+    return CONEY_OK;
+}
+
+void cny_link_changed(cny_link *link)
+{
+    link->to_be_logged = true;
+    cny_link_describe(link, &link->news);
+    cny_tell_connection(link->factory, &link->news);
+    link->factory->attention = true;
+    pthread_cond_broadcast(&link->factory->changed);
+}
+
+void cny_factory_blocked_changed(cny_connection *connection)
+{
+    coney_connection_factory *factory = connection->factory;
+    cny_link *link = &factory->links[connection->role];
+    pthread_mutex_lock(&factory->lock);
+    if (link->connection == connection && link->state == CONEY_CONNECTION_OPEN)
+        cny_link_changed(link);
+    pthread_mutex_unlock(&factory->lock);
+}
+
+void cny_factory_log(const coney_connection_info *news)
+{
+    bool is_loss = news->state == CONEY_CONNECTION_CONNECTING && news->reason != CONEY_OK;
+    bool is_return =
+        news->state == CONEY_CONNECTION_OPEN && news->times_opened > 1; /* who saw the loss wants to see it */
+    coney_log_level level = is_loss || is_return || news->blocked ? CONEY_LOG_WARN : CONEY_LOG_INFO;
+    if (news->state == CONEY_CONNECTION_FAILED)
+        level = CONEY_LOG_ERROR;
+    cny_log(level, "%s connection: %s", role_names[news->role], news->text);
+}
+
 /* ---- connections ---- */
 
-/* The role's connection, open. A dead one is replaced by a new attempt; this is the place where
- * recovery will keep one going. */
-static coney_status get_connection(cny_connection **connection, coney_connection_factory *factory, cny_role role,
-                                   int64_t deadline)
+/* Under lock: waits until the link can be used. */
+static coney_status wait_open(cny_link *link, int64_t deadline)
 {
-    coney_status status = CONEY_OK;
-    pthread_mutex_lock(&factory->lock);
-    cny_connection **slot = &factory->connections[role];
-    if (*slot && cny_connection_is_dead(*slot)) {
-        cny_connection_unref(*slot);
-        *slot = NULL;
+    coney_connection_factory *factory = link->factory;
+    if (factory->closed)
+        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    coney_status status = cny_recovery_want(link);
+    if (status != CONEY_OK)
+        return status;
+    bool in_time = true;
+    while (!factory->closed && link->state != CONEY_CONNECTION_FAILED && in_time) {
+        if (link->state == CONEY_CONNECTION_OPEN && !cny_connection_is_dead(link->connection))
+            return CONEY_OK;
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
     }
     if (factory->closed)
-        status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    else if (!*slot)
-        status = cny_connection_new(slot, factory, &factory->config, factory->events, role);
-    cny_connection *found = status == CONEY_OK ? cny_connection_ref(*slot) : NULL;
+        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    if (link->state == CONEY_CONNECTION_FAILED)
+        return cny_error_raise(link->reason);
+    coney_connection_info info;
+    cny_link_describe(link, &info);
+    return cny_fail_code(CONEY_E_CONNECT, link->reason ? cny_error_view(link->reason)->broker_code : 0,
+                         "not connected within the deadline: %s", info.text);
+}
+
+coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
+{
+    pthread_mutex_lock(&factory->lock);
+    coney_status status = wait_open(&factory->links[role], deadline);
     pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connection_role role)
+{
+    pthread_mutex_lock(&factory->lock);
+    bool given_up = factory->links[role].state == CONEY_CONNECTION_FAILED;
+    pthread_mutex_unlock(&factory->lock);
+    return given_up;
+}
+
+coney_status cny_factory_check_draining(coney_connection_factory *factory)
+{
+    return atomic_load(&factory->draining) && served != factory && !cny_factory_on_events_thread(factory)
+               ? cny_fail(CONEY_E_CLOSED, "the connection factory is being closed")
+               : CONEY_OK;
+}
+
+coney_status cny_factory_check_blocked(coney_connection_factory *factory)
+{
+    char blocked[256] = "";
+    pthread_mutex_lock(&factory->lock);
+    const cny_link *link = &factory->links[CONEY_PUBLISHING];
+    if (link->connection)
+        cny_connection_blocked(link->connection, blocked);
+    pthread_mutex_unlock(&factory->lock);
+    return *blocked ? cny_fail(CONEY_E_BLOCKED, "the broker holds back publishers: %s", blocked) : CONEY_OK;
+}
+
+static coney_status get_connection(cny_connection **connection, coney_connection_factory *factory,
+                                   coney_connection_role role, int64_t deadline)
+{
+    pthread_mutex_lock(&factory->lock);
+    coney_status status = wait_open(&factory->links[role], deadline);
     if (status == CONEY_OK)
-        status = cny_connection_wait_open(found, deadline);
-    if (status != CONEY_OK) {
-        cny_connection_unref(found);
-        return status;
+        *connection = cny_connection_ref(factory->links[role].connection);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+/* Opening has no effect that could be lost, so it is tried again on the next connection. */
+coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
+                              bool fail_when_blocked, int64_t deadline)
+{
+    coney_status status;
+    bool lost;
+    do {
+        cny_connection *connection;
+        status = get_connection(&connection, factory, role, deadline);
+        if (status != CONEY_OK)
+            return status;
+        status = cny_channel_open_on(channel, connection, fail_when_blocked, deadline);
+        lost = status != CONEY_OK && cny_connection_is_dead(connection);
+        cny_connection_unref(connection);
+    } while (lost && cny_now_ms() < deadline);
+    if (lost) /* it would have come back */
+        status = cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code,
+                               "not connected within the deadline: %s", coney_last_error());
+    return status;
+}
+
+coney_status cny_factory_declare(coney_connection_factory *factory, int64_t deadline)
+{
+    cny_connection *connection = NULL;
+    coney_status status = get_connection(&connection, factory, CONEY_CONSUMING, deadline);
+    cny_buffer members = {0};
+    if (status == CONEY_OK && !get_members(factory, &members))
+        status = cny_fail_memory();
+    const cny_membership *all = (const cny_membership *)(const void *)members.data;
+    for (size_t i = 0; status == CONEY_OK && i < members.size / sizeof *all; i++) {
+        if (all[i].member->declare)
+            status = all[i].member->declare(all[i].self, connection, CONEY_CONSUMING, deadline);
     }
-    *connection = found;
-    return CONEY_OK;
+    cny_members_free(&members);
+    cny_connection_unref(connection);
+    return status;
+}
+
+/* Under lock: waits until both links are open or an attempt of one has failed since. */
+static coney_status wait_for_attempts(coney_connection_factory *factory, const uint64_t *failures, int64_t deadline)
+{
+    bool in_time = true;
+    for (;;) {
+        int open = 0;
+        for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+            const cny_link *link = &factory->links[role];
+            open += link->state == CONEY_CONNECTION_OPEN;
+            if (!factory->closed && link->failures > failures[role])
+                return cny_error_raise(link->reason);
+        }
+        if (factory->closed)
+            return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+        if (open == CNY_ROLE_COUNT)
+            return CONEY_OK;
+        if (!in_time) {
+            coney_connection_info info;
+            bool publishing = factory->links[CONEY_CONSUMING].state == CONEY_CONNECTION_OPEN;
+            cny_link_describe(&factory->links[publishing ? CONEY_PUBLISHING : CONEY_CONSUMING], &info);
+            return cny_fail(CONEY_E_TIMEOUT, "not connected within the connection timeouts of all hosts: %s",
+                            info.text);
+        }
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
+    }
 }
 
 coney_status coney_connection_factory_connect(coney_connection_factory *factory)
 {
     if (!factory)
         return cny_fail(CONEY_E_INVALID, "factory is NULL");
+    coney_status status = cny_factory_check_process(factory);
+    if (status != CONEY_OK)
+        return status;
     /* A little more than all hosts may take, so that the reason is theirs and not this deadline. */
     const cny_uri *uri = &factory->config.uri;
     int64_t deadline = cny_now_ms() + (int64_t)uri->connection_timeout_ms * (int64_t)uri->host_count + 1000;
-    coney_status status = CONEY_OK;
-    for (int role = 0; status == CONEY_OK && role < CNY_ROLE_COUNT; role++) {
-        cny_connection *connection;
-        status = get_connection(&connection, factory, (cny_role)role, deadline);
-        if (status == CONEY_OK)
-            cny_connection_unref(connection);
+    uint64_t failures[CNY_ROLE_COUNT];
+    pthread_mutex_lock(&factory->lock);
+    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+        cny_link *link = &factory->links[role];
+        failures[role] = link->failures;
+        bool is_waiting = link->state == CONEY_CONNECTION_CONNECTING && !link->connection;
+        if ((link->state == CONEY_CONNECTION_FAILED || is_waiting) && !factory->closed)
+            cny_recovery_retry(link);
+        else if (status == CONEY_OK && !factory->closed)
+            status = cny_recovery_want(link);
     }
+    if (status == CONEY_OK)
+        status = wait_for_attempts(factory, failures, deadline);
+    pthread_mutex_unlock(&factory->lock);
     return status;
 }
 
-coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, cny_role role, int64_t deadline)
+/* ---- the end ---- */
+
+/* What did not end in time; the first complaint is told. */
+typedef struct closing {
+    coney_connection_factory *factory;
+    int64_t deadline;
+    cny_buffer members;
+    cny_connection *connections[CNY_ROLE_COUNT];
+    cny_error *complaint;
+} closing;
+
+static void note(closing *one, coney_status status)
 {
-    cny_connection *connection;
-    coney_status status = get_connection(&connection, factory, role, deadline);
+    if (status != CONEY_OK && !one->complaint)
+        one->complaint = cny_error_capture();
+}
+
+/* All at the same time: their handlers may still send. */
+static void stop_containers(closing *one)
+{
+    const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
+    size_t count = one->members.size / sizeof *all;
+    for (size_t i = 0; i < count; i++) {
+        if (all[i].member->begin_stop)
+            all[i].member->begin_stop(all[i].self, one->deadline);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (all[i].member->wait_stopped)
+            note(one, all[i].member->wait_stopped(all[i].self, one->deadline));
+    }
+}
+
+static void drain_templates(closing *one)
+{
+    const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
+    for (size_t i = 0; i < one->members.size / sizeof *all; i++) {
+        if (all[i].member->drain)
+            note(one, all[i].member->drain(all[i].self, one->deadline));
+    }
+}
+
+static void take_members(closing *one)
+{
+    coney_connection_factory *factory = one->factory;
+    pthread_mutex_lock(&factory->lock);
+    cny_buffer_swap(&one->members, &factory->spare);
+    cny_factory_members(factory, &one->members); /* there is room */
+    pthread_mutex_unlock(&factory->lock);
+}
+
+static void tell_done(coney_connection_factory *factory)
+{
+    pthread_mutex_lock(&factory->lock);
+    factory->close_done = true;
+    pthread_cond_broadcast(&factory->changed);
+    pthread_mutex_unlock(&factory->lock);
+}
+
+/* From here on everything answers CONEY_E_CLOSED and nothing connects. */
+static void declare_closed(closing *one)
+{
+    coney_connection_factory *factory = one->factory;
+    pthread_mutex_lock(&factory->lock);
+    factory->closed = true;
+    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+        cny_link *link = &factory->links[role];
+        link->state = CONEY_CONNECTION_CLOSED;
+        cny_link_changed(link);
+        one->connections[role] = link->connection ? cny_connection_ref(link->connection) : NULL;
+    }
+    pthread_cond_broadcast(&factory->changed);
+    pthread_mutex_unlock(&factory->lock);
+}
+
+/* What comes last has a moment even if the rest took all the time. */
+static int64_t with_grace(const closing *one)
+{
+    int64_t now = cny_now_ms();
+    return (now > one->deadline ? now : one->deadline) + GRACE_MS;
+}
+
+static void close_connections(closing *one)
+{
+    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+        if (one->connections[role])
+            cny_connection_begin_close(one->connections[role], one->deadline);
+    }
+    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+        if (one->connections[role] && !cny_connection_wait_ended(one->connections[role], with_grace(one)))
+            note(one, cny_fail(CONEY_E_TIMEOUT, "the thread of the %s connection, resolving a name perhaps, ends later",
+                               role_names[role]));
+        cny_connection_unref(one->connections[role]);
+    }
+}
+
+static void end_recovery(closing *one)
+{
+    coney_connection_factory *factory = one->factory;
+    bool in_time = true;
+    pthread_mutex_lock(&factory->lock);
+    while (factory->recovering && !factory->recovered && in_time)
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, one->deadline + GRACE_MS);
+    bool ended = !factory->recovering || factory->recovered;
+    pthread_mutex_unlock(&factory->lock);
+    if (!ended)
+        note(one, cny_fail(CONEY_E_TIMEOUT, "the recovery thread, in the credentials provider perhaps, ends later"));
+}
+
+static void abandon_rest(closing *one)
+{
+    const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
+    for (size_t i = 0; i < one->members.size / sizeof *all; i++) {
+        if (all[i].member->abandon)
+            all[i].member->abandon(all[i].self);
+    }
+}
+
+static coney_status close_now(coney_connection_factory *factory)
+{
+    closing one = {.factory = factory, .deadline = cny_deadline(factory->config.close_timeout_ms)};
+    atomic_store(&factory->draining, true);
+    take_members(&one);
+    stop_containers(&one);
+    drain_templates(&one);
+    declare_closed(&one);
+    close_connections(&one);
+    end_recovery(&one);
+    abandon_rest(&one);
+    for (int role = 0; role < CNY_ROLE_COUNT; role++)
+        cny_factory_log(&factory->links[role].news); /* which does not change any more */
+    if (!cny_events_stop(factory->events, with_grace(&one)))
+        note(&one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
+    cny_members_free(&one.members);
+    tell_done(factory);
+    coney_status status = cny_error_raise(one.complaint);
+    cny_error_unref(one.complaint);
+    return status == CONEY_OK ? status : cny_fail_in("close the connection factory");
+}
+
+static bool is_first_to_close(coney_connection_factory *factory)
+{
+    pthread_mutex_lock(&factory->lock);
+    bool first = !factory->closing;
+    factory->closing = true;
+    pthread_mutex_unlock(&factory->lock);
+    return first;
+}
+
+static coney_status wait_for_the_other_close(coney_connection_factory *factory)
+{
+    int64_t deadline = cny_deadline(factory->config.close_timeout_ms + GRACE_MS);
+    bool in_time = true;
+    pthread_mutex_lock(&factory->lock);
+    while (!factory->close_done && in_time)
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
+    bool closed = factory->close_done;
+    pthread_mutex_unlock(&factory->lock);
+    return closed ? CONEY_OK : cny_fail(CONEY_E_TIMEOUT, "another close of the factory has not ended yet");
+}
+
+coney_status coney_connection_factory_close(coney_connection_factory *factory)
+{
+    if (!factory)
+        return cny_fail(CONEY_E_INVALID, "factory is NULL");
+    coney_status status = cny_factory_check_process(factory);
     if (status != CONEY_OK)
         return status;
-    status = cny_channel_open_on(channel, connection, deadline);
-    cny_connection_unref(connection);
-    return status;
+    if (cny_factory_on_events_thread(factory) || served == factory)
+        return cny_fail(CONEY_E_STATE,
+                        "close the connection factory: a callback or handler cannot wait for its own end");
+    return is_first_to_close(factory) ? close_now(factory) : wait_for_the_other_close(factory);
+}
+
+void coney_connection_factory_free(coney_connection_factory *factory)
+{
+    if (!factory || cny_factory_check_process(factory) != CONEY_OK)
+        return;
+    coney_status status = coney_connection_factory_close(factory);
+    if (status != CONEY_OK)
+        cny_log(CONEY_LOG_ERROR, "%s", coney_last_error());
+    if (status != CONEY_E_STATE) /* called where it must not be: the factory stays */
+        cny_factory_unref(factory);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of this folder share: the structs behind connection.h. Private to the folder.
  *
- * One lock per connection guards the connection, its channels, their confirms and feeds. The
- * events lock may be taken while it is held, never the other way round. */
+ * One lock per connection guards the connection, its channels, their confirms and feeds. It may
+ * be taken under the factory's lock, the events lock under both; never the other way round. */
 #ifndef CNY_CONNECTION_INTERNAL_H
 #define CNY_CONNECTION_INTERNAL_H
 
@@ -19,7 +19,7 @@ typedef struct cny_completion {
     void *user;
     coney_message *message; /* taken */
     cny_error *error;       /* taken */
-    cny_channel *channel;   /* taken; told when the callback has returned */
+    cny_channel *channel;   /* taken; told when the callback has returned. NULL: nobody is */
 } cny_completion;
 
 coney_status cny_events_start(cny_events **events);
@@ -30,24 +30,124 @@ bool cny_events_stop(cny_events *events, int64_t deadline);
 void cny_events_unref(cny_events *events); /* takes NULL */
 bool cny_events_is_current(cny_events *events);
 
+/* Who may still post: the thread does not end before. */
+void cny_events_enter(cny_events *events);
+void cny_events_leave(cny_events *events);
+
 /* Posts between lock and unlock; one wake-up for all of them. False without memory: the
  * completion is still the caller's. */
 void cny_events_lock(cny_events *events);
 bool cny_events_post(cny_events *events, const cny_completion *completion);
 void cny_events_unlock(cny_events *events);
 
-/* ---- connection ---- */
+/* Tell the program's listener; nothing happens if there is none. Not under the events lock. */
+void cny_tell_connection(coney_connection_factory *factory, const coney_connection_info *info);
+void cny_tell_channel(cny_channel *channel, bool open, const cny_error *reason);
 
-typedef struct cny_connection cny_connection;
+/* ---- factory ---- */
 
-/* What a factory's connections have in common. */
+/* What a factory's connections have in common; with every default filled in. */
 typedef struct cny_connection_config {
-    cny_uri uri; /* with every default filled in */
+    cny_arena arena; /* holds the texts */
+    cny_uri uri;
     size_t max_message_bytes;
     size_t max_outbound_bytes;
     int close_timeout_ms;
+    coney_host_order host_order;
+    coney_recovery_options recovery;
+    const coney_tls_options *tls; /* NULL: plain TCP */
+    coney_sasl_mechanism sasl;
+    const coney_table *client_properties;    /* may be NULL */
+    coney_credentials_provider *credentials; /* may be NULL */
+    void *credentials_user;
+    coney_connection_listener *on_connection; /* may be NULL */
+    coney_channel_listener *on_channel;       /* may be NULL */
+    void *listener_user;
     const char *names[CNY_ROLE_COUNT]; /* connection_name for each role */
 } cny_connection_config;
+
+/* Checks and copies. On failure, too, the config is to be freed. CONEY_E_INVALID, _NO_MEMORY. */
+coney_status cny_config_read(cny_connection_config *config, const char *uri,
+                             const coney_connection_factory_options *options);
+void cny_config_free(cny_connection_config *config);
+
+/* What a factory keeps for a role: the connection there is, or the next attempt. Under the
+ * factory's lock. */
+typedef struct cny_link {
+    coney_connection_factory *factory; /* the one it is part of */
+    coney_connection_role role;
+    coney_connection_state state;
+    bool to_be_logged;          /* news, as soon as the lock is not held */
+    bool declared;              /* the topology, on this connection */
+    cny_connection *connection; /* NULL: none, or none yet. Only the recovery thread changes it */
+    cny_error *reason;          /* of the last loss or failed attempt */
+    cny_error *loss;            /* the last one */
+    int attempt;                /* since it was open */
+    int delay_ms;               /* before the next attempt */
+    int64_t next_attempt;       /* when */
+    int64_t declared_at;
+    int64_t refresh_at;          /* the credentials; INT64_MAX: never */
+    uint64_t times_opened;       /* ever */
+    uint64_t failures;           /* of attempts, ever */
+    uint64_t consumers_failures; /* those of the consuming link when this one connected */
+    size_t first_host;           /* of the next attempt */
+    coney_connection_info news;
+} cny_link;
+
+typedef struct cny_membership {
+    const cny_member *member;
+    void *self;
+} cny_membership;
+
+struct coney_connection_factory {
+    /* fixed after new */
+    atomic_uint refs;
+    unsigned fork_count;
+    cny_connection_config config;
+    cny_events *events;
+    atomic_ullong stale_acknowledgements[CNY_ROLE_COUNT];
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* a link, or something for the recovery thread to see */
+    cny_link links[CNY_ROLE_COUNT];
+    cny_buffer members;   /* of cny_membership */
+    bool recovering;      /* the recovery thread was started */
+    bool recovered;       /* and has ended */
+    bool attention;       /* it should look at everything again */
+    cny_buffer spare;     /* room for members, so that close needs no memory */
+    bool closing;         /* close was called; by whom it is done does not matter */
+    atomic_bool draining; /* only handlers and callbacks may send */
+    bool closed;
+    bool close_done;
+};
+
+/* Has the recovery thread look at everything again. Takes the factory's lock. */
+void cny_factory_attention(coney_connection_factory *factory);
+
+/* Under the factory's lock: how the link is doing. */
+void cny_link_describe(const cny_link *link, coney_connection_info *info);
+
+/* Under the factory's lock, so that news are told in order: the link is not what it was. */
+void cny_link_changed(cny_link *link);
+
+/* The broker holds back publishers on this connection, or does so no more. Not under a lock. */
+void cny_factory_blocked_changed(cny_connection *connection);
+
+void cny_factory_log(const coney_connection_info *news); /* not under a lock */
+
+/* ---- recovery; under the factory's lock ---- */
+
+coney_status cny_recovery_want(cny_link *link);
+void cny_recovery_retry(cny_link *link); /* one that has failed for good begins again */
+
+/* The delay after one more failure. */
+int cny_recovery_delay(const coney_recovery_options *options, int delay_ms);
+
+/* References to all members, for calling them without the lock; false without memory. */
+bool cny_factory_members(coney_connection_factory *factory, cny_buffer *members);
+void cny_members_free(cny_buffer *members);
+
+/* ---- connection ---- */
 
 /* connecting -> open -> closing -> dead; each may skip to dead. */
 typedef enum cny_connection_state { CNY_CONNECTING, CNY_OPEN, CNY_CLOSING, CNY_DEAD } cny_connection_state;
@@ -58,10 +158,13 @@ struct cny_connection {
     coney_connection_factory *factory; /* a reference, for the sake of config */
     const cny_connection_config *config;
     cny_events *events; /* there as long as the I/O thread has not ended */
-    cny_role role;
+    coney_connection_role role;
     int wake_fd;
     cny_wire *wire;
-    _Atomic(const char *) remark; /* from any thread, to be logged like state_changed */
+    size_t *hosts;                /* indices into the URI's, in the order in which they are tried */
+    char *user, *password;        /* wiped once logged in */
+    _Atomic(const char *) remark; /* from any thread, to be logged as soon as no lock is held */
+    atomic_bool has_news;         /* from any thread: any of the above, or a channel died and kept messages */
     /* fixed once open */
     cny_wire_limits limits;
     /* I/O thread only */
@@ -70,10 +173,14 @@ struct cny_connection {
     int64_t last_read_ms;
     int64_t last_write_ms;
     bool streaming;     /* the last read brought something: more is on its way */
-    bool state_changed; /* to be logged as soon as no lock is held */
+    bool state_changed; /* the recovery thread is told as soon as no lock is held */
+    bool secret_in_writing;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the state, room in outgoing, or blocked */
+    size_t host;            /* index of the URI's that is tried or used */
+    cny_error *abort;       /* end for this reason */
+    cny_buffer secret;      /* a frame of its own, so that it can be wiped */
     cny_connection_state state;
     cny_error *reason; /* why it is dead */
     bool ended;        /* the I/O thread does nothing any more */
@@ -89,13 +196,25 @@ struct cny_connection {
     size_t channel_capacity;
 };
 
-/* Starts the I/O thread, which connects at once. */
+/* Starts the I/O thread, which connects at once. It begins with the first host, and takes the
+ * URI's user and password where credentials have none. */
 coney_status cny_connection_new(cny_connection **connection, coney_connection_factory *factory,
-                                const cny_connection_config *config, cny_events *events, cny_role role);
+                                coney_connection_role role, size_t first_host, const coney_credentials *credentials);
 cny_connection *cny_connection_ref(cny_connection *connection);
 void cny_connection_unref(cny_connection *connection);
-coney_status cny_connection_wait_open(cny_connection *connection, int64_t deadline);
+cny_connection_state cny_connection_get_state(cny_connection *connection);
 bool cny_connection_is_dead(cny_connection *connection);
+size_t cny_connection_host(cny_connection *connection);
+cny_error *cny_connection_reason(cny_connection *connection);               /* why it is dead; gives a reference */
+const char *cny_connection_take_remark(cny_connection *connection);         /* to be logged, or NULL */
+void cny_connection_remark(cny_connection *connection, const char *remark); /* static text; any thread */
+void cny_connection_blocked(cny_connection *connection, char reason[256]);
+
+void cny_connection_forget_credentials(cny_connection *connection);
+
+/* Ends it for what this thread's last error tells. */
+void cny_connection_abort(cny_connection *connection);
+coney_status cny_connection_update_secret(cny_connection *connection, const char *secret);
 
 /* Asks for an orderly close by the deadline, and waits until the I/O thread has ended. Together
  * they are a close; two steps, so that several connections close at the same time. False if the
@@ -116,20 +235,32 @@ void *cny_connection_io(void *argument); /* the I/O thread; the argument is the 
 /* usable -> closing -> dead, or usable -> dead; dead is out of the connection's table. */
 typedef enum cny_channel_state { CNY_CHANNEL_USABLE, CNY_CHANNEL_CLOSING, CNY_CHANNEL_DEAD } cny_channel_state;
 
-/* A synchronous sender; lives on its stack. */
+/* A synchronous sender. It has a lock of its own, under all others, because its message may be
+ * sent again on another connection. */
 typedef struct cny_waiter {
+    atomic_uint refs; /* the sender's and the confirm's */
+    pthread_mutex_t lock;
     pthread_cond_t told;
     bool done;
+    bool gone; /* the sender gave up */
     cny_error *error;
 } cny_waiter;
+
+cny_waiter *cny_waiter_new(void);               /* NULL without memory */
+cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL, as does unref */
+void cny_waiter_unref(cny_waiter *waiter);
+
+/* False at the deadline: nobody waits from then on. */
+bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);
 
 /* One publish that the broker has not confirmed. */
 typedef struct cny_confirm {
     coney_message *message;
     coney_send_callback *callback;
     void *user;
-    cny_waiter *waiter; /* instead of a callback; NULL once it gave up */
+    cny_waiter *waiter; /* instead of a callback */
     cny_error *returned;
+    char *route;            /* exchange, NUL, routing key: only if it may be sent again */
     uint32_t exchange_hash; /* names are not kept, to spare the copy; hashes tell returns apart */
     uint32_t routing_key_hash;
     bool mandatory;
@@ -143,16 +274,21 @@ typedef struct cny_confirms {
     uint64_t next;
     uint64_t return_from; /* returns come in the order of sending: where to look for the next */
     size_t max;           /* 0: confirms are not selected */
-    size_t unfinished;    /* not done, or their callback has not returned yet */
-    int waiting_senders;  /* for room */
-    int waiting_for_end;  /* for nothing to be unfinished */
-    cny_error *unheard;   /* the last one logged for want of a callback: once is enough */
+    bool keep;            /* what a loss leaves is not completed but kept */
+    bool suspect;         /* one of those kept made the broker close the channel; which, it did not say */
+    bool found_culprit;   /* the broker closed the channel over one message that is known */
+    size_t kept;
+    size_t unfinished;   /* not done, or their callback has not returned yet */
+    int waiting_senders; /* for room */
+    int waiting_for_end; /* for nothing to be unfinished */
+    cny_error *unheard;  /* the last one logged for want of a callback: once is enough */
 } cny_confirms;
 
 typedef struct cny_feed {
     cny_buffer deliveries;  /* of coney_message * */
     bool cancelled;         /* we asked for no more */
     bool ended;             /* no more will come */
+    cny_error *reason;      /* why the broker ended it, NULL if we did */
     bool waiting;           /* the consumer thread sleeps */
     bool recheck;           /* it should look up, for its deadline has changed */
     char consumer_tag[256]; /* "" while nothing is consumed */
@@ -163,9 +299,12 @@ struct cny_channel {
     atomic_uint refs;
     cny_connection *connection;
     uint16_t number;
+    /* any thread */
+    atomic_bool gone; /* has a reason */
     /* under the connection's lock */
     cny_channel_state state;
     cny_error *reason;      /* why it is not open any more */
+    bool announced;         /* the program's listener was told of it */
     pthread_cond_t changed; /* anything below */
     uint32_t calling;       /* the method of the call under way, 0 if none */
     uint32_t awaited;       /* its reply; 0 once it is there */
@@ -174,11 +313,19 @@ struct cny_channel {
     cny_feed feed;
 };
 
+static inline void cny_channel_lock(cny_channel *channel)
+{
+    pthread_mutex_lock(&channel->connection->lock);
+}
+
+static inline void cny_channel_unlock(cny_channel *channel)
+{
+    pthread_mutex_unlock(&channel->connection->lock);
+}
+
 /* Sends the frame of a method and waits for its reply; reply may be NULL. */
 coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uint32_t awaited, cny_incoming *reply,
                               int64_t deadline);
-
-coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, int64_t deadline);
 
 /* Under lock: closes it, for this reason, unless that has happened. */
 void cny_channel_close_locked(cny_channel *channel, cny_error *reason);
@@ -192,20 +339,25 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming);
 
 /* ---- confirms; all under lock ---- */
 
-coney_status cny_confirms_start(cny_confirms *confirms, size_t max);
+coney_status cny_confirms_start(cny_confirms *confirms, size_t max, bool keep);
 void cny_confirms_free(cny_confirms *confirms);
 bool cny_confirms_full(const cny_confirms *confirms);
 bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
 coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more */
-void cny_confirms_add(cny_channel *channel, const cny_publish *publish, cny_waiter *waiter);
-void cny_confirms_forget(cny_channel *channel, const cny_waiter *waiter); /* the sender gave up */
+cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish, cny_waiter *waiter);
 
 /* I/O thread: the broker's ack or nack, its return, and the end of everything outstanding. */
 void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming);
 void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming);
 void cny_confirms_fail(cny_channel *channel, cny_error *reason);
 
-/* Events thread, not under lock: that many callbacks have returned. */
+/* The oldest kept one, NULL if there is none; and its end: for this reason, or because another
+ * channel has taken it over. */
+cny_confirm *cny_confirms_oldest_kept(cny_channel *channel);
+void cny_confirms_end_kept(cny_channel *channel, cny_confirm *confirm, cny_error *reason);
+void cny_confirms_taken_over(cny_channel *channel, cny_confirm *confirm);
+
+/* Events thread, not under lock: that many callbacks have returned. Takes NULL. */
 void cny_confirms_finished(cny_channel *channel, size_t count);
 
 #endif

@@ -1,64 +1,80 @@
 /* SPDX-License-Identifier: MIT */
 /* The I/O thread of a connection: connects, then moves bytes until the connection ends. It is
  * the only one that touches the socket and the decoder, runs none of the program's code, and
- * blocks on nothing but its poll (and, while connecting, on what the connection timeout bounds). */
+ * blocks on nothing but its poll (and, while connecting, on name resolution). */
 #include "rabbit/connection/internal.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define FAREWELL_MS 250
 #define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* give back what a burst needed beyond this */
 
-/* ---- the log ---- */
+/* ---- news ---- */
 
-/* Says what was noticed while a lock was held; the sink is the program's code. */
+/* Has the recovery thread look at what was noticed while a lock was held. It also logs for us: the
+ * sink is the program's code, which may block. */
 static void report(cny_connection *connection)
 {
-    static const char *const states[] = {"connecting", "open", "closing", "dead"};
-    static const char *const roles[] = {"publishing", "consuming"};
-    if (connection->state_changed)
-        cny_log(CONEY_LOG_INFO, "%s connection is %s%s%s", roles[connection->role], states[connection->state],
-                connection->reason ? ": " : "", connection->reason ? cny_error_view(connection->reason)->text : "");
-    connection->state_changed = false;
-    if (!atomic_load_explicit(&connection->remark, memory_order_relaxed))
+    bool news = atomic_exchange(&connection->has_news, false);
+    if (!news && !connection->state_changed)
         return;
-    const char *remark = atomic_exchange(&connection->remark, NULL);
-    cny_log(CONEY_LOG_WARN, "%s connection: %s", roles[connection->role], remark);
+    connection->state_changed = false;
+    cny_factory_attention(connection->factory);
 }
 
 /* ---- connecting ---- */
 
-static coney_status connect_to_first_host(cny_connection *connection)
+static coney_status connect_to(cny_connection *connection, size_t host)
 {
     const cny_connection_config *config = connection->config;
+    const cny_wire_target target = {
+        .host = config->uri.hosts[host].name,
+        .port = config->uri.hosts[host].port,
+        .user = connection->user,
+        .password = connection->password,
+        .vhost = config->uri.vhost,
+        .connection_name = config->names[connection->role],
+        .client_properties = config->client_properties,
+        .tls = config->tls,
+        .external = config->sasl == CONEY_SASL_EXTERNAL,
+        .timeout_ms = config->uri.connection_timeout_ms,
+        .heartbeat_s = config->uri.heartbeat_s,
+        .frame_max = (uint32_t)config->uri.frame_max,
+        .max_message_bytes = config->max_message_bytes,
+    };
+    pthread_mutex_lock(&connection->lock);
+    connection->host = host;
+    pthread_mutex_unlock(&connection->lock);
+    return cny_wire_connect(connection->wire, &target);
+}
+
+/* If none does, the last one's status, and what each of them said. */
+static coney_status connect_to_first_host(cny_connection *connection)
+{
+    size_t count = connection->config->uri.host_count;
+    char before[512] = "";
     coney_status status = CONEY_OK;
-    for (size_t i = 0; i < config->uri.host_count; i++) {
-        cny_wire_target target = {
-            .host = config->uri.hosts[i].name,
-            .port = config->uri.hosts[i].port,
-            .user = config->uri.user,
-            .password = config->uri.password,
-            .vhost = config->uri.vhost,
-            .connection_name = config->names[connection->role],
-            .timeout_ms = config->uri.connection_timeout_ms,
-            .heartbeat_s = config->uri.heartbeat_s,
-            .frame_max = (uint32_t)config->uri.frame_max,
-            .max_message_bytes = config->max_message_bytes,
-        };
-        status = cny_wire_connect(connection->wire, &target);
-        bool next_may_do = status == CONEY_E_CONNECT || status == CONEY_E_TIMEOUT || status == CONEY_E_PROTOCOL;
-        if (!next_may_do)
+    for (size_t i = 0; i < count; i++) {
+        status = connect_to(connection, connection->hosts[i]);
+        if (status == CONEY_OK || !cny_wire_next_may_do())
             break;
-        cny_log(CONEY_LOG_INFO, "%s", coney_last_error());
+        size_t used = strlen(before);
+        if (i + 1 < count)
+            snprintf(before + used, sizeof before - used, "%.150s; ", coney_last_error());
     }
-    return status;
+    return status == CONEY_OK || !*before
+               ? status
+               : cny_fail_code(status, coney_last_error_details()->broker_code, "%s%s", before, coney_last_error());
 }
 
 static coney_status open_connection(cny_connection *connection)
 {
     coney_status status = connect_to_first_host(connection);
+    cny_connection_forget_credentials(connection);
     if (status != CONEY_OK)
         return status;
     connection->last_read_ms = connection->last_write_ms = cny_now_ms();
@@ -75,12 +91,15 @@ static coney_status open_connection(cny_connection *connection)
 /* Takes what senders have appended, all at once; false and asleep if there is nothing. */
 static bool take_outgoing(cny_connection *connection)
 {
+    if (connection->secret_in_writing)
+        explicit_bzero(connection->writing.data, connection->writing.size);
     connection->writing.size = 0;
     connection->written = 0;
     if (connection->writing.capacity > KEEP_BUFFER_BYTES)
         cny_buffer_free(&connection->writing);
     pthread_mutex_lock(&connection->lock);
-    cny_buffer_swap(&connection->writing, &connection->outgoing);
+    connection->secret_in_writing = connection->secret.size > 0;
+    cny_buffer_swap(&connection->writing, connection->secret_in_writing ? &connection->secret : &connection->outgoing);
     connection->io_asleep = connection->writing.size == 0;
     pthread_mutex_unlock(&connection->lock);
     return connection->writing.size > 0;
@@ -190,11 +209,12 @@ static void on_blocked(cny_connection *connection, const char *reason)
     pthread_mutex_lock(&connection->lock);
     memcpy(connection->blocked, reason, strlen(reason) + 1);
     pthread_cond_broadcast(&connection->changed);
+    for (size_t i = 0; i < connection->channel_capacity; i++) {
+        if (connection->channels[i]) /* senders wait for confirms there, and some do not want to when blocked */
+            pthread_cond_broadcast(&connection->channels[i]->changed);
+    }
     pthread_mutex_unlock(&connection->lock);
-    if (*reason)
-        cny_log(CONEY_LOG_WARN, "the broker holds back publishers: %s", reason);
-    else
-        cny_log(CONEY_LOG_WARN, "the broker takes messages again");
+    cny_factory_blocked_changed(connection);
 }
 
 static coney_status on_channel_incoming(cny_connection *connection, cny_incoming *incoming)
@@ -222,6 +242,7 @@ static coney_status on_incoming(cny_connection *connection, cny_incoming *incomi
     case CNY_CONNECTION_CLOSE_OK: return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
     case CNY_CONNECTION_BLOCKED: on_blocked(connection, incoming->text); return CONEY_OK;
     case CNY_CONNECTION_UNBLOCKED: on_blocked(connection, ""); return CONEY_OK;
+    case CNY_CONNECTION_UPDATE_SECRET_OK: return CONEY_OK;
     default: return on_channel_incoming(connection, incoming);
     }
 }
@@ -286,10 +307,12 @@ static int next_timeout(cny_connection *connection)
 
 /* ---- the loop ---- */
 
-/* Says goodbye once, when asked to: everyone who waits learns it now, the broker next. */
-static void begin_closing(cny_connection *connection)
+/* Says goodbye once, when asked to: everyone who waits learns it now, the broker next. An abort
+ * is a failure at once. */
+static coney_status begin_closing(cny_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
+    coney_status status = cny_error_raise(connection->abort);
     if (connection->close_wanted && connection->state == CNY_OPEN) {
         cny_connection_set_state(connection, CNY_CLOSING);
         cny_error *reason = cny_error_new(CONEY_E_CLOSED, 0, "the connection factory is closed");
@@ -299,8 +322,11 @@ static void begin_closing(cny_connection *connection)
         }
         cny_error_unref(reason);
         append(connection, cny_encode_connection_close);
+        if (*connection->blocked) /* the broker reads nothing from us, so there will be no answer */
+            connection->close_deadline = earlier(connection->close_deadline, cny_deadline(FAREWELL_MS));
     }
     pthread_mutex_unlock(&connection->lock);
+    return status;
 }
 
 /* Senders need not wake us while we are at work: we look for their bytes before we sleep. */
@@ -319,7 +345,7 @@ static void mark_awake(cny_connection *connection)
 static bool may_put_off_reading(cny_connection *connection)
 {
     bool too_soon = connection->streaming && cny_now_ms() < connection->last_read_ms + MODERATION_MS;
-    if (!too_soon || connection->role != CNY_PUBLISHING)
+    if (!too_soon || connection->role != CONEY_PUBLISHING)
         return false;
     pthread_mutex_lock(&connection->lock);
     bool may = connection->waiting_for_answer == 0 && connection->state == CNY_OPEN;
@@ -337,7 +363,9 @@ static coney_status wait(cny_connection *connection, bool *readable)
     };
     if (has_unwritten(connection))
         pollers[0].events |= POLLOUT;
-    int ready = poll(pollers, 2, put_off ? MODERATION_MS : next_timeout(connection));
+    bool waiting_input = cny_wire_has_input(connection->wire) && !put_off;
+    int timeout = put_off ? MODERATION_MS : next_timeout(connection);
+    int ready = poll(pollers, 2, waiting_input ? 0 : timeout);
     mark_awake(connection);
     if (ready < 0 && errno != EINTR)
         return cny_fail(CONEY_E_SYSTEM, "poll failed: %s", cny_errno_text(errno));
@@ -347,7 +375,7 @@ static coney_status wait(cny_connection *connection, bool *readable)
         (void)done;
     }
     bool has_input = ready > 0 && (pollers[0].revents & (POLLIN | POLLERR | POLLHUP));
-    *readable = has_input || (put_off && !may_put_off_reading(connection));
+    *readable = has_input || waiting_input || (put_off && !may_put_off_reading(connection));
     return CONEY_OK;
 }
 
@@ -373,8 +401,9 @@ static coney_status serve(cny_connection *connection)
 {
     coney_status status = handle_input(connection); /* what came along with the login */
     while (status == CONEY_OK) {
-        begin_closing(connection);
-        status = write_outgoing(connection);
+        status = begin_closing(connection);
+        if (status == CONEY_OK)
+            status = write_outgoing(connection);
         if (status == CONEY_OK)
             status = wait_and_read(connection);
         if (status == CONEY_OK)
@@ -391,6 +420,7 @@ void *cny_connection_io(void *argument)
         serve(connection);
     end_connection(connection);
     pthread_mutex_lock(&connection->lock);
+    cny_events_leave(connection->events);
     connection->ended = true;
     pthread_cond_broadcast(&connection->changed);
     pthread_mutex_unlock(&connection->lock);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* amqp://user:password@host:port,host:port/vhost?heartbeat=S&connection_timeout=MS&frame_max=N
+/* amqp://user:password@host:port,host:port/vhost?heartbeat=S&connection_timeout=MS&frame_max=N,
+ * or amqps:// for TLS.
  *
  * Our own parser: rabbitmq-c's cuts a password at %00, knows one host and no options. Errors
  * name the part and its value, except within user and password, where only the part is named. */
@@ -11,6 +12,7 @@
 #include <strings.h>
 
 #define DEFAULT_PORT 5672
+#define DEFAULT_TLS_PORT 5671
 
 /* A piece of the text that is being parsed. */
 struct span {
@@ -49,11 +51,8 @@ static int hex_digit(char c)
 }
 
 /* Replaces %XX; strictly: two hex digits, no NUL, and the whole must be UTF-8 of 255 bytes. */
-static coney_status decode(cny_arena *arena, const char *part, struct span span, const char **text)
+static coney_status decode_into(char *out, const char *part, struct span span)
 {
-    char *out = cny_arena_alloc(arena, span.size + 1);
-    if (!out)
-        return cny_fail_memory();
     size_t size = 0;
     for (size_t i = 0; i < span.size; i++) {
         char c = span.data[i];
@@ -73,12 +72,24 @@ static coney_status decode(cny_arena *arena, const char *part, struct span span,
         out[size++] = c;
     }
     out[size] = '\0';
-    *text = out;
     if (size > CNY_MAX_SHORT_STRING)
         return cny_fail(CONEY_E_INVALID, "URI: the %s has %zu bytes; 255 are allowed", part, size);
     if (cny_utf8_error(out, size) >= 0)
         return cny_fail(CONEY_E_INVALID, "URI: the %s is not UTF-8", part);
     return CONEY_OK;
+}
+
+static coney_status decode(cny_arena *arena, const char *part, struct span span, const char **text)
+{
+    char *out = cny_arena_alloc(arena, span.size + 1);
+    if (!out)
+        return cny_fail_memory();
+    coney_status status = decode_into(out, part, span);
+    if (status == CONEY_OK)
+        *text = out;
+    else
+        explicit_bzero(out, span.size + 1); /* half a password perhaps */
+    return status;
 }
 
 static bool read_number(struct span span, int64_t lowest, int64_t highest, int64_t *number)
@@ -105,7 +116,7 @@ static coney_status parse_credentials(cny_uri *uri, cny_arena *arena, struct spa
 }
 
 /* host, host:port, [v6] or [v6]:port */
-static coney_status parse_host(cny_host *host, cny_arena *arena, struct span span)
+static coney_status parse_host(cny_host *host, cny_arena *arena, struct span span, int default_port)
 {
     struct span name = span;
     struct span port = {.data = NULL};
@@ -124,7 +135,7 @@ static coney_status parse_host(cny_host *host, cny_arena *arena, struct span spa
     }
     if (name.size == 0)
         return cny_fail(CONEY_E_INVALID, "URI: a host name is missing; write amqp://host:port/vhost");
-    int64_t number = DEFAULT_PORT;
+    int64_t number = default_port;
     if (port.data && !read_number(port, 1, 65535, &number))
         /* Its value is not shown: without an @ behind it, it may be a password. */
         return cny_fail(CONEY_E_INVALID, "URI: the port of host '%.*s' is no number from 1 to 65535", (int)name.size,
@@ -141,9 +152,10 @@ static coney_status parse_hosts(cny_uri *uri, cny_arena *arena, struct span span
     uri->hosts = cny_arena_alloc(arena, count * sizeof *uri->hosts);
     if (!uri->hosts)
         return cny_fail_memory();
+    int default_port = uri->tls ? DEFAULT_TLS_PORT : DEFAULT_PORT;
     coney_status status = CONEY_OK;
     for (; status == CONEY_OK && uri->host_count < count; uri->host_count++)
-        status = parse_host(&uri->hosts[uri->host_count], arena, cut(&span, ','));
+        status = parse_host(&uri->hosts[uri->host_count], arena, cut(&span, ','), default_port);
     return status;
 }
 
@@ -215,27 +227,24 @@ static coney_status parse_authority(cny_uri *uri, cny_arena *arena, struct span 
     return status == CONEY_OK ? parse_hosts(uri, arena, span_of(at + 1, authority.data + authority.size)) : status;
 }
 
-static coney_status skip_scheme(const char **text)
+static coney_status read_scheme(cny_uri *uri, const char **text)
 {
-    if (strncasecmp(*text, "amqps://", 8) == 0)
-        return cny_fail(CONEY_E_INVALID, "URI: the scheme amqps (TLS) is not supported yet");
-    if (strncasecmp(*text, "amqp://", 7) != 0)
-        return cny_fail(CONEY_E_INVALID, "URI: it does not begin with amqp://");
-    *text += 7;
+    uri->tls = strncasecmp(*text, "amqps://", 8) == 0;
+    if (!uri->tls && strncasecmp(*text, "amqp://", 7) != 0)
+        return cny_fail(CONEY_E_INVALID, "URI: it does not begin with amqp:// or amqps://");
+    *text += uri->tls ? 8 : 7;
     return CONEY_OK;
 }
 
 coney_status cny_uri_parse(cny_uri *uri, cny_arena *arena, const char *text)
 {
-    *uri = (cny_uri){.user = "guest",
-                     .password = "guest",
-                     .vhost = "/",
-                     .heartbeat_s = -1,
-                     .connection_timeout_ms = -1,
-                     .frame_max = -1};
+    *uri = (cny_uri){.user = "guest", .vhost = "/", .heartbeat_s = -1, .connection_timeout_ms = -1, .frame_max = -1};
     if (!text)
         return cny_fail(CONEY_E_INVALID, "URI: it is NULL");
-    coney_status status = skip_scheme(&text);
+    uri->password = cny_arena_copy(arena, "guest", 5); /* in the arena, too, for its owner wipes it */
+    if (!uri->password)
+        return cny_fail_memory();
+    coney_status status = read_scheme(uri, &text);
     if (status != CONEY_OK)
         return status;
     struct span options = span_of(text, text + strlen(text));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* amqp:// URIs. Private to this folder. */
+/* amqp:// and amqps:// URIs. Private to this folder. */
 #ifndef CNY_URI_H
 #define CNY_URI_H
 
@@ -11,10 +11,11 @@ typedef struct cny_host {
 } cny_host;
 
 typedef struct cny_uri {
+    bool tls; /* amqps */
     cny_host *hosts;
     size_t host_count;
     const char *user;
-    const char *password;
+    const char *password; /* always in the arena, so that it can be wiped */
     const char *vhost;
     int heartbeat_s;           /* -1 where the URI says nothing */
     int connection_timeout_ms; /* -1 */

@@ -17,14 +17,21 @@ typedef enum cny_container_state {
     CNY_CONTAINER_STOPPING,
 } cny_container_state;
 
-/* One listener's subscription: a channel and the thread that works on it. */
+/* One listener's subscription: a channel, renewed after each loss, and the thread that works on it. */
 struct cny_consumer {
     /* fixed after start */
     coney_container *container; /* holds a reference */
     const coney_listener *listener;
-    cny_channel *channel;
     pthread_t thread;
-    /* under the container's lock */
+    /* the consumer's thread only */
+    int64_t resumed_at; /* 0: never */
+    /* any thread */
+    atomic_bool handling; /* in the program's handler */
+    /* under the container's lock; only the consumer's thread changes the first four */
+    cny_channel *channel;
+    cny_channel *subscribing; /* the next one, while it waits for the broker */
+    cny_error *trouble;       /* why it does not consume; NULL while it does */
+    bool has_tried;           /* to resume, in vain, since the loss */
     cny_consumer *next;
 };
 
@@ -40,8 +47,10 @@ struct coney_container {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the state or the consumers */
     cny_container_state state;
+    bool stop_wanted; /* since the start */
+    int64_t stop_began;
     cny_consumer *consumers;    /* those whose thread has not ended */
-    cny_error *failure;         /* why the first consumer ended that should not have */
+    cny_error *failure;         /* why a consumer ended that should not have */
     atomic_llong stop_deadline; /* read by consumers between two messages; INT64_MAX: not stopping */
 };
 
@@ -54,7 +63,16 @@ void cny_consumer_free(cny_consumer *consumer); /* one whose thread has ended or
 
 void *cny_consumer_main(void *argument); /* the thread; the argument is the consumer */
 
-/* The thread's last word to the container; error is NULL after a stop, else taken. */
+/* What its thread tells the container: it lost its channel, for what this thread's last error tells;
+ * waits for the broker on this one; could not resume; resumed on this one, which is taken; ended,
+ * with NULL after a stop, else with this error, which is taken. */
+void cny_container_consumer_lost(cny_consumer *consumer);
+void cny_container_consumer_subscribing(cny_consumer *consumer, cny_channel *channel); /* NULL: no more */
+void cny_container_consumer_failed(cny_consumer *consumer);
+void cny_container_consumer_resumed(cny_consumer *consumer, cny_channel *channel);
 void cny_container_consumer_ended(cny_consumer *consumer, cny_error *error);
+
+/* Waits for the recovery interval; false if the container is stopping. */
+bool cny_container_wait_to_retry(coney_container *container);
 
 #endif

@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The template: checks what is sent, keeps one channel in confirm mode, and replaces it when it
- * is gone. Any thread. (Spring: RabbitTemplate.) */
-#include "rabbit/connection/connection.h"
+/* The template: checks what is sent, sends it on its channel (channels.c), waits for confirms. Any
+ * thread. (Spring: RabbitTemplate.) */
+#include "rabbit/template/template.h"
 
 #include <coney/amqp/json.h>
 
 #define DEFAULT_TIMEOUT_MS 10000
 #define DEFAULT_MAX_UNCONFIRMED 10000
-
-struct coney_template {
-    /* fixed after new */
-    coney_connection_factory *factory;
-    cny_arena arena;
-    coney_template_options options; /* with every default filled in */
-    /* under lock */
-    pthread_mutex_t lock;
-    pthread_cond_t opened;
-    cny_channel *channel;
-    bool opening;       /* some thread is opening a channel, without the lock */
-    bool closed;        /* being freed */
-    cny_buffer retired; /* of cny_channel *: gone, but callbacks may still be on their way */
-};
+#define LOOK_UP_MS 200
 
 /* ---- life ---- */
 
@@ -60,10 +47,34 @@ static void free_template(coney_template *sender)
     cny_buffer_free(&sender->retired);
     cny_arena_free(&sender->arena);
     cny_factory_unref(sender->factory);
-    pthread_cond_destroy(&sender->opened);
+    pthread_cond_destroy(&sender->idle);
     pthread_mutex_destroy(&sender->lock);
     cny_free(sender);
 }
+
+static void ref_template(void *self)
+{
+    coney_template *sender = self;
+    atomic_fetch_add_explicit(&sender->refs, 1, memory_order_relaxed);
+}
+
+static void unref_template(void *self)
+{
+    coney_template *sender = self;
+    if (atomic_fetch_sub_explicit(&sender->refs, 1, memory_order_acq_rel) == 1)
+        free_template(sender);
+}
+
+static coney_status drain(void *self, int64_t deadline);
+static void abandon(void *self);
+
+static const cny_member membership = {
+    .ref = ref_template,
+    .unref = unref_template,
+    .resend = cny_template_resend,
+    .drain = drain,
+    .abandon = abandon,
+};
 
 coney_status coney_template_new(coney_template **sender, coney_connection_factory *factory,
                                 const coney_template_options *options)
@@ -75,90 +86,24 @@ coney_status coney_template_new(coney_template **sender, coney_connection_factor
         return cny_fail(CONEY_E_INVALID, "template: sender or factory is NULL");
     if (check_options(options) != CONEY_OK)
         return cny_fail_in("template");
+    if (cny_factory_check_process(factory) != CONEY_OK)
+        return CONEY_E_STATE;
     coney_template *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
+    atomic_init(&made->refs, 1);
     made->factory = cny_factory_ref(factory);
     pthread_mutex_init(&made->lock, NULL);
-    cny_cond_init(&made->opened);
+    cny_cond_init(&made->idle);
     coney_status status = copy_options(made, options);
+    if (status == CONEY_OK)
+        status = cny_factory_join(factory, &membership, made);
     if (status != CONEY_OK) {
         free_template(made);
         return status;
     }
     *sender = made;
     return CONEY_OK;
-}
-
-/* ---- the channel ---- */
-
-/* Under lock: puts a dead channel aside until its callbacks have run, and lets those go whose
- * callbacks have. */
-static void retire(coney_template *sender)
-{
-    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
-    size_t kept = 0;
-    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
-        if (cny_channel_finished(retired[i]))
-            cny_channel_unref(retired[i]);
-        else
-            retired[kept++] = retired[i];
-    }
-    sender->retired.size = kept * sizeof *retired;
-    cny_channel *old = sender->channel;
-    sender->channel = NULL;
-    if (!old || cny_channel_finished(old) || !cny_buffer_append(&sender->retired, &old, sizeof old))
-        cny_channel_unref(old);
-}
-
-static coney_status open_channel(coney_template *sender, cny_channel **channel, int64_t deadline)
-{
-    cny_channel *made;
-    coney_status status = cny_channel_open(&made, sender->factory, CNY_PUBLISHING, deadline);
-    if (status != CONEY_OK)
-        return status;
-    status = cny_channel_confirm_select(made, sender->options.max_unconfirmed, deadline);
-    if (status != CONEY_OK) {
-        cny_channel_close(made);
-        cny_channel_unref(made);
-        return status;
-    }
-    *channel = made;
-    return CONEY_OK;
-}
-
-/* Gives a reference to a live channel. One thread opens it, without the lock; the others wait
- * for that no longer than their own deadlines. */
-static coney_status get_channel(coney_template *sender, cny_channel **channel, int64_t deadline)
-{
-    pthread_mutex_lock(&sender->lock);
-    bool in_time = true;
-    while (sender->opening && in_time)
-        in_time = cny_cond_wait(&sender->opened, &sender->lock, deadline);
-    coney_status status = CONEY_OK;
-    if (sender->closed) {
-        status = cny_fail(CONEY_E_CLOSED, "the template is being freed");
-    } else if (sender->opening) {
-        status = cny_fail(CONEY_E_TIMEOUT, "no channel was opened by the deadline");
-    } else if (!sender->channel || !cny_channel_alive(sender->channel)) {
-        retire(sender);
-        sender->opening = true;
-        pthread_mutex_unlock(&sender->lock);
-        cny_channel *made = NULL;
-        status = open_channel(sender, &made, deadline);
-        pthread_mutex_lock(&sender->lock);
-        sender->channel = made;
-        sender->opening = false;
-        pthread_cond_broadcast(&sender->opened);
-        if (sender->closed) { /* meanwhile; free waits for us and closes the channel */
-            pthread_mutex_unlock(&sender->lock);
-            return cny_fail(CONEY_E_CLOSED, "the template is being freed");
-        }
-    }
-    if (status == CONEY_OK)
-        *channel = cny_channel_ref(sender->channel);
-    pthread_mutex_unlock(&sender->lock);
-    return status;
 }
 
 /* ---- sending ---- */
@@ -177,12 +122,14 @@ static coney_status check_publish(const cny_publish *publish)
 static coney_status publish_by(coney_template *sender, const cny_publish *publish, publish_function *function,
                                int64_t deadline)
 {
-    coney_status status = check_publish(publish);
+    coney_status status = cny_factory_check_process(sender->factory);
+    if (status == CONEY_OK)
+        status = check_publish(publish);
     if (status != CONEY_OK)
         return status;
     do {
         cny_channel *channel = NULL;
-        status = get_channel(sender, &channel, deadline);
+        status = cny_template_get_channel(sender, &channel, deadline);
         if (status != CONEY_OK)
             return status;
         status = function(channel, publish, deadline);
@@ -210,6 +157,7 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
         .message = message,
         .mandatory = !options->drop_unroutable && !sender->options.drop_unroutable,
+        .fail_when_blocked = sender->options.fail_when_blocked,
         .callback = callback,
         .user = user,
     };
@@ -269,15 +217,9 @@ static coney_status channels_in_use(coney_template *sender, cny_buffer *channels
     return reserved ? CONEY_OK : cny_fail_memory();
 }
 
-coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms)
+/* Waits for all channels there are now. */
+static coney_status wait_for_channels(coney_template *sender, int64_t deadline)
 {
-    if (!sender)
-        return cny_fail(CONEY_E_INVALID, "wait for confirms: the template is NULL");
-    if (timeout_ms < 0)
-        return cny_fail(CONEY_E_INVALID, "wait for confirms: timeout_ms is %d, which is below 0", timeout_ms);
-    if (cny_factory_on_events_thread(sender->factory))
-        return cny_fail(CONEY_E_STATE, "wait for confirms: a send callback cannot wait for send callbacks");
-    int64_t deadline = cny_deadline(timeout_ms);
     cny_buffer channels = {0};
     coney_status status = channels_in_use(sender, &channels);
     cny_channel **all = (cny_channel **)(void *)channels.data;
@@ -290,18 +232,107 @@ coney_status coney_template_wait_for_confirms(coney_template *sender, int timeou
     return status;
 }
 
-/* From here on nobody gets a channel, so that the channels stay as they are. One being opened is
- * waited for; false if that did not end in time. */
+/* Nothing moves from channel to channel, and nothing is left on any. */
+static bool is_finished(coney_template *sender)
+{
+    pthread_mutex_lock(&sender->lock);
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    bool finished = !sender->busy && (!sender->channel || cny_channel_finished(sender->channel));
+    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
+        finished = finished && cny_channel_finished(retired[i]);
+    pthread_mutex_unlock(&sender->lock);
+    return finished;
+}
+
+static void wait_while_busy(coney_template *sender, int64_t deadline)
+{
+    bool in_time = true;
+    pthread_mutex_lock(&sender->lock);
+    while (sender->busy && in_time)
+        in_time = cny_cond_wait(&sender->idle, &sender->lock, deadline);
+    pthread_mutex_unlock(&sender->lock);
+}
+
+/* What is kept for a connection that does not come back by itself need not be waited for. */
+static coney_status check_hope(coney_template *sender)
+{
+    pthread_mutex_lock(&sender->lock);
+    bool kept = !sender->busy && cny_template_has_kept(sender);
+    pthread_mutex_unlock(&sender->lock);
+    if (!kept || !cny_factory_has_given_up(sender->factory, CONEY_PUBLISHING))
+        return CONEY_OK;
+    coney_status status = cny_factory_wait_open(sender->factory, CONEY_PUBLISHING, cny_now_ms());
+    return status == CONEY_OK ? status : cny_fail_in("unconfirmed messages are kept, but the connection was given up");
+}
+
+/* Looks up now and then, because messages may move to another channel. */
+static coney_status drain(void *self, int64_t deadline)
+{
+    coney_template *sender = self;
+    for (;;) {
+        coney_status status = check_hope(sender);
+        if (status != CONEY_OK)
+            return status;
+        int64_t now = cny_now_ms(), soon = now + LOOK_UP_MS < deadline ? now + LOOK_UP_MS : deadline;
+        wait_while_busy(sender, soon);
+        status = wait_for_channels(sender, soon);
+        if (status == CONEY_OK && is_finished(sender))
+            return CONEY_OK;
+        if (now >= deadline)
+            return status == CONEY_OK ? cny_fail(CONEY_E_TIMEOUT, "messages are still to be sent again at the deadline")
+                                      : status;
+        if (status != CONEY_OK && status != CONEY_E_TIMEOUT)
+            return status;
+    }
+}
+
+coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms)
+{
+    if (!sender)
+        return cny_fail(CONEY_E_INVALID, "wait for confirms: the template is NULL");
+    if (timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "wait for confirms: timeout_ms is %d, which is below 0", timeout_ms);
+    coney_status status = cny_factory_check_process(sender->factory);
+    if (status != CONEY_OK)
+        return status;
+    if (cny_factory_on_events_thread(sender->factory))
+        return cny_fail(CONEY_E_STATE, "wait for confirms: a send callback cannot wait for send callbacks");
+    return drain(sender, cny_deadline(timeout_ms));
+}
+
+/* From here on nobody gets a channel, so that the channels stay as they are. Who is busy is waited
+ * for; false if that did not end in time. */
 static bool refuse_senders(coney_template *sender, int64_t deadline)
 {
     pthread_mutex_lock(&sender->lock);
     sender->closed = true;
-    bool in_time = true;
-    while (sender->opening && in_time)
-        in_time = cny_cond_wait(&sender->opened, &sender->lock, deadline);
-    bool refused = !sender->opening;
+    pthread_cond_broadcast(&sender->idle);
+    pthread_mutex_unlock(&sender->lock);
+    wait_while_busy(sender, deadline);
+    pthread_mutex_lock(&sender->lock);
+    bool refused = !sender->busy;
     pthread_mutex_unlock(&sender->lock);
     return refused;
+}
+
+static void abandon_kept(const coney_template *sender)
+{
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
+        cny_channel_abandon_kept(retired[i]);
+    if (sender->channel)
+        cny_channel_abandon_kept(sender->channel);
+}
+
+/* The factory is closed, so the recovery thread is not busy here any more, unless it hangs. */
+static void abandon(void *self)
+{
+    coney_template *sender = self;
+    pthread_mutex_lock(&sender->lock);
+    if (!sender->busy)
+        abandon_kept(sender);
+    pthread_cond_broadcast(&sender->idle); /* for senders behind what was kept */
+    pthread_mutex_unlock(&sender->lock);
 }
 
 /* Completes what is outstanding with CONEY_E_CLOSED and waits until the callbacks have returned. */
@@ -310,6 +341,7 @@ static bool close_channels(coney_template *sender, int64_t deadline)
     cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
     bool finished = true;
     cny_channel_close(sender->channel);
+    abandon_kept(sender);
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
         finished = finished && cny_channel_wait_for_confirms(retired[i], deadline) == CONEY_OK;
     return finished && (!sender->channel || cny_channel_wait_for_confirms(sender->channel, deadline) == CONEY_OK);
@@ -317,18 +349,19 @@ static bool close_channels(coney_template *sender, int64_t deadline)
 
 void coney_template_free(coney_template *sender)
 {
-    if (!sender)
+    if (!sender || cny_factory_check_process(sender->factory) != CONEY_OK)
         return;
     if (cny_factory_on_events_thread(sender->factory)) {
         cny_log(CONEY_LOG_ERROR, "coney_template_free called by a send callback: the template is not freed");
         return;
     }
     int64_t deadline = cny_deadline(sender->options.timeout_ms);
+    cny_factory_leave(sender->factory, sender);
     if (!refuse_senders(sender, deadline) || !close_channels(sender, deadline)) {
         /* What a callback may still be using must not go away under it. */
         cny_log(CONEY_LOG_ERROR, "a send callback did not return within %d ms: its template is not freed",
                 sender->options.timeout_ms);
         return;
     }
-    free_template(sender);
+    unref_template(sender);
 }

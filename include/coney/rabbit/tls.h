@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* TLS options of a connection factory whose URI begins with amqps://. (Spring:
+ * RabbitConnectionFactoryBean.)
+ *
+ * Zero is safe: TLS 1.2 at least, the system's certificate authorities, and a server whose
+ * certificate must be for the URI's host, by a DNS name or IP address in its subjectAltName. Files
+ * are read anew for each connection, so that a renewed certificate needs no restart. */
+#ifndef CONEY_RABBIT_TLS_H
+#define CONEY_RABBIT_TLS_H
+
+#include <coney/amqp/api.h>
+
+CONEY_BEGIN
+
+/* Copied with its texts by the factory. Zero or NULL means the default. */
+typedef struct coney_tls_options {
+    const char *ca_file; /* PEM: who is trusted, instead of the system's authorities */
+    const char *ca_pem;  /* the same from memory; both together add up */
+
+    /* The client's certificate, if the broker asks for one (peer verification, SASL EXTERNAL):
+     * PEM with its chain, and its key, each from a file or from memory. */
+    const char *certificate_file;
+    const char *certificate_pem;
+    const char *key_file;
+    const char *key_pem;
+    const char *key_passphrase; /* for an encrypted key; wiped when the factory is gone */
+
+    const char *server_name; /* to verify and to announce (SNI) instead of the URI's host */
+
+    /* Connects to whoever answers: no protection against a man in the middle. For experiments. */
+    bool dangerously_trust_any_server;
+} coney_tls_options;
+
+CONEY_END
+
+#endif

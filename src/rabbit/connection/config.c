@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/* What the program asked of a factory: URI and options, checked, copied, with every default filled
+ * in. */
+#include "rabbit/connection/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_CONNECTION_TIMEOUT_MS 10000
+#define DEFAULT_CLOSE_TIMEOUT_MS 5000
+#define DEFAULT_HEARTBEAT_S 30
+#define DEFAULT_FRAME_MAX 131072
+#define SMALLEST_FRAME_MAX 4096
+#define DEFAULT_MAX_MESSAGE_BYTES ((size_t)64 * 1024 * 1024)
+#define DEFAULT_MAX_OUTBOUND_BYTES ((size_t)16 * 1024 * 1024)
+#define DEFAULT_FIRST_DELAY_MS 1000
+#define DEFAULT_MAX_DELAY_MS 30000
+#define DEFAULT_MULTIPLIER 2.0
+
+/* ---- checks ---- */
+
+static coney_status check_recovery(const coney_recovery_options *recovery)
+{
+    const struct {
+        const char *name;
+        int value;
+    } numbers[] = {{"first_delay_ms", recovery->first_delay_ms},
+                   {"max_delay_ms", recovery->max_delay_ms},
+                   {"max_attempts", recovery->max_attempts}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (numbers[i].value < 0)
+            return cny_fail(CONEY_E_INVALID, "recovery.%s is %d, below 0", numbers[i].name, numbers[i].value);
+    }
+    if (recovery->max_delay_ms != 0 && recovery->max_delay_ms < recovery->first_delay_ms)
+        return cny_fail(CONEY_E_INVALID, "recovery.max_delay_ms %d is below recovery.first_delay_ms %d",
+                        recovery->max_delay_ms, recovery->first_delay_ms);
+    if (recovery->multiplier != 0 && !(recovery->multiplier >= 1)) /* not a number is neither */
+        return cny_fail(CONEY_E_INVALID, "recovery.multiplier is %g; 1 is the least", recovery->multiplier);
+    return CONEY_OK;
+}
+
+/* A text from a file or from memory. */
+typedef struct pair {
+    const char *name;
+    const char *file;
+    const char *pem;
+} pair;
+
+static coney_status check_pair(const pair *one, const pair *other)
+{
+    if (one->file && one->pem)
+        return cny_fail(CONEY_E_INVALID, "tls.%s_file and tls.%s_pem are both set", one->name, one->name);
+    bool alone = (one->file || one->pem) && !other->file && !other->pem;
+    if (alone)
+        return cny_fail(CONEY_E_INVALID, "tls.%s_%s is set, but no tls.%s_file or tls.%s_pem", one->name,
+                        one->file ? "file" : "pem", other->name, other->name);
+    return CONEY_OK;
+}
+
+static coney_status check_tls(const coney_tls_options *tls)
+{
+    const pair certificate = {"certificate", tls->certificate_file, tls->certificate_pem};
+    const pair key = {"key", tls->key_file, tls->key_pem};
+    coney_status status = check_pair(&certificate, &key);
+    if (status == CONEY_OK)
+        status = check_pair(&key, &certificate);
+    if (status != CONEY_OK)
+        return status;
+    if (tls->key_passphrase && !tls->key_file && !tls->key_pem)
+        return cny_fail(CONEY_E_INVALID, "tls.key_passphrase is set, but no tls.key_file or tls.key_pem");
+    if (tls->server_name && (!*tls->server_name || *tls->server_name == '.'))
+        return cny_fail(CONEY_E_INVALID, "tls.server_name is '%s', which is no server's name", tls->server_name);
+    return cny_check_name("tls.server_name", tls->server_name);
+}
+
+/* What only the URI and the options together can get wrong. */
+static coney_status check_security(const cny_uri *uri, const coney_connection_factory_options *options)
+{
+    const coney_tls_options *tls = options->tls;
+    if (tls && !uri->tls)
+        return cny_fail(CONEY_E_INVALID, "tls options are set, but the URI begins with amqp://, which is without TLS; "
+                                         "write amqps://");
+    bool certificate = tls && (tls->certificate_file || tls->certificate_pem);
+    if (options->sasl == CONEY_SASL_EXTERNAL && !(uri->tls && certificate))
+        return cny_fail(CONEY_E_INVALID, "sasl is EXTERNAL, which needs an amqps:// URI and a client certificate "
+                                         "(tls.certificate_file)");
+    return CONEY_OK;
+}
+
+static coney_status check_options(const coney_connection_factory_options *options)
+{
+    if (options->connection_timeout_ms < 0 || options->close_timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "connection_timeout_ms %d or close_timeout_ms %d is below 0",
+                        options->connection_timeout_ms, options->close_timeout_ms);
+    if (options->heartbeat_s > 3600)
+        return cny_fail(CONEY_E_INVALID, "heartbeat_s is %d; 3,600 is the most", options->heartbeat_s);
+    bool frame_max_fits = options->frame_max >= SMALLEST_FRAME_MAX && options->frame_max <= DEFAULT_FRAME_MAX;
+    if (options->frame_max != 0 && !frame_max_fits)
+        return cny_fail(CONEY_E_INVALID, "frame_max is %u; 4,096 to 131,072 are possible", options->frame_max);
+    if (options->host_order < CONEY_HOSTS_IN_ORDER || options->host_order > CONEY_HOSTS_SHUFFLE)
+        return cny_fail(CONEY_E_INVALID, "host_order is %d, which is no coney_host_order", (int)options->host_order);
+    if (options->sasl < CONEY_SASL_PLAIN || options->sasl > CONEY_SASL_EXTERNAL)
+        return cny_fail(CONEY_E_INVALID, "sasl is %d, which is no coney_sasl_mechanism", (int)options->sasl);
+    coney_status status = check_recovery(&options->recovery);
+    if (status == CONEY_OK && options->tls)
+        status = check_tls(options->tls);
+    return status == CONEY_OK ? cny_check_name("connection_name", options->connection_name) : status;
+}
+
+/* ---- copies ---- */
+
+/* "program@host#pid" */
+static void default_name(char *name, size_t size)
+{
+    char host[65];
+    if (gethostname(host, sizeof host) != 0)
+        memcpy(host, "localhost", sizeof "localhost");
+    host[sizeof host - 1] = '\0';
+    snprintf(name, size, "%.64s@%s#%ld", program_invocation_short_name, host, (long)getpid());
+}
+
+/* As Spring does, the publishing connection's name has a suffix. */
+static coney_status set_names(cny_connection_config *config, const char *given)
+{
+    char name[160], publisher[CNY_MAX_SHORT_STRING + 16];
+    if (!given) {
+        default_name(name, sizeof name);
+        given = name;
+    }
+    snprintf(publisher, sizeof publisher, "%s.publisher", given);
+    bool copied = cny_arena_strdup(&config->arena, &config->names[CONEY_CONSUMING], given) &&
+                  cny_arena_strdup(&config->arena, &config->names[CONEY_PUBLISHING], publisher);
+    return copied ? CONEY_OK : cny_fail_memory();
+}
+
+static coney_recovery_options with_defaults(coney_recovery_options recovery)
+{
+    if (recovery.first_delay_ms == 0)
+        recovery.first_delay_ms = recovery.max_delay_ms != 0 && recovery.max_delay_ms < DEFAULT_FIRST_DELAY_MS
+                                      ? recovery.max_delay_ms
+                                      : DEFAULT_FIRST_DELAY_MS;
+    if (recovery.max_delay_ms == 0)
+        recovery.max_delay_ms =
+            recovery.first_delay_ms > DEFAULT_MAX_DELAY_MS ? recovery.first_delay_ms : DEFAULT_MAX_DELAY_MS;
+    if (recovery.multiplier == 0)
+        recovery.multiplier = DEFAULT_MULTIPLIER;
+    return recovery;
+}
+
+static coney_status copy_tls(cny_connection_config *config, const coney_tls_options *from)
+{
+    static const coney_tls_options defaults;
+    cny_arena *arena = &config->arena;
+    coney_tls_options *to = cny_arena_alloc(arena, sizeof *to);
+    if (!from)
+        from = &defaults;
+    if (!to)
+        return cny_fail_memory();
+    *to = (coney_tls_options){.dangerously_trust_any_server = from->dangerously_trust_any_server};
+    if (to->dangerously_trust_any_server)
+        cny_log(CONEY_LOG_WARN, "TLS: whoever answers is trusted (dangerously_trust_any_server)");
+    config->tls = to; /* at once: what has been copied is wiped even if the rest fails */
+    bool copied = cny_arena_strdup(arena, &to->ca_file, from->ca_file) &&
+                  cny_arena_strdup(arena, &to->ca_pem, from->ca_pem) &&
+                  cny_arena_strdup(arena, &to->certificate_file, from->certificate_file) &&
+                  cny_arena_strdup(arena, &to->certificate_pem, from->certificate_pem) &&
+                  cny_arena_strdup(arena, &to->key_file, from->key_file) &&
+                  cny_arena_strdup(arena, &to->key_pem, from->key_pem) &&
+                  cny_arena_strdup(arena, &to->key_passphrase, from->key_passphrase) &&
+                  cny_arena_strdup(arena, &to->server_name, from->server_name);
+    return copied ? CONEY_OK : cny_fail_memory();
+}
+
+static coney_status copy_rest(cny_connection_config *config, const coney_connection_factory_options *options)
+{
+    config->host_order = options->host_order;
+    config->recovery = with_defaults(options->recovery);
+    config->sasl = options->sasl;
+    config->credentials = options->credentials;
+    config->credentials_user = options->credentials_user;
+    config->on_connection = options->on_connection;
+    config->on_channel = options->on_channel;
+    config->listener_user = options->listener_user;
+    coney_status status = config->uri.tls ? copy_tls(config, options->tls) : CONEY_OK;
+    if (status != CONEY_OK || !options->client_properties)
+        return status;
+    config->client_properties = cny_table_copy(&config->arena, options->client_properties);
+    return config->client_properties ? CONEY_OK : cny_fail_memory();
+}
+
+/* ---- both ---- */
+
+static int first_set(int a, int b, int fallback, int unset)
+{
+    if (a != unset)
+        return a;
+    return b ? b : fallback;
+}
+
+coney_status cny_config_read(cny_connection_config *config, const char *uri_text,
+                             const coney_connection_factory_options *options)
+{
+    coney_status status = check_options(options);
+    cny_uri *uri = &config->uri;
+    if (status == CONEY_OK)
+        status = cny_uri_parse(uri, &config->arena, uri_text);
+    if (status == CONEY_OK)
+        status = check_security(uri, options);
+    if (status != CONEY_OK)
+        return status;
+    uri->connection_timeout_ms =
+        first_set(uri->connection_timeout_ms, options->connection_timeout_ms, DEFAULT_CONNECTION_TIMEOUT_MS, -1);
+    uri->frame_max = first_set(uri->frame_max, (int)options->frame_max, DEFAULT_FRAME_MAX, -1);
+    uri->heartbeat_s = first_set(uri->heartbeat_s, options->heartbeat_s, DEFAULT_HEARTBEAT_S, -1);
+    if (uri->heartbeat_s < 0)
+        uri->heartbeat_s = 0;
+    config->max_message_bytes = options->max_message_bytes ? options->max_message_bytes : DEFAULT_MAX_MESSAGE_BYTES;
+    config->max_outbound_bytes = options->max_outbound_bytes ? options->max_outbound_bytes : DEFAULT_MAX_OUTBOUND_BYTES;
+    config->close_timeout_ms = options->close_timeout_ms ? options->close_timeout_ms : DEFAULT_CLOSE_TIMEOUT_MS;
+    status = copy_rest(config, options);
+    return status == CONEY_OK ? set_names(config, options->connection_name) : status;
+}
+
+/* In the arena, so ours to write. */
+static void wipe(const char *secret)
+{
+    if (secret)
+        explicit_bzero((void *)(uintptr_t)secret, strlen(secret));
+}
+
+void cny_config_free(cny_connection_config *config)
+{
+    wipe(config->uri.password);
+    if (config->tls) {
+        wipe(config->tls->key_pem);
+        wipe(config->tls->key_passphrase);
+    }
+    cny_arena_free(&config->arena);
+}

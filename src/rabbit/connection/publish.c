@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/* Publishing on a channel in confirm mode: waits for room, commits message and confirm number in
+ * one step, waits for the outcome, and sends again what a dead channel has kept. Any thread. */
+#include "rabbit/connection/internal.h"
+
+#include <string.h>
+
+/* ---- publishing ---- */
+
+static coney_status no_room(cny_channel *channel)
+{
+    const cny_connection *connection = channel->connection;
+    if (*connection->blocked)
+        return cny_fail(CONEY_E_BLOCKED, "the broker holds back publishers: %s", connection->blocked);
+    if (cny_confirms_full(&channel->confirms))
+        return cny_fail(CONEY_E_TIMEOUT, "%zu messages are still unconfirmed at the deadline (max_unconfirmed %zu)",
+                        channel->confirms.unfinished, channel->confirms.max);
+    return cny_fail(CONEY_E_TIMEOUT, "%zu bytes are still unwritten at the deadline (max_outbound_bytes %zu)",
+                    connection->unwritten, connection->config->max_outbound_bytes);
+}
+
+static coney_status wait_for_window(cny_channel *channel, bool fail_when_blocked, int64_t deadline)
+{
+    cny_confirms *confirms = &channel->confirms;
+    bool must_wait = cny_confirms_full(confirms) || confirms->waiting_senders > 0; /* no overtaking */
+    if (channel->reason || !must_wait)
+        return CONEY_OK;
+    /* A callback must not wait for callbacks: on the events thread the window does not count. */
+    if (cny_events_is_current(channel->connection->events))
+        return CONEY_OK;
+    bool in_time = true;
+    confirms->waiting_senders++;
+    while (!channel->reason && in_time && !cny_confirms_have_room(confirms) &&
+           !(fail_when_blocked && *channel->connection->blocked))
+        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+    confirms->waiting_senders--;
+    return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : no_room(channel);
+}
+
+/* A message larger than the limit may go alone. */
+static bool bytes_fit(const cny_connection *connection, size_t bytes)
+{
+    if (*connection->blocked)
+        return false;
+    return connection->unwritten == 0 || connection->unwritten + bytes <= connection->config->max_outbound_bytes;
+}
+
+static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, bool fail_when_blocked, int64_t deadline)
+{
+    cny_connection *connection = channel->connection;
+    bool in_time = true;
+    connection->waiting_for_room++;
+    while (!channel->reason && in_time && !bytes_fit(connection, bytes) && !(fail_when_blocked && *connection->blocked))
+        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
+    connection->waiting_for_room--;
+    return channel->reason || bytes_fit(connection, bytes) ? CONEY_OK : no_room(channel);
+}
+
+/* What it takes to send the message again. */
+static char *copy_route(const cny_publish *publish)
+{
+    size_t exchange_size = strlen(publish->exchange) + 1, routing_key_size = strlen(publish->routing_key) + 1;
+    char *route = cny_alloc(exchange_size + routing_key_size);
+    if (!route)
+        return NULL;
+    memcpy(route, publish->exchange, exchange_size);
+    memcpy(route + exchange_size, publish->routing_key, routing_key_size);
+    return route;
+}
+
+static coney_status append_message(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
+                                   cny_waiter *waiter)
+{
+    cny_connection *connection = channel->connection;
+    size_t bytes = head->size + cny_body_frames_size(publish->message->size, connection->limits.frame_max);
+    coney_status status = cny_confirms_reserve(&channel->confirms);
+    if (status != CONEY_OK)
+        return status;
+    char *route = channel->confirms.keep ? copy_route(publish) : NULL;
+    if ((channel->confirms.keep && !route) || !cny_buffer_reserve(&connection->outgoing, bytes)) {
+        cny_free(route);
+        return cny_fail_memory();
+    }
+    cny_buffer_append(&connection->outgoing, head->data, head->size);
+    cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, publish->message);
+    cny_connection_appended(connection, bytes);
+    cny_confirms_add(channel, publish, waiter)->route = route;
+    return CONEY_OK;
+}
+
+/* Under lock: waits for its turn, then commits. Sequence number and place in the stream are
+ * taken in one step, so they agree for any number of senders. */
+static coney_status send_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
+                                cny_waiter *waiter, int64_t deadline)
+{
+    size_t bytes = head->size + cny_body_frames_size(publish->message->size, channel->connection->limits.frame_max);
+    coney_status status = wait_for_window(channel, publish->fail_when_blocked, deadline);
+    if (status == CONEY_OK)
+        status = wait_for_bytes(channel, bytes, publish->fail_when_blocked, deadline);
+    if (status != CONEY_OK)
+        return status;
+    if (channel->reason)
+        return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
+    return append_message(channel, head, publish, waiter);
+}
+
+static coney_status encode_head(cny_channel *channel, const cny_publish *publish, cny_buffer *head)
+{
+    return cny_encode_publish(head, channel->number, channel->connection->limits.frame_max, publish->exchange,
+                              publish->routing_key, publish->mandatory, publish->message);
+}
+
+enum { HEAD_ROOM = 2304 }; /* method and content header of the usual message */
+
+coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline)
+{
+    uint8_t room[HEAD_ROOM];
+    cny_buffer head;
+    cny_buffer_on_stack(&head, room, sizeof room);
+    coney_status status = encode_head(channel, publish, &head);
+    if (status == CONEY_OK) {
+        cny_channel_lock(channel);
+        status = send_locked(channel, &head, publish, NULL, deadline);
+        cny_channel_unlock(channel);
+    }
+    cny_buffer_free(&head);
+    return status;
+}
+
+/* Whoever waits for an answer keeps reads from being put off. */
+static void count_waiting(cny_channel *channel, int change)
+{
+    cny_channel_lock(channel);
+    channel->connection->waiting_for_answer += change;
+    cny_channel_unlock(channel);
+}
+
+static coney_status wait_for_outcome(cny_channel *channel, cny_waiter *waiter, int64_t deadline)
+{
+    if (cny_waiter_wait(waiter, deadline))
+        return cny_error_raise(waiter->error);
+    char blocked[256];
+    cny_connection_blocked(channel->connection, blocked);
+    return cny_fail(CONEY_E_TIMEOUT, "the broker did not confirm the message by the deadline; %s%s%s",
+                    channel->confirms.keep ? "it may have it, and it is sent again when the connection is lost and back"
+                                           : "it may have it",
+                    *blocked ? "; it holds back publishers: " : "", blocked);
+}
+
+coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publish *publish, int64_t deadline)
+{
+    cny_waiter *waiter = cny_waiter_new();
+    if (!waiter)
+        return cny_fail_memory();
+    uint8_t room[HEAD_ROOM];
+    cny_buffer head;
+    cny_buffer_on_stack(&head, room, sizeof room);
+    coney_status status = encode_head(channel, publish, &head);
+    if (status == CONEY_OK) {
+        cny_channel_lock(channel);
+        status = send_locked(channel, &head, publish, waiter, deadline);
+        channel->connection->waiting_for_answer += status == CONEY_OK;
+        cny_channel_unlock(channel);
+        if (status == CONEY_OK) {
+            status = wait_for_outcome(channel, waiter, deadline);
+            count_waiting(channel, -1);
+        }
+    }
+    cny_buffer_free(&head);
+    cny_waiter_unref(waiter);
+    return status;
+}
+
+/* ---- sending again ---- */
+
+size_t cny_channel_kept(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    size_t kept = channel->confirms.kept;
+    cny_channel_unlock(channel);
+    return kept;
+}
+
+/* Under lock. When one of the messages made the broker close the channel and it did not say which, they
+ * go one by one: the next refusal is about the only one there is. */
+static coney_status resend_locked(cny_channel *to, const cny_publish *publish, cny_waiter *waiter,
+                                  const cny_buffer *head, bool one_by_one)
+{
+    const cny_confirms *confirms = &to->confirms;
+    size_t bytes = head->size + cny_body_frames_size(publish->message->size, to->connection->limits.frame_max);
+    if (to->reason)
+        return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(to->reason)->text);
+    if (!bytes_fit(to->connection, bytes) || (one_by_one && confirms->first != confirms->next))
+        return cny_fail(CONEY_E_BLOCKED, "there is no room to send a message again yet");
+    return append_message(to, head, publish, waiter);
+}
+
+static coney_status resend(cny_channel *to, const cny_confirm *kept, bool one_by_one)
+{
+    const cny_publish publish = {
+        .exchange = kept->route,
+        .routing_key = kept->route + strlen(kept->route) + 1,
+        .message = kept->message,
+        .mandatory = kept->mandatory,
+        .callback = kept->callback,
+        .user = kept->user,
+    };
+    uint8_t room[HEAD_ROOM];
+    cny_buffer head;
+    cny_buffer_on_stack(&head, room, sizeof room);
+    coney_status status = encode_head(to, &publish, &head);
+    if (status == CONEY_OK) {
+        cny_channel_lock(to);
+        status = resend_locked(to, &publish, kept->waiter, &head, one_by_one);
+        cny_channel_unlock(to);
+    }
+    cny_buffer_free(&head);
+    return status;
+}
+
+bool cny_channel_is_suspect(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    bool suspect = channel->confirms.suspect;
+    cny_channel_unlock(channel);
+    return suspect;
+}
+
+bool cny_channel_found_culprit(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    bool found = channel->confirms.found_culprit;
+    cny_channel_unlock(channel);
+    return found;
+}
+
+void cny_channel_acquit(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    channel->confirms.suspect = false;
+    cny_channel_unlock(channel);
+}
+
+/* The kept entry stays where it is while the locks are not held: nobody else touches it. */
+coney_status cny_channel_resend(cny_channel *to, cny_channel *from)
+{
+    cny_channel_lock(from);
+    cny_confirm *kept = cny_confirms_oldest_kept(from);
+    bool one_by_one = from->confirms.suspect;
+    cny_channel_unlock(from);
+    if (!kept)
+        return CONEY_OK;
+    coney_status status = resend(to, kept, one_by_one);
+    if (status != CONEY_OK && status != CONEY_E_INVALID)
+        return status;
+    cny_error *unfit = status == CONEY_OK ? NULL : cny_error_capture(); /* for this connection's frames, perhaps */
+    cny_channel_lock(from);
+    if (unfit)
+        cny_confirms_end_kept(from, kept, unfit);
+    else
+        cny_confirms_taken_over(from, kept);
+    cny_channel_unlock(from);
+    cny_error_unref(unfit);
+    return CONEY_OK;
+}
+
+void cny_channel_abandon_kept(cny_channel *channel)
+{
+    cny_error *reason =
+        cny_error_new(CONEY_E_CLOSED, 0, "closed by the program before it could be sent again; the broker may have it");
+    cny_confirm *kept;
+    cny_channel_lock(channel);
+    while ((kept = cny_confirms_oldest_kept(channel)))
+        cny_confirms_end_kept(channel, kept, reason);
+    cny_channel_unlock(channel);
+    cny_error_unref(reason);
+}
+
+/* ---- outcomes ---- */
+
+bool cny_channel_finished(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    bool finished = channel->confirms.unfinished == 0;
+    cny_channel_unlock(channel);
+    return finished;
+}
+
+coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline)
+{
+    bool in_time = true;
+    cny_channel_lock(channel);
+    channel->confirms.waiting_for_end++;
+    while (channel->confirms.unfinished > 0 && in_time)
+        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+    channel->confirms.waiting_for_end--;
+    size_t left = channel->confirms.unfinished;
+    cny_channel_unlock(channel);
+    return left == 0
+               ? CONEY_OK
+               : cny_fail(CONEY_E_TIMEOUT,
+                          "%zu sends are not complete, or their callbacks have not returned, at the deadline", left);
+}

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/* The recovery thread of a factory: makes the connections that are wanted, prepares each before
+ * it is used, and does so again after each loss.
+ *
+ * It sleeps until something changes or is due, then looks at each link, the consuming one first,
+ * and does the next thing. It lets go of the factory's lock for what may take time: the members'
+ * parts (declaring, sending again) and the program's credentials provider. */
+#include "rabbit/connection/internal.h"
+
+#include <assert.h>
+
+#define NEVER INT64_MAX
+#define TICK_MS 10 /* until asking again about what is not done yet */
+#define PATIENCE_WITH_CONSUMERS_MS 5000
+#define REFRESH_AGAIN_MS 5000
+#define LONGEST_SLEEP_MS 3600000
+
+static void lock(cny_link *link)
+{
+    pthread_mutex_lock(&link->factory->lock);
+}
+
+static void unlock(cny_link *link)
+{
+    pthread_mutex_unlock(&link->factory->lock);
+}
+
+static void set_state(cny_link *link, coney_connection_state state)
+{
+    assert(!link->factory->closed);
+    link->state = state;
+    cny_link_changed(link);
+    pthread_cond_broadcast(&link->factory->changed);
+}
+
+/* ---- attempts ---- */
+
+int cny_recovery_delay(const coney_recovery_options *options, int delay_ms)
+{
+    if (delay_ms == 0)
+        return options->first_delay_ms;
+    double longer = delay_ms * options->multiplier;
+    return longer < options->max_delay_ms ? (int)longer : options->max_delay_ms;
+}
+
+static int with_jitter(int delay_ms)
+{
+    return delay_ms - (int)cny_random((uint32_t)delay_ms / 2 + 1);
+}
+
+static bool gives_up(const cny_link *link)
+{
+    const coney_recovery_options *options = &link->factory->config.recovery;
+    return (!options->retry_refused_login && cny_is_refused_login(cny_error_view(link->reason))) ||
+           (options->max_attempts > 0 && link->attempt >= options->max_attempts);
+}
+
+/* There is no connection any more; the reason is taken. */
+static void on_end(cny_link *link, cny_error *reason)
+{
+    const coney_recovery_options *options = &link->factory->config.recovery;
+    bool was_open = link->state == CONEY_CONNECTION_OPEN;
+    cny_error_unref(link->reason);
+    link->reason = reason;
+    cny_connection_unref(link->connection);
+    link->connection = NULL;
+    link->declared = false;
+    if (was_open) {
+        cny_error_unref(link->loss);
+        link->loss = cny_error_ref(reason);
+        link->delay_ms = options->first_delay_ms;
+    } else {
+        link->failures++;
+        link->delay_ms = cny_recovery_delay(options, link->delay_ms);
+    }
+    link->next_attempt = cny_now_ms() + with_jitter(link->delay_ms);
+    set_state(link, !was_open && gives_up(link) ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
+}
+
+/* Without the lock while the program's provider runs. */
+static coney_status ask_for_credentials(cny_link *link, coney_credentials *credentials)
+{
+    const cny_connection_config *config = &link->factory->config;
+    link->refresh_at = NEVER;
+    if (!config->credentials)
+        return CONEY_OK;
+    unlock(link);
+    coney_status status = config->credentials(credentials, config->credentials_user);
+    lock(link);
+    if (status != CONEY_OK)
+        return cny_fail(status, "the credentials provider answered %s", coney_status_name(status));
+    if (credentials->valid_for_s > 0)
+        link->refresh_at = cny_now_ms() + (int64_t)credentials->valid_for_s * 800;
+    return CONEY_OK;
+}
+
+static void begin_attempt(cny_link *link)
+{
+    coney_credentials credentials = {0};
+    link->attempt++;
+    coney_status status = ask_for_credentials(link, &credentials);
+    if (link->factory->closed)
+        return;
+    if (status == CONEY_OK)
+        status = cny_connection_new(&link->connection, link->factory, link->role, link->first_host, &credentials);
+    if (status != CONEY_OK)
+        on_end(link, cny_error_capture());
+}
+
+/* One that waits for its next attempt need not: the broker is there. */
+static void hurry(cny_link *link)
+{
+    if (!link->connection)
+        link->next_attempt = cny_now_ms();
+}
+
+/* ---- preparation ---- */
+
+bool cny_factory_members(coney_connection_factory *factory, cny_buffer *members)
+{
+    const cny_membership *all = (const cny_membership *)(const void *)factory->members.data;
+    if (!cny_buffer_append(members, all, factory->members.size))
+        return false;
+    for (size_t i = 0; i < factory->members.size / sizeof *all; i++)
+        all[i].member->ref(all[i].self);
+    return true;
+}
+
+void cny_members_free(cny_buffer *members)
+{
+    const cny_membership *all = (const cny_membership *)(const void *)members->data;
+    for (size_t i = 0; i < members->size / sizeof *all; i++)
+        all[i].member->unref(all[i].self);
+    cny_buffer_free(members);
+}
+
+/* Calls one part of each member, without the lock. Not done if one is not, or if the factory was closed meanwhile. */
+static bool all_members(cny_link *link, bool (*part)(const cny_link *link, const cny_membership *one))
+{
+    cny_buffer members = {0};
+    if (!cny_factory_members(link->factory, &members))
+        return false;
+    unlock(link);
+    const cny_membership *all = (const cny_membership *)(const void *)members.data;
+    bool done = true;
+    for (size_t i = 0; i < members.size / sizeof *all; i++)
+        done = part(link, &all[i]) && done;
+    cny_members_free(&members);
+    lock(link);
+    return done && !link->factory->closed;
+}
+
+static bool declare(const cny_link *link, const cny_membership *one)
+{
+    if (cny_connection_get_state(link->connection) != CNY_OPEN)
+        return false;
+    if (!one->member->declare || one->member->declare(one->self, link->connection, link->role, INT64_MAX) == CONEY_OK)
+        return true;
+    cny_connection_abort(link->connection);
+    return false;
+}
+
+static bool has_resumed(const cny_link *link, const cny_membership *one)
+{
+    (void)link;
+    return !one->member->has_resumed || one->member->has_resumed(one->self);
+}
+
+static bool resend(const cny_link *link, const cny_membership *one)
+{
+    return !one->member->resend || one->member->resend(one->self, link->connection);
+}
+
+/* Publishers wait until consumers have resumed, or evidently cannot. */
+static bool consumers_are_back(cny_link *link)
+{
+    cny_link *consuming = &link->factory->links[CONEY_CONSUMING];
+    if (cny_now_ms() > link->declared_at + PATIENCE_WITH_CONSUMERS_MS)
+        return true;
+    if (consuming->state == CONEY_CONNECTION_CONNECTING)
+        return consuming->failures > link->consumers_failures;
+    return consuming->state != CONEY_CONNECTION_OPEN || all_members(consuming, has_resumed);
+}
+
+static void open_for_use(cny_link *link)
+{
+    const cny_connection_config *config = &link->factory->config;
+    link->attempt = 0;
+    link->delay_ms = 0;
+    link->times_opened++;
+    if (config->host_order == CONEY_HOSTS_ROTATE)
+        link->first_host = (cny_connection_host(link->connection) + 1) % config->uri.host_count;
+    set_state(link, CONEY_CONNECTION_OPEN);
+}
+
+/* The connection is open; nobody has it yet. Returns when to go on. */
+static int64_t prepare(cny_link *link)
+{
+    cny_link *links = link->factory->links;
+    if (!link->declared) {
+        if (!all_members(link, declare))
+            return cny_now_ms() + TICK_MS; /* its end will be noticed */
+        link->declared = true;
+        link->declared_at = cny_now_ms();
+        link->consumers_failures = links[CONEY_CONSUMING].failures;
+        hurry(&links[link->role == CONEY_CONSUMING ? CONEY_PUBLISHING : CONEY_CONSUMING]);
+    }
+    if (link->role == CONEY_PUBLISHING && !consumers_are_back(link))
+        return cny_now_ms() + TICK_MS;
+    if (!link->factory->closed)
+        open_for_use(link);
+    return cny_now_ms();
+}
+
+/* ---- while it is open ---- */
+
+static void refresh_credentials(cny_link *link)
+{
+    coney_credentials credentials = {0};
+    coney_status status = ask_for_credentials(link, &credentials);
+    if (status == CONEY_OK && credentials.password)
+        status = cny_connection_update_secret(link->connection, credentials.password);
+    if (status == CONEY_OK)
+        return;
+    link->refresh_at = cny_now_ms() + REFRESH_AGAIN_MS;
+    unlock(link);
+    cny_log(CONEY_LOG_WARN, "credentials are not renewed yet: %s", coney_last_error());
+    lock(link);
+}
+
+/* What is to be sent again but not all at once goes on soon, or when the broker takes messages again. */
+static int64_t keep(cny_link *link)
+{
+    if (cny_now_ms() >= link->refresh_at)
+        refresh_credentials(link);
+    char blocked[256];
+    bool all_sent = link->role != CONEY_PUBLISHING || all_members(link, resend);
+    cny_connection_blocked(link->connection, blocked);
+    return all_sent || *blocked ? link->refresh_at : cny_now_ms() + TICK_MS;
+}
+
+/* ---- the thread ---- */
+
+/* Does the next thing for a link; returns when it wants to be looked at again without being asked. */
+static int64_t tend(cny_link *link)
+{
+    if (link->connection && cny_connection_is_dead(link->connection))
+        on_end(link, cny_connection_reason(link->connection));
+    if (link->state != CONEY_CONNECTION_CONNECTING && link->state != CONEY_CONNECTION_OPEN)
+        return NEVER;
+    if (!link->connection) {
+        if (cny_now_ms() >= link->next_attempt)
+            begin_attempt(link);
+        return link->connection ? NEVER : link->next_attempt;
+    }
+    if (cny_connection_get_state(link->connection) != CNY_OPEN)
+        return NEVER;
+    return link->state == CONEY_CONNECTION_OPEN ? keep(link) : prepare(link);
+}
+
+/* Without the lock, and not on an I/O thread: the sink is the program's code, which may block. */
+static void write_log(cny_link *link)
+{
+    const char *remark = link->connection ? cny_connection_take_remark(link->connection) : NULL;
+    bool changed = link->to_be_logged;
+    link->to_be_logged = false;
+    const coney_connection_info news = link->news;
+    unlock(link);
+    if (remark)
+        cny_log(CONEY_LOG_WARN, "%s", remark);
+    if (changed)
+        cny_factory_log(&news);
+    lock(link);
+}
+
+static int64_t tend_all(coney_connection_factory *factory)
+{
+    int64_t next = NEVER;
+    for (int role = 0; role < CNY_ROLE_COUNT && !factory->closed; role++) {
+        cny_link *link = &factory->links[role];
+        int64_t wanted = tend(link);
+        next = wanted < next ? wanted : next;
+        write_log(link);
+    }
+    return next;
+}
+
+static void sleep_until(coney_connection_factory *factory, int64_t next)
+{
+    int64_t latest = cny_deadline(LONGEST_SLEEP_MS);
+    if (next > latest)
+        next = latest;
+    bool in_time = cny_now_ms() < next;
+    while (!factory->attention && !factory->closed && in_time)
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, next);
+}
+
+static void *recovery_main(void *argument)
+{
+    coney_connection_factory *factory = argument;
+    cny_factory_serve_on_this_thread(factory);
+    pthread_mutex_lock(&factory->lock);
+    while (!factory->closed) {
+        factory->attention = false;
+        sleep_until(factory, tend_all(factory));
+    }
+    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+        cny_connection_unref(factory->links[role].connection); /* who closes the factory has a reference */
+        factory->links[role].connection = NULL;
+    }
+    factory->recovered = true;
+    pthread_cond_broadcast(&factory->changed);
+    pthread_mutex_unlock(&factory->lock);
+    cny_factory_unref(factory);
+    return NULL;
+}
+
+coney_status cny_recovery_want(cny_link *link)
+{
+    coney_connection_factory *factory = link->factory;
+    if (link->state != CONEY_CONNECTION_IDLE)
+        return CONEY_OK;
+    pthread_t thread;
+    if (!factory->recovering) {
+        coney_status status = cny_thread_start(&thread, "coney-recovery", 0, recovery_main, cny_factory_ref(factory));
+        if (status != CONEY_OK) {
+            cny_factory_unref(factory);
+            return status;
+        }
+        pthread_detach(thread);
+        factory->recovering = true;
+    }
+    cny_recovery_retry(link);
+    return CONEY_OK;
+}
+
+void cny_recovery_retry(cny_link *link)
+{
+    link->attempt = link->state == CONEY_CONNECTION_CONNECTING ? link->attempt : 0;
+    link->delay_ms = 0;
+    link->next_attempt = cny_now_ms();
+    link->factory->attention = true;
+    set_state(link, CONEY_CONNECTION_CONNECTING);
+}

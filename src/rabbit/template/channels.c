@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/* The channel of a template: opened by the first sender, replaced when it is gone.
+ *
+ * With resend_unconfirmed, channels that are gone keep what was unconfirmed on them. The recovery
+ * thread sends that again on a new channel, oldest first, and senders wait until it is done. */
+#include "rabbit/template/template.h"
+
+#include <string.h>
+
+#define RESEND_CHANNEL_TIMEOUT_MS 2000 /* no longer: other connections wait for the recovery thread */
+#define LOOK_UP_MS 200
+#define ONE_BY_ONE_WAIT_MS 100
+
+/* ---- the channel ---- */
+
+/* What a channel has on it was taken from those that still keep something, so it is older. */
+static void insert_retired(coney_template *sender, cny_channel *channel)
+{
+    size_t count = sender->retired.size / sizeof channel, at = 0;
+    cny_buffer_append(&sender->retired, &channel, sizeof channel); /* there is room, see install() */
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    while (at < count && cny_channel_kept(retired[at]) == 0)
+        at++;
+    memmove(&retired[at + 1], &retired[at], (count - at) * sizeof *retired);
+    retired[at] = channel;
+}
+
+/* Under lock. The room is for the day when the channel is retired with messages that must not be lost. */
+static coney_status install(coney_template *sender, cny_channel *channel)
+{
+    if (!cny_buffer_reserve(&sender->retired, sizeof channel))
+        return cny_fail_memory();
+    sender->channel = channel;
+    return CONEY_OK;
+}
+
+/* The message that made the broker close a channel is known: the others need not go one by one. */
+static void acquit_retired(const coney_template *sender)
+{
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
+        cny_channel_acquit(retired[i]);
+}
+
+/* Under lock: puts a dead channel aside until its callbacks have run and what it kept is sent again,
+ * and lets those go that have nothing left. */
+static void retire(coney_template *sender)
+{
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    size_t kept = 0;
+    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
+        if (cny_channel_finished(retired[i]))
+            cny_channel_unref(retired[i]);
+        else
+            retired[kept++] = retired[i];
+    }
+    sender->retired.size = kept * sizeof *retired;
+    cny_channel *old = sender->channel;
+    if (!old || cny_channel_alive(old))
+        return;
+    sender->channel = NULL;
+    if (cny_channel_found_culprit(old))
+        acquit_retired(sender);
+    if (cny_channel_finished(old))
+        cny_channel_unref(old);
+    else
+        insert_retired(sender, old);
+}
+
+/* Under lock. */
+bool cny_template_has_kept(const coney_template *sender)
+{
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
+        if (cny_channel_kept(retired[i]) > 0)
+            return true;
+    }
+    return false;
+}
+
+static coney_status select_confirms(const coney_template *sender, cny_channel *made, int64_t deadline)
+{
+    const coney_template_options *options = &sender->options;
+    return cny_channel_confirm_select(made, options->max_unconfirmed, options->resend_unconfirmed, deadline);
+}
+
+static void drop(cny_channel *channel)
+{
+    cny_channel_close(channel);
+    cny_channel_unref(channel);
+}
+
+/* Until there is one: a connection lost meanwhile has cost nothing. */
+static coney_status open_channel(const coney_template *sender, cny_channel **channel, int64_t deadline)
+{
+    for (;;) {
+        coney_status status =
+            cny_channel_open(channel, sender->factory, CONEY_PUBLISHING, sender->options.fail_when_blocked, deadline);
+        if (status == CONEY_OK)
+            status = select_confirms(sender, *channel, deadline);
+        if (status != CONEY_E_LOST)
+            return status;
+        drop(*channel);
+        *channel = NULL;
+        if (cny_now_ms() >= deadline)
+            return cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code,
+                                 "not connected within the deadline: %s", coney_last_error());
+    }
+}
+
+/* Under lock, which is not held meanwhile: gives the template a channel. */
+static coney_status renew_channel(coney_template *sender, int64_t deadline)
+{
+    sender->busy = true;
+    pthread_mutex_unlock(&sender->lock);
+    cny_channel *made = NULL;
+    coney_status status = open_channel(sender, &made, deadline);
+    pthread_mutex_lock(&sender->lock);
+    if (status == CONEY_OK)
+        status = install(sender, made);
+    if (status != CONEY_OK)
+        drop(made);
+    sender->busy = false;
+    pthread_cond_broadcast(&sender->idle);
+    return status;
+}
+
+/* Under lock: waits until nobody is busy and what was kept is sent. */
+static bool wait_for_turn(coney_template *sender, int64_t deadline)
+{
+    bool in_time = true;
+    while (!sender->closed) { /* after that the channels stay as they are */
+        if (!sender->busy)
+            retire(sender);
+        if (!sender->busy && !cny_template_has_kept(sender))
+            return true;
+        if (!in_time)
+            return false;
+        in_time = cny_cond_wait(&sender->idle, &sender->lock, deadline);
+    }
+    return true;
+}
+
+/* Under lock, which is not held meanwhile: what was kept waits for a connection, so its reason is ours. */
+static coney_status wait_for_connection(coney_template *sender, int64_t deadline)
+{
+    if (!sender->busy && !sender->closed)
+        retire(sender);
+    if (sender->closed || !cny_template_has_kept(sender))
+        return CONEY_OK;
+    pthread_mutex_unlock(&sender->lock);
+    coney_status status = cny_factory_wait_open(sender->factory, CONEY_PUBLISHING, deadline);
+    pthread_mutex_lock(&sender->lock);
+    return status;
+}
+
+static coney_status not_our_turn(const coney_template *sender)
+{
+    if (cny_template_has_kept(sender))
+        return cny_fail(CONEY_E_CONNECT, "not sent by the deadline: older messages are still to be sent again");
+    return cny_fail(CONEY_E_TIMEOUT, "no channel was opened by the deadline");
+}
+
+/* Under lock: until nothing older is to be sent first, looking up now and then for a connection lost again. */
+static coney_status wait_in_line(coney_template *sender, int64_t deadline)
+{
+    for (;;) {
+        coney_status status = wait_for_connection(sender, deadline);
+        if (status != CONEY_OK)
+            return status;
+        int64_t now = cny_now_ms();
+        bool is_late = now >= deadline;
+        if (cny_template_has_kept(sender) && (is_late || sender->options.fail_when_blocked))
+            status = cny_factory_check_blocked(sender->factory);
+        if (status != CONEY_OK)
+            return status;
+        if (wait_for_turn(sender, now + LOOK_UP_MS < deadline ? now + LOOK_UP_MS : deadline))
+            return CONEY_OK;
+        if (is_late)
+            return not_our_turn(sender);
+    }
+}
+
+/* Gives a reference to a live channel. One thread opens it, without the lock; the others wait
+ * for that no longer than their own deadlines. */
+coney_status cny_template_get_channel(coney_template *sender, cny_channel **channel, int64_t deadline)
+{
+    coney_status status = cny_factory_check_draining(sender->factory);
+    if (status != CONEY_OK)
+        return status;
+    pthread_mutex_lock(&sender->lock);
+    status = wait_in_line(sender, deadline);
+    if (status == CONEY_OK && !sender->closed && !sender->channel)
+        status = renew_channel(sender, deadline);
+    if (sender->closed) /* perhaps meanwhile; free waits for us and closes the channel */
+        status = cny_fail(CONEY_E_CLOSED, "the template is being freed");
+    if (status == CONEY_OK)
+        *channel = cny_channel_ref(sender->channel);
+    pthread_mutex_unlock(&sender->lock);
+    return status;
+}
+
+/* ---- sending again; recovery thread ---- */
+
+static bool open_channel_on(coney_template *sender, cny_connection *connection)
+{
+    int64_t deadline = cny_deadline(RESEND_CHANNEL_TIMEOUT_MS);
+    cny_channel *made = NULL;
+    coney_status status = cny_channel_open_on(&made, connection, true, deadline);
+    if (status == CONEY_OK)
+        status = select_confirms(sender, made, deadline);
+    pthread_mutex_lock(&sender->lock);
+    if (status == CONEY_OK)
+        status = install(sender, made);
+    pthread_mutex_unlock(&sender->lock);
+    if (status != CONEY_OK)
+        drop(made);
+    return status == CONEY_OK;
+}
+
+/* Where they go one by one, the next one goes when the last one is settled. */
+static bool resend_one(const coney_template *sender, cny_channel *from)
+{
+    coney_status status = cny_channel_resend(sender->channel, from);
+    if (status == CONEY_E_BLOCKED && cny_channel_is_suspect(from) &&
+        cny_channel_wait_for_confirms(sender->channel, cny_deadline(ONE_BY_ONE_WAIT_MS)) == CONEY_OK)
+        status = cny_channel_resend(sender->channel, from);
+    return status == CONEY_OK;
+}
+
+/* The thread that is busy alone changes the channel and the list of retired ones. */
+static bool resend_to(coney_template *sender, cny_connection *connection)
+{
+    if (!sender->channel && !open_channel_on(sender, connection))
+        return false;
+    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
+    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
+        while (cny_channel_kept(retired[i]) > 0) {
+            if (!resend_one(sender, retired[i]))
+                return false;
+        }
+    }
+    return true;
+}
+
+bool cny_template_resend(void *self, cny_connection *connection)
+{
+    coney_template *sender = self;
+    bool done = true;
+    pthread_mutex_lock(&sender->lock);
+    if (!sender->busy && !sender->closed) {
+        retire(sender);
+        if (cny_template_has_kept(sender)) {
+            sender->busy = true;
+            pthread_mutex_unlock(&sender->lock);
+            done = resend_to(sender, connection);
+            pthread_mutex_lock(&sender->lock);
+            sender->busy = false;
+            pthread_cond_broadcast(&sender->idle);
+        }
+    }
+    pthread_mutex_unlock(&sender->lock);
+    return done;
+}
