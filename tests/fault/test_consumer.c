@@ -126,6 +126,48 @@ static void test_body_in_uneven_frames_is_put_together(void **state)
     cny_broker_wait(fault.broker, 1);
 }
 
+/* Two on one channel: both are read past, and so the one behind them is found. */
+static void deliver_messages_over_the_limit(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_deliver_method(peer, channel, 1);
+    cny_peer_send_header(peer, channel, 11, NULL);
+    cny_peer_send_frame(peer, AMQP_FRAME_BODY, channel, "elev", 4);
+    cny_peer_send_frame(peer, AMQP_FRAME_BODY, channel, "en byte", 7);
+    fault_expect_reject(peer, 1, false);
+    cny_peer_deliver(peer, channel, 2, "a body of twenty-five byt");
+    fault_expect_reject(peer, 2, false);
+    cny_peer_deliver(peer, channel, 3, "ten bytes!");
+    fault_expect_ack(peer, 3);
+}
+
+static void test_message_over_max_message_bytes_is_rejected_and_the_next_is_handled(void **state)
+{
+    (void)state;
+    fault_consume(deliver_messages_over_the_limit, &(coney_connection_factory_options){.max_message_bytes = 10}, 1);
+    cny_broker_wait(fault.broker, 1);
+    assert_int_equal(fault_handler_calls(), 1);
+}
+
+static void announce_more_than_there_is_memory(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_deliver_method(peer, channel, 1);
+    cny_peer_send_header(peer, channel, UINT64_C(1) << 62, NULL);
+    cny_peer_send_frame(peer, AMQP_FRAME_BODY, channel, "a beginning", 11);
+    cny_peer_close_channel(peer, channel, 504, "changed my mind"); /* the client still hears us */
+}
+
+static void test_size_that_is_a_lie_reserves_no_memory(void **state)
+{
+    (void)state;
+    fault_consume(announce_more_than_there_is_memory, NULL, 1);
+    cny_broker_wait(fault.broker, 1);
+    assert_int_equal(fault_handler_calls(), 0);
+}
+
 /* The frames of two channels may alternate, though RabbitMQ does not do it. */
 static void deliver_two_interleaved(cny_peer *peer, void *user)
 {
@@ -224,6 +266,8 @@ int main(void)
         fault_test(test_prefetch_is_set_before_consuming),
         fault_test(test_message_without_a_body_is_delivered),
         fault_test(test_delivery_that_comes_byte_by_byte_is_put_together),
+        fault_test(test_message_over_max_message_bytes_is_rejected_and_the_next_is_handled),
+        fault_test(test_size_that_is_a_lie_reserves_no_memory),
         fault_test(test_body_in_uneven_frames_is_put_together),
         fault_test(test_interleaved_deliveries_of_two_channels_are_kept_apart),
         fault_test(test_headers_nested_too_deep_are_rejected_and_the_consumer_goes_on),

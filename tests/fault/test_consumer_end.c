@@ -47,7 +47,6 @@ static void test_cancellation_by_the_broker_is_reported(void **state)
 {
     (void)state;
     expect_end(cancel, CONEY_E_NOT_FOUND, "cancel");
-    fault_expect_text("orders");
 }
 
 static void test_channel_closed_by_the_broker_is_reported_in_its_words(void **state)
@@ -111,9 +110,9 @@ static void never_answer_consume(cny_peer *peer, void *user)
 static void test_start_that_is_never_answered_times_out(void **state)
 {
     (void)state;
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_TIMEOUT, fault_start_container(never_answer_consume, 300, 300));
-    fault_expect_elapsed(began, 300, 300 + 500);
+    test_expect_elapsed(began, 300, 300 + 500);
 }
 
 static void never_answer_cancel(cny_peer *peer, void *user)
@@ -127,9 +126,9 @@ static void test_stop_returns_though_cancel_is_never_answered(void **state)
 {
     (void)state;
     fault_expect_status(CONEY_OK, fault_start_container(never_answer_cancel, 0, 300));
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_OK, coney_container_stop(fault.container)); /* no handler is running */
-    fault_expect_elapsed(began, 300, 300 + 500);
+    test_expect_elapsed(began, 300, 300 + 500);
 }
 
 static void deliver_before_cancel_ok(cny_peer *peer, void *user)
@@ -185,9 +184,9 @@ static void test_stop_leaves_a_handler_behind_at_its_deadline(void **state)
     (void)state;
     fault_expect_status(CONEY_OK, fault_start_container(deliver_what_holds, 0, 300));
     fault_wait_for_calls(1);
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_TIMEOUT, coney_container_stop(fault.container));
-    fault_expect_elapsed(began, 300, 300 + FAULT_SLACK_MS);
+    test_expect_elapsed(began, 300, 300);
     fault_let_go();
     cny_broker_wait(fault.broker, 1);
     assert_int_equal(fault_handler_calls(), 1); /* the second one is not begun */

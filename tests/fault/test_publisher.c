@@ -242,9 +242,9 @@ static void test_send_without_an_ack_times_out_and_the_next_one_works(void **sta
     (void)state;
     fault_start(ack_only_the_second, NULL);
     fault_use_template(NULL);
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_TIMEOUT, fault_send(SHORT_MS));
-    fault_expect_elapsed(began, SHORT_MS, SHORT_MS + FAULT_SLACK_MS);
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
 }
@@ -264,9 +264,9 @@ static void test_max_unconfirmed_makes_a_send_wait_until_its_deadline(void **sta
     fault_use_template(&(coney_template_options){.max_unconfirmed = 2, .timeout_ms = SHORT_MS});
     fault_expect_status(CONEY_OK, fault_send_async(0, NULL));
     fault_expect_status(CONEY_OK, fault_send_async(1, NULL));
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_TIMEOUT, fault_send_async(2, NULL));
-    fault_expect_elapsed(began, SHORT_MS, SHORT_MS + FAULT_SLACK_MS);
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
     cny_broker_go(fault.broker);
     fault_wait_for_confirms();
     fault_expect_completion(0, CONEY_OK);
@@ -289,9 +289,9 @@ static void test_an_ack_lets_a_send_that_waits_go_on(void **state)
     fault_start(ack_the_first_after_a_while, NULL);
     fault_use_template(&(coney_template_options){.max_unconfirmed = 1, .timeout_ms = LONG_MS});
     fault_expect_status(CONEY_OK, fault_send_async(0, NULL));
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_OK, fault_send_async(1, NULL));
-    fault_expect_elapsed(began, SHORT_MS / 2, 2000);
+    test_expect_elapsed(began, SHORT_MS / 2, 2000);
     fault_wait_for_confirms();
     fault_expect_completion(1, CONEY_OK);
 }
@@ -324,28 +324,28 @@ static void test_sends_wait_at_max_outbound_bytes_if_the_peer_stops_reading(void
     fault_use_template(NULL);
     fault_expect_status(CONEY_OK, coney_message_new(&message, body, sizeof body, NULL));
     size_t accepted = 0;
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     coney_status status = send_large(message);
     while (status == CONEY_OK && accepted <= OUTBOUND_BYTES + KERNEL_BYTES) {
         accepted += sizeof body;
-        began = cny_broker_now_ms();
+        began = cny_now_ms();
         status = send_large(message);
     }
     coney_message_unref(message);
     fault_expect_status(CONEY_E_TIMEOUT, status);
-    fault_expect_elapsed(began, SHORT_MS, SHORT_MS + FAULT_SLACK_MS);
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
     assert_in_range(accepted, OUTBOUND_BYTES / 2, OUTBOUND_BYTES + KERNEL_BYTES);
 }
 
 static void test_free_does_not_wait_for_a_peer_that_stopped_reading(void **state)
 {
     test_sends_wait_at_max_outbound_bytes_if_the_peer_stops_reading(state);
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     coney_template_free(fault.sender);
     coney_connection_factory_free(fault.factory);
     fault.sender = NULL;
     fault.factory = NULL;
-    fault_expect_elapsed(began, 0, 300 + 500);
+    test_expect_elapsed(began, 0, 300 + 500);
 }
 
 /* --- what was agreed --- */
@@ -393,9 +393,9 @@ static void test_send_to_a_broker_that_blocks_tells_its_reason_at_the_deadline(v
     (void)state;
     fault_start(block_then_unblock, NULL);
     fault_use_template(NULL);
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_TIMEOUT, fault_send(SHORT_MS));
-    fault_expect_elapsed(began, SHORT_MS, SHORT_MS + FAULT_SLACK_MS);
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
     fault_expect_text("holds back publishers: low on memory");
     cny_broker_go(fault.broker);
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
@@ -418,7 +418,7 @@ static void test_no_channel_is_opened_while_the_broker_blocks(void **state)
     fault_start(block_and_close_the_channel, NULL);
     fault_use_template(NULL);
     fault_expect_status(CONEY_E_NOT_FOUND, fault_send(LONG_MS));
-    fault_expect_status(CONEY_E_TIMEOUT, fault_send(SHORT_MS));
+    fault_expect_status(CONEY_E_BLOCKED, fault_send(SHORT_MS));
     fault_expect_text("holds back publishers: low on memory");
     cny_broker_go(fault.broker);
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));

@@ -256,6 +256,46 @@ static void test_freeing_the_factory_completes_each_send_once_as_closed(void **s
     fault_expect_status(CONEY_E_CLOSED, fault_send(LONG_MS));
 }
 
+/* --- before the channel is ready --- */
+
+static void hang_up_before_confirms_are_selected(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 1)
+        return;
+    cny_peer_serve_until(peer, AMQP_CONFIRM_SELECT_METHOD);
+    cny_peer_hang_up(peer);
+}
+
+static void test_loss_before_confirms_are_selected_costs_the_send_nothing(void **state)
+{
+    (void)state;
+    fault_start(hang_up_before_confirms_are_selected, NULL);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    assert_int_equal(fault_info(CONEY_PUBLISHING).times_opened, 3);
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD), 1);
+}
+
+static void never_select_confirms(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_CONFIRM_SELECT_METHOD);
+    cny_peer_hang_up(peer);
+}
+
+static void test_send_whose_channel_is_lost_each_time_was_not_sent(void **state)
+{
+    (void)state;
+    enum { SHORT_MS = 300 };
+    fault_start(never_select_confirms, NULL);
+    fault_use_template(NULL);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_CONNECT, fault_send(SHORT_MS));
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +308,8 @@ int main(void)
         fault_test(test_missing_exchange_is_not_found_for_its_sends_and_lost_for_the_others),
         fault_test(test_send_after_a_closed_channel_opens_a_new_one),
         fault_test(test_missing_permission_is_access_refused),
+        fault_test(test_loss_before_confirms_are_selected_costs_the_send_nothing),
+        fault_test(test_send_whose_channel_is_lost_each_time_was_not_sent),
         fault_test(test_broker_without_confirms_refuses_the_send),
         fault_test(test_freeing_the_template_completes_each_send_once_as_closed),
         fault_test(test_freeing_the_factory_completes_each_send_once_as_closed),

@@ -38,9 +38,9 @@ static void test_half_a_frame_then_silence_fails_by_the_calls_deadline(void **st
     (void)state;
     fault_start(answer_by_half_and_fall_silent, NULL);
     fault_use_admin(CALL_MS);
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_TIMEOUT, fault_ask());
-    fault_expect_elapsed(began, CALL_MS, CALL_MS + FAULT_SLACK_MS);
+    test_expect_elapsed(began, CALL_MS, CALL_MS);
 }
 
 static void test_half_a_frame_then_silence_fails_by_heartbeat(void **state)
@@ -48,9 +48,9 @@ static void test_half_a_frame_then_silence_fails_by_heartbeat(void **state)
     (void)state;
     fault_start(answer_by_half_and_fall_silent, &one_second_heartbeat);
     fault_use_admin(LONG_MS);
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_LOST, fault_ask());
-    fault_expect_elapsed(began, 1500, 3000);
+    test_expect_elapsed(began, 1500, 3000);
     fault_expect_text("heartbeat");
 }
 
@@ -66,9 +66,9 @@ static void test_missing_heartbeats_lose_the_connection_within_about_two_interva
     (void)state;
     fault_start(fall_silent, &one_second_heartbeat);
     fault_use_admin(LONG_MS);
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_LOST, fault_ask());
-    fault_expect_elapsed(began, 1500, 3000);
+    test_expect_elapsed(began, 1500, 3000);
     fault_expect_text("heartbeat");
 }
 
@@ -86,9 +86,9 @@ static void listen_for_heartbeats(cny_peer *peer, void *user)
     cny_peer_answer(peer, serve_until_asked(peer));
     cny_peer_serve_until_heartbeat(peer);
     for (int i = 0; i < 3; i++) {
-        int64_t last = cny_broker_now_ms();
+        int64_t last = cny_now_ms();
         cny_peer_serve_until_heartbeat(peer);
-        int64_t interval = cny_broker_now_ms() - last;
+        int64_t interval = cny_now_ms() - last;
         cny_peer_check(peer, interval >= 350 && interval <= 1000);
     }
 }
@@ -123,9 +123,9 @@ static void test_channel_that_is_never_opened_times_out(void **state)
     (void)state;
     fault_start(never_open_a_channel, &(coney_connection_factory_options){.close_timeout_ms = 300});
     fault_use_admin(CALL_MS);
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_TIMEOUT, fault_ask());
-    fault_expect_elapsed(began, CALL_MS, CALL_MS + FAULT_SLACK_MS);
+    test_expect_elapsed(began, CALL_MS, CALL_MS);
 }
 
 /* --- late, wrong and refusing answers --- */
@@ -287,10 +287,10 @@ static void test_free_returns_though_close_is_never_answered(void **state)
     (void)state;
     fault_start(never_answer_close, &(coney_connection_factory_options){.close_timeout_ms = 300});
     fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
-    int64_t began = cny_broker_now_ms();
+    int64_t began = cny_now_ms();
     coney_connection_factory_free(fault.factory);
     fault.factory = NULL;
-    fault_expect_elapsed(began, 0, 300 + 500);
+    test_expect_elapsed(began, 0, 300 + 500);
 }
 
 static void *ask_in_vain(void *arg)

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* The test broker's URI with another piece in place of user:password, or behind the host. */
 static const char *uri_with(const char *credentials, const char *behind_host)
@@ -29,8 +30,8 @@ static void test_connect_opens_both_connections(void **state)
     (void)state;
     test_log_start(CONEY_LOG_INFO);
     assert_ok(try_to_connect(test_uri(), NULL));
-    assert_true(test_log_has("publishing connection is open"));
-    assert_true(test_log_has("consuming connection is open"));
+    assert_true(test_log_has("publishing connection: open to"));
+    assert_true(test_log_has("consuming connection: open to"));
     test_log_stop();
 }
 
@@ -51,6 +52,35 @@ static void test_missing_vhost_is_named(void **state)
     (void)state;
     assert_fails(try_to_connect(uri_with("guest:guest", "/no-such-vhost"), NULL), CONEY_E_NOT_ALLOWED, "no-such-vhost");
     assert_int_equal(coney_last_error_details()->broker_code, 530);
+}
+
+static atomic_int times_asked;
+
+static coney_status provide_for_a_second(coney_credentials *credentials, void *user)
+{
+    (void)user;
+    *credentials = (coney_credentials){.user = "guest", .password = "guest", .valid_for_s = 1};
+    atomic_fetch_add(&times_asked, 1);
+    return CONEY_OK;
+}
+
+/* The broker accepts a new secret without a new connection (connection.update-secret). */
+static void test_credentials_are_renewed_on_the_open_connection(void **state)
+{
+    (void)state;
+    coney_connection_factory *factory;
+    coney_connection_info info;
+    const coney_connection_factory_options options = {.credentials = provide_for_a_second};
+    atomic_store(&times_asked, 0);
+    assert_ok(coney_connection_factory_new(&factory, uri_with("nobody:nothing", ""), &options));
+    assert_ok(coney_connection_factory_connect(factory));
+    for (int i = 0; i < 5000 && atomic_load(&times_asked) < 6; i++)
+        usleep(1000);
+    assert_true(atomic_load(&times_asked) >= 6); /* two connections, each renewed twice */
+    assert_ok(coney_connection_factory_info(factory, CONEY_CONSUMING, &info));
+    assert_int_equal(info.state, CONEY_CONNECTION_OPEN);
+    assert_int_equal(info.times_opened, 1);
+    coney_connection_factory_free(factory);
 }
 
 static void test_refused_port_names_host_and_port(void **state)
@@ -142,6 +172,7 @@ int main(void)
         cmocka_unit_test(test_connect_opens_both_connections),
         cmocka_unit_test(test_wrong_password_is_refused_without_showing_it),
         cmocka_unit_test(test_missing_vhost_is_named),
+        cmocka_unit_test(test_credentials_are_renewed_on_the_open_connection),
         cmocka_unit_test(test_refused_port_names_host_and_port),
         cmocka_unit_test(test_unknown_host_is_named),
         cmocka_unit_test(test_host_list_is_tried_in_order),

@@ -37,7 +37,7 @@ read -ra static < <(pkg-config --cflags --libs coney "${private[@]}")
 "$dir/with_static"
 
 echo "- the program in README works as it stands"
-sed -n '/^```c$/,/^```$/p' "$source/README.md" | sed '1d;$d' >"$dir/readme.c"
+sed -n '/^```c$/,/^```$/p; /^```$/q' "$source/README.md" | sed '1d;$d' >"$dir/readme.c"
 "$cc" -std=c11 -Wall -Wextra -Werror -o "$dir/readme" "$dir/readme.c" "${shared[@]}" -Wl,-rpath,"$lib"
 [[ -n ${CONEY_TEST_URI:-} ]] || fail "CONEY_TEST_URI is not set; run the tests with ./dev test"
 mkfifo "$dir/keyboard"

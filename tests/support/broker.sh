@@ -2,26 +2,56 @@
 # A RabbitMQ node of our own, for ./dev to source: own directory, own ports, own epmd, nothing
 # shared with a broker of the system. Nothing in it is worth keeping, so it ends by SIGKILL.
 #
-#   broker_start DIR   starts a node that lives in the new directory DIR and waits until it serves
+#   broker_start DIR   starts a node that lives in the new directory DIR and waits until it serves;
+#                      "broker_start DIR PORT" lets it use the epmd at that port, as nodes of a cluster must
 #   broker_stop DIR    ends it and removes DIR
 #   broker_alive DIR
 #
 # DIR/env holds, for sourcing, what tests need to know:
 #   CONEY_TEST_URI           where it listens; CONEY_URI, for the samples, is the same
+#   CONEY_TEST_TLS_PORT      where it speaks TLS; it asks for a client certificate and takes none, too. SASL
+#                            EXTERNAL logs in the user whose name is the certificate's CN
+#   CONEY_TEST_CERTIFICATES  a directory of them; see certificates.sh
 #   CONEY_TEST_BROKER_PID    the process to stop, continue or kill
+#   CONEY_TEST_BROKER_DIR    DIR; after a restart the process is the one in DIR/broker.pid
 #   CONEY_TEST_RABBITMQCTL   a rabbitmqctl that talks to this node
+#
+# DIR/restart kills the node if it is alive, starts it again with its data and waits until it serves.
+#
+# With CONEY_RELEASE=4 the node is that of Debian 13, which tests/support/trixie sets up.
+
+source "$(dirname "${BASH_SOURCE[0]}")/certificates.sh"
 
 broker_start() {
-    local dir=$1 bin amqp_port dist_port epmd_port tool
-    bin=$(broker_bin)
+    local dir=$1 here bin amqp_port tls_port dist_port epmd_port tool within=()
+    here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+    case ${CONEY_RELEASE:-} in
+    "") bin=$(broker_bin) ;;
+    4) within=("$here/trixie") bin=/usr/lib/rabbitmq/bin && "${within[@]}" true ;;
+    *) echo "CONEY_RELEASE may be 4, or not set for the installed RabbitMQ" >&2 && return 1 ;;
+    esac
     amqp_port=$(broker_free_port)
+    tls_port=$(broker_free_port)
     dist_port=$(broker_free_port)
-    epmd_port=$(broker_free_port)
+    epmd_port=${2:-$(broker_free_port)}
 
     mkdir -p "$dir/home" "$dir/log"
-    echo "[]." >"$dir/plugins"
+    echo "$amqp_port" >"$dir/port"
+    echo "$epmd_port" >"$dir/epmd.port"
+    certificates_make "$dir/certificates"
+    echo "[rabbitmq_auth_mechanism_ssl]." >"$dir/plugins"
     cat >"$dir/rabbitmq.conf" <<END
 listeners.tcp.1 = 127.0.0.1:$amqp_port
+listeners.ssl.1 = 127.0.0.1:$tls_port
+ssl_options.cacertfile = $dir/certificates/ca.pem
+ssl_options.certfile = $dir/certificates/server.pem
+ssl_options.keyfile = $dir/certificates/server.key
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
+ssl_cert_login_from = common_name
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = AMQPLAIN
+auth_mechanisms.3 = EXTERNAL
 log.file.level = info
 END
 
@@ -29,8 +59,8 @@ END
     # waiting makes it start in a third of the time on a virtual machine.
     local as=()
     if [[ $EUID == 0 ]]; then
-        as=(setpriv --reuid=rabbitmq --regid=rabbitmq --init-groups --)
-        chown -R rabbitmq: "$dir"
+        as=("${within[@]}" setpriv --reuid=rabbitmq --regid=rabbitmq --init-groups --)
+        "${within[@]}" chown -R rabbitmq: "$dir"
         chmod 755 "$dir"
     fi
     for tool in rabbitmq-server rabbitmqctl epmd; do
@@ -49,22 +79,39 @@ END
         chmod 755 "$dir/$tool"
     done
 
-    # Sessions of their own keep Ctrl-C away from them; each stays one process, whose id is \$!.
-    # (Without RABBITMQ_ALLOW_INPUT a shell would stand between, with -noinput it needs no terminal.)
-    setsid "$dir/epmd" >"$dir/log/epmd.log" 2>&1 </dev/null &
-    disown; echo "$!" >"$dir/epmd.pid"
-    setsid "$dir/rabbitmq-server" -noinput >"$dir/log/console.log" 2>&1 </dev/null &
-    disown; echo "$!" >"$dir/broker.pid"
     cat >"$dir/env" <<END
 export CONEY_TEST_URI=amqp://guest:guest@127.0.0.1:$amqp_port/
 export CONEY_URI=amqp://guest:guest@127.0.0.1:$amqp_port/
-export CONEY_TEST_BROKER_PID=$!
+export CONEY_TEST_TLS_PORT=$tls_port
+export CONEY_TEST_CERTIFICATES=$dir/certificates
+export CONEY_TEST_BROKER_PID=\$(cat "$dir/broker.pid")
+export CONEY_TEST_BROKER_DIR=$dir
 export CONEY_TEST_RABBITMQCTL=$dir/rabbitmqctl
 END
+    cat >"$dir/restart" <<END
+#!/usr/bin/env bash
+set -euo pipefail
+source "$here/broker.sh"
+broker_kill "$dir" broker
+broker_launch "$dir" $amqp_port
+END
+    chmod 755 "$dir/restart"
 
-    local tries
+    if [[ -z ${2:-} ]]; then
+        setsid "$dir/epmd" >"$dir/log/epmd.log" 2>&1 </dev/null &
+        disown; echo "$!" >"$dir/epmd.pid"
+    fi
+    broker_launch "$dir" "$amqp_port"
+}
+
+# Sessions of their own keep Ctrl-C away from node and epmd; each stays one process, whose id is $!.
+# (Without RABBITMQ_ALLOW_INPUT a shell would stand between, with -noinput it needs no terminal.)
+broker_launch() {
+    local dir=$1 amqp_port=$2 tries
+    setsid "$dir/rabbitmq-server" -noinput >"$dir/log/console.log" 2>&1 </dev/null &
+    disown; echo "$!" >"$dir/broker.pid"
     for ((tries = 0; tries < 600; tries++)); do
-        broker_listens "$amqp_port" && "$dir/rabbitmqctl" --quiet await_startup --timeout 60 && return
+        broker_listens "$amqp_port" && "$dir/rabbitmqctl" --quiet await_startup --timeout 60 >"$dir/log/await.log" 2>&1 && return
         broker_alive "$dir" || break
         sleep 0.1
     done
@@ -74,13 +121,16 @@ END
 }
 
 broker_stop() {
-    local dir=$1 pid
-    for pid in $(cat "$dir/broker.pid" "$dir/epmd.pid" 2>/dev/null); do
-        broker_owns "$dir" "$pid" || continue
-        kill -KILL "$pid" 2>/dev/null || true
-        while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
-    done
-    rm -rf "$dir"
+    broker_kill "$1" broker
+    broker_kill "$1" epmd
+    rm -rf "$1"
+}
+
+broker_kill() {
+    local pid
+    pid=$(cat "$1/$2.pid" 2>/dev/null) && broker_owns "$1" "$pid" || return 0
+    kill -KILL "$pid" 2>/dev/null || true
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
 }
 
 broker_alive() {
@@ -89,9 +139,9 @@ broker_alive() {
 }
 
 # A number in a file may long belong to somebody else's process. Ours is a child of this shell, or
-# of an earlier one; at its very start it does not have its environment yet.
+# of an earlier one; at its very start it does not have its environment yet, but a command line.
 broker_owns() {
-    grep -qsE "^PPid:[[:space:]]*$$\$" "/proc/$2/status" || grep -qs "HOME=$1/home" "/proc/$2/environ"
+    grep -qsE "^PPid:[[:space:]]*$$\$" "/proc/$2/status" || grep -qs "$1/" "/proc/$2/environ" "/proc/$2/cmdline"
 }
 
 # Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on the system's own node; the real

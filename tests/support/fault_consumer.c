@@ -3,15 +3,53 @@
 #include "support/fault_consumer.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 static atomic_int calls;
-static atomic_bool held;
+static atomic_int let_go;
 
-static coney_outcome obey(coney_delivery *delivery, void *user)
+enum { MAX_TEXTS = 1000 };
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char texts[MAX_TEXTS][32];
+static int text_count;
+
+static void note_text(const char *text)
+{
+    pthread_mutex_lock(&lock);
+    if (text_count < MAX_TEXTS)
+        snprintf(texts[text_count++], sizeof *texts, "%s", text);
+    pthread_mutex_unlock(&lock);
+}
+
+int fault_handled(const char *text)
+{
+    int count = 0;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < text_count; i++)
+        count += strcmp(texts[i], text) == 0;
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+static void hold(void)
+{
+    int64_t deadline = cny_now_ms() + CNY_PATIENCE_MS;
+    int left = 0;
+    while (cny_now_ms() < deadline) {
+        left = atomic_load(&let_go);
+        if (left > 0 && atomic_compare_exchange_strong(&let_go, &left, left - 1))
+            return;
+        poll(NULL, 0, 2);
+    }
+}
+
+coney_outcome fault_obey(coney_delivery *delivery, void *user)
 {
     (void)user;
     const char *text = coney_message_body(coney_delivery_message(delivery));
+    note_text(text);
     atomic_fetch_add(&calls, 1);
     if (strcmp(text, "reject") == 0)
         return CONEY_REJECT;
@@ -21,31 +59,33 @@ static coney_outcome obey(coney_delivery *delivery, void *user)
         return CONEY_RETRY;
     if (strcmp(text, "nonsense") == 0)
         return (coney_outcome)77;
-    int64_t deadline = cny_broker_now_ms() + CNY_PATIENCE_MS;
-    while (strcmp(text, "hold") == 0 && atomic_load(&held) && cny_broker_now_ms() < deadline)
-        poll(NULL, 0, 2);
+    if (strcmp(text, "hold") == 0)
+        hold();
     return CONEY_ACK;
 }
 
-static void reset_handler(void)
+void fault_reset_handler(void)
 {
     atomic_store(&calls, 0);
-    atomic_store(&held, true);
+    atomic_store(&let_go, 0);
+    pthread_mutex_lock(&lock);
+    text_count = 0;
+    pthread_mutex_unlock(&lock);
 }
 
 void fault_consume(cny_script *script, const coney_connection_factory_options *options, int concurrency)
 {
-    reset_handler();
+    fault_reset_handler();
     fault_start(script, options);
-    fault_use_container(NULL, obey, concurrency);
+    fault_use_container(NULL, fault_obey, concurrency);
 }
 
 coney_status fault_start_container(cny_script *script, int start_timeout_ms, int shutdown_timeout_ms)
 {
     coney_container_options options = {.start_timeout_ms = start_timeout_ms,
                                        .shutdown_timeout_ms = shutdown_timeout_ms};
-    coney_listener orders = {.queue = "orders", .on_message = obey};
-    reset_handler();
+    coney_listener orders = {.queue = "orders", .on_message = fault_obey};
+    fault_reset_handler();
     fault_start(script, NULL);
     fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, &options));
     fault_expect_status(CONEY_OK, coney_container_listen(fault.container, &orders));
@@ -59,15 +99,15 @@ int fault_handler_calls(void)
 
 void fault_wait_for_calls(int count)
 {
-    int64_t deadline = cny_broker_now_ms() + CNY_PATIENCE_MS;
-    while (fault_handler_calls() < count && cny_broker_now_ms() < deadline)
+    int64_t deadline = cny_now_ms() + CNY_PATIENCE_MS;
+    while (fault_handler_calls() < count && cny_now_ms() < deadline)
         poll(NULL, 0, 2);
     assert_int_equal(fault_handler_calls(), count);
 }
 
 void fault_let_go(void)
 {
-    atomic_store(&held, false);
+    atomic_fetch_add(&let_go, 1);
 }
 
 void fault_expect_ack(cny_peer *peer, uint64_t tag)

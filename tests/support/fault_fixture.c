@@ -3,8 +3,11 @@
  * lock. */
 #include "support/fault_fixture.h"
 
+#include "base/base.h"
+
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,6 +16,80 @@ fault_fixture fault;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static fault_completion completions[FAULT_MAX_SENDS];
 static int indices[FAULT_MAX_SENDS]; /* their addresses are the callbacks' user */
+
+/* ---- listeners ---- */
+
+static coney_connection_info connection_events[FAULT_MAX_EVENTS];
+static coney_channel_info channel_events[FAULT_MAX_EVENTS];
+static int connection_event_count, channel_event_count;
+static pthread_t events_thread;
+static bool on_another_thread;
+
+/* Under lock. */
+static void note_thread(void)
+{
+    if (connection_event_count + channel_event_count == 0)
+        events_thread = pthread_self();
+    on_another_thread |= !pthread_equal(events_thread, pthread_self());
+}
+
+static void note_connection(const coney_connection_info *info, void *user)
+{
+    (void)user;
+    pthread_mutex_lock(&lock);
+    note_thread();
+    if (connection_event_count < FAULT_MAX_EVENTS)
+        connection_events[connection_event_count++] = *info;
+    pthread_mutex_unlock(&lock);
+}
+
+static void note_channel(const coney_channel_info *info, void *user)
+{
+    (void)user;
+    pthread_mutex_lock(&lock);
+    note_thread();
+    if (channel_event_count < FAULT_MAX_EVENTS)
+        channel_events[channel_event_count++] = *info;
+    pthread_mutex_unlock(&lock);
+}
+
+int fault_connection_events(coney_connection_role role, coney_connection_info events[FAULT_MAX_EVENTS])
+{
+    int count = 0;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < connection_event_count; i++) {
+        if (connection_events[i].role == role)
+            events[count++] = connection_events[i];
+    }
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+int fault_channel_events(coney_connection_role role, coney_channel_info events[FAULT_MAX_EVENTS])
+{
+    int count = 0;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < channel_event_count; i++) {
+        if (channel_events[i].role == role)
+            events[count++] = channel_events[i];
+    }
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+static int forget_events(void)
+{
+    pthread_mutex_lock(&lock);
+    bool wrong = on_another_thread;
+    connection_event_count = channel_event_count = 0;
+    on_another_thread = false;
+    pthread_mutex_unlock(&lock);
+    if (wrong)
+        print_error("a listener ran on another thread than the one before\n");
+    return wrong;
+}
+
+/* ---- life ---- */
 
 void fault_start(cny_script *script, const coney_connection_factory_options *factory_options)
 {
@@ -28,6 +105,12 @@ void fault_start_with(const cny_broker_options *options, const coney_connection_
         client = *factory_options;
     if (client.close_timeout_ms == 0)
         client.close_timeout_ms = 500;
+    if (client.recovery.first_delay_ms == 0)
+        client.recovery = (coney_recovery_options)FAULT_QUICK_RECOVERY;
+    if (!client.on_channel && !client.on_connection) {
+        client.on_connection = note_connection;
+        client.on_channel = note_channel;
+    }
     fault_expect_status(CONEY_OK, coney_connection_factory_new(&fault.factory, cny_broker_uri(fault.broker), &client));
 }
 
@@ -45,9 +128,65 @@ static int twice_completed(void)
     return twice;
 }
 
+/* ---- another thread ---- */
+
+static struct {
+    pthread_t thread;
+    bool running; /* and not joined yet */
+    atomic_bool over;
+    coney_status (*call)(void);
+    coney_status status;
+    int broker_code;
+    char text[1024];
+} background;
+
+static void *run_background(void *unused)
+{
+    (void)unused;
+    background.status = background.call();
+    background.broker_code = coney_last_error_details()->broker_code;
+    snprintf(background.text, sizeof background.text, "%s", coney_last_error());
+    atomic_store(&background.over, true);
+    return NULL;
+}
+
+void fault_in_background(coney_status (*call)(void))
+{
+    assert_false(background.running);
+    background.call = call;
+    atomic_store(&background.over, false);
+    assert_int_equal(pthread_create(&background.thread, NULL, run_background, NULL), 0);
+    background.running = true;
+}
+
+bool fault_background_is_over(void)
+{
+    return atomic_load(&background.over);
+}
+
+coney_status fault_background_end(void)
+{
+    fault_wait_until(fault_background_is_over());
+    pthread_join(background.thread, NULL);
+    background.running = false;
+    return background.status == CONEY_OK
+               ? CONEY_OK
+               : cny_fail_code(background.status, background.broker_code, "%s", background.text);
+}
+
+static void end_background(void)
+{
+    if (!background.running)
+        return;
+    coney_connection_factory_close(fault.factory);
+    pthread_join(background.thread, NULL);
+    background.running = false;
+}
+
 int fault_teardown(void **state)
 {
     (void)state;
+    end_background();
     fault_fixture ended = fault;
     fault = (fault_fixture){0};
     coney_container_free(ended.container);
@@ -55,8 +194,9 @@ int fault_teardown(void **state)
     coney_admin_free(ended.admin);
     coney_connection_factory_free(ended.factory);
     int twice = twice_completed();
+    int wrong_thread = forget_events();
     cny_broker_stop(ended.broker);
-    return twice;
+    return twice || wrong_thread;
 }
 
 void fault_use_template(const coney_template_options *options)
@@ -150,14 +290,57 @@ coney_status fault_ask(void)
 
 coney_status fault_wait_for_end_of_consuming(void)
 {
-    int64_t deadline = cny_broker_now_ms() + CNY_PATIENCE_MS;
-    coney_status status = CONEY_OK;
-    while (status == CONEY_OK && cny_broker_now_ms() < deadline) {
-        status = coney_container_check(fault.container);
-        poll(NULL, 0, 2); /* there is nothing to wait on */
+    static coney_channel_info events[FAULT_MAX_EVENTS];
+    for (int64_t deadline = cny_now_ms() + CNY_PATIENCE_MS; cny_now_ms() < deadline; poll(NULL, 0, 2)) {
+        int count = fault_channel_events(CONEY_CONSUMING, events);
+        for (int i = 0; i < count; i++) {
+            if (!events[i].open)
+                return cny_fail_code(events[i].reason, events[i].broker_code, "%s", events[i].text);
+        }
     }
-    return status;
+    return CONEY_OK;
 }
+
+/* ---- how a connection is doing ---- */
+
+coney_connection_info fault_info(coney_connection_role role)
+{
+    coney_connection_info info;
+    fault_expect_status(CONEY_OK, coney_connection_factory_info(fault.factory, role, &info));
+    return info;
+}
+
+coney_connection_info fault_wait_for_opening(coney_connection_role role, uint64_t times)
+{
+    coney_connection_info info;
+    fault_wait_until((info = fault_info(role)).state == CONEY_CONNECTION_OPEN && info.times_opened >= times);
+    return info;
+}
+
+coney_connection_info fault_wait_for_state(coney_connection_role role, coney_connection_state state)
+{
+    coney_connection_info info;
+    fault_wait_until((info = fault_info(role)).state == state);
+    return info;
+}
+
+coney_connection_info fault_wait_for_info(coney_connection_role role, const char *part)
+{
+    coney_connection_info info;
+    fault_wait_until(strstr((info = fault_info(role)).text, part));
+    return info;
+}
+
+void fault_wait_a_little(int64_t until_ms, const char *condition, const char *file, int line)
+{
+    if (cny_now_ms() >= until_ms) {
+        print_error("waited in vain until %s\n", condition);
+        _fail(file, line);
+    }
+    poll(NULL, 0, 2);
+}
+
+/* ---- checks ---- */
 
 void fault_assert_status(coney_status expected, coney_status seen, const char *call, const char *file, int line)
 {
@@ -174,11 +357,4 @@ void fault_assert_text(const char *part, const char *file, int line)
         return;
     print_error("\"%s\" does not say \"%s\"\n", coney_last_error(), part);
     _fail(file, line);
-}
-
-void fault_expect_elapsed(int64_t since_ms, int at_least_ms, int at_most_ms)
-{
-    int64_t elapsed = cny_broker_now_ms() - since_ms;
-    if (elapsed < at_least_ms || elapsed > at_most_ms)
-        fail_msg("it took %d ms, not %d to %d", (int)elapsed, at_least_ms, at_most_ms);
 }

@@ -7,6 +7,7 @@
 #ifndef CNY_TEST_FAULT_FIXTURE_H
 #define CNY_TEST_FAULT_FIXTURE_H
 
+#include "support/elapsed.h"
 #include "support/scripted_broker.h"
 
 #include <coney/coney.h>
@@ -17,14 +18,7 @@
 
 #include <cmocka.h>
 
-/* How late a call may be after its deadline. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define FAULT_SLACK_MS 400
-#else
-#define FAULT_SLACK_MS 100
-#endif
-
-enum { FAULT_MAX_SENDS = 1000 };
+enum { FAULT_MAX_SENDS = 1000, FAULT_MAX_EVENTS = 100 };
 
 typedef struct fault_completion {
     int count;
@@ -79,16 +73,45 @@ void fault_expect_completion(int index, coney_status status);
 /* coney_admin_queue_info() of "orders", the usual call that waits for an answer. */
 coney_status fault_ask(void);
 
-/* Polls container_check until it is not CONEY_OK and returns that. */
+/* Waits until a channel of the consuming connection is gone, and returns why; the sentence is this
+ * thread's last one. (The container soon consumes again.) */
 coney_status fault_wait_for_end_of_consuming(void);
+
+/* What the factory's listeners were told so far, those of one connection, oldest first: copies, the number
+ * returned. They are recorded unless the factory's options have listeners. A connection event off
+ * the events thread, which is the thread of the first one, fails the test. */
+int fault_connection_events(coney_connection_role role, coney_connection_info events[FAULT_MAX_EVENTS]);
+int fault_channel_events(coney_connection_role role, coney_channel_info events[FAULT_MAX_EVENTS]);
+
+/* How the connection is doing; once it has been opened so often and is open; once it has failed so
+ * that it is in that state, and once its text has that part. They give up after CNY_PATIENCE_MS. */
+coney_connection_info fault_info(coney_connection_role role);
+coney_connection_info fault_wait_for_opening(coney_connection_role role, uint64_t times);
+coney_connection_info fault_wait_for_state(coney_connection_role role, coney_connection_state state);
+coney_connection_info fault_wait_for_info(coney_connection_role role, const char *part);
+
+/* Until the condition holds, or the test fails after CNY_PATIENCE_MS. */
+#define fault_wait_until(condition)                                                                                    \
+    for (int64_t until_ = cny_now_ms() + CNY_PATIENCE_MS; !(condition);)                                               \
+    fault_wait_a_little(until_, #condition, __FILE__, __LINE__)
+void fault_wait_a_little(int64_t until_ms, const char *condition, const char *file, int line);
+
+/* Has another thread do it, one at a time; the end is its status, with its sentence as this
+ * thread's last error. is_over() looks. A test that ends before the call does closes the factory. */
+void fault_in_background(coney_status (*call)(void));
+bool fault_background_is_over(void);
+coney_status fault_background_end(void);
+
+/* What fault_start() gives the factory where its options say nothing: 20 ms instead of a second. */
+#define FAULT_QUICK_RECOVERY                                                                                           \
+    {                                                                                                                  \
+        .first_delay_ms = 20, .max_delay_ms = 200                                                                      \
+    }
 
 /* Assertions that tell the names of statuses and the library's sentence. */
 #define fault_expect_status(expected, call) fault_assert_status((expected), (call), #call, __FILE__, __LINE__)
 #define fault_expect_text(part) fault_assert_text((part), __FILE__, __LINE__)
 void fault_assert_status(coney_status expected, coney_status seen, const char *call, const char *file, int line);
 void fault_assert_text(const char *part, const char *file, int line); /* in coney_last_error() */
-
-/* That since then at least and at most so many milliseconds have passed. */
-void fault_expect_elapsed(int64_t since_ms, int at_least_ms, int at_most_ms);
 
 #endif

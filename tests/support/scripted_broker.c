@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-enum { MAX_PEERS = 32 };
+enum { MAX_PEERS = 256 };
 
 struct cny_broker {
     /* fixed after start */
@@ -39,14 +39,9 @@ struct cny_broker {
     pthread_cond_t changed;
     int finished;
     char failure[512];
+    int heard_count;
+    cny_heard heard[CNY_MAX_HEARD]; /* the first so many */
 };
-
-int64_t cny_broker_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* --- scripts --- */
 
@@ -76,16 +71,26 @@ void cny_peer_fail(cny_peer *peer, const char *format, ...)
     longjmp(peer->end, 1);
 }
 
+void cny_peer_end(cny_peer *peer)
+{
+    longjmp(peer->end, 1);
+}
+
 void cny_peer_leave(cny_peer *peer, const char *why)
 {
-    if (peer->may_end)
-        longjmp(peer->end, 1);
+    if (peer->may_end || !peer->logged_in || peer->number > 0)
+        cny_peer_end(peer);
     cny_peer_fail(peer, "%s while the script waited for %s", why, peer->waiting_for);
 }
 
 int cny_peer_number(const cny_peer *peer)
 {
     return peer->number;
+}
+
+bool cny_peer_publishes(const cny_peer *peer)
+{
+    return peer->publishes;
 }
 
 static void *run_peer(void *arg)
@@ -219,6 +224,55 @@ void cny_broker_wait(cny_broker *broker, int finished)
         fail_msg("%s", failure);
     if (late)
         fail_msg("scripted broker: fewer than %d scripts have finished", finished);
+}
+
+/* --- what was heard --- */
+
+static amqp_bytes_t thing_of(const cny_peer_method *method)
+{
+    void *args = method->args;
+    switch (method->id) {
+    case AMQP_QUEUE_DECLARE_METHOD: return ((amqp_queue_declare_t *)args)->queue;
+    case AMQP_QUEUE_BIND_METHOD: return ((amqp_queue_bind_t *)args)->queue;
+    case AMQP_EXCHANGE_DECLARE_METHOD: return ((amqp_exchange_declare_t *)args)->exchange;
+    case AMQP_BASIC_CONSUME_METHOD: return ((amqp_basic_consume_t *)args)->queue;
+    case AMQP_BASIC_PUBLISH_METHOD: return amqp_cstring_bytes(method->body);
+    default: return amqp_empty_bytes;
+    }
+}
+
+void cny_peer_heard(cny_peer *peer, const cny_peer_method *method)
+{
+    cny_heard one = {.at_ms = cny_now_ms(),
+                     .peer = peer->number,
+                     .publishing = peer->publishes,
+                     .id = method->id,
+                     .channel = method->channel};
+    amqp_bytes_t thing = thing_of(method);
+    snprintf(one.what, sizeof one.what, "%.*s", (int)thing.len, thing.len > 0 ? (const char *)thing.bytes : "");
+    pthread_mutex_lock(&peer->broker->lock);
+    if (peer->broker->heard_count < CNY_MAX_HEARD)
+        peer->broker->heard[peer->broker->heard_count++] = one;
+    pthread_mutex_unlock(&peer->broker->lock);
+}
+
+int cny_broker_heard(cny_broker *broker, cny_heard heard[CNY_MAX_HEARD])
+{
+    pthread_mutex_lock(&broker->lock);
+    int count = broker->heard_count;
+    memcpy(heard, broker->heard, (size_t)count * sizeof *heard);
+    pthread_mutex_unlock(&broker->lock);
+    return count;
+}
+
+int cny_broker_count_heard(cny_broker *broker, amqp_method_number_t id)
+{
+    int count = 0;
+    pthread_mutex_lock(&broker->lock);
+    for (int i = 0; i < broker->heard_count; i++)
+        count += broker->heard[i].id == id;
+    pthread_mutex_unlock(&broker->lock);
+    return count;
 }
 
 void cny_broker_stop(cny_broker *broker)

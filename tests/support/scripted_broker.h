@@ -34,6 +34,9 @@
 /* Stands for the eight bytes that a client says first. */
 #define CNY_PROTOCOL_HEADER ((amqp_method_number_t)0)
 
+/* connection.update-secret, which rabbitmq-c does not know before 0.12. */
+#define CNY_UPDATE_SECRET ((amqp_method_number_t)0x000a0046)
+
 typedef struct cny_broker cny_broker;
 typedef struct cny_peer cny_peer;
 
@@ -56,7 +59,7 @@ typedef struct cny_peer_method {
     amqp_method_number_t id;
     amqp_channel_t channel;
     void *args; /* the id's amqp_..._t */
-    /* with basic.publish: */
+    /* with basic.publish, and the last two, the secret, with CNY_UPDATE_SECRET: */
     uint64_t number; /* in the channel's confirms, from 1 */
     amqp_basic_properties_t *properties;
     const char *body; /* NUL-terminated behind size */
@@ -70,14 +73,30 @@ int cny_broker_port(const cny_broker *broker);
 void cny_broker_go(cny_broker *broker);                 /* lets one cny_peer_wait_go() continue */
 void cny_broker_wait(cny_broker *broker, int finished); /* until so many scripts have returned */
 void cny_broker_stop(cny_broker *broker);               /* ends every script and frees; takes NULL */
-int64_t cny_broker_now_ms(void);                        /* a clock that only goes forward */
+
+/* What all clients said to it so far, in the order in which it was read: a copy, the number returned. */
+typedef struct cny_heard {
+    int64_t at_ms; /* of cny_now_ms() */
+    int peer;
+    bool publishing; /* its connection's name says so */
+    amqp_method_number_t id;
+    amqp_channel_t channel;
+    char what[32]; /* the queue, the exchange or, of basic.publish, the body */
+} cny_heard;
+
+enum { CNY_MAX_HEARD = 4096 };
+int cny_broker_heard(cny_broker *broker, cny_heard heard[CNY_MAX_HEARD]);
+int cny_broker_count_heard(cny_broker *broker, amqp_method_number_t id); /* CNY_PROTOCOL_HEADER: connections */
 
 /* The script's side: listening. next() skips heartbeats and answers nothing; expect() is next()
  * that insists on the method; serve_until() answers everything up to the method, but not that. */
-int cny_peer_number(const cny_peer *peer); /* 0 is the first connection */
+int cny_peer_number(const cny_peer *peer);     /* 0 is the first connection */
+bool cny_peer_publishes(const cny_peer *peer); /* this is a publishing connection; known from start-ok on */
 cny_peer_method *cny_peer_next(cny_peer *peer);
+bool cny_peer_hears(cny_peer *peer, int ms); /* whether the client says anything so soon */
 cny_peer_method *cny_peer_expect(cny_peer *peer, amqp_method_number_t id);
 cny_peer_method *cny_peer_serve_until(cny_peer *peer, amqp_method_number_t id);
+bool cny_peer_log_in(cny_peer *peer); /* answers the login; tells whether the connection publishes */
 amqp_channel_t cny_peer_serve_until_consumer(cny_peer *peer); /* answers its basic.consume, too */
 void cny_peer_wait_go(cny_peer *peer);                        /* serves until cny_broker_go() */
 void cny_peer_serve_until_heartbeat(cny_peer *peer);
@@ -99,6 +118,7 @@ void cny_peer_return(cny_peer *peer, const cny_peer_method *publish, uint16_t co
 void cny_peer_deliver(cny_peer *peer, amqp_channel_t channel, uint64_t tag, const char *body);
 void cny_peer_deliver_method(cny_peer *peer, amqp_channel_t channel, uint64_t tag); /* no header, no body */
 void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel);
+void cny_peer_block(cny_peer *peer, const char *reason); /* holds back publishers; NULL: no more */
 
 /* Ending. The first serves until the client's close-ok; the second tells whether one came before
  * the client hung up. */

@@ -24,10 +24,10 @@ typedef struct frame {
 static void keep_heart_beating(cny_peer *peer)
 {
     static const unsigned char heartbeat[] = {AMQP_FRAME_HEARTBEAT, 0, 0, 0, 0, 0, 0, CNY_FRAME_END};
-    if (peer->heartbeat_ms == 0 || peer->mute || peer->fd < 0 || cny_broker_now_ms() < peer->next_heartbeat)
+    if (peer->heartbeat_ms == 0 || peer->mute || peer->fd < 0 || cny_now_ms() < peer->next_heartbeat)
         return;
     (void)send(peer->fd, heartbeat, sizeof heartbeat, MSG_NOSIGNAL); /* the reader notices what is wrong */
-    peer->next_heartbeat = cny_broker_now_ms() + peer->heartbeat_ms;
+    peer->next_heartbeat = cny_now_ms() + peer->heartbeat_ms;
 }
 
 /* Heartbeats go out only while we read, so that none lands inside a frame. */
@@ -36,7 +36,7 @@ cny_peer_event cny_peer_await(cny_peer *peer, short events, int64_t deadline, in
     for (;;) {
         if (events & POLLIN)
             keep_heart_beating(peer);
-        int64_t now = cny_broker_now_ms();
+        int64_t now = cny_now_ms();
         int64_t left = deadline - now;
         if (left <= 0)
             return CNY_PEER_LATE;
@@ -189,7 +189,26 @@ static void note_tuning(cny_peer *peer, const amqp_connection_tune_ok_t *tuned)
                       peer->frame_max);
     peer->frame_max = tuned->frame_max;
     peer->heartbeat_ms = tuned->heartbeat * 500;
-    peer->next_heartbeat = cny_broker_now_ms() + peer->heartbeat_ms;
+    peer->next_heartbeat = cny_now_ms() + peer->heartbeat_ms;
+}
+
+static bool equals(amqp_bytes_t bytes, const char *text)
+{
+    return bytes.len == strlen(text) && memcmp(bytes.bytes, text, bytes.len) == 0;
+}
+
+/* Coney's publishing connections have a name of their own. */
+static bool names_a_publisher(const amqp_connection_start_ok_t *start_ok)
+{
+    static const char suffix[] = ".publisher";
+    const size_t size = sizeof suffix - 1;
+    for (int i = 0; i < start_ok->client_properties.num_entries; i++) {
+        const amqp_table_entry_t *entry = &start_ok->client_properties.entries[i];
+        amqp_bytes_t name = entry->value.value.bytes;
+        if (equals(entry->key, "connection_name"))
+            return name.len > size && memcmp((char *)name.bytes + name.len - size, suffix, size) == 0;
+    }
+    return false;
 }
 
 /* What a method changes here, whoever answers it. */
@@ -201,6 +220,7 @@ static void note(cny_peer *peer, cny_peer_method *method)
         cny_peer_fail(peer, "%s on channel %u, which is %s", cny_method_name(method->id), method->channel,
                       on->open ? "open already" : "not open");
     switch (method->id) {
+    case AMQP_CONNECTION_START_OK_METHOD: peer->publishes = names_a_publisher(method->args); break;
     case AMQP_CONNECTION_TUNE_OK_METHOD: note_tuning(peer, method->args); break;
     case AMQP_CHANNEL_OPEN_METHOD: *on = (cny_peer_channel){.open = true}; break;
     case AMQP_CHANNEL_CLOSE_METHOD:
@@ -238,7 +258,28 @@ static cny_peer_event read_greeting(cny_peer *peer, int64_t deadline, int signal
     consume_input(peer, 8);
     peer->greeted = true;
     peer->method = (cny_peer_method){.id = CNY_PROTOCOL_HEADER};
+    cny_peer_heard(peer, &peer->method);
     return CNY_PEER_READY;
+}
+
+/* The new secret, and why. */
+static void decode_update_secret(cny_peer *peer, cny_peer_method *method, amqp_bytes_t encoded)
+{
+    const unsigned char *at = encoded.bytes;
+    method->size = encoded.len > 4 ? get_u32(at) : SIZE_MAX;
+    if (method->size > encoded.len - 5)
+        cny_peer_fail(peer, "connection.update-secret cannot be decoded");
+    method->body = pool_copy(peer, at + 4, method->size).bytes;
+}
+
+static void decode_method(cny_peer *peer, cny_peer_method *method, amqp_bytes_t payload)
+{
+    method->id = get_u32(payload.bytes);
+    amqp_bytes_t encoded = {payload.len - 4, (char *)payload.bytes + 4};
+    if (method->id == CNY_UPDATE_SECRET)
+        decode_update_secret(peer, method, encoded);
+    else if (amqp_decode_method(method->id, &peer->pool, encoded, &method->args) < 0)
+        cny_peer_fail(peer, "%s (0x%08x) cannot be decoded", cny_method_name(method->id), method->id);
 }
 
 cny_peer_event cny_peer_read(cny_peer *peer, int64_t deadline, int signal, bool want_heartbeat)
@@ -260,22 +301,20 @@ cny_peer_event cny_peer_read(cny_peer *peer, int64_t deadline, int signal, bool 
         if (read.type != AMQP_FRAME_METHOD || read.payload.len < 4)
             cny_peer_fail(peer, "a frame of type %u on channel %u stands where a method belongs", read.type,
                           read.channel);
-        method->id = get_u32(read.payload.bytes);
-        amqp_bytes_t encoded = {read.payload.len - 4, (char *)read.payload.bytes + 4};
-        if (amqp_decode_method(method->id, &peer->pool, encoded, &method->args) < 0)
-            cny_peer_fail(peer, "%s (0x%08x) cannot be decoded", cny_method_name(method->id), method->id);
+        decode_method(peer, method, read.payload);
         if (method->id == AMQP_BASIC_PUBLISH_METHOD)
             read_content(peer, method, deadline);
         if (is_ignored(peer, method))
             continue;
         note(peer, method);
+        cny_peer_heard(peer, method);
         return CNY_PEER_READY;
     }
 }
 
 static int64_t patience(const cny_peer *peer)
 {
-    return peer->may_end ? INT64_MAX : cny_broker_now_ms() + CNY_PATIENCE_MS;
+    return peer->may_end ? INT64_MAX : cny_now_ms() + CNY_PATIENCE_MS;
 }
 
 static cny_peer_method *next_wanted(cny_peer *peer, const char *wanted)
@@ -294,9 +333,16 @@ cny_peer_method *cny_peer_next(cny_peer *peer)
     return next_wanted(peer, "a method");
 }
 
+bool cny_peer_hears(cny_peer *peer, int ms)
+{
+    return peer->input_size > 0 || cny_peer_await(peer, POLLIN, cny_now_ms() + ms, -1) == CNY_PEER_READY;
+}
+
 cny_peer_method *cny_peer_expect(cny_peer *peer, amqp_method_number_t id)
 {
     cny_peer_method *method = next_wanted(peer, cny_method_name(id));
+    if (method->id == AMQP_CONNECTION_CLOSE_METHOD && id != method->id && peer->number > 0)
+        cny_peer_end(peer); /* a client that came back may find the test over */
     if (method->id != id)
         cny_peer_fail(peer, "the client sent %s on channel %u, %s was expected", cny_method_name(method->id),
                       method->channel, cny_method_name(id));
@@ -310,9 +356,17 @@ cny_peer_method *cny_peer_serve_until(cny_peer *peer, amqp_method_number_t id)
         if (method->id == id)
             return method;
         cny_peer_answer(peer, method);
+        if (method->id == AMQP_CONNECTION_CLOSE_METHOD && peer->number > 0)
+            cny_peer_end(peer); /* a client that came back may find the test over */
         if (method->id == AMQP_CONNECTION_CLOSE_METHOD)
             cny_peer_fail(peer, "the client closed the connection while the script waited for %s", cny_method_name(id));
     }
+}
+
+bool cny_peer_log_in(cny_peer *peer)
+{
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_CONNECTION_OPEN_METHOD));
+    return peer->publishes;
 }
 
 amqp_channel_t cny_peer_serve_until_consumer(cny_peer *peer)
@@ -325,15 +379,20 @@ amqp_channel_t cny_peer_serve_until_consumer(cny_peer *peer)
 void cny_peer_wait_go(cny_peer *peer)
 {
     peer->waiting_for = "cny_broker_go()";
+    peer->may_end = peer->number > 0; /* a client that came back may find the test over */
     for (;;) {
-        cny_peer_event seen = cny_peer_read(peer, cny_broker_now_ms() + CNY_PATIENCE_MS, peer->go, false);
+        cny_peer_event seen = cny_peer_read(peer, cny_now_ms() + CNY_PATIENCE_MS, peer->go, false);
+        if (seen == CNY_PEER_LATE && peer->may_end)
+            cny_peer_leave(peer, "the test does not call cny_broker_go()");
         if (seen == CNY_PEER_LATE)
             cny_peer_fail(peer, "the test does not call cny_broker_go()");
         if (seen == CNY_PEER_GONE)
             cny_peer_leave(peer, "the client hung up");
         uint64_t one;
-        if (seen == CNY_PEER_SIGNALLED && read(peer->go, &one, sizeof one) == sizeof one)
+        if (seen == CNY_PEER_SIGNALLED && read(peer->go, &one, sizeof one) == sizeof one) {
+            peer->may_end = false;
             break;
+        }
         if (seen == CNY_PEER_READY)
             cny_peer_answer(peer, &peer->method);
     }
@@ -356,7 +415,7 @@ void cny_peer_serve_until_heartbeat(cny_peer *peer)
 
 bool cny_peer_silence(cny_peer *peer, int ms)
 {
-    int64_t deadline = cny_broker_now_ms() + ms;
+    int64_t deadline = cny_now_ms() + ms;
     cny_peer_event seen;
     frame ignored;
     peer->mute = peer->may_end = true;
@@ -371,6 +430,6 @@ bool cny_peer_silence(cny_peer *peer, int ms)
 void cny_peer_stall(cny_peer *peer, int ms)
 {
     peer->mute = peer->may_end = true;
-    cny_peer_await(peer, 0, cny_broker_now_ms() + ms, -1);
+    cny_peer_await(peer, 0, cny_now_ms() + ms, -1);
     peer->may_end = false;
 }

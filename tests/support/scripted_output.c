@@ -13,7 +13,7 @@
 void cny_peer_send_bytes(cny_peer *peer, const void *bytes, size_t size)
 {
     const unsigned char *at = bytes;
-    int64_t deadline = cny_broker_now_ms() + CNY_PATIENCE_MS;
+    int64_t deadline = cny_now_ms() + CNY_PATIENCE_MS;
     while (size > 0) {
         if (peer->fd < 0)
             cny_peer_leave(peer, "the client hung up");
@@ -149,6 +149,12 @@ void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel)
     cny_peer_send(peer, channel, AMQP_BASIC_CANCEL_METHOD, &cancel);
 }
 
+void cny_peer_block(cny_peer *peer, const char *reason)
+{
+    amqp_connection_blocked_t blocked = {amqp_cstring_bytes(reason ? reason : "")};
+    cny_peer_send(peer, 0, reason ? AMQP_CONNECTION_BLOCKED_METHOD : AMQP_CONNECTION_UNBLOCKED_METHOD, &blocked);
+}
+
 static void send_start(cny_peer *peer)
 {
     static const char *const names[] = {"publisher_confirms", "exchange_exchange_bindings",
@@ -171,6 +177,12 @@ static void send_start(cny_peer *peer)
     cny_peer_send(peer, 0, AMQP_CONNECTION_START_METHOD, &start);
 }
 
+static void answer_update_secret(cny_peer *peer)
+{
+    static const unsigned char update_secret_ok[] = {0, 10, 0, 71};
+    cny_peer_send_frame(peer, AMQP_FRAME_METHOD, 0, update_secret_ok, sizeof update_secret_ok);
+}
+
 static void answer_connection(cny_peer *peer, const cny_peer_method *method)
 {
     const cny_broker_options *options = peer->options;
@@ -181,8 +193,12 @@ static void answer_connection(cny_peer *peer, const cny_peer_method *method)
         cny_peer_send(peer, 0, AMQP_CONNECTION_TUNE_METHOD, &tune);
         break;
     }
-    case AMQP_CONNECTION_OPEN_METHOD: cny_peer_send(peer, 0, AMQP_CONNECTION_OPEN_OK_METHOD, NULL); break;
+    case AMQP_CONNECTION_OPEN_METHOD:
+        cny_peer_send(peer, 0, AMQP_CONNECTION_OPEN_OK_METHOD, NULL);
+        peer->logged_in = true;
+        break;
     case AMQP_CONNECTION_CLOSE_METHOD: cny_peer_send(peer, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, NULL); break;
+    case CNY_UPDATE_SECRET: answer_update_secret(peer); break;
     case AMQP_CONNECTION_TUNE_OK_METHOD:
     case AMQP_CONNECTION_CLOSE_OK_METHOD: break;
     default: cny_peer_fail(peer, "the client sent %s on channel 0", cny_method_name(method->id));
@@ -270,7 +286,7 @@ bool cny_peer_close_connection(cny_peer *peer, uint16_t code, const char *text)
                   &(amqp_connection_close_t){code, amqp_cstring_bytes(text), 0, 0});
     peer->closing = true;
     peer->waiting_for = "connection.close-ok";
-    cny_peer_event seen = cny_peer_read(peer, cny_broker_now_ms() + CNY_PATIENCE_MS, -1, false);
+    cny_peer_event seen = cny_peer_read(peer, cny_now_ms() + CNY_PATIENCE_MS, -1, false);
     if (seen == CNY_PEER_LATE)
         cny_peer_fail(peer, "the client neither answers connection.close nor hangs up");
     return seen == CNY_PEER_READY && peer->method.id == AMQP_CONNECTION_CLOSE_OK_METHOD;

@@ -7,6 +7,7 @@
 #ifndef CNY_TEST_SCRIPTED_PEER_H
 #define CNY_TEST_SCRIPTED_PEER_H
 
+#include "base/base.h"
 #include "support/scripted_broker.h"
 
 #include <pthread.h>
@@ -35,7 +36,9 @@ struct cny_peer {
     jmp_buf end;
     const char *waiting_for; /* for failures */
 
-    bool greeted; /* the protocol header was read */
+    bool greeted;   /* the protocol header was read */
+    bool publishes; /* as the connection's name says */
+    bool logged_in; /* before that a client may give up without a failure: it was one attempt of several */
     bool finished;
     bool may_end; /* to end now is no failure */
     bool mute;    /* no heartbeats */
@@ -64,12 +67,21 @@ cny_peer_event cny_peer_await(cny_peer *peer, short events, int64_t deadline, in
  * sets in_heartbeat. */
 cny_peer_event cny_peer_read(cny_peer *peer, int64_t deadline, int signal, bool want_heartbeat);
 
-/* Ends the script, because the client hung up, for example; a failure unless may_end. */
+/* Ends the script without a failure. */
+void cny_peer_end(cny_peer *peer) __attribute__((noreturn));
+
+/* Ends the script, because the client hung up, for example; a failure unless may_end, or on a later
+ * connection: a client that came back may find the test over. */
 void cny_peer_leave(cny_peer *peer, const char *why) __attribute__((noreturn));
+
+/* Adds what the client said to what the broker has heard. */
+void cny_peer_heard(cny_peer *peer, const cny_peer_method *method);
 
 static inline const char *cny_method_name(amqp_method_number_t id)
 {
     const char *name = id == CNY_PROTOCOL_HEADER ? "the protocol header" : amqp_method_name(id);
+    if (id == CNY_UPDATE_SECRET)
+        return "connection.update-secret";
     return name ? name : "an unknown method";
 }
 

@@ -48,6 +48,28 @@ static void test_reject_and_nack_differ(void **state)
     cny_buffer_free(&out);
 }
 
+static void test_update_secret_is_a_long_and_a_short_string(void **state)
+{
+    (void)state;
+    cny_buffer out = {0};
+    assert_ok(cny_encode_update_secret(&out, "hush"));
+    assert_int_equal(expect_frame(&out, 0, 1, 0, 4 + 4 + 4 + 1 + 7), out.size);
+    assert_memory_equal(out.data + 7, "\0\x0a\0\x46\0\0\0\4hush\7renewed", 20);
+    cny_buffer_free(&out);
+}
+
+static void test_update_secret_may_be_longer_than_other_methods(void **state)
+{
+    (void)state;
+    char token[5001];
+    memset(token, 't', 5000);
+    token[5000] = '\0';
+    cny_buffer out = {0};
+    assert_ok(cny_encode_update_secret(&out, token));
+    assert_int_equal(expect_frame(&out, 0, 1, 0, 4 + 4 + 5000 + 1 + 7), out.size);
+    cny_buffer_free(&out);
+}
+
 static void test_heartbeat_is_eight_bytes(void **state)
 {
     (void)state;
@@ -157,6 +179,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ack_is_one_frame),
         cmocka_unit_test(test_reject_and_nack_differ),
+        cmocka_unit_test(test_update_secret_is_a_long_and_a_short_string),
+        cmocka_unit_test(test_update_secret_may_be_longer_than_other_methods),
         cmocka_unit_test(test_heartbeat_is_eight_bytes),
         cmocka_unit_test(test_body_is_split_at_frame_max),
         cmocka_unit_test(test_publish_is_method_and_header),

@@ -29,6 +29,7 @@ static void test_what_is_left_out_has_a_default(void **state)
         assert_int_equal(uri.host_count, 1);
         assert_string_equal(uri.hosts[0].name, "broker");
         assert_int_equal(uri.hosts[0].port, 5672);
+        assert_false(uri.tls);
         assert_string_equal(uri.user, "guest");
         assert_string_equal(uri.password, "guest");
         assert_string_equal(uri.vhost, "/");
@@ -59,6 +60,18 @@ static void test_every_part_is_read(void **state)
     assert_int_equal(uri.frame_max, 8192);
 }
 
+static void test_amqps_means_tls_and_another_port(void **state)
+{
+    (void)state;
+    cny_uri uri;
+    assert_ok(cny_uri_parse(&uri, &arena, "AMQPS://a,b:5672,[::1]/v"));
+    assert_true(uri.tls);
+    assert_int_equal(uri.hosts[0].port, 5671);
+    assert_int_equal(uri.hosts[1].port, 5672);
+    assert_int_equal(uri.hosts[2].port, 5671);
+    assert_string_equal(uri.vhost, "v");
+}
+
 static void test_a_bad_uri_is_told_by_its_part(void **state)
 {
     (void)state;
@@ -66,9 +79,9 @@ static void test_a_bad_uri_is_told_by_its_part(void **state)
         const char *uri, *words;
     } wrong[] = {
         {NULL, "NULL"},
-        {"", "does not begin with amqp://"},
-        {"http://h", "does not begin with amqp://"},
-        {"amqps://h", "amqps (TLS) is not supported yet"},
+        {"", "does not begin with amqp:// or amqps://"},
+        {"http://h", "does not begin with amqp:// or amqps://"},
+        {"amqps://", "a host name is missing"},
         {"amqp://", "a host name is missing"},
         {"amqp://u:p@", "a host name is missing"},
         {"amqp://a,,b", "a host name is missing"},
@@ -127,6 +140,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_left_out_has_a_default),
         cmocka_unit_test(test_every_part_is_read),
+        cmocka_unit_test(test_amqps_means_tls_and_another_port),
         cmocka_unit_test(test_a_bad_uri_is_told_by_its_part),
         cmocka_unit_test(test_no_error_shows_a_password),
         cmocka_unit_test(test_parts_longer_than_amqp_allows_are_refused),

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* Which of several hosts is tried when. */
+#include "support/fault_fixture.h"
+
+#include <stdio.h>
+
+enum { HOSTS = 3, LONG_MS = 10000, RUNS = 30 };
+
+static cny_broker *brokers[HOSTS];
+
+static int setup_brokers(void **state)
+{
+    (void)state;
+    coney_log_set_level(CONEY_LOG_OFF);
+    return 0;
+}
+
+static int teardown_brokers(void **state)
+{
+    int failed = fault_teardown(state);
+    for (int i = 0; i < HOSTS; i++) {
+        cny_broker *broker = brokers[i];
+        brokers[i] = NULL;
+        cny_broker_stop(broker);
+    }
+    return failed;
+}
+
+/* Ends each connection once the test says so. */
+static void hang_up_when_told(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_QUEUE_DECLARE_METHOD));
+    cny_peer_wait_go(peer);
+    cny_peer_hang_up(peer);
+}
+
+static void hang_up_at_once(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, CNY_PROTOCOL_HEADER);
+    cny_peer_hang_up(peer);
+}
+
+static void refuse_password(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_CONNECTION_START_OK_METHOD);
+    cny_peer_close_connection(peer, 403, "ACCESS_REFUSED - Login was refused");
+}
+
+/* What is wrong with this node only. */
+
+static void fail_inside(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_CONNECTION_OPEN_METHOD);
+    cny_peer_close_connection(peer, 541, "INTERNAL_ERROR - access to vhost '/' refused: vhost '/' is down");
+}
+
+static void refuse_for_the_nodes_limit(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_CONNECTION_OPEN_METHOD);
+    cny_peer_close_connection(peer, 530, "NOT_ALLOWED - connection refused: node connection limit (5) is reached");
+}
+
+static void shut_down_during_login(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_CONNECTION_START_OK_METHOD);
+    cny_peer_close_connection(peer, 320, "CONNECTION_FORCED - broker shuts down");
+}
+
+/* And with all of them. */
+static void miss_the_vhost(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_CONNECTION_OPEN_METHOD);
+    cny_peer_close_connection(peer, 530, "NOT_ALLOWED - vhost / not found");
+}
+
+static void use_hosts(coney_host_order order, cny_script *first, cny_script *second, cny_script *third)
+{
+    char uri[128];
+    cny_script *const scripts[] = {first, second, third};
+    const coney_connection_factory_options options = {
+        .host_order = order, .close_timeout_ms = 500, .recovery = FAULT_QUICK_RECOVERY};
+    for (int i = 0; i < HOSTS; i++)
+        brokers[i] = cny_broker_start(&(cny_broker_options){.script = scripts[i]});
+    snprintf(uri, sizeof uri, "amqp://127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d", cny_broker_port(brokers[0]),
+             cny_broker_port(brokers[1]), cny_broker_port(brokers[2]));
+    fault_expect_status(CONEY_OK, coney_connection_factory_new(&fault.factory, uri, &options));
+    fault_use_admin(LONG_MS);
+}
+
+static void expect_connections(int first, int second, int third)
+{
+    assert_int_equal(cny_broker_count_heard(brokers[0], CNY_PROTOCOL_HEADER), first);
+    assert_int_equal(cny_broker_count_heard(brokers[1], CNY_PROTOCOL_HEADER), second);
+    assert_int_equal(cny_broker_count_heard(brokers[2], CNY_PROTOCOL_HEADER), third);
+}
+
+static void lose_connection_to(int host, uint64_t times_opened)
+{
+    cny_broker_go(brokers[host]);
+    fault_wait_for_opening(CONEY_CONSUMING, times_opened);
+    fault_expect_status(CONEY_OK, fault_ask());
+}
+
+static void test_hosts_in_order_begin_with_the_first_each_time(void **state)
+{
+    (void)state;
+    use_hosts(CONEY_HOSTS_IN_ORDER, hang_up_when_told, hang_up_when_told, hang_up_when_told);
+    fault_expect_status(CONEY_OK, fault_ask());
+    lose_connection_to(0, 2);
+    lose_connection_to(0, 3);
+    expect_connections(3, 0, 0);
+}
+
+static void test_one_attempt_goes_through_all_hosts(void **state)
+{
+    (void)state;
+    use_hosts(CONEY_HOSTS_IN_ORDER, hang_up_at_once, hang_up_at_once, NULL);
+    fault_expect_status(CONEY_OK, fault_ask());
+    expect_connections(1, 1, 1);
+    assert_int_equal(fault_info(CONEY_CONSUMING).reason, CONEY_OK); /* no attempt has failed */
+}
+
+static void test_refused_login_is_not_tried_on_the_other_hosts(void **state)
+{
+    (void)state;
+    use_hosts(CONEY_HOSTS_IN_ORDER, refuse_password, NULL, NULL);
+    fault_expect_status(CONEY_E_ACCESS_REFUSED, fault_ask());
+    expect_connections(1, 0, 0);
+}
+
+static void test_missing_virtual_host_is_not_looked_for_on_the_other_hosts(void **state)
+{
+    (void)state;
+    use_hosts(CONEY_HOSTS_IN_ORDER, miss_the_vhost, NULL, NULL);
+    fault_expect_status(CONEY_E_NOT_ALLOWED, fault_ask());
+    expect_connections(1, 0, 0);
+}
+
+static void expect_the_second_in_the_same_attempt(cny_script *first)
+{
+    use_hosts(CONEY_HOSTS_IN_ORDER, first, NULL, NULL);
+    fault_expect_status(CONEY_OK, fault_ask());
+    expect_connections(1, 1, 0);
+    assert_int_equal(fault_info(CONEY_CONSUMING).reason, CONEY_OK); /* no attempt has failed */
+}
+
+static void test_host_with_an_internal_error_is_followed_by_the_next(void **state)
+{
+    (void)state;
+    expect_the_second_in_the_same_attempt(fail_inside);
+}
+
+static void test_host_at_its_connection_limit_is_followed_by_the_next(void **state)
+{
+    (void)state;
+    expect_the_second_in_the_same_attempt(refuse_for_the_nodes_limit);
+}
+
+static void test_host_that_shuts_down_during_login_is_followed_by_the_next(void **state)
+{
+    (void)state;
+    expect_the_second_in_the_same_attempt(shut_down_during_login);
+}
+
+static void test_hosts_in_rotation_begin_behind_the_last_that_worked(void **state)
+{
+    (void)state;
+    use_hosts(CONEY_HOSTS_ROTATE, hang_up_when_told, hang_up_when_told, hang_up_when_told);
+    fault_expect_status(CONEY_OK, fault_ask());
+    expect_connections(1, 0, 0);
+    lose_connection_to(0, 2);
+    expect_connections(1, 1, 0);
+    lose_connection_to(1, 3);
+    expect_connections(1, 1, 1);
+    lose_connection_to(2, 4);
+    expect_connections(2, 1, 1);
+}
+
+/* A rotation that skips a host that is down. */
+static void test_rotation_goes_on_behind_the_host_that_worked_not_the_one_tried(void **state)
+{
+    (void)state;
+    use_hosts(CONEY_HOSTS_ROTATE, hang_up_at_once, hang_up_when_told, NULL);
+    fault_expect_status(CONEY_OK, fault_ask());
+    expect_connections(1, 1, 0);
+    lose_connection_to(1, 2);
+    expect_connections(1, 1, 1);
+}
+
+/* All three are first some time: that it fails by chance happens once in 60,000 runs. */
+static void test_shuffled_hosts_begin_with_any(void **state)
+{
+    (void)state;
+    use_hosts(CONEY_HOSTS_SHUFFLE, NULL, NULL, NULL);
+    char uri[128];
+    snprintf(uri, sizeof uri, "amqp://127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d", cny_broker_port(brokers[0]),
+             cny_broker_port(brokers[1]), cny_broker_port(brokers[2]));
+    for (int i = 0; i < RUNS / 2; i++) { /* two connections each */
+        coney_connection_factory *factory;
+        const coney_connection_factory_options options = {.host_order = CONEY_HOSTS_SHUFFLE, .close_timeout_ms = 500};
+        fault_expect_status(CONEY_OK, coney_connection_factory_new(&factory, uri, &options));
+        coney_status status = coney_connection_factory_connect(factory);
+        coney_connection_factory_free(factory);
+        fault_expect_status(CONEY_OK, status);
+    }
+    for (int i = 0; i < HOSTS; i++)
+        assert_true(cny_broker_count_heard(brokers[i], CNY_PROTOCOL_HEADER) > 0);
+}
+
+static void test_info_names_the_host_in_use(void **state)
+{
+    (void)state;
+    char host[48];
+    use_hosts(CONEY_HOSTS_IN_ORDER, hang_up_at_once, NULL, NULL);
+    fault_expect_status(CONEY_OK, fault_ask());
+    snprintf(host, sizeof host, "open to 127.0.0.1:%d", cny_broker_port(brokers[1]));
+    assert_string_equal(fault_info(CONEY_CONSUMING).text, host);
+}
+
+#define hosts_test(function) cmocka_unit_test_setup_teardown(function, setup_brokers, teardown_brokers)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        hosts_test(test_hosts_in_order_begin_with_the_first_each_time),
+        hosts_test(test_one_attempt_goes_through_all_hosts),
+        hosts_test(test_refused_login_is_not_tried_on_the_other_hosts),
+        hosts_test(test_missing_virtual_host_is_not_looked_for_on_the_other_hosts),
+        hosts_test(test_host_with_an_internal_error_is_followed_by_the_next),
+        hosts_test(test_host_at_its_connection_limit_is_followed_by_the_next),
+        hosts_test(test_host_that_shuts_down_during_login_is_followed_by_the_next),
+        hosts_test(test_hosts_in_rotation_begin_behind_the_last_that_worked),
+        hosts_test(test_rotation_goes_on_behind_the_host_that_worked_not_the_one_tried),
+        hosts_test(test_shuffled_hosts_begin_with_any),
+        hosts_test(test_info_names_the_host_in_use),
+    };
+    return cmocka_run_group_tests_name("hosts", tests, NULL, NULL);
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/* The topology on each new connection, and the order in which everything comes back: declarations,
+ * then consumers, then publishers, across both connections. */
+#include "support/fault_consumer.h"
+
+#include <stdio.h>
+
+enum { LONG_MS = 10000 };
+
+static cny_heard all[CNY_MAX_HEARD];
+
+static bool is(const cny_heard *one, amqp_method_number_t id, const char *what)
+{
+    return one->id == id && strcmp(one->what, what) == 0;
+}
+
+/* Where the so-many-th such method stands, counted from 1; fails the test if it was not heard. */
+static int find(int count, amqp_method_number_t id, const char *what, int which)
+{
+    for (int i = 0; i < count; i++) {
+        if (is(&all[i], id, what) && --which == 0)
+            return i;
+    }
+    fail_msg("method 0x%08x for '%s' was heard %d times too few", id, what, which);
+    return -1;
+}
+
+static int count_heard(bool publishing, amqp_method_number_t id, const char *what)
+{
+    int count = cny_broker_heard(fault.broker, all), found = 0;
+    for (int i = 0; i < count; i++)
+        found += all[i].publishing == publishing && is(&all[i], id, what);
+    return found;
+}
+
+static void use_topology(const coney_queue *queues, int count)
+{
+    coney_topology *topology = coney_topology_new();
+    fault_expect_status(CONEY_OK, coney_topology_add_exchange(topology, &(coney_exchange){.name = "shop"}));
+    for (int i = 0; i < count; i++) {
+        fault_expect_status(CONEY_OK, coney_topology_add_queue(topology, &queues[i]));
+        fault_expect_status(CONEY_OK, coney_topology_bind(topology, "shop", queues[i].name, "key"));
+    }
+    const coney_admin_options options = {.topology = topology, .timeout_ms = LONG_MS};
+    coney_status status = coney_admin_new(&fault.admin, fault.factory, &options);
+    coney_topology_free(topology);
+    fault_expect_status(CONEY_OK, status);
+}
+
+static const coney_queue orders = {.name = "orders"};
+
+/* --- declared first --- */
+
+/* Each role's first connection ends when the test says so. */
+static void lose_the_first_two(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 1)
+        return;
+    cny_peer_log_in(peer);
+    cny_peer_wait_go(peer);
+    cny_peer_hang_up(peer);
+}
+
+/* What each connection says once it is open. */
+static void expect_declarations_first(int peer)
+{
+    static const amqp_method_number_t first[] = {AMQP_CONNECTION_OPEN_METHOD,  AMQP_CHANNEL_OPEN_METHOD,
+                                                 AMQP_EXCHANGE_DECLARE_METHOD, AMQP_QUEUE_DECLARE_METHOD,
+                                                 AMQP_QUEUE_BIND_METHOD,       AMQP_CHANNEL_CLOSE_METHOD};
+    enum { EXPECTED = sizeof first / sizeof *first };
+    int count = cny_broker_heard(fault.broker, all), seen = -1;
+    for (int i = 0; i < count && seen < EXPECTED; i++) {
+        if (all[i].peer != peer || (seen < 0 && all[i].id != AMQP_CONNECTION_OPEN_METHOD))
+            continue;
+        seen = seen < 0 ? 0 : seen;
+        if (all[i].id != first[seen])
+            fail_msg("connection %d said 0x%08x where 0x%08x belongs", peer, all[i].id, first[seen]);
+        if (++seen == EXPECTED)
+            return;
+    }
+    fail_msg("connection %d has said too little", peer);
+}
+
+static void test_topology_is_declared_before_anything_else_on_each_connection(void **state)
+{
+    (void)state;
+    fault_reset_handler();
+    fault_start(lose_the_first_two, NULL);
+    use_topology(&orders, 1);
+    fault_use_template(NULL);
+    fault_use_container(NULL, fault_obey, 1);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    cny_broker_go(fault.broker);
+    cny_broker_go(fault.broker);
+    fault_wait_for_opening(CONEY_CONSUMING, 2);
+    fault_wait_for_opening(CONEY_PUBLISHING, 2);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    fault_wait_until(coney_container_check(fault.container) == CONEY_OK);
+    for (int peer = 0; peer < 4; peer++)
+        expect_declarations_first(peer);
+}
+
+/* --- a queue that went away --- */
+
+static void cancel_when_told(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_wait_go(peer);
+    cny_peer_cancel_consumer(peer, channel);
+    cny_peer_serve_until_consumer(peer);
+}
+
+static void test_missing_queue_is_declared_again_before_its_consumer_resumes(void **state)
+{
+    (void)state;
+    fault_reset_handler();
+    fault_start(cancel_when_told, NULL);
+    use_topology(&orders, 1);
+    fault_use_container(&(coney_container_options){.recovery_interval_ms = LONG_MS}, fault_obey, 1);
+    cny_broker_go(fault.broker);
+    cny_broker_wait(fault.broker, 1);
+    int count = cny_broker_heard(fault.broker, all);
+    int declared = find(count, AMQP_QUEUE_DECLARE_METHOD, "orders", 2);
+    int bound = find(count, AMQP_QUEUE_BIND_METHOD, "orders", 2);
+    int consumed = find(count, AMQP_BASIC_CONSUME_METHOD, "orders", 2);
+    assert_true(declared < bound && bound < consumed);
+}
+
+/* --- what is refused --- */
+
+static void refuse_the_first_queue(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *declare = cny_peer_serve_until(peer, AMQP_QUEUE_DECLARE_METHOD);
+    cny_peer_close_channel(peer, declare->channel, 406, "PRECONDITION_FAILED - inequivalent arg 'durable'");
+}
+
+static void test_refused_declaration_costs_neither_the_others_nor_the_connection(void **state)
+{
+    (void)state;
+    const coney_queue queues[] = {{.name = "orders"}, {.name = "invoices"}};
+    fault_start(refuse_the_first_queue, NULL);
+    use_topology(queues, 2);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    assert_int_equal(count_heard(true, AMQP_QUEUE_DECLARE_METHOD, "invoices"), 1);
+    assert_int_equal(count_heard(true, AMQP_QUEUE_BIND_METHOD, "invoices"), 1);
+    assert_int_equal(cny_broker_count_heard(fault.broker, CNY_PROTOCOL_HEADER), 1);
+}
+
+static void fall_silent_at_the_first_declaration(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 0)
+        return;
+    cny_peer_serve_until(peer, AMQP_EXCHANGE_DECLARE_METHOD);
+    cny_peer_silence(peer, LONG_MS);
+}
+
+static void test_connection_on_which_nothing_can_be_declared_is_replaced(void **state)
+{
+    (void)state;
+    fault_start(fall_silent_at_the_first_declaration, &(coney_connection_factory_options){.heartbeat_s = 1});
+    use_topology(&orders, 1);
+    fault_expect_status(CONEY_OK, fault_ask());
+    assert_int_equal(cny_broker_count_heard(fault.broker, CNY_PROTOCOL_HEADER), 2);
+}
+
+/* --- exclusive queues --- */
+
+static void connect_with_an_exclusive_queue(void)
+{
+    const coney_queue queues[] = {{.name = "orders"}, {.name = "mine", .exclusive = true}};
+    fault_start(NULL, NULL);
+    use_topology(queues, 2);
+    fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
+    assert_int_equal(count_heard(true, AMQP_QUEUE_DECLARE_METHOD, "orders"), 1);
+    assert_int_equal(count_heard(false, AMQP_QUEUE_DECLARE_METHOD, "orders"), 1);
+}
+
+static void test_exclusive_queue_is_declared_on_the_consuming_connection_only(void **state)
+{
+    (void)state;
+    connect_with_an_exclusive_queue();
+    assert_int_equal(count_heard(false, AMQP_QUEUE_DECLARE_METHOD, "mine"), 1);
+    assert_int_equal(count_heard(true, AMQP_QUEUE_DECLARE_METHOD, "mine"), 0);
+}
+
+/* RabbitMQ answers 405 to a binding of another connection's queue. */
+static void test_exclusive_queue_is_bound_on_the_consuming_connection_only(void **state)
+{
+    (void)state;
+    connect_with_an_exclusive_queue();
+    assert_int_equal(count_heard(false, AMQP_QUEUE_BIND_METHOD, "mine"), 1);
+    assert_int_equal(count_heard(true, AMQP_QUEUE_BIND_METHOD, "mine"), 0);
+}
+
+/* --- consumers before publishers --- */
+
+/* Both connections go; the new consuming one takes its time at the step that the user is. */
+static void let_the_publisher_in_first(cny_peer *peer, void *user)
+{
+    (void)user;
+    bool publishing = cny_peer_log_in(peer);
+    if (cny_peer_number(peer) < 2) {
+        if (publishing)
+            cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        cny_peer_wait_go(peer);
+        cny_peer_hang_up(peer);
+    } else if (!publishing) {
+        cny_peer_method *consume = cny_peer_serve_until(peer, AMQP_BASIC_CONSUME_METHOD);
+        cny_peer_wait_go(peer);
+        (void)consume;
+        amqp_basic_consume_ok_t ok = {amqp_cstring_bytes("tag")};
+        cny_peer_send(peer, 1, AMQP_BASIC_CONSUME_OK_METHOD, &ok);
+    }
+}
+
+static coney_status send_the_second(void)
+{
+    return fault_send_async(1, NULL);
+}
+
+static void test_consumers_resume_before_publishers_publish(void **state)
+{
+    (void)state;
+    fault_reset_handler();
+    fault_start(let_the_publisher_in_first, NULL);
+    fault_use_template(&(coney_template_options){.resend_unconfirmed = true});
+    fault_use_container(NULL, fault_obey, 1);
+    fault_expect_status(CONEY_OK, fault_send_async(0, NULL)); /* not confirmed, so it is kept */
+    fault_wait_until(count_heard(true, AMQP_BASIC_PUBLISH_METHOD, "0") == 1);
+    cny_broker_go(fault.broker);
+    cny_broker_go(fault.broker);
+    fault_wait_for_info(CONEY_PUBLISHING, "preparing the connection");
+    fault_in_background(send_the_second);
+    fault_wait_until(count_heard(false, AMQP_BASIC_CONSUME_METHOD, "orders") == 2);
+    fault_wait_for_info(CONEY_PUBLISHING, "preparing the connection"); /* though nothing keeps it */
+    assert_int_equal(count_heard(true, AMQP_BASIC_PUBLISH_METHOD, "0"), 1);
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, fault_background_end());
+    fault_wait_for_confirms();
+    int count = cny_broker_heard(fault.broker, all);
+    int consumed = find(count, AMQP_BASIC_CONSUME_METHOD, "orders", 2);
+    int resent = find(count, AMQP_BASIC_PUBLISH_METHOD, "0", 2);
+    int sent = find(count, AMQP_BASIC_PUBLISH_METHOD, "1", 1);
+    assert_true(consumed < resent && resent < sent);
+}
+
+/* The consuming connection does not come back at all. */
+static void refuse_consumers(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *start_ok = cny_peer_serve_until(peer, AMQP_CONNECTION_START_OK_METHOD);
+    if (cny_peer_number(peer) > 1 && !cny_peer_publishes(peer)) {
+        cny_peer_hang_up(peer);
+        return;
+    }
+    cny_peer_answer(peer, start_ok);
+    cny_peer_log_in(peer);
+    if (cny_peer_number(peer) < 2) {
+        cny_peer_wait_go(peer);
+        cny_peer_hang_up(peer);
+    }
+}
+
+static void test_publishers_do_not_wait_for_consumers_that_cannot_resume(void **state)
+{
+    (void)state;
+    fault_reset_handler();
+    fault_start(refuse_consumers, NULL);
+    fault_use_template(NULL);
+    fault_use_container(NULL, fault_obey, 1);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    cny_broker_go(fault.broker);
+    cny_broker_go(fault.broker);
+    fault_wait_for_opening(CONEY_PUBLISHING, 2);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    test_expect_elapsed(began, 0, 1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        fault_test(test_topology_is_declared_before_anything_else_on_each_connection),
+        fault_test(test_missing_queue_is_declared_again_before_its_consumer_resumes),
+        fault_test(test_refused_declaration_costs_neither_the_others_nor_the_connection),
+        fault_test(test_connection_on_which_nothing_can_be_declared_is_replaced),
+        fault_test(test_exclusive_queue_is_declared_on_the_consuming_connection_only),
+        fault_test(test_exclusive_queue_is_bound_on_the_consuming_connection_only),
+        fault_test(test_consumers_resume_before_publishers_publish),
+        fault_test(test_publishers_do_not_wait_for_consumers_that_cannot_resume),
+    };
+    return cmocka_run_group_tests_name("redeclare", tests, NULL, NULL);
+}

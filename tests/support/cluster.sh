@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Private RabbitMQ nodes for a test program that kills them, one or a cluster of several:
+#
+#   cluster.sh NODES   starts them, in directories node0, node1 ... as broker.sh describes them
+#
+# It answers with a line, the directory that holds those, or "failed". Then it obeys its input, one
+# line at a time, with "ok" or "failed":
+#
+#   restart N          kills node N if it is alive, starts it on the data it had, waits until it serves
+#
+# When the input ends, because the program ended or closed it, the nodes are killed and all is removed.
+# So nothing is left behind, however the program ends. (cluster.c starts it outside of the program's
+# process group and not as its child, for those are what ctest and Ctrl-C kill.)
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/broker.sh"
+
+start_nodes() {
+    local i pids=()
+    broker_start "$dir/node0" || return 1
+    for ((i = 1; i < count; i++)); do
+        mkdir -p "$dir/node$i/home"
+        cp -p "$dir/node0/home/.erlang.cookie" "$dir/node$i/home/" # who shares it may join
+        broker_start "$dir/node$i" "$(<"$dir/node0/epmd.port")" &
+        pids+=($!)
+    done
+    for ((i = 1; i < count; i++)); do
+        wait "${pids[i - 1]}" && join "$dir/node$i/rabbitmqctl" || return 1
+    done
+}
+
+join() {
+    "$1" --quiet stop_app && "$1" --quiet join_cluster "coney-$(<"$dir/node0/port")@localhost" && "$1" --quiet start_app
+}
+
+stop_nodes() {
+    local node
+    for node in "$dir"/node*; do
+        broker_kill "$node" broker
+    done
+    broker_kill "$dir/node0" epmd
+    rm -rf "$dir"
+}
+
+restart() { [[ -f $dir/node$1/port ]] && broker_kill "$dir/node$1" broker && broker_launch "$dir/node$1" "$(<"$dir/node$1/port")"; }
+
+answer() { "$@" >&2 && echo ok >&3 || echo failed >&3; }
+
+count=${1:?how many nodes}
+dir=$(mktemp -d "${TMPDIR:-/tmp}/coney-cluster.XXXXXX")
+chmod 755 "$dir" # the nodes run as the user rabbitmq
+trap stop_nodes EXIT
+exec 3>&1 >&2 4<&0 </dev/null
+start_nodes && echo "$dir" >&3 || echo failed >&3
+while read -r verb node <&4; do
+    case $verb in
+    restart) answer restart "$node" ;;
+    *) echo failed >&3 ;;
+    esac
+done

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+#include "support/elapsed.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SLACK_MS 400
+#else
+#define SLACK_MS 100
+#endif
+
+enum { NAP_MS = 5, MAX_NAPS = 4096 }; /* the last so many that were too long */
+
+static struct {
+    pthread_mutex_t lock;
+    size_t count;
+    struct {
+        int64_t ended_at;
+        int late_ms;
+    } naps[MAX_NAPS];
+} seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void *sleep_and_see(void *unused)
+{
+    for (;;) {
+        int64_t began = cny_now_ms();
+        poll(NULL, 0, NAP_MS);
+        int64_t now = cny_now_ms();
+        int late_ms = (int)(now - began) - NAP_MS - 1;
+        if (late_ms <= 0)
+            continue;
+        pthread_mutex_lock(&seen.lock);
+        seen.naps[seen.count % MAX_NAPS].ended_at = now;
+        seen.naps[seen.count % MAX_NAPS].late_ms = late_ms;
+        seen.count++;
+        pthread_mutex_unlock(&seen.lock);
+    }
+    return unused;
+}
+
+static void __attribute__((constructor)) start(void)
+{
+    pthread_t thread;
+    if (cny_thread_start(&thread, "test-lateness", 0, sleep_and_see, NULL) != CONEY_OK)
+        abort();
+    pthread_detach(thread);
+}
+
+int test_slack_ms(int64_t since_ms)
+{
+    int slack = SLACK_MS;
+    pthread_mutex_lock(&seen.lock);
+    size_t oldest = seen.count > MAX_NAPS ? seen.count - MAX_NAPS : 0;
+    for (size_t i = oldest; i < seen.count; i++) {
+        if (seen.naps[i % MAX_NAPS].ended_at > since_ms)
+            slack += seen.naps[i % MAX_NAPS].late_ms;
+    }
+    pthread_mutex_unlock(&seen.lock);
+    return slack;
+}
+
+void test_expect_elapsed(int64_t since_ms, int at_least_ms, int at_most_ms)
+{
+    int elapsed = (int)(cny_now_ms() - since_ms), slack = test_slack_ms(since_ms);
+    if (elapsed < at_least_ms || elapsed > at_most_ms + slack)
+        fail_msg("it took %d ms, not %d to %d (and %d); the last error: %s", elapsed, at_least_ms, at_most_ms, slack,
+                 coney_last_error());
+}

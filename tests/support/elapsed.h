@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* How long a call took, on a machine that may be late itself: one that is busy with other things
+ * wakes every thread too late, which is no fault of the call. */
+#ifndef CNY_TEST_ELAPSED_H
+#define CNY_TEST_ELAPSED_H
+
+#include "base/base.h"
+
+/* How late something that began then (cny_now_ms) may be: 100 ms, or 400 under a sanitizer, and by what
+ * a thread that does nothing but sleep was late meanwhile. */
+int test_slack_ms(int64_t since_ms);
+
+/* Fails the test if it took less time than that, or more and the slack. */
+void test_expect_elapsed(int64_t since_ms, int at_least_ms, int at_most_ms);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* The decoder, fed with bytes as if a broker had sent them. */
+#include "support/test_support.h"
+#include "wire/rabbitmq_c.h"
+
+enum { LIMIT = 10, FRAME_MAX = 4096 };
+
+static cny_wire *wire;
+
+static int start(void **state)
+{
+    (void)state;
+    wire = cny_wire_new();
+    wire->limits = (cny_wire_limits){.channel_max = 1, .frame_max = FRAME_MAX};
+    wire->max_message_bytes = LIMIT;
+    wire->input = cny_alloc(FRAME_MAX);
+    return 0;
+}
+
+static int finish(void **state)
+{
+    (void)state;
+    cny_wire_free(wire);
+    return 0;
+}
+
+static void feed(uint8_t type, uint8_t channel, const void *payload, size_t size)
+{
+    uint8_t *at = wire->input + wire->input_end;
+    const uint8_t header[] = {type, 0, channel, 0, 0, 0, (uint8_t)size};
+    memcpy(at, header, sizeof header);
+    memcpy(at + sizeof header, payload, size);
+    at[sizeof header + size] = AMQP_FRAME_END;
+    wire->input_end += size + CNY_FRAME_OVERHEAD;
+}
+
+static void feed_header(uint8_t size)
+{
+    const uint8_t header[] = {0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, size, 0, 0};
+    feed(AMQP_FRAME_HEADER, 1, header, sizeof header);
+}
+
+static cny_incoming expect_message(uint32_t method)
+{
+    cny_incoming incoming;
+    bool complete;
+    assert_ok(cny_wire_next(wire, &incoming, &complete));
+    assert_true(complete);
+    assert_int_equal(incoming.method, method);
+    assert_non_null(incoming.message);
+    return incoming;
+}
+
+static void test_update_secret_ok_is_known(void **state)
+{
+    (void)state;
+    static const uint8_t method[] = {0, 10, 0, 71};
+    cny_incoming incoming;
+    bool complete;
+    feed(AMQP_FRAME_METHOD, 0, method, sizeof method);
+    assert_ok(cny_wire_next(wire, &incoming, &complete));
+    assert_true(complete);
+    assert_int_equal(incoming.method, CNY_CONNECTION_UPDATE_SECRET_OK);
+}
+
+static void test_delivery_over_the_limit_comes_without_its_body(void **state)
+{
+    (void)state;
+    static const uint8_t deliver[] = {0, 60, 0, 60, 1, 't', 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 'e', 1, 'k'};
+    feed(AMQP_FRAME_METHOD, 1, deliver, sizeof deliver);
+    feed_header(LIMIT + 1);
+    feed(AMQP_FRAME_BODY, 1, "elev", 4);
+    feed(AMQP_FRAME_BODY, 1, "en byte", 7);
+    coney_message *message = expect_message(CNY_BASIC_DELIVER).message;
+    assert_int_equal(message->size, 0);
+    assert_int_equal(message->delivery_tag, 7);
+    assert_string_equal(message->routing_key, "k");
+    assert_string_equal(message->defect, "its body has 11 bytes; max_message_bytes is 10");
+    coney_message_unref(message);
+}
+
+static void test_message_got_over_the_limit_comes_without_its_body(void **state)
+{
+    (void)state;
+    static const uint8_t get_ok[] = {0, 60, 0, 71, 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 'e', 1, 'k', 0, 0, 0, 3};
+    feed(AMQP_FRAME_METHOD, 1, get_ok, sizeof get_ok);
+    feed_header(LIMIT + 1);
+    feed(AMQP_FRAME_BODY, 1, "eleven byte", 11);
+    cny_incoming incoming = expect_message(CNY_BASIC_GET_OK);
+    assert_int_equal(incoming.message_count, 3);
+    assert_int_equal(incoming.message->size, 0);
+    assert_non_null(incoming.message->defect);
+    coney_message_unref(incoming.message);
+}
+
+static void test_message_at_the_limit_is_whole(void **state)
+{
+    (void)state;
+    static const uint8_t deliver[] = {0, 60, 0, 60, 1, 't', 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 'e', 1, 'k'};
+    feed(AMQP_FRAME_METHOD, 1, deliver, sizeof deliver);
+    feed_header(LIMIT);
+    feed(AMQP_FRAME_BODY, 1, "ten bytes!", 10);
+    coney_message *message = expect_message(CNY_BASIC_DELIVER).message;
+    assert_int_equal(message->size, 10);
+    assert_memory_equal(message->body, "ten bytes!", 10);
+    assert_null(message->defect);
+    coney_message_unref(message);
+}
+
+static void test_returns_have_no_limit(void **state)
+{
+    (void)state;
+    static const uint8_t back[] = {0, 60, 0, 50, 1, 56, 0, 1, 'e', 1, 'k'};
+    feed(AMQP_FRAME_METHOD, 1, back, sizeof back);
+    feed_header(LIMIT + 1);
+    feed(AMQP_FRAME_BODY, 1, "eleven byte", 11);
+    coney_message *message = expect_message(CNY_BASIC_RETURN).message;
+    assert_int_equal(message->size, 11);
+    assert_null(message->defect);
+    coney_message_unref(message);
+}
+
+static void test_more_than_announced_is_an_error_even_if_skipped(void **state)
+{
+    (void)state;
+    static const uint8_t deliver[] = {0, 60, 0, 60, 1, 't', 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 'e', 1, 'k'};
+    cny_incoming incoming;
+    bool complete;
+    feed(AMQP_FRAME_METHOD, 1, deliver, sizeof deliver);
+    feed_header(LIMIT + 1);
+    feed(AMQP_FRAME_BODY, 1, "twelve bytes", 12);
+    assert_fails(cny_wire_next(wire, &incoming, &complete), CONEY_E_PROTOCOL, "more than the 11 bytes announced");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_update_secret_ok_is_known, start, finish),
+        cmocka_unit_test_setup_teardown(test_delivery_over_the_limit_comes_without_its_body, start, finish),
+        cmocka_unit_test_setup_teardown(test_message_got_over_the_limit_comes_without_its_body, start, finish),
+        cmocka_unit_test_setup_teardown(test_message_at_the_limit_is_whole, start, finish),
+        cmocka_unit_test_setup_teardown(test_returns_have_no_limit, start, finish),
+        cmocka_unit_test_setup_teardown(test_more_than_announced_is_an_error_even_if_skipped, start, finish),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
