@@ -291,7 +291,9 @@ static void test_send_whose_channel_is_lost_each_time_was_not_sent(void **state)
     fault_start(never_select_confirms, NULL);
     fault_use_template(NULL);
     int64_t began = cny_now_ms();
-    fault_expect_status(CONEY_E_CONNECT, fault_send(SHORT_MS));
+    coney_status status = fault_send(SHORT_MS);
+    if (status != CONEY_E_TIMEOUT) /* the deadline may come while it waits for an answer */
+        assert_int_equal(status, CONEY_E_CONNECT);
     test_expect_elapsed(began, SHORT_MS, SHORT_MS);
     assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD), 0);
 }
