@@ -13,6 +13,7 @@
 #include <coney/rabbit/admin.h>
 #include <coney/rabbit/connection_factory.h>
 #include <coney/rabbit/container.h>
+#include <coney/rabbit/receive.h>
 #include <coney/rabbit/template.h>
 
 #endif

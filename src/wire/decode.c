@@ -347,7 +347,11 @@ static coney_status fill_method(cny_incoming *incoming, const void *decoded)
     case CNY_QUEUE_UNBIND_OK:
     case CNY_BASIC_QOS_OK:
     case CNY_BASIC_CANCEL_OK:
-    case CNY_CONFIRM_SELECT_OK: break;
+    case CNY_BASIC_GET_EMPTY:
+    case CNY_CONFIRM_SELECT_OK:
+    case CNY_TX_SELECT_OK:
+    case CNY_TX_COMMIT_OK:
+    case CNY_TX_ROLLBACK_OK: break;
     default: return unknown_method(incoming->method);
     }
     return CONEY_OK;

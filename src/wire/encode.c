@@ -144,6 +144,24 @@ coney_status cny_encode_confirm_select(cny_buffer *out, uint16_t channel)
     return encode_method(out, channel, AMQP_CONFIRM_SELECT_METHOD, &method);
 }
 
+coney_status cny_encode_tx_select(cny_buffer *out, uint16_t channel)
+{
+    amqp_tx_select_t method = {0};
+    return encode_method(out, channel, AMQP_TX_SELECT_METHOD, &method);
+}
+
+coney_status cny_encode_tx_commit(cny_buffer *out, uint16_t channel)
+{
+    amqp_tx_commit_t method = {0};
+    return encode_method(out, channel, AMQP_TX_COMMIT_METHOD, &method);
+}
+
+coney_status cny_encode_tx_rollback(cny_buffer *out, uint16_t channel)
+{
+    amqp_tx_rollback_t method = {0};
+    return encode_method(out, channel, AMQP_TX_ROLLBACK_METHOD, &method);
+}
+
 /* ---- declarations ---- */
 
 /* Encodes a method whose arguments are the table; filled in through the pointer. */
@@ -262,6 +280,12 @@ coney_status cny_encode_consume(cny_buffer *out, uint16_t channel, const char *q
 {
     amqp_basic_consume_t method = {.queue = bytes(queue)};
     return encode_method(out, channel, AMQP_BASIC_CONSUME_METHOD, &method);
+}
+
+coney_status cny_encode_get(cny_buffer *out, uint16_t channel, const char *queue)
+{
+    amqp_basic_get_t method = {.queue = bytes(queue)};
+    return encode_method(out, channel, AMQP_BASIC_GET_METHOD, &method);
 }
 
 coney_status cny_encode_cancel(cny_buffer *out, uint16_t channel, const char *consumer_tag)

@@ -39,9 +39,13 @@ typedef enum cny_method {
     CNY_BASIC_RETURN = 0x003c0032,
     CNY_BASIC_DELIVER = 0x003c003c,
     CNY_BASIC_GET_OK = 0x003c0047,
+    CNY_BASIC_GET_EMPTY = 0x003c0048,
     CNY_BASIC_ACK = 0x003c0050,
     CNY_BASIC_NACK = 0x003c0078,
     CNY_CONFIRM_SELECT_OK = 0x0055000b,
+    CNY_TX_SELECT_OK = 0x005a000b,
+    CNY_TX_COMMIT_OK = 0x005a0015,
+    CNY_TX_ROLLBACK_OK = 0x005a001f,
 } cny_method;
 
 /* ---- connect ---- */
@@ -117,7 +121,7 @@ typedef struct cny_incoming {
     bool multiple;           /* ack, nack */
     uint32_t message_count;  /* queue.declare-ok, purge-ok, delete-ok */
     uint32_t consumer_count; /* queue.declare-ok */
-    coney_message *message;  /* deliver, return: the receiver's to unref */
+    coney_message *message;  /* deliver, get-ok, return: the receiver's to unref */
 } cny_incoming;
 
 /* The next thing said in the bytes read so far; *complete is false if they hold no whole one.
@@ -138,6 +142,9 @@ coney_status cny_encode_channel_open(cny_buffer *out, uint16_t channel);
 coney_status cny_encode_channel_close(cny_buffer *out, uint16_t channel);
 coney_status cny_encode_channel_close_ok(cny_buffer *out, uint16_t channel);
 coney_status cny_encode_confirm_select(cny_buffer *out, uint16_t channel);
+coney_status cny_encode_tx_select(cny_buffer *out, uint16_t channel);
+coney_status cny_encode_tx_commit(cny_buffer *out, uint16_t channel);
+coney_status cny_encode_tx_rollback(cny_buffer *out, uint16_t channel);
 
 /* With passive the broker only tells whether the queue is there. */
 coney_status cny_encode_queue_declare(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_queue *queue,
@@ -152,6 +159,7 @@ coney_status cny_encode_exchange_delete(cny_buffer *out, uint16_t channel, const
 
 coney_status cny_encode_qos(cny_buffer *out, uint16_t channel, uint16_t prefetch);
 coney_status cny_encode_consume(cny_buffer *out, uint16_t channel, const char *queue);
+coney_status cny_encode_get(cny_buffer *out, uint16_t channel, const char *queue);
 coney_status cny_encode_cancel(cny_buffer *out, uint16_t channel, const char *consumer_tag);
 coney_status cny_encode_ack(cny_buffer *out, uint16_t channel, uint64_t tag);
 coney_status cny_encode_reject(cny_buffer *out, uint16_t channel, uint64_t tag, bool requeue);

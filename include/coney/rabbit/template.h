@@ -22,7 +22,8 @@ typedef struct coney_template coney_template;
 typedef struct coney_template_options {
     const char *exchange;             /* where sends go; "", the default exchange */
     const char *routing_key;          /* for sends that name none; "" */
-    const coney_converter *converter; /* for convert_and_send; JSON */
+    const char *receive_queue;        /* for receives that name no queue; none */
+    const coney_converter *converter; /* for convert_and_send and receive_and_convert; JSON */
     int timeout_ms;                   /* for a send, connecting included; 10,000 */
     int max_unconfirmed;              /* more makes senders wait; 10,000 */
     bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */

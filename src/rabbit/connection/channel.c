@@ -16,6 +16,7 @@ static void free_channel(cny_channel *channel)
     cny_confirms_free(&channel->confirms);
     cny_error_unref(channel->reason);
     cny_error_unref(channel->feed.reason);
+    cny_error_unref(channel->first_returned);
     pthread_cond_destroy(&channel->changed);
     cny_connection_unref(channel->connection);
     cny_free(channel);
@@ -127,6 +128,14 @@ bool cny_channel_is_consuming(cny_channel *channel)
     bool consuming = !channel->reason && !channel->feed.ended;
     cny_channel_unlock(channel);
     return consuming;
+}
+
+coney_status cny_channel_check(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    coney_status status = cny_error_raise(channel->reason);
+    cny_channel_unlock(channel);
+    return status;
 }
 
 bool cny_channel_alive(cny_channel *channel)
@@ -299,6 +308,11 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
 
 coney_status cny_channel_settle(cny_channel *channel, const coney_message *message, cny_settlement settlement)
 {
+    return cny_channel_settle_tag(channel, message->delivery_tag, settlement);
+}
+
+coney_status cny_channel_settle_tag(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement)
+{
     cny_channel_lock(channel);
     cny_connection *connection = channel->connection;
     size_t before = connection->outgoing.size;
@@ -307,10 +321,10 @@ coney_status cny_channel_settle(cny_channel *channel, const coney_message *messa
         status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(channel->reason)->text);
         atomic_fetch_add(&connection->factory->stale_acknowledgements[connection->role], 1);
     } else if (settlement == CNY_SETTLE_ACK)
-        status = cny_encode_ack(&connection->outgoing, channel->number, message->delivery_tag);
+        status = cny_encode_ack(&connection->outgoing, channel->number, delivery_tag);
     else
-        status = cny_encode_reject(&connection->outgoing, channel->number, message->delivery_tag,
-                                   settlement == CNY_SETTLE_REQUEUE);
+        status =
+            cny_encode_reject(&connection->outgoing, channel->number, delivery_tag, settlement == CNY_SETTLE_REQUEUE);
     if (status == CONEY_OK)
         cny_connection_appended(connection, connection->outgoing.size - before);
     cny_channel_unlock(channel);
@@ -379,9 +393,14 @@ static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)
     return CONEY_OK;
 }
 
+static bool is_awaited(const cny_channel *channel, uint32_t method)
+{
+    return method == channel->awaited || (method == CNY_BASIC_GET_EMPTY && channel->awaited == CNY_BASIC_GET_OK);
+}
+
 static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
 {
-    if (channel->awaited != incoming->method) {
+    if (!is_awaited(channel, incoming->method)) {
         coney_message_unref(incoming->message);
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which nobody asked for",
                         incoming->method >> 16, incoming->method & 0xffffU, channel->number);
@@ -397,6 +416,15 @@ static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
     channel->awaited = 0;
     pthread_cond_broadcast(&channel->changed);
     return CONEY_OK;
+}
+
+static void on_return(cny_channel *channel, const cny_incoming *incoming)
+{
+    if (channel->confirms.max > 0)
+        cny_confirms_returned(channel, incoming);
+    else if (channel->returned++ == 0)
+        channel->first_returned = cny_returned_error(incoming);
+    coney_message_unref(incoming->message);
 }
 
 /* While closing, everything but the broker's close-ok is an echo of the past. */
@@ -418,10 +446,7 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
     case CNY_BASIC_DELIVER: return on_delivery(channel, incoming->message);
     case CNY_BASIC_ACK:
     case CNY_BASIC_NACK: cny_confirms_settled(channel, incoming); return CONEY_OK;
-    case CNY_BASIC_RETURN:
-        cny_confirms_returned(channel, incoming);
-        coney_message_unref(incoming->message);
-        return CONEY_OK;
+    case CNY_BASIC_RETURN: on_return(channel, incoming); return CONEY_OK;
     case CNY_BASIC_CANCEL: return on_broker_cancel(channel);
     case CNY_BASIC_CANCEL_OK: return on_cancel_ok(channel);
     case CNY_CHANNEL_CLOSE: return on_close(channel, incoming);

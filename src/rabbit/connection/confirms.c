@@ -44,6 +44,7 @@ void cny_confirms_free(cny_confirms *confirms)
 {
     cny_free(confirms->ring);
     cny_error_unref(confirms->unheard);
+    cny_error_unref(confirms->failure);
 }
 
 bool cny_confirms_full(const cny_confirms *confirms)
@@ -175,10 +176,27 @@ static bool must_log(cny_confirms *confirms, cny_error *error)
     return true;
 }
 
+/* A refusal tells more than the losses it brings about, which may come first. */
+static void tally(cny_confirms *confirms, cny_error *error)
+{
+    if (!error)
+        return;
+    confirms->failed++;
+    if (confirms->failure && cny_error_view(confirms->failure)->status != CONEY_E_LOST)
+        return;
+    cny_error_ref(error);
+    cny_error_unref(confirms->failure);
+    confirms->failure = error;
+}
+
 /* Hands the outcome to whoever asked. Takes the confirm's message. */
 static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
 {
     bool heard = confirm->callback || (confirm->waiter && tell_waiter(confirm->waiter, error));
+    if (!heard && channel->confirms.tallied) {
+        tally(&channel->confirms, error);
+        heard = true;
+    }
     bool log_it = !heard && must_log(&channel->confirms, error);
     if (confirm->callback || log_it) {
         cny_completion completion = {
@@ -281,6 +299,13 @@ static uint64_t find_returned(const cny_channel *channel, const coney_message *m
     return 0;
 }
 
+cny_error *cny_returned_error(const cny_incoming *incoming)
+{
+    return cny_error_new(CONEY_E_RETURNED, incoming->code,
+                         "%u %s: no queue takes a message for exchange '%s' with routing key '%s'", incoming->code,
+                         incoming->text, incoming->message->exchange, incoming->message->routing_key);
+}
+
 void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_confirms *confirms = &channel->confirms;
@@ -291,9 +316,7 @@ void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
         cny_connection_remark(channel->connection, "the broker returned a message that is not outstanding");
         return;
     }
-    at(confirms, sequence)->returned = cny_error_new(
-        CONEY_E_RETURNED, incoming->code, "%u %s: no queue takes a message for exchange '%s' with routing key '%s'",
-        incoming->code, incoming->text, incoming->message->exchange, incoming->message->routing_key);
+    at(confirms, sequence)->returned = cny_returned_error(incoming);
     confirms->return_from = sequence + 1;
 }
 

@@ -95,6 +95,9 @@ void cny_channel_unref(cny_channel *channel);
 /* Neither closed by us nor by the broker, as far as is known. */
 bool cny_channel_alive(cny_channel *channel);
 
+/* CONEY_OK if it is alive, else why it is not. */
+coney_status cny_channel_check(cny_channel *channel);
+
 /* Alive, and the broker has not ended its consumer. */
 bool cny_channel_is_consuming(cny_channel *channel);
 
@@ -106,6 +109,12 @@ void cny_channel_close(cny_channel *channel);
 
 /* keep: what a loss leaves unconfirmed is kept for cny_channel_resend(). */
 coney_status cny_channel_confirm_select(cny_channel *channel, int max_unconfirmed, bool keep, int64_t deadline);
+
+/* Transactions; never on a channel with confirms. After a failure the channel is dead. */
+coney_status cny_channel_tx_select(cny_channel *channel, int64_t deadline);
+coney_status cny_channel_tx_commit(cny_channel *channel, int64_t deadline);
+coney_status cny_channel_tx_rollback(cny_channel *channel, int64_t deadline);
+
 coney_status cny_channel_declare_queue(cny_channel *channel, const coney_queue *queue, bool passive,
                                        coney_queue_info *info, int64_t deadline);
 coney_status cny_channel_declare_exchange(cny_channel *channel, const coney_exchange *exchange, int64_t deadline);
@@ -115,7 +124,7 @@ coney_status cny_channel_delete_queue(cny_channel *channel, const char *queue, u
 coney_status cny_channel_delete_exchange(cny_channel *channel, const char *exchange, int64_t deadline);
 coney_status cny_channel_purge(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline);
 
-/* ---- publishing, after confirm_select ---- */
+/* ---- publishing, after confirm_select unless said otherwise ---- */
 
 typedef struct cny_publish {
     const char *exchange;
@@ -134,6 +143,18 @@ coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publis
 
 /* The same, and waits for the outcome, which it returns. publish->callback is not looked at. */
 coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publish *publish, int64_t deadline);
+
+/* On a channel without confirms: nobody tells what becomes of it but cny_channel_take_returned(). */
+coney_status cny_channel_publish_unconfirmed(cny_channel *channel, const cny_publish *publish, int64_t deadline);
+
+/* How many messages came back since the last time, on a channel without confirms; gives the reason
+ * of the first one, NULL if there is none. */
+size_t cny_channel_take_returned(cny_channel *channel, cny_error **first);
+
+/* From now on failures of messages without callback or waiter are counted instead of logged. Taking
+ * gives their number since the last time and the one that tells most: a refusal rather than a loss. */
+void cny_channel_tally_failures(cny_channel *channel);
+size_t cny_channel_take_failures(cny_channel *channel, cny_error **first);
 
 /* Waits until nothing is unconfirmed and all callbacks have returned; tells whether that is so. */
 bool cny_channel_finished(cny_channel *channel);
@@ -160,6 +181,9 @@ void cny_channel_abandon_kept(cny_channel *channel);
 
 coney_status cny_channel_consume(cny_channel *channel, const char *queue, int prefetch, int64_t deadline);
 
+/* One message of the queue if there is one now, else NULL. Gives it, unacknowledged. */
+coney_status cny_channel_get(cny_channel *channel, const char *queue, coney_message **message, int64_t deadline);
+
 /* Asks the broker for no more deliveries; those on their way still come before the end. */
 void cny_channel_cancel(cny_channel *channel);
 
@@ -172,5 +196,6 @@ typedef enum cny_settlement { CNY_SETTLE_ACK, CNY_SETTLE_REJECT, CNY_SETTLE_REQU
 
 /* CONEY_E_STALE if the channel is gone: nothing was sent, the broker delivers again. */
 coney_status cny_channel_settle(cny_channel *channel, const coney_message *message, cny_settlement settlement);
+coney_status cny_channel_settle_tag(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement);
 
 #endif

@@ -277,6 +277,9 @@ typedef struct cny_confirms {
     bool keep;            /* what a loss leaves is not completed but kept */
     bool suspect;         /* one of those kept made the broker close the channel; which, it did not say */
     bool found_culprit;   /* the broker closed the channel over one message that is known */
+    bool tallied;         /* failures that nobody else hears of are counted in the next two */
+    size_t failed;
+    cny_error *failure;
     size_t kept;
     size_t unfinished;   /* not done, or their callback has not returned yet */
     int waiting_senders; /* for room */
@@ -310,6 +313,8 @@ struct cny_channel {
     uint32_t awaited;       /* its reply; 0 once it is there */
     cny_incoming *reply;
     cny_confirms confirms;
+    size_t returned; /* without confirms: messages that came back, and why the first one did */
+    cny_error *first_returned;
     cny_feed feed;
 };
 
@@ -349,6 +354,7 @@ cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish, 
 /* I/O thread: the broker's ack or nack, its return, and the end of everything outstanding. */
 void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming);
 void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming);
+cny_error *cny_returned_error(const cny_incoming *incoming); /* gives it */
 void cny_confirms_fail(cny_channel *channel, cny_error *reason);
 
 /* The oldest kept one, NULL if there is none; and its end: for this reason, or because another

@@ -34,6 +34,14 @@ static uint32_t frame_max(const cny_channel *channel)
     return channel->connection->limits.frame_max;
 }
 
+static coney_status perform_plain(cny_channel *channel, coney_status (*encode)(cny_buffer *, uint16_t),
+                                  uint32_t awaited, int64_t deadline)
+{
+    call one;
+    prepare(&one, channel);
+    return perform(&one, encode(&one.frame, channel->number), awaited, NULL, deadline);
+}
+
 coney_status cny_channel_confirm_select(cny_channel *channel, int max_unconfirmed, bool keep, int64_t deadline)
 {
     pthread_mutex_lock(&channel->connection->lock);
@@ -41,11 +49,23 @@ coney_status cny_channel_confirm_select(cny_channel *channel, int max_unconfirme
     pthread_mutex_unlock(&channel->connection->lock);
     if (status != CONEY_OK)
         return status;
-    call one;
-    prepare(&one, channel);
-    status =
-        perform(&one, cny_encode_confirm_select(&one.frame, channel->number), CNY_CONFIRM_SELECT_OK, NULL, deadline);
+    status = perform_plain(channel, cny_encode_confirm_select, CNY_CONFIRM_SELECT_OK, deadline);
     return status == CONEY_OK ? status : cny_fail_in("switch on publisher confirms");
+}
+
+coney_status cny_channel_tx_select(cny_channel *channel, int64_t deadline)
+{
+    return perform_plain(channel, cny_encode_tx_select, CNY_TX_SELECT_OK, deadline);
+}
+
+coney_status cny_channel_tx_commit(cny_channel *channel, int64_t deadline)
+{
+    return perform_plain(channel, cny_encode_tx_commit, CNY_TX_COMMIT_OK, deadline);
+}
+
+coney_status cny_channel_tx_rollback(cny_channel *channel, int64_t deadline)
+{
+    return perform_plain(channel, cny_encode_tx_rollback, CNY_TX_ROLLBACK_OK, deadline);
 }
 
 coney_status cny_channel_declare_queue(cny_channel *channel, const coney_queue *queue, bool passive,
@@ -150,4 +170,15 @@ coney_status cny_channel_consume(cny_channel *channel, const char *queue, int pr
     status = cny_encode_consume(&one.frame, channel->number, queue);
     status = perform(&one, status, CNY_BASIC_CONSUME_OK, NULL, deadline);
     return status == CONEY_OK ? status : cny_fail_in("consume from queue '%s'", queue);
+}
+
+coney_status cny_channel_get(cny_channel *channel, const char *queue, coney_message **message, int64_t deadline)
+{
+    call one;
+    cny_incoming reply = {0};
+    prepare(&one, channel);
+    coney_status status = cny_encode_get(&one.frame, channel->number, queue);
+    status = perform(&one, status, CNY_BASIC_GET_OK, &reply, deadline);
+    *message = reply.message;
+    return status;
 }

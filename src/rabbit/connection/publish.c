@@ -68,22 +68,35 @@ static char *copy_route(const cny_publish *publish)
     return route;
 }
 
+static size_t size_with_body(const cny_channel *channel, const cny_buffer *head, const coney_message *message)
+{
+    return head->size + cny_body_frames_size(message->size, channel->connection->limits.frame_max);
+}
+
+static coney_status append_frames(cny_channel *channel, const cny_buffer *head, coney_message *message)
+{
+    cny_connection *connection = channel->connection;
+    size_t bytes = size_with_body(channel, head, message);
+    if (!cny_buffer_reserve(&connection->outgoing, bytes))
+        return cny_fail_memory();
+    cny_buffer_append(&connection->outgoing, head->data, head->size);
+    cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, message);
+    cny_connection_appended(connection, bytes);
+    return CONEY_OK;
+}
+
 static coney_status append_message(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
                                    cny_waiter *waiter)
 {
-    cny_connection *connection = channel->connection;
-    size_t bytes = head->size + cny_body_frames_size(publish->message->size, connection->limits.frame_max);
     coney_status status = cny_confirms_reserve(&channel->confirms);
     if (status != CONEY_OK)
         return status;
     char *route = channel->confirms.keep ? copy_route(publish) : NULL;
-    if ((channel->confirms.keep && !route) || !cny_buffer_reserve(&connection->outgoing, bytes)) {
+    status = channel->confirms.keep && !route ? cny_fail_memory() : append_frames(channel, head, publish->message);
+    if (status != CONEY_OK) {
         cny_free(route);
-        return cny_fail_memory();
+        return status;
     }
-    cny_buffer_append(&connection->outgoing, head->data, head->size);
-    cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, publish->message);
-    cny_connection_appended(connection, bytes);
     cny_confirms_add(channel, publish, waiter)->route = route;
     return CONEY_OK;
 }
@@ -93,7 +106,7 @@ static coney_status append_message(cny_channel *channel, const cny_buffer *head,
 static coney_status send_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
                                 cny_waiter *waiter, int64_t deadline)
 {
-    size_t bytes = head->size + cny_body_frames_size(publish->message->size, channel->connection->limits.frame_max);
+    size_t bytes = size_with_body(channel, head, publish->message);
     coney_status status = wait_for_window(channel, publish->fail_when_blocked, deadline);
     if (status == CONEY_OK)
         status = wait_for_bytes(channel, bytes, publish->fail_when_blocked, deadline);
@@ -112,7 +125,18 @@ static coney_status encode_head(cny_channel *channel, const cny_publish *publish
 
 enum { HEAD_ROOM = 2304 }; /* method and content header of the usual message */
 
-coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline)
+/* Under lock. */
+static coney_status send_unconfirmed_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
+                                            int64_t deadline)
+{
+    size_t bytes = size_with_body(channel, head, publish->message);
+    coney_status status = wait_for_bytes(channel, bytes, publish->fail_when_blocked, deadline);
+    if (status == CONEY_OK && channel->reason)
+        status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
+    return status == CONEY_OK ? append_frames(channel, head, publish->message) : status;
+}
+
+static coney_status send(cny_channel *channel, const cny_publish *publish, bool confirmed, int64_t deadline)
 {
     uint8_t room[HEAD_ROOM];
     cny_buffer head;
@@ -120,11 +144,22 @@ coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publis
     coney_status status = encode_head(channel, publish, &head);
     if (status == CONEY_OK) {
         cny_channel_lock(channel);
-        status = send_locked(channel, &head, publish, NULL, deadline);
+        status = confirmed ? send_locked(channel, &head, publish, NULL, deadline)
+                           : send_unconfirmed_locked(channel, &head, publish, deadline);
         cny_channel_unlock(channel);
     }
     cny_buffer_free(&head);
     return status;
+}
+
+coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline)
+{
+    return send(channel, publish, true, deadline);
+}
+
+coney_status cny_channel_publish_unconfirmed(cny_channel *channel, const cny_publish *publish, int64_t deadline)
+{
+    return send(channel, publish, false, deadline);
 }
 
 /* Whoever waits for an answer keeps reads from being put off. */
@@ -187,7 +222,7 @@ static coney_status resend_locked(cny_channel *to, const cny_publish *publish, c
                                   const cny_buffer *head, bool one_by_one)
 {
     const cny_confirms *confirms = &to->confirms;
-    size_t bytes = head->size + cny_body_frames_size(publish->message->size, to->connection->limits.frame_max);
+    size_t bytes = size_with_body(to, head, publish->message);
     if (to->reason)
         return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(to->reason)->text);
     if (!bytes_fit(to->connection, bytes) || (one_by_one && confirms->first != confirms->next))
@@ -300,4 +335,37 @@ coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadlin
                ? CONEY_OK
                : cny_fail(CONEY_E_TIMEOUT,
                           "%zu sends are not complete, or their callbacks have not returned, at the deadline", left);
+}
+
+/* Under lock. */
+static size_t take_tally(size_t *count, cny_error **kept, cny_error **first)
+{
+    size_t taken = *count;
+    *first = *kept;
+    *kept = NULL;
+    *count = 0;
+    return taken;
+}
+
+size_t cny_channel_take_returned(cny_channel *channel, cny_error **first)
+{
+    cny_channel_lock(channel);
+    size_t count = take_tally(&channel->returned, &channel->first_returned, first);
+    cny_channel_unlock(channel);
+    return count;
+}
+
+void cny_channel_tally_failures(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    channel->confirms.tallied = true;
+    cny_channel_unlock(channel);
+}
+
+size_t cny_channel_take_failures(cny_channel *channel, cny_error **first)
+{
+    cny_channel_lock(channel);
+    size_t count = take_tally(&channel->confirms.failed, &channel->confirms.failure, first);
+    cny_channel_unlock(channel);
+    return count;
 }

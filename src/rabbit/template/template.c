@@ -18,7 +18,9 @@ static coney_status check_options(const coney_template_options *options)
     if (options->max_unconfirmed < 0)
         return cny_fail(CONEY_E_INVALID, "max_unconfirmed is %d, which is below 0", options->max_unconfirmed);
     coney_status status = cny_check_name("exchange", options->exchange);
-    return status == CONEY_OK ? cny_check_name("routing key", options->routing_key) : status;
+    if (status == CONEY_OK)
+        status = cny_check_name("routing key", options->routing_key);
+    return status == CONEY_OK ? cny_check_name("receive_queue", options->receive_queue) : status;
 }
 
 static coney_status copy_options(coney_template *sender, const coney_template_options *given)
@@ -26,7 +28,8 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
     coney_template_options *own = &sender->options;
     *own = *given;
     bool copied = cny_arena_strdup(&sender->arena, &own->exchange, given->exchange ? given->exchange : "") &&
-                  cny_arena_strdup(&sender->arena, &own->routing_key, given->routing_key ? given->routing_key : "");
+                  cny_arena_strdup(&sender->arena, &own->routing_key, given->routing_key ? given->routing_key : "") &&
+                  cny_arena_strdup(&sender->arena, &own->receive_queue, given->receive_queue);
     if (!copied)
         return cny_fail_memory();
     if (!own->converter)
@@ -44,6 +47,8 @@ static void free_template(coney_template *sender)
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
         cny_channel_unref(retired[i]);
     cny_channel_unref(sender->channel);
+    cny_channel_close(sender->receiver);
+    cny_channel_unref(sender->receiver);
     cny_buffer_free(&sender->retired);
     cny_arena_free(&sender->arena);
     cny_factory_unref(sender->factory);
@@ -52,13 +57,13 @@ static void free_template(coney_template *sender)
     cny_free(sender);
 }
 
-static void ref_template(void *self)
+void cny_template_ref(void *self)
 {
     coney_template *sender = self;
     atomic_fetch_add_explicit(&sender->refs, 1, memory_order_relaxed);
 }
 
-static void unref_template(void *self)
+void cny_template_unref(void *self)
 {
     coney_template *sender = self;
     if (atomic_fetch_sub_explicit(&sender->refs, 1, memory_order_acq_rel) == 1)
@@ -69,8 +74,8 @@ static coney_status drain(void *self, int64_t deadline);
 static void abandon(void *self);
 
 static const cny_member membership = {
-    .ref = ref_template,
-    .unref = unref_template,
+    .ref = cny_template_ref,
+    .unref = cny_template_unref,
     .resend = cny_template_resend,
     .drain = drain,
     .abandon = abandon,
@@ -123,8 +128,6 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
                                int64_t deadline)
 {
     coney_status status = cny_factory_check_process(sender->factory);
-    if (status == CONEY_OK)
-        status = check_publish(publish);
     if (status != CONEY_OK)
         return status;
     do {
@@ -139,33 +142,47 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
                                    : status;
 }
 
-static coney_status send_by(coney_template *sender, const char *routing_key, coney_message *message,
-                            const coney_send_options *options, publish_function *function,
-                            coney_send_callback *callback, void *user)
+coney_status cny_template_prepare(const coney_template *sender, const char *routing_key, coney_message *message,
+                                  const coney_send_options *options, cny_publish *publish, int *timeout_ms)
 {
     static const coney_send_options defaults;
     if (!options)
         options = &defaults;
-    if (!sender)
-        return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
     if (options->timeout_ms < 0)
         return cny_fail(CONEY_E_INVALID, "send: timeout_ms is %d, which is below 0", options->timeout_ms);
     if (options->properties)
         return cny_fail(CONEY_E_INVALID, "send: properties belong to the message; give them to coney_message_new()");
-    cny_publish publish = {
+    *publish = (cny_publish){
         .exchange = options->exchange ? options->exchange : sender->options.exchange,
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
         .message = message,
         .mandatory = !options->drop_unroutable && !sender->options.drop_unroutable,
         .fail_when_blocked = sender->options.fail_when_blocked,
-        .callback = callback,
-        .user = user,
     };
-    int timeout_ms = options->timeout_ms ? options->timeout_ms : sender->options.timeout_ms;
-    coney_status status = publish_by(sender, &publish, function, cny_deadline(timeout_ms));
-    if (status == CONEY_OK)
+    *timeout_ms = options->timeout_ms ? options->timeout_ms : sender->options.timeout_ms;
+    return check_publish(publish) == CONEY_OK ? CONEY_OK : cny_template_fail_send(publish);
+}
+
+coney_status cny_template_fail_send(const cny_publish *publish)
+{
+    return cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", publish->exchange, publish->routing_key);
+}
+
+static coney_status send_by(coney_template *sender, const char *routing_key, coney_message *message,
+                            const coney_send_options *options, publish_function *function,
+                            coney_send_callback *callback, void *user)
+{
+    if (!sender)
+        return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
+    cny_publish publish;
+    int timeout_ms;
+    coney_status status = cny_template_prepare(sender, routing_key, message, options, &publish, &timeout_ms);
+    if (status != CONEY_OK)
         return status;
-    return cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", publish.exchange, publish.routing_key);
+    publish.callback = callback;
+    publish.user = user;
+    status = publish_by(sender, &publish, function, cny_deadline(timeout_ms));
+    return status == CONEY_OK ? status : cny_template_fail_send(&publish);
 }
 
 coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
@@ -363,5 +380,5 @@ void coney_template_free(coney_template *sender)
                 sender->options.timeout_ms);
         return;
     }
-    unref_template(sender);
+    cny_template_unref(sender);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What template.c and channels.c share. Private to the folder. */
+/* What the files of this folder share. Private to the folder. */
 #ifndef CNY_TEMPLATE_H
 #define CNY_TEMPLATE_H
 
@@ -17,9 +17,10 @@ struct coney_template {
     pthread_mutex_t lock;
     pthread_cond_t idle; /* not busy any more */
     cny_channel *channel;
-    bool busy;          /* some thread opens a channel or sends again, without the lock */
-    bool closed;        /* being freed */
-    cny_buffer retired; /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
+    cny_channel *receiver; /* of the consuming connection, idle; NULL: none, or in use */
+    bool busy;             /* some thread opens a channel or sends again, without the lock */
+    bool closed;           /* being freed */
+    cny_buffer retired;    /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
 };
 
 /* Gives a reference to a live channel in confirm mode. */
@@ -30,5 +31,21 @@ bool cny_template_has_kept(const coney_template *sender);
 
 /* Sends what dead channels have kept again; the recovery thread's part. */
 bool cny_template_resend(void *self, cny_connection *connection);
+
+void cny_template_ref(void *self);
+void cny_template_unref(void *self);
+
+/* What a send comes down to: checks options and message and fills in what the template says. *publish
+ * holds views of what is given here. */
+coney_status cny_template_prepare(const coney_template *sender, const char *routing_key, coney_message *message,
+                                  const coney_send_options *options, cny_publish *publish, int *timeout_ms);
+coney_status cny_template_fail_send(const cny_publish *publish); /* adds where to */
+
+/* The name of the queue to receive from: the one given or the template's. */
+coney_status cny_template_receive_queue(const coney_template *sender, const char **queue);
+
+/* Where every message passes that is received through the template, before its receiver has it. It
+ * may put another one in its place. Rejects what cannot be read. */
+coney_status cny_template_received(const coney_template *sender, coney_message **message);
 
 #endif

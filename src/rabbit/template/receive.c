@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/* Receiving one message at a time: by basic.get on a channel that is kept for the next time, or by a
+ * consumer for one message. Runs on the caller's thread, which alone holds the channel meanwhile. */
+#include "rabbit/template/template.h"
+
+#include <coney/rabbit/receive.h>
+
+#include <string.h>
+
+/* A message that is not settled yet, and the channel it came by. */
+typedef struct reception {
+    coney_template *sender;
+    cny_channel *channel;
+    coney_message *message; /* NULL: there was none */
+    bool is_reusable;       /* the channel, for the next basic.get */
+} reception;
+
+coney_status cny_template_receive_queue(const coney_template *sender, const char **queue)
+{
+    if (!*queue)
+        *queue = sender->options.receive_queue;
+    if (!*queue || !**queue)
+        return cny_fail(CONEY_E_INVALID, "receive: no queue; name one, or give the template a receive_queue");
+    return cny_check_name("queue", *queue) == CONEY_OK ? CONEY_OK : cny_fail_in("receive");
+}
+
+coney_status cny_template_received(const coney_template *sender, coney_message **message)
+{
+    (void)sender;
+    const char *defect = (*message)->defect, *id = (*message)->properties.message_id;
+    return defect ? cny_fail(CONEY_E_CONVERSION, "message '%s' is rejected, it cannot be read: %s",
+                             id ? id : "(without id)", defect)
+                  : CONEY_OK;
+}
+
+/* ---- channels ---- */
+
+static coney_status take_channel(coney_template *sender, cny_channel **channel, int64_t deadline)
+{
+    pthread_mutex_lock(&sender->lock);
+    *channel = sender->receiver;
+    sender->receiver = NULL;
+    pthread_mutex_unlock(&sender->lock);
+    if (*channel && cny_channel_alive(*channel))
+        return CONEY_OK;
+    cny_channel_unref(*channel);
+    *channel = NULL;
+    return cny_channel_open(channel, sender->factory, CONEY_CONSUMING, false, deadline);
+}
+
+/* Keeps one that is alive, if none is kept yet. */
+static void put_back(coney_template *sender, cny_channel *channel)
+{
+    pthread_mutex_lock(&sender->lock);
+    bool keep = !sender->receiver && cny_channel_alive(channel);
+    if (keep)
+        sender->receiver = channel;
+    pthread_mutex_unlock(&sender->lock);
+    if (keep)
+        return;
+    cny_channel_close(channel);
+    cny_channel_unref(channel);
+}
+
+static void release(reception *one)
+{
+    if (!one->channel)
+        return;
+    if (one->is_reusable) {
+        put_back(one->sender, one->channel);
+    } else {
+        cny_channel_close(one->channel); /* what came too late goes back to its queue */
+        cny_channel_unref(one->channel);
+    }
+    one->channel = NULL;
+}
+
+/* ---- one message ---- */
+
+static coney_status get(reception *one, const char *queue, int64_t deadline)
+{
+    one->is_reusable = true;
+    coney_status status = take_channel(one->sender, &one->channel, deadline);
+    if (status == CONEY_OK)
+        status = cny_channel_get(one->channel, queue, &one->message, deadline);
+    return status == CONEY_OK ? status : cny_fail_in("receive from queue '%s'", queue);
+}
+
+/* The first of the batch is the message; a prefetch of one allows no other. */
+static void take_first(cny_buffer *batch, coney_message **message)
+{
+    coney_message **all = (coney_message **)(void *)batch->data;
+    for (size_t i = 1; i < batch->size / sizeof *all; i++)
+        coney_message_unref(all[i]);
+    *message = batch->size > 0 ? all[0] : NULL;
+    cny_buffer_free(batch);
+}
+
+/* The consumer is cancelled before the message is settled, so that no other one comes. */
+static coney_status consume(reception *one, const char *queue, int timeout_ms, int64_t deadline)
+{
+    coney_status status = cny_channel_open(&one->channel, one->sender->factory, CONEY_CONSUMING, false, deadline);
+    if (status == CONEY_OK)
+        status = cny_channel_consume(one->channel, queue, 1, deadline);
+    if (status != CONEY_OK)
+        return cny_fail_in("receive");
+    cny_buffer batch = {0};
+    status = cny_channel_receive(one->channel, &batch, cny_deadline(timeout_ms));
+    take_first(&batch, &one->message);
+    cny_channel_cancel(one->channel);
+    if (status == CONEY_E_TIMEOUT)
+        return CONEY_OK;
+    return status == CONEY_OK ? status : cny_fail_in("receive from queue '%s'", queue);
+}
+
+/* Settles the message and lets the channel go. */
+static coney_status settle(reception *one, cny_settlement settlement)
+{
+    coney_status status = cny_channel_settle(one->channel, one->message, settlement);
+    if (status != CONEY_OK) /* it stays unacknowledged: the broker must not wait for that */
+        one->is_reusable = false;
+    release(one);
+    return status == CONEY_E_STALE ? cny_fail(CONEY_E_LOST, "%s; the message is delivered again", coney_last_error())
+                                   : status;
+}
+
+/* After a failure, which stays this thread's last error: for good if the message is to blame. */
+static coney_status refuse(reception *one)
+{
+    cny_error *error = cny_error_capture();
+    bool is_its_fault = cny_error_view(error)->status == CONEY_E_CONVERSION;
+    settle(one, is_its_fault ? CNY_SETTLE_REJECT : CNY_SETTLE_REQUEUE);
+    coney_message_unref(one->message);
+    one->message = NULL;
+    coney_status status = cny_error_raise(error);
+    cny_error_unref(error);
+    return status;
+}
+
+static coney_status check(coney_template *sender, const char **queue, int timeout_ms)
+{
+    if (!sender)
+        return cny_fail(CONEY_E_INVALID, "receive: the template is NULL");
+    if (timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "receive: timeout_ms is %d, which is below 0; 0 only looks", timeout_ms);
+    coney_status status = cny_template_receive_queue(sender, queue);
+    if (status == CONEY_OK)
+        status = cny_factory_check_process(sender->factory);
+    return status == CONEY_OK ? cny_factory_check_draining(sender->factory) : status;
+}
+
+/* With CONEY_OK and a message the caller settles; else nothing is held. */
+static coney_status receive(reception *one, coney_template *sender, const char *queue, int timeout_ms)
+{
+    *one = (reception){.sender = sender};
+    coney_status status = check(sender, &queue, timeout_ms);
+    if (status != CONEY_OK)
+        return status;
+    int64_t deadline = cny_deadline(sender->options.timeout_ms);
+    status = timeout_ms == 0 ? get(one, queue, deadline) : consume(one, queue, timeout_ms, deadline);
+    if (status != CONEY_OK || !one->message) {
+        release(one);
+        return status;
+    }
+    return cny_template_received(sender, &one->message) == CONEY_OK ? CONEY_OK : refuse(one);
+}
+
+/* ---- receiving ---- */
+
+coney_status coney_template_receive(coney_template *sender, const char *queue, coney_message **message, int timeout_ms)
+{
+    if (!message)
+        return cny_fail(CONEY_E_INVALID, "receive: message is NULL");
+    *message = NULL;
+    reception one;
+    coney_status status = receive(&one, sender, queue, timeout_ms);
+    if (status != CONEY_OK || !one.message)
+        return status;
+    status = settle(&one, CNY_SETTLE_ACK);
+    if (status == CONEY_OK)
+        *message = one.message;
+    else
+        coney_message_unref(one.message);
+    return status;
+}
+
+coney_status coney_template_receive_and_convert(coney_template *sender, const char *queue, void **object,
+                                                int timeout_ms)
+{
+    if (!object)
+        return cny_fail(CONEY_E_INVALID, "receive: object is NULL");
+    *object = NULL;
+    reception one;
+    coney_status status = receive(&one, sender, queue, timeout_ms);
+    if (status != CONEY_OK || !one.message)
+        return status;
+    const coney_converter *converter = sender->options.converter;
+    void *made = NULL;
+    if (cny_from_message(converter, &made, one.message) != CONEY_OK) {
+        cny_fail_in("convert from %s", converter->name);
+        return refuse(&one);
+    }
+    status = settle(&one, CNY_SETTLE_ACK);
+    if (status == CONEY_OK)
+        *object = made;
+    else
+        converter->free_object(made);
+    coney_message_unref(one.message);
+    return status;
+}
+
+/* ---- receiving and replying ---- */
+
+#define DIRECT_REPLY_TO "amq.rabbitmq.reply-to"
+
+typedef struct address {
+    char exchange_room[CNY_MAX_SHORT_STRING + 1];
+    const char *exchange; /* NULL: the template's */
+    const char *routing_key;
+    bool is_direct; /* RabbitMQ's pseudo-queue: it counts as unroutable even when it works */
+} address;
+
+/* "queue" or "exchange/routing key", perhaps with a scheme in front. (Spring: Address.) */
+static void parse_reply_to(address *to, const char *reply_to)
+{
+    to->exchange = "";
+    to->routing_key = reply_to;
+    to->is_direct = strncmp(reply_to, DIRECT_REPLY_TO, strlen(DIRECT_REPLY_TO)) == 0;
+    if (to->is_direct || !strchr(reply_to, '/'))
+        return;
+    for (const char *scheme; (scheme = strstr(reply_to, "://"));)
+        reply_to = scheme + 3;
+    const char *slash = strchr(reply_to, '/');
+    size_t size = slash ? (size_t)(slash - reply_to) : 0;
+    if (size > CNY_MAX_SHORT_STRING)
+        size = CNY_MAX_SHORT_STRING;
+    memcpy(to->exchange_room, reply_to, size);
+    to->exchange_room[size] = '\0';
+    to->exchange = to->exchange_room;
+    to->routing_key = slash ? slash + 1 : reply_to;
+}
+
+static coney_status find_address(address *to, const coney_template *sender, const coney_message *request,
+                                 const coney_reply_options *options)
+{
+    const char *reply_to = request->properties.reply_to;
+    if (reply_to && *reply_to) {
+        parse_reply_to(to, reply_to);
+        return CONEY_OK;
+    }
+    *to = (address){.exchange = options->exchange, .routing_key = options->routing_key};
+    bool nowhere =
+        !options->exchange && !options->routing_key && !*sender->options.exchange && !*sender->options.routing_key;
+    return nowhere ? cny_fail(CONEY_E_INVALID, "the request names no reply_to, and neither the options nor the "
+                                               "template say where its reply goes")
+                   : CONEY_OK;
+}
+
+/* Gives the reply with the request's correlation id; messages never change, so perhaps a copy. */
+static coney_status correlate(coney_message **correlated, const coney_message *request, coney_message *reply)
+{
+    coney_properties properties = reply->properties;
+    const char *id = request->properties.correlation_id;
+    properties.correlation_id = id ? id : request->properties.message_id;
+    if (properties.correlation_id)
+        return coney_message_new(correlated, reply->body, reply->size, &properties);
+    *correlated = coney_message_ref(reply);
+    return CONEY_OK;
+}
+
+static coney_status send_reply(coney_template *sender, const coney_message *request, coney_message *reply,
+                               const coney_reply_options *options)
+{
+    address to = {0};
+    coney_message *correlated = NULL;
+    coney_status status = find_address(&to, sender, request, options);
+    if (status == CONEY_OK)
+        status = correlate(&correlated, request, reply);
+    if (status != CONEY_OK)
+        return status;
+    coney_send_options how = {.exchange = to.exchange, .drop_unroutable = options->drop_unroutable || to.is_direct};
+    status = coney_template_send(sender, to.routing_key, correlated, &how);
+    coney_message_unref(correlated);
+    return status;
+}
+
+static coney_status answer(coney_template *sender, coney_message *request, const coney_reply_options *options,
+                           coney_reply_callback *callback, void *user)
+{
+    coney_message *reply = NULL;
+    coney_status status = callback(request, &reply, user);
+    if (status != CONEY_OK && coney_last_error_details()->status != status)
+        cny_fail(status, "it returned %s and does not say why", coney_status_name(status));
+    if (status != CONEY_OK)
+        cny_fail_in("the reply callback failed");
+    else if (reply)
+        status = send_reply(sender, request, reply, options);
+    coney_message_unref(reply);
+    return status == CONEY_OK ? status : cny_fail_in("reply");
+}
+
+/* A request goes back even if its reply cannot be converted: another program may know how. */
+static coney_status give_back(reception *one)
+{
+    cny_error *error = cny_error_capture();
+    settle(one, CNY_SETTLE_REQUEUE);
+    coney_status status = cny_error_raise(error);
+    cny_error_unref(error);
+    return status;
+}
+
+coney_status coney_template_receive_and_reply(coney_template *sender, const char *queue,
+                                              const coney_reply_options *options, bool *received,
+                                              coney_reply_callback *callback, void *user)
+{
+    static const coney_reply_options defaults;
+    if (!options)
+        options = &defaults;
+    if (received)
+        *received = false;
+    if (!callback)
+        return cny_fail(CONEY_E_INVALID, "receive and reply: the callback is NULL");
+    reception one;
+    coney_status status = receive(&one, sender, queue, options->timeout_ms);
+    if (status != CONEY_OK || !one.message)
+        return status;
+    if (received)
+        *received = true;
+    status = answer(sender, one.message, options, callback, user);
+    status = status == CONEY_OK ? settle(&one, CNY_SETTLE_ACK) : give_back(&one);
+    coney_message_unref(one.message);
+    return status;
+}
