@@ -14,6 +14,7 @@
 #include <coney/rabbit/connection_factory.h>
 #include <coney/rabbit/container.h>
 #include <coney/rabbit/receive.h>
+#include <coney/rabbit/scope.h>
 #include <coney/rabbit/template.h>
 
 #endif

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+/* Scopes: one channel in confirm mode or in a transaction, for one thread at a time. Runs on that
+ * thread; what the broker says in between, the channel counts. (Spring: RabbitTemplate.invoke.) */
+#include "rabbit/template/template.h"
+
+#include <coney/rabbit/scope.h>
+
+#include <string.h>
+
+struct coney_scope {
+    /* fixed after new */
+    coney_template *sender; /* a reference */
+    cny_channel *channel;
+    coney_scope_mode mode;
+    int timeout_ms;
+    /* any thread */
+    atomic_flag in_use;
+    /* the thread that uses it */
+    size_t sent;          /* since the last wait */
+    cny_buffer taken;     /* of uint64_t: delivery tags of this transaction */
+    bool outcome_unknown; /* the channel died in a commit */
+};
+
+/* ---- life ---- */
+
+static coney_status open_channel(coney_scope *scope, int64_t deadline)
+{
+    const coney_template_options *options = &scope->sender->options;
+    coney_status status = cny_channel_open(&scope->channel, scope->sender->factory, CONEY_PUBLISHING,
+                                           options->fail_when_blocked, deadline);
+    if (status != CONEY_OK)
+        return status;
+    if (scope->mode == CONEY_SCOPE_TRANSACTED)
+        return cny_channel_tx_select(scope->channel, deadline);
+    cny_channel_tally_failures(scope->channel);
+    return cny_channel_confirm_select(scope->channel, options->max_unconfirmed, false, deadline);
+}
+
+static void free_scope(coney_scope *scope)
+{
+    cny_channel_close(scope->channel);
+    cny_channel_unref(scope->channel);
+    cny_buffer_free(&scope->taken);
+    cny_template_unref(scope->sender);
+    cny_free(scope);
+}
+
+static coney_status check_new(coney_scope **scope, coney_template *sender, const coney_scope_options *options)
+{
+    if (!scope || !sender)
+        return cny_fail(CONEY_E_INVALID, "scope: scope or sender is NULL");
+    if (options->mode != CONEY_SCOPE_CONFIRMED && options->mode != CONEY_SCOPE_TRANSACTED)
+        return cny_fail(CONEY_E_INVALID, "scope: mode is %d, which is no coney_scope_mode", (int)options->mode);
+    if (options->timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "scope: timeout_ms is %d, which is below 0", options->timeout_ms);
+    coney_status status = cny_factory_check_process(sender->factory);
+    return status == CONEY_OK ? cny_factory_check_draining(sender->factory) : status;
+}
+
+coney_status coney_scope_new(coney_scope **scope, coney_template *sender, const coney_scope_options *options)
+{
+    static const coney_scope_options defaults;
+    if (!options)
+        options = &defaults;
+    coney_status status = check_new(scope, sender, options);
+    if (status != CONEY_OK)
+        return status;
+    coney_scope *made = cny_alloc(sizeof *made);
+    if (!made)
+        return cny_fail_memory();
+    cny_template_ref(sender);
+    made->sender = sender;
+    made->mode = options->mode;
+    made->timeout_ms = options->timeout_ms ? options->timeout_ms : sender->options.timeout_ms;
+    atomic_flag_clear(&made->in_use);
+    status = open_channel(made, cny_deadline(made->timeout_ms));
+    if (status != CONEY_OK) {
+        free_scope(made);
+        return cny_fail_in("open a scope");
+    }
+    *scope = made;
+    return CONEY_OK;
+}
+
+/* Failures that came and nobody asked for, and what the broker has not spoken about. */
+static void log_unheard(const coney_scope *scope)
+{
+    if (scope->mode != CONEY_SCOPE_CONFIRMED || scope->sent == 0)
+        return;
+    cny_error *first = NULL;
+    bool finished = cny_channel_finished(scope->channel);
+    size_t failed = cny_channel_take_failures(scope->channel, &first);
+    if (failed > 0)
+        cny_log(CONEY_LOG_WARN, "a scope is freed, and nobody asked about %zu messages that were not confirmed: %s",
+                failed, cny_error_view(first)->text);
+    else if (!finished)
+        cny_log(CONEY_LOG_WARN, "a scope is freed while messages are unconfirmed; the broker may have them or not");
+    cny_error_unref(first);
+}
+
+void coney_scope_free(coney_scope *scope)
+{
+    if (!scope || cny_factory_check_process(scope->sender->factory) != CONEY_OK)
+        return;
+    log_unheard(scope);
+    free_scope(scope);
+}
+
+/* ---- one thread at a time ---- */
+
+static coney_status enter(coney_scope *scope, const char *what)
+{
+    if (!scope)
+        return cny_fail(CONEY_E_INVALID, "%s: the scope is NULL", what);
+    coney_status status = cny_factory_check_process(scope->sender->factory);
+    if (status != CONEY_OK)
+        return status;
+    if (atomic_flag_test_and_set_explicit(&scope->in_use, memory_order_acquire))
+        return cny_fail(CONEY_E_STATE, "%s: another thread is in a call on this scope; give each its own", what);
+    return CONEY_OK;
+}
+
+static coney_status leave(coney_scope *scope, coney_status status)
+{
+    atomic_flag_clear_explicit(&scope->in_use, memory_order_release);
+    return status;
+}
+
+static coney_status enter_transacted(coney_scope *scope, const char *what)
+{
+    if (scope && scope->mode != CONEY_SCOPE_TRANSACTED)
+        return cny_fail(CONEY_E_STATE,
+                        "%s: the scope is not transacted; use coney_scope_wait_for_confirms(), or "
+                        "CONEY_SCOPE_TRANSACTED in its options",
+                        what);
+    return enter(scope, what);
+}
+
+/* ---- the end of a channel ---- */
+
+/* The scope's channel is dead: says what that means for what was done on it. */
+static coney_status fail_ended(const coney_scope *scope)
+{
+    cny_channel_check(scope->channel);
+    if (scope->mode == CONEY_SCOPE_CONFIRMED)
+        return cny_fail_in("the scope has ended");
+    return cny_fail_in(scope->outcome_unknown ? "the scope has ended in a commit whose outcome is unknown"
+                                              : "the transaction was rolled back by the broker");
+}
+
+/* After a failure on the channel: whether it lives or not, the status tells. */
+static coney_status fail_on_channel(const coney_scope *scope, coney_status status)
+{
+    return cny_channel_alive(scope->channel) ? status : fail_ended(scope);
+}
+
+/* ---- sending and receiving ---- */
+
+static coney_status publish(coney_scope *scope, const cny_publish *message, int timeout_ms)
+{
+    int64_t deadline = cny_deadline(timeout_ms);
+    coney_status status = cny_factory_check_draining(scope->sender->factory);
+    if (status != CONEY_OK)
+        return status;
+    if (scope->mode == CONEY_SCOPE_TRANSACTED)
+        status = cny_channel_publish_unconfirmed(scope->channel, message, deadline);
+    else
+        status = cny_channel_publish(scope->channel, message, deadline);
+    scope->sent += status == CONEY_OK;
+    return status == CONEY_OK ? status : fail_on_channel(scope, status);
+}
+
+coney_status coney_scope_send(coney_scope *scope, const char *routing_key, coney_message *message,
+                              const coney_send_options *options)
+{
+    coney_status status = enter(scope, "send");
+    if (status != CONEY_OK)
+        return status;
+    cny_publish prepared;
+    int timeout_ms;
+    status = cny_template_prepare(scope->sender, routing_key, message, options, &prepared, &timeout_ms);
+    if (status == CONEY_OK) {
+        status = publish(scope, &prepared, options && options->timeout_ms ? timeout_ms : scope->timeout_ms);
+        if (status != CONEY_OK)
+            cny_template_fail_send(&prepared);
+    }
+    return leave(scope, status);
+}
+
+/* In a transaction the acknowledgement waits for the commit, at the broker. */
+static coney_status settle(coney_scope *scope, const coney_message *message, cny_settlement settlement)
+{
+    if (scope->mode == CONEY_SCOPE_TRANSACTED)
+        cny_buffer_append(&scope->taken, &message->delivery_tag, sizeof message->delivery_tag); /* there is room */
+    coney_status status = cny_channel_settle(scope->channel, message, settlement);
+    if (status == CONEY_OK)
+        return status;
+    cny_channel_close(scope->channel); /* or the message would stay unacknowledged */
+    return fail_ended(scope);
+}
+
+/* One that cannot be read is rejected; the sentence says why. */
+static coney_status settle_received(coney_scope *scope, coney_message **message)
+{
+    coney_status status = cny_template_received(scope->sender, message);
+    if (status == CONEY_OK)
+        return settle(scope, *message, CNY_SETTLE_ACK);
+    cny_error *error = cny_error_capture();
+    settle(scope, *message, status == CONEY_E_CONVERSION ? CNY_SETTLE_REJECT : CNY_SETTLE_REQUEUE);
+    cny_error_raise(error);
+    cny_error_unref(error);
+    return status;
+}
+
+static coney_status get(coney_scope *scope, const char *queue, coney_message **message)
+{
+    int64_t deadline = cny_deadline(scope->timeout_ms);
+    coney_status status = cny_template_receive_queue(scope->sender, &queue);
+    if (status == CONEY_OK)
+        status = cny_factory_check_draining(scope->sender->factory);
+    if (status != CONEY_OK)
+        return status;
+    if (!cny_buffer_reserve(&scope->taken, sizeof(uint64_t)))
+        return cny_fail_memory();
+    coney_message *received = NULL;
+    status = cny_channel_get(scope->channel, queue, &received, deadline);
+    if (status != CONEY_OK) {
+        fail_on_channel(scope, status);
+        return cny_fail_in("receive from queue '%s'", queue);
+    }
+    if (received)
+        status = settle_received(scope, &received);
+    if (status == CONEY_OK)
+        *message = received;
+    else
+        coney_message_unref(received);
+    return status;
+}
+
+coney_status coney_scope_receive(coney_scope *scope, const char *queue, coney_message **message)
+{
+    if (!message)
+        return cny_fail(CONEY_E_INVALID, "receive: message is NULL");
+    *message = NULL;
+    coney_status status = enter(scope, "receive");
+    return status == CONEY_OK ? leave(scope, get(scope, queue, message)) : status;
+}
+
+/* ---- confirms ---- */
+
+static coney_status wait_for_confirms(coney_scope *scope, int64_t deadline)
+{
+    coney_status status = cny_channel_wait_for_confirms(scope->channel, deadline);
+    if (status != CONEY_OK)
+        return status;
+    size_t sent = scope->sent;
+    cny_error *first = NULL;
+    size_t failed = cny_channel_take_failures(scope->channel, &first);
+    scope->sent = 0;
+    if (failed == 0)
+        return CONEY_OK;
+    cny_error_raise(first);
+    cny_error_unref(first);
+    return cny_fail_in("%zu of %zu messages were not confirmed", failed, sent);
+}
+
+coney_status coney_scope_wait_for_confirms(coney_scope *scope, int timeout_ms)
+{
+    if (timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "wait for confirms: timeout_ms is %d, which is below 0", timeout_ms);
+    if (scope && scope->mode != CONEY_SCOPE_CONFIRMED)
+        return cny_fail(CONEY_E_STATE, "wait for confirms: the scope is transacted; use coney_scope_commit()");
+    coney_status status = enter(scope, "wait for confirms");
+    return status == CONEY_OK ? leave(scope, wait_for_confirms(scope, cny_deadline(timeout_ms))) : status;
+}
+
+/* ---- transactions ---- */
+
+/* The broker answered a commit with the end of the channel, or not at all. RabbitMQ takes a commit's messages queue
+ * by queue; "partial tx completion" is a queue that failed among others that did not. */
+static coney_status fail_commit(coney_scope *scope, coney_status status)
+{
+    if (cny_channel_alive(scope->channel))
+        return cny_fail_in("commit");
+    bool partial = strstr(coney_last_error(), "partial tx");
+    scope->outcome_unknown = partial || status == CONEY_E_LOST || status == CONEY_E_TIMEOUT || status == CONEY_E_CLOSED;
+    if (partial)
+        return cny_fail_in("commit: part of the transaction may have taken effect");
+    return cny_fail_in(scope->outcome_unknown ? "commit: its outcome is unknown"
+                                              : "commit: the transaction was rolled back by the broker");
+}
+
+/* Mandatory messages that no queue takes come back before the answer to the commit. */
+static coney_status report_returned(const coney_scope *scope)
+{
+    cny_error *first = NULL;
+    size_t count = cny_channel_take_returned(scope->channel, &first);
+    if (count == 0)
+        return CONEY_OK;
+    cny_error_raise(first);
+    cny_error_unref(first);
+    return cny_fail_in("committed, but %zu message%s came back", count, count == 1 ? "" : "s");
+}
+
+static coney_status commit(coney_scope *scope)
+{
+    if (!cny_channel_alive(scope->channel)) {
+        fail_ended(scope);
+        return cny_fail_in("commit");
+    }
+    coney_status status = cny_channel_tx_commit(scope->channel, cny_deadline(scope->timeout_ms));
+    if (status != CONEY_OK)
+        return fail_commit(scope, status);
+    scope->taken.size = 0;
+    return report_returned(scope);
+}
+
+coney_status coney_scope_commit(coney_scope *scope)
+{
+    coney_status status = enter_transacted(scope, "commit");
+    return status == CONEY_OK ? leave(scope, commit(scope)) : status;
+}
+
+/* One by one: a reject of many at once does not count towards a queue's delivery limit. */
+static coney_status requeue_taken(coney_scope *scope, int64_t deadline)
+{
+    const uint64_t *tags = (const uint64_t *)(const void *)scope->taken.data;
+    coney_status status = CONEY_OK;
+    for (size_t i = 0; status == CONEY_OK && i < scope->taken.size / sizeof *tags; i++)
+        status = cny_channel_settle_tag(scope->channel, tags[i], CNY_SETTLE_REQUEUE);
+    return status == CONEY_OK ? cny_channel_tx_commit(scope->channel, deadline) : status;
+}
+
+static coney_status rollback(coney_scope *scope)
+{
+    int64_t deadline = cny_deadline(scope->timeout_ms);
+    coney_status status = cny_channel_tx_rollback(scope->channel, deadline);
+    if (status == CONEY_OK && scope->taken.size > 0)
+        status = requeue_taken(scope, deadline);
+    if (status != CONEY_OK) {
+        fail_on_channel(scope, status);
+        return cny_fail_in("rollback");
+    }
+    scope->taken.size = 0;
+    return CONEY_OK;
+}
+
+coney_status coney_scope_rollback(coney_scope *scope)
+{
+    coney_status status = enter_transacted(scope, "rollback");
+    return status == CONEY_OK ? leave(scope, rollback(scope)) : status;
+}
