@@ -291,9 +291,8 @@ void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
         cny_connection_remark(channel->connection, "the broker returned a message that is not outstanding");
         return;
     }
-    at(confirms, sequence)->returned = cny_error_new(
-        CONEY_E_RETURNED, incoming->code, "%u %s: no queue takes a message for exchange '%s' with routing key '%s'",
-        incoming->code, incoming->text, incoming->message->exchange, incoming->message->routing_key);
+    at(confirms, sequence)->returned = cny_error_new_return(incoming->code, incoming->text, incoming->message->exchange,
+                                                            incoming->message->routing_key);
     confirms->return_from = sequence + 1;
 }
 
