@@ -56,6 +56,7 @@ void cny_buffer_free(cny_buffer *buffer); /* and empty again */
 /* ---- time: milliseconds of the monotonic clock ---- */
 
 int64_t cny_now_ms(void);
+int64_t cny_now_us(void);             /* the same clock */
 int64_t cny_deadline(int timeout_ms); /* that many from now */
 
 /* ---- threads ---- */

@@ -13,6 +13,8 @@ struct coney_template {
     coney_connection_factory *factory;
     cny_arena arena;
     coney_template_options options; /* with every default filled in */
+    /* any thread */
+    atomic_bool watched; /* the recovery thread knows when the next confirm is too late */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t idle; /* not busy any more */
@@ -30,5 +32,15 @@ bool cny_template_has_kept(const coney_template *sender);
 
 /* Sends what dead channels have kept again; the recovery thread's part. */
 bool cny_template_resend(void *self, cny_connection *connection);
+
+/* Gives the channels whose confirms or callbacks may be outstanding, oldest first: references, of
+ * cny_channel *. CONEY_E_NO_MEMORY. */
+coney_status cny_template_channels(coney_template *sender, cny_buffer *channels);
+void cny_template_channels_free(cny_buffer *channels);
+
+/* Ends what has waited for its confirm too long; the recovery thread's part. It sleeps while nothing is
+ * outstanding, so every asynchronous send is followed by watch(). */
+int64_t cny_template_tend(void *self, int64_t now);
+void cny_template_watch(coney_template *sender);
 
 #endif
