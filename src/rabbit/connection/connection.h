@@ -14,12 +14,13 @@
 #include "amqp/amqp.h"
 
 #include <coney/rabbit/admin.h>
+#include <coney/rabbit/confirmation.h>
 #include <coney/rabbit/connection_factory.h>
 #include <coney/rabbit/template.h>
 
 typedef struct cny_connection cny_connection;
 typedef struct cny_channel cny_channel;
-typedef struct cny_waiter cny_waiter;
+typedef struct coney_confirmation cny_waiter;
 
 /* Publishing and consuming stay apart, so that a broker that holds back publishers does not
  * stop consumers. */
@@ -150,6 +151,14 @@ coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publis
 
 /* The same, and waits for the outcome, which it returns. Callback and waiter are not looked at. */
 coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publish *publish, int64_t deadline);
+
+/* Waiting for the outcome of one message, which comes once and stays. new: NULL without memory. */
+cny_waiter *cny_waiter_new(void);
+void cny_waiter_unref(cny_waiter *waiter);                     /* takes NULL */
+bool cny_waiter_is_of_process(const cny_waiter *waiter);       /* not after fork() */
+bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);    /* false at the deadline */
+bool cny_waiter_give_up(cny_waiter *waiter);                   /* false if the outcome has come after all */
+const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has come: NULL is confirmed */
 
 /* Waits until nothing is unconfirmed and all callbacks have returned; tells whether that is so. */
 bool cny_channel_finished(cny_channel *channel);

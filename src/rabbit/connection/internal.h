@@ -234,21 +234,19 @@ typedef enum cny_channel_state { CNY_CHANNEL_USABLE, CNY_CHANNEL_CLOSING, CNY_CH
 
 /* Who waits for an outcome. It has a lock of its own, under all others, because its message may be
  * sent again on another connection. */
-struct cny_waiter {
+struct coney_confirmation {
+    /* fixed after new */
     atomic_uint refs; /* the waiting thread's and the confirm's */
+    unsigned fork_count;
+    /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t told;
     bool done;
-    bool gone; /* nobody wants to know any more */
-    cny_error *error;
+    bool gone;        /* nobody wants to know any more */
+    cny_error *error; /* fixed once done */
 };
 
-cny_waiter *cny_waiter_new(void);               /* NULL without memory */
-cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL, as does unref */
-void cny_waiter_unref(cny_waiter *waiter);
-
-bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline); /* false at the deadline */
-bool cny_waiter_give_up(cny_waiter *waiter);                /* false if the outcome has come after all */
+cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL */
 
 /* The outcome, of which it takes a reference. False if nobody wants to know it any more. */
 bool cny_waiter_tell(cny_waiter *waiter, cny_error *error);

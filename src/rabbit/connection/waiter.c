@@ -9,6 +9,7 @@ cny_waiter *cny_waiter_new(void)
     if (!waiter)
         return NULL;
     atomic_init(&waiter->refs, 1);
+    waiter->fork_count = cny_fork_count();
     pthread_mutex_init(&waiter->lock, NULL);
     cny_cond_init(&waiter->told);
     return waiter;
@@ -51,6 +52,16 @@ bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline)
     bool done = waiter->done;
     pthread_mutex_unlock(&waiter->lock);
     return done;
+}
+
+bool cny_waiter_is_of_process(const cny_waiter *waiter)
+{
+    return waiter->fork_count == cny_fork_count();
+}
+
+const cny_error *cny_waiter_outcome(const cny_waiter *waiter)
+{
+    return waiter->error;
 }
 
 bool cny_waiter_give_up(cny_waiter *waiter)

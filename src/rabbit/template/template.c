@@ -144,9 +144,15 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
                                    : status;
 }
 
+/* How the program wants to learn the outcome of an asynchronous send. */
+typedef struct outcome {
+    coney_send_callback *callback;
+    void *user;
+    cny_waiter *waiter;
+} outcome;
+
 static coney_status send_by(coney_template *sender, const char *routing_key, coney_message *message,
-                            const coney_send_options *options, publish_function *function,
-                            coney_send_callback *callback, void *user)
+                            const coney_send_options *options, publish_function *function, const outcome *wanted)
 {
     static const coney_send_options defaults;
     if (!options)
@@ -163,28 +169,48 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
         .message = message,
         .mandatory = !options->drop_unroutable && !sender->options.drop_unroutable,
         .fail_when_blocked = sender->options.fail_when_blocked,
-        .callback = callback,
-        .user = user,
+        .callback = wanted->callback,
+        .user = wanted->user,
+        .waiter = wanted->waiter,
     };
     int timeout_ms = options->timeout_ms ? options->timeout_ms : sender->options.timeout_ms;
     coney_status status = publish_by(sender, &publish, function, cny_deadline(timeout_ms));
-    if (status == CONEY_OK)
-        return status;
-    return cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", publish.exchange, publish.routing_key);
+    if (status != CONEY_OK)
+        return cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", publish.exchange,
+                           publish.routing_key);
+    if (function == cny_channel_publish)
+        cny_template_watch(sender);
+    return CONEY_OK;
 }
 
 coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                  const coney_send_options *options)
 {
-    return send_by(sender, routing_key, message, options, cny_channel_publish_and_wait, NULL, NULL);
+    return send_by(sender, routing_key, message, options, cny_channel_publish_and_wait, &(outcome){0});
 }
 
 coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
                                        const coney_send_options *options, coney_send_callback *on_complete, void *user)
 {
-    coney_status status = send_by(sender, routing_key, message, options, cny_channel_publish, on_complete, user);
+    const outcome wanted = {.callback = on_complete, .user = user};
+    return send_by(sender, routing_key, message, options, cny_channel_publish, &wanted);
+}
+
+coney_status coney_template_begin_send(coney_template *sender, coney_confirmation **confirmation,
+                                       const char *routing_key, coney_message *message,
+                                       const coney_send_options *options)
+{
+    if (!confirmation)
+        return cny_fail(CONEY_E_INVALID, "send: the place for the confirmation is NULL");
+    *confirmation = NULL;
+    const outcome wanted = {.waiter = cny_waiter_new()};
+    if (!wanted.waiter)
+        return cny_fail_memory();
+    coney_status status = send_by(sender, routing_key, message, options, cny_channel_publish, &wanted);
     if (status == CONEY_OK)
-        cny_template_watch(sender);
+        *confirmation = wanted.waiter;
+    else
+        cny_waiter_unref(wanted.waiter);
     return status;
 }
 
