@@ -56,6 +56,7 @@ void cny_buffer_free(cny_buffer *buffer); /* and empty again */
 /* ---- time: milliseconds of the monotonic clock ---- */
 
 int64_t cny_now_ms(void);
+int64_t cny_now_us(void);             /* the same clock */
 int64_t cny_deadline(int timeout_ms); /* that many from now */
 
 /* ---- threads ---- */
@@ -99,6 +100,9 @@ const char *cny_errno_text(int number); /* of this thread, until the next call *
 typedef struct cny_error cny_error;
 
 cny_error *cny_error_new(coney_status status, int broker_code, const char *format, ...) CNY_PRINTF(3, 4);
+
+/* A message came back: all of it is copied, and part of the error. */
+cny_error *cny_error_new_return(int broker_code, const char *reply_text, const char *exchange, const char *routing_key);
 cny_error *cny_error_capture(void); /* what this thread recorded last. Neither is ever NULL */
 cny_error *cny_error_ref(cny_error *error);
 void cny_error_unref(cny_error *error);                    /* takes NULL */

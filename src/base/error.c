@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define MAX_TEXT 1024
+#define MAX_SHORT_TEXT 256 /* AMQP's, with the NUL */
 
 struct cny_error {
     atomic_uint refs;
@@ -17,6 +18,7 @@ struct cny_error {
 
 static _Thread_local coney_error last = {.text = ""};
 static _Thread_local char last_text[MAX_TEXT];
+static _Thread_local char last_return[3][MAX_SHORT_TEXT];
 
 const char *coney_status_name(coney_status status)
 {
@@ -136,7 +138,12 @@ coney_status cny_fail_in(const char *format, ...)
     va_start(arguments, format);
     vsnprintf(prefix, sizeof prefix, format, arguments);
     va_end(arguments);
-    return cny_fail_code(last.status, last.broker_code, "%s: %s", prefix, last.text);
+    const coney_error before = last;
+    cny_fail_code(last.status, last.broker_code, "%s: %s", prefix, last.text);
+    last.reply_text = before.reply_text;
+    last.exchange = before.exchange;
+    last.routing_key = before.routing_key;
+    return last.status;
 }
 
 const char *cny_errno_text(int number)
@@ -150,14 +157,33 @@ static cny_error no_memory = {
     .view = {.status = CONEY_E_NO_MEMORY, .text = "out of memory", .retriable = true},
 };
 
+static size_t size_of(const char *text)
+{
+    return text ? strlen(text) + 1 : 0;
+}
+
+static const char *put(char **at, const char *text)
+{
+    size_t size = size_of(text);
+    if (size == 0)
+        return NULL;
+    char *copy = memcpy(*at, text, size);
+    *at += size;
+    return copy;
+}
+
 static cny_error *copy_of(coney_error view)
 {
-    size_t size = strlen(view.text) + 1;
+    size_t size = size_of(view.text) + size_of(view.reply_text) + size_of(view.exchange) + size_of(view.routing_key);
     cny_error *error = cny_alloc(sizeof *error + size);
     if (!error)
         return &no_memory;
     atomic_init(&error->refs, 1);
-    view.text = memcpy(error->text, view.text, size);
+    char *at = error->text;
+    view.text = put(&at, view.text);
+    view.reply_text = put(&at, view.reply_text);
+    view.exchange = put(&at, view.exchange);
+    view.routing_key = put(&at, view.routing_key);
     error->view = view;
     return error;
 }
@@ -170,6 +196,18 @@ cny_error *cny_error_new(coney_status status, int broker_code, const char *forma
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     return copy_of(describe(status, broker_code, text));
+}
+
+cny_error *cny_error_new_return(int broker_code, const char *reply_text, const char *exchange, const char *routing_key)
+{
+    char text[MAX_TEXT];
+    snprintf(text, sizeof text, "%d %s: no queue takes a message for exchange '%s' with routing key '%s'", broker_code,
+             reply_text, exchange, routing_key);
+    coney_error view = describe(CONEY_E_RETURNED, broker_code, text);
+    view.reply_text = reply_text;
+    view.exchange = exchange;
+    view.routing_key = routing_key;
+    return copy_of(view);
 }
 
 cny_error *cny_error_capture(void)
@@ -192,11 +230,23 @@ void cny_error_unref(cny_error *error)
         cny_free(error);
 }
 
+static const char *keep_short(char kept[MAX_SHORT_TEXT], const char *text)
+{
+    if (!text)
+        return NULL;
+    snprintf(kept, MAX_SHORT_TEXT, "%s", text);
+    return kept;
+}
+
 coney_status cny_error_raise(const cny_error *error)
 {
     if (!error)
         return CONEY_OK;
-    return cny_fail_code(error->view.status, error->view.broker_code, "%s", error->view.text);
+    cny_fail_code(error->view.status, error->view.broker_code, "%s", error->view.text);
+    last.reply_text = keep_short(last_return[0], error->view.reply_text);
+    last.exchange = keep_short(last_return[1], error->view.exchange);
+    last.routing_key = keep_short(last_return[2], error->view.routing_key);
+    return last.status;
 }
 
 const coney_error *cny_error_view(const cny_error *error)

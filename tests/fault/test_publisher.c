@@ -82,6 +82,9 @@ static void test_return_before_the_ack_fails_the_send_with_code_and_text(void **
     fault_use_template(NULL);
     fault_expect_status(CONEY_E_RETURNED, fault_send(LONG_MS));
     assert_int_equal(coney_last_error_details()->broker_code, 312);
+    assert_string_equal(coney_last_error_details()->reply_text, "NO_ROUTE");
+    assert_string_equal(coney_last_error_details()->exchange, "");
+    assert_string_equal(coney_last_error_details()->routing_key, "key");
     fault_expect_text("NO_ROUTE");
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
 }
@@ -108,6 +111,21 @@ static void test_return_is_matched_to_its_own_send(void **state)
     fault_expect_completion(0, CONEY_OK);
     fault_expect_completion(1, CONEY_E_RETURNED);
     fault_expect_completion(2, CONEY_OK);
+}
+
+static void test_callback_learns_where_a_returned_message_was_to_go(void **state)
+{
+    (void)state;
+    fault_start(return_the_second, NULL);
+    fault_use_template(NULL);
+    for (int i = 0; i < 3; i++)
+        fault_expect_status(CONEY_OK, fault_send_async(i, "orders"));
+    fault_wait_for_confirms();
+    fault_completion returned = fault_completed(1);
+    assert_int_equal(returned.broker_code, 312);
+    assert_string_equal(returned.reply_text, "NO_ROUTE");
+    assert_string_equal(returned.exchange, "orders");
+    assert_string_equal(returned.routing_key, "key");
 }
 
 /* As through a headers exchange, which takes only some of them. */
@@ -484,6 +502,7 @@ int main(void)
         fault_test(test_multiple_nack_fails_those_up_to_its_number),
         fault_test(test_return_before_the_ack_fails_the_send_with_code_and_text),
         fault_test(test_return_is_matched_to_its_own_send),
+        fault_test(test_callback_learns_where_a_returned_message_was_to_go),
         fault_test(test_returns_of_messages_that_differ_in_headers_only_are_told_apart),
         fault_test(test_multiple_ack_confirms_all_up_to_its_number),
         fault_test(test_multiple_ack_of_zero_confirms_all),

@@ -234,6 +234,11 @@ coney_status fault_send(int timeout_ms)
     return status;
 }
 
+static void note_text(char noted[64], const char *text)
+{
+    snprintf(noted, 64, "%s", text ? text : "-");
+}
+
 static void record(coney_message *message, const coney_error *error, void *user)
 {
     (void)message;
@@ -243,6 +248,9 @@ static void record(coney_message *message, const coney_error *error, void *user)
     completion->status = error ? error->status : CONEY_OK;
     completion->broker_code = error ? error->broker_code : 0;
     snprintf(completion->text, sizeof completion->text, "%s", error ? error->text : "");
+    note_text(completion->reply_text, error ? error->reply_text : NULL);
+    note_text(completion->exchange, error ? error->exchange : NULL);
+    note_text(completion->routing_key, error ? error->routing_key : NULL);
     pthread_mutex_unlock(&lock);
 }
 

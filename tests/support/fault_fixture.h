@@ -25,6 +25,7 @@ typedef struct fault_completion {
     coney_status status;
     int broker_code;
     char text[256];
+    char reply_text[64], exchange[64], routing_key[64]; /* "-" for NULL */
 } fault_completion;
 
 /* Views of what fault_start() and the three below made, for tests to use. */

@@ -57,6 +57,11 @@ typedef struct coney_error {
     const char *text; /* one sentence; never NULL, never holds a password */
     bool retriable;   /* the same call may succeed later without anyone's help */
     bool fatal;       /* it will fail until a person changes something */
+
+    /* Of a message that came back (CONEY_E_RETURNED), else NULL. (Spring: ReturnedMessage.) */
+    const char *reply_text;  /* the broker's, such as "NO_ROUTE" */
+    const char *exchange;    /* where it was sent */
+    const char *routing_key; /* and with which key */
 } coney_error;
 
 /* The constant's name without its prefix, such as "NOT_FOUND". Any thread. View of static text. */

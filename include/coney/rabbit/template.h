@@ -26,9 +26,11 @@ typedef struct coney_template_options {
     const coney_converter *converter; /* for convert_and_send and receive_and_convert; JSON */
     int timeout_ms;                   /* for a send, connecting included; 10,000 */
     int max_unconfirmed;              /* more makes senders wait; 10,000 */
+    int confirm_timeout_ms;           /* an asynchronous send that the broker has not spoken about by then
+                                         completes with CONEY_E_TIMEOUT; 30,000; below 0: never */
     bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */
     bool resend_unconfirmed;          /* what a loss leaves unconfirmed is kept and sent again, in order and
-                                         before newer sends: nothing is lost, some may arrive twice */
+                                         before newer sends, until confirm_timeout_ms: some may arrive twice */
     bool fail_when_blocked;           /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
 } coney_template_options;
 
@@ -47,6 +49,7 @@ typedef struct coney_send_options {
  *   CONEY_E_PRECONDITION_FAILED, CONEY_E_BROKER      refused for another reason, in the sentence
  *   CONEY_E_LOST       connection or channel gone: maybe delivered (not with resend_unconfirmed)
  *   CONEY_E_CLOSED     template or factory freed: maybe delivered
+ *   CONEY_E_TIMEOUT    no word from the broker within confirm_timeout_ms: maybe delivered, not sent again
  * message and error are views for the call. It may send, even through the same template. */
 typedef void coney_send_callback(coney_message *message, const coney_error *error, void *user);
 

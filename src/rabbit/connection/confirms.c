@@ -28,15 +28,16 @@ static uint32_t hash_text(const char *text)
     return hash_bytes(text, strlen(text));
 }
 
-coney_status cny_confirms_start(cny_confirms *confirms, size_t max, bool keep)
+coney_status cny_confirms_start(cny_confirms *confirms, const cny_confirm_options *options)
 {
     confirms->ring = cny_alloc(FIRST_CAPACITY * sizeof *confirms->ring);
     if (!confirms->ring)
         return cny_fail_memory();
     confirms->capacity = FIRST_CAPACITY;
-    confirms->max = max;
-    confirms->keep = keep;
-    confirms->first = confirms->next = confirms->return_from = 1; /* as the broker counts */
+    confirms->max = (size_t)options->max_unconfirmed;
+    confirms->keep = options->keep;
+    confirms->timeout_ms = options->timeout_ms;
+    confirms->first = confirms->next = confirms->return_from = confirms->expire_from = 1; /* as the broker counts */
     return CONEY_OK;
 }
 
@@ -45,6 +46,7 @@ void cny_confirms_free(cny_confirms *confirms)
     cny_free(confirms->ring);
     cny_error_unref(confirms->unheard);
     cny_error_unref(confirms->failure);
+    cny_error_unref(confirms->late);
 }
 
 bool cny_confirms_full(const cny_confirms *confirms)
@@ -85,75 +87,23 @@ coney_status cny_confirms_reserve(cny_confirms *confirms)
     return CONEY_OK;
 }
 
-cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish, cny_waiter *waiter)
+cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish)
 {
     cny_confirms *confirms = &channel->confirms;
     cny_confirm *added = at(confirms, confirms->next++);
     *added = (cny_confirm){
         .message = coney_message_ref(publish->message),
-        .callback = waiter ? NULL : publish->callback,
+        .callback = publish->callback,
         .user = publish->user,
-        .waiter = cny_waiter_ref(waiter),
+        .waiter = cny_waiter_ref(publish->waiter),
+        .sent_us = publish->sent_us ? publish->sent_us : cny_now_us(),
         .exchange_hash = hash_text(publish->exchange),
         .routing_key_hash = hash_text(publish->routing_key),
         .mandatory = publish->mandatory,
+        .synchronous = publish->synchronous,
     };
     confirms->unfinished++;
     return added;
-}
-
-/* ---- waiters ---- */
-
-cny_waiter *cny_waiter_new(void)
-{
-    cny_waiter *waiter = cny_alloc(sizeof *waiter);
-    if (!waiter)
-        return NULL;
-    atomic_init(&waiter->refs, 1);
-    pthread_mutex_init(&waiter->lock, NULL);
-    cny_cond_init(&waiter->told);
-    return waiter;
-}
-
-cny_waiter *cny_waiter_ref(cny_waiter *waiter)
-{
-    if (waiter)
-        atomic_fetch_add_explicit(&waiter->refs, 1, memory_order_relaxed);
-    return waiter;
-}
-
-void cny_waiter_unref(cny_waiter *waiter)
-{
-    if (!waiter || atomic_fetch_sub_explicit(&waiter->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    cny_error_unref(waiter->error);
-    pthread_cond_destroy(&waiter->told);
-    pthread_mutex_destroy(&waiter->lock);
-    cny_free(waiter);
-}
-
-/* False if nobody waits any more. */
-static bool tell_waiter(cny_waiter *waiter, cny_error *error)
-{
-    pthread_mutex_lock(&waiter->lock);
-    bool there = !waiter->gone;
-    waiter->error = cny_error_ref(error);
-    waiter->done = true;
-    pthread_cond_signal(&waiter->told);
-    pthread_mutex_unlock(&waiter->lock);
-    return there;
-}
-
-bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline)
-{
-    bool in_time = true;
-    pthread_mutex_lock(&waiter->lock);
-    while (!waiter->done && in_time)
-        in_time = cny_cond_wait(&waiter->told, &waiter->lock, deadline);
-    bool done = waiter->done;
-    waiter->gone = !done;
-    pthread_mutex_unlock(&waiter->lock);
-    return done;
 }
 
 /* ---- outcomes ---- */
@@ -192,7 +142,7 @@ static void tally(cny_confirms *confirms, cny_error *error)
 /* Hands the outcome to whoever asked. Takes the confirm's message. */
 static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
 {
-    bool heard = confirm->callback || (confirm->waiter && tell_waiter(confirm->waiter, error));
+    bool heard = confirm->callback || (confirm->waiter && cny_waiter_tell(confirm->waiter, error));
     if (!heard && channel->confirms.tallied) {
         tally(&channel->confirms, error);
         heard = true;
@@ -227,7 +177,10 @@ static void clear(cny_confirm *confirm)
 static void finish(cny_channel *channel, cny_confirm *confirm, cny_error *error)
 {
     cny_error *returned = confirm->returned;
-    tell(channel, confirm, returned ? returned : error);
+    if (confirm->expired) /* too late, its sender knows already */
+        coney_message_unref(confirm->message);
+    else
+        tell(channel, confirm, returned ? returned : error);
     cny_error_unref(returned);
     clear(confirm);
 }
@@ -301,9 +254,8 @@ static uint64_t find_returned(const cny_channel *channel, const coney_message *m
 
 cny_error *cny_returned_error(const cny_incoming *incoming)
 {
-    return cny_error_new(CONEY_E_RETURNED, incoming->code,
-                         "%u %s: no queue takes a message for exchange '%s' with routing key '%s'", incoming->code,
-                         incoming->text, incoming->message->exchange, incoming->message->routing_key);
+    return cny_error_new_return(incoming->code, incoming->text, incoming->message->exchange,
+                                incoming->message->routing_key);
 }
 
 void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
@@ -372,7 +324,7 @@ void cny_confirms_fail(cny_channel *channel, cny_error *reason)
             finish(channel, confirm, reason);
             confirms->suspect = false;
             confirms->found_culprit = true;
-        } else if (is_kept(confirms, reason)) {
+        } else if (is_kept(confirms, reason) && !confirm->expired) {
             keep(confirms, confirm);
         } else {
             finish(channel, confirm, unknown);
@@ -410,6 +362,69 @@ void cny_confirms_taken_over(cny_channel *channel, cny_confirm *confirm)
     channel->confirms.kept--;
     advance(&channel->confirms);
     wake_waiting(channel);
+}
+
+/* ---- the deadline ---- */
+
+/* One for all, so that it is logged once if nobody hears it. */
+static cny_error *late(cny_confirms *confirms)
+{
+    if (!confirms->late)
+        confirms->late =
+            cny_error_new(CONEY_E_TIMEOUT, 0,
+                          "the broker did not confirm the message within %d ms (confirm_timeout_ms); it may have it%s",
+                          confirms->timeout_ms, confirms->keep ? ", and it is not sent again after this" : "");
+    return confirms->late;
+}
+
+/* What a dead channel kept is over; else the place stays, for the broker may still speak about it. The message
+ * does too if it may be returned: it tells the return from that of a message like it. */
+static void expire(cny_channel *channel, cny_confirm *confirm)
+{
+    if (channel->reason) {
+        finish(channel, confirm, late(&channel->confirms));
+        channel->confirms.kept--;
+        return;
+    }
+    coney_message *message = confirm->mandatory ? coney_message_ref(confirm->message) : NULL;
+    tell(channel, confirm, confirm->returned ? confirm->returned : late(&channel->confirms));
+    cny_waiter_unref(confirm->waiter);
+    confirm->waiter = NULL;
+    confirm->callback = NULL;
+    confirm->message = message;
+    confirm->expired = true;
+}
+
+static int64_t expire_until(cny_channel *channel, int64_t now)
+{
+    cny_confirms *confirms = &channel->confirms;
+    if (confirms->expire_from < confirms->first)
+        confirms->expire_from = confirms->first;
+    for (; confirms->expire_from < confirms->next; confirms->expire_from++) {
+        cny_confirm *confirm = at(confirms, confirms->expire_from);
+        if (confirm->done || confirm->expired || confirm->synchronous)
+            continue;
+        int64_t due = confirm->sent_us / 1000 + confirms->timeout_ms;
+        if (due > now)
+            return due;
+        expire(channel, confirm);
+    }
+    return INT64_MAX;
+}
+
+int64_t cny_channel_expire(cny_channel *channel, int64_t now)
+{
+    int64_t next = INT64_MAX;
+    cny_channel_lock(channel);
+    if (channel->confirms.timeout_ms > 0) {
+        cny_events_lock(channel->connection->events);
+        next = expire_until(channel, now);
+        cny_events_unlock(channel->connection->events);
+        advance(&channel->confirms);
+        wake_waiting(channel);
+    }
+    cny_channel_unlock(channel);
+    return next;
 }
 
 void cny_confirms_finished(cny_channel *channel, size_t count)

@@ -14,11 +14,13 @@
 #include "amqp/amqp.h"
 
 #include <coney/rabbit/admin.h>
+#include <coney/rabbit/confirmation.h>
 #include <coney/rabbit/connection_factory.h>
 #include <coney/rabbit/template.h>
 
 typedef struct cny_connection cny_connection;
 typedef struct cny_channel cny_channel;
+typedef struct coney_confirmation cny_waiter;
 
 /* Publishing and consuming stay apart, so that a broker that holds back publishers does not
  * stop consumers. */
@@ -67,11 +69,18 @@ typedef struct cny_member {
     /* Sends what a loss left unconfirmed again. False: not all yet, ask again soon. */
     bool (*resend)(void *self, cny_connection *connection);
 
+    /* Does what is due; returns when the next thing is, INT64_MAX for never. It must ask for attention if that
+     * becomes sooner. */
+    int64_t (*tend)(void *self, int64_t now);
+
     void (*begin_stop)(void *self, int64_t deadline); /* consuming */
     coney_status (*wait_stopped)(void *self, int64_t deadline);
     coney_status (*drain)(void *self, int64_t deadline); /* what is sent gets confirmed */
     void (*abandon)(void *self);                         /* the factory is closed: no more hope */
 } cny_member;
+
+/* Has the recovery thread look at everything again. Takes the factory's lock. */
+void cny_factory_attention(coney_connection_factory *factory);
 
 /* The member must leave before it goes away. CONEY_E_NO_MEMORY. */
 coney_status cny_factory_join(coney_connection_factory *factory, const cny_member *member, void *self);
@@ -107,8 +116,13 @@ void cny_channel_close(cny_channel *channel);
 
 /* ---- methods with a reply ---- */
 
-/* keep: what a loss leaves unconfirmed is kept for cny_channel_resend(). */
-coney_status cny_channel_confirm_select(cny_channel *channel, int max_unconfirmed, bool keep, int64_t deadline);
+typedef struct cny_confirm_options {
+    int max_unconfirmed;
+    int timeout_ms; /* of asynchronous sends; below 0: none */
+    bool keep;      /* what a loss leaves unconfirmed is kept for cny_channel_resend() */
+} cny_confirm_options;
+
+coney_status cny_channel_confirm_select(cny_channel *channel, const cny_confirm_options *options, int64_t deadline);
 
 /* Transactions; never on a channel with confirms. After a failure the channel is dead. */
 coney_status cny_channel_tx_select(cny_channel *channel, int64_t deadline);
@@ -132,8 +146,11 @@ typedef struct cny_publish {
     coney_message *message;
     bool mandatory;
     bool fail_when_blocked;        /* rather than wait */
-    coney_send_callback *callback; /* NULL: nobody asks */
+    bool synchronous;              /* has a deadline of its own */
+    coney_send_callback *callback; /* NULL: nobody asks, or it is the waiter who does */
     void *user;
+    cny_waiter *waiter; /* instead of a callback */
+    int64_t sent_us;    /* when it was sent for the first time; 0: it is the first */
 } cny_publish;
 
 /* Puts the message on its way; its outcome comes to the callback on the events thread.
@@ -141,7 +158,7 @@ typedef struct cny_publish {
  * publishers. Nothing was sent then. */
 coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
-/* The same, and waits for the outcome, which it returns. publish->callback is not looked at. */
+/* The same, and waits for the outcome, which it returns. Callback and waiter are not looked at. */
 coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
 /* On a channel without confirms: nobody tells what becomes of it but cny_channel_take_returned(). */
@@ -155,10 +172,21 @@ size_t cny_channel_take_returned(cny_channel *channel, cny_error **first);
  * gives their number since the last time and the one that tells most: a refusal rather than a loss. */
 void cny_channel_tally_failures(cny_channel *channel);
 size_t cny_channel_take_failures(cny_channel *channel, cny_error **first);
+/* Waiting for the outcome of one message, which comes once and stays. new: NULL without memory. */
+cny_waiter *cny_waiter_new(void);
+void cny_waiter_unref(cny_waiter *waiter);                     /* takes NULL */
+bool cny_waiter_is_of_process(const cny_waiter *waiter);       /* not after fork() */
+bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);    /* false at the deadline */
+bool cny_waiter_give_up(cny_waiter *waiter);                   /* false if the outcome has come after all */
+const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has come: NULL is confirmed */
 
 /* Waits until nothing is unconfirmed and all callbacks have returned; tells whether that is so. */
 bool cny_channel_finished(cny_channel *channel);
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline);
+
+/* Completes the asynchronous sends that have waited for their confirm too long with CONEY_E_TIMEOUT;
+ * returns when the next one will have, INT64_MAX if there is none. */
+int64_t cny_channel_expire(cny_channel *channel, int64_t now);
 
 /* How many unconfirmed messages a dead channel has kept. */
 size_t cny_channel_kept(cny_channel *channel);

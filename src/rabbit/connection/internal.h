@@ -121,9 +121,6 @@ struct coney_connection_factory {
     bool close_done;
 };
 
-/* Has the recovery thread look at everything again. Takes the factory's lock. */
-void cny_factory_attention(coney_connection_factory *factory);
-
 /* Under the factory's lock: how the link is doing. */
 void cny_link_describe(const cny_link *link, coney_connection_info *info);
 
@@ -235,23 +232,24 @@ void *cny_connection_io(void *argument); /* the I/O thread; the argument is the 
 /* usable -> closing -> dead, or usable -> dead; dead is out of the connection's table. */
 typedef enum cny_channel_state { CNY_CHANNEL_USABLE, CNY_CHANNEL_CLOSING, CNY_CHANNEL_DEAD } cny_channel_state;
 
-/* A synchronous sender. It has a lock of its own, under all others, because its message may be
+/* Who waits for an outcome. It has a lock of its own, under all others, because its message may be
  * sent again on another connection. */
-typedef struct cny_waiter {
-    atomic_uint refs; /* the sender's and the confirm's */
+struct coney_confirmation {
+    /* fixed after new */
+    atomic_uint refs; /* the waiting thread's and the confirm's */
+    unsigned fork_count;
+    /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t told;
     bool done;
-    bool gone; /* the sender gave up */
-    cny_error *error;
-} cny_waiter;
+    bool gone;        /* nobody wants to know any more */
+    cny_error *error; /* fixed once done */
+};
 
-cny_waiter *cny_waiter_new(void);               /* NULL without memory */
-cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL, as does unref */
-void cny_waiter_unref(cny_waiter *waiter);
+cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL */
 
-/* False at the deadline: nobody waits from then on. */
-bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);
+/* The outcome, of which it takes a reference. False if nobody wants to know it any more. */
+bool cny_waiter_tell(cny_waiter *waiter, cny_error *error);
 
 /* One publish that the broker has not confirmed. */
 typedef struct cny_confirm {
@@ -260,10 +258,13 @@ typedef struct cny_confirm {
     void *user;
     cny_waiter *waiter; /* instead of a callback */
     cny_error *returned;
+    int64_t sent_us;        /* for the first time */
     char *route;            /* exchange, NUL, routing key: only if it may be sent again */
     uint32_t exchange_hash; /* names are not kept, to spare the copy; hashes tell returns apart */
     uint32_t routing_key_hash;
     bool mandatory;
+    bool synchronous;
+    bool expired; /* its sender was told that the confirm did not come in time; it still may */
     bool done;
 } cny_confirm;
 
@@ -281,10 +282,13 @@ typedef struct cny_confirms {
     size_t failed;
     cny_error *failure;
     size_t kept;
-    size_t unfinished;   /* not done, or their callback has not returned yet */
-    int waiting_senders; /* for room */
-    int waiting_for_end; /* for nothing to be unfinished */
-    cny_error *unheard;  /* the last one logged for want of a callback: once is enough */
+    int timeout_ms;       /* below 0: none */
+    uint64_t expire_from; /* all before it is done, expired or synchronous: messages are in order of age */
+    cny_error *late;      /* what those learn that expire */
+    size_t unfinished;    /* neither done nor expired, or their callback has not returned yet */
+    int waiting_senders;  /* for room */
+    int waiting_for_end;  /* for nothing to be unfinished */
+    cny_error *unheard;   /* the last one logged for want of a callback: once is enough */
 } cny_confirms;
 
 typedef struct cny_feed {
@@ -344,12 +348,12 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming);
 
 /* ---- confirms; all under lock ---- */
 
-coney_status cny_confirms_start(cny_confirms *confirms, size_t max, bool keep);
+coney_status cny_confirms_start(cny_confirms *confirms, const cny_confirm_options *options);
 void cny_confirms_free(cny_confirms *confirms);
 bool cny_confirms_full(const cny_confirms *confirms);
 bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
 coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more */
-cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish, cny_waiter *waiter);
+cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish);
 
 /* I/O thread: the broker's ack or nack, its return, and the end of everything outstanding. */
 void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming);

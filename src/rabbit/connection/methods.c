@@ -42,10 +42,10 @@ static coney_status perform_plain(cny_channel *channel, coney_status (*encode)(c
     return perform(&one, encode(&one.frame, channel->number), awaited, NULL, deadline);
 }
 
-coney_status cny_channel_confirm_select(cny_channel *channel, int max_unconfirmed, bool keep, int64_t deadline)
+coney_status cny_channel_confirm_select(cny_channel *channel, const cny_confirm_options *options, int64_t deadline)
 {
     pthread_mutex_lock(&channel->connection->lock);
-    coney_status status = cny_confirms_start(&channel->confirms, (size_t)max_unconfirmed, keep);
+    coney_status status = cny_confirms_start(&channel->confirms, options);
     pthread_mutex_unlock(&channel->connection->lock);
     if (status != CONEY_OK)
         return status;

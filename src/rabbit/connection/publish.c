@@ -85,8 +85,7 @@ static coney_status append_frames(cny_channel *channel, const cny_buffer *head, 
     return CONEY_OK;
 }
 
-static coney_status append_message(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
-                                   cny_waiter *waiter)
+static coney_status append_message(cny_channel *channel, const cny_buffer *head, const cny_publish *publish)
 {
     coney_status status = cny_confirms_reserve(&channel->confirms);
     if (status != CONEY_OK)
@@ -97,14 +96,14 @@ static coney_status append_message(cny_channel *channel, const cny_buffer *head,
         cny_free(route);
         return status;
     }
-    cny_confirms_add(channel, publish, waiter)->route = route;
+    cny_confirms_add(channel, publish)->route = route;
     return CONEY_OK;
 }
 
 /* Under lock: waits for its turn, then commits. Sequence number and place in the stream are
  * taken in one step, so they agree for any number of senders. */
 static coney_status send_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
-                                cny_waiter *waiter, int64_t deadline)
+                                int64_t deadline)
 {
     size_t bytes = size_with_body(channel, head, publish->message);
     coney_status status = wait_for_window(channel, publish->fail_when_blocked, deadline);
@@ -114,7 +113,7 @@ static coney_status send_locked(cny_channel *channel, const cny_buffer *head, co
         return status;
     if (channel->reason)
         return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
-    return append_message(channel, head, publish, waiter);
+    return append_message(channel, head, publish);
 }
 
 static coney_status encode_head(cny_channel *channel, const cny_publish *publish, cny_buffer *head)
@@ -144,7 +143,7 @@ static coney_status send(cny_channel *channel, const cny_publish *publish, bool 
     coney_status status = encode_head(channel, publish, &head);
     if (status == CONEY_OK) {
         cny_channel_lock(channel);
-        status = confirmed ? send_locked(channel, &head, publish, NULL, deadline)
+        status = confirmed ? send_locked(channel, &head, publish, deadline)
                            : send_unconfirmed_locked(channel, &head, publish, deadline);
         cny_channel_unlock(channel);
     }
@@ -172,7 +171,7 @@ static void count_waiting(cny_channel *channel, int change)
 
 static coney_status wait_for_outcome(cny_channel *channel, cny_waiter *waiter, int64_t deadline)
 {
-    if (cny_waiter_wait(waiter, deadline))
+    if (cny_waiter_wait(waiter, deadline) || !cny_waiter_give_up(waiter))
         return cny_error_raise(waiter->error);
     char blocked[256];
     cny_connection_blocked(channel->connection, blocked);
@@ -187,13 +186,17 @@ coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publis
     cny_waiter *waiter = cny_waiter_new();
     if (!waiter)
         return cny_fail_memory();
+    cny_publish waiting = *publish;
+    waiting.callback = NULL;
+    waiting.waiter = waiter;
+    waiting.synchronous = true;
     uint8_t room[HEAD_ROOM];
     cny_buffer head;
     cny_buffer_on_stack(&head, room, sizeof room);
     coney_status status = encode_head(channel, publish, &head);
     if (status == CONEY_OK) {
         cny_channel_lock(channel);
-        status = send_locked(channel, &head, publish, waiter, deadline);
+        status = send_locked(channel, &head, &waiting, deadline);
         channel->connection->waiting_for_answer += status == CONEY_OK;
         cny_channel_unlock(channel);
         if (status == CONEY_OK) {
@@ -218,8 +221,7 @@ size_t cny_channel_kept(cny_channel *channel)
 
 /* Under lock. When one of the messages made the broker close the channel and it did not say which, they
  * go one by one: the next refusal is about the only one there is. */
-static coney_status resend_locked(cny_channel *to, const cny_publish *publish, cny_waiter *waiter,
-                                  const cny_buffer *head, bool one_by_one)
+static coney_status resend_locked(cny_channel *to, const cny_publish *publish, const cny_buffer *head, bool one_by_one)
 {
     const cny_confirms *confirms = &to->confirms;
     size_t bytes = size_with_body(to, head, publish->message);
@@ -227,7 +229,7 @@ static coney_status resend_locked(cny_channel *to, const cny_publish *publish, c
         return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(to->reason)->text);
     if (!bytes_fit(to->connection, bytes) || (one_by_one && confirms->first != confirms->next))
         return cny_fail(CONEY_E_BLOCKED, "there is no room to send a message again yet");
-    return append_message(to, head, publish, waiter);
+    return append_message(to, head, publish);
 }
 
 static coney_status resend(cny_channel *to, const cny_confirm *kept, bool one_by_one)
@@ -237,8 +239,11 @@ static coney_status resend(cny_channel *to, const cny_confirm *kept, bool one_by
         .routing_key = kept->route + strlen(kept->route) + 1,
         .message = kept->message,
         .mandatory = kept->mandatory,
+        .synchronous = kept->synchronous,
         .callback = kept->callback,
         .user = kept->user,
+        .waiter = kept->waiter,
+        .sent_us = kept->sent_us,
     };
     uint8_t room[HEAD_ROOM];
     cny_buffer head;
@@ -246,7 +251,7 @@ static coney_status resend(cny_channel *to, const cny_confirm *kept, bool one_by
     coney_status status = encode_head(to, &publish, &head);
     if (status == CONEY_OK) {
         cny_channel_lock(to);
-        status = resend_locked(to, &publish, kept->waiter, &head, one_by_one);
+        status = resend_locked(to, &publish, &head, one_by_one);
         cny_channel_unlock(to);
     }
     cny_buffer_free(&head);

@@ -80,8 +80,12 @@ bool cny_template_has_kept(const coney_template *sender)
 
 static coney_status select_confirms(const coney_template *sender, cny_channel *made, int64_t deadline)
 {
-    const coney_template_options *options = &sender->options;
-    return cny_channel_confirm_select(made, options->max_unconfirmed, options->resend_unconfirmed, deadline);
+    const cny_confirm_options options = {
+        .max_unconfirmed = sender->options.max_unconfirmed,
+        .timeout_ms = sender->options.confirm_timeout_ms,
+        .keep = sender->options.resend_unconfirmed,
+    };
+    return cny_channel_confirm_select(made, &options, deadline);
 }
 
 static void drop(cny_channel *channel)

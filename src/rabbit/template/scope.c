@@ -33,7 +33,8 @@ static coney_status open_channel(coney_scope *scope, int64_t deadline)
     if (scope->mode == CONEY_SCOPE_TRANSACTED)
         return cny_channel_tx_select(scope->channel, deadline);
     cny_channel_tally_failures(scope->channel);
-    return cny_channel_confirm_select(scope->channel, options->max_unconfirmed, false, deadline);
+    const cny_confirm_options confirms = {.max_unconfirmed = options->max_unconfirmed, .timeout_ms = -1};
+    return cny_channel_confirm_select(scope->channel, &confirms, deadline);
 }
 
 static void free_scope(coney_scope *scope)

@@ -7,6 +7,7 @@
 
 #define DEFAULT_TIMEOUT_MS 10000
 #define DEFAULT_MAX_UNCONFIRMED 10000
+#define DEFAULT_CONFIRM_TIMEOUT_MS 30000
 #define LOOK_UP_MS 200
 
 /* ---- life ---- */
@@ -38,6 +39,8 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
         own->timeout_ms = DEFAULT_TIMEOUT_MS;
     if (own->max_unconfirmed == 0)
         own->max_unconfirmed = DEFAULT_MAX_UNCONFIRMED;
+    if (own->confirm_timeout_ms == 0)
+        own->confirm_timeout_ms = DEFAULT_CONFIRM_TIMEOUT_MS;
     return CONEY_OK;
 }
 
@@ -77,6 +80,7 @@ static const cny_member membership = {
     .ref = cny_template_ref,
     .unref = cny_template_unref,
     .resend = cny_template_resend,
+    .tend = cny_template_tend,
     .drain = drain,
     .abandon = abandon,
 };
@@ -97,6 +101,7 @@ coney_status coney_template_new(coney_template **sender, coney_connection_factor
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 1);
+    atomic_init(&made->watched, false);
     made->factory = cny_factory_ref(factory);
     pthread_mutex_init(&made->lock, NULL);
     cny_cond_init(&made->idle);
@@ -168,9 +173,15 @@ coney_status cny_template_fail_send(const cny_publish *publish)
     return cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", publish->exchange, publish->routing_key);
 }
 
+/* How the program wants to learn the outcome of an asynchronous send. */
+typedef struct outcome {
+    coney_send_callback *callback;
+    void *user;
+    cny_waiter *waiter;
+} outcome;
+
 static coney_status send_by(coney_template *sender, const char *routing_key, coney_message *message,
-                            const coney_send_options *options, publish_function *function,
-                            coney_send_callback *callback, void *user)
+                            const coney_send_options *options, publish_function *function, const outcome *wanted)
 {
     if (!sender)
         return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
@@ -179,22 +190,46 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
     coney_status status = cny_template_prepare(sender, routing_key, message, options, &publish, &timeout_ms);
     if (status != CONEY_OK)
         return status;
-    publish.callback = callback;
-    publish.user = user;
+    publish.callback = wanted->callback;
+    publish.user = wanted->user;
+    publish.waiter = wanted->waiter;
     status = publish_by(sender, &publish, function, cny_deadline(timeout_ms));
-    return status == CONEY_OK ? status : cny_template_fail_send(&publish);
+    if (status != CONEY_OK)
+        return cny_template_fail_send(&publish);
+    if (function == cny_channel_publish)
+        cny_template_watch(sender);
+    return CONEY_OK;
 }
 
 coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                  const coney_send_options *options)
 {
-    return send_by(sender, routing_key, message, options, cny_channel_publish_and_wait, NULL, NULL);
+    return send_by(sender, routing_key, message, options, cny_channel_publish_and_wait, &(outcome){0});
 }
 
 coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
                                        const coney_send_options *options, coney_send_callback *on_complete, void *user)
 {
-    return send_by(sender, routing_key, message, options, cny_channel_publish, on_complete, user);
+    const outcome wanted = {.callback = on_complete, .user = user};
+    return send_by(sender, routing_key, message, options, cny_channel_publish, &wanted);
+}
+
+coney_status coney_template_begin_send(coney_template *sender, coney_confirmation **confirmation,
+                                       const char *routing_key, coney_message *message,
+                                       const coney_send_options *options)
+{
+    if (!confirmation)
+        return cny_fail(CONEY_E_INVALID, "send: the place for the confirmation is NULL");
+    *confirmation = NULL;
+    const outcome wanted = {.waiter = cny_waiter_new()};
+    if (!wanted.waiter)
+        return cny_fail_memory();
+    coney_status status = send_by(sender, routing_key, message, options, cny_channel_publish, &wanted);
+    if (status == CONEY_OK)
+        *confirmation = wanted.waiter;
+    else
+        cny_waiter_unref(wanted.waiter);
+    return status;
 }
 
 coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key, const void *object,
@@ -215,37 +250,15 @@ coney_status coney_template_convert_and_send(coney_template *sender, const char 
 
 /* ---- waiting and the end ---- */
 
-/* Gives the channels whose confirms or callbacks may be outstanding. */
-static coney_status channels_in_use(coney_template *sender, cny_buffer *channels)
-{
-    pthread_mutex_lock(&sender->lock);
-    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
-    size_t count = sender->retired.size / sizeof *retired;
-    bool reserved = cny_buffer_reserve(channels, (count + 1) * sizeof *retired);
-    for (size_t i = 0; reserved && i < count; i++) {
-        cny_channel_ref(retired[i]);
-        cny_buffer_append(channels, &retired[i], sizeof *retired);
-    }
-    if (reserved && sender->channel) {
-        cny_channel_ref(sender->channel);
-        cny_buffer_append(channels, &sender->channel, sizeof *retired);
-    }
-    pthread_mutex_unlock(&sender->lock);
-    return reserved ? CONEY_OK : cny_fail_memory();
-}
-
 /* Waits for all channels there are now. */
 static coney_status wait_for_channels(coney_template *sender, int64_t deadline)
 {
     cny_buffer channels = {0};
-    coney_status status = channels_in_use(sender, &channels);
+    coney_status status = cny_template_channels(sender, &channels);
     cny_channel **all = (cny_channel **)(void *)channels.data;
-    for (size_t i = 0; i < channels.size / sizeof *all; i++) {
-        if (status == CONEY_OK)
-            status = cny_channel_wait_for_confirms(all[i], deadline);
-        cny_channel_unref(all[i]);
-    }
-    cny_buffer_free(&channels);
+    for (size_t i = 0; status == CONEY_OK && i < channels.size / sizeof *all; i++)
+        status = cny_channel_wait_for_confirms(all[i], deadline);
+    cny_template_channels_free(&channels);
     return status;
 }
 

@@ -13,6 +13,8 @@ struct coney_template {
     coney_connection_factory *factory;
     cny_arena arena;
     coney_template_options options; /* with every default filled in */
+    /* any thread */
+    atomic_bool watched; /* the recovery thread knows when the next confirm is too late */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t idle; /* not busy any more */
@@ -47,5 +49,14 @@ coney_status cny_template_receive_queue(const coney_template *sender, const char
 /* Where every message passes that is received through the template, before its receiver has it. It
  * may put another one in its place. Rejects what cannot be read. */
 coney_status cny_template_received(const coney_template *sender, coney_message **message);
+/* Gives the channels whose confirms or callbacks may be outstanding, oldest first: references, of
+ * cny_channel *. CONEY_E_NO_MEMORY. */
+coney_status cny_template_channels(coney_template *sender, cny_buffer *channels);
+void cny_template_channels_free(cny_buffer *channels);
+
+/* Ends what has waited for its confirm too long; the recovery thread's part. It sleeps while nothing is
+ * outstanding, so every asynchronous send is followed by watch(). */
+int64_t cny_template_tend(void *self, int64_t now);
+void cny_template_watch(coney_template *sender);
 
 #endif
