@@ -117,6 +117,8 @@ void cny_peer_nack(cny_peer *peer, amqp_channel_t channel, uint64_t number, bool
 void cny_peer_return(cny_peer *peer, const cny_peer_method *publish, uint16_t code, const char *text);
 void cny_peer_deliver(cny_peer *peer, amqp_channel_t channel, uint64_t tag, const char *body);
 void cny_peer_deliver_method(cny_peer *peer, amqp_channel_t channel, uint64_t tag); /* no header, no body */
+void cny_peer_get_ok(cny_peer *peer, amqp_channel_t channel, uint64_t tag, amqp_basic_properties_t *properties,
+                     const char *body); /* NULL: no header, no body */
 void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel);
 void cny_peer_block(cny_peer *peer, const char *reason); /* holds back publishers; NULL: no more */
 

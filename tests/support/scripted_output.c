@@ -143,6 +143,15 @@ void cny_peer_deliver(cny_peer *peer, amqp_channel_t channel, uint64_t tag, cons
     send_content(peer, channel, NULL, body, strlen(body));
 }
 
+void cny_peer_get_ok(cny_peer *peer, amqp_channel_t channel, uint64_t tag, amqp_basic_properties_t *properties,
+                     const char *body)
+{
+    amqp_basic_get_ok_t get_ok = {tag, false, amqp_cstring_bytes("exchange"), amqp_cstring_bytes("key"), 0};
+    cny_peer_send(peer, channel, AMQP_BASIC_GET_OK_METHOD, &get_ok);
+    if (body)
+        send_content(peer, channel, properties, body, strlen(body));
+}
+
 void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel)
 {
     amqp_basic_cancel_t cancel = {amqp_cstring_bytes(peer->channels[channel].consumer_tag), true};
@@ -239,6 +248,9 @@ static amqp_method_number_t plain_answer(const cny_peer_method *method)
     case AMQP_CHANNEL_CLOSE_METHOD:
     case AMQP_BASIC_QOS_METHOD:
     case AMQP_BASIC_RECOVER_METHOD:
+    case AMQP_TX_SELECT_METHOD:
+    case AMQP_TX_COMMIT_METHOD:
+    case AMQP_TX_ROLLBACK_METHOD:
     case AMQP_QUEUE_UNBIND_METHOD: return method->id + 1;
     case AMQP_CONFIRM_SELECT_METHOD: return ((amqp_confirm_select_t *)args)->nowait ? 0 : method->id + 1;
     case AMQP_QUEUE_BIND_METHOD: return ((amqp_queue_bind_t *)args)->nowait ? 0 : method->id + 1;

@@ -48,6 +48,32 @@ static void test_reject_and_nack_differ(void **state)
     cny_buffer_free(&out);
 }
 
+static void test_get_wants_an_acknowledgement(void **state)
+{
+    (void)state;
+    cny_buffer out = {0};
+    assert_ok(cny_encode_get(&out, 2, "q"));
+    static const uint8_t method[] = {0, 60, 0, 70, 0, 0, 1, 'q', 0};
+    assert_int_equal(expect_frame(&out, 0, 1, 2, sizeof method), out.size);
+    assert_memory_equal(out.data + 7, method, sizeof method);
+    cny_buffer_free(&out);
+}
+
+static void test_transaction_methods_are_their_numbers(void **state)
+{
+    (void)state;
+    cny_buffer out = {0};
+    assert_ok(cny_encode_tx_select(&out, 1));
+    assert_ok(cny_encode_tx_commit(&out, 1));
+    assert_ok(cny_encode_tx_rollback(&out, 1));
+    static const uint32_t methods[] = {0x005a000a, 0x005a0014, 0x005a001e};
+    for (size_t i = 0, at = 0; i < COUNT_OF(methods); i++) {
+        assert_int_equal(u32(out.data + at + 7), methods[i]);
+        at = expect_frame(&out, at, 1, 1, 4);
+    }
+    cny_buffer_free(&out);
+}
+
 static void test_update_secret_is_a_long_and_a_short_string(void **state)
 {
     (void)state;
@@ -179,6 +205,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ack_is_one_frame),
         cmocka_unit_test(test_reject_and_nack_differ),
+        cmocka_unit_test(test_get_wants_an_acknowledgement),
+        cmocka_unit_test(test_transaction_methods_are_their_numbers),
         cmocka_unit_test(test_update_secret_is_a_long_and_a_short_string),
         cmocka_unit_test(test_update_secret_may_be_longer_than_other_methods),
         cmocka_unit_test(test_heartbeat_is_eight_bytes),

@@ -342,6 +342,9 @@ static coney_status rollback(coney_scope *scope)
         fail_on_channel(scope, status);
         return cny_fail_in("rollback");
     }
+    cny_error *returned = NULL;
+    cny_channel_take_returned(scope->channel, &returned); /* of no interest any more */
+    cny_error_unref(returned);
     scope->taken.size = 0;
     return CONEY_OK;
 }

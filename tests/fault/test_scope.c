@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+/* Scopes over a broker that is silent, refuses or goes away: the scope ends, says why and what became of the
+ * transaction, and never goes on over another channel. */
+#include "support/fault_consumer.h"
+
+enum { LONG_MS = 10000, SHORT_MS = 300 };
+
+static coney_scope *scope;
+
+static int free_scope(void **state)
+{
+    coney_scope_free(scope);
+    scope = NULL;
+    return fault_teardown(state);
+}
+
+#define scope_test(function) cmocka_unit_test_teardown(function, free_scope)
+
+static coney_status open_scope(coney_scope_mode mode, int timeout_ms)
+{
+    return coney_scope_new(&scope, fault.sender, &(coney_scope_options){.mode = mode, .timeout_ms = timeout_ms});
+}
+
+static void start(cny_script *script, coney_scope_mode mode, int timeout_ms)
+{
+    fault_start(script, NULL);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, open_scope(mode, timeout_ms));
+}
+
+static coney_status send(const char *text)
+{
+    coney_message *message = fault_message(text);
+    coney_status status = coney_scope_send(scope, "key", message, NULL);
+    coney_message_unref(message);
+    return status;
+}
+
+static void send_three(void)
+{
+    for (int i = 0; i < 3; i++)
+        fault_expect_status(CONEY_OK, send("hello"));
+}
+
+static amqp_channel_t serve_until(cny_peer *peer, amqp_method_number_t id)
+{
+    return cny_peer_serve_until(peer, id)->channel;
+}
+
+static void serve_three(cny_peer *peer)
+{
+    for (int i = 0; i < 3; i++)
+        serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+}
+
+/* ---- opening ---- */
+
+static void refuse_transactions(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_close_channel(peer, serve_until(peer, AMQP_TX_SELECT_METHOD), 540, "NOT_IMPLEMENTED");
+}
+
+static void test_broker_without_transactions_refuses_the_scope(void **state)
+{
+    (void)state;
+    fault_start(refuse_transactions, NULL);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_E_BROKER, open_scope(CONEY_SCOPE_TRANSACTED, LONG_MS));
+    fault_expect_text("open a scope: 540 NOT_IMPLEMENTED");
+}
+
+static void say_nothing_to_a_select(cny_peer *peer, void *user)
+{
+    (void)user;
+    serve_until(peer, AMQP_TX_SELECT_METHOD);
+    cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_METHOD);
+}
+
+static void test_opening_has_a_deadline(void **state)
+{
+    (void)state;
+    fault_start(say_nothing_to_a_select, NULL);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_E_TIMEOUT, open_scope(CONEY_SCOPE_TRANSACTED, SHORT_MS));
+}
+
+static void test_confirms_and_transactions_never_share_a_channel(void **state)
+{
+    (void)state;
+    start(NULL, CONEY_SCOPE_TRANSACTED, LONG_MS);
+    fault_expect_status(CONEY_OK, send("hello"));
+    fault_expect_status(CONEY_OK, coney_scope_commit(scope));
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_CONFIRM_SELECT_METHOD), 0);
+    coney_scope_free(scope);
+    fault_expect_status(CONEY_OK, open_scope(CONEY_SCOPE_CONFIRMED, LONG_MS));
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_CONFIRM_SELECT_METHOD), 1);
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_TX_SELECT_METHOD), 1);
+}
+
+/* ---- confirmed ---- */
+
+static void confirm_when_told(cny_peer *peer, void *user)
+{
+    (void)user;
+    serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    amqp_channel_t channel = serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_wait_go(peer);
+    cny_peer_ack(peer, channel, 0, true);
+}
+
+static void test_wait_that_times_out_may_be_repeated(void **state)
+{
+    (void)state;
+    start(confirm_when_told, CONEY_SCOPE_CONFIRMED, LONG_MS);
+    send_three();
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_TIMEOUT, coney_scope_wait_for_confirms(scope, SHORT_MS));
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, coney_scope_wait_for_confirms(scope, LONG_MS));
+}
+
+static void hang_up_after_three(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 0)
+        return;
+    serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD));
+    serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_hang_up(peer);
+}
+
+static void test_loss_is_told_with_the_number_of_messages(void **state)
+{
+    (void)state;
+    start(hang_up_after_three, CONEY_SCOPE_CONFIRMED, LONG_MS);
+    send_three();
+    fault_expect_status(CONEY_E_LOST, coney_scope_wait_for_confirms(scope, LONG_MS));
+    fault_expect_text("2 of 3 messages were not confirmed");
+}
+
+static void test_scope_does_not_move_to_the_next_connection(void **state)
+{
+    (void)state;
+    start(hang_up_after_three, CONEY_SCOPE_CONFIRMED, LONG_MS);
+    send_three();
+    fault_wait_for_opening(CONEY_PUBLISHING, 2);
+    fault_expect_status(CONEY_E_LOST, send("hello"));
+    fault_expect_text("the scope has ended");
+    coney_scope_free(scope);
+    fault_expect_status(CONEY_OK, open_scope(CONEY_SCOPE_CONFIRMED, LONG_MS));
+    send_three();
+    fault_expect_status(CONEY_OK, coney_scope_wait_for_confirms(scope, LONG_MS));
+}
+
+static void nack_the_second(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD));
+    cny_peer_nack(peer, serve_until(peer, AMQP_BASIC_PUBLISH_METHOD), 2, false);
+}
+
+static void test_nack_is_told_once(void **state)
+{
+    (void)state;
+    start(nack_the_second, CONEY_SCOPE_CONFIRMED, LONG_MS);
+    send_three();
+    fault_expect_status(CONEY_E_NACKED, coney_scope_wait_for_confirms(scope, LONG_MS));
+    fault_expect_text("1 of 3 messages were not confirmed");
+    fault_expect_status(CONEY_OK, coney_scope_wait_for_confirms(scope, LONG_MS));
+}
+
+/* ---- transacted ---- */
+
+static void hang_up_before_the_commit(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 0)
+        return;
+    serve_three(peer);
+    cny_peer_hang_up(peer);
+}
+
+static void test_loss_before_the_commit_is_a_rollback(void **state)
+{
+    (void)state;
+    start(hang_up_before_the_commit, CONEY_SCOPE_TRANSACTED, LONG_MS);
+    send_three();
+    fault_wait_for_opening(CONEY_PUBLISHING, 2);
+    fault_expect_status(CONEY_E_LOST, coney_scope_commit(scope));
+    fault_expect_text("commit: the transaction was rolled back by the broker");
+    fault_expect_status(CONEY_E_LOST, send("hello"));
+    fault_expect_status(CONEY_E_LOST, coney_scope_rollback(scope));
+}
+
+static void hang_up_at_the_commit(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 0)
+        return;
+    serve_until(peer, AMQP_TX_COMMIT_METHOD);
+    cny_peer_hang_up(peer);
+}
+
+static void test_loss_in_the_commit_leaves_its_outcome_unknown(void **state)
+{
+    (void)state;
+    start(hang_up_at_the_commit, CONEY_SCOPE_TRANSACTED, LONG_MS);
+    send_three();
+    fault_expect_status(CONEY_E_LOST, coney_scope_commit(scope));
+    fault_expect_text("commit: its outcome is unknown");
+    fault_expect_status(CONEY_E_LOST, coney_scope_commit(scope));
+    fault_expect_text("in a commit whose outcome is unknown");
+}
+
+static void say_nothing_to_a_commit(cny_peer *peer, void *user)
+{
+    (void)user;
+    serve_until(peer, AMQP_TX_COMMIT_METHOD);
+    cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_METHOD);
+}
+
+static void test_commit_has_a_deadline(void **state)
+{
+    (void)state;
+    start(say_nothing_to_a_commit, CONEY_SCOPE_TRANSACTED, SHORT_MS);
+    send_three();
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_TIMEOUT, coney_scope_commit(scope));
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    fault_expect_text("its outcome is unknown");
+    fault_expect_status(CONEY_E_TIMEOUT, send("hello"));
+}
+
+static void refuse_the_commit(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_close_channel(peer, serve_until(peer, AMQP_TX_COMMIT_METHOD), 406,
+                           "PRECONDITION_FAILED - partial tx completion");
+}
+
+static void test_refused_commit_may_have_taken_effect_in_part(void **state)
+{
+    (void)state;
+    start(refuse_the_commit, CONEY_SCOPE_TRANSACTED, LONG_MS);
+    send_three();
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, coney_scope_commit(scope));
+    fault_expect_text("part of the transaction may have taken effect");
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, coney_scope_rollback(scope));
+    fault_expect_text("outcome is unknown");
+}
+
+static void return_one_at_the_commit(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_return(peer, cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD), 312, "NO_ROUTE");
+}
+
+static void test_rollback_forgets_what_came_back(void **state)
+{
+    (void)state;
+    start(return_one_at_the_commit, CONEY_SCOPE_TRANSACTED, LONG_MS);
+    fault_expect_status(CONEY_OK, send("hello"));
+    fault_expect_status(CONEY_OK, coney_scope_rollback(scope));
+    fault_expect_status(CONEY_OK, coney_scope_commit(scope));
+}
+
+static void expect_a_rollback_in_order(cny_peer *peer, void *user)
+{
+    (void)user;
+    for (uint64_t tag = 1; tag <= 2; tag++) {
+        cny_peer_get_ok(peer, serve_until(peer, AMQP_BASIC_GET_METHOD), tag, NULL, "hello");
+        fault_expect_ack(peer, tag);
+    }
+    cny_peer_answer(peer, cny_peer_expect(peer, AMQP_TX_ROLLBACK_METHOD));
+    fault_expect_reject(peer, 1, true);
+    fault_expect_reject(peer, 2, true);
+    cny_peer_answer(peer, cny_peer_expect(peer, AMQP_TX_COMMIT_METHOD));
+    cny_peer_answer(peer, cny_peer_expect(peer, AMQP_TX_ROLLBACK_METHOD));
+    cny_peer_check(peer, !cny_peer_hears(peer, SHORT_MS / 3));
+}
+
+static void test_rollback_requeues_each_message_and_commits_that(void **state)
+{
+    (void)state;
+    start(expect_a_rollback_in_order, CONEY_SCOPE_TRANSACTED, LONG_MS);
+    coney_message *message;
+    for (int i = 0; i < 2; i++) {
+        fault_expect_status(CONEY_OK, coney_scope_receive(scope, "orders", &message));
+        coney_message_unref(message);
+    }
+    fault_expect_status(CONEY_OK, coney_scope_rollback(scope));
+    fault_expect_status(CONEY_OK, coney_scope_rollback(scope));
+    cny_broker_wait(fault.broker, 1);
+}
+
+static void test_closing_the_factory_ends_a_scope(void **state)
+{
+    (void)state;
+    start(NULL, CONEY_SCOPE_TRANSACTED, LONG_MS);
+    fault_expect_status(CONEY_OK, send("hello"));
+    coney_connection_factory_close(fault.factory);
+    fault_expect_status(CONEY_E_CLOSED, coney_scope_commit(scope));
+    fault_expect_status(CONEY_E_CLOSED, send("hello"));
+    coney_scope *other;
+    fault_expect_status(CONEY_E_CLOSED, coney_scope_new(&other, fault.sender, NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        scope_test(test_broker_without_transactions_refuses_the_scope),
+        scope_test(test_opening_has_a_deadline),
+        scope_test(test_confirms_and_transactions_never_share_a_channel),
+        scope_test(test_wait_that_times_out_may_be_repeated),
+        scope_test(test_loss_is_told_with_the_number_of_messages),
+        scope_test(test_scope_does_not_move_to_the_next_connection),
+        scope_test(test_nack_is_told_once),
+        scope_test(test_loss_before_the_commit_is_a_rollback),
+        scope_test(test_loss_in_the_commit_leaves_its_outcome_unknown),
+        scope_test(test_commit_has_a_deadline),
+        scope_test(test_refused_commit_may_have_taken_effect_in_part),
+        scope_test(test_rollback_forgets_what_came_back),
+        scope_test(test_rollback_requeues_each_message_and_commits_that),
+        scope_test(test_closing_the_factory_ends_a_scope),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
