@@ -12,6 +12,7 @@
 #include <coney/amqp/topology.h>
 #include <coney/amqp/value.h>
 #include <coney/rabbit/admin.h>
+#include <coney/rabbit/batching_template.h>
 #include <coney/rabbit/connection_factory.h>
 #include <coney/rabbit/container.h>
 #include <coney/rabbit/template.h>

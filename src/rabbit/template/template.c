@@ -52,13 +52,13 @@ static void free_template(coney_template *sender)
     cny_free(sender);
 }
 
-static void ref_template(void *self)
+void cny_template_ref(void *self)
 {
     coney_template *sender = self;
     atomic_fetch_add_explicit(&sender->refs, 1, memory_order_relaxed);
 }
 
-static void unref_template(void *self)
+void cny_template_unref(void *self)
 {
     coney_template *sender = self;
     if (atomic_fetch_sub_explicit(&sender->refs, 1, memory_order_acq_rel) == 1)
@@ -69,8 +69,8 @@ static coney_status drain(void *self, int64_t deadline);
 static void abandon(void *self);
 
 static const cny_member membership = {
-    .ref = ref_template,
-    .unref = unref_template,
+    .ref = cny_template_ref,
+    .unref = cny_template_unref,
     .resend = cny_template_resend,
     .drain = drain,
     .abandon = abandon,
@@ -363,5 +363,5 @@ void coney_template_free(coney_template *sender)
                 sender->options.timeout_ms);
         return;
     }
-    unref_template(sender);
+    cny_template_unref(sender);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What template.c and channels.c share. Private to the folder. */
+/* What template.c, channels.c and batching.c share. Private to the folder. */
 #ifndef CNY_TEMPLATE_H
 #define CNY_TEMPLATE_H
 
@@ -9,7 +9,7 @@
 
 struct coney_template {
     /* fixed after new */
-    atomic_uint refs; /* the program's and, for a while, the recovery thread's */
+    atomic_uint refs; /* the program's, its batching templates' and, for a while, the recovery thread's */
     coney_connection_factory *factory;
     cny_arena arena;
     coney_template_options options; /* with every default filled in */
@@ -21,6 +21,9 @@ struct coney_template {
     bool closed;        /* being freed */
     cny_buffer retired; /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
 };
+
+void cny_template_ref(void *self);
+void cny_template_unref(void *self);
 
 /* Gives a reference to a live channel in confirm mode. */
 coney_status cny_template_get_channel(coney_template *sender, cny_channel **channel, int64_t deadline);
