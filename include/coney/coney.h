@@ -3,6 +3,7 @@
 #ifndef CONEY_H
 #define CONEY_H
 
+#include <coney/amqp/batch.h>
 #include <coney/amqp/converter.h>
 #include <coney/amqp/json.h>
 #include <coney/amqp/log.h>
@@ -11,6 +12,7 @@
 #include <coney/amqp/topology.h>
 #include <coney/amqp/value.h>
 #include <coney/rabbit/admin.h>
+#include <coney/rabbit/batching_template.h>
 #include <coney/rabbit/confirmation.h>
 #include <coney/rabbit/connection_factory.h>
 #include <coney/rabbit/container.h>

@@ -48,8 +48,9 @@ struct coney_message {
     size_t size;
     const char *exchange;
     const char *routing_key;
-    const char *defect; /* why the headers could not be read, NULL if they could */
-    cny_arena arena;    /* holds all of the above; begins right behind this struct */
+    const char *defect;    /* why the headers could not be read, NULL if they could */
+    coney_message *shares; /* a reference to what it has views of, NULL if all is its own */
+    cny_arena arena;       /* holds all of the above; begins right behind this struct */
 };
 
 /* An empty message whose arena has room for that many bytes without a second allocation. */

@@ -117,10 +117,12 @@ coney_message *coney_message_ref(coney_message *message)
 
 void coney_message_unref(coney_message *message)
 {
-    if (!message || atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    cny_arena_free(&message->arena);
-    cny_free(message);
+    while (message && atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1) {
+        coney_message *shared = message->shares;
+        cny_arena_free(&message->arena);
+        cny_free(message);
+        message = shared;
+    }
 }
 
 const void *coney_message_body(const coney_message *message)

@@ -32,6 +32,10 @@ void cny_factory_unref(coney_connection_factory *factory);
 /* Is this the factory's events thread, on which callbacks run? */
 bool cny_factory_on_events_thread(coney_connection_factory *factory);
 
+/* Has the callback run on the events thread, with no message. False without memory, or if that
+ * thread has ended: it does not run. error is borrowed. */
+bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *callback, cny_error *error, void *user);
+
 /* This thread runs handlers: it cannot wait for the factory's end. */
 void cny_factory_serve_on_this_thread(const coney_connection_factory *factory);
 
@@ -75,7 +79,7 @@ typedef struct cny_member {
 
     void (*begin_stop)(void *self, int64_t deadline); /* consuming */
     coney_status (*wait_stopped)(void *self, int64_t deadline);
-    coney_status (*drain)(void *self, int64_t deadline); /* what is sent gets confirmed */
+    coney_status (*drain)(void *self, int64_t deadline); /* what is sent gets confirmed; members made last first */
     void (*abandon)(void *self);                         /* the factory is closed: no more hope */
 } cny_member;
 

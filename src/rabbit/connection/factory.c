@@ -431,13 +431,17 @@ static void stop_containers(closing *one)
     }
 }
 
+/* What was made later sends through what was made earlier, and on this thread still may. */
 static void drain_templates(closing *one)
 {
     const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
-    for (size_t i = 0; i < one->members.size / sizeof *all; i++) {
+    const coney_connection_factory *served_before = served;
+    served = one->factory;
+    for (size_t i = one->members.size / sizeof *all; i-- > 0;) {
         if (all[i].member->drain)
             note(one, all[i].member->drain(all[i].self, one->deadline));
     }
+    served = served_before;
 }
 
 static void take_members(closing *one)

@@ -9,7 +9,7 @@
 
 struct coney_template {
     /* fixed after new */
-    atomic_uint refs; /* the program's and, for a while, the recovery thread's */
+    atomic_uint refs; /* the program's, its batching templates' and, for a while, the recovery thread's */
     coney_connection_factory *factory;
     cny_arena arena;
     coney_template_options options; /* with every default filled in */
@@ -25,6 +25,9 @@ struct coney_template {
     cny_buffer retired;    /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
 };
 
+void cny_template_ref(void *self);
+void cny_template_unref(void *self);
+
 /* Gives a reference to a live channel in confirm mode. */
 coney_status cny_template_get_channel(coney_template *sender, cny_channel **channel, int64_t deadline);
 
@@ -33,9 +36,6 @@ bool cny_template_has_kept(const coney_template *sender);
 
 /* Sends what dead channels have kept again; the recovery thread's part. */
 bool cny_template_resend(void *self, cny_connection *connection);
-
-void cny_template_ref(void *self);
-void cny_template_unref(void *self);
 
 /* What a send comes down to: checks options and message and fills in what the template says. *publish
  * holds views of what is given here. */

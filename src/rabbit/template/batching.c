@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: MIT */
+/* The batching template: gathers messages, sends them as one through its template, and tells each
+ * its outcome. Any thread; if it releases by time, a thread of its own waits for that.
+ *
+ * Batches go out one after another: who has the turn sends without the lock while others add to the
+ * next batch, but do not complete it. Only the events thread never waits for the turn, because the
+ * one who has it may be waiting for callbacks. (Spring: BatchingRabbitTemplate.) */
+#include "rabbit/template/template.h"
+
+#include <coney/rabbit/batching_template.h>
+
+#include <string.h>
+
+#define DEFAULT_BATCH_SIZE 100
+#define DEFAULT_BUFFER_LIMIT_BYTES ((size_t)64 << 10)
+#define LENGTH_BYTES 4 /* what the format adds to each body */
+#define MAX_UNTOLD 16  /* failed batches whose callbacks have not returned; more make senders wait */
+
+typedef struct receiver {
+    coney_send_callback *callback;
+    void *user;
+} receiver;
+
+typedef struct batch {
+    coney_batching_template *owner; /* a reference, once it is released */
+    char *exchange;
+    char *routing_key;
+    bool drop_unroutable;
+    bool failed;          /* and counted as untold */
+    cny_buffer messages;  /* of coney_message *, references */
+    cny_buffer receivers; /* one for each message */
+    size_t bytes;
+} batch;
+
+struct coney_batching_template {
+    /* fixed after new */
+    atomic_uint refs; /* the program's, the timer's, the factory's for a while, and one for each batch released */
+    coney_template *sender;
+    coney_connection_factory *factory; /* the sender's */
+    coney_batching_options options;    /* with every default filled in */
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* anything below */
+    batch *gathering;       /* NULL, or with at least one message */
+    int64_t release_at;     /* when it has gathered long enough */
+    bool sending;           /* some thread has the turn */
+    size_t outstanding;     /* batches released whose callbacks have not all returned */
+    size_t untold;          /* the failed ones of them */
+    bool closed;
+    bool timing; /* the timer's thread has not ended */
+};
+
+/* ---- batches ---- */
+
+static size_t count_of(const batch *one)
+{
+    return one->messages.size / sizeof(coney_message *);
+}
+
+static coney_message **messages_of(const batch *one)
+{
+    return (coney_message **)(void *)one->messages.data;
+}
+
+static void free_batch(batch *one)
+{
+    for (size_t i = 0; i < count_of(one); i++)
+        coney_message_unref(messages_of(one)[i]);
+    cny_buffer_free(&one->messages);
+    cny_buffer_free(&one->receivers);
+    cny_free(one->exchange);
+    cny_free(one->routing_key);
+    cny_free(one);
+}
+
+/* What a send adds; borrowed. */
+typedef struct addition {
+    const char *exchange;
+    const char *routing_key;
+    bool drop_unroutable;
+    coney_message *message;
+    receiver receiver;
+} addition;
+
+static batch *make_batch(const addition *first)
+{
+    batch *made = cny_alloc(sizeof *made);
+    if (!made)
+        return NULL;
+    made->drop_unroutable = first->drop_unroutable;
+    made->exchange = cny_strdup(first->exchange);
+    made->routing_key = cny_strdup(first->routing_key);
+    if (made->exchange && made->routing_key)
+        return made;
+    free_batch(made);
+    return NULL;
+}
+
+static bool append(batch *one, const addition *more)
+{
+    if (!cny_buffer_reserve(&one->messages, sizeof more->message) ||
+        !cny_buffer_reserve(&one->receivers, sizeof more->receiver))
+        return false;
+    coney_message_ref(more->message);
+    cny_buffer_append(&one->messages, &more->message, sizeof more->message);
+    cny_buffer_append(&one->receivers, &more->receiver, sizeof more->receiver);
+    one->bytes += LENGTH_BYTES + coney_message_size(more->message);
+    return true;
+}
+
+static void remove_last(batch *one)
+{
+    coney_message_unref(messages_of(one)[count_of(one) - 1]);
+    one->messages.size -= sizeof(coney_message *);
+    one->receivers.size -= sizeof(receiver);
+}
+
+/* ---- life ---- */
+
+static void *wait_for_time(void *argument);
+static coney_status drain(void *self, int64_t deadline);
+static void abandon(void *self);
+
+static void ref_batching(void *self)
+{
+    coney_batching_template *batching = self;
+    atomic_fetch_add_explicit(&batching->refs, 1, memory_order_relaxed);
+}
+
+static void unref_batching(void *self)
+{
+    coney_batching_template *batching = self;
+    if (atomic_fetch_sub_explicit(&batching->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    cny_template_unref(batching->sender);
+    pthread_cond_destroy(&batching->changed);
+    pthread_mutex_destroy(&batching->lock);
+    cny_free(batching);
+}
+
+static const cny_member membership = {
+    .ref = ref_batching,
+    .unref = unref_batching,
+    .drain = drain,
+    .abandon = abandon,
+};
+
+static coney_status start_timer(coney_batching_template *batching)
+{
+    pthread_t thread;
+    ref_batching(batching);
+    batching->timing = true;
+    coney_status status = cny_thread_start(&thread, "coney-batching", 0, wait_for_time, batching);
+    if (status != CONEY_OK) {
+        unref_batching(batching);
+        return status;
+    }
+    pthread_detach(thread);
+    return CONEY_OK;
+}
+
+static coney_batching_template *make_batching(coney_template *sender, const coney_batching_options *options)
+{
+    coney_batching_template *made = cny_alloc(sizeof *made);
+    if (!made)
+        return NULL;
+    atomic_init(&made->refs, 1);
+    cny_template_ref(sender);
+    made->sender = sender;
+    made->factory = sender->factory;
+    made->options = *options;
+    if (made->options.batch_size == 0)
+        made->options.batch_size = DEFAULT_BATCH_SIZE;
+    if (made->options.buffer_limit_bytes == 0)
+        made->options.buffer_limit_bytes = DEFAULT_BUFFER_LIMIT_BYTES;
+    pthread_mutex_init(&made->lock, NULL);
+    cny_cond_init(&made->changed);
+    return made;
+}
+
+coney_status coney_batching_template_new(coney_batching_template **batching, coney_template *sender,
+                                         const coney_batching_options *options)
+{
+    static const coney_batching_options defaults;
+    if (!options)
+        options = &defaults;
+    if (!batching || !sender)
+        return cny_fail(CONEY_E_INVALID, "batching template: batching or sender is NULL");
+    if (options->batch_size < 0 || options->batch_size > CONEY_MAX_BATCH_SIZE)
+        return cny_fail(CONEY_E_INVALID, "batching template: batch_size is %d, not between 0 and %d",
+                        options->batch_size, CONEY_MAX_BATCH_SIZE);
+    if (cny_factory_check_process(sender->factory) != CONEY_OK)
+        return CONEY_E_STATE;
+    coney_batching_template *made = make_batching(sender, options);
+    if (!made)
+        return cny_fail_memory();
+    coney_status status = options->timeout_ms > 0 ? start_timer(made) : CONEY_OK;
+    if (status == CONEY_OK)
+        status = cny_factory_join(made->factory, &membership, made);
+    if (status != CONEY_OK) {
+        abandon(made); /* ends the timer */
+        unref_batching(made);
+        return status;
+    }
+    *batching = made;
+    return CONEY_OK;
+}
+
+/* ---- outcomes; no lock is held ---- */
+
+static void finish(batch *one)
+{
+    coney_batching_template *batching = one->owner;
+    pthread_mutex_lock(&batching->lock);
+    batching->outstanding--;
+    batching->untold -= one->failed;
+    pthread_cond_broadcast(&batching->changed);
+    pthread_mutex_unlock(&batching->lock);
+    free_batch(one);
+    unref_batching(batching);
+}
+
+/* The outcome of the batch is that of each of its messages. A coney_send_callback. */
+static void complete(coney_message *whole, const coney_error *error, void *user)
+{
+    (void)whole;
+    batch *one = user;
+    const receiver *receivers = (const receiver *)(const void *)one->receivers.data;
+    size_t unheard = 0;
+    for (size_t i = 0; i < count_of(one); i++) {
+        if (receivers[i].callback)
+            receivers[i].callback(messages_of(one)[i], error, receivers[i].user);
+        else
+            unheard++;
+    }
+    if (error && unheard > 0)
+        cny_log(CONEY_LOG_WARN, "%zu messages of a batch are not confirmed, and have no callback: %s", unheard,
+                error->text);
+    finish(one);
+}
+
+static void fail(batch *one, cny_error *error)
+{
+    coney_batching_template *batching = one->owner;
+    pthread_mutex_lock(&batching->lock);
+    one->failed = true;
+    batching->untold++;
+    pthread_mutex_unlock(&batching->lock);
+    if (!cny_factory_post(batching->factory, complete, error, one))
+        complete(NULL, cny_error_view(error), one);
+}
+
+/* ---- releasing ---- */
+
+static coney_status send_async(const batch *one, int64_t deadline)
+{
+    coney_template *sender = one->owner->sender;
+    int64_t left_ms = deadline - cny_now_ms();
+    const coney_send_options options = {
+        .exchange = one->exchange,
+        .timeout_ms = left_ms > 0 ? (int)left_ms : 1,
+        .drop_unroutable = one->drop_unroutable,
+    };
+    coney_message *whole;
+    coney_status status = coney_message_batch(&whole, messages_of(one), count_of(one));
+    if (status != CONEY_OK)
+        return status;
+    status = coney_template_send_async(sender, one->routing_key, whole, &options, complete, (void *)one);
+    coney_message_unref(whole);
+    return status;
+}
+
+/* Takes the batch. If it cannot be sent, the status is for the caller's own message, the last one, and
+ * the callbacks of the others are told. */
+static coney_status send_batch(batch *one, bool last_is_own, int64_t deadline)
+{
+    coney_status status = send_async(one, deadline);
+    if (status == CONEY_OK)
+        return CONEY_OK;
+    cny_error *error = cny_error_capture();
+    if (last_is_own)
+        remove_last(one);
+    fail(one, error);
+    cny_error_raise(error);
+    cny_error_unref(error);
+    return status;
+}
+
+/* Under lock. */
+static batch *take_gathered(coney_batching_template *batching)
+{
+    batch *taken = batching->gathering;
+    batching->gathering = NULL;
+    if (taken) {
+        batching->outstanding++;
+        ref_batching(batching);
+        taken->owner = batching;
+    }
+    return taken;
+}
+
+/* Under lock: this thread would have to wait for its turn. */
+static bool is_busy(const coney_batching_template *batching)
+{
+    return (batching->sending || batching->untold >= MAX_UNTOLD) && !cny_factory_on_events_thread(batching->factory);
+}
+
+/* Under lock, which is let go meanwhile; not while it is busy. */
+static coney_status release(coney_batching_template *batching, bool last_is_own, int64_t deadline)
+{
+    batch *one = take_gathered(batching);
+    bool has_turn = !batching->sending; /* the events thread may do without */
+    batching->sending = true;
+    pthread_mutex_unlock(&batching->lock);
+    coney_status status = send_batch(one, last_is_own, deadline);
+    pthread_mutex_lock(&batching->lock);
+    if (has_turn)
+        batching->sending = false;
+    pthread_cond_broadcast(&batching->changed);
+    return status;
+}
+
+/* Under lock: false if it is still busy at the deadline. */
+static bool wait_a_turn(coney_batching_template *batching, int64_t deadline)
+{
+    return cny_cond_wait(&batching->changed, &batching->lock, deadline) || !is_busy(batching);
+}
+
+static coney_status no_turn(void)
+{
+    return cny_fail(CONEY_E_TIMEOUT, "batching: another thread is still sending its batch at the deadline");
+}
+
+/* Under lock. A batch that another thread is sending is waited for, too. */
+static coney_status flush(coney_batching_template *batching, int64_t deadline)
+{
+    while (batching->gathering || (batching->sending && is_busy(batching))) {
+        if (!is_busy(batching))
+            return release(batching, false, deadline);
+        if (!wait_a_turn(batching, deadline))
+            return no_turn();
+    }
+    return CONEY_OK;
+}
+
+coney_status coney_batching_template_flush(coney_batching_template *batching)
+{
+    if (!batching)
+        return cny_fail(CONEY_E_INVALID, "flush: the batching template is NULL");
+    if (cny_factory_check_process(batching->factory) != CONEY_OK)
+        return CONEY_E_STATE;
+    pthread_mutex_lock(&batching->lock);
+    coney_status status = flush(batching, cny_deadline(batching->sender->options.timeout_ms));
+    pthread_mutex_unlock(&batching->lock);
+    return status;
+}
+
+/* The timer's thread. What is gathered while it is busy is looked at when the turn ends. */
+static void *wait_for_time(void *argument)
+{
+    coney_batching_template *batching = argument;
+    cny_factory_serve_on_this_thread(batching->factory); /* may send while the factory drains */
+    pthread_mutex_lock(&batching->lock);
+    while (!batching->closed) {
+        if (!batching->gathering || is_busy(batching))
+            pthread_cond_wait(&batching->changed, &batching->lock);
+        else if (cny_now_ms() < batching->release_at)
+            cny_cond_wait(&batching->changed, &batching->lock, batching->release_at);
+        else
+            release(batching, false, cny_deadline(batching->sender->options.timeout_ms));
+    }
+    batching->timing = false;
+    pthread_cond_broadcast(&batching->changed);
+    pthread_mutex_unlock(&batching->lock);
+    unref_batching(batching);
+    return NULL;
+}
+
+/* ---- adding ---- */
+
+static bool has_address(const batch *one, const addition *more)
+{
+    return one->drop_unroutable == more->drop_unroutable && strcmp(one->exchange, more->exchange) == 0 &&
+           strcmp(one->routing_key, more->routing_key) == 0;
+}
+
+/* The batch there is must go first. */
+static bool has_no_place(const coney_batching_template *batching, const addition *more)
+{
+    const batch *one = batching->gathering;
+    return one && (!has_address(one, more) || one->bytes + LENGTH_BYTES + coney_message_size(more->message) >
+                                                  batching->options.buffer_limit_bytes);
+}
+
+static bool completes(const coney_batching_template *batching, const addition *more)
+{
+    const batch *one = batching->gathering;
+    size_t count = one ? count_of(one) : 0, bytes = one ? one->bytes : 0;
+    return count + 1 >= (size_t)batching->options.batch_size ||
+           bytes + LENGTH_BYTES + coney_message_size(more->message) >= batching->options.buffer_limit_bytes;
+}
+
+static coney_status put(coney_batching_template *batching, const addition *more)
+{
+    batch *one = batching->gathering ? batching->gathering : make_batch(more);
+    if (!one || !append(one, more)) {
+        if (one && one != batching->gathering)
+            free_batch(one);
+        return cny_fail_memory();
+    }
+    if (batching->options.timeout_ms > 0)
+        batching->release_at = cny_deadline(batching->options.timeout_ms);
+    if (!batching->gathering)
+        pthread_cond_broadcast(&batching->changed); /* for the timer */
+    batching->gathering = one;
+    return CONEY_OK;
+}
+
+/* Under lock. Who would complete the batch waits for the turn before that, so that giving up at the
+ * deadline leaves nothing behind. */
+static coney_status add(coney_batching_template *batching, const addition *more, int64_t deadline)
+{
+    for (;;) {
+        if (batching->closed)
+            return cny_fail(CONEY_E_CLOSED, "batching: the batching template or its factory is closed");
+        bool must_release = has_no_place(batching, more);
+        if (!must_release && !completes(batching, more))
+            return put(batching, more);
+        if (is_busy(batching)) {
+            if (!wait_a_turn(batching, deadline))
+                return no_turn();
+        } else if (must_release) {
+            release(batching, false, deadline); /* its callbacks hear how it went */
+        } else {
+            coney_status status = put(batching, more);
+            return status == CONEY_OK ? release(batching, true, deadline) : status;
+        }
+    }
+}
+
+static coney_status check_send(const coney_batching_template *batching, const addition *more,
+                               const coney_send_options *options)
+{
+    if (options->timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "batching: timeout_ms is %d, which is below 0", options->timeout_ms);
+    if (options->properties)
+        return cny_fail(CONEY_E_INVALID,
+                        "batching: properties belong to the message; give them to coney_message_new()");
+    if (!more->message)
+        return cny_fail(CONEY_E_INVALID, "batching: the message is NULL");
+    if (coney_message_is_batch(more->message))
+        return cny_fail(CONEY_E_INVALID, "batching: the message is a batch already (header " CONEY_HEADER_BATCH_FORMAT
+                                         "); send it through the template");
+    if (coney_message_size(more->message) > INT32_MAX)
+        return cny_fail(CONEY_E_INVALID, "batching: the body has %zu bytes; a batch allows %d",
+                        coney_message_size(more->message), INT32_MAX);
+    coney_status status = cny_check_name("exchange", more->exchange);
+    if (status == CONEY_OK)
+        status = cny_check_name("routing key", more->routing_key);
+    return status == CONEY_OK ? cny_factory_check_draining(batching->factory) : cny_fail_in("batching");
+}
+
+coney_status coney_batching_template_send(coney_batching_template *batching, const char *routing_key,
+                                          coney_message *message, const coney_send_options *options,
+                                          coney_send_callback *on_complete, void *user)
+{
+    static const coney_send_options defaults;
+    if (!options)
+        options = &defaults;
+    if (!batching)
+        return cny_fail(CONEY_E_INVALID, "batching: the batching template is NULL");
+    if (cny_factory_check_process(batching->factory) != CONEY_OK)
+        return CONEY_E_STATE;
+    const coney_template_options *own = &batching->sender->options;
+    const addition more = {
+        .exchange = options->exchange ? options->exchange : own->exchange,
+        .routing_key = routing_key ? routing_key : own->routing_key,
+        .drop_unroutable = options->drop_unroutable || own->drop_unroutable,
+        .message = message,
+        .receiver = {.callback = on_complete, .user = user},
+    };
+    coney_status status = check_send(batching, &more, options);
+    if (status != CONEY_OK)
+        return status;
+    int64_t deadline = cny_deadline(options->timeout_ms ? options->timeout_ms : own->timeout_ms);
+    pthread_mutex_lock(&batching->lock);
+    status = add(batching, &more, deadline);
+    pthread_mutex_unlock(&batching->lock);
+    return status;
+}
+
+/* ---- the end ---- */
+
+/* Under lock: sends what is gathered, and waits until all callbacks have returned. */
+static coney_status settle(coney_batching_template *batching, int64_t deadline)
+{
+    cny_error *failure = NULL;
+    bool in_time = true;
+    while (in_time && (batching->gathering || batching->outstanding > 0)) {
+        if (!batching->gathering) {
+            in_time = cny_cond_wait(&batching->changed, &batching->lock, deadline);
+        } else if (flush(batching, deadline) != CONEY_OK) {
+            if (!failure)
+                failure = cny_error_capture();
+            in_time = cny_now_ms() < deadline;
+        }
+    }
+    coney_status status = cny_error_raise(failure);
+    cny_error_unref(failure);
+    if (status == CONEY_OK && batching->outstanding > 0)
+        status = cny_fail(CONEY_E_TIMEOUT,
+                          "%zu batches are not confirmed, or their callbacks have not returned, at the deadline",
+                          batching->outstanding);
+    return status;
+}
+
+static coney_status drain(void *self, int64_t deadline)
+{
+    coney_batching_template *batching = self;
+    pthread_mutex_lock(&batching->lock);
+    coney_status status = settle(batching, deadline);
+    pthread_mutex_unlock(&batching->lock);
+    return status;
+}
+
+/* No more sends; what is still gathered will not be sent. */
+static void abandon(void *self)
+{
+    coney_batching_template *batching = self;
+    pthread_mutex_lock(&batching->lock);
+    batching->closed = true;
+    pthread_cond_broadcast(&batching->changed);
+    batch *rest = take_gathered(batching);
+    pthread_mutex_unlock(&batching->lock);
+    if (!rest)
+        return;
+    cny_error *reason = cny_error_new(CONEY_E_CLOSED, 0, "closed by the program before the batch could be sent");
+    fail(rest, reason);
+    cny_error_unref(reason);
+}
+
+/* Refuses senders, the program's callbacks among them, before it looks for what is left. */
+static coney_status close_batching(coney_batching_template *batching, int64_t deadline)
+{
+    bool in_time = true;
+    pthread_mutex_lock(&batching->lock);
+    batching->closed = true;
+    pthread_cond_broadcast(&batching->changed);
+    coney_status status = settle(batching, deadline);
+    while (batching->timing && in_time)
+        in_time = cny_cond_wait(&batching->changed, &batching->lock, deadline);
+    pthread_mutex_unlock(&batching->lock);
+    return status;
+}
+
+void coney_batching_template_free(coney_batching_template *batching)
+{
+    if (!batching || cny_factory_check_process(batching->factory) != CONEY_OK)
+        return;
+    if (cny_factory_on_events_thread(batching->factory)) {
+        cny_log(CONEY_LOG_ERROR,
+                "coney_batching_template_free called by a send callback: the batching template is not freed");
+        return;
+    }
+    cny_factory_leave(batching->factory, batching);
+    if (close_batching(batching, cny_deadline(batching->sender->options.timeout_ms)) != CONEY_OK)
+        cny_log(CONEY_LOG_ERROR, "free a batching template: %s", coney_last_error());
+    abandon(batching);
+    unref_batching(batching);
+}
