@@ -7,6 +7,7 @@
 #include <coney/amqp/json.h>
 #include <coney/amqp/log.h>
 #include <coney/amqp/message.h>
+#include <coney/amqp/processor.h>
 #include <coney/amqp/status.h>
 #include <coney/amqp/topology.h>
 #include <coney/amqp/value.h>

@@ -12,6 +12,7 @@
 
 #include <coney/amqp/converter.h>
 #include <coney/amqp/message.h>
+#include <coney/amqp/processor.h>
 #include <coney/rabbit/connection_factory.h>
 
 CONEY_BEGIN
@@ -29,13 +30,18 @@ typedef struct coney_template_options {
     bool resend_unconfirmed;          /* what a loss leaves unconfirmed is kept and sent again, in order and
                                          before newer sends: nothing is lost, some may arrive twice */
     bool fail_when_blocked;           /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
+    const char *user_id;              /* for messages that have none; the broker closes the channel over any
+                                         but the name logged in with. NULL: none */
 } coney_template_options;
 
 /* For one send. Zero or NULL: what the template says. */
 typedef struct coney_send_options {
-    const char *exchange;
+    const char *exchange; /* "" is the default exchange, not the template's */
     int timeout_ms;
-    bool drop_unroutable;
+    bool drop_unroutable;               /* even if the template does not */
+    bool return_unroutable;             /* even if the template drops them; not both */
+    int64_t delay_ms;                   /* for an exchange of type x-delayed-message: header x-delay, which only its
+                                           plugin heeds; up to 4,294,967,295. (Spring: setDelayLong) */
     const coney_properties *properties; /* for convert_and_send; a message has its own already */
 } coney_send_options;
 
@@ -46,7 +52,7 @@ typedef struct coney_send_options {
  *   CONEY_E_PRECONDITION_FAILED, CONEY_E_BROKER      refused for another reason, in the sentence
  *   CONEY_E_LOST       connection or channel gone: maybe delivered (not with resend_unconfirmed)
  *   CONEY_E_CLOSED     template or factory freed: maybe delivered
- * message and error are views for the call. It may send, even through the same template. */
+ * message (what was sent: processors may have changed it) and error are views for the call. It may send, even through the same template. */
 typedef void coney_send_callback(coney_message *message, const coney_error *error, void *user);
 
 /* Makes a template; nothing is sent yet. Options are copied, NULL is all defaults. The factory
@@ -60,10 +66,11 @@ CONEY_API coney_status coney_template_new(coney_template **sender, coney_connect
  * a call on it. Not from a callback. Takes NULL. */
 CONEY_API void coney_template_free(coney_template *sender);
 
-/* Sends and waits for the broker's confirm. routing_key and options may be NULL. Any thread.
+/* Sends and waits for the broker's confirm. routing_key and options may be NULL; a routing key that is
+ * NULL is the template's, "" is an empty one. Any thread.
  * (AMQP: basic.publish and basic.ack.)
  * CONEY_OK; CONEY_E_INVALID (before anything is sent: a name over 255 bytes, headers that do not
- * fit a frame); CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED, _PRECONDITION_FAILED,
+ * fit a frame); what a processor failed with: nothing was sent; CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED, _PRECONDITION_FAILED,
  * _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have it, and with
  * resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a connection;
  * CONEY_E_BLOCKED, CONEY_E_CONNECT and the other statuses of connecting: nothing was sent;
@@ -90,6 +97,19 @@ CONEY_API coney_status coney_template_convert_and_send(coney_template *sender, c
  * returned; with timeout_ms 0 it only looks. Not from a callback.
  * CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_INVALID, CONEY_E_STATE (in a callback), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms);
+
+/* Add a processor to those that run on each message before it is sent, or on each that the template
+ * receives: on the caller's thread, once for each send. Any time, any thread, while others send; a send
+ * goes on with those there were when it began. The processor is copied but for its user pointer,
+ * which is taken, success or failure. (Spring: setBeforePublishPostProcessors and so on.)
+ * CONEY_E_INVALID (no name, or one that is there already), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_template_add_before_publish(coney_template *sender, const coney_processor *processor);
+CONEY_API coney_status coney_template_add_after_receive(coney_template *sender, const coney_processor *processor);
+
+/* Remove the one of that name. Sends that are running it when this returns finish with it.
+ * CONEY_E_INVALID (there is none), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_template_remove_before_publish(coney_template *sender, const char *name);
+CONEY_API coney_status coney_template_remove_after_receive(coney_template *sender, const char *name);
 
 CONEY_END
 

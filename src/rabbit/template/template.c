@@ -18,6 +18,8 @@ static coney_status check_options(const coney_template_options *options)
     if (options->max_unconfirmed < 0)
         return cny_fail(CONEY_E_INVALID, "max_unconfirmed is %d, which is below 0", options->max_unconfirmed);
     coney_status status = cny_check_name("exchange", options->exchange);
+    if (status == CONEY_OK)
+        status = cny_check_name("user_id", options->user_id);
     return status == CONEY_OK ? cny_check_name("routing key", options->routing_key) : status;
 }
 
@@ -26,7 +28,8 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
     coney_template_options *own = &sender->options;
     *own = *given;
     bool copied = cny_arena_strdup(&sender->arena, &own->exchange, given->exchange ? given->exchange : "") &&
-                  cny_arena_strdup(&sender->arena, &own->routing_key, given->routing_key ? given->routing_key : "");
+                  cny_arena_strdup(&sender->arena, &own->routing_key, given->routing_key ? given->routing_key : "") &&
+                  cny_arena_strdup(&sender->arena, &own->user_id, given->user_id);
     if (!copied)
         return cny_fail_memory();
     if (!own->converter)
@@ -45,6 +48,8 @@ static void free_template(coney_template *sender)
         cny_channel_unref(retired[i]);
     cny_channel_unref(sender->channel);
     cny_buffer_free(&sender->retired);
+    cny_processors_free(&sender->before_publish);
+    cny_processors_free(&sender->after_receive);
     cny_arena_free(&sender->arena);
     cny_factory_unref(sender->factory);
     pthread_cond_destroy(&sender->idle);
@@ -95,6 +100,8 @@ coney_status coney_template_new(coney_template **sender, coney_connection_factor
     made->factory = cny_factory_ref(factory);
     pthread_mutex_init(&made->lock, NULL);
     cny_cond_init(&made->idle);
+    cny_processors_init(&made->before_publish);
+    cny_processors_init(&made->after_receive);
     coney_status status = copy_options(made, options);
     if (status == CONEY_OK)
         status = cny_factory_join(factory, &membership, made);
@@ -122,11 +129,7 @@ static coney_status check_publish(const cny_publish *publish)
 static coney_status publish_by(coney_template *sender, const cny_publish *publish, publish_function *function,
                                int64_t deadline)
 {
-    coney_status status = cny_factory_check_process(sender->factory);
-    if (status == CONEY_OK)
-        status = check_publish(publish);
-    if (status != CONEY_OK)
-        return status;
+    coney_status status;
     do {
         cny_channel *channel = NULL;
         status = cny_template_get_channel(sender, &channel, deadline);
@@ -139,6 +142,25 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
                                    : status;
 }
 
+static coney_status check_send(const coney_template *sender, const coney_send_options *options)
+{
+    if (!sender)
+        return cny_fail(CONEY_E_INVALID, "the template is NULL");
+    if (options->timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "timeout_ms is %d, which is below 0", options->timeout_ms);
+    if (options->properties)
+        return cny_fail(CONEY_E_INVALID, "properties belong to the message; give them to coney_message_new()");
+    if (options->drop_unroutable && options->return_unroutable)
+        return cny_fail(CONEY_E_INVALID, "drop_unroutable and return_unroutable contradict each other; set one");
+    coney_status status = cny_template_check_delay(options->delay_ms);
+    return status == CONEY_OK ? cny_factory_check_process(sender->factory) : status;
+}
+
+static bool is_mandatory(const coney_template *sender, const coney_send_options *options)
+{
+    return options->return_unroutable || (!options->drop_unroutable && !sender->options.drop_unroutable);
+}
+
 static coney_status send_by(coney_template *sender, const char *routing_key, coney_message *message,
                             const coney_send_options *options, publish_function *function,
                             coney_send_callback *callback, void *user)
@@ -146,23 +168,26 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
     static const coney_send_options defaults;
     if (!options)
         options = &defaults;
-    if (!sender)
-        return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
-    if (options->timeout_ms < 0)
-        return cny_fail(CONEY_E_INVALID, "send: timeout_ms is %d, which is below 0", options->timeout_ms);
-    if (options->properties)
-        return cny_fail(CONEY_E_INVALID, "send: properties belong to the message; give them to coney_message_new()");
+    if (check_send(sender, options) != CONEY_OK)
+        return cny_fail_in("send");
     cny_publish publish = {
         .exchange = options->exchange ? options->exchange : sender->options.exchange,
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
         .message = message,
-        .mandatory = !options->drop_unroutable && !sender->options.drop_unroutable,
+        .mandatory = is_mandatory(sender, options),
         .fail_when_blocked = sender->options.fail_when_blocked,
         .callback = callback,
         .user = user,
     };
     int timeout_ms = options->timeout_ms ? options->timeout_ms : sender->options.timeout_ms;
-    coney_status status = publish_by(sender, &publish, function, cny_deadline(timeout_ms));
+    int64_t deadline = cny_deadline(timeout_ms);
+    coney_message *prepared = NULL;
+    coney_status status = check_publish(&publish);
+    if (status == CONEY_OK)
+        status = cny_template_prepare(sender, &publish, options->delay_ms, &prepared);
+    if (status == CONEY_OK)
+        status = publish_by(sender, &publish, function, deadline);
+    coney_message_unref(prepared);
     if (status == CONEY_OK)
         return status;
     return cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", publish.exchange, publish.routing_key);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What template.c and channels.c share. Private to the folder. */
+/* What the files of this folder share. Private to the folder. */
 #ifndef CNY_TEMPLATE_H
 #define CNY_TEMPLATE_H
 
+#include "amqp/processor.h"
 #include "rabbit/connection/connection.h"
 
 #include <stdatomic.h>
@@ -13,6 +14,9 @@ struct coney_template {
     coney_connection_factory *factory;
     cny_arena arena;
     coney_template_options options; /* with every default filled in */
+    /* any thread; each has a lock of its own */
+    cny_processors before_publish;
+    cny_processors after_receive;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t idle; /* not busy any more */
@@ -30,5 +34,18 @@ bool cny_template_has_kept(const coney_template *sender);
 
 /* Sends what dead channels have kept again; the recovery thread's part. */
 bool cny_template_resend(void *self, cny_connection *connection);
+
+/* processors.c */
+
+coney_status cny_template_check_delay(int64_t delay_ms);
+
+/* Puts what is really to be sent into publish->message. If that is another message, *prepared, NULL
+ * before, becomes the reference to it, which is the caller's to unref, on failure too. */
+coney_status cny_template_prepare(coney_template *sender, cny_publish *publish, int64_t delay_ms,
+                                  coney_message **prepared);
+
+/* Runs the processors for received messages. `*message` is a reference, which is replaced by that to
+ * the result; NULL: a processor discards it. Fails as cny_processors_run(). */
+coney_status cny_template_process_received(coney_template *sender, coney_message **message);
 
 #endif
