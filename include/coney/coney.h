@@ -3,6 +3,7 @@
 #ifndef CONEY_H
 #define CONEY_H
 
+#include <coney/amqp/compression.h>
 #include <coney/amqp/converter.h>
 #include <coney/amqp/json.h>
 #include <coney/amqp/log.h>

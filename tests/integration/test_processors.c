@@ -240,6 +240,30 @@ static void test_message_that_a_processor_fails_for_is_rejected(void **state)
     test_log_stop();
 }
 
+/* ---- compression ---- */
+
+static void test_compressed_message_is_smaller_on_its_way_and_arrives_as_it_was(void **state)
+{
+    (void)state;
+    coney_processor compress, decompress;
+    coney_message *message = test_pattern(100000);
+    use_template(NULL);
+    make_container(NULL);
+    assert_ok(coney_compress_processor(&compress, NULL));
+    assert_ok(coney_decompress_processor(&decompress, NULL));
+    assert_ok(coney_template_add_before_publish(sender, &compress));
+    assert_ok(coney_template_send(sender, queue, message, NULL));
+    receive(1);
+    assert_string_equal(coney_message_properties(received)->content_encoding, "gzip");
+    assert_true(coney_message_size(received) < 100000);
+    assert_ok(coney_container_add_after_receive(container, &decompress));
+    assert_ok(coney_template_send(sender, queue, message, NULL));
+    receive(2);
+    assert_null(coney_message_properties(received)->content_encoding);
+    assert_true(test_is_pattern(received));
+    coney_message_unref(message);
+}
+
 /* ---- what a send sets ---- */
 
 static void test_delay_is_sent_as_a_long_header(void **state)
@@ -320,6 +344,7 @@ int main(void)
         queue_test(test_container_hands_on_what_processors_left),
         queue_test(test_discarded_message_is_acknowledged_and_not_handled),
         queue_test(test_message_that_a_processor_fails_for_is_rejected),
+        queue_test(test_compressed_message_is_smaller_on_its_way_and_arrives_as_it_was),
         queue_test(test_delay_is_sent_as_a_long_header),
         queue_test(test_wrong_delays_are_refused),
         queue_test(test_user_id_is_set_if_the_message_has_none),
