@@ -19,6 +19,34 @@ CONEY_BEGIN
 
 typedef struct coney_template coney_template;
 
+/* Whether a send that failed so is to be tried again, on the sender's thread with no Coney lock held.
+ * The error is a view for the call. */
+typedef bool coney_is_retriable(const coney_error *error, void *user);
+
+/* What to do with a message that could not be sent, such as writing it down: on the sender's thread
+ * with no Coney lock held. Its status is that of the send; all arguments are views for the call.
+ * (Spring: RecoveryCallback.) */
+typedef coney_status coney_recover(coney_message *message, const char *exchange, const char *routing_key,
+                                   const coney_error *error, void *user);
+
+/* Trying synchronous sends again; zero means the default. All attempts and delays together stay within
+ * the send's timeout_ms: a delay that would pass it ends them, and so does the factory's close. Each
+ * delay is shortened by up to half, at random. After CONEY_E_LOST the broker may have the message
+ * already, so it may arrive twice; of all others that are tried again it has none. (Spring:
+ * setRetryTemplate.) */
+typedef struct coney_retry_options {
+    int attempts;                     /* in all; 1, which is none again */
+    int first_delay_ms;               /* 1,000 */
+    double multiplier;                /* 2 */
+    int max_delay_ms;                 /* 10,000 */
+    coney_is_retriable *is_retriable; /* error->retriable: CONEY_E_NACKED, _LOST, _BLOCKED, _CONNECT, _LIMIT,
+                                         _SYSTEM and _NO_MEMORY, if there is time left */
+    coney_recover *recover;           /* called when a send has failed for good, whether it was tried again
+                                         or not; not for CONEY_E_INVALID, CONEY_E_STATE or a processor's
+                                         failure. NULL: none */
+    void *user;                       /* of both */
+} coney_retry_options;
+
 /* Zero means the default. */
 typedef struct coney_template_options {
     const char *exchange;             /* where sends go; "", the default exchange */
@@ -32,6 +60,7 @@ typedef struct coney_template_options {
     bool fail_when_blocked;           /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
     const char *user_id;              /* for messages that have none; the broker closes the channel over any
                                          but the name logged in with. NULL: none */
+    coney_retry_options retry;        /* of synchronous sends */
 } coney_template_options;
 
 /* For one send. Zero or NULL: what the template says. */

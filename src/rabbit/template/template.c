@@ -17,7 +17,9 @@ static coney_status check_options(const coney_template_options *options)
         return cny_fail(CONEY_E_INVALID, "timeout_ms is %d, which is below 0", options->timeout_ms);
     if (options->max_unconfirmed < 0)
         return cny_fail(CONEY_E_INVALID, "max_unconfirmed is %d, which is below 0", options->max_unconfirmed);
-    coney_status status = cny_check_name("exchange", options->exchange);
+    coney_status status = cny_template_check_retry(&options->retry);
+    if (status == CONEY_OK)
+        status = cny_check_name("exchange", options->exchange);
     if (status == CONEY_OK)
         status = cny_check_name("user_id", options->user_id);
     return status == CONEY_OK ? cny_check_name("routing key", options->routing_key) : status;
@@ -34,6 +36,7 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
         return cny_fail_memory();
     if (!own->converter)
         own->converter = coney_json_converter();
+    own->retry = cny_template_retry_defaults(own->retry);
     if (own->timeout_ms == 0)
         own->timeout_ms = DEFAULT_TIMEOUT_MS;
     if (own->max_unconfirmed == 0)
@@ -142,6 +145,21 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
                                    : status;
 }
 
+static coney_status publish_and_wait(coney_template *sender, const cny_publish *publish, int64_t deadline)
+{
+    return publish_by(sender, publish, cny_channel_publish_and_wait, deadline);
+}
+
+static coney_status send_and_wait(coney_template *sender, const cny_publish *publish, int64_t deadline)
+{
+    return cny_template_retry(sender, publish, publish_and_wait, deadline);
+}
+
+static coney_status send_on(coney_template *sender, const cny_publish *publish, int64_t deadline)
+{
+    return publish_by(sender, publish, cny_channel_publish, deadline);
+}
+
 static coney_status check_send(const coney_template *sender, const coney_send_options *options)
 {
     if (!sender)
@@ -162,8 +180,8 @@ static bool is_mandatory(const coney_template *sender, const coney_send_options 
 }
 
 static coney_status send_by(coney_template *sender, const char *routing_key, coney_message *message,
-                            const coney_send_options *options, publish_function *function,
-                            coney_send_callback *callback, void *user)
+                            const coney_send_options *options, cny_attempt *send, coney_send_callback *callback,
+                            void *user)
 {
     static const coney_send_options defaults;
     if (!options)
@@ -186,7 +204,7 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
     if (status == CONEY_OK)
         status = cny_template_prepare(sender, &publish, options->delay_ms, &prepared);
     if (status == CONEY_OK)
-        status = publish_by(sender, &publish, function, deadline);
+        status = send(sender, &publish, deadline);
     coney_message_unref(prepared);
     if (status == CONEY_OK)
         return status;
@@ -196,13 +214,13 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
 coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                  const coney_send_options *options)
 {
-    return send_by(sender, routing_key, message, options, cny_channel_publish_and_wait, NULL, NULL);
+    return send_by(sender, routing_key, message, options, send_and_wait, NULL, NULL);
 }
 
 coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
                                        const coney_send_options *options, coney_send_callback *on_complete, void *user)
 {
-    return send_by(sender, routing_key, message, options, cny_channel_publish, on_complete, user);
+    return send_by(sender, routing_key, message, options, send_on, on_complete, user);
 }
 
 coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key, const void *object,

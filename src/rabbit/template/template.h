@@ -23,6 +23,7 @@ struct coney_template {
     cny_channel *channel;
     bool busy;          /* some thread opens a channel or sends again, without the lock */
     bool closed;        /* being freed */
+    uint64_t retried;   /* attempts of synchronous sends behind the first */
     cny_buffer retired; /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
 };
 
@@ -47,5 +48,17 @@ coney_status cny_template_prepare(coney_template *sender, cny_publish *publish, 
 /* Runs the processors for received messages. `*message` is a reference, which is replaced by that to
  * the result; NULL: a processor discards it. Fails as cny_processors_run(). */
 coney_status cny_template_process_received(coney_template *sender, coney_message **message);
+
+/* retry.c */
+
+coney_status cny_template_check_retry(const coney_retry_options *retry);
+coney_retry_options cny_template_retry_defaults(coney_retry_options retry);
+
+/* Makes attempts as the template's options say until the deadline, and has the program recover. */
+typedef coney_status cny_attempt(coney_template *sender, const cny_publish *publish, int64_t deadline);
+coney_status cny_template_retry(coney_template *sender, const cny_publish *publish, cny_attempt *attempt,
+                                int64_t deadline);
+
+uint64_t cny_template_retried(coney_template *sender); /* for statistics */
 
 #endif
