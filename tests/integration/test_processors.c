@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Processors of templates and containers, and what sends set by themselves, on a real broker. */
+#include "rabbit/template/template.h"
 #include "support/test_support.h"
 
 static const char *queue, *dead_queue;
@@ -210,6 +211,70 @@ static void test_container_hands_on_what_processors_left(void **state)
     assert_string_equal(coney_message_body(received), "text");
 }
 
+static coney_status without_memory_once(coney_message **message, const char *exchange, const char *routing_key,
+                                        void *user)
+{
+    (void)exchange;
+    (void)routing_key;
+    (void)user;
+    return coney_message_redelivered(*message) ? CONEY_OK : CONEY_E_NO_MEMORY;
+}
+
+static void test_message_that_finds_no_memory_goes_back(void **state)
+{
+    (void)state;
+    use_template(NULL);
+    make_container(NULL);
+    assert_ok(coney_container_add_after_receive(
+        container, &(coney_processor){.name = "forgetful", .process = without_memory_once}));
+    send_text("text", NULL);
+    receive(1);
+    assert_true(coney_message_redelivered(received));
+    test_wait_for_depth(dead_queue, 0);
+}
+
+static coney_status stop_container(coney_message **message, const char *exchange, const char *routing_key, void *user)
+{
+    (void)message;
+    (void)exchange;
+    (void)routing_key;
+    (void)user;
+    check(coney_container_stop(container) == CONEY_OK);
+    return CONEY_OK;
+}
+
+static void test_processor_may_stop_its_container(void **state)
+{
+    (void)state;
+    use_template(NULL);
+    make_container(NULL);
+    assert_ok(coney_container_add_after_receive(container, &(coney_processor){.name = "s", .process = stop_container}));
+    send_text("text", NULL);
+    receive(1);
+    test_wait_for_depth(queue, 0);
+}
+
+/* The exchange that the second one sees was part of the message that the first one replaced. */
+static void test_template_runs_its_processors_on_what_it_receives(void **state)
+{
+    (void)state;
+    use_template(NULL);
+    assert_ok(coney_template_add_after_receive(sender, &(coney_processor){.name = "upper", .process = uppercase}));
+    assert_ok(coney_template_add_after_receive(sender, &(coney_processor){.name = "again", .process = uppercase}));
+    coney_message *message = test_text("text");
+    message->routing_key = cny_arena_copy(&message->arena, queue, strlen(queue)); /* as of a received one */
+    assert_ok(cny_template_process_received(sender, &message));
+    assert_int_equal(coney_message_size(message), 4);
+    assert_string_equal(coney_message_routing_key(message), queue);
+    coney_message_unref(message);
+    assert_ok(coney_template_remove_after_receive(sender, "again"));
+    assert_ok(coney_template_remove_after_receive(sender, "upper"));
+    assert_ok(coney_template_add_after_receive(sender, &(coney_processor){.name = "d", .process = discard}));
+    message = test_text("discard");
+    assert_ok(cny_template_process_received(sender, &message));
+    assert_null(message);
+}
+
 static void test_discarded_message_is_acknowledged_and_not_handled(void **state)
 {
     (void)state;
@@ -342,6 +407,9 @@ int main(void)
         queue_test(test_message_id_and_timestamp_are_set),
         queue_test(test_wrong_arguments_are_named),
         queue_test(test_container_hands_on_what_processors_left),
+        queue_test(test_message_that_finds_no_memory_goes_back),
+        queue_test(test_processor_may_stop_its_container),
+        queue_test(test_template_runs_its_processors_on_what_it_receives),
         queue_test(test_discarded_message_is_acknowledged_and_not_handled),
         queue_test(test_message_that_a_processor_fails_for_is_rejected),
         queue_test(test_compressed_message_is_smaller_on_its_way_and_arrives_as_it_was),

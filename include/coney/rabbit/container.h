@@ -95,7 +95,7 @@ CONEY_API coney_status coney_container_check(coney_container *container);
  * user pointer must live as long. Not from a handler of the container. Takes NULL. */
 CONEY_API void coney_container_free(coney_container *container);
 
-/* The message, the object the listener's converter made of it (NULL without a converter), the
+/* The message as processors left it, the object the listener's converter made of it (NULL without a converter), the
  * queue. Views for the handler's call. */
 CONEY_API coney_message *coney_delivery_message(const coney_delivery *delivery);
 CONEY_API const void *coney_delivery_payload(const coney_delivery *delivery);

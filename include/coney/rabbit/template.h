@@ -30,10 +30,10 @@ typedef coney_status coney_recover(coney_message *message, const char *exchange,
                                    const coney_error *error, void *user);
 
 /* Trying synchronous sends again; zero means the default. All attempts and delays together stay within
- * the send's timeout_ms: a delay that would pass it ends them, and so does the factory's close. Each
- * delay is shortened by up to half, at random. After CONEY_E_LOST the broker may have the message
- * already, so it may arrive twice; of all others that are tried again it has none. (Spring:
- * setRetryTemplate.) */
+ * the send's timeout_ms: a delay that would pass it ends them, and so does the factory's close
+ * (CONEY_E_CLOSED). Each delay is shortened by up to half, at random. After CONEY_E_LOST the broker may
+ * have the message whatever comes of later attempts, so it may arrive twice; after the others it does not
+ * have it. (Spring: setRetryTemplate.) */
 typedef struct coney_retry_options {
     int attempts;                     /* in all; 1, which is none again */
     int first_delay_ms;               /* 1,000 */
@@ -99,11 +99,12 @@ CONEY_API void coney_template_free(coney_template *sender);
  * NULL is the template's, "" is an empty one. Any thread.
  * (AMQP: basic.publish and basic.ack.)
  * CONEY_OK; CONEY_E_INVALID (before anything is sent: a name over 255 bytes, headers that do not
- * fit a frame); what a processor failed with: nothing was sent; CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED, _PRECONDITION_FAILED,
- * _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have it, and with
- * resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a connection;
- * CONEY_E_BLOCKED, CONEY_E_CONNECT and the other statuses of connecting: nothing was sent;
- * CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. */
+ * fit a frame), and what a processor failed with; CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED,
+ * _PRECONDITION_FAILED, _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have
+ * it, and with resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a
+ * connection; CONEY_E_BLOCKED, CONEY_E_CONNECT and the other statuses of connecting: nothing was sent;
+ * CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. With the option retry: that of the last attempt, or
+ * what recover answered. */
 CONEY_API coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                            const coney_send_options *options);
 
