@@ -15,6 +15,7 @@ allowed() {
     include/coney/amqp/*) echo "coney/amqp/" ;;
     include/coney/*) echo "coney/" ;;
     src/base/*) echo "base/ coney/amqp/api.h coney/amqp/status.h coney/amqp/log.h" ;;
+    src/amqp/compression.c) echo "base/ amqp/ coney/amqp/ zlib.h" ;;
     src/amqp/*) echo "base/ amqp/ coney/amqp/ jansson.h" ;;
     src/wire/*) echo "base/ amqp/ wire/ coney/amqp/ coney/rabbit/tls.h openssl/ $rabbitmq_c" ;;
     src/rabbit/connection/*) echo "base/ amqp/ wire/wire.h rabbit/connection/ coney/" ;;
@@ -31,5 +32,5 @@ while IFS=: read -r file line header; do
     done
     echo "$file:$line: $header is not for this layer" >&2
     status=1
-done < <(grep -rnoP '^\s*#\s*include\s*["<]\K(\.\.|base|amqp|wire|rabbit|coney|openssl|rabbitmq-c)/[^">]+|^\s*#\s*include\s*["<]\K(amqp\w*|jansson)\.h' include src)
+done < <(grep -rnoP '^\s*#\s*include\s*["<]\K(\.\.|base|amqp|wire|rabbit|coney|openssl|rabbitmq-c)/[^">]+|^\s*#\s*include\s*["<]\K(amqp\w*|jansson|zlib)\.h' include src)
 exit $status

@@ -4,10 +4,12 @@
 #define CONEY_H
 
 #include <coney/amqp/batch.h>
+#include <coney/amqp/compression.h>
 #include <coney/amqp/converter.h>
 #include <coney/amqp/json.h>
 #include <coney/amqp/log.h>
 #include <coney/amqp/message.h>
+#include <coney/amqp/processor.h>
 #include <coney/amqp/status.h>
 #include <coney/amqp/topology.h>
 #include <coney/amqp/value.h>

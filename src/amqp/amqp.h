@@ -33,6 +33,9 @@ coney_array *cny_array_in(cny_arena *arena, size_t capacity);
 /* A deep copy inside someone's arena. NULL without memory. */
 coney_table *cny_table_copy(cny_arena *arena, const coney_table *table);
 
+/* The same of all but one name; NULL counts as empty. */
+coney_table *cny_table_copy_without(cny_arena *arena, const coney_table *table, const char *without);
+
 /* Puts in without copying or checking: name and value are in the table's arena already. */
 bool cny_table_put(coney_table *table, const char *name, coney_value value);
 bool cny_array_put(coney_array *array, coney_value value);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages: constant once made, reference-counted, and in one allocation with all they hold. */
+/* Messages: constant once made, reference-counted, and in one allocation with all they hold, but for
+ * a body shared with another. */
 #include "amqp/amqp.h"
 
 #include <string.h>
@@ -75,10 +76,10 @@ static bool copy_properties(coney_message *message, const coney_properties *prop
     return !properties->headers || message->properties.headers;
 }
 
-/* Room for the body and the texts; headers make the arena add what they need. */
-static size_t room_for(size_t size, const coney_properties *properties)
+/* Room for the texts; headers make the arena add what they need. */
+static size_t room_for_texts(const coney_properties *properties)
 {
-    size_t room = size + 16;
+    size_t room = 16;
     for (size_t i = 0; i < TEXT_COUNT; i++) {
         const char *text = text_at(properties, i);
         room += text ? strlen(text) + 8 : 0;
@@ -98,7 +99,7 @@ coney_status coney_message_new(coney_message **message, const void *body, size_t
     if (status != CONEY_OK)
         return status;
 
-    coney_message *made = cny_message_alloc(room_for(size, properties));
+    coney_message *made = cny_message_alloc(size + room_for_texts(properties));
     if (!made || !copy_properties(made, properties) ||
         !(made->body = (uint8_t *)cny_arena_copy(&made->arena, body, size))) {
         coney_message_unref(made);
@@ -107,6 +108,64 @@ coney_status coney_message_new(coney_message **message, const void *body, size_t
     made->size = size;
     *message = made;
     return CONEY_OK;
+}
+
+static void share_body(coney_message *made, coney_message *message)
+{
+    made->shares = coney_message_ref(message);
+    made->body = message->body;
+    made->size = message->size;
+}
+
+static bool copy_origin(coney_message *made, const coney_message *message)
+{
+    made->redelivered = message->redelivered;
+    made->delivery_tag = message->delivery_tag;
+    return cny_arena_strdup(&made->arena, &made->exchange, message->exchange) &&
+           cny_arena_strdup(&made->arena, &made->routing_key, message->routing_key) &&
+           cny_arena_strdup(&made->arena, &made->defect, message->defect);
+}
+
+coney_status coney_message_with(coney_message **copy, coney_message *message, const coney_properties *properties,
+                                const void *body, size_t size)
+{
+    if (!copy || !message || (!body && size > 0))
+        return cny_fail(CONEY_E_INVALID, "copy, message or body is NULL");
+    coney_status status = properties ? check_properties(properties) : CONEY_OK;
+    if (status != CONEY_OK)
+        return status;
+    if (!properties)
+        properties = &message->properties;
+
+    coney_message *made = cny_message_alloc(size + room_for_texts(properties));
+    if (!made || !copy_properties(made, properties) || !copy_origin(made, message) ||
+        (body && !(made->body = (uint8_t *)cny_arena_copy(&made->arena, body, size)))) {
+        coney_message_unref(made);
+        return cny_fail_memory();
+    }
+    made->size = size;
+    if (!body)
+        share_body(made, message);
+    *copy = made;
+    return CONEY_OK;
+}
+
+coney_status coney_message_with_header(coney_message **copy, coney_message *message, const char *name,
+                                       const coney_value *value)
+{
+    if (!copy || !message || !name)
+        return cny_fail(CONEY_E_INVALID, "copy, message or name is NULL");
+    cny_arena arena = {0};
+    coney_properties properties = message->properties;
+    coney_table *headers = cny_table_copy_without(&arena, properties.headers, name);
+    coney_status status = headers ? CONEY_OK : cny_fail_memory();
+    if (status == CONEY_OK && value)
+        status = coney_table_set(headers, name, value);
+    properties.headers = headers;
+    if (status == CONEY_OK)
+        status = coney_message_with(copy, message, &properties, NULL, 0);
+    cny_arena_free(&arena);
+    return status;
 }
 
 coney_message *coney_message_ref(coney_message *message)

@@ -79,8 +79,22 @@ bool cny_array_put(coney_array *array, coney_value value)
 
 coney_table *cny_table_copy(cny_arena *arena, const coney_table *table)
 {
-    coney_table *copy = cny_table_in(arena, table->count);
-    for (size_t i = 0; copy && i < table->count; i++) {
+    return cny_table_copy_without(arena, table, NULL);
+}
+
+/* The items of an array have no names. */
+static bool is_named(const struct entry *entry, const char *name)
+{
+    return entry->name && name && strcmp(entry->name, name) == 0;
+}
+
+coney_table *cny_table_copy_without(cny_arena *arena, const coney_table *table, const char *without)
+{
+    size_t count = coney_table_size(table);
+    coney_table *copy = cny_table_in(arena, count);
+    for (size_t i = 0; copy && i < count; i++) {
+        if (is_named(&table->entries[i], without))
+            continue;
         const char *name;
         coney_value value;
         if (!cny_arena_strdup(arena, &name, table->entries[i].name) ||

@@ -74,6 +74,13 @@ coney_status cny_thread_start(pthread_t *thread, const char *name, size_t stack_
  * do not come along, so what was made at another count cannot be used. */
 unsigned cny_fork_count(void);
 
+/* ---- trying again ---- */
+
+/* The delay after one of that many milliseconds, 0 being none yet; and one up to half shorter, so that
+ * those who failed together do not come back together. */
+int cny_backoff(int delay_ms, int first_delay_ms, double multiplier, int max_delay_ms);
+int cny_jitter(int delay_ms);
+
 /* ---- chance ---- */
 
 uint32_t cny_random(uint32_t below); /* 0 to below - 1; not for secrets */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Messages and their properties. */
+#include "amqp/amqp.h"
 #include "support/test_support.h"
 
 #include <pthread.h>
@@ -67,6 +68,109 @@ static void test_properties_are_checked(void **state)
         assert_fails(coney_message_new(&message, "", 0, &wrong[i].properties), CONEY_E_INVALID, wrong[i].words);
 }
 
+static coney_message *full_message(void)
+{
+    coney_message *message;
+    coney_table *headers = coney_table_new();
+    assert_ok(coney_table_set_string(headers, "keep", "k"));
+    assert_ok(coney_table_set_string(headers, "x", "old"));
+    assert_ok(coney_message_new(&message, "body", 4, &(coney_properties){.type = "t", .headers = headers}));
+    coney_table_free(headers);
+    return message;
+}
+
+static void test_copy_with_other_properties_shares_the_body_which_outlives_the_first(void **state)
+{
+    (void)state;
+    coney_message *first = full_message(), *second, *third;
+    assert_ok(coney_message_with(&second, first, &(coney_properties){.type = "u"}, NULL, 0));
+    assert_ok(coney_message_with(&third, second, NULL, NULL, 0));
+    assert_ptr_equal(coney_message_body(second), coney_message_body(first));
+    assert_ptr_equal(coney_message_body(third), coney_message_body(first));
+    assert_string_equal(coney_message_properties(first)->type, "t");
+    coney_message_unref(first);
+    coney_message_unref(second);
+    assert_int_equal(coney_message_size(third), 4);
+    assert_memory_equal(coney_message_body(third), "body", 4);
+    assert_string_equal(coney_message_properties(third)->type, "u");
+    assert_null(coney_message_properties(third)->headers);
+    coney_message_unref(third);
+}
+
+static void test_copy_with_other_body_keeps_properties_and_origin(void **state)
+{
+    (void)state;
+    coney_message *first = full_message(), *copy;
+    first->exchange = "e"; /* as of a received message */
+    first->routing_key = "k";
+    first->redelivered = true;
+    first->delivery_tag = 7;
+    assert_ok(coney_message_with(&copy, first, NULL, "other", 5));
+    coney_message_unref(first);
+    assert_memory_equal(coney_message_body(copy), "other", 6);
+    assert_string_equal(coney_message_properties(copy)->type, "t");
+    assert_string_equal(coney_message_header(copy, "x")->as.bytes.data, "old");
+    assert_string_equal(coney_message_exchange(copy), "e");
+    assert_string_equal(coney_message_routing_key(copy), "k");
+    assert_true(coney_message_redelivered(copy));
+    assert_int_equal(copy->delivery_tag, 7);
+    coney_message_unref(copy);
+}
+
+static void test_copy_may_have_an_empty_body(void **state)
+{
+    (void)state;
+    coney_message *first = full_message(), *copy;
+    assert_ok(coney_message_with(&copy, first, NULL, "", 0));
+    assert_int_equal(coney_message_size(copy), 0);
+    assert_string_equal(coney_message_body(copy), "");
+    coney_message_unref(copy);
+    coney_message_unref(first);
+}
+
+static void test_header_is_set_replaced_and_taken_away(void **state)
+{
+    (void)state;
+    coney_message *first = full_message(), *plain = test_text("plain"), *copy;
+    const coney_value value = coney_value_int64(5);
+    assert_ok(coney_message_with_header(&copy, first, "x", &value));
+    assert_int_equal(coney_message_header(copy, "x")->as.integer, 5);
+    assert_string_equal(coney_message_header(copy, "keep")->as.bytes.data, "k");
+    assert_ptr_equal(coney_message_body(copy), coney_message_body(first));
+    coney_message_unref(copy);
+    assert_ok(coney_message_with_header(&copy, first, "x", NULL));
+    assert_null(coney_message_header(copy, "x"));
+    assert_non_null(coney_message_header(copy, "keep"));
+    assert_non_null(coney_message_header(first, "x"));
+    coney_message_unref(copy);
+    assert_ok(coney_message_with_header(&copy, plain, "new", &value));
+    assert_int_equal(coney_message_header(copy, "new")->as.integer, 5);
+    coney_message_unref(copy);
+    coney_message_unref(plain);
+    coney_message_unref(first);
+}
+
+static void test_wrong_copies_are_refused_and_leave_the_variable(void **state)
+{
+    (void)state;
+    coney_message *first = full_message(), *copy = first;
+    const coney_value wrong = {.type = CONEY_STRING, .as.bytes = {.data = "\xff", .size = 1}};
+    assert_fails(coney_message_with(NULL, first, NULL, NULL, 0), CONEY_E_INVALID, "NULL");
+    assert_fails(coney_message_with(&copy, NULL, NULL, NULL, 0), CONEY_E_INVALID, "NULL");
+    assert_fails(coney_message_with(&copy, first, NULL, NULL, 1), CONEY_E_INVALID, "NULL");
+    assert_fails(coney_message_with(&copy, copy, &(coney_properties){.timestamp = -1}, NULL, 0), CONEY_E_INVALID,
+                 "before 1970");
+    assert_fails(coney_message_with_header(&copy, copy, "x", &wrong), CONEY_E_INVALID, "'x'");
+    assert_fails(coney_message_with_header(&copy, copy, NULL, &wrong), CONEY_E_INVALID, "NULL");
+    for (int i = 0; i < 2; i++) {
+        cny_alloc_fail_after(i);
+        assert_int_equal(coney_message_with_header(&copy, copy, "y", NULL), CONEY_E_NO_MEMORY);
+        cny_alloc_fail_after(-1);
+    }
+    assert_ptr_equal(copy, first);
+    coney_message_unref(first);
+}
+
 static void *ref_and_unref(void *message)
 {
     for (int i = 0; i < 10000; i++)
@@ -93,6 +197,11 @@ int main(void)
         cmocka_unit_test(test_message_copies_body_and_properties),
         cmocka_unit_test(test_empty_body_is_a_body),
         cmocka_unit_test(test_properties_are_checked),
+        cmocka_unit_test(test_copy_with_other_properties_shares_the_body_which_outlives_the_first),
+        cmocka_unit_test(test_copy_with_other_body_keeps_properties_and_origin),
+        cmocka_unit_test(test_copy_may_have_an_empty_body),
+        cmocka_unit_test(test_header_is_set_replaced_and_taken_away),
+        cmocka_unit_test(test_wrong_copies_are_refused_and_leave_the_variable),
         cmocka_unit_test(test_references_are_counted_across_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,6 +47,20 @@ typedef struct coney_message coney_message;
 CONEY_API coney_status coney_message_new(coney_message **message, const void *body, size_t size,
                                          const coney_properties *properties);
 
+/* Makes a message that differs from another in what is named: properties (NULL: those of the other)
+ * and body (NULL, with size 0: shared with the other, not copied). What is given is copied. Where a
+ * received message came from goes along. The other stays as it is and is borrowed; `*copy` gets one
+ * reference and may be the variable that the other was read from. Any thread.
+ * (Spring: MessageBuilder.fromMessage.)
+ * CONEY_E_INVALID as coney_message_new(), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_message_with(coney_message **copy, coney_message *message,
+                                          const coney_properties *properties, const void *body, size_t size);
+
+/* The same with one header set (copied), or taken away if the value is NULL. Any thread.
+ * CONEY_E_INVALID as coney_table_set(), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_message_with_header(coney_message **copy, coney_message *message, const char *name,
+                                                 const coney_value *value);
+
 /* One more reference, one fewer; the last one frees. Any thread; unref takes NULL. */
 CONEY_API coney_message *coney_message_ref(coney_message *message);
 CONEY_API void coney_message_unref(coney_message *message);

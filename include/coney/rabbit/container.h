@@ -6,6 +6,7 @@
 
 #include <coney/amqp/converter.h>
 #include <coney/amqp/message.h>
+#include <coney/amqp/processor.h>
 #include <coney/rabbit/connection_factory.h>
 
 CONEY_BEGIN
@@ -57,6 +58,18 @@ CONEY_API coney_status coney_container_new(coney_container **container, coney_co
  * CONEY_E_INVALID, CONEY_E_STATE (started), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_listen(coney_container *container, const coney_listener *listener);
 
+/* Adds a processor to those that run on each message before it is converted, on the consumer's thread.
+ * What it leaves goes to the handler; the message it discards (NULL) is acknowledged; one it fails for
+ * is rejected like one that cannot be converted, after CONEY_E_NO_MEMORY it goes back to the queue.
+ * Any time, any thread. The processor is copied but for its user pointer, which is taken, success or
+ * failure, and must live as long as a handler may. (Spring: setAfterReceivePostProcessors.)
+ * CONEY_E_INVALID (no name, or one that is there already), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_container_add_after_receive(coney_container *container, const coney_processor *processor);
+
+/* Removes the one of that name; consumers that are running it finish with it.
+ * CONEY_E_INVALID (there is none), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_container_remove_after_receive(coney_container *container, const char *name);
+
 /* Subscribes every listener; when it returns CONEY_OK all of them are consuming, and from then on
  * they come back by themselves after every loss, as soon as there is a connection and the broker
  * lets them. If one cannot be subscribed at the start, none is left running. May be started again
@@ -82,7 +95,7 @@ CONEY_API coney_status coney_container_check(coney_container *container);
  * user pointer must live as long. Not from a handler of the container. Takes NULL. */
 CONEY_API void coney_container_free(coney_container *container);
 
-/* The message, the object the listener's converter made of it (NULL without a converter), the
+/* The message as processors left it, the object the listener's converter made of it (NULL without a converter), the
  * queue. Views for the handler's call. */
 CONEY_API coney_message *coney_delivery_message(const coney_delivery *delivery);
 CONEY_API const void *coney_delivery_payload(const coney_delivery *delivery);

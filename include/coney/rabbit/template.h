@@ -12,11 +12,40 @@
 
 #include <coney/amqp/converter.h>
 #include <coney/amqp/message.h>
+#include <coney/amqp/processor.h>
 #include <coney/rabbit/connection_factory.h>
 
 CONEY_BEGIN
 
 typedef struct coney_template coney_template;
+
+/* Whether a send that failed so is to be tried again, on the sender's thread with no Coney lock held.
+ * The error is a view for the call. */
+typedef bool coney_is_retriable(const coney_error *error, void *user);
+
+/* What to do with a message that could not be sent, such as writing it down: on the sender's thread
+ * with no Coney lock held. Its status is that of the send; all arguments are views for the call.
+ * (Spring: RecoveryCallback.) */
+typedef coney_status coney_recover(coney_message *message, const char *exchange, const char *routing_key,
+                                   const coney_error *error, void *user);
+
+/* Trying synchronous sends again; zero means the default. All attempts and delays together stay within
+ * the send's timeout_ms: a delay that would pass it ends them, and so does the factory's close
+ * (CONEY_E_CLOSED). Each delay is shortened by up to half, at random. After CONEY_E_LOST the broker may
+ * have the message whatever comes of later attempts, so it may arrive twice; after the others it does not
+ * have it. (Spring: setRetryTemplate.) */
+typedef struct coney_retry_options {
+    int attempts;                     /* in all; 1, which is none again */
+    int first_delay_ms;               /* 1,000 */
+    double multiplier;                /* 2 */
+    int max_delay_ms;                 /* 10,000 */
+    coney_is_retriable *is_retriable; /* error->retriable: CONEY_E_NACKED, _LOST, _BLOCKED, _CONNECT, _LIMIT,
+                                         _SYSTEM and _NO_MEMORY, if there is time left */
+    coney_recover *recover;           /* called when a send has failed for good, whether it was tried again
+                                         or not; not for CONEY_E_INVALID, CONEY_E_STATE or a processor's
+                                         failure. NULL: none */
+    void *user;                       /* of both */
+} coney_retry_options;
 
 /* Zero means the default. */
 typedef struct coney_template_options {
@@ -32,13 +61,19 @@ typedef struct coney_template_options {
     bool resend_unconfirmed;          /* what a loss leaves unconfirmed is kept and sent again, in order and
                                          before newer sends, until confirm_timeout_ms: some may arrive twice */
     bool fail_when_blocked;           /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
+    const char *user_id;              /* for messages that have none; the broker closes the channel over any
+                                         but the name logged in with. NULL: none */
+    coney_retry_options retry;        /* of synchronous sends */
 } coney_template_options;
 
 /* For one send. Zero or NULL: what the template says. */
 typedef struct coney_send_options {
-    const char *exchange;
+    const char *exchange; /* "" is the default exchange, not the template's */
     int timeout_ms;
-    bool drop_unroutable;
+    bool drop_unroutable;               /* even if the template does not */
+    bool return_unroutable;             /* even if the template drops them; not both */
+    int64_t delay_ms;                   /* for an exchange of type x-delayed-message: header x-delay, which only its
+                                           plugin heeds; up to 4,294,967,295. (Spring: setDelayLong) */
     const coney_properties *properties; /* for convert_and_send; a message has its own already */
 } coney_send_options;
 
@@ -50,7 +85,8 @@ typedef struct coney_send_options {
  *   CONEY_E_LOST       connection or channel gone: maybe delivered (not with resend_unconfirmed)
  *   CONEY_E_CLOSED     template or factory freed: maybe delivered
  *   CONEY_E_TIMEOUT    no word from the broker within confirm_timeout_ms: maybe delivered, not sent again
- * message and error are views for the call. It may send, even through the same template. */
+ * message (what was sent: processors may have changed it) and error are views for the call. It may
+ * send, even through the same template. */
 typedef void coney_send_callback(coney_message *message, const coney_error *error, void *user);
 
 /* Makes a template; nothing is sent yet. Options are copied, NULL is all defaults. The factory
@@ -64,14 +100,16 @@ CONEY_API coney_status coney_template_new(coney_template **sender, coney_connect
  * a call on it. Not from a callback. Takes NULL. */
 CONEY_API void coney_template_free(coney_template *sender);
 
-/* Sends and waits for the broker's confirm. routing_key and options may be NULL. Any thread.
+/* Sends and waits for the broker's confirm. routing_key and options may be NULL; a routing key that is
+ * NULL is the template's, "" is an empty one. Any thread.
  * (AMQP: basic.publish and basic.ack.)
  * CONEY_OK; CONEY_E_INVALID (before anything is sent: a name over 255 bytes, headers that do not
- * fit a frame); CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED, _PRECONDITION_FAILED,
- * _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have it, and with
- * resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a connection;
- * CONEY_E_BLOCKED, CONEY_E_CONNECT and the other statuses of connecting: nothing was sent;
- * CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. */
+ * fit a frame), and what a processor failed with; CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED,
+ * _PRECONDITION_FAILED, _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have
+ * it, and with resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a
+ * connection; CONEY_E_BLOCKED, CONEY_E_CONNECT and the other statuses of connecting: nothing was sent;
+ * CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. With the option retry: that of the last attempt, or
+ * what recover answered. */
 CONEY_API coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                            const coney_send_options *options);
 
@@ -94,6 +132,19 @@ CONEY_API coney_status coney_template_convert_and_send(coney_template *sender, c
  * returned; with timeout_ms 0 it only looks. Not from a callback.
  * CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_INVALID, CONEY_E_STATE (in a callback), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms);
+
+/* Add a processor to those that run on each message before it is sent, or on each that the template
+ * receives: on the caller's thread, once for each send. Any time, any thread, while others send; a send
+ * goes on with those there were when it began. The processor is copied but for its user pointer,
+ * which is taken, success or failure. (Spring: setBeforePublishPostProcessors and so on.)
+ * CONEY_E_INVALID (no name, or one that is there already), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_template_add_before_publish(coney_template *sender, const coney_processor *processor);
+CONEY_API coney_status coney_template_add_after_receive(coney_template *sender, const coney_processor *processor);
+
+/* Remove the one of that name. Sends that are running it when this returns finish with it.
+ * CONEY_E_INVALID (there is none), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_template_remove_before_publish(coney_template *sender, const char *name);
+CONEY_API coney_status coney_template_remove_after_receive(coney_template *sender, const char *name);
 
 CONEY_END
 

@@ -52,6 +52,9 @@ bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connectio
 /* CONEY_E_CLOSED once the factory's close has begun: only handlers and callbacks may send then. */
 coney_status cny_factory_check_draining(coney_connection_factory *factory);
 
+/* Waits until then, or until this thread may not send any more: CONEY_E_CLOSED. */
+coney_status cny_factory_sleep(coney_connection_factory *factory, int64_t until);
+
 /* CONEY_E_BLOCKED, with the broker's reason, while it holds back publishers. */
 coney_status cny_factory_check_blocked(coney_connection_factory *factory);
 

@@ -285,6 +285,21 @@ coney_status cny_factory_check_draining(coney_connection_factory *factory)
                : CONEY_OK;
 }
 
+coney_status cny_factory_sleep(coney_connection_factory *factory, int64_t until)
+{
+    coney_status status = CONEY_OK;
+    bool in_time = true;
+    pthread_mutex_lock(&factory->lock);
+    while (status == CONEY_OK && in_time) {
+        status = factory->closed ? cny_fail(CONEY_E_CLOSED, "the connection factory is closed")
+                                 : cny_factory_check_draining(factory);
+        if (status == CONEY_OK)
+            in_time = cny_cond_wait(&factory->changed, &factory->lock, until);
+    }
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
 coney_status cny_factory_check_blocked(coney_connection_factory *factory)
 {
     char blocked[256] = "";
@@ -444,10 +459,12 @@ static void drain_templates(closing *one)
     served = served_before;
 }
 
-static void take_members(closing *one)
+static void begin_draining(closing *one)
 {
     coney_connection_factory *factory = one->factory;
     pthread_mutex_lock(&factory->lock);
+    atomic_store(&factory->draining, true);
+    pthread_cond_broadcast(&factory->changed); /* for those who sleep and may not send any more */
     cny_buffer_swap(&one->members, &factory->spare);
     cny_factory_members(factory, &one->members); /* there is room */
     pthread_mutex_unlock(&factory->lock);
@@ -523,8 +540,7 @@ static void abandon_rest(closing *one)
 static coney_status close_now(coney_connection_factory *factory)
 {
     closing one = {.factory = factory, .deadline = cny_deadline(factory->config.close_timeout_ms)};
-    atomic_store(&factory->draining, true);
-    take_members(&one);
+    begin_draining(&one);
     stop_containers(&one);
     drain_templates(&one);
     declare_closed(&one);

@@ -37,15 +37,7 @@ static void set_state(cny_link *link, coney_connection_state state)
 
 int cny_recovery_delay(const coney_recovery_options *options, int delay_ms)
 {
-    if (delay_ms == 0)
-        return options->first_delay_ms;
-    double longer = delay_ms * options->multiplier;
-    return longer < options->max_delay_ms ? (int)longer : options->max_delay_ms;
-}
-
-static int with_jitter(int delay_ms)
-{
-    return delay_ms - (int)cny_random((uint32_t)delay_ms / 2 + 1);
+    return cny_backoff(delay_ms, options->first_delay_ms, options->multiplier, options->max_delay_ms);
 }
 
 static bool gives_up(const cny_link *link)
@@ -73,7 +65,7 @@ static void on_end(cny_link *link, cny_error *reason)
         link->failures++;
         link->delay_ms = cny_recovery_delay(options, link->delay_ms);
     }
-    link->next_attempt = cny_now_ms() + with_jitter(link->delay_ms);
+    link->next_attempt = cny_now_ms() + cny_jitter(link->delay_ms);
     set_state(link, !was_open && gives_up(link) ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
 }
 

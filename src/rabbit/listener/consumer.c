@@ -112,31 +112,55 @@ static cny_settlement settlement_for(const cny_consumer *consumer, coney_outcome
     return CNY_SETTLE_REQUEUE;
 }
 
-static void handle(cny_consumer *consumer, coney_message *message)
+/* Makes what the handler gets; a message that a processor discards becomes NULL. */
+static coney_status prepare(const cny_consumer *consumer, coney_delivery *delivery)
+{
+    const coney_converter *converter = consumer->listener->converter;
+    const coney_message *message = delivery->message;
+    coney_status status = cny_processors_run(&consumer->container->after_receive, &delivery->message, message->exchange,
+                                             message->routing_key);
+    if (status != CONEY_OK || !delivery->message || !converter)
+        return status;
+    return cny_from_message(converter, &delivery->payload, delivery->message);
+}
+
+static cny_settlement call_handler(const cny_consumer *consumer, coney_delivery *delivery)
 {
     const coney_listener *listener = consumer->listener;
-    const coney_converter *converter = listener->converter;
+    coney_outcome outcome = listener->on_message(delivery, listener->user);
+    if (listener->converter)
+        listener->converter->free_object(delivery->payload);
+    return settlement_for(consumer, outcome);
+}
+
+/* What is settled is the message as it came, whatever processors made of it. */
+static void handle_readable(cny_consumer *consumer, const coney_message *message, coney_delivery *delivery)
+{
+    cny_settlement settlement = CNY_SETTLE_ACK;
+    atomic_store(&consumer->handling, true);
+    coney_status status = prepare(consumer, delivery);
+    if (status == CONEY_OK && delivery->message)
+        settlement = call_handler(consumer, delivery);
+    atomic_store(&consumer->handling, false);
+    if (status == CONEY_E_NO_MEMORY) { /* not the message's fault */
+        cny_log(CONEY_LOG_ERROR, "queue '%s': no memory to convert a message; it goes back", delivery->queue);
+        settlement = CNY_SETTLE_REQUEUE;
+    } else if (status != CONEY_OK) {
+        reject_unreadable(consumer, message, coney_last_error());
+        return;
+    }
+    settle(consumer, message, settlement);
+}
+
+static void handle(cny_consumer *consumer, coney_message *message)
+{
     if (message->defect) {
         reject_unreadable(consumer, message, message->defect);
         return;
     }
-    coney_delivery delivery = {.message = message, .queue = listener->queue};
-    coney_status status = converter ? cny_from_message(converter, &delivery.payload, message) : CONEY_OK;
-    if (status == CONEY_E_NO_MEMORY) { /* not the message's fault */
-        cny_log(CONEY_LOG_ERROR, "queue '%s': no memory to convert a message; it goes back", listener->queue);
-        settle(consumer, message, CNY_SETTLE_REQUEUE);
-        return;
-    }
-    if (status != CONEY_OK) {
-        reject_unreadable(consumer, message, coney_last_error());
-        return;
-    }
-    atomic_store(&consumer->handling, true);
-    coney_outcome outcome = listener->on_message(&delivery, listener->user);
-    atomic_store(&consumer->handling, false);
-    if (converter)
-        converter->free_object(delivery.payload);
-    settle(consumer, message, settlement_for(consumer, outcome));
+    coney_delivery delivery = {.message = coney_message_ref(message), .queue = consumer->listener->queue};
+    handle_readable(consumer, message, &delivery);
+    coney_message_unref(delivery.message);
 }
 
 /* ---- consuming ---- */

@@ -21,6 +21,7 @@ static void free_container(coney_container *container)
 {
     cny_error_unref(container->failure);
     cny_buffer_free(&container->listeners);
+    cny_processors_free(&container->after_receive);
     cny_arena_free(&container->arena);
     cny_factory_unref(container->factory);
     pthread_cond_destroy(&container->changed);
@@ -80,6 +81,7 @@ coney_status coney_container_new(coney_container **container, coney_connection_f
     made->factory = cny_factory_ref(factory);
     pthread_mutex_init(&made->lock, NULL);
     cny_cond_init(&made->changed);
+    cny_processors_init(&made->after_receive);
     made->options = *options;
     if (made->options.start_timeout_ms == 0)
         made->options.start_timeout_ms = DEFAULT_START_TIMEOUT_MS;
@@ -109,6 +111,24 @@ void coney_container_free(coney_container *container)
         cny_log(CONEY_LOG_ERROR, "%s", coney_last_error());
     cny_factory_leave(container->factory, container);
     cny_container_unref(container);
+}
+
+/* ---- processors ---- */
+
+coney_status coney_container_add_after_receive(coney_container *container, const coney_processor *processor)
+{
+    if (!container || !processor)
+        return cny_fail(CONEY_E_INVALID, "container: container or processor is NULL");
+    coney_status status = cny_processors_add(&container->after_receive, processor);
+    return status == CONEY_OK ? CONEY_OK : cny_fail_in("container '%.255s'", container->options.name);
+}
+
+coney_status coney_container_remove_after_receive(coney_container *container, const char *name)
+{
+    if (!container)
+        return cny_fail(CONEY_E_INVALID, "container: container is NULL");
+    coney_status status = cny_processors_remove(&container->after_receive, name);
+    return status == CONEY_OK ? CONEY_OK : cny_fail_in("container '%.255s'", container->options.name);
 }
 
 /* ---- listeners ---- */

@@ -3,6 +3,7 @@
 #ifndef CNY_LISTENER_CONTAINER_H
 #define CNY_LISTENER_CONTAINER_H
 
+#include "amqp/processor.h"
 #include "rabbit/connection/connection.h"
 
 #include <coney/rabbit/container.h>
@@ -26,7 +27,7 @@ struct cny_consumer {
     /* the consumer's thread only */
     int64_t resumed_at; /* 0: never */
     /* any thread */
-    atomic_bool handling; /* in the program's handler */
+    atomic_bool handling; /* in the program's processors, converter or handler */
     /* under the container's lock; only the consumer's thread changes the first four */
     cny_channel *channel;
     cny_channel *subscribing; /* the next one, while it waits for the broker */
@@ -40,6 +41,8 @@ struct coney_container {
     atomic_uint refs;
     coney_connection_factory *factory;
     coney_container_options options; /* with every default filled in */
+    /* any thread; has a lock of its own */
+    cny_processors after_receive;
     /* fixed after start */
     cny_arena arena;
     cny_buffer listeners; /* of coney_listener */

@@ -11,8 +11,9 @@
 typedef struct reception {
     coney_template *sender;
     cny_channel *channel;
-    coney_message *message; /* NULL: there was none */
-    bool is_reusable;       /* the channel, for the next basic.get */
+    coney_message *message;   /* as processors made it; NULL: there was none */
+    coney_message *delivered; /* as it came */
+    bool is_reusable;         /* the channel, for the next basic.get */
 } reception;
 
 coney_status cny_template_receive_queue(const coney_template *sender, const char **queue)
@@ -24,13 +25,12 @@ coney_status cny_template_receive_queue(const coney_template *sender, const char
     return cny_check_name("queue", *queue) == CONEY_OK ? CONEY_OK : cny_fail_in("receive");
 }
 
-coney_status cny_template_received(const coney_template *sender, coney_message **message)
+coney_status cny_template_received(coney_template *sender, coney_message **message)
 {
-    (void)sender;
     const char *defect = (*message)->defect, *id = (*message)->properties.message_id;
     return defect ? cny_fail(CONEY_E_CONVERSION, "message '%s' is rejected, it cannot be read: %s",
                              id ? id : "(without id)", defect)
-                  : CONEY_OK;
+                  : cny_template_process_received(sender, message);
 }
 
 /* ---- channels ---- */
@@ -64,6 +64,8 @@ static void put_back(coney_template *sender, cny_channel *channel)
 
 static void release(reception *one)
 {
+    coney_message_unref(one->delivered);
+    one->delivered = NULL;
     if (!one->channel)
         return;
     if (one->is_reusable) {
@@ -116,7 +118,7 @@ static coney_status consume(reception *one, const char *queue, int timeout_ms, i
 /* Settles the message and lets the channel go. */
 static coney_status settle(reception *one, cny_settlement settlement)
 {
-    coney_status status = cny_channel_settle(one->channel, one->message, settlement);
+    coney_status status = cny_channel_settle(one->channel, one->delivered, settlement);
     if (status != CONEY_OK) /* it stays unacknowledged: the broker must not wait for that */
         one->is_reusable = false;
     release(one);
@@ -162,7 +164,10 @@ static coney_status receive(reception *one, coney_template *sender, const char *
         release(one);
         return status;
     }
-    return cny_template_received(sender, &one->message) == CONEY_OK ? CONEY_OK : refuse(one);
+    one->delivered = coney_message_ref(one->message);
+    if (cny_template_received(sender, &one->message) != CONEY_OK)
+        return refuse(one);
+    return one->message ? CONEY_OK : settle(one, CNY_SETTLE_ACK); /* a processor discards it */
 }
 
 /* ---- receiving ---- */
@@ -256,14 +261,14 @@ static coney_status find_address(address *to, const coney_template *sender, cons
                    : CONEY_OK;
 }
 
-/* Gives the reply with the request's correlation id; messages never change, so perhaps a copy. */
+/* Gives the reply with the request's correlation id. */
 static coney_status correlate(coney_message **correlated, const coney_message *request, coney_message *reply)
 {
     coney_properties properties = reply->properties;
     const char *id = request->properties.correlation_id;
     properties.correlation_id = id ? id : request->properties.message_id;
     if (properties.correlation_id)
-        return coney_message_new(correlated, reply->body, reply->size, &properties);
+        return coney_message_with(correlated, reply, &properties, NULL, 0);
     *correlated = coney_message_ref(reply);
     return CONEY_OK;
 }

@@ -157,9 +157,8 @@ static coney_status fail_on_channel(const coney_scope *scope, coney_status statu
 
 /* ---- sending and receiving ---- */
 
-static coney_status publish(coney_scope *scope, const cny_publish *message, int timeout_ms)
+static coney_status publish(coney_scope *scope, const cny_publish *message, int64_t deadline)
 {
-    int64_t deadline = cny_deadline(timeout_ms);
     coney_status status = cny_factory_check_draining(scope->sender->factory);
     if (status != CONEY_OK)
         return status;
@@ -177,14 +176,16 @@ coney_status coney_scope_send(coney_scope *scope, const char *routing_key, coney
     coney_status status = enter(scope, "send");
     if (status != CONEY_OK)
         return status;
-    cny_publish prepared;
-    int timeout_ms;
-    status = cny_template_prepare(scope->sender, routing_key, message, options, &prepared, &timeout_ms);
+    int64_t deadline = cny_deadline(options && options->timeout_ms > 0 ? options->timeout_ms : scope->timeout_ms);
+    cny_publish what;
+    coney_message *prepared = NULL;
+    status = cny_template_prepare(scope->sender, routing_key, message, options, &what, &prepared);
     if (status == CONEY_OK) {
-        status = publish(scope, &prepared, options && options->timeout_ms ? timeout_ms : scope->timeout_ms);
+        status = publish(scope, &what, deadline);
         if (status != CONEY_OK)
-            cny_template_fail_send(&prepared);
+            cny_template_fail_send(&what);
     }
+    coney_message_unref(prepared);
     return leave(scope, status);
 }
 
@@ -203,13 +204,17 @@ static coney_status settle(coney_scope *scope, const coney_message *message, cny
 /* One that cannot be read is rejected; the sentence says why. */
 static coney_status settle_received(coney_scope *scope, coney_message **message)
 {
+    coney_message *delivered = coney_message_ref(*message);
     coney_status status = cny_template_received(scope->sender, message);
-    if (status == CONEY_OK)
-        return settle(scope, *message, CNY_SETTLE_ACK);
-    cny_error *error = cny_error_capture();
-    settle(scope, *message, status == CONEY_E_CONVERSION ? CNY_SETTLE_REJECT : CNY_SETTLE_REQUEUE);
-    cny_error_raise(error);
-    cny_error_unref(error);
+    if (status == CONEY_OK) {
+        status = settle(scope, delivered, CNY_SETTLE_ACK);
+    } else {
+        cny_error *error = cny_error_capture();
+        settle(scope, delivered, status == CONEY_E_CONVERSION ? CNY_SETTLE_REJECT : CNY_SETTLE_REQUEUE);
+        cny_error_raise(error);
+        cny_error_unref(error);
+    }
+    coney_message_unref(delivered);
     return status;
 }
 

@@ -18,10 +18,14 @@ static coney_status check_options(const coney_template_options *options)
         return cny_fail(CONEY_E_INVALID, "timeout_ms is %d, which is below 0", options->timeout_ms);
     if (options->max_unconfirmed < 0)
         return cny_fail(CONEY_E_INVALID, "max_unconfirmed is %d, which is below 0", options->max_unconfirmed);
-    coney_status status = cny_check_name("exchange", options->exchange);
+    coney_status status = cny_template_check_retry(&options->retry);
+    if (status == CONEY_OK)
+        status = cny_check_name("exchange", options->exchange);
     if (status == CONEY_OK)
         status = cny_check_name("routing key", options->routing_key);
-    return status == CONEY_OK ? cny_check_name("receive_queue", options->receive_queue) : status;
+    if (status == CONEY_OK)
+        status = cny_check_name("receive_queue", options->receive_queue);
+    return status == CONEY_OK ? cny_check_name("user_id", options->user_id) : status;
 }
 
 static coney_status copy_options(coney_template *sender, const coney_template_options *given)
@@ -30,11 +34,13 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
     *own = *given;
     bool copied = cny_arena_strdup(&sender->arena, &own->exchange, given->exchange ? given->exchange : "") &&
                   cny_arena_strdup(&sender->arena, &own->routing_key, given->routing_key ? given->routing_key : "") &&
-                  cny_arena_strdup(&sender->arena, &own->receive_queue, given->receive_queue);
+                  cny_arena_strdup(&sender->arena, &own->receive_queue, given->receive_queue) &&
+                  cny_arena_strdup(&sender->arena, &own->user_id, given->user_id);
     if (!copied)
         return cny_fail_memory();
     if (!own->converter)
         own->converter = coney_json_converter();
+    own->retry = cny_template_retry_defaults(own->retry);
     if (own->timeout_ms == 0)
         own->timeout_ms = DEFAULT_TIMEOUT_MS;
     if (own->max_unconfirmed == 0)
@@ -53,6 +59,8 @@ static void free_template(coney_template *sender)
     cny_channel_close(sender->receiver);
     cny_channel_unref(sender->receiver);
     cny_buffer_free(&sender->retired);
+    cny_processors_free(&sender->before_publish);
+    cny_processors_free(&sender->after_receive);
     cny_arena_free(&sender->arena);
     cny_factory_unref(sender->factory);
     pthread_cond_destroy(&sender->idle);
@@ -105,6 +113,8 @@ coney_status coney_template_new(coney_template **sender, coney_connection_factor
     made->factory = cny_factory_ref(factory);
     pthread_mutex_init(&made->lock, NULL);
     cny_cond_init(&made->idle);
+    cny_processors_init(&made->before_publish);
+    cny_processors_init(&made->after_receive);
     coney_status status = copy_options(made, options);
     if (status == CONEY_OK)
         status = cny_factory_join(factory, &membership, made);
@@ -132,9 +142,7 @@ static coney_status check_publish(const cny_publish *publish)
 static coney_status publish_by(coney_template *sender, const cny_publish *publish, publish_function *function,
                                int64_t deadline)
 {
-    coney_status status = cny_factory_check_process(sender->factory);
-    if (status != CONEY_OK)
-        return status;
+    coney_status status;
     do {
         cny_channel *channel = NULL;
         status = cny_template_get_channel(sender, &channel, deadline);
@@ -147,30 +155,70 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
                                    : status;
 }
 
-coney_status cny_template_prepare(const coney_template *sender, const char *routing_key, coney_message *message,
-                                  const coney_send_options *options, cny_publish *publish, int *timeout_ms)
+static coney_status publish_and_wait(coney_template *sender, const cny_publish *publish, int64_t deadline)
+{
+    return publish_by(sender, publish, cny_channel_publish_and_wait, deadline);
+}
+
+static coney_status send_and_wait(coney_template *sender, const cny_publish *publish, int64_t deadline)
+{
+    return cny_template_retry(sender, publish, publish_and_wait, deadline);
+}
+
+static coney_status send_on(coney_template *sender, const cny_publish *publish, int64_t deadline)
+{
+    coney_status status = publish_by(sender, publish, cny_channel_publish, deadline);
+    if (status == CONEY_OK)
+        cny_template_watch(sender);
+    return status;
+}
+
+static coney_status check_send(const coney_template *sender, const coney_send_options *options)
+{
+    if (options->timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "timeout_ms is %d, which is below 0", options->timeout_ms);
+    if (options->properties)
+        return cny_fail(CONEY_E_INVALID, "properties belong to the message; give them to coney_message_new()");
+    if (options->drop_unroutable && options->return_unroutable)
+        return cny_fail(CONEY_E_INVALID, "drop_unroutable and return_unroutable contradict each other; set one");
+    coney_status status = cny_template_check_delay(options->delay_ms);
+    return status == CONEY_OK ? cny_factory_check_process(sender->factory) : status;
+}
+
+static bool is_mandatory(const coney_template *sender, const coney_send_options *options)
+{
+    return options->return_unroutable || (!options->drop_unroutable && !sender->options.drop_unroutable);
+}
+
+coney_status cny_template_prepare(coney_template *sender, const char *routing_key, coney_message *message,
+                                  const coney_send_options *options, cny_publish *publish, coney_message **prepared)
 {
     static const coney_send_options defaults;
     if (!options)
         options = &defaults;
-    if (options->timeout_ms < 0)
-        return cny_fail(CONEY_E_INVALID, "send: timeout_ms is %d, which is below 0", options->timeout_ms);
-    if (options->properties)
-        return cny_fail(CONEY_E_INVALID, "send: properties belong to the message; give them to coney_message_new()");
+    if (check_send(sender, options) != CONEY_OK)
+        return cny_fail_in("send");
     *publish = (cny_publish){
         .exchange = options->exchange ? options->exchange : sender->options.exchange,
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
         .message = message,
-        .mandatory = !options->drop_unroutable && !sender->options.drop_unroutable,
+        .mandatory = is_mandatory(sender, options),
         .fail_when_blocked = sender->options.fail_when_blocked,
     };
-    *timeout_ms = options->timeout_ms ? options->timeout_ms : sender->options.timeout_ms;
-    return check_publish(publish) == CONEY_OK ? CONEY_OK : cny_template_fail_send(publish);
+    coney_status status = check_publish(publish);
+    if (status == CONEY_OK)
+        status = cny_template_process(sender, publish, options->delay_ms, prepared);
+    return status == CONEY_OK ? status : cny_template_fail_send(publish);
 }
 
 coney_status cny_template_fail_send(const cny_publish *publish)
 {
     return cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", publish->exchange, publish->routing_key);
+}
+
+int64_t cny_template_deadline(const coney_template *sender, const coney_send_options *options)
+{
+    return cny_deadline(options && options->timeout_ms > 0 ? options->timeout_ms : sender->options.timeout_ms);
 }
 
 /* How the program wants to learn the outcome of an asynchronous send. */
@@ -181,37 +229,37 @@ typedef struct outcome {
 } outcome;
 
 static coney_status send_by(coney_template *sender, const char *routing_key, coney_message *message,
-                            const coney_send_options *options, publish_function *function, const outcome *wanted)
+                            const coney_send_options *options, cny_attempt *send, const outcome *wanted)
 {
     if (!sender)
         return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
+    int64_t deadline = cny_template_deadline(sender, options);
     cny_publish publish;
-    int timeout_ms;
-    coney_status status = cny_template_prepare(sender, routing_key, message, options, &publish, &timeout_ms);
-    if (status != CONEY_OK)
-        return status;
-    publish.callback = wanted->callback;
-    publish.user = wanted->user;
-    publish.waiter = wanted->waiter;
-    status = publish_by(sender, &publish, function, cny_deadline(timeout_ms));
-    if (status != CONEY_OK)
-        return cny_template_fail_send(&publish);
-    if (function == cny_channel_publish)
-        cny_template_watch(sender);
-    return CONEY_OK;
+    coney_message *prepared = NULL;
+    coney_status status = cny_template_prepare(sender, routing_key, message, options, &publish, &prepared);
+    if (status == CONEY_OK) {
+        publish.callback = wanted->callback;
+        publish.user = wanted->user;
+        publish.waiter = wanted->waiter;
+        status = send(sender, &publish, deadline);
+        if (status != CONEY_OK)
+            cny_template_fail_send(&publish);
+    }
+    coney_message_unref(prepared);
+    return status;
 }
 
 coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                  const coney_send_options *options)
 {
-    return send_by(sender, routing_key, message, options, cny_channel_publish_and_wait, &(outcome){0});
+    return send_by(sender, routing_key, message, options, send_and_wait, &(outcome){0});
 }
 
 coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
                                        const coney_send_options *options, coney_send_callback *on_complete, void *user)
 {
     const outcome wanted = {.callback = on_complete, .user = user};
-    return send_by(sender, routing_key, message, options, cny_channel_publish, &wanted);
+    return send_by(sender, routing_key, message, options, send_on, &wanted);
 }
 
 coney_status coney_template_begin_send(coney_template *sender, coney_confirmation **confirmation,
@@ -224,7 +272,7 @@ coney_status coney_template_begin_send(coney_template *sender, coney_confirmatio
     const outcome wanted = {.waiter = cny_waiter_new()};
     if (!wanted.waiter)
         return cny_fail_memory();
-    coney_status status = send_by(sender, routing_key, message, options, cny_channel_publish, &wanted);
+    coney_status status = send_by(sender, routing_key, message, options, send_on, &wanted);
     if (status == CONEY_OK)
         *confirmation = wanted.waiter;
     else

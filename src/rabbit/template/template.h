@@ -3,6 +3,7 @@
 #ifndef CNY_TEMPLATE_H
 #define CNY_TEMPLATE_H
 
+#include "amqp/processor.h"
 #include "rabbit/connection/connection.h"
 
 #include <stdatomic.h>
@@ -14,7 +15,9 @@ struct coney_template {
     cny_arena arena;
     coney_template_options options; /* with every default filled in */
     /* any thread */
-    atomic_bool watched; /* the recovery thread knows when the next confirm is too late */
+    atomic_bool watched;           /* the recovery thread knows when the next confirm is too late */
+    cny_processors before_publish; /* each has a lock of its own */
+    cny_processors after_receive;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t idle; /* not busy any more */
@@ -22,6 +25,7 @@ struct coney_template {
     cny_channel *receiver; /* of the consuming connection, idle; NULL: none, or in use */
     bool busy;             /* some thread opens a channel or sends again, without the lock */
     bool closed;           /* being freed */
+    uint64_t retried;      /* attempts of synchronous sends behind the first */
     cny_buffer retired;    /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
 };
 
@@ -37,18 +41,21 @@ bool cny_template_has_kept(const coney_template *sender);
 /* Sends what dead channels have kept again; the recovery thread's part. */
 bool cny_template_resend(void *self, cny_connection *connection);
 
-/* What a send comes down to: checks options and message and fills in what the template says. *publish
- * holds views of what is given here. */
-coney_status cny_template_prepare(const coney_template *sender, const char *routing_key, coney_message *message,
-                                  const coney_send_options *options, cny_publish *publish, int *timeout_ms);
+/* What a send comes down to: checks options and message, fills in what the template says and has the
+ * message processed. *publish holds views of what is given here. If another message is to be sent,
+ * *prepared, NULL before, becomes the reference to it, which is the caller's to unref, on failure too. */
+coney_status cny_template_prepare(coney_template *sender, const char *routing_key, coney_message *message,
+                                  const coney_send_options *options, cny_publish *publish, coney_message **prepared);
 coney_status cny_template_fail_send(const cny_publish *publish); /* adds where to */
+int64_t cny_template_deadline(const coney_template *sender, const coney_send_options *options);
 
 /* The name of the queue to receive from: the one given or the template's. */
 coney_status cny_template_receive_queue(const coney_template *sender, const char **queue);
 
-/* Where every message passes that is received through the template, before its receiver has it. It
- * may put another one in its place. Rejects what cannot be read. */
-coney_status cny_template_received(const coney_template *sender, coney_message **message);
+/* Where every message passes that is received through the template, before its receiver has it. May put
+ * another one in its place, or NULL: a processor discards it. Rejects what cannot be read. */
+coney_status cny_template_received(coney_template *sender, coney_message **message);
+
 /* Gives the channels whose confirms or callbacks may be outstanding, oldest first: references, of
  * cny_channel *. CONEY_E_NO_MEMORY. */
 coney_status cny_template_channels(coney_template *sender, cny_buffer *channels);
@@ -58,5 +65,29 @@ void cny_template_channels_free(cny_buffer *channels);
  * outstanding, so every asynchronous send is followed by watch(). */
 int64_t cny_template_tend(void *self, int64_t now);
 void cny_template_watch(coney_template *sender);
+
+/* processors.c */
+
+coney_status cny_template_check_delay(int64_t delay_ms);
+
+/* Puts what is really to be sent into publish->message; for prepare(), which tells the rest. */
+coney_status cny_template_process(coney_template *sender, cny_publish *publish, int64_t delay_ms,
+                                  coney_message **prepared);
+
+/* Runs the processors for received messages. `*message` is a reference, which is replaced by that to
+ * the result; NULL: a processor discards it. Fails as cny_processors_run(). */
+coney_status cny_template_process_received(coney_template *sender, coney_message **message);
+
+/* retry.c */
+
+coney_status cny_template_check_retry(const coney_retry_options *retry);
+coney_retry_options cny_template_retry_defaults(coney_retry_options retry);
+
+/* Makes attempts as the template's options say until the deadline, and has the program recover. */
+typedef coney_status cny_attempt(coney_template *sender, const cny_publish *publish, int64_t deadline);
+coney_status cny_template_retry(coney_template *sender, const cny_publish *publish, cny_attempt *attempt,
+                                int64_t deadline);
+
+uint64_t cny_template_retried(coney_template *sender); /* for statistics */
 
 #endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/* Trying a synchronous send again, within its deadline, and what is done when all was in vain. On the
+ * sender's thread; the program's functions run with no lock held. (Spring: RetryTemplate and
+ * RecoveryCallback.) */
+#include "rabbit/template/template.h"
+
+#define DEFAULT_FIRST_DELAY_MS 1000
+#define DEFAULT_MAX_DELAY_MS 10000
+#define DEFAULT_MULTIPLIER 2
+
+coney_status cny_template_check_retry(const coney_retry_options *retry)
+{
+    if (retry->attempts < 0)
+        return cny_fail(CONEY_E_INVALID, "retry.attempts is %d, below 0", retry->attempts);
+    if (retry->first_delay_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "retry.first_delay_ms is %d, below 0", retry->first_delay_ms);
+    if (retry->max_delay_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "retry.max_delay_ms is %d, below 0", retry->max_delay_ms);
+    if (retry->max_delay_ms != 0 && retry->max_delay_ms < retry->first_delay_ms)
+        return cny_fail(CONEY_E_INVALID, "retry.max_delay_ms %d is below retry.first_delay_ms %d", retry->max_delay_ms,
+                        retry->first_delay_ms);
+    if (retry->multiplier != 0 && !(retry->multiplier >= 1)) /* not a number is neither */
+        return cny_fail(CONEY_E_INVALID, "retry.multiplier is %g; 1 is the least", retry->multiplier);
+    return CONEY_OK;
+}
+
+coney_retry_options cny_template_retry_defaults(coney_retry_options retry)
+{
+    int first = retry.first_delay_ms, most = retry.max_delay_ms;
+    if (retry.attempts == 0)
+        retry.attempts = 1;
+    if (first == 0)
+        retry.first_delay_ms = most != 0 && most < DEFAULT_FIRST_DELAY_MS ? most : DEFAULT_FIRST_DELAY_MS;
+    if (most == 0)
+        retry.max_delay_ms = first > DEFAULT_MAX_DELAY_MS ? first : DEFAULT_MAX_DELAY_MS;
+    if (retry.multiplier == 0)
+        retry.multiplier = DEFAULT_MULTIPLIER;
+    return retry;
+}
+
+/* About the last error, which the program's function may not change: it is told if this was the end. */
+static bool is_retriable(const coney_retry_options *retry)
+{
+    if (!retry->is_retriable)
+        return coney_last_error_details()->retriable;
+    cny_error *error = cny_error_capture();
+    bool retriable = retry->is_retriable(cny_error_view(error), retry->user);
+    cny_error_raise(error);
+    cny_error_unref(error);
+    return retriable;
+}
+
+/* False if there is no time, or the factory is closed meanwhile; the last error then says why it ended. */
+static bool wait_to_retry(const coney_template *sender, int delay_ms, int64_t deadline)
+{
+    int64_t until = cny_deadline(cny_jitter(delay_ms));
+    if (until >= deadline)
+        return false;
+    cny_error *error = cny_error_capture();
+    coney_status status = cny_factory_sleep(sender->factory, until);
+    if (status != CONEY_OK)
+        cny_fail(status, "%s, before another attempt after: %s", coney_last_error(), cny_error_view(error)->text);
+    cny_error_unref(error);
+    return status == CONEY_OK;
+}
+
+static void count_retry(coney_template *sender)
+{
+    pthread_mutex_lock(&sender->lock);
+    sender->retried++;
+    pthread_mutex_unlock(&sender->lock);
+}
+
+uint64_t cny_template_retried(coney_template *sender)
+{
+    pthread_mutex_lock(&sender->lock);
+    uint64_t retried = sender->retried;
+    pthread_mutex_unlock(&sender->lock);
+    return retried;
+}
+
+/* The status of what the program does about the last error. Misuse is not its affair. */
+static coney_status recover(const coney_retry_options *retry, const cny_publish *publish)
+{
+    coney_status status = coney_last_error_details()->status;
+    if (!retry->recover || status == CONEY_E_INVALID || status == CONEY_E_STATE)
+        return status;
+    cny_error *error = cny_error_capture();
+    const char *text = cny_error_view(error)->text;
+    cny_fail(CONEY_OK, "%s", ""); /* so that a sentence, if there is one, is the program's */
+    status =
+        retry->recover(publish->message, publish->exchange, publish->routing_key, cny_error_view(error), retry->user);
+    if (status != CONEY_OK && coney_last_error_details()->status != status)
+        cny_fail(status, "the recovery callback answered %s to: %s", coney_status_name(status), text);
+    cny_error_unref(error);
+    return status;
+}
+
+coney_status cny_template_retry(coney_template *sender, const cny_publish *publish, cny_attempt *attempt,
+                                int64_t deadline)
+{
+    const coney_retry_options *retry = &sender->options.retry;
+    int made = 1, delay_ms = 0;
+    coney_status status = attempt(sender, publish, deadline);
+    while (status != CONEY_OK && made < retry->attempts && is_retriable(retry)) {
+        delay_ms = cny_backoff(delay_ms, retry->first_delay_ms, retry->multiplier, retry->max_delay_ms);
+        if (!wait_to_retry(sender, delay_ms, deadline))
+            break;
+        count_retry(sender);
+        status = attempt(sender, publish, deadline);
+        made++;
+    }
+    if (status == CONEY_OK)
+        return CONEY_OK;
+    if (retry->attempts > 1)
+        cny_fail_in("%d of %d attempts made", made, retry->attempts);
+    return recover(retry, publish);
+}
