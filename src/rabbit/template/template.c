@@ -32,6 +32,9 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
                   cny_arena_strdup(&sender->arena, &own->receive_queue, given->receive_queue);
     if (!copied)
         return cny_fail_memory();
+    own->receive_arguments = given->receive_arguments ? cny_table_copy(&sender->arena, given->receive_arguments) : NULL;
+    if (given->receive_arguments && !own->receive_arguments)
+        return cny_fail_memory();
     if (!own->converter)
         own->converter = coney_json_converter();
     if (own->timeout_ms == 0)
