@@ -276,10 +276,11 @@ coney_status cny_encode_qos(cny_buffer *out, uint16_t channel, uint16_t prefetch
     return encode_method(out, channel, AMQP_BASIC_QOS_METHOD, &method);
 }
 
-coney_status cny_encode_consume(cny_buffer *out, uint16_t channel, const char *queue)
+coney_status cny_encode_consume(cny_buffer *out, uint16_t channel, uint32_t frame_max, const char *queue,
+                                const coney_table *arguments)
 {
     amqp_basic_consume_t method = {.queue = bytes(queue)};
-    return encode_method(out, channel, AMQP_BASIC_CONSUME_METHOD, &method);
+    return encode_arguments(out, channel, frame_max, AMQP_BASIC_CONSUME_METHOD, &method, &method.arguments, arguments);
 }
 
 coney_status cny_encode_get(cny_buffer *out, uint16_t channel, const char *queue)

@@ -65,18 +65,30 @@ static void expect_parent_to_go_on(int heard_before)
 
 /* --- calls --- */
 
+static coney_status never_called(coney_message *request, coney_message **reply, void *user)
+{
+    (void)request;
+    (void)reply;
+    (void)user;
+    return CONEY_E_SYSTEM;
+}
+
 /* Which of the calls in the child is wrong, counted from 1; 0 if none is. */
 static int call_everything(void)
 {
     coney_connection_info info;
     coney_queue_info queue;
-    coney_message *message = NULL;
+    coney_message *message = NULL, *received;
+    void *object;
     if (coney_message_new(&message, "hello", 5, NULL) != CONEY_OK)
         return 100;
     const coney_status seen[] = {
         coney_template_send(fault.sender, "key", message, NULL),
         coney_template_send_async(fault.sender, "key", message, NULL, NULL, NULL),
         coney_template_wait_for_confirms(fault.sender, LONG_MS),
+        coney_template_receive(fault.sender, "orders", &received, 0),
+        coney_template_receive_and_convert(fault.sender, "orders", &object, LONG_MS),
+        coney_template_receive_and_reply(fault.sender, "orders", NULL, NULL, never_called, NULL),
         coney_admin_queue_info(fault.admin, "orders", &queue),
         coney_admin_declare_queue(fault.admin, &(coney_queue){.name = "orders"}, NULL),
         coney_connection_factory_info(fault.factory, CONEY_CONSUMING, &info),
@@ -91,6 +103,39 @@ static int call_everything(void)
             return i + 1;
     }
     return strstr(coney_last_error(), "fork") ? 0 : 101;
+}
+
+static coney_scope *scope;
+
+static int use_scope(void)
+{
+    coney_scope *other;
+    coney_message *message = NULL;
+    const coney_status seen[] = {
+        coney_scope_send(scope, "key", message, NULL),
+        coney_scope_receive(scope, "orders", &message),
+        coney_scope_commit(scope),
+        coney_scope_rollback(scope),
+        coney_scope_new(&other, fault.sender, NULL),
+    };
+    coney_scope_free(scope); /* the parent's: nothing happens */
+    for (int i = 0; i < (int)(sizeof seen / sizeof *seen); i++) {
+        if (seen[i] != CONEY_E_STATE)
+            return i + 1;
+    }
+    return 0;
+}
+
+static void test_scope_is_of_no_use_in_a_child(void **state)
+{
+    (void)state;
+    fault_start(NULL, NULL);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK,
+                        coney_scope_new(&scope, fault.sender, &(coney_scope_options){.mode = CONEY_SCOPE_TRANSACTED}));
+    expect_good_child(use_scope);
+    fault_expect_status(CONEY_OK, coney_scope_commit(scope));
+    coney_scope_free(scope);
 }
 
 static void test_calls_in_a_child_answer_state_and_write_nothing(void **state)
@@ -250,6 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_calls_in_a_child_answer_state_and_write_nothing),
+        fault_test(test_scope_is_of_no_use_in_a_child),
         fault_test(test_nothing_is_made_of_the_parents_factory_in_a_child),
         fault_test(test_frees_in_a_child_do_nothing),
         fault_test(test_parent_recovers_though_a_child_still_has_its_socket),

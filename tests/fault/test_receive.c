@@ -92,7 +92,6 @@ static void say_half_a_message(cny_peer *peer, void *user)
 static void expect_deadline_then_the_next_works(cny_script *script)
 {
     start(script, SHORT_MS);
-    fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_TIMEOUT, receive_nothing(0));
     test_expect_elapsed(began, SHORT_MS, SHORT_MS);
@@ -258,6 +257,29 @@ static void test_delivery_after_the_time_out_goes_back_with_the_channel(void **s
     fault_expect_status(CONEY_OK, receive_nothing(SHORT_MS));
     test_expect_elapsed(began, SHORT_MS, SHORT_MS);
     expect_message(0, "too late");
+}
+
+static void expect_the_priority(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *method = cny_peer_serve_until(peer, AMQP_BASIC_CONSUME_METHOD);
+    const amqp_basic_consume_t *consume = method->args;
+    cny_peer_check(peer, consume->arguments.num_entries == 1 && !consume->no_ack);
+    const amqp_table_entry_t *first = &consume->arguments.entries[0];
+    cny_peer_check(peer, memcmp(first->key.bytes, "x-priority", first->key.len) == 0);
+    cny_peer_answer(peer, method);
+    cny_peer_deliver(peer, method->channel, 1, "hello");
+}
+
+static void test_consumer_has_the_arguments_of_the_template(void **state)
+{
+    (void)state;
+    coney_table *arguments = coney_table_new();
+    fault_expect_status(CONEY_OK, coney_table_set_int64(arguments, "x-priority", 9));
+    fault_start(expect_the_priority, NULL);
+    fault_use_template(&(coney_template_options){.receive_arguments = arguments});
+    coney_table_free(arguments);
+    expect_message(LONG_MS, "hello");
 }
 
 static void say_nothing_to_a_consume(cny_peer *peer, void *user)
@@ -496,6 +518,7 @@ int main(void)
         fault_test(test_what_cannot_be_converted_is_rejected_and_not_acknowledged),
         fault_test(test_consumer_is_cancelled_before_its_message_is_acknowledged),
         fault_test(test_delivery_after_the_time_out_goes_back_with_the_channel),
+        fault_test(test_consumer_has_the_arguments_of_the_template),
         fault_test(test_subscription_without_an_answer_fails_by_the_deadline),
         fault_test(test_missing_queue_is_told_when_waiting),
         fault_test(test_queue_deleted_while_waiting_ends_the_wait),

@@ -234,6 +234,19 @@ static void test_commit_tells_what_came_back_and_keeps_the_rest(void **state)
     assert_ok(coney_scope_commit(scope));
 }
 
+static void test_commit_says_so_if_a_queue_refuses_its_part(void **state)
+{
+    (void)state;
+    const char *full = test_name("full");
+    coney_queue declared = {.name = full, .max_length = 1, .overflow = CONEY_REJECT_PUBLISH};
+    assert_ok(coney_admin_declare_queue(client.admin, &declared, NULL));
+    open_scope(CONEY_SCOPE_TRANSACTED);
+    for (int i = 0; i < 5; i++)
+        assert_ok(send_to(NULL, full, "x"));
+    assert_fails(coney_scope_commit(scope), CONEY_E_PRECONDITION_FAILED, "part of the transaction may have");
+    test_delete_queue(full);
+}
+
 static void test_rolled_back_messages_do_not_come_back(void **state)
 {
     (void)state;
@@ -407,6 +420,7 @@ int main(void)
         scope_test(test_free_without_commit_is_a_rollback),
         scope_test(test_missing_exchange_fails_the_commit_and_all_is_rolled_back),
         scope_test(test_commit_tells_what_came_back_and_keeps_the_rest),
+        scope_test(test_commit_says_so_if_a_queue_refuses_its_part),
         scope_test(test_rolled_back_messages_do_not_come_back),
         scope_test(test_commit_acknowledges_what_was_received),
         scope_test(test_rollback_puts_back_what_was_received),

@@ -52,7 +52,7 @@ typedef struct coney_reply_options {
 /* Takes one request and sends the reply that the callback makes. It goes to the request's reply_to ("queue", or
  * "exchange/routing key"), with the request's correlation_id, or its message_id if it has none. The request is
  * acknowledged when the broker has confirmed the reply; if callback or reply fail, it goes back to its queue, and
- * the next call may get it again. *received, which may be NULL, tells whether there was a request.
+ * the next call may get it again and reply twice. *received, which may be NULL, tells whether there was a request.
  * queue and options may be NULL. (Spring: receiveAndReply.)
  * CONEY_OK, also if there is none; what the callback returned; the statuses of coney_template_receive() and
  * coney_template_send(): CONEY_E_RETURNED says that the queue for the reply is gone; CONEY_E_INVALID: nobody says

@@ -49,21 +49,22 @@ typedef struct coney_retry_options {
 
 /* Zero means the default. */
 typedef struct coney_template_options {
-    const char *exchange;             /* where sends go; "", the default exchange */
-    const char *routing_key;          /* for sends that name none; "" */
-    const char *receive_queue;        /* for receives that name no queue; none */
-    const coney_converter *converter; /* for convert_and_send and receive_and_convert; JSON */
-    int timeout_ms;                   /* for a send, connecting included; 10,000 */
-    int max_unconfirmed;              /* more makes senders wait; 10,000 */
-    int confirm_timeout_ms;           /* an asynchronous send that the broker has not spoken about by then
-                                         completes with CONEY_E_TIMEOUT; 30,000; below 0: never */
-    bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */
-    bool resend_unconfirmed;          /* what a loss leaves unconfirmed is kept and sent again, in order and
-                                         before newer sends, until confirm_timeout_ms: some may arrive twice */
-    bool fail_when_blocked;           /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
-    const char *user_id;              /* for messages that have none; the broker closes the channel over any
-                                         but the name logged in with. NULL: none */
-    coney_retry_options retry;        /* of synchronous sends */
+    const char *exchange;                 /* where sends go; "", the default exchange */
+    const char *routing_key;              /* for sends that name none; "" */
+    const char *receive_queue;            /* for receives that name no queue; none */
+    const coney_table *receive_arguments; /* of the consumer when a receive waits, such as x-priority; none */
+    const coney_converter *converter;     /* for convert_and_send and receive_and_convert; JSON */
+    int timeout_ms;                       /* for a send, connecting included; 10,000 */
+    int max_unconfirmed;                  /* more makes senders wait; 10,000 */
+    int confirm_timeout_ms;               /* an asynchronous send that the broker has not spoken about by then
+                                             completes with CONEY_E_TIMEOUT; 30,000; below 0: never */
+    bool drop_unroutable;                 /* AMQP's mandatory off: no queue takes it, nobody hears */
+    bool resend_unconfirmed;              /* what a loss leaves unconfirmed is kept and sent again, in order and
+                                             before newer sends, until confirm_timeout_ms: some may arrive twice */
+    bool fail_when_blocked;               /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
+    const char *user_id;                  /* for messages that have none; the broker closes the channel over any
+                                             but the name logged in with. NULL: none */
+    coney_retry_options retry;            /* of synchronous sends */
 } coney_template_options;
 
 /* For one send. Zero or NULL: what the template says. */

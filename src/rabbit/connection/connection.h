@@ -214,7 +214,9 @@ void cny_channel_abandon_kept(cny_channel *channel);
 
 /* ---- consuming ---- */
 
-coney_status cny_channel_consume(cny_channel *channel, const char *queue, int prefetch, int64_t deadline);
+/* arguments may be NULL. */
+coney_status cny_channel_consume(cny_channel *channel, const char *queue, int prefetch, const coney_table *arguments,
+                                 int64_t deadline);
 
 /* One message of the queue if there is one now, else NULL. Gives it, unacknowledged. */
 coney_status cny_channel_get(cny_channel *channel, const char *queue, coney_message **message, int64_t deadline);

@@ -158,7 +158,8 @@ coney_status cny_channel_delete_exchange(cny_channel *channel, const char *excha
     return status == CONEY_OK ? status : cny_fail_in("delete exchange '%s'", exchange);
 }
 
-coney_status cny_channel_consume(cny_channel *channel, const char *queue, int prefetch, int64_t deadline)
+coney_status cny_channel_consume(cny_channel *channel, const char *queue, int prefetch, const coney_table *arguments,
+                                 int64_t deadline)
 {
     call one;
     prepare(&one, channel);
@@ -167,7 +168,7 @@ coney_status cny_channel_consume(cny_channel *channel, const char *queue, int pr
     if (status != CONEY_OK)
         return cny_fail_in("set the prefetch for queue '%s'", queue);
     prepare(&one, channel);
-    status = cny_encode_consume(&one.frame, channel->number, queue);
+    status = cny_encode_consume(&one.frame, channel->number, frame_max(channel), queue, arguments);
     status = perform(&one, status, CNY_BASIC_CONSUME_OK, NULL, deadline);
     return status == CONEY_OK ? status : cny_fail_in("consume from queue '%s'", queue);
 }

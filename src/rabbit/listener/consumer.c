@@ -33,7 +33,7 @@ static coney_status subscribe(cny_consumer *consumer, cny_channel **channel, int
     if (status != CONEY_OK)
         return status;
     cny_container_consumer_subscribing(consumer, made);
-    status = cny_channel_consume(made, listener->queue, listener->prefetch, deadline);
+    status = cny_channel_consume(made, listener->queue, listener->prefetch, NULL, deadline);
     cny_container_consumer_subscribing(consumer, NULL);
     if (status != CONEY_OK) {
         cny_channel_close(made);

@@ -103,7 +103,7 @@ static coney_status consume(reception *one, const char *queue, int timeout_ms, i
 {
     coney_status status = cny_channel_open(&one->channel, one->sender->factory, CONEY_CONSUMING, false, deadline);
     if (status == CONEY_OK)
-        status = cny_channel_consume(one->channel, queue, 1, deadline);
+        status = cny_channel_consume(one->channel, queue, 1, one->sender->options.receive_arguments, deadline);
     if (status != CONEY_OK)
         return cny_fail_in("receive");
     cny_buffer batch = {0};

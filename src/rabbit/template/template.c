@@ -38,6 +38,9 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
                   cny_arena_strdup(&sender->arena, &own->user_id, given->user_id);
     if (!copied)
         return cny_fail_memory();
+    own->receive_arguments = given->receive_arguments ? cny_table_copy(&sender->arena, given->receive_arguments) : NULL;
+    if (given->receive_arguments && !own->receive_arguments)
+        return cny_fail_memory();
     if (!own->converter)
         own->converter = coney_json_converter();
     own->retry = cny_template_retry_defaults(own->retry);
