@@ -470,7 +470,31 @@ static void test_many_threads_keep_their_order_and_each_message_completes_once(v
     test_wait_for_depth(queue, 0);
 }
 
-/* ---- misuse ---- */
+/* ---- misuse, and no memory ---- */
+
+static void test_without_memory_a_message_is_added_or_refused_but_never_lost(void **state)
+{
+    (void)state;
+    enum { MOST = 10 };
+    outcomes seen = {0};
+    int accepted = 0;
+    coney_message *message = test_text("scarce");
+    use(100, 0, 0);
+    for (int successes = 0; successes < MOST; successes++) {
+        cny_alloc_fail_after(successes);
+        coney_status status = coney_batching_template_send(batching, queue, message, NULL, count, &seen);
+        cny_alloc_fail_after(-1);
+        accepted += status == CONEY_OK;
+        if (status != CONEY_OK)
+            assert_int_equal(status, CONEY_E_NO_MEMORY);
+        assert_ok(coney_batching_template_flush(batching)); /* so that the next one begins a batch */
+        assert_ok(coney_template_wait_for_confirms(client.sender, 10000));
+    }
+    assert_true(accepted > 0 && accepted < MOST);
+    assert_int_equal(seen.ok, accepted);
+    test_wait_for_depth(queue, (uint32_t)accepted);
+    coney_message_unref(message);
+}
 
 static void test_options_are_checked(void **state)
 {
@@ -544,6 +568,7 @@ int main(void)
         batching_test(test_template_freed_first_closes_what_is_gathered),
         batching_test(test_free_in_a_callback_is_logged_and_not_done),
         batching_test(test_many_threads_keep_their_order_and_each_message_completes_once),
+        batching_test(test_without_memory_a_message_is_added_or_refused_but_never_lost),
         batching_test(test_options_are_checked),
         batching_test(test_sends_are_checked_before_they_are_added),
     };

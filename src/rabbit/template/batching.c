@@ -280,7 +280,10 @@ static coney_status send_batch(batch *one, bool last_is_own, int64_t deadline)
     cny_error *error = cny_error_capture();
     if (last_is_own)
         remove_last(one);
-    fail(one, error);
+    if (count_of(one) > 0)
+        fail(one, error);
+    else
+        finish(one);
     cny_error_raise(error);
     cny_error_unref(error);
     return status;
@@ -326,9 +329,12 @@ static bool wait_a_turn(coney_batching_template *batching, int64_t deadline)
     return cny_cond_wait(&batching->changed, &batching->lock, deadline) || !is_busy(batching);
 }
 
-static coney_status no_turn(void)
+static coney_status no_turn(const coney_batching_template *batching)
 {
-    return cny_fail(CONEY_E_TIMEOUT, "batching: another thread is still sending its batch at the deadline");
+    if (batching->sending)
+        return cny_fail(CONEY_E_TIMEOUT, "batching: another thread is still sending its batch at the deadline");
+    return cny_fail(CONEY_E_TIMEOUT, "batching: the callbacks of %zu failed batches have not returned at the deadline",
+                    batching->untold);
 }
 
 /* Under lock. A batch that another thread is sending is waited for, too. */
@@ -338,7 +344,7 @@ static coney_status flush(coney_batching_template *batching, int64_t deadline)
         if (!is_busy(batching))
             return release(batching, false, deadline);
         if (!wait_a_turn(batching, deadline))
-            return no_turn();
+            return no_turn(batching);
     }
     return CONEY_OK;
 }
@@ -428,7 +434,7 @@ static coney_status add(coney_batching_template *batching, const addition *more,
             return put(batching, more);
         if (is_busy(batching)) {
             if (!wait_a_turn(batching, deadline))
-                return no_turn();
+                return no_turn(batching);
         } else if (must_release) {
             release(batching, false, deadline); /* its callbacks hear how it went */
         } else {
