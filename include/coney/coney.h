@@ -14,6 +14,7 @@
 #include <coney/rabbit/confirmation.h>
 #include <coney/rabbit/connection_factory.h>
 #include <coney/rabbit/container.h>
+#include <coney/rabbit/statistics.h>
 #include <coney/rabbit/template.h>
 
 #endif

@@ -16,6 +16,7 @@
 #include <coney/rabbit/admin.h>
 #include <coney/rabbit/confirmation.h>
 #include <coney/rabbit/connection_factory.h>
+#include <coney/rabbit/statistics.h>
 #include <coney/rabbit/template.h>
 
 typedef struct cny_connection cny_connection;
@@ -163,6 +164,21 @@ const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has co
 /* Waits until nothing is unconfirmed and all callbacks have returned; tells whether that is so. */
 bool cny_channel_finished(cny_channel *channel);
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline);
+
+/* Adds what the channel counted. */
+void cny_channel_add_statistics(cny_channel *channel, coney_send_statistics *sum);
+void cny_statistics_add(coney_send_statistics *sum, const coney_send_statistics *more);
+
+/* One that is unconfirmed, as it was when it was looked at. */
+typedef struct cny_unconfirmed {
+    coney_message *message; /* a reference */
+    const char *exchange;   /* in the list's arena */
+    const char *routing_key;
+    int64_t sent_us;
+} cny_unconfirmed;
+
+/* Appends, oldest first, those sent for the first time no later than that. CONEY_E_NO_MEMORY. */
+coney_status cny_channel_list_unconfirmed(cny_channel *channel, int64_t until_us, cny_buffer *list, cny_arena *arena);
 
 /* Completes the asynchronous sends that have waited for their confirm too long with CONEY_E_TIMEOUT;
  * returns when the next one will have, INT64_MAX if there is none. */

@@ -251,6 +251,8 @@ cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL */
 /* The outcome, of which it takes a reference. False if nobody wants to know it any more. */
 bool cny_waiter_tell(cny_waiter *waiter, cny_error *error);
 
+enum { CNY_ROUTE_ROOM = 64 };
+
 /* One publish that the broker has not confirmed. */
 typedef struct cny_confirm {
     coney_message *message;
@@ -258,9 +260,10 @@ typedef struct cny_confirm {
     void *user;
     cny_waiter *waiter; /* instead of a callback */
     cny_error *returned;
-    int64_t sent_us;        /* for the first time */
-    char *route;            /* exchange, NUL, routing key: only if it may be sent again */
-    uint32_t exchange_hash; /* names are not kept, to spare the copy; hashes tell returns apart */
+    int64_t sent_us;                  /* for the first time */
+    char *route;                      /* exchange, NUL, routing key: only if it is too long for the next */
+    char short_route[CNY_ROUTE_ROOM]; /* spares nearly every message an allocation */
+    uint32_t exchange_hash;           /* tells most returns apart without looking at names */
     uint32_t routing_key_hash;
     bool mandatory;
     bool synchronous;
@@ -314,6 +317,7 @@ struct cny_channel {
     uint32_t awaited;       /* its reply; 0 once it is there */
     cny_incoming *reply;
     cny_confirms confirms;
+    coney_send_statistics statistics;
     cny_feed feed;
 };
 
@@ -348,7 +352,10 @@ void cny_confirms_free(cny_confirms *confirms);
 bool cny_confirms_full(const cny_confirms *confirms);
 bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
 coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more */
-cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish);
+
+/* Takes the route, NULL if it is short. */
+void cny_confirms_add(cny_channel *channel, const cny_publish *publish, char *route);
+const char *cny_confirm_route(const cny_confirm *confirm); /* exchange, NUL, routing key */
 
 /* I/O thread: the broker's ack or nack, its return, and the end of everything outstanding. */
 void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming);

@@ -19,6 +19,14 @@ static coney_status no_room(cny_channel *channel)
                     connection->unwritten, connection->config->max_outbound_bytes);
 }
 
+static bool wait_and_count(cny_channel *channel, pthread_cond_t *cond, int64_t deadline)
+{
+    int64_t began = cny_now_us();
+    bool in_time = cny_cond_wait(cond, &channel->connection->lock, deadline);
+    channel->statistics.waited_us += (uint64_t)(cny_now_us() - began);
+    return in_time;
+}
+
 static coney_status wait_for_window(cny_channel *channel, bool fail_when_blocked, int64_t deadline)
 {
     cny_confirms *confirms = &channel->confirms;
@@ -32,7 +40,7 @@ static coney_status wait_for_window(cny_channel *channel, bool fail_when_blocked
     confirms->waiting_senders++;
     while (!channel->reason && in_time && !cny_confirms_have_room(confirms) &&
            !(fail_when_blocked && *channel->connection->blocked))
-        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+        in_time = wait_and_count(channel, &channel->changed, deadline);
     confirms->waiting_senders--;
     return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : no_room(channel);
 }
@@ -51,40 +59,56 @@ static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, bool fail
     bool in_time = true;
     connection->waiting_for_room++;
     while (!channel->reason && in_time && !bytes_fit(connection, bytes) && !(fail_when_blocked && *connection->blocked))
-        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
+        in_time = wait_and_count(channel, &connection->changed, deadline);
     connection->waiting_for_room--;
     return channel->reason || bytes_fit(connection, bytes) ? CONEY_OK : no_room(channel);
 }
 
-/* What it takes to send the message again. */
-static char *copy_route(const cny_publish *publish)
+/* What it takes to send the message again or to name it; NULL if the confirm has room for it itself. */
+static bool copy_long_route(const cny_publish *publish, char **route)
 {
     size_t exchange_size = strlen(publish->exchange) + 1, routing_key_size = strlen(publish->routing_key) + 1;
-    char *route = cny_alloc(exchange_size + routing_key_size);
-    if (!route)
-        return NULL;
-    memcpy(route, publish->exchange, exchange_size);
-    memcpy(route + exchange_size, publish->routing_key, routing_key_size);
-    return route;
+    *route = NULL;
+    if (exchange_size + routing_key_size <= CNY_ROUTE_ROOM)
+        return true;
+    char *made = cny_alloc(exchange_size + routing_key_size);
+    if (!made)
+        return false;
+    memcpy(made, publish->exchange, exchange_size);
+    memcpy(made + exchange_size, publish->routing_key, routing_key_size);
+    *route = made;
+    return true;
+}
+
+/* Under lock. */
+static coney_status append_frames(cny_channel *channel, const cny_buffer *head, const coney_message *message,
+                                  size_t bytes)
+{
+    cny_connection *connection = channel->connection;
+    if (!cny_buffer_reserve(&connection->outgoing, bytes))
+        return cny_fail_memory();
+    cny_buffer_append(&connection->outgoing, head->data, head->size);
+    cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, message);
+    cny_connection_appended(connection, bytes);
+    channel->statistics.bytes += bytes;
+    return CONEY_OK;
 }
 
 static coney_status append_message(cny_channel *channel, const cny_buffer *head, const cny_publish *publish)
 {
-    cny_connection *connection = channel->connection;
-    size_t bytes = head->size + cny_body_frames_size(publish->message->size, connection->limits.frame_max);
+    size_t bytes = head->size + cny_body_frames_size(publish->message->size, channel->connection->limits.frame_max);
     coney_status status = cny_confirms_reserve(&channel->confirms);
     if (status != CONEY_OK)
         return status;
-    char *route = channel->confirms.keep ? copy_route(publish) : NULL;
-    if ((channel->confirms.keep && !route) || !cny_buffer_reserve(&connection->outgoing, bytes)) {
-        cny_free(route);
+    char *route;
+    if (!copy_long_route(publish, &route))
         return cny_fail_memory();
-    }
-    cny_buffer_append(&connection->outgoing, head->data, head->size);
-    cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, publish->message);
-    cny_connection_appended(connection, bytes);
-    cny_confirms_add(channel, publish)->route = route;
-    return CONEY_OK;
+    status = append_frames(channel, head, publish->message, bytes);
+    if (status == CONEY_OK)
+        cny_confirms_add(channel, publish, route);
+    else
+        cny_free(route);
+    return status;
 }
 
 /* Under lock: waits for its turn, then commits. Sequence number and place in the stream are
@@ -199,9 +223,10 @@ static coney_status resend_locked(cny_channel *to, const cny_publish *publish, c
 
 static coney_status resend(cny_channel *to, const cny_confirm *kept, bool one_by_one)
 {
+    const char *route = cny_confirm_route(kept);
     const cny_publish publish = {
-        .exchange = kept->route,
-        .routing_key = kept->route + strlen(kept->route) + 1,
+        .exchange = route,
+        .routing_key = route + strlen(route) + 1,
         .message = kept->message,
         .mandatory = kept->mandatory,
         .synchronous = kept->synchronous,

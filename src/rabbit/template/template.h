@@ -19,8 +19,9 @@ struct coney_template {
     pthread_mutex_t lock;
     pthread_cond_t idle; /* not busy any more */
     cny_channel *channel;
-    bool busy;          /* some thread opens a channel or sends again, without the lock */
-    bool closed;        /* being freed */
+    bool busy;                   /* some thread opens a channel or sends again, without the lock */
+    bool closed;                 /* being freed */
+    coney_send_statistics ended; /* what channels counted that are gone, and what is counted here */
     cny_buffer retired; /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
 };
 
