@@ -50,7 +50,8 @@ void cny_confirms_free(cny_confirms *confirms)
 
 bool cny_confirms_full(const cny_confirms *confirms)
 {
-    return confirms->unfinished >= confirms->max || confirms->next - confirms->first >= confirms->max;
+    return confirms->max > 0 &&
+           (confirms->unfinished >= confirms->max || confirms->next - confirms->first >= confirms->max);
 }
 
 /* A sender that had to wait goes on with a quarter of the window free, not with one place: it

@@ -105,6 +105,9 @@ void cny_channel_unref(cny_channel *channel);
 /* Neither closed by us nor by the broker, as far as is known. */
 bool cny_channel_alive(cny_channel *channel);
 
+/* Why it is not alive any more; gives a reference. NULL if it is. */
+cny_error *cny_channel_reason(cny_channel *channel);
+
 /* Alive, and the broker has not ended its consumer. */
 bool cny_channel_is_consuming(cny_channel *channel);
 
@@ -152,6 +155,10 @@ coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publis
 
 /* The same, and waits for the outcome, which it returns. Callback and waiter are not looked at. */
 coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publish *publish, int64_t deadline);
+
+/* Puts the message on its way through a channel that is not in confirm mode, and that is all anyone
+ * will hear of it. Callback and waiter are not looked at. Statuses as cny_channel_publish(). */
+coney_status cny_channel_publish_and_forget(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
 /* Waiting for the outcome of one message, which comes once and stays. new: NULL without memory. */
 cny_waiter *cny_waiter_new(void);

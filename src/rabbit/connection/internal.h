@@ -161,7 +161,8 @@ struct cny_connection {
     size_t *hosts;                /* indices into the URI's, in the order in which they are tried */
     char *user, *password;        /* wiped once logged in */
     _Atomic(const char *) remark; /* from any thread, to be logged as soon as no lock is held */
-    atomic_bool has_news;         /* from any thread: any of the above, or a channel died and kept messages */
+    atomic_bool
+        has_news; /* from any thread: any of the above, or a channel was closed by the broker or kept messages */
     /* fixed once open */
     cny_wire_limits limits;
     /* I/O thread only */

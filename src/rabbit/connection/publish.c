@@ -135,7 +135,10 @@ static coney_status encode_head(cny_channel *channel, const cny_publish *publish
 
 enum { HEAD_ROOM = 2304 }; /* method and content header of the usual message */
 
-coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline)
+typedef coney_status locked_function(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
+                                     int64_t deadline);
+
+static coney_status with_head(cny_channel *channel, const cny_publish *publish, locked_function *send, int64_t deadline)
 {
     uint8_t room[HEAD_ROOM];
     cny_buffer head;
@@ -143,11 +146,36 @@ coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publis
     coney_status status = encode_head(channel, publish, &head);
     if (status == CONEY_OK) {
         cny_channel_lock(channel);
-        status = send_locked(channel, &head, publish, deadline);
+        status = send(channel, &head, publish, deadline);
         cny_channel_unlock(channel);
     }
     cny_buffer_free(&head);
     return status;
+}
+
+coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline)
+{
+    return with_head(channel, publish, send_locked, deadline);
+}
+
+/* Under lock. */
+static coney_status forget_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
+                                  int64_t deadline)
+{
+    size_t bytes = head->size + cny_body_frames_size(publish->message->size, channel->connection->limits.frame_max);
+    coney_status status = wait_for_bytes(channel, bytes, publish->fail_when_blocked, deadline);
+    if (status != CONEY_OK)
+        return status;
+    if (channel->reason)
+        return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
+    status = append_frames(channel, head, publish->message, bytes);
+    channel->statistics.forgotten += status == CONEY_OK;
+    return status;
+}
+
+coney_status cny_channel_publish_and_forget(cny_channel *channel, const cny_publish *publish, int64_t deadline)
+{
+    return with_head(channel, publish, forget_locked, deadline);
 }
 
 /* Whoever waits for an answer keeps reads from being put off. */

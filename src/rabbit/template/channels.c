@@ -102,12 +102,13 @@ static void drop(cny_channel *channel)
 }
 
 /* Until there is one: a connection lost meanwhile has cost nothing. */
-static coney_status open_channel(const coney_template *sender, cny_channel **channel, int64_t deadline)
+coney_status cny_template_open_channel(const coney_template *sender, cny_channel **channel, bool confirms,
+                                       int64_t deadline)
 {
     for (;;) {
         coney_status status =
             cny_channel_open(channel, sender->factory, CONEY_PUBLISHING, sender->options.fail_when_blocked, deadline);
-        if (status == CONEY_OK)
+        if (status == CONEY_OK && confirms)
             status = select_confirms(sender, *channel, deadline);
         if (status != CONEY_E_LOST)
             return status;
@@ -125,7 +126,7 @@ static coney_status renew_channel(coney_template *sender, int64_t deadline)
     sender->busy = true;
     pthread_mutex_unlock(&sender->lock);
     cny_channel *made = NULL;
-    coney_status status = open_channel(sender, &made, deadline);
+    coney_status status = cny_template_open_channel(sender, &made, true, deadline);
     pthread_mutex_lock(&sender->lock);
     if (status == CONEY_OK)
         status = install(sender, made);

@@ -54,6 +54,7 @@ static int64_t expire_on_all(coney_template *sender, int64_t now)
 int64_t cny_template_tend(void *self, int64_t now)
 {
     coney_template *sender = self;
+    cny_template_check_plain_channel(sender);
     if (sender->options.confirm_timeout_ms < 0)
         return INT64_MAX;
     atomic_store(&sender->watched, false);
@@ -85,6 +86,8 @@ static void sum_up(coney_template *sender, coney_send_statistics *sum)
         cny_channel_add_statistics(retired[i], sum);
     if (sender->channel)
         cny_channel_add_statistics(sender->channel, sum);
+    if (sender->plain)
+        cny_channel_add_statistics(sender->plain, sum);
     pthread_mutex_unlock(&sender->lock);
 }
 

@@ -47,6 +47,7 @@ static void free_template(coney_template *sender)
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
         cny_channel_unref(retired[i]);
     cny_channel_unref(sender->channel);
+    cny_channel_unref(sender->plain);
     cny_buffer_free(&sender->retired);
     cny_arena_free(&sender->arena);
     cny_factory_unref(sender->factory);
@@ -113,7 +114,19 @@ coney_status coney_template_new(coney_template **sender, coney_connection_factor
 
 /* ---- sending ---- */
 
-typedef coney_status publish_function(cny_channel *channel, const cny_publish *publish, int64_t deadline);
+/* What a send does with its message. */
+typedef struct manner {
+    coney_status (*get_channel)(coney_template *sender, cny_channel **channel, int64_t deadline);
+    coney_status (*publish)(cny_channel *channel, const cny_publish *publish, int64_t deadline);
+    bool forgets; /* nobody hears of it any more */
+    bool watched; /* there is a deadline for the confirm */
+} manner;
+
+static const manner waiting = {.get_channel = cny_template_get_channel, .publish = cny_channel_publish_and_wait};
+static const manner asynchronous = {
+    .get_channel = cny_template_get_channel, .publish = cny_channel_publish, .watched = true};
+static const manner forgetful = {
+    .get_channel = cny_template_get_plain_channel, .publish = cny_channel_publish_and_forget, .forgets = true};
 
 static coney_status check_publish(const cny_publish *publish)
 {
@@ -124,8 +137,7 @@ static coney_status check_publish(const cny_publish *publish)
 }
 
 /* A channel found dead before anything was written is replaced, until the deadline. */
-static coney_status publish_by(coney_template *sender, const cny_publish *publish, publish_function *function,
-                               int64_t deadline)
+static coney_status publish_by(coney_template *sender, const cny_publish *publish, const manner *how, int64_t deadline)
 {
     coney_status status = cny_factory_check_process(sender->factory);
     if (status == CONEY_OK)
@@ -134,10 +146,10 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
         return status;
     do {
         cny_channel *channel = NULL;
-        status = cny_template_get_channel(sender, &channel, deadline);
+        status = how->get_channel(sender, &channel, deadline);
         if (status != CONEY_OK)
             return status;
-        status = function(channel, publish, deadline);
+        status = how->publish(channel, publish, deadline);
         cny_channel_unref(channel);
     } while (status == CONEY_E_STALE && cny_now_ms() < deadline);
     return status == CONEY_E_STALE ? cny_fail(CONEY_E_TIMEOUT, "not sent by the deadline: %s", coney_last_error())
@@ -152,7 +164,7 @@ typedef struct outcome {
 } outcome;
 
 static coney_status send_by(coney_template *sender, const char *routing_key, coney_message *message,
-                            const coney_send_options *options, publish_function *function, const outcome *wanted)
+                            const coney_send_options *options, const manner *how, const outcome *wanted)
 {
     static const coney_send_options defaults;
     if (!options)
@@ -167,18 +179,18 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
         .exchange = options->exchange ? options->exchange : sender->options.exchange,
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
         .message = message,
-        .mandatory = !options->drop_unroutable && !sender->options.drop_unroutable,
+        .mandatory = !how->forgets && !options->drop_unroutable && !sender->options.drop_unroutable,
         .fail_when_blocked = sender->options.fail_when_blocked,
         .callback = wanted->callback,
         .user = wanted->user,
         .waiter = wanted->waiter,
     };
     int timeout_ms = options->timeout_ms ? options->timeout_ms : sender->options.timeout_ms;
-    coney_status status = publish_by(sender, &publish, function, cny_deadline(timeout_ms));
+    coney_status status = publish_by(sender, &publish, how, cny_deadline(timeout_ms));
     if (status != CONEY_OK)
         return cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", publish.exchange,
                            publish.routing_key);
-    if (function == cny_channel_publish)
+    if (how->watched)
         cny_template_watch(sender);
     return CONEY_OK;
 }
@@ -186,14 +198,20 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
 coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                  const coney_send_options *options)
 {
-    return send_by(sender, routing_key, message, options, cny_channel_publish_and_wait, &(outcome){0});
+    return send_by(sender, routing_key, message, options, &waiting, &(outcome){0});
+}
+
+coney_status coney_template_send_and_forget(coney_template *sender, const char *routing_key, coney_message *message,
+                                            const coney_send_options *options)
+{
+    return send_by(sender, routing_key, message, options, &forgetful, &(outcome){0});
 }
 
 coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
                                        const coney_send_options *options, coney_send_callback *on_complete, void *user)
 {
     const outcome wanted = {.callback = on_complete, .user = user};
-    return send_by(sender, routing_key, message, options, cny_channel_publish, &wanted);
+    return send_by(sender, routing_key, message, options, &asynchronous, &wanted);
 }
 
 coney_status coney_template_begin_send(coney_template *sender, coney_confirmation **confirmation,
@@ -206,7 +224,7 @@ coney_status coney_template_begin_send(coney_template *sender, coney_confirmatio
     const outcome wanted = {.waiter = cny_waiter_new()};
     if (!wanted.waiter)
         return cny_fail_memory();
-    coney_status status = send_by(sender, routing_key, message, options, cny_channel_publish, &wanted);
+    coney_status status = send_by(sender, routing_key, message, options, &asynchronous, &wanted);
     if (status == CONEY_OK)
         *confirmation = wanted.waiter;
     else
@@ -260,7 +278,7 @@ static void wait_while_busy(coney_template *sender, int64_t deadline)
 {
     bool in_time = true;
     pthread_mutex_lock(&sender->lock);
-    while (sender->busy && in_time)
+    while ((sender->busy || sender->opening_plain) && in_time)
         in_time = cny_cond_wait(&sender->idle, &sender->lock, deadline);
     pthread_mutex_unlock(&sender->lock);
 }
@@ -322,7 +340,7 @@ static bool refuse_senders(coney_template *sender, int64_t deadline)
     pthread_mutex_unlock(&sender->lock);
     wait_while_busy(sender, deadline);
     pthread_mutex_lock(&sender->lock);
-    bool refused = !sender->busy;
+    bool refused = !sender->busy && !sender->opening_plain;
     pthread_mutex_unlock(&sender->lock);
     return refused;
 }
@@ -353,6 +371,7 @@ static bool close_channels(coney_template *sender, int64_t deadline)
     cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
     bool finished = true;
     cny_channel_close(sender->channel);
+    cny_channel_close(sender->plain);
     abandon_kept(sender);
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
         finished = finished && cny_channel_wait_for_confirms(retired[i], deadline) == CONEY_OK;

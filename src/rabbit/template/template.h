@@ -19,6 +19,9 @@ struct coney_template {
     pthread_mutex_t lock;
     pthread_cond_t idle; /* not busy any more */
     cny_channel *channel;
+    cny_channel *plain;          /* not in confirm mode, for what is sent and forgotten */
+    bool opening_plain;          /* some thread does, without the lock */
+    int64_t quiet_until;         /* nothing is logged of refusals of plain channels */
     bool busy;                   /* some thread opens a channel or sends again, without the lock */
     bool closed;                 /* being freed */
     coney_send_statistics ended; /* what channels counted that are gone, and what is counted here */
@@ -27,6 +30,16 @@ struct coney_template {
 
 /* Gives a reference to a live channel in confirm mode. */
 coney_status cny_template_get_channel(coney_template *sender, cny_channel **channel, int64_t deadline);
+
+/* The same for one that is not in confirm mode. */
+coney_status cny_template_get_plain_channel(coney_template *sender, cny_channel **channel, int64_t deadline);
+
+/* Lets go of a plain channel that is gone, and logs if the broker refused something. */
+void cny_template_check_plain_channel(coney_template *sender);
+
+/* Opens one, until the deadline. Sets it on failure, too: to NULL or a dead one. */
+coney_status cny_template_open_channel(const coney_template *sender, cny_channel **channel, bool confirms,
+                                       int64_t deadline);
 
 /* Under lock, while nobody is busy: messages wait to be sent again. */
 bool cny_template_has_kept(const coney_template *sender);
