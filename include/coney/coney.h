@@ -20,6 +20,7 @@
 #include <coney/rabbit/container.h>
 #include <coney/rabbit/receive.h>
 #include <coney/rabbit/scope.h>
+#include <coney/rabbit/statistics.h>
 #include <coney/rabbit/template.h>
 
 #endif

@@ -17,7 +17,9 @@ static void use_retry(coney_retry_options retry)
 static void expect_attempts(int count)
 {
     assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD), count);
-    assert_int_equal(cny_template_retried(fault.sender), count - 1);
+    coney_send_statistics statistics;
+    fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &statistics));
+    assert_int_equal(statistics.retried, count - 1);
 }
 
 /* ---- scripts: what becomes of the first messages; later ones are confirmed ---- */

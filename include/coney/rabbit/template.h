@@ -123,6 +123,19 @@ CONEY_API coney_status coney_template_send_async(coney_template *sender, const c
                                                  coney_message *message, const coney_send_options *options,
                                                  coney_send_callback *on_complete, void *user);
 
+/* Sends and asks for nothing: no confirm, no return, no outcome. For readings and the like, of which many come
+ * and none matters. It waits while it connects and while max_outbound_bytes is reached or the broker holds back
+ * publishers, at most timeout_ms; nothing else bounds it. CONEY_OK means only that the message waits
+ * to be written. It is lost, and nobody is told, if the connection goes, if no queue takes it, if the queue is
+ * full; and if the broker refuses the exchange (no such one, no permission), with others sent at that time:
+ * that is logged, and counted in coney_send_statistics.forgotten_refusals. A factory that is closed in order
+ * writes first what waits.
+ * What one thread forgets arrives in that order, but before or after what it sends otherwise, and
+ * coney_template_wait_for_confirms() does not wait for it. Any thread, callbacks and handlers too. Statuses as
+ * coney_template_send_async(). (Spring: RabbitTemplate without publisher confirms.) */
+CONEY_API coney_status coney_template_send_and_forget(coney_template *sender, const char *routing_key,
+                                                      coney_message *message, const coney_send_options *options);
+
 /* Converts the object with the template's converter and sends it like coney_template_send().
  * With the default converter the object is a json_t, which is borrowed.
  * CONEY_E_CONVERSION as well. (Spring: convertAndSend.) */

@@ -143,6 +143,14 @@ bool cny_channel_alive(cny_channel *channel)
     return !atomic_load_explicit(&channel->gone, memory_order_acquire);
 }
 
+cny_error *cny_channel_reason(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    cny_error *reason = cny_error_ref(channel->reason);
+    cny_channel_unlock(channel);
+    return reason;
+}
+
 /* Whoever waits on the channel learns the reason. */
 static void end_use(cny_channel *channel, cny_error *reason)
 {
@@ -390,6 +398,7 @@ static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)
         cny_error_new(cny_reply_status(incoming->code), incoming->code, "%u %s", incoming->code, incoming->text);
     cny_channel_die(channel, reason);
     cny_error_unref(reason);
+    connection->has_news = true;
     return CONEY_OK;
 }
 

@@ -51,7 +51,8 @@ void cny_confirms_free(cny_confirms *confirms)
 
 bool cny_confirms_full(const cny_confirms *confirms)
 {
-    return confirms->unfinished >= confirms->max || confirms->next - confirms->first >= confirms->max;
+    return confirms->max > 0 &&
+           (confirms->unfinished >= confirms->max || confirms->next - confirms->first >= confirms->max);
 }
 
 /* A sender that had to wait goes on with a quarter of the window free, not with one place: it
@@ -87,7 +88,7 @@ coney_status cny_confirms_reserve(cny_confirms *confirms)
     return CONEY_OK;
 }
 
-cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish)
+void cny_confirms_add(cny_channel *channel, const cny_publish *publish, char *route)
 {
     cny_confirms *confirms = &channel->confirms;
     cny_confirm *added = at(confirms, confirms->next++);
@@ -96,14 +97,27 @@ cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish)
         .callback = publish->callback,
         .user = publish->user,
         .waiter = cny_waiter_ref(publish->waiter),
+        .route = route,
         .sent_us = publish->sent_us ? publish->sent_us : cny_now_us(),
         .exchange_hash = hash_text(publish->exchange),
         .routing_key_hash = hash_text(publish->routing_key),
         .mandatory = publish->mandatory,
         .synchronous = publish->synchronous,
     };
+    if (!route)
+        memcpy(stpcpy(added->short_route, publish->exchange) + 1, publish->routing_key,
+               strlen(publish->routing_key) + 1);
     confirms->unfinished++;
-    return added;
+    channel->statistics.unconfirmed++;
+    if (publish->sent_us)
+        channel->statistics.resent++;
+    else
+        channel->statistics.sent++;
+}
+
+const char *cny_confirm_route(const cny_confirm *confirm)
+{
+    return confirm->route ? confirm->route : confirm->short_route;
 }
 
 /* ---- outcomes ---- */
@@ -139,9 +153,24 @@ static void tally(cny_confirms *confirms, cny_error *error)
     confirms->failure = error;
 }
 
+static void count_outcome(coney_send_statistics *statistics, const cny_error *error)
+{
+    statistics->unconfirmed--;
+    switch (error ? cny_error_view(error)->status : CONEY_OK) {
+    case CONEY_OK: statistics->confirmed++; break;
+    case CONEY_E_NACKED: statistics->nacked++; break;
+    case CONEY_E_RETURNED: statistics->returned++; break;
+    case CONEY_E_LOST: statistics->lost++; break;
+    case CONEY_E_CLOSED: statistics->closed++; break;
+    case CONEY_E_TIMEOUT: statistics->timed_out++; break;
+    default: statistics->refused++;
+    }
+}
+
 /* Hands the outcome to whoever asked. Takes the confirm's message. */
 static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
 {
+    count_outcome(&channel->statistics, error);
     bool heard = confirm->callback || (confirm->waiter && cny_waiter_tell(confirm->waiter, error));
     if (!heard && channel->confirms.tallied) {
         tally(&channel->confirms, error);
@@ -193,6 +222,26 @@ static void advance(cny_confirms *confirms)
         confirms->return_from = confirms->first;
 }
 
+static void count_latency(coney_send_statistics *statistics, int64_t latency_us)
+{
+    int bucket = 0;
+    while (latency_us > 1 && bucket < CONEY_LATENCY_BUCKETS - 1) {
+        latency_us >>= 1;
+        bucket++;
+    }
+    statistics->latency[bucket]++;
+}
+
+/* Of one frame, so the time is the same for all of them. */
+static void settle(cny_channel *channel, cny_confirm *confirm, cny_error *error, int64_t now_us)
+{
+    if (confirm->done)
+        return;
+    if (!error && !confirm->returned && !confirm->expired)
+        count_latency(&channel->statistics, now_us - confirm->sent_us);
+    finish(channel, confirm, error);
+}
+
 void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_confirms *confirms = &channel->confirms;
@@ -208,10 +257,9 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
                               "the broker could not take the message (basic.nack); a full queue that rejects "
                               "publishers, or a failed queue, does that");
     cny_events_lock(channel->connection->events);
-    for (; sequence <= last; sequence++) {
-        if (!at(confirms, sequence)->done)
-            finish(channel, at(confirms, sequence), error);
-    }
+    int64_t now_us = cny_now_us();
+    for (; sequence <= last; sequence++)
+        settle(channel, at(confirms, sequence), error, now_us);
     cny_events_unlock(channel->connection->events);
     cny_error_unref(error);
     advance(confirms);
@@ -360,6 +408,7 @@ void cny_confirms_taken_over(cny_channel *channel, cny_confirm *confirm)
     clear(confirm);
     channel->confirms.unfinished--;
     channel->confirms.kept--;
+    channel->statistics.unconfirmed--;
     advance(&channel->confirms);
     wake_waiting(channel);
 }

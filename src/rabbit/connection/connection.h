@@ -16,6 +16,7 @@
 #include <coney/rabbit/admin.h>
 #include <coney/rabbit/confirmation.h>
 #include <coney/rabbit/connection_factory.h>
+#include <coney/rabbit/statistics.h>
 #include <coney/rabbit/template.h>
 
 typedef struct cny_connection cny_connection;
@@ -113,6 +114,8 @@ bool cny_channel_alive(cny_channel *channel);
 
 /* CONEY_OK if it is alive, else why it is not. */
 coney_status cny_channel_check(cny_channel *channel);
+/* Why it is not alive any more; gives a reference. NULL if it is. */
+cny_error *cny_channel_reason(cny_channel *channel);
 
 /* Alive, and the broker has not ended its consumer. */
 bool cny_channel_is_consuming(cny_channel *channel);
@@ -168,7 +171,8 @@ coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publis
 /* The same, and waits for the outcome, which it returns. Callback and waiter are not looked at. */
 coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
-/* On a channel without confirms: nobody tells what becomes of it but cny_channel_take_returned(). */
+/* On a channel without confirms, and that is all anyone will hear of it, but for
+ * cny_channel_take_returned(). Callback and waiter are not looked at. Statuses as cny_channel_publish(). */
 coney_status cny_channel_publish_unconfirmed(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
 /* How many messages came back since the last time, on a channel without confirms; gives the reason
@@ -190,6 +194,21 @@ const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has co
 /* Waits until nothing is unconfirmed and all callbacks have returned; tells whether that is so. */
 bool cny_channel_finished(cny_channel *channel);
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline);
+
+/* Adds what the channel counted. */
+void cny_channel_add_statistics(cny_channel *channel, coney_send_statistics *sum);
+void cny_statistics_add(coney_send_statistics *sum, const coney_send_statistics *more);
+
+/* One that is unconfirmed, as it was when it was looked at. */
+typedef struct cny_unconfirmed {
+    coney_message *message; /* a reference */
+    const char *exchange;   /* in the list's arena */
+    const char *routing_key;
+    int64_t sent_us;
+} cny_unconfirmed;
+
+/* Appends, oldest first, those sent for the first time no later than that. CONEY_E_NO_MEMORY. */
+coney_status cny_channel_list_unconfirmed(cny_channel *channel, int64_t until_us, cny_buffer *list, cny_arena *arena);
 
 /* Completes the asynchronous sends that have waited for their confirm too long with CONEY_E_TIMEOUT;
  * returns when the next one will have, INT64_MAX if there is none. */

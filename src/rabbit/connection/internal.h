@@ -161,7 +161,8 @@ struct cny_connection {
     size_t *hosts;                /* indices into the URI's, in the order in which they are tried */
     char *user, *password;        /* wiped once logged in */
     _Atomic(const char *) remark; /* from any thread, to be logged as soon as no lock is held */
-    atomic_bool has_news;         /* from any thread: any of the above, or a channel died and kept messages */
+    atomic_bool
+        has_news; /* from any thread: any of the above, or a channel was closed by the broker or kept messages */
     /* fixed once open */
     cny_wire_limits limits;
     /* I/O thread only */
@@ -251,6 +252,8 @@ cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL */
 /* The outcome, of which it takes a reference. False if nobody wants to know it any more. */
 bool cny_waiter_tell(cny_waiter *waiter, cny_error *error);
 
+enum { CNY_ROUTE_ROOM = 64 };
+
 /* One publish that the broker has not confirmed. */
 typedef struct cny_confirm {
     coney_message *message;
@@ -258,9 +261,10 @@ typedef struct cny_confirm {
     void *user;
     cny_waiter *waiter; /* instead of a callback */
     cny_error *returned;
-    int64_t sent_us;        /* for the first time */
-    char *route;            /* exchange, NUL, routing key: only if it may be sent again */
-    uint32_t exchange_hash; /* names are not kept, to spare the copy; hashes tell returns apart */
+    int64_t sent_us;                  /* for the first time */
+    char *route;                      /* exchange, NUL, routing key: only if it is too long for the next */
+    char short_route[CNY_ROUTE_ROOM]; /* spares nearly every message an allocation */
+    uint32_t exchange_hash;           /* tells most returns apart without looking at names */
     uint32_t routing_key_hash;
     bool mandatory;
     bool synchronous;
@@ -317,6 +321,7 @@ struct cny_channel {
     uint32_t awaited;       /* its reply; 0 once it is there */
     cny_incoming *reply;
     cny_confirms confirms;
+    coney_send_statistics statistics;
     size_t returned; /* without confirms: messages that came back, and why the first one did */
     cny_error *first_returned;
     cny_feed feed;
@@ -353,7 +358,10 @@ void cny_confirms_free(cny_confirms *confirms);
 bool cny_confirms_full(const cny_confirms *confirms);
 bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
 coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more */
-cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish);
+
+/* Takes the route, NULL if it is short. */
+void cny_confirms_add(cny_channel *channel, const cny_publish *publish, char *route);
+const char *cny_confirm_route(const cny_confirm *confirm); /* exchange, NUL, routing key */
 
 /* I/O thread: the broker's ack or nack, its return, and the end of everything outstanding. */
 void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming);

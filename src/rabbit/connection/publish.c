@@ -19,6 +19,14 @@ static coney_status no_room(cny_channel *channel)
                     connection->unwritten, connection->config->max_outbound_bytes);
 }
 
+static bool wait_and_count(cny_channel *channel, pthread_cond_t *cond, int64_t deadline)
+{
+    int64_t began = cny_now_us();
+    bool in_time = cny_cond_wait(cond, &channel->connection->lock, deadline);
+    channel->statistics.waited_us += (uint64_t)(cny_now_us() - began);
+    return in_time;
+}
+
 static coney_status wait_for_window(cny_channel *channel, bool fail_when_blocked, int64_t deadline)
 {
     cny_confirms *confirms = &channel->confirms;
@@ -32,7 +40,7 @@ static coney_status wait_for_window(cny_channel *channel, bool fail_when_blocked
     confirms->waiting_senders++;
     while (!channel->reason && in_time && !cny_confirms_have_room(confirms) &&
            !(fail_when_blocked && *channel->connection->blocked))
-        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+        in_time = wait_and_count(channel, &channel->changed, deadline);
     confirms->waiting_senders--;
     return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : no_room(channel);
 }
@@ -51,21 +59,25 @@ static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, bool fail
     bool in_time = true;
     connection->waiting_for_room++;
     while (!channel->reason && in_time && !bytes_fit(connection, bytes) && !(fail_when_blocked && *connection->blocked))
-        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
+        in_time = wait_and_count(channel, &connection->changed, deadline);
     connection->waiting_for_room--;
     return channel->reason || bytes_fit(connection, bytes) ? CONEY_OK : no_room(channel);
 }
 
-/* What it takes to send the message again. */
-static char *copy_route(const cny_publish *publish)
+/* What it takes to send the message again or to name it; NULL if the confirm has room for it itself. */
+static bool copy_long_route(const cny_publish *publish, char **route)
 {
     size_t exchange_size = strlen(publish->exchange) + 1, routing_key_size = strlen(publish->routing_key) + 1;
-    char *route = cny_alloc(exchange_size + routing_key_size);
-    if (!route)
-        return NULL;
-    memcpy(route, publish->exchange, exchange_size);
-    memcpy(route + exchange_size, publish->routing_key, routing_key_size);
-    return route;
+    *route = NULL;
+    if (exchange_size + routing_key_size <= CNY_ROUTE_ROOM)
+        return true;
+    char *made = cny_alloc(exchange_size + routing_key_size);
+    if (!made)
+        return false;
+    memcpy(made, publish->exchange, exchange_size);
+    memcpy(made + exchange_size, publish->routing_key, routing_key_size);
+    *route = made;
+    return true;
 }
 
 static size_t size_with_body(const cny_channel *channel, const cny_buffer *head, const coney_message *message)
@@ -73,31 +85,35 @@ static size_t size_with_body(const cny_channel *channel, const cny_buffer *head,
     return head->size + cny_body_frames_size(message->size, channel->connection->limits.frame_max);
 }
 
-static coney_status append_frames(cny_channel *channel, const cny_buffer *head, coney_message *message)
+/* Under lock. */
+static coney_status append_frames(cny_channel *channel, const cny_buffer *head, const coney_message *message,
+                                  size_t bytes)
 {
     cny_connection *connection = channel->connection;
-    size_t bytes = size_with_body(channel, head, message);
     if (!cny_buffer_reserve(&connection->outgoing, bytes))
         return cny_fail_memory();
     cny_buffer_append(&connection->outgoing, head->data, head->size);
     cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, message);
     cny_connection_appended(connection, bytes);
+    channel->statistics.bytes += bytes;
     return CONEY_OK;
 }
 
 static coney_status append_message(cny_channel *channel, const cny_buffer *head, const cny_publish *publish)
 {
+    size_t bytes = size_with_body(channel, head, publish->message);
     coney_status status = cny_confirms_reserve(&channel->confirms);
     if (status != CONEY_OK)
         return status;
-    char *route = channel->confirms.keep ? copy_route(publish) : NULL;
-    status = channel->confirms.keep && !route ? cny_fail_memory() : append_frames(channel, head, publish->message);
-    if (status != CONEY_OK) {
+    char *route;
+    if (!copy_long_route(publish, &route))
+        return cny_fail_memory();
+    status = append_frames(channel, head, publish->message, bytes);
+    if (status == CONEY_OK)
+        cny_confirms_add(channel, publish, route);
+    else
         cny_free(route);
-        return status;
-    }
-    cny_confirms_add(channel, publish)->route = route;
-    return CONEY_OK;
+    return status;
 }
 
 /* Under lock: waits for its turn, then commits. Sequence number and place in the stream are
@@ -124,18 +140,10 @@ static coney_status encode_head(cny_channel *channel, const cny_publish *publish
 
 enum { HEAD_ROOM = 2304 }; /* method and content header of the usual message */
 
-/* Under lock. */
-static coney_status send_unconfirmed_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
-                                            int64_t deadline)
-{
-    size_t bytes = size_with_body(channel, head, publish->message);
-    coney_status status = wait_for_bytes(channel, bytes, publish->fail_when_blocked, deadline);
-    if (status == CONEY_OK && channel->reason)
-        status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
-    return status == CONEY_OK ? append_frames(channel, head, publish->message) : status;
-}
+typedef coney_status locked_function(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
+                                     int64_t deadline);
 
-static coney_status send(cny_channel *channel, const cny_publish *publish, bool confirmed, int64_t deadline)
+static coney_status with_head(cny_channel *channel, const cny_publish *publish, locked_function *send, int64_t deadline)
 {
     uint8_t room[HEAD_ROOM];
     cny_buffer head;
@@ -143,8 +151,7 @@ static coney_status send(cny_channel *channel, const cny_publish *publish, bool 
     coney_status status = encode_head(channel, publish, &head);
     if (status == CONEY_OK) {
         cny_channel_lock(channel);
-        status = confirmed ? send_locked(channel, &head, publish, deadline)
-                           : send_unconfirmed_locked(channel, &head, publish, deadline);
+        status = send(channel, &head, publish, deadline);
         cny_channel_unlock(channel);
     }
     cny_buffer_free(&head);
@@ -153,12 +160,27 @@ static coney_status send(cny_channel *channel, const cny_publish *publish, bool 
 
 coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline)
 {
-    return send(channel, publish, true, deadline);
+    return with_head(channel, publish, send_locked, deadline);
+}
+
+/* Under lock. */
+static coney_status send_unconfirmed_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
+                                  int64_t deadline)
+{
+    size_t bytes = size_with_body(channel, head, publish->message);
+    coney_status status = wait_for_bytes(channel, bytes, publish->fail_when_blocked, deadline);
+    if (status != CONEY_OK)
+        return status;
+    if (channel->reason)
+        return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
+    status = append_frames(channel, head, publish->message, bytes);
+    channel->statistics.forgotten += status == CONEY_OK;
+    return status;
 }
 
 coney_status cny_channel_publish_unconfirmed(cny_channel *channel, const cny_publish *publish, int64_t deadline)
 {
-    return send(channel, publish, false, deadline);
+    return with_head(channel, publish, send_unconfirmed_locked, deadline);
 }
 
 /* Whoever waits for an answer keeps reads from being put off. */
@@ -234,9 +256,10 @@ static coney_status resend_locked(cny_channel *to, const cny_publish *publish, c
 
 static coney_status resend(cny_channel *to, const cny_confirm *kept, bool one_by_one)
 {
+    const char *route = cny_confirm_route(kept);
     const cny_publish publish = {
-        .exchange = kept->route,
-        .routing_key = kept->route + strlen(kept->route) + 1,
+        .exchange = route,
+        .routing_key = route + strlen(route) + 1,
         .message = kept->message,
         .mandatory = kept->mandatory,
         .synchronous = kept->synchronous,

@@ -42,6 +42,13 @@ static void acquit_retired(const coney_template *sender)
         cny_channel_acquit(retired[i]);
 }
 
+/* Nothing changes on it any more, so its counts are complete. */
+static void let_go(coney_template *sender, cny_channel *channel)
+{
+    cny_channel_add_statistics(channel, &sender->ended);
+    cny_channel_unref(channel);
+}
+
 /* Under lock: puts a dead channel aside until its callbacks have run and what it kept is sent again,
  * and lets those go that have nothing left. */
 static void retire(coney_template *sender)
@@ -50,7 +57,7 @@ static void retire(coney_template *sender)
     size_t kept = 0;
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
         if (cny_channel_finished(retired[i]))
-            cny_channel_unref(retired[i]);
+            let_go(sender, retired[i]);
         else
             retired[kept++] = retired[i];
     }
@@ -62,7 +69,7 @@ static void retire(coney_template *sender)
     if (cny_channel_found_culprit(old))
         acquit_retired(sender);
     if (cny_channel_finished(old))
-        cny_channel_unref(old);
+        let_go(sender, old);
     else
         insert_retired(sender, old);
 }
@@ -95,12 +102,13 @@ static void drop(cny_channel *channel)
 }
 
 /* Until there is one: a connection lost meanwhile has cost nothing. */
-static coney_status open_channel(const coney_template *sender, cny_channel **channel, int64_t deadline)
+coney_status cny_template_open_channel(const coney_template *sender, cny_channel **channel, bool confirms,
+                                       int64_t deadline)
 {
     for (;;) {
         coney_status status =
             cny_channel_open(channel, sender->factory, CONEY_PUBLISHING, sender->options.fail_when_blocked, deadline);
-        if (status == CONEY_OK)
+        if (status == CONEY_OK && confirms)
             status = select_confirms(sender, *channel, deadline);
         if (status != CONEY_E_LOST)
             return status;
@@ -118,7 +126,7 @@ static coney_status renew_channel(coney_template *sender, int64_t deadline)
     sender->busy = true;
     pthread_mutex_unlock(&sender->lock);
     cny_channel *made = NULL;
-    coney_status status = open_channel(sender, &made, deadline);
+    coney_status status = cny_template_open_channel(sender, &made, true, deadline);
     pthread_mutex_lock(&sender->lock);
     if (status == CONEY_OK)
         status = install(sender, made);
@@ -193,6 +201,8 @@ coney_status cny_template_get_channel(coney_template *sender, cny_channel **chan
     if (status != CONEY_OK)
         return status;
     pthread_mutex_lock(&sender->lock);
+    bool at_hand = sender->channel && cny_channel_alive(sender->channel);
+    int64_t began = at_hand ? 0 : cny_now_us();
     status = wait_in_line(sender, deadline);
     if (status == CONEY_OK && !sender->closed && !sender->channel)
         status = renew_channel(sender, deadline);
@@ -200,6 +210,8 @@ coney_status cny_template_get_channel(coney_template *sender, cny_channel **chan
         status = cny_fail(CONEY_E_CLOSED, "the template is being freed");
     if (status == CONEY_OK)
         *channel = cny_channel_ref(sender->channel);
+    if (!at_hand)
+        sender->ended.waited_us += (uint64_t)(cny_now_us() - began);
     pthread_mutex_unlock(&sender->lock);
     return status;
 }

@@ -67,16 +67,8 @@ static bool wait_to_retry(const coney_template *sender, int delay_ms, int64_t de
 static void count_retry(coney_template *sender)
 {
     pthread_mutex_lock(&sender->lock);
-    sender->retried++;
+    sender->ended.retried++;
     pthread_mutex_unlock(&sender->lock);
-}
-
-uint64_t cny_template_retried(coney_template *sender)
-{
-    pthread_mutex_lock(&sender->lock);
-    uint64_t retried = sender->retried;
-    pthread_mutex_unlock(&sender->lock);
-    return retried;
 }
 
 /* The status of what the program does about the last error. Misuse is not its affair. */

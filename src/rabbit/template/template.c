@@ -61,6 +61,7 @@ static void free_template(coney_template *sender)
     cny_channel_unref(sender->channel);
     cny_channel_close(sender->receiver);
     cny_channel_unref(sender->receiver);
+    cny_channel_unref(sender->plain);
     cny_buffer_free(&sender->retired);
     cny_processors_free(&sender->before_publish);
     cny_processors_free(&sender->after_receive);
@@ -131,6 +132,7 @@ coney_status coney_template_new(coney_template **sender, coney_connection_factor
 
 /* ---- sending ---- */
 
+typedef coney_status get_function(coney_template *sender, cny_channel **channel, int64_t deadline);
 typedef coney_status publish_function(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
 static coney_status check_publish(const cny_publish *publish)
@@ -142,13 +144,13 @@ static coney_status check_publish(const cny_publish *publish)
 }
 
 /* A channel found dead before anything was written is replaced, until the deadline. */
-static coney_status publish_by(coney_template *sender, const cny_publish *publish, publish_function *function,
-                               int64_t deadline)
+static coney_status publish_by(coney_template *sender, const cny_publish *publish, get_function *get_channel,
+                               publish_function *function, int64_t deadline)
 {
     coney_status status;
     do {
         cny_channel *channel = NULL;
-        status = cny_template_get_channel(sender, &channel, deadline);
+        status = get_channel(sender, &channel, deadline);
         if (status != CONEY_OK)
             return status;
         status = function(channel, publish, deadline);
@@ -160,7 +162,7 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
 
 static coney_status publish_and_wait(coney_template *sender, const cny_publish *publish, int64_t deadline)
 {
-    return publish_by(sender, publish, cny_channel_publish_and_wait, deadline);
+    return publish_by(sender, publish, cny_template_get_channel, cny_channel_publish_and_wait, deadline);
 }
 
 static coney_status send_and_wait(coney_template *sender, const cny_publish *publish, int64_t deadline)
@@ -170,10 +172,17 @@ static coney_status send_and_wait(coney_template *sender, const cny_publish *pub
 
 static coney_status send_on(coney_template *sender, const cny_publish *publish, int64_t deadline)
 {
-    coney_status status = publish_by(sender, publish, cny_channel_publish, deadline);
+    coney_status status = publish_by(sender, publish, cny_template_get_channel, cny_channel_publish, deadline);
     if (status == CONEY_OK)
         cny_template_watch(sender);
     return status;
+}
+
+static coney_status send_and_forget(coney_template *sender, const cny_publish *publish, int64_t deadline)
+{
+    cny_publish unheard = *publish;
+    unheard.mandatory = false;
+    return publish_by(sender, &unheard, cny_template_get_plain_channel, cny_channel_publish_unconfirmed, deadline);
 }
 
 static coney_status check_send(const coney_template *sender, const coney_send_options *options)
@@ -258,6 +267,12 @@ coney_status coney_template_send(coney_template *sender, const char *routing_key
     return send_by(sender, routing_key, message, options, send_and_wait, &(outcome){0});
 }
 
+coney_status coney_template_send_and_forget(coney_template *sender, const char *routing_key, coney_message *message,
+                                            const coney_send_options *options)
+{
+    return send_by(sender, routing_key, message, options, send_and_forget, &(outcome){0});
+}
+
 coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
                                        const coney_send_options *options, coney_send_callback *on_complete, void *user)
 {
@@ -329,7 +344,7 @@ static void wait_while_busy(coney_template *sender, int64_t deadline)
 {
     bool in_time = true;
     pthread_mutex_lock(&sender->lock);
-    while (sender->busy && in_time)
+    while ((sender->busy || sender->opening_plain) && in_time)
         in_time = cny_cond_wait(&sender->idle, &sender->lock, deadline);
     pthread_mutex_unlock(&sender->lock);
 }
@@ -391,7 +406,7 @@ static bool refuse_senders(coney_template *sender, int64_t deadline)
     pthread_mutex_unlock(&sender->lock);
     wait_while_busy(sender, deadline);
     pthread_mutex_lock(&sender->lock);
-    bool refused = !sender->busy;
+    bool refused = !sender->busy && !sender->opening_plain;
     pthread_mutex_unlock(&sender->lock);
     return refused;
 }
@@ -422,6 +437,7 @@ static bool close_channels(coney_template *sender, int64_t deadline)
     cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
     bool finished = true;
     cny_channel_close(sender->channel);
+    cny_channel_close(sender->plain);
     abandon_kept(sender);
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
         finished = finished && cny_channel_wait_for_confirms(retired[i], deadline) == CONEY_OK;

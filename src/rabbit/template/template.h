@@ -22,11 +22,14 @@ struct coney_template {
     pthread_mutex_t lock;
     pthread_cond_t idle; /* not busy any more */
     cny_channel *channel;
-    cny_channel *receiver; /* of the consuming connection, idle; NULL: none, or in use */
-    bool busy;             /* some thread opens a channel or sends again, without the lock */
-    bool closed;           /* being freed */
-    uint64_t retried;      /* attempts of synchronous sends behind the first */
-    cny_buffer retired;    /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
+    cny_channel *receiver;       /* of the consuming connection, idle; NULL: none, or in use */
+    cny_channel *plain;          /* not in confirm mode, for what is sent and forgotten */
+    bool opening_plain;          /* some thread does, without the lock */
+    int64_t quiet_until;         /* nothing is logged of refusals of plain channels */
+    bool busy;                   /* some thread opens a channel or sends again, without the lock */
+    bool closed;                 /* being freed */
+    coney_send_statistics ended; /* what channels counted that are gone, and what is counted here */
+    cny_buffer retired; /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
 };
 
 void cny_template_ref(void *self);
@@ -34,6 +37,16 @@ void cny_template_unref(void *self);
 
 /* Gives a reference to a live channel in confirm mode. */
 coney_status cny_template_get_channel(coney_template *sender, cny_channel **channel, int64_t deadline);
+
+/* The same for one that is not in confirm mode. */
+coney_status cny_template_get_plain_channel(coney_template *sender, cny_channel **channel, int64_t deadline);
+
+/* Lets go of a plain channel that is gone, and logs if the broker refused something. */
+void cny_template_check_plain_channel(coney_template *sender);
+
+/* Opens one, until the deadline. Sets it on failure, too: to NULL or a dead one. */
+coney_status cny_template_open_channel(const coney_template *sender, cny_channel **channel, bool confirms,
+                                       int64_t deadline);
 
 /* Under lock, while nobody is busy: messages wait to be sent again. */
 bool cny_template_has_kept(const coney_template *sender);
@@ -87,7 +100,5 @@ coney_retry_options cny_template_retry_defaults(coney_retry_options retry);
 typedef coney_status cny_attempt(coney_template *sender, const cny_publish *publish, int64_t deadline);
 coney_status cny_template_retry(coney_template *sender, const cny_publish *publish, cny_attempt *attempt,
                                 int64_t deadline);
-
-uint64_t cny_template_retried(coney_template *sender); /* for statistics */
 
 #endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* What a channel counted, and what is unconfirmed on it. Any thread. */
+#include "rabbit/connection/internal.h"
+
+#include <string.h>
+
+/* All its members are counters of the same type, so new ones are summed up without being named here. */
+void cny_statistics_add(coney_send_statistics *sum, const coney_send_statistics *more)
+{
+    enum { COUNT = sizeof *sum / sizeof(uint64_t) };
+    _Static_assert(sizeof *sum == COUNT * sizeof(uint64_t), "there are counters only");
+    uint64_t sums[COUNT], added[COUNT];
+    memcpy(sums, sum, sizeof sums);
+    memcpy(added, more, sizeof added);
+    for (size_t i = 0; i < COUNT; i++)
+        sums[i] += added[i];
+    memcpy(sum, sums, sizeof sums);
+}
+
+void cny_channel_add_statistics(cny_channel *channel, coney_send_statistics *sum)
+{
+    cny_channel_lock(channel);
+    cny_statistics_add(sum, &channel->statistics);
+    cny_channel_unlock(channel);
+}
+
+static bool append(cny_buffer *list, cny_arena *arena, const cny_confirm *confirm)
+{
+    const char *route = cny_confirm_route(confirm);
+    size_t exchange_size = strlen(route) + 1;
+    cny_unconfirmed found = {.sent_us = confirm->sent_us};
+    bool copied = cny_arena_strdup(arena, &found.exchange, route) &&
+                  cny_arena_strdup(arena, &found.routing_key, route + exchange_size) &&
+                  cny_buffer_reserve(list, sizeof found);
+    if (!copied)
+        return false;
+    found.message = coney_message_ref(confirm->message);
+    return cny_buffer_append(list, &found, sizeof found);
+}
+
+coney_status cny_channel_list_unconfirmed(cny_channel *channel, int64_t until_us, cny_buffer *list, cny_arena *arena)
+{
+    const cny_confirms *confirms = &channel->confirms;
+    bool appended = true;
+    cny_channel_lock(channel);
+    for (uint64_t sequence = confirms->first; appended && sequence < confirms->next; sequence++) {
+        const cny_confirm *confirm = &confirms->ring[sequence & (confirms->capacity - 1)];
+        if (!confirm->done && !confirm->expired && confirm->sent_us <= until_us)
+            appended = append(list, arena, confirm);
+    }
+    cny_channel_unlock(channel);
+    return appended ? CONEY_OK : cny_fail_memory();
+}

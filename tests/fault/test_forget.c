@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/* What is sent and forgotten: it goes on a channel of its own that is not in confirm mode, and what goes wrong
+ * with it costs no other message. */
+#include "support/fault_fixture.h"
+
+#include <stdatomic.h>
+
+enum { SHORT_MS = 300, LONG_MS = 10000 };
+
+static coney_status forget_to(const char *exchange, int timeout_ms)
+{
+    coney_message *message = fault_message("hello");
+    coney_send_options options = {.exchange = exchange, .timeout_ms = timeout_ms};
+    coney_status status = coney_template_send_and_forget(fault.sender, "key", message, &options);
+    coney_message_unref(message);
+    return status;
+}
+
+static coney_send_statistics statistics(void)
+{
+    coney_send_statistics now;
+    fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &now));
+    return now;
+}
+
+static int published(void)
+{
+    return cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD);
+}
+
+static void expect_three_without_mandatory(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (!cny_peer_log_in(peer))
+        return;
+    for (int i = 0; i < 3; i++) {
+        cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        cny_peer_check(peer, !((amqp_basic_publish_t *)publish->args)->mandatory);
+    }
+}
+
+static void test_messages_go_without_confirms_and_mandatory(void **state)
+{
+    (void)state;
+    fault_start(expect_three_without_mandatory, NULL);
+    fault_use_template(NULL);
+    for (int i = 0; i < 3; i++)
+        fault_expect_status(CONEY_OK, forget_to(NULL, 0));
+    cny_broker_wait(fault.broker, 1);
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_CONFIRM_SELECT_METHOD), 0);
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_CHANNEL_OPEN_METHOD), 1);
+    assert_int_equal(statistics().forgotten, 3);
+    assert_int_equal(statistics().sent, 0);
+    fault_expect_status(CONEY_OK, coney_template_wait_for_confirms(fault.sender, 0));
+}
+
+/* --- refusals --- */
+
+static void refuse_missing(cny_peer *peer, void *user)
+{
+    (void)user;
+    for (;;) {
+        cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        amqp_bytes_t exchange = ((amqp_basic_publish_t *)publish->args)->exchange;
+        if (exchange.len > 0)
+            break;
+        cny_peer_answer(peer, publish);
+    }
+    cny_peer_close_channel(peer, 2, 404, "NOT_FOUND - no exchange 'missing' in vhost '/'");
+}
+
+static atomic_int logged;
+
+static void count_refusals(coney_log_level level, const char *text, void *user)
+{
+    (void)level;
+    (void)user;
+    if (strstr(text, "sent and forgotten") && strstr(text, "no exchange 'missing'"))
+        atomic_fetch_add(&logged, 1);
+}
+
+static void test_refusal_is_logged_and_counted_and_costs_no_confirmed_message(void **state)
+{
+    (void)state;
+    fault_start(refuse_missing, NULL);
+    fault_use_template(NULL);
+    coney_log_set_sink(count_refusals, NULL);
+    coney_log_set_level(CONEY_LOG_WARN);
+    fault_expect_status(CONEY_OK, fault_send_async(0, NULL));
+    fault_expect_status(CONEY_OK, forget_to("missing", 0));
+    fault_wait_until(atomic_load(&logged) == 1);
+    assert_int_equal(statistics().forgotten_refusals, 1);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    fault_expect_status(CONEY_OK, forget_to(NULL, 0));
+    fault_wait_until(published() == 4);
+    fault_wait_for_confirms();
+    fault_expect_completion(0, CONEY_OK);
+    assert_int_equal(statistics().forgotten, 2);
+    coney_log_set_level(CONEY_LOG_OFF);
+    coney_log_set_sink(NULL, NULL);
+}
+
+/* --- losses, limits, the end --- */
+
+static void hang_up_on_the_first(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 0)
+        return;
+    cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_hang_up(peer);
+}
+
+static void test_after_a_loss_it_goes_on_with_a_new_channel(void **state)
+{
+    (void)state;
+    fault_start(hang_up_on_the_first, NULL);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, forget_to(NULL, 0));
+    fault_wait_for_opening(CONEY_PUBLISHING, 2);
+    fault_expect_status(CONEY_OK, forget_to(NULL, 0));
+    fault_wait_until(published() == 2);
+    assert_int_equal(statistics().forgotten_refusals, 0);
+}
+
+static void block(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (!cny_peer_log_in(peer))
+        return;
+    cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_block(peer, "low on memory");
+    cny_peer_wait_go(peer);
+    cny_peer_block(peer, NULL);
+}
+
+static void test_while_the_broker_holds_back_publishers_it_waits_until_its_deadline(void **state)
+{
+    (void)state;
+    fault_start(block, NULL);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, forget_to(NULL, 0));
+    fault_wait_until(fault_info(CONEY_PUBLISHING).blocked);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_BLOCKED, forget_to(NULL, SHORT_MS));
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    fault_expect_text("low on memory");
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, forget_to(NULL, 0));
+    fault_wait_until(published() == 2);
+}
+
+static void read_late(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_log_in(peer)) {
+        cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        cny_peer_stall(peer, SHORT_MS);
+    }
+}
+
+enum { MANY = 500 };
+
+static void test_closing_writes_what_waits(void **state)
+{
+    (void)state;
+    fault_start(read_late, &(coney_connection_factory_options){.close_timeout_ms = LONG_MS});
+    fault_use_template(NULL);
+    for (int i = 0; i < MANY; i++)
+        fault_expect_status(CONEY_OK, forget_to(NULL, 0));
+    coney_connection_factory_close(fault.factory);
+    assert_int_equal(published(), MANY);
+    fault_expect_status(CONEY_E_CLOSED, forget_to(NULL, 0));
+}
+
+static void test_without_a_broker_it_ends_at_its_deadline(void **state)
+{
+    (void)state;
+    fault_start(hang_up_on_the_first, NULL);
+    fault_use_template(NULL);
+    cny_broker_stop(fault.broker);
+    fault.broker = NULL;
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_CONNECT, forget_to(NULL, SHORT_MS));
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+}
+
+static void test_misuse_is_told(void **state)
+{
+    (void)state;
+    fault_start(NULL, NULL);
+    fault_use_template(NULL);
+    coney_message *message = fault_message("hello");
+    fault_expect_status(CONEY_E_INVALID, coney_template_send_and_forget(NULL, "key", message, NULL));
+    fault_expect_status(CONEY_E_INVALID, coney_template_send_and_forget(fault.sender, "key", NULL, NULL));
+    char name[300];
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    fault_expect_status(CONEY_E_INVALID, coney_template_send_and_forget(fault.sender, name, message, NULL));
+    coney_message_unref(message);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        fault_test(test_messages_go_without_confirms_and_mandatory),
+        fault_test(test_refusal_is_logged_and_counted_and_costs_no_confirmed_message),
+        fault_test(test_after_a_loss_it_goes_on_with_a_new_channel),
+        fault_test(test_while_the_broker_holds_back_publishers_it_waits_until_its_deadline),
+        fault_test(test_closing_writes_what_waits),
+        fault_test(test_without_a_broker_it_ends_at_its_deadline),
+        fault_test(test_misuse_is_told),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
