@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Batches whose connection goes away or never comes: each message of them completes once, and no
  * sender waits beyond its own deadline. */
+#include "amqp/amqp.h"
 #include "support/fault_fixture.h"
 
 #include <coney/rabbit/batching_template.h>
@@ -19,7 +20,8 @@ static struct {
     coney_status status[MAX_SENDS];
     atomic_int completed[MAX_SENDS]; /* how often */
     pthread_t thread[MAX_SENDS];
-    atomic_int from_callback; /* the status of a send there, -1 before */
+    atomic_int other; /* the status of a send in a callback or on another thread, -1 before */
+    atomic_int late;
     atomic_bool held;
 } all;
 
@@ -39,12 +41,23 @@ static int end_of_test(void **state)
 
 static void start(cny_script *script, int batch_size, int timeout_ms)
 {
-    atomic_store(&all.from_callback, -1);
+    atomic_store(&all.other, -1);
     fault_start(script, &(coney_connection_factory_options){.connection_timeout_ms = LONG_MS});
     fault_use_template(&(coney_template_options){.timeout_ms = SHORT_MS});
     fault_expect_status(CONEY_OK, coney_batching_template_new(
                                       &all.batching, fault.sender,
                                       &(coney_batching_options){.batch_size = batch_size, .timeout_ms = timeout_ms}));
+}
+
+/* With room for one unconfirmed message, and a long time to close. */
+static void start_narrow(cny_script *script, int batch_size)
+{
+    atomic_store(&all.other, -1);
+    atomic_store(&all.late, -1);
+    fault_start(script, &(coney_connection_factory_options){.close_timeout_ms = LONG_MS});
+    fault_use_template(&(coney_template_options){.max_unconfirmed = 1});
+    fault_expect_status(CONEY_OK, coney_batching_template_new(&all.batching, fault.sender,
+                                                              &(coney_batching_options){.batch_size = batch_size}));
 }
 
 /* ---- sends, each with the number of its message as its text ---- */
@@ -217,7 +230,7 @@ static void confirm_the_first_when_told(cny_peer *peer, void *user)
 static void send_one_more(coney_message *message, const coney_error *error, void *user)
 {
     record(message, error, user);
-    atomic_store(&all.from_callback, (int)add(2, LONG_MS));
+    atomic_store(&all.other, (int)add(2, LONG_MS));
 }
 
 static coney_status send_into_the_full_window(void)
@@ -228,13 +241,7 @@ static coney_status send_into_the_full_window(void)
 static void test_callback_does_not_wait_for_a_sender_that_waits_for_callbacks(void **state)
 {
     (void)state;
-    start(confirm_the_first_when_told, 1, 0);
-    coney_template_free(fault.sender);
-    fault.sender = NULL;
-    coney_batching_template_free(all.batching);
-    fault_use_template(&(coney_template_options){.max_unconfirmed = 1});
-    fault_expect_status(
-        CONEY_OK, coney_batching_template_new(&all.batching, fault.sender, &(coney_batching_options){.batch_size = 1}));
+    start_narrow(confirm_the_first_when_told, 1);
     fault_expect_status(CONEY_OK, add_with(0, LONG_MS, send_one_more));
     fault_in_background(send_into_the_full_window);
     fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD) == 1);
@@ -242,9 +249,9 @@ static void test_callback_does_not_wait_for_a_sender_that_waits_for_callbacks(vo
     int64_t began = cny_now_ms();
     cny_broker_go(fault.broker);
     fault_expect_status(CONEY_OK, fault_background_end());
-    fault_wait_until(all.from_callback >= 0);
+    fault_wait_until(all.other >= 0);
     assert_true(cny_now_ms() - began < LONG_MS / 2);
-    assert_int_equal(all.from_callback, CONEY_OK);
+    assert_int_equal(all.other, CONEY_OK);
     expect_completed(0, 3, CONEY_OK);
 }
 
@@ -282,6 +289,51 @@ static void confirm_nothing(cny_peer *peer, void *user)
     (void)user;
     cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
     cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+}
+
+static void *add_three(void *message)
+{
+    coney_status status = coney_batching_template_send(all.batching, "key", message,
+                                                       &(coney_send_options){.timeout_ms = LONG_MS}, record, NULL);
+    atomic_store(&all.other, (int)status);
+    return NULL;
+}
+
+static void *add_five(void *unused)
+{
+    (void)unused;
+    atomic_store(&all.late, (int)add(5, LONG_MS));
+    return NULL;
+}
+
+static coney_status close_factory(void)
+{
+    return coney_connection_factory_close(fault.factory);
+}
+
+/* The first batch fills the window, the second waits for room there, the third for its turn. */
+static void test_batch_that_waits_for_its_turn_is_sent_though_the_factory_closes(void **state)
+{
+    (void)state;
+    pthread_t second, third;
+    start_narrow(confirm_the_first_when_told, 2);
+    add_all(0, 3);
+    coney_message *three = fault_message("3");
+    assert_int_equal(pthread_create(&second, NULL, add_three, three), 0);
+    fault_wait_until(atomic_load(&three->refs) > 1); /* it has been added, so its sender has the turn */
+    add_all(4, 5);
+    assert_int_equal(pthread_create(&third, NULL, add_five, NULL), 0);
+    poll(NULL, 0, 50); /* it should wait by now; if it does not yet, less is tested */
+    fault_in_background(close_factory);
+    fault_wait_until(add(9, 1) == CONEY_E_CLOSED);
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, fault_background_end());
+    pthread_join(second, NULL);
+    pthread_join(third, NULL);
+    coney_message_unref(three);
+    assert_int_equal(all.other, CONEY_OK);
+    assert_int_equal(all.late, CONEY_OK);
+    expect_completed(0, 6, CONEY_OK);
 }
 
 static void test_closing_the_factory_completes_each_message_once(void **state)
@@ -356,6 +408,7 @@ int main(void)
         batching_test(test_others_go_on_while_a_batch_is_being_sent),
         batching_test(test_callback_does_not_wait_for_a_sender_that_waits_for_callbacks),
         batching_test(test_failures_whose_callbacks_hang_are_limited),
+        batching_test(test_batch_that_waits_for_its_turn_is_sent_though_the_factory_closes),
         batching_test(test_closing_the_factory_completes_each_message_once),
         batching_test(test_closing_the_factory_without_connection_completes_what_is_gathered),
         batching_test(test_free_without_confirm_ends_by_the_deadline_and_the_callbacks_run_later),

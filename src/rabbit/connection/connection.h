@@ -37,8 +37,9 @@ bool cny_factory_on_events_thread(coney_connection_factory *factory);
  * thread has ended: it does not run. error is borrowed. */
 bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *callback, cny_error *error, void *user);
 
-/* This thread runs handlers: it cannot wait for the factory's end. */
-void cny_factory_serve_on_this_thread(const coney_connection_factory *factory);
+/* This thread runs handlers, or sends what was taken on before: it may send while the factory drains, and
+ * cannot wait for its end. Returns what it served before. */
+const coney_connection_factory *cny_factory_serve_on_this_thread(const coney_connection_factory *factory);
 
 /* CONEY_E_STATE in a child of fork(), where neither threads nor locks of the factory are of use. */
 coney_status cny_factory_check_process(const coney_connection_factory *factory);

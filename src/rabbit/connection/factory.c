@@ -75,9 +75,11 @@ coney_status cny_factory_check_process(const coney_connection_factory *factory)
 
 static _Thread_local const coney_connection_factory *served;
 
-void cny_factory_serve_on_this_thread(const coney_connection_factory *factory)
+const coney_connection_factory *cny_factory_serve_on_this_thread(const coney_connection_factory *factory)
 {
+    const coney_connection_factory *before = served;
     served = factory;
+    return before;
 }
 
 bool cny_factory_on_events_thread(coney_connection_factory *factory)
@@ -446,17 +448,14 @@ static void stop_containers(closing *one)
     }
 }
 
-/* What was made later sends through what was made earlier, and on this thread still may. */
+/* What was made later sends through what was made earlier. */
 static void drain_templates(closing *one)
 {
     const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
-    const coney_connection_factory *served_before = served;
-    served = one->factory;
     for (size_t i = one->members.size / sizeof *all; i-- > 0;) {
         if (all[i].member->drain)
             note(one, all[i].member->drain(all[i].self, one->deadline));
     }
-    served = served_before;
 }
 
 static void begin_draining(closing *one)

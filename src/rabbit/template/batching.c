@@ -308,14 +308,17 @@ static bool is_busy(const coney_batching_template *batching)
     return (batching->sending || batching->untold >= MAX_UNTOLD) && !cny_factory_on_events_thread(batching->factory);
 }
 
-/* Under lock, which is let go meanwhile; not while it is busy. */
+/* Under lock, which is let go meanwhile; not while it is busy. What was taken on before the factory
+ * began to close is sent though it drains. */
 static coney_status release(coney_batching_template *batching, bool last_is_own, int64_t deadline)
 {
     batch *one = take_gathered(batching);
     bool has_turn = !batching->sending; /* the events thread may do without */
     batching->sending = true;
     pthread_mutex_unlock(&batching->lock);
+    const coney_connection_factory *served = cny_factory_serve_on_this_thread(batching->factory);
     coney_status status = send_batch(one, last_is_own, deadline);
+    cny_factory_serve_on_this_thread(served);
     pthread_mutex_lock(&batching->lock);
     if (has_turn)
         batching->sending = false;
@@ -365,7 +368,6 @@ coney_status coney_batching_template_flush(coney_batching_template *batching)
 static void *wait_for_time(void *argument)
 {
     coney_batching_template *batching = argument;
-    cny_factory_serve_on_this_thread(batching->factory); /* may send while the factory drains */
     pthread_mutex_lock(&batching->lock);
     while (!batching->closed) {
         if (!batching->gathering || is_busy(batching))
