@@ -6,7 +6,7 @@
  * thread sends through one template arrives in that order.
  *
  * Without a connection a send waits for one until its deadline; while the broker holds back
- * publishers (a memory or disk alarm), too. */
+ * publishers (a memory or disk alarm), too. coney_flow chooses otherwise. */
 #ifndef CONEY_RABBIT_TEMPLATE_H
 #define CONEY_RABBIT_TEMPLATE_H
 
@@ -18,6 +18,18 @@ CONEY_BEGIN
 
 typedef struct coney_template coney_template;
 
+/* What a send does that cannot go at once: there is no connection, the broker holds back publishers, or
+ * max_unconfirmed or the factory's max_outbound_bytes is reached. */
+typedef enum coney_flow {
+    CONEY_FLOW_WAIT = 0, /* waits, to its deadline */
+
+    /* Fails and has sent nothing. CONEY_E_BLOCKED, with the broker's reason; CONEY_E_CONNECT, with the state of
+     * the connection and the last reason, also while older messages are sent again (resend_unconfirmed);
+     * CONEY_E_LIMIT, with the numbers. Only for the factory's first attempt to connect, which the first send
+     * begins, and for a channel to be opened it waits, to its deadline. */
+    CONEY_FLOW_FAIL,
+} coney_flow;
+
 /* Zero means the default. */
 typedef struct coney_template_options {
     const char *exchange;             /* where sends go; "", the default exchange */
@@ -28,7 +40,7 @@ typedef struct coney_template_options {
     bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */
     bool resend_unconfirmed;          /* what a loss leaves unconfirmed is kept and sent again, in order and
                                          before newer sends: nothing is lost, some may arrive twice */
-    bool fail_when_blocked;           /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
+    coney_flow flow;                  /* what a send does that cannot go at once; CONEY_FLOW_WAIT */
 } coney_template_options;
 
 /* For one send. Zero or NULL: what the template says. */
@@ -66,7 +78,7 @@ CONEY_API void coney_template_free(coney_template *sender);
  * fit a frame); CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED, _PRECONDITION_FAILED,
  * _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have it, and with
  * resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a connection;
- * CONEY_E_BLOCKED, CONEY_E_CONNECT and the other statuses of connecting: nothing was sent;
+ * CONEY_E_BLOCKED, CONEY_E_LIMIT, CONEY_E_CONNECT and the other statuses of connecting: nothing was sent;
  * CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                            const coney_send_options *options);

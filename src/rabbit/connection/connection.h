@@ -40,6 +40,9 @@ coney_status cny_factory_check_process(const coney_connection_factory *factory);
  * CONEY_E_CONNECT at the deadline, CONEY_E_CLOSED, and what a refused login said. */
 coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
 
+/* The same without waiting, but for the end of the first attempt there ever was. */
+coney_status cny_factory_check_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
+
 /* The role's connection does not come back by itself any more. */
 bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connection_role role);
 
@@ -84,11 +87,10 @@ coney_status cny_factory_declare(coney_connection_factory *factory, int64_t dead
 
 /* Opens a channel on the factory's connection for the role, connecting if need be. Gives it.
  * While the broker holds back publishers a publishing one is not opened: CONEY_E_BLOCKED at the
- * deadline, or at once if asked. */
+ * deadline. at_once: neither for that nor, but for the first attempt, for a connection is waited. */
 coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
-                              bool fail_when_blocked, int64_t deadline);
-coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, bool fail_when_blocked,
-                                 int64_t deadline);
+                              bool at_once, int64_t deadline);
+coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, bool at_once, int64_t deadline);
 cny_channel *cny_channel_ref(cny_channel *channel);
 void cny_channel_unref(cny_channel *channel);
 
@@ -122,14 +124,15 @@ typedef struct cny_publish {
     const char *routing_key;
     coney_message *message;
     bool mandatory;
-    bool fail_when_blocked;        /* rather than wait */
+    coney_flow flow;               /* all but CONEY_FLOW_WAIT: now or not at all */
     coney_send_callback *callback; /* NULL: nobody asks */
     void *user;
 } cny_publish;
 
 /* Puts the message on its way; its outcome comes to the callback on the events thread.
  * CONEY_E_STALE: the channel was dead already; CONEY_E_BLOCKED: the broker holds back
- * publishers. Nothing was sent then. */
+ * publishers; CONEY_E_TIMEOUT, or CONEY_E_LIMIT if it was not to wait: there is no room. Nothing was
+ * sent then. */
 coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
 /* The same, and waits for the outcome, which it returns. publish->callback is not looked at. */

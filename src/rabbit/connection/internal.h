@@ -177,7 +177,7 @@ struct cny_connection {
     bool secret_in_writing;
     /* under lock */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* the state, room in outgoing, or blocked */
+    pthread_cond_t changed; /* the state, or blocked */
     size_t host;            /* index of the URI's that is tried or used */
     cny_error *abort;       /* end for this reason */
     cny_buffer secret;      /* a frame of its own, so that it can be wiped */
@@ -188,8 +188,8 @@ struct cny_connection {
     bool close_wanted;
     int64_t close_deadline;
     cny_buffer outgoing;
-    size_t unwritten; /* bytes of outgoing and writing together */
-    int waiting_for_room;
+    size_t unwritten;                                       /* bytes of outgoing and writing together */
+    struct cny_room_waiter *first_in_queue, *last_in_queue; /* senders who wait for room in outgoing */
     int waiting_for_answer; /* threads in a call or a synchronous send: reads must not be put off */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
@@ -227,6 +227,11 @@ void cny_connection_set_state(cny_connection *connection, cny_connection_state s
 
 /* Under lock: after appending to outgoing, counts the bytes and wakes the I/O thread. */
 void cny_connection_appended(cny_connection *connection, size_t bytes);
+
+/* Under lock: lets the sender whose turn it is look whether there is room now; and all of them, for a channel
+ * that is gone. */
+void cny_connection_room_came(cny_connection *connection);
+void cny_connection_wake_queue(cny_connection *connection);
 
 void *cny_connection_io(void *argument); /* the I/O thread; the argument is the connection */
 

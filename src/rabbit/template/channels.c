@@ -93,9 +93,9 @@ static void drop(cny_channel *channel)
 /* Until there is one: a connection lost meanwhile has cost nothing. */
 static coney_status open_channel(const coney_template *sender, cny_channel **channel, int64_t deadline)
 {
+    bool at_once = sender->options.flow == CONEY_FLOW_FAIL;
     for (;;) {
-        coney_status status =
-            cny_channel_open(channel, sender->factory, CONEY_PUBLISHING, sender->options.fail_when_blocked, deadline);
+        coney_status status = cny_channel_open(channel, sender->factory, CONEY_PUBLISHING, at_once, deadline);
         if (status == CONEY_OK)
             status = select_confirms(sender, *channel, deadline);
         if (status != CONEY_E_LOST)
@@ -125,15 +125,21 @@ static coney_status renew_channel(coney_template *sender, int64_t deadline)
     return status;
 }
 
-/* Under lock: waits until nobody is busy and what was kept is sent. */
+/* Under lock: nobody is busy and what was kept is sent. */
+static bool is_our_turn(coney_template *sender)
+{
+    if (sender->closed) /* after that the channels stay as they are */
+        return true;
+    if (sender->busy)
+        return false;
+    retire(sender);
+    return !cny_template_has_kept(sender);
+}
+
 static bool wait_for_turn(coney_template *sender, int64_t deadline)
 {
     bool in_time = true;
-    while (!sender->closed) { /* after that the channels stay as they are */
-        if (!sender->busy)
-            retire(sender);
-        if (!sender->busy && !cny_template_has_kept(sender))
-            return true;
+    while (!is_our_turn(sender)) {
         if (!in_time)
             return false;
         in_time = cny_cond_wait(&sender->idle, &sender->lock, deadline);
@@ -144,13 +150,24 @@ static bool wait_for_turn(coney_template *sender, int64_t deadline)
 /* Under lock, which is not held meanwhile: what was kept waits for a connection, so its reason is ours. */
 static coney_status wait_for_connection(coney_template *sender, int64_t deadline)
 {
-    if (!sender->busy && !sender->closed)
-        retire(sender);
-    if (sender->closed || !cny_template_has_kept(sender))
+    if (!cny_template_has_kept(sender))
         return CONEY_OK;
     pthread_mutex_unlock(&sender->lock);
     coney_status status = cny_factory_wait_open(sender->factory, CONEY_PUBLISHING, deadline);
     pthread_mutex_lock(&sender->lock);
+    return status;
+}
+
+/* Under lock, with CONEY_FLOW_FAIL: whose turn it is not now must not wait for it, but for a channel that another
+ * thread opens. */
+static coney_status check_hindrance(coney_template *sender, int64_t deadline)
+{
+    coney_status status = cny_factory_check_blocked(sender->factory);
+    if (status == CONEY_OK && cny_template_has_kept(sender)) {
+        status = cny_factory_check_open(sender->factory, CONEY_PUBLISHING, deadline);
+        if (status == CONEY_OK)
+            status = cny_fail(CONEY_E_CONNECT, "connected, but older messages are still being sent again");
+    }
     return status;
 }
 
@@ -165,12 +182,15 @@ static coney_status not_our_turn(const coney_template *sender)
 static coney_status wait_in_line(coney_template *sender, int64_t deadline)
 {
     for (;;) {
-        coney_status status = wait_for_connection(sender, deadline);
+        if (is_our_turn(sender))
+            return CONEY_OK;
+        coney_status status = sender->options.flow == CONEY_FLOW_FAIL ? check_hindrance(sender, deadline)
+                                                                      : wait_for_connection(sender, deadline);
         if (status != CONEY_OK)
             return status;
         int64_t now = cny_now_ms();
         bool is_late = now >= deadline;
-        if (cny_template_has_kept(sender) && (is_late || sender->options.fail_when_blocked))
+        if (cny_template_has_kept(sender) && is_late)
             status = cny_factory_check_blocked(sender->factory);
         if (status != CONEY_OK)
             return status;

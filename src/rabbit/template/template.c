@@ -17,6 +17,8 @@ static coney_status check_options(const coney_template_options *options)
         return cny_fail(CONEY_E_INVALID, "timeout_ms is %d, which is below 0", options->timeout_ms);
     if (options->max_unconfirmed < 0)
         return cny_fail(CONEY_E_INVALID, "max_unconfirmed is %d, which is below 0", options->max_unconfirmed);
+    if (options->flow < CONEY_FLOW_WAIT || options->flow > CONEY_FLOW_FAIL)
+        return cny_fail(CONEY_E_INVALID, "flow is %d, which is neither CONEY_FLOW_WAIT nor _FAIL", (int)options->flow);
     coney_status status = cny_check_name("exchange", options->exchange);
     return status == CONEY_OK ? cny_check_name("routing key", options->routing_key) : status;
 }
@@ -157,7 +159,7 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
         .message = message,
         .mandatory = !options->drop_unroutable && !sender->options.drop_unroutable,
-        .fail_when_blocked = sender->options.fail_when_blocked,
+        .flow = sender->options.flow,
         .callback = callback,
         .user = user,
     };
