@@ -139,11 +139,11 @@ static void read_nothing_for_a_while(cny_peer *peer, void *user)
     cny_peer_stall(peer, STALL_MS);
 }
 
-static coney_status send_chunk(int timeout_ms)
+static coney_status send_bytes(size_t size, int timeout_ms)
 {
-    static char body[CHUNK];
+    static char body[OUTBOUND_BYTES];
     coney_message *message;
-    fault_expect_status(CONEY_OK, coney_message_new(&message, body, sizeof body, NULL));
+    fault_expect_status(CONEY_OK, coney_message_new(&message, body, size, NULL));
     const coney_send_options options = {.timeout_ms = timeout_ms};
     coney_status status = coney_template_send_async(fault.sender, "key", message, &options, NULL, NULL);
     coney_message_unref(message);
@@ -160,7 +160,7 @@ static coney_status fill_the_outbound_buffer(coney_flow flow)
     fault_use_template(&(coney_template_options){.flow = flow});
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
     for (int i = 0; i < MANY && status == CONEY_OK; i++)
-        status = send_chunk(20);
+        status = send_bytes(CHUNK, 20);
     return status;
 }
 
@@ -170,7 +170,7 @@ static void test_send_fails_at_once_at_max_outbound_bytes_and_tells_the_numbers(
     fault_expect_status(CONEY_E_LIMIT, fill_the_outbound_buffer(CONEY_FLOW_FAIL));
     fault_expect_text("max_outbound_bytes 1048576");
     int64_t began = cny_now_ms();
-    fault_expect_status(CONEY_E_LIMIT, send_chunk(LONG_MS));
+    fault_expect_status(CONEY_E_LIMIT, send_bytes(CHUNK, LONG_MS));
     test_expect_elapsed(began, 0, 0);
     cny_broker_wait(fault.broker, 1);
     fault_wait_for_confirms();
@@ -210,13 +210,7 @@ static void test_small_messages_do_not_overtake_a_large_one_that_waits_for_room(
 /* The one that waits at the front must not hold up the others when it gives up. */
 static coney_status send_large_in_vain(void)
 {
-    static char body[OUTBOUND_BYTES];
-    coney_message *message;
-    fault_expect_status(CONEY_OK, coney_message_new(&message, body, sizeof body, NULL));
-    const coney_send_options options = {.timeout_ms = SHORT_MS};
-    coney_status status = coney_template_send_async(fault.sender, "key", message, &options, NULL, NULL);
-    coney_message_unref(message);
-    return status;
+    return send_bytes(OUTBOUND_BYTES, SHORT_MS);
 }
 
 static void test_one_that_gives_up_waiting_for_room_lets_the_next_one_go(void **state)

@@ -30,6 +30,10 @@ void cny_factory_unref(coney_connection_factory *factory);
 /* Is this the factory's events thread, on which callbacks run? */
 bool cny_factory_on_events_thread(coney_connection_factory *factory);
 
+/* Has the callback run on the events thread, with no message. False without memory, or if that
+ * thread has ended: it does not run. error is borrowed. */
+bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *callback, cny_error *error, void *user);
+
 /* This thread runs handlers: it cannot wait for the factory's end. */
 void cny_factory_serve_on_this_thread(const coney_connection_factory *factory);
 
@@ -40,7 +44,11 @@ coney_status cny_factory_check_process(const coney_connection_factory *factory);
  * CONEY_E_CONNECT at the deadline, CONEY_E_CLOSED, and what a refused login said. */
 coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
 
-/* The same without waiting, but for the end of the first attempt there ever was. */
+/* Has it connected if nobody needed it before; waits for nothing. CONEY_E_CLOSED, and what a refused login
+ * said. */
+coney_status cny_factory_want(coney_connection_factory *factory, coney_connection_role role);
+
+/* cny_factory_wait_open() without waiting, but for the end of the first attempt there ever was. */
 coney_status cny_factory_check_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
 
 /* The role's connection does not come back by itself any more. */
@@ -70,11 +78,18 @@ typedef struct cny_member {
     /* Sends what a loss left unconfirmed again. False: not all yet, ask again soon. */
     bool (*resend)(void *self, cny_connection *connection);
 
+    /* Does what is due; returns when the next thing is, INT64_MAX for never. It must ask for attention if that
+     * becomes sooner. */
+    int64_t (*tend)(void *self, int64_t now);
+
     void (*begin_stop)(void *self, int64_t deadline); /* consuming */
     coney_status (*wait_stopped)(void *self, int64_t deadline);
     coney_status (*drain)(void *self, int64_t deadline); /* what is sent gets confirmed */
     void (*abandon)(void *self);                         /* the factory is closed: no more hope */
 } cny_member;
+
+/* Has the recovery thread look at everything again. Takes the factory's lock. */
+void cny_factory_attention(coney_connection_factory *factory);
 
 /* The member must leave before it goes away. CONEY_E_NO_MEMORY. */
 coney_status cny_factory_join(coney_connection_factory *factory, const cny_member *member, void *self);
@@ -124,10 +139,14 @@ typedef struct cny_publish {
     const char *routing_key;
     coney_message *message;
     bool mandatory;
-    coney_flow flow;               /* all but CONEY_FLOW_WAIT: now or not at all */
+    coney_flow flow;               /* _FAIL: now or not at all; _STORE: and the recovery thread is told of room */
     coney_send_callback *callback; /* NULL: nobody asks */
     void *user;
 } cny_publish;
+
+/* Whether it can be sent at all, as far as can be known without a connection, and the bytes that takes.
+ * CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+coney_status cny_publish_check(const cny_publish *publish, size_t *bytes);
 
 /* Puts the message on its way; its outcome comes to the callback on the events thread.
  * CONEY_E_STALE: the channel was dead already; CONEY_E_BLOCKED: the broker holds back

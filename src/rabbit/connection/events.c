@@ -160,6 +160,17 @@ void cny_events_unlock(cny_events *events)
         pthread_cond_signal(&events->wake);
 }
 
+bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *callback, cny_error *error, void *user)
+{
+    const cny_completion completion = {.callback = callback, .user = user, .error = cny_error_ref(error)};
+    cny_events_lock(factory->events);
+    bool posted = cny_events_post(factory->events, &completion);
+    cny_events_unlock(factory->events);
+    if (!posted)
+        cny_error_unref(error);
+    return posted;
+}
+
 /* ---- listeners ---- */
 
 typedef struct notice {

@@ -287,6 +287,21 @@ coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_conn
     return status;
 }
 
+coney_status cny_factory_want(coney_connection_factory *factory, coney_connection_role role)
+{
+    coney_status status;
+    cny_link *link = &factory->links[role];
+    pthread_mutex_lock(&factory->lock);
+    if (factory->closed)
+        status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    else if (link->state == CONEY_CONNECTION_FAILED)
+        status = cny_error_raise(link->reason);
+    else
+        status = cny_recovery_want(link);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
 coney_status cny_factory_check_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
 {
     pthread_mutex_lock(&factory->lock);

@@ -121,9 +121,6 @@ struct coney_connection_factory {
     bool close_done;
 };
 
-/* Has the recovery thread look at everything again. Takes the factory's lock. */
-void cny_factory_attention(coney_connection_factory *factory);
-
 /* Under the factory's lock: how the link is doing. */
 void cny_link_describe(const cny_link *link, coney_connection_info *info);
 
@@ -164,7 +161,8 @@ struct cny_connection {
     size_t *hosts;                /* indices into the URI's, in the order in which they are tried */
     char *user, *password;        /* wiped once logged in */
     _Atomic(const char *) remark; /* from any thread, to be logged as soon as no lock is held */
-    atomic_bool has_news;         /* from any thread: any of the above, or a channel died and kept messages */
+    atomic_bool has_news;         /* from any thread: any of the above, a channel died and kept messages, or a
+                                     store has room */
     /* fixed once open */
     cny_wire_limits limits;
     /* I/O thread only */
@@ -190,6 +188,7 @@ struct cny_connection {
     cny_buffer outgoing;
     size_t unwritten;                                       /* bytes of outgoing and writing together */
     struct cny_room_waiter *first_in_queue, *last_in_queue; /* senders who wait for room in outgoing */
+    bool room_wanted;                                       /* by a store: the recovery thread is told */
     int waiting_for_answer; /* threads in a call or a synchronous send: reads must not be put off */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
@@ -285,6 +284,7 @@ typedef struct cny_confirms {
     size_t kept;
     size_t unfinished;   /* not done, or their callback has not returned yet */
     int waiting_senders; /* for room */
+    bool room_wanted;    /* by a store: the recovery thread is told */
     int waiting_for_end; /* for nothing to be unfinished */
     cny_error *unheard;  /* the last one logged for want of a callback: once is enough */
 } cny_confirms;

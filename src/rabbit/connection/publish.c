@@ -25,7 +25,7 @@ static coney_status window_is_full(const cny_channel *channel, bool at_once)
                     confirms->unfinished, confirms->max);
 }
 
-static coney_status wait_for_window(cny_channel *channel, bool at_once, int64_t deadline)
+static coney_status wait_for_window(cny_channel *channel, coney_flow flow, int64_t deadline)
 {
     cny_confirms *confirms = &channel->confirms;
     bool must_wait = cny_confirms_full(confirms) || confirms->waiting_senders > 0; /* no overtaking */
@@ -34,14 +34,15 @@ static coney_status wait_for_window(cny_channel *channel, bool at_once, int64_t 
     /* A callback must not wait for callbacks: on the events thread the window does not count. */
     if (cny_events_is_current(channel->connection->events))
         return CONEY_OK;
-    if (at_once)
-        return window_is_full(channel, at_once);
+    confirms->room_wanted |= flow == CONEY_FLOW_STORE;
+    if (flow != CONEY_FLOW_WAIT)
+        return window_is_full(channel, true);
     bool in_time = true;
     confirms->waiting_senders++;
     while (!channel->reason && in_time && !cny_confirms_have_room(confirms))
         in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
     confirms->waiting_senders--;
-    return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : window_is_full(channel, at_once);
+    return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : window_is_full(channel, false);
 }
 
 /* ---- room in the outbound buffer ----
@@ -68,6 +69,10 @@ void cny_connection_room_came(cny_connection *connection)
     cny_room_waiter *first = connection->first_in_queue;
     if (first && bytes_fit(connection, first->bytes))
         pthread_cond_signal(&first->turn);
+    if (!first && connection->room_wanted && bytes_fit(connection, connection->config->max_outbound_bytes / 2)) {
+        connection->room_wanted = false;
+        connection->has_news = true;
+    }
 }
 
 void cny_connection_wake_queue(cny_connection *connection)
@@ -125,12 +130,13 @@ static coney_status queue_for_room(cny_channel *channel, size_t bytes, int64_t d
     return no_room(connection, false);
 }
 
-static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, bool at_once, int64_t deadline)
+static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, coney_flow flow, int64_t deadline)
 {
     cny_connection *connection = channel->connection;
     if (!connection->first_in_queue && bytes_fit(connection, bytes))
         return CONEY_OK;
-    return at_once ? no_room(connection, at_once) : queue_for_room(channel, bytes, deadline);
+    connection->room_wanted |= flow == CONEY_FLOW_STORE;
+    return flow == CONEY_FLOW_WAIT ? queue_for_room(channel, bytes, deadline) : no_room(connection, true);
 }
 
 /* What it takes to send the message again. */
@@ -171,10 +177,9 @@ static coney_status send_locked(cny_channel *channel, const cny_buffer *head, co
                                 cny_waiter *waiter, int64_t deadline)
 {
     size_t bytes = head->size + cny_body_frames_size(publish->message->size, channel->connection->limits.frame_max);
-    bool at_once = publish->flow != CONEY_FLOW_WAIT;
-    coney_status status = wait_for_window(channel, at_once, deadline);
+    coney_status status = wait_for_window(channel, publish->flow, deadline);
     if (status == CONEY_OK && !channel->reason)
-        status = wait_for_bytes(channel, bytes, at_once, deadline);
+        status = wait_for_bytes(channel, bytes, publish->flow, deadline);
     if (channel->reason)
         status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
     if (status == CONEY_OK)
@@ -190,6 +195,19 @@ static coney_status encode_head(cny_channel *channel, const cny_publish *publish
 }
 
 enum { HEAD_ROOM = 2304 }; /* method and content header of the usual message */
+
+coney_status cny_publish_check(const cny_publish *publish, size_t *bytes)
+{
+    enum { USUAL_FRAME_MAX = 131072 };
+    uint8_t room[HEAD_ROOM];
+    cny_buffer head;
+    cny_buffer_on_stack(&head, room, sizeof room);
+    coney_status status = cny_encode_publish(&head, 1, USUAL_FRAME_MAX, publish->exchange, publish->routing_key,
+                                             publish->mandatory, publish->message);
+    *bytes = head.size + cny_body_frames_size(publish->message->size, USUAL_FRAME_MAX);
+    cny_buffer_free(&head);
+    return status;
+}
 
 coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline)
 {

@@ -285,6 +285,24 @@ static int64_t tend_all(coney_connection_factory *factory)
     return next;
 }
 
+/* Without the lock: what the members do by the clock. A little slack spares wake-ups. */
+static int64_t tend_members(coney_connection_factory *factory)
+{
+    cny_buffer members = {0};
+    int64_t now = cny_now_ms(), next = NEVER;
+    if (!cny_factory_members(factory, &members))
+        return now + TICK_MS;
+    pthread_mutex_unlock(&factory->lock);
+    const cny_membership *all = (const cny_membership *)(const void *)members.data;
+    for (size_t i = 0; i < members.size / sizeof *all; i++) {
+        int64_t wanted = all[i].member->tend ? all[i].member->tend(all[i].self, now) : NEVER;
+        next = wanted < next ? wanted : next;
+    }
+    cny_members_free(&members);
+    pthread_mutex_lock(&factory->lock);
+    return next > now + TICK_MS ? next : now + TICK_MS;
+}
+
 static void sleep_until(coney_connection_factory *factory, int64_t next)
 {
     int64_t latest = cny_deadline(LONGEST_SLEEP_MS);
@@ -302,7 +320,8 @@ static void *recovery_main(void *argument)
     pthread_mutex_lock(&factory->lock);
     while (!factory->closed) {
         factory->attention = false;
-        sleep_until(factory, tend_all(factory));
+        int64_t next = tend_all(factory), next_of_members = tend_members(factory);
+        sleep_until(factory, next < next_of_members ? next : next_of_members);
     }
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
         cny_connection_unref(factory->links[role].connection); /* who closes the factory has a reference */

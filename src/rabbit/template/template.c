@@ -7,9 +7,27 @@
 
 #define DEFAULT_TIMEOUT_MS 10000
 #define DEFAULT_MAX_UNCONFIRMED 10000
+#define DEFAULT_STORED_MESSAGES 10000
+#define DEFAULT_STORED_BYTES ((size_t)64 << 20)
 #define LOOK_UP_MS 200
 
 /* ---- life ---- */
+
+static coney_status check_flow(const coney_template_options *options)
+{
+    const coney_store_options *store = &options->store;
+    if (options->flow < CONEY_FLOW_WAIT || options->flow > CONEY_FLOW_STORE)
+        return cny_fail(CONEY_E_INVALID, "flow is %d, which is none of CONEY_FLOW_WAIT, _FAIL and _STORE",
+                        (int)options->flow);
+    if (store->max_messages < 0)
+        return cny_fail(CONEY_E_INVALID, "store.max_messages is %d, which is below 0", store->max_messages);
+    if (store->max_age_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "store.max_age_ms is %d, which is below 0", store->max_age_ms);
+    bool given = store->max_messages > 0 || store->max_bytes > 0 || store->max_age_ms > 0 || store->drop_oldest;
+    if (given && options->flow != CONEY_FLOW_STORE)
+        return cny_fail(CONEY_E_INVALID, "there are options for the store, but flow is not CONEY_FLOW_STORE");
+    return CONEY_OK;
+}
 
 static coney_status check_options(const coney_template_options *options)
 {
@@ -17,8 +35,8 @@ static coney_status check_options(const coney_template_options *options)
         return cny_fail(CONEY_E_INVALID, "timeout_ms is %d, which is below 0", options->timeout_ms);
     if (options->max_unconfirmed < 0)
         return cny_fail(CONEY_E_INVALID, "max_unconfirmed is %d, which is below 0", options->max_unconfirmed);
-    if (options->flow < CONEY_FLOW_WAIT || options->flow > CONEY_FLOW_FAIL)
-        return cny_fail(CONEY_E_INVALID, "flow is %d, which is neither CONEY_FLOW_WAIT nor _FAIL", (int)options->flow);
+    if (check_flow(options) != CONEY_OK)
+        return CONEY_E_INVALID;
     coney_status status = cny_check_name("exchange", options->exchange);
     return status == CONEY_OK ? cny_check_name("routing key", options->routing_key) : status;
 }
@@ -37,6 +55,10 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
         own->timeout_ms = DEFAULT_TIMEOUT_MS;
     if (own->max_unconfirmed == 0)
         own->max_unconfirmed = DEFAULT_MAX_UNCONFIRMED;
+    if (own->store.max_messages == 0)
+        own->store.max_messages = DEFAULT_STORED_MESSAGES;
+    if (own->store.max_bytes == 0)
+        own->store.max_bytes = DEFAULT_STORED_BYTES;
     return CONEY_OK;
 }
 
@@ -54,13 +76,13 @@ static void free_template(coney_template *sender)
     cny_free(sender);
 }
 
-static void ref_template(void *self)
+void cny_template_ref(void *self)
 {
     coney_template *sender = self;
     atomic_fetch_add_explicit(&sender->refs, 1, memory_order_relaxed);
 }
 
-static void unref_template(void *self)
+void cny_template_unref(void *self)
 {
     coney_template *sender = self;
     if (atomic_fetch_sub_explicit(&sender->refs, 1, memory_order_acq_rel) == 1)
@@ -71,9 +93,10 @@ static coney_status drain(void *self, int64_t deadline);
 static void abandon(void *self);
 
 static const cny_member membership = {
-    .ref = ref_template,
-    .unref = unref_template,
+    .ref = cny_template_ref,
+    .unref = cny_template_unref,
     .resend = cny_template_resend,
+    .tend = cny_store_expire,
     .drain = drain,
     .abandon = abandon,
 };
@@ -129,6 +152,8 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
         status = check_publish(publish);
     if (status != CONEY_OK)
         return status;
+    if (publish->flow == CONEY_FLOW_STORE)
+        return cny_store_send(sender, publish);
     do {
         cny_channel *channel = NULL;
         status = cny_template_get_channel(sender, &channel, deadline);
@@ -154,12 +179,13 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
         return cny_fail(CONEY_E_INVALID, "send: timeout_ms is %d, which is below 0", options->timeout_ms);
     if (options->properties)
         return cny_fail(CONEY_E_INVALID, "send: properties belong to the message; give them to coney_message_new()");
+    bool stores = function == cny_channel_publish; /* who waits for the outcome can wait for room, too */
     cny_publish publish = {
         .exchange = options->exchange ? options->exchange : sender->options.exchange,
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
         .message = message,
         .mandatory = !options->drop_unroutable && !sender->options.drop_unroutable,
-        .flow = sender->options.flow,
+        .flow = stores || sender->options.flow != CONEY_FLOW_STORE ? sender->options.flow : CONEY_FLOW_WAIT,
         .callback = callback,
         .user = user,
     };
@@ -239,7 +265,8 @@ static bool is_finished(coney_template *sender)
 {
     pthread_mutex_lock(&sender->lock);
     cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
-    bool finished = !sender->busy && (!sender->channel || cny_channel_finished(sender->channel));
+    bool finished = !sender->busy && !sender->store.first && sender->store.unfinished == 0 &&
+                    (!sender->channel || cny_channel_finished(sender->channel));
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
         finished = finished && cny_channel_finished(retired[i]);
     pthread_mutex_unlock(&sender->lock);
@@ -255,16 +282,16 @@ static void wait_while_busy(coney_template *sender, int64_t deadline)
     pthread_mutex_unlock(&sender->lock);
 }
 
-/* What is kept for a connection that does not come back by itself need not be waited for. */
+/* What is kept or stored for a connection that does not come back by itself need not be waited for. */
 static coney_status check_hope(coney_template *sender)
 {
     pthread_mutex_lock(&sender->lock);
-    bool kept = !sender->busy && cny_template_has_kept(sender);
+    bool kept = sender->store.first || (!sender->busy && cny_template_has_kept(sender));
     pthread_mutex_unlock(&sender->lock);
     if (!kept || !cny_factory_has_given_up(sender->factory, CONEY_PUBLISHING))
         return CONEY_OK;
     coney_status status = cny_factory_wait_open(sender->factory, CONEY_PUBLISHING, cny_now_ms());
-    return status == CONEY_OK ? status : cny_fail_in("unconfirmed messages are kept, but the connection was given up");
+    return status == CONEY_OK ? status : cny_fail_in("messages are kept or stored, but the connection was given up");
 }
 
 /* Looks up now and then, because messages may move to another channel. */
@@ -277,12 +304,14 @@ static coney_status drain(void *self, int64_t deadline)
             return status;
         int64_t now = cny_now_ms(), soon = now + LOOK_UP_MS < deadline ? now + LOOK_UP_MS : deadline;
         wait_while_busy(sender, soon);
+        cny_store_wait_finished(sender, soon);
         status = wait_for_channels(sender, soon);
         if (status == CONEY_OK && is_finished(sender))
             return CONEY_OK;
         if (now >= deadline)
-            return status == CONEY_OK ? cny_fail(CONEY_E_TIMEOUT, "messages are still to be sent again at the deadline")
-                                      : status;
+            return status == CONEY_OK
+                       ? cny_fail(CONEY_E_TIMEOUT, "messages are still stored or to be sent again at the deadline")
+                       : status;
         if (status != CONEY_OK && status != CONEY_E_TIMEOUT)
             return status;
     }
@@ -308,13 +337,15 @@ static bool refuse_senders(coney_template *sender, int64_t deadline)
 {
     pthread_mutex_lock(&sender->lock);
     sender->closed = true;
+    cny_store_close(sender, "the template was freed");
     pthread_cond_broadcast(&sender->idle);
     pthread_mutex_unlock(&sender->lock);
+    cny_store_tell(sender);
     wait_while_busy(sender, deadline);
     pthread_mutex_lock(&sender->lock);
     bool refused = !sender->busy;
     pthread_mutex_unlock(&sender->lock);
-    return refused;
+    return cny_store_wait_finished(sender, deadline) && refused;
 }
 
 static void abandon_kept(const coney_template *sender)
@@ -333,8 +364,10 @@ static void abandon(void *self)
     pthread_mutex_lock(&sender->lock);
     if (!sender->busy)
         abandon_kept(sender);
+    cny_store_close(sender, "the connection factory was closed");
     pthread_cond_broadcast(&sender->idle); /* for senders behind what was kept */
     pthread_mutex_unlock(&sender->lock);
+    cny_store_tell(sender);
 }
 
 /* Completes what is outstanding with CONEY_E_CLOSED and waits until the callbacks have returned. */
@@ -365,5 +398,5 @@ void coney_template_free(coney_template *sender)
                 sender->options.timeout_ms);
         return;
     }
-    unref_template(sender);
+    cny_template_unref(sender);
 }
