@@ -59,10 +59,10 @@ static void test_send_answers_blocked_at_its_deadline(void **state)
     assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD), 2);
 }
 
-static void test_send_fails_at_once_with_fail_when_blocked(void **state)
+static void test_flow_fail_answers_blocked_at_once(void **state)
 {
     (void)state;
-    start_blocked(block_then_unblock, &(coney_template_options){.fail_when_blocked = true});
+    start_blocked(block_then_unblock, &(coney_template_options){.flow = CONEY_FLOW_FAIL});
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_BLOCKED, fault_send(LONG_MS));
     fault_expect_status(CONEY_E_BLOCKED, fault_send_async(0, NULL));
@@ -72,40 +72,6 @@ static void test_send_fails_at_once_with_fail_when_blocked(void **state)
     cny_broker_go(fault.broker);
     fault_wait_until(!fault_info(CONEY_PUBLISHING).blocked);
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
-}
-
-static void block_while_the_window_is_full(cny_peer *peer, void *user)
-{
-    (void)user;
-    amqp_channel_t channel = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD)->channel;
-    cny_peer_wait_go(peer);
-    cny_peer_block(peer, reason);
-    cny_peer_wait_go(peer);
-    cny_peer_block(peer, NULL);
-    cny_peer_ack(peer, channel, 1, false);
-}
-
-static coney_status send_the_second(void)
-{
-    return fault_send_async(1, NULL);
-}
-
-static void test_send_that_waits_for_room_fails_at_once_when_the_broker_blocks(void **state)
-{
-    (void)state;
-    fault_start(block_while_the_window_is_full, NULL);
-    fault_use_template(&(coney_template_options){.fail_when_blocked = true, .max_unconfirmed = 1});
-    fault_expect_status(CONEY_OK, fault_send_async(0, NULL));
-    fault_in_background(send_the_second);
-    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD) == 1);
-    assert_false(fault_background_is_over());
-    cny_broker_go(fault.broker);
-    int64_t began = cny_now_ms();
-    fault_expect_status(CONEY_E_BLOCKED, fault_background_end());
-    test_expect_elapsed(began, 0, 0);
-    cny_broker_go(fault.broker);
-    fault_wait_for_confirms();
-    fault_expect_completion(0, CONEY_OK);
 }
 
 static void test_waiting_send_goes_on_when_unblocked(void **state)
@@ -183,10 +149,10 @@ static void block_the_next_connection(cny_peer *peer, void *user)
     cny_peer_block(peer, NULL);
 }
 
-static void start_with_one_kept(bool fail_when_blocked)
+static void start_with_one_kept(coney_flow flow)
 {
     fault_start(block_the_next_connection, NULL);
-    fault_use_template(&(coney_template_options){.resend_unconfirmed = true, .fail_when_blocked = fail_when_blocked});
+    fault_use_template(&(coney_template_options){.resend_unconfirmed = true, .flow = flow});
     fault_expect_status(CONEY_OK, fault_send_async(0, NULL));
     fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_CONNECTION_OPEN_METHOD) == 2);
 }
@@ -194,7 +160,7 @@ static void start_with_one_kept(bool fail_when_blocked)
 static void test_kept_messages_are_sent_again_when_unblocked(void **state)
 {
     (void)state;
-    start_with_one_kept(false);
+    start_with_one_kept(CONEY_FLOW_WAIT);
     fault_in_background(send_in_background);
     cny_broker_go(fault.broker);
     fault_expect_status(CONEY_OK, fault_background_end());
@@ -205,7 +171,7 @@ static void test_kept_messages_are_sent_again_when_unblocked(void **state)
 static void test_blocking_is_told_while_kept_messages_wait(void **state)
 {
     (void)state;
-    start_with_one_kept(false);
+    start_with_one_kept(CONEY_FLOW_WAIT);
     fault_expect_status(CONEY_E_BLOCKED, fault_send(SHORT_MS));
     fault_expect_text(reason);
     assert_true(fault_info(CONEY_PUBLISHING).blocked);
@@ -213,10 +179,10 @@ static void test_blocking_is_told_while_kept_messages_wait(void **state)
     fault_wait_for_confirms();
 }
 
-static void test_fail_when_blocked_counts_behind_kept_messages(void **state)
+static void test_flow_fail_counts_behind_kept_messages(void **state)
 {
     (void)state;
-    start_with_one_kept(true);
+    start_with_one_kept(CONEY_FLOW_FAIL);
     fault_wait_until(fault_info(CONEY_PUBLISHING).blocked);
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_BLOCKED, fault_send(LONG_MS));
@@ -230,10 +196,10 @@ static void test_another_template_is_told_of_blocking_at_once_while_kept_message
 {
     (void)state;
     coney_template *kept_by;
-    start_with_one_kept(false);
+    start_with_one_kept(CONEY_FLOW_WAIT);
     fault_wait_until(fault_info(CONEY_PUBLISHING).blocked);
     kept_by = fault.sender;
-    fault_use_template(&(coney_template_options){.fail_when_blocked = true});
+    fault_use_template(&(coney_template_options){.flow = CONEY_FLOW_FAIL});
     int64_t began = cny_now_ms();
     coney_status status = fault_send(LONG_MS);
     coney_template_free(fault.sender);
@@ -336,15 +302,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_send_answers_blocked_at_its_deadline),
-        fault_test(test_send_fails_at_once_with_fail_when_blocked),
-        fault_test(test_send_that_waits_for_room_fails_at_once_when_the_broker_blocks),
+        fault_test(test_flow_fail_answers_blocked_at_once),
         fault_test(test_waiting_send_goes_on_when_unblocked),
         fault_test(test_waiting_send_goes_on_with_the_next_connection),
         fault_test(test_closing_the_factory_ends_a_send_while_blocked),
         fault_test(test_info_and_listeners_tell_of_blocking),
         fault_test(test_kept_messages_are_sent_again_when_unblocked),
         fault_test(test_blocking_is_told_while_kept_messages_wait),
-        fault_test(test_fail_when_blocked_counts_behind_kept_messages),
+        fault_test(test_flow_fail_counts_behind_kept_messages),
         fault_test(test_another_template_is_told_of_blocking_at_once_while_kept_messages_wait),
         fault_test(test_credentials_are_renewed_while_kept_messages_wait),
         fault_test(test_blocked_sends_take_no_memory),

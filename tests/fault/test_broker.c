@@ -262,7 +262,7 @@ static void test_memory_alarm_blocks_senders_and_no_consumer(void **state)
     coney_message *message = test_text("-1");
     coney_template *patient, *hasty;
     assert_ok(coney_template_new(&patient, traffic.factory, &(coney_template_options){.timeout_ms = CALL_MS}));
-    assert_ok(coney_template_new(&hasty, traffic.factory, &(coney_template_options){.fail_when_blocked = true}));
+    assert_ok(coney_template_new(&hasty, traffic.factory, &(coney_template_options){.flow = CONEY_FLOW_FAIL}));
     store_messages(50);
     ctl("set_vm_memory_high_watermark absolute 1");
     wait_for_blocked(true); /* the traffic makes the broker say so */

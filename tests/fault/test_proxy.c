@@ -13,22 +13,11 @@ enum { MESSAGES = 40, PATIENCE_MS = 10000, NOTICED_MS = 3000, CALL_MS = 400 };
 
 static cny_proxy *proxy;
 
-/* CONEY_TEST_URI with another address. */
-static void put_proxy_in_front(char *uri, size_t size)
-{
-    const char *whole = test_uri();
-    const char *credentials = strstr(whole, "//") + 2, *at = strchr(credentials, '@');
-    const char *host = at ? at + 1 : credentials, *path = strchr(host, '/');
-    const char *colon = strchr(host, ':');
-    int port = colon && (!path || colon < path) ? (int)strtol(colon + 1, NULL, 10) : 5672;
-    proxy = cny_proxy_start(port);
-    snprintf(uri, size, "%.*s127.0.0.1:%d%s", (int)(host - whole), whole, cny_proxy_port(proxy), path ? path : "");
-}
-
 static void start_with(cny_traffic_options options)
 {
     char uri[512];
-    put_proxy_in_front(uri, sizeof uri);
+    proxy = cny_proxy_start(test_uri_port());
+    test_uri_at(cny_proxy_port(proxy), uri, sizeof uri);
     options.queue = test_name("proxy");
     cny_traffic_start(uri, &options);
 }

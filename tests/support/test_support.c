@@ -114,6 +114,24 @@ const char *test_uri(void)
     return uri;
 }
 
+static const char *host_in_uri(void)
+{
+    const char *credentials = strstr(test_uri(), "//") + 2, *at = strchr(credentials, '@');
+    return at ? at + 1 : credentials;
+}
+
+int test_uri_port(void)
+{
+    const char *host = host_in_uri(), *path = strchr(host, '/'), *colon = strchr(host, ':');
+    return colon && (!path || colon < path) ? (int)strtol(colon + 1, NULL, 10) : 5672;
+}
+
+void test_uri_at(int port, char *uri, size_t size)
+{
+    const char *whole = test_uri(), *host = host_in_uri(), *path = strchr(host, '/');
+    snprintf(uri, size, "%.*s127.0.0.1:%d%s", (int)(host - whole), whole, port, path ? path : "");
+}
+
 const char *test_name(const char *what)
 {
     static char names[10][256];

@@ -44,6 +44,10 @@ bool test_log_has(const char *words);
 /* The broker of this run, from CONEY_TEST_URI; fails the test if that is not set. */
 const char *test_uri(void);
 
+/* The port in it, and the same URI with 127.0.0.1 and another one. */
+int test_uri_port(void);
+void test_uri_at(int port, char *uri, size_t size);
+
 /* A name of this process and test, such as "coney.test.4711.orders". A view until the tenth next. */
 const char *test_name(const char *what);
 

@@ -35,7 +35,7 @@ typedef struct coney_scope_options {
 } coney_scope_options;
 
 /* Opens a scope, connecting if need be. It sends with the template's defaults for exchange, routing key, mandatory,
- * max_unconfirmed and fail_when_blocked, and keeps the template alive until it is freed. options may be NULL. Any
+ * max_unconfirmed and flow (without a store), and keeps the template alive until it is freed. options may be NULL. Any
  * thread. (AMQP: confirm.select or tx.select.)
  * CONEY_OK, CONEY_E_INVALID, CONEY_E_BLOCKED, CONEY_E_LIMIT, CONEY_E_LOST, _TIMEOUT, _CONNECT and the other statuses
  * of connecting, CONEY_E_CLOSED, _STATE (after fork()), _NO_MEMORY. */

@@ -28,6 +28,10 @@ typedef struct coney_send_statistics {
     uint64_t resent;             /* how often a message was sent again after a loss */
     uint64_t forgotten;          /* coney_template_send_and_forget() */
     uint64_t forgotten_refusals; /* how often the broker closed their channel; each may have cost several of them */
+    uint64_t stored;             /* in the store of CONEY_FLOW_STORE, now: a gauge; they are not counted as sent yet */
+    uint64_t stored_bytes;       /* the same */
+    uint64_t dropped;            /* from the store, for newer ones */
+    uint64_t expired;            /* in the store, older than its max_age_ms */
     uint64_t bytes;              /* of all that was sent, with AMQP's frames */
     uint64_t waited_us;          /* that senders, together, waited for connection, channel or room, or because the
                                     broker held back publishers: microseconds */

@@ -6,7 +6,7 @@
  * thread sends through one template arrives in that order.
  *
  * Without a connection a send waits for one until its deadline; while the broker holds back
- * publishers (a memory or disk alarm), too. */
+ * publishers (a memory or disk alarm), too. coney_flow chooses otherwise. */
 #ifndef CONEY_RABBIT_TEMPLATE_H
 #define CONEY_RABBIT_TEMPLATE_H
 
@@ -18,6 +18,34 @@
 CONEY_BEGIN
 
 typedef struct coney_template coney_template;
+
+/* What a send does that cannot go at once: there is no connection, the broker holds back publishers, or
+ * max_unconfirmed or the factory's max_outbound_bytes is reached. */
+typedef enum coney_flow {
+    CONEY_FLOW_WAIT = 0, /* waits, to its deadline */
+
+    /* Fails and has sent nothing. CONEY_E_BLOCKED, with the broker's reason; CONEY_E_CONNECT, with the state of
+     * the connection and the last reason, also while older messages are sent again (resend_unconfirmed);
+     * CONEY_E_LIMIT, with the numbers. Only for the factory's first attempt to connect, which the first send
+     * begins, and for a channel to be opened it waits, to its deadline. */
+    CONEY_FLOW_FAIL,
+
+    /* Asynchronous sends are stored, in memory, and CONEY_OK is returned; nobody waits. What is stored goes in order
+     * as soon as it can, behind what resend_unconfirmed kept and before newer sends, which are stored, too, as long
+     * as anything is; synchronous ones wait behind it, to their deadline. When the login was refused, so that no
+     * connection comes by itself, sends fail with that. */
+    CONEY_FLOW_STORE,
+} coney_flow;
+
+/* For CONEY_FLOW_STORE. Zero means the default. What is stored counts with body, properties, names and some 100
+ * bytes. */
+typedef struct coney_store_options {
+    int max_messages; /* more are refused with CONEY_E_LIMIT, nothing sent; 10,000 */
+    size_t max_bytes; /* the same; 64 MiB */
+    int max_age_ms;   /* older ones are not sent but complete with CONEY_E_TIMEOUT; no limit */
+    bool drop_oldest; /* instead of refusing: the oldest complete with CONEY_E_LIMIT. While the callbacks of as many
+                          as the store holds have not run, new ones are refused all the same */
+} coney_store_options;
 
 /* Whether a send that failed so is to be tried again, on the sender's thread with no Coney lock held.
  * The error is a view for the call. */
@@ -61,7 +89,8 @@ typedef struct coney_template_options {
     bool drop_unroutable;                 /* AMQP's mandatory off: no queue takes it, nobody hears */
     bool resend_unconfirmed;              /* what a loss leaves unconfirmed is kept and sent again, in order and
                                              before newer sends, until confirm_timeout_ms: some may arrive twice */
-    bool fail_when_blocked;               /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
+    coney_flow flow;                      /* what a send does that cannot go at once; CONEY_FLOW_WAIT */
+    coney_store_options store;            /* only with CONEY_FLOW_STORE */
     const char *user_id;                  /* for messages that have none; the broker closes the channel over any
                                              but the name logged in with. NULL: none */
     coney_retry_options retry;            /* of synchronous sends */
@@ -84,8 +113,10 @@ typedef struct coney_send_options {
  *   CONEY_E_NOT_FOUND  no such exchange (any more)   CONEY_E_ACCESS_REFUSED  no permission
  *   CONEY_E_PRECONDITION_FAILED, CONEY_E_BROKER      refused for another reason, in the sentence
  *   CONEY_E_LOST       connection or channel gone: maybe delivered (not with resend_unconfirmed)
- *   CONEY_E_CLOSED     template or factory freed: maybe delivered
- *   CONEY_E_TIMEOUT    no word from the broker within confirm_timeout_ms: maybe delivered, not sent again
+ *   CONEY_E_CLOSED     template or factory freed: maybe delivered, unless the text says "never sent"
+ *   CONEY_E_TIMEOUT    no word from the broker within confirm_timeout_ms: maybe delivered, not sent again;
+ *                      or stored too long: the text says "never sent"
+ *   CONEY_E_LIMIT      never sent: dropped from the store
  * message (what was sent: processors may have changed it) and error are views for the call. It may
  * send, even through the same template. */
 typedef void coney_send_callback(coney_message *message, const coney_error *error, void *user);
@@ -95,7 +126,7 @@ typedef void coney_send_callback(coney_message *message, const coney_error *erro
 CONEY_API coney_status coney_template_new(coney_template **sender, coney_connection_factory *factory,
                                           const coney_template_options *options);
 
-/* Unconfirmed sends complete with CONEY_E_CLOSED, those that resend_unconfirmed keeps too:
+/* Unconfirmed and stored sends complete with CONEY_E_CLOSED, those that resend_unconfirmed keeps too:
  * wait_for_confirms first. Returns when their callbacks have run; if one takes longer than the
  * template's timeout_ms, the template stays, with a line in the log. No other thread may be inside
  * a call on it. Not from a callback. Takes NULL. */
@@ -108,15 +139,15 @@ CONEY_API void coney_template_free(coney_template *sender);
  * fit a frame), and what a processor failed with; CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED,
  * _PRECONDITION_FAILED, _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have
  * it, and with resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a
- * connection; CONEY_E_BLOCKED, CONEY_E_CONNECT and the other statuses of connecting: nothing was sent;
- * CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. With the option retry: that of the last attempt, or
- * what recover answered. */
+ * connection; CONEY_E_BLOCKED, CONEY_E_LIMIT, CONEY_E_CONNECT and the other statuses of connecting: nothing
+ * was sent; CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. With the option retry: that of the last
+ * attempt, or what recover answered. */
 CONEY_API coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                            const coney_send_options *options);
 
 /* Sends without waiting for the confirm; the callback (which may be NULL) tells how it went. It
  * waits while it connects and while max_unconfirmed or max_outbound_bytes is reached (sends from
- * callbacks do not count max_unconfirmed), at most timeout_ms. The
+ * callbacks do not count max_unconfirmed), at most timeout_ms; coney_flow chooses otherwise. The
  * message is kept by reference until then. After any status but CONEY_OK the callback does not
  * run and the message was not sent. Statuses as coney_template_send() up to sending. */
 CONEY_API coney_status coney_template_send_async(coney_template *sender, const char *routing_key,
@@ -142,7 +173,7 @@ CONEY_API coney_status coney_template_send_and_forget(coney_template *sender, co
 CONEY_API coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key,
                                                        const void *object, const coney_send_options *options);
 
-/* Waits until no send is outstanding, which takes a pause of all senders, and all callbacks have
+/* Waits until no send is outstanding or stored, which takes a pause of all senders, and all callbacks have
  * returned; with timeout_ms 0 it only looks. Not from a callback.
  * CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_INVALID, CONEY_E_STATE (in a callback), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms);

@@ -84,10 +84,10 @@ static cny_channel *new_channel(cny_connection *connection)
 
 /* A broker that holds back publishers reads nothing from them, so a channel.open would take a
  * number and get no answer. */
-static coney_status wait_until_unblocked(cny_connection *connection, bool fail_when_blocked, int64_t deadline)
+static coney_status wait_until_unblocked(cny_connection *connection, bool at_once, int64_t deadline)
 {
     coney_status status = CONEY_OK;
-    bool may_wait = !fail_when_blocked;
+    bool may_wait = !at_once;
     pthread_mutex_lock(&connection->lock);
     while (*connection->blocked && connection->state == CNY_OPEN && may_wait)
         may_wait = cny_cond_wait(&connection->changed, &connection->lock, deadline);
@@ -97,11 +97,9 @@ static coney_status wait_until_unblocked(cny_connection *connection, bool fail_w
     return status;
 }
 
-coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, bool fail_when_blocked,
-                                 int64_t deadline)
+coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, bool at_once, int64_t deadline)
 {
-    if (connection->role == CONEY_PUBLISHING &&
-        wait_until_unblocked(connection, fail_when_blocked, deadline) != CONEY_OK)
+    if (connection->role == CONEY_PUBLISHING && wait_until_unblocked(connection, at_once, deadline) != CONEY_OK)
         return CONEY_E_BLOCKED;
     cny_channel *made = new_channel(connection);
     if (!made)
@@ -164,8 +162,7 @@ static void end_use(cny_channel *channel, cny_error *reason)
     if (channel->confirms.max > 0)
         cny_confirms_fail(channel, reason);
     pthread_cond_broadcast(&channel->changed);
-    if (channel->connection->waiting_for_room > 0) /* senders of this channel wait there, too */
-        pthread_cond_broadcast(&channel->connection->changed);
+    cny_connection_wake_queue(channel->connection); /* senders of this channel wait there, too */
 }
 
 void cny_channel_die(cny_channel *channel, cny_error *reason)

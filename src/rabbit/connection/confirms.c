@@ -65,11 +65,15 @@ bool cny_confirms_have_room(const cny_confirms *confirms)
 
 static void wake_waiting(cny_channel *channel)
 {
-    const cny_confirms *confirms = &channel->confirms;
+    cny_confirms *confirms = &channel->confirms;
     bool room = confirms->waiting_senders > 0 && cny_confirms_have_room(confirms);
     bool end = confirms->waiting_for_end > 0 && confirms->unfinished == 0;
     if (room || end)
         pthread_cond_broadcast(&channel->changed);
+    if (confirms->room_wanted && cny_confirms_have_room(confirms)) {
+        confirms->room_wanted = false;
+        channel->connection->has_news = true;
+    }
 }
 
 coney_status cny_confirms_reserve(cny_confirms *confirms)
@@ -480,9 +484,11 @@ void cny_confirms_finished(cny_channel *channel, size_t count)
 {
     if (!channel)
         return;
-    pthread_mutex_t *lock = &channel->connection->lock;
-    pthread_mutex_lock(lock);
+    cny_connection *connection = channel->connection;
+    pthread_mutex_lock(&connection->lock);
     channel->confirms.unfinished -= count;
     wake_waiting(channel);
-    pthread_mutex_unlock(lock);
+    pthread_mutex_unlock(&connection->lock);
+    if (atomic_load(&connection->has_news) && atomic_exchange(&connection->has_news, false)) /* the I/O thread sleeps */
+        cny_factory_attention(connection->factory);
 }

@@ -48,6 +48,13 @@ coney_status cny_factory_check_process(const coney_connection_factory *factory);
  * CONEY_E_CONNECT at the deadline, CONEY_E_CLOSED, and what a refused login said. */
 coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
 
+/* Has it connected if nobody needed it before; waits for nothing. CONEY_E_CLOSED, and what a refused login
+ * said. */
+coney_status cny_factory_want(coney_connection_factory *factory, coney_connection_role role);
+
+/* cny_factory_wait_open() without waiting, but for the end of the first attempt there ever was. */
+coney_status cny_factory_check_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
+
 /* The role's connection does not come back by itself any more. */
 bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connection_role role);
 
@@ -102,11 +109,10 @@ coney_status cny_factory_declare(coney_connection_factory *factory, int64_t dead
 
 /* Opens a channel on the factory's connection for the role, connecting if need be. Gives it.
  * While the broker holds back publishers a publishing one is not opened: CONEY_E_BLOCKED at the
- * deadline, or at once if asked. */
+ * deadline. at_once: neither for that nor, but for the first attempt, for a connection is waited. */
 coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
-                              bool fail_when_blocked, int64_t deadline);
-coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, bool fail_when_blocked,
-                                 int64_t deadline);
+                              bool at_once, int64_t deadline);
+coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, bool at_once, int64_t deadline);
 cny_channel *cny_channel_ref(cny_channel *channel);
 void cny_channel_unref(cny_channel *channel);
 
@@ -156,7 +162,7 @@ typedef struct cny_publish {
     const char *routing_key;
     coney_message *message;
     bool mandatory;
-    bool fail_when_blocked;        /* rather than wait */
+    coney_flow flow;               /* _FAIL: now or not at all; _STORE: and the recovery thread is told of room */
     bool synchronous;              /* has a deadline of its own */
     coney_send_callback *callback; /* NULL: nobody asks, or it is the waiter who does */
     void *user;
@@ -164,9 +170,14 @@ typedef struct cny_publish {
     int64_t sent_us;    /* when it was sent for the first time; 0: it is the first */
 } cny_publish;
 
+/* Whether it can be sent at all, as far as can be known without a connection, and the bytes that takes.
+ * CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+coney_status cny_publish_check(const cny_publish *publish, size_t *bytes);
+
 /* Puts the message on its way; its outcome comes to the callback on the events thread.
  * CONEY_E_STALE: the channel was dead already; CONEY_E_BLOCKED: the broker holds back
- * publishers. Nothing was sent then. */
+ * publishers; CONEY_E_TIMEOUT, or CONEY_E_LIMIT if it was not to wait: there is no room. Nothing was
+ * sent then. */
 coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
 /* The same, and waits for the outcome, which it returns. Callback and waiter are not looked at. */
@@ -186,7 +197,10 @@ void cny_channel_tally_failures(cny_channel *channel);
 size_t cny_channel_take_failures(cny_channel *channel, cny_error **first);
 /* Waiting for the outcome of one message, which comes once and stays. new: NULL without memory. */
 cny_waiter *cny_waiter_new(void);
-void cny_waiter_unref(cny_waiter *waiter);                     /* takes NULL */
+cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL */
+void cny_waiter_unref(cny_waiter *waiter);      /* takes NULL */
+/* The outcome, of which it takes a reference. False if nobody wants to know it any more. */
+bool cny_waiter_tell(cny_waiter *waiter, cny_error *error);
 bool cny_waiter_is_of_process(const cny_waiter *waiter);       /* not after fork() */
 bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);    /* false at the deadline */
 bool cny_waiter_give_up(cny_waiter *waiter);                   /* false if the outcome has come after all */

@@ -239,8 +239,26 @@ void cny_factory_log(const coney_connection_info *news)
 
 /* ---- connections ---- */
 
-/* Under lock: waits until the link can be used. */
-static coney_status wait_open(cny_link *link, int64_t deadline)
+/* Under lock. */
+static coney_status not_open(const cny_link *link, bool at_once)
+{
+    const char *when = at_once ? "not connected" : "not connected within the deadline";
+    int code = link->reason ? cny_error_view(link->reason)->broker_code : 0;
+    coney_connection_info info;
+    cny_link_describe(link, &info);
+    if (link->state != CONEY_CONNECTION_OPEN)
+        return cny_fail_code(CONEY_E_CONNECT, code, "%s: %s", when, info.text);
+    cny_error *loss = cny_connection_reason(link->connection); /* which the recovery thread has not seen yet */
+    code = cny_error_view(loss)->broker_code;
+    coney_status status =
+        cny_fail_code(CONEY_E_CONNECT, code, "%s: it has just been lost: %s", when, cny_error_view(loss)->text);
+    cny_error_unref(loss);
+    return status;
+}
+
+/* Under lock: waits until the link can be used; at_once: but only for the first attempt ever, for else nobody
+ * could begin. */
+static coney_status wait_open(cny_link *link, bool at_once, int64_t deadline)
 {
     coney_connection_factory *factory = link->factory;
     if (factory->closed)
@@ -249,25 +267,47 @@ static coney_status wait_open(cny_link *link, int64_t deadline)
     if (status != CONEY_OK)
         return status;
     bool in_time = true;
-    while (!factory->closed && link->state != CONEY_CONNECTION_FAILED && in_time) {
+    while (!factory->closed && link->state != CONEY_CONNECTION_FAILED) {
         if (link->state == CONEY_CONNECTION_OPEN && !cny_connection_is_dead(link->connection))
             return CONEY_OK;
+        if (!in_time || (at_once && (link->times_opened > 0 || link->failures > 0)))
+            break;
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
     }
     if (factory->closed)
         return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
     if (link->state == CONEY_CONNECTION_FAILED)
         return cny_error_raise(link->reason);
-    coney_connection_info info;
-    cny_link_describe(link, &info);
-    return cny_fail_code(CONEY_E_CONNECT, link->reason ? cny_error_view(link->reason)->broker_code : 0,
-                         "not connected within the deadline: %s", info.text);
+    return not_open(link, at_once && in_time);
 }
 
 coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
 {
     pthread_mutex_lock(&factory->lock);
-    coney_status status = wait_open(&factory->links[role], deadline);
+    coney_status status = wait_open(&factory->links[role], false, deadline);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+coney_status cny_factory_want(coney_connection_factory *factory, coney_connection_role role)
+{
+    coney_status status;
+    cny_link *link = &factory->links[role];
+    pthread_mutex_lock(&factory->lock);
+    if (factory->closed)
+        status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    else if (link->state == CONEY_CONNECTION_FAILED)
+        status = cny_error_raise(link->reason);
+    else
+        status = cny_recovery_want(link);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+coney_status cny_factory_check_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
+{
+    pthread_mutex_lock(&factory->lock);
+    coney_status status = wait_open(&factory->links[role], true, deadline);
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
@@ -314,10 +354,10 @@ coney_status cny_factory_check_blocked(coney_connection_factory *factory)
 }
 
 static coney_status get_connection(cny_connection **connection, coney_connection_factory *factory,
-                                   coney_connection_role role, int64_t deadline)
+                                   coney_connection_role role, bool at_once, int64_t deadline)
 {
     pthread_mutex_lock(&factory->lock);
-    coney_status status = wait_open(&factory->links[role], deadline);
+    coney_status status = wait_open(&factory->links[role], at_once, deadline);
     if (status == CONEY_OK)
         *connection = cny_connection_ref(factory->links[role].connection);
     pthread_mutex_unlock(&factory->lock);
@@ -326,16 +366,16 @@ static coney_status get_connection(cny_connection **connection, coney_connection
 
 /* Opening has no effect that could be lost, so it is tried again on the next connection. */
 coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
-                              bool fail_when_blocked, int64_t deadline)
+                              bool at_once, int64_t deadline)
 {
     coney_status status;
     bool lost;
     do {
         cny_connection *connection;
-        status = get_connection(&connection, factory, role, deadline);
+        status = get_connection(&connection, factory, role, at_once, deadline);
         if (status != CONEY_OK)
             return status;
-        status = cny_channel_open_on(channel, connection, fail_when_blocked, deadline);
+        status = cny_channel_open_on(channel, connection, at_once, deadline);
         lost = status != CONEY_OK && cny_connection_is_dead(connection);
         cny_connection_unref(connection);
     } while (lost && cny_now_ms() < deadline);
@@ -348,7 +388,7 @@ coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *f
 coney_status cny_factory_declare(coney_connection_factory *factory, int64_t deadline)
 {
     cny_connection *connection = NULL;
-    coney_status status = get_connection(&connection, factory, CONEY_CONSUMING, deadline);
+    coney_status status = get_connection(&connection, factory, CONEY_CONSUMING, false, deadline);
     cny_buffer members = {0};
     if (status == CONEY_OK && !get_members(factory, &members))
         status = cny_fail_memory();

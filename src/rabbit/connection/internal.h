@@ -161,8 +161,8 @@ struct cny_connection {
     size_t *hosts;                /* indices into the URI's, in the order in which they are tried */
     char *user, *password;        /* wiped once logged in */
     _Atomic(const char *) remark; /* from any thread, to be logged as soon as no lock is held */
-    atomic_bool
-        has_news; /* from any thread: any of the above, or a channel was closed by the broker or kept messages */
+    atomic_bool has_news;         /* from any thread: any of the above, a channel was closed by the broker or kept
+                                     messages, or a store has room */
     /* fixed once open */
     cny_wire_limits limits;
     /* I/O thread only */
@@ -175,7 +175,7 @@ struct cny_connection {
     bool secret_in_writing;
     /* under lock */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* the state, room in outgoing, or blocked */
+    pthread_cond_t changed; /* the state, or blocked */
     size_t host;            /* index of the URI's that is tried or used */
     cny_error *abort;       /* end for this reason */
     cny_buffer secret;      /* a frame of its own, so that it can be wiped */
@@ -186,8 +186,9 @@ struct cny_connection {
     bool close_wanted;
     int64_t close_deadline;
     cny_buffer outgoing;
-    size_t unwritten; /* bytes of outgoing and writing together */
-    int waiting_for_room;
+    size_t unwritten;                                       /* bytes of outgoing and writing together */
+    struct cny_room_waiter *first_in_queue, *last_in_queue; /* senders who wait for room in outgoing */
+    bool room_wanted;                                       /* by a store: the recovery thread is told */
     int waiting_for_answer; /* threads in a call or a synchronous send: reads must not be put off */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
@@ -226,6 +227,11 @@ void cny_connection_set_state(cny_connection *connection, cny_connection_state s
 /* Under lock: after appending to outgoing, counts the bytes and wakes the I/O thread. */
 void cny_connection_appended(cny_connection *connection, size_t bytes);
 
+/* Under lock: lets the sender whose turn it is look whether there is room now; and all of them, for a channel
+ * that is gone. */
+void cny_connection_room_came(cny_connection *connection);
+void cny_connection_wake_queue(cny_connection *connection);
+
 void *cny_connection_io(void *argument); /* the I/O thread; the argument is the connection */
 
 /* ---- channel ---- */
@@ -246,11 +252,6 @@ struct coney_confirmation {
     bool gone;        /* nobody wants to know any more */
     cny_error *error; /* fixed once done */
 };
-
-cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL */
-
-/* The outcome, of which it takes a reference. False if nobody wants to know it any more. */
-bool cny_waiter_tell(cny_waiter *waiter, cny_error *error);
 
 enum { CNY_ROUTE_ROOM = 64 };
 
@@ -291,6 +292,7 @@ typedef struct cny_confirms {
     cny_error *late;      /* what those learn that expire */
     size_t unfinished;    /* neither done nor expired, or their callback has not returned yet */
     int waiting_senders;  /* for room */
+    bool room_wanted;     /* by a store: the recovery thread is told */
     int waiting_for_end;  /* for nothing to be unfinished */
     cny_error *unheard;   /* the last one logged for want of a callback: once is enough */
 } cny_confirms;

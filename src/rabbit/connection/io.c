@@ -111,8 +111,7 @@ static void count_written(cny_connection *connection, size_t bytes)
     connection->last_write_ms = cny_now_ms();
     pthread_mutex_lock(&connection->lock);
     connection->unwritten -= bytes;
-    if (connection->waiting_for_room > 0)
-        pthread_cond_broadcast(&connection->changed);
+    cny_connection_room_came(connection);
     pthread_mutex_unlock(&connection->lock);
 }
 
@@ -209,10 +208,7 @@ static void on_blocked(cny_connection *connection, const char *reason)
     pthread_mutex_lock(&connection->lock);
     memcpy(connection->blocked, reason, strlen(reason) + 1);
     pthread_cond_broadcast(&connection->changed);
-    for (size_t i = 0; i < connection->channel_capacity; i++) {
-        if (connection->channels[i]) /* senders wait for confirms there, and some do not want to when blocked */
-            pthread_cond_broadcast(&connection->channels[i]->changed);
-    }
+    cny_connection_room_came(connection);
     pthread_mutex_unlock(&connection->lock);
     cny_factory_blocked_changed(connection);
 }

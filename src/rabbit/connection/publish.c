@@ -7,16 +7,9 @@
 
 /* ---- publishing ---- */
 
-static coney_status no_room(cny_channel *channel)
+static coney_status blocked(const cny_connection *connection)
 {
-    const cny_connection *connection = channel->connection;
-    if (*connection->blocked)
-        return cny_fail(CONEY_E_BLOCKED, "the broker holds back publishers: %s", connection->blocked);
-    if (cny_confirms_full(&channel->confirms))
-        return cny_fail(CONEY_E_TIMEOUT, "%zu messages are still unconfirmed at the deadline (max_unconfirmed %zu)",
-                        channel->confirms.unfinished, channel->confirms.max);
-    return cny_fail(CONEY_E_TIMEOUT, "%zu bytes are still unwritten at the deadline (max_outbound_bytes %zu)",
-                    connection->unwritten, connection->config->max_outbound_bytes);
+    return cny_fail(CONEY_E_BLOCKED, "the broker holds back publishers: %s", connection->blocked);
 }
 
 static bool wait_and_count(cny_channel *channel, pthread_cond_t *cond, int64_t deadline)
@@ -27,7 +20,20 @@ static bool wait_and_count(cny_channel *channel, pthread_cond_t *cond, int64_t d
     return in_time;
 }
 
-static coney_status wait_for_window(cny_channel *channel, bool fail_when_blocked, int64_t deadline)
+/* Nothing was sent: at once, or at the deadline. */
+static coney_status window_is_full(const cny_channel *channel, bool at_once)
+{
+    const cny_confirms *confirms = &channel->confirms;
+    if (*channel->connection->blocked)
+        return blocked(channel->connection);
+    if (at_once)
+        return cny_fail(CONEY_E_LIMIT, "%zu messages are unconfirmed (max_unconfirmed %zu)", confirms->unfinished,
+                        confirms->max);
+    return cny_fail(CONEY_E_TIMEOUT, "%zu messages are still unconfirmed at the deadline (max_unconfirmed %zu)",
+                    confirms->unfinished, confirms->max);
+}
+
+static coney_status wait_for_window(cny_channel *channel, coney_flow flow, int64_t deadline)
 {
     cny_confirms *confirms = &channel->confirms;
     bool must_wait = cny_confirms_full(confirms) || confirms->waiting_senders > 0; /* no overtaking */
@@ -36,14 +42,27 @@ static coney_status wait_for_window(cny_channel *channel, bool fail_when_blocked
     /* A callback must not wait for callbacks: on the events thread the window does not count. */
     if (cny_events_is_current(channel->connection->events))
         return CONEY_OK;
+    confirms->room_wanted |= flow == CONEY_FLOW_STORE;
+    if (flow != CONEY_FLOW_WAIT)
+        return window_is_full(channel, true);
     bool in_time = true;
     confirms->waiting_senders++;
-    while (!channel->reason && in_time && !cny_confirms_have_room(confirms) &&
-           !(fail_when_blocked && *channel->connection->blocked))
+    while (!channel->reason && in_time && !cny_confirms_have_room(confirms))
         in_time = wait_and_count(channel, &channel->changed, deadline);
     confirms->waiting_senders--;
-    return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : no_room(channel);
+    return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : window_is_full(channel, false);
 }
+
+/* ---- room in the outbound buffer ----
+ *
+ * Who finds none queues, so that many small messages cannot keep a large one waiting. Each has a condition
+ * of its own: room wakes the first, and that one the next if there is room for it, too. */
+
+typedef struct cny_room_waiter {
+    struct cny_room_waiter *next;
+    pthread_cond_t turn;
+    size_t bytes;
+} cny_room_waiter;
 
 /* A message larger than the limit may go alone. */
 static bool bytes_fit(const cny_connection *connection, size_t bytes)
@@ -53,15 +72,79 @@ static bool bytes_fit(const cny_connection *connection, size_t bytes)
     return connection->unwritten == 0 || connection->unwritten + bytes <= connection->config->max_outbound_bytes;
 }
 
-static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, bool fail_when_blocked, int64_t deadline)
+void cny_connection_room_came(cny_connection *connection)
+{
+    cny_room_waiter *first = connection->first_in_queue;
+    if (first && bytes_fit(connection, first->bytes))
+        pthread_cond_signal(&first->turn);
+    if (!first && connection->room_wanted && bytes_fit(connection, connection->config->max_outbound_bytes / 2)) {
+        connection->room_wanted = false;
+        connection->has_news = true;
+    }
+}
+
+void cny_connection_wake_queue(cny_connection *connection)
+{
+    for (cny_room_waiter *one = connection->first_in_queue; one; one = one->next)
+        pthread_cond_signal(&one->turn);
+}
+
+static void join_queue(cny_connection *connection, cny_room_waiter *waiter)
+{
+    if (connection->last_in_queue)
+        connection->last_in_queue->next = waiter;
+    else
+        connection->first_in_queue = waiter;
+    connection->last_in_queue = waiter;
+}
+
+static void leave_queue(cny_connection *connection, const cny_room_waiter *waiter)
+{
+    cny_room_waiter *before = NULL, **link = &connection->first_in_queue;
+    for (; *link != waiter; link = &before->next)
+        before = *link;
+    *link = waiter->next;
+    if (connection->last_in_queue == waiter)
+        connection->last_in_queue = before;
+}
+
+static coney_status no_room(const cny_connection *connection, bool at_once)
+{
+    size_t limit = connection->config->max_outbound_bytes;
+    if (*connection->blocked)
+        return blocked(connection);
+    if (at_once)
+        return cny_fail(CONEY_E_LIMIT, "%zu bytes are unwritten%s (max_outbound_bytes %zu)", connection->unwritten,
+                        connection->first_in_queue ? " and others wait for room" : "", limit);
+    return cny_fail(CONEY_E_TIMEOUT, "%zu bytes are still unwritten at the deadline (max_outbound_bytes %zu)",
+                    connection->unwritten, limit);
+}
+
+static coney_status queue_for_room(cny_channel *channel, size_t bytes, int64_t deadline)
 {
     cny_connection *connection = channel->connection;
-    bool in_time = true;
-    connection->waiting_for_room++;
-    while (!channel->reason && in_time && !bytes_fit(connection, bytes) && !(fail_when_blocked && *connection->blocked))
-        in_time = wait_and_count(channel, &connection->changed, deadline);
-    connection->waiting_for_room--;
-    return channel->reason || bytes_fit(connection, bytes) ? CONEY_OK : no_room(channel);
+    cny_room_waiter waiter = {.bytes = bytes};
+    bool in_time = true, fits = false;
+    cny_cond_init(&waiter.turn);
+    join_queue(connection, &waiter);
+    while (!channel->reason && in_time && !fits) {
+        in_time = wait_and_count(channel, &waiter.turn, deadline);
+        fits = connection->first_in_queue == &waiter && bytes_fit(connection, bytes);
+    }
+    leave_queue(connection, &waiter);
+    pthread_cond_destroy(&waiter.turn);
+    if (channel->reason || fits)
+        return CONEY_OK;
+    return no_room(connection, false);
+}
+
+static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, coney_flow flow, int64_t deadline)
+{
+    cny_connection *connection = channel->connection;
+    if (!connection->first_in_queue && bytes_fit(connection, bytes))
+        return CONEY_OK;
+    connection->room_wanted |= flow == CONEY_FLOW_STORE;
+    return flow == CONEY_FLOW_WAIT ? queue_for_room(channel, bytes, deadline) : no_room(connection, true);
 }
 
 /* What it takes to send the message again or to name it; NULL if the confirm has room for it itself. */
@@ -122,14 +205,15 @@ static coney_status send_locked(cny_channel *channel, const cny_buffer *head, co
                                 int64_t deadline)
 {
     size_t bytes = size_with_body(channel, head, publish->message);
-    coney_status status = wait_for_window(channel, publish->fail_when_blocked, deadline);
-    if (status == CONEY_OK)
-        status = wait_for_bytes(channel, bytes, publish->fail_when_blocked, deadline);
-    if (status != CONEY_OK)
-        return status;
+    coney_status status = wait_for_window(channel, publish->flow, deadline);
+    if (status == CONEY_OK && !channel->reason)
+        status = wait_for_bytes(channel, bytes, publish->flow, deadline);
     if (channel->reason)
-        return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
-    return append_message(channel, head, publish);
+        status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
+    if (status == CONEY_OK)
+        status = append_message(channel, head, publish);
+    cny_connection_room_came(channel->connection); /* for the next one, which may be smaller */
+    return status;
 }
 
 static coney_status encode_head(cny_channel *channel, const cny_publish *publish, cny_buffer *head)
@@ -139,6 +223,19 @@ static coney_status encode_head(cny_channel *channel, const cny_publish *publish
 }
 
 enum { HEAD_ROOM = 2304 }; /* method and content header of the usual message */
+
+coney_status cny_publish_check(const cny_publish *publish, size_t *bytes)
+{
+    enum { USUAL_FRAME_MAX = 131072 };
+    uint8_t room[HEAD_ROOM];
+    cny_buffer head;
+    cny_buffer_on_stack(&head, room, sizeof room);
+    coney_status status = cny_encode_publish(&head, 1, USUAL_FRAME_MAX, publish->exchange, publish->routing_key,
+                                             publish->mandatory, publish->message);
+    *bytes = head.size + cny_body_frames_size(publish->message->size, USUAL_FRAME_MAX);
+    cny_buffer_free(&head);
+    return status;
+}
 
 typedef coney_status locked_function(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
                                      int64_t deadline);
@@ -165,10 +262,10 @@ coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publis
 
 /* Under lock. */
 static coney_status send_unconfirmed_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
-                                  int64_t deadline)
+                                            int64_t deadline)
 {
     size_t bytes = size_with_body(channel, head, publish->message);
-    coney_status status = wait_for_bytes(channel, bytes, publish->fail_when_blocked, deadline);
+    coney_status status = wait_for_bytes(channel, bytes, publish->flow, deadline);
     if (status != CONEY_OK)
         return status;
     if (channel->reason)

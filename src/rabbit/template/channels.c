@@ -10,6 +10,7 @@
 #define RESEND_CHANNEL_TIMEOUT_MS 2000 /* no longer: other connections wait for the recovery thread */
 #define LOOK_UP_MS 200
 #define ONE_BY_ONE_WAIT_MS 100
+#define RESEND_ROUNDS 10
 
 /* ---- the channel ---- */
 
@@ -105,9 +106,9 @@ static void drop(cny_channel *channel)
 coney_status cny_template_open_channel(const coney_template *sender, cny_channel **channel, bool confirms,
                                        int64_t deadline)
 {
+    bool at_once = sender->options.flow == CONEY_FLOW_FAIL;
     for (;;) {
-        coney_status status =
-            cny_channel_open(channel, sender->factory, CONEY_PUBLISHING, sender->options.fail_when_blocked, deadline);
+        coney_status status = cny_channel_open(channel, sender->factory, CONEY_PUBLISHING, at_once, deadline);
         if (status == CONEY_OK && confirms)
             status = select_confirms(sender, *channel, deadline);
         if (status != CONEY_E_LOST)
@@ -137,15 +138,32 @@ static coney_status renew_channel(coney_template *sender, int64_t deadline)
     return status;
 }
 
-/* Under lock: waits until nobody is busy and what was kept is sent. */
-static bool wait_for_turn(coney_template *sender, int64_t deadline)
+/* Under lock. */
+static bool has_older(const coney_template *sender, uint64_t number)
+{
+    return cny_template_has_kept(sender) || cny_store_has_before(sender, number);
+}
+
+/* Under lock: nobody is busy, what was kept is sent, and what was stored before that number. Who waits for the last
+ * sends it himself: for a callback it goes on although the window is full. */
+static bool is_our_turn(coney_template *sender, uint64_t number)
+{
+    if (sender->closed) /* after that the channels stay as they are */
+        return true;
+    if (sender->busy)
+        return false;
+    retire(sender);
+    if (cny_template_has_kept(sender))
+        return false;
+    while (sender->channel && cny_store_has_before(sender, number) && cny_store_flush(sender) == CONEY_OK)
+        continue;
+    return !cny_store_has_before(sender, number);
+}
+
+static bool wait_for_turn(coney_template *sender, uint64_t number, int64_t deadline)
 {
     bool in_time = true;
-    while (!sender->closed) { /* after that the channels stay as they are */
-        if (!sender->busy)
-            retire(sender);
-        if (!sender->busy && !cny_template_has_kept(sender))
-            return true;
+    while (!is_our_turn(sender, number)) {
         if (!in_time)
             return false;
         in_time = cny_cond_wait(&sender->idle, &sender->lock, deadline);
@@ -153,12 +171,10 @@ static bool wait_for_turn(coney_template *sender, int64_t deadline)
     return true;
 }
 
-/* Under lock, which is not held meanwhile: what was kept waits for a connection, so its reason is ours. */
-static coney_status wait_for_connection(coney_template *sender, int64_t deadline)
+/* Under lock, which is not held meanwhile: what is older waits for a connection, so its reason is ours. */
+static coney_status wait_for_connection(coney_template *sender, uint64_t number, int64_t deadline)
 {
-    if (!sender->busy && !sender->closed)
-        retire(sender);
-    if (sender->closed || !cny_template_has_kept(sender))
+    if (!has_older(sender, number))
         return CONEY_OK;
     pthread_mutex_unlock(&sender->lock);
     coney_status status = cny_factory_wait_open(sender->factory, CONEY_PUBLISHING, deadline);
@@ -166,30 +182,50 @@ static coney_status wait_for_connection(coney_template *sender, int64_t deadline
     return status;
 }
 
-static coney_status not_our_turn(const coney_template *sender)
+/* Under lock, with CONEY_FLOW_FAIL: whose turn it is not now must not wait for it, but for a channel that another
+ * thread opens. */
+static coney_status check_hindrance(coney_template *sender, int64_t deadline)
+{
+    coney_status status = cny_factory_check_blocked(sender->factory);
+    if (status == CONEY_OK && cny_template_has_kept(sender)) {
+        status = cny_factory_check_open(sender->factory, CONEY_PUBLISHING, deadline);
+        if (status == CONEY_OK)
+            status = cny_fail(CONEY_E_CONNECT, "connected, but older messages are still being sent again");
+    }
+    return status;
+}
+
+static coney_status not_our_turn(const coney_template *sender, uint64_t number)
 {
     if (cny_template_has_kept(sender))
         return cny_fail(CONEY_E_CONNECT, "not sent by the deadline: older messages are still to be sent again");
+    if (cny_store_has_before(sender, number))
+        return cny_fail(CONEY_E_TIMEOUT, "not sent by the deadline: %zu messages are still stored, older ones first",
+                        sender->store.messages);
     return cny_fail(CONEY_E_TIMEOUT, "no channel was opened by the deadline");
 }
 
 /* Under lock: until nothing older is to be sent first, looking up now and then for a connection lost again. */
 static coney_status wait_in_line(coney_template *sender, int64_t deadline)
 {
+    uint64_t number = sender->store.next;
     for (;;) {
-        coney_status status = wait_for_connection(sender, deadline);
+        if (is_our_turn(sender, number))
+            return CONEY_OK;
+        coney_status status = sender->options.flow == CONEY_FLOW_FAIL ? check_hindrance(sender, deadline)
+                                                                      : wait_for_connection(sender, number, deadline);
         if (status != CONEY_OK)
             return status;
         int64_t now = cny_now_ms();
         bool is_late = now >= deadline;
-        if (cny_template_has_kept(sender) && (is_late || sender->options.fail_when_blocked))
+        if (is_late && has_older(sender, number))
             status = cny_factory_check_blocked(sender->factory);
         if (status != CONEY_OK)
             return status;
-        if (wait_for_turn(sender, now + LOOK_UP_MS < deadline ? now + LOOK_UP_MS : deadline))
+        if (wait_for_turn(sender, number, now + LOOK_UP_MS < deadline ? now + LOOK_UP_MS : deadline))
             return CONEY_OK;
         if (is_late)
-            return not_our_turn(sender);
+            return not_our_turn(sender, number);
     }
 }
 
@@ -212,8 +248,21 @@ coney_status cny_template_get_channel(coney_template *sender, cny_channel **chan
         *channel = cny_channel_ref(sender->channel);
     if (!at_hand)
         sender->ended.waited_us += (uint64_t)(cny_now_us() - began);
+    bool must_tell = sender->store.ended;
     pthread_mutex_unlock(&sender->lock);
+    if (must_tell)
+        cny_store_tell(sender);
     return status;
+}
+
+cny_channel *cny_template_channel_for_now(coney_template *sender)
+{
+    cny_channel *channel = NULL;
+    pthread_mutex_lock(&sender->lock);
+    if (!sender->closed && !sender->store.first && is_our_turn(sender, 0) && sender->channel)
+        channel = cny_channel_ref(sender->channel);
+    pthread_mutex_unlock(&sender->lock);
+    return channel;
 }
 
 /* ---- sending again; recovery thread ---- */
@@ -259,22 +308,47 @@ static bool resend_to(coney_template *sender, cny_connection *connection)
     return true;
 }
 
+/* Under lock, which is not held meanwhile. */
+static bool while_busy(coney_template *sender, bool (*part)(coney_template *, cny_connection *),
+                       cny_connection *connection)
+{
+    sender->busy = true;
+    pthread_mutex_unlock(&sender->lock);
+    bool done = part(sender, connection);
+    pthread_mutex_lock(&sender->lock);
+    sender->busy = false;
+    pthread_cond_broadcast(&sender->idle);
+    return done;
+}
+
+/* Under lock: the next thing on the way to nothing that is kept or stored; false if it cannot be done now. */
+static bool resend_some(coney_template *sender, cny_connection *connection)
+{
+    if (cny_template_has_kept(sender))
+        return while_busy(sender, resend_to, connection);
+    if (!sender->channel)
+        return while_busy(sender, open_channel_on, connection);
+    return cny_store_flush(sender) == CONEY_OK;
+}
+
+/* Lets senders in between, and after a while the other members have their turn. */
 bool cny_template_resend(void *self, cny_connection *connection)
 {
     coney_template *sender = self;
-    bool done = true;
-    pthread_mutex_lock(&sender->lock);
-    if (!sender->busy && !sender->closed) {
-        retire(sender);
-        if (cny_template_has_kept(sender)) {
-            sender->busy = true;
-            pthread_mutex_unlock(&sender->lock);
-            done = resend_to(sender, connection);
-            pthread_mutex_lock(&sender->lock);
-            sender->busy = false;
-            pthread_cond_broadcast(&sender->idle);
-        }
+    bool left = true, possible = true;
+    for (int i = 0; i < RESEND_ROUNDS && left && possible; i++) {
+        pthread_mutex_lock(&sender->lock);
+        possible = !sender->busy;
+        if (possible && !sender->closed)
+            retire(sender);
+        left = !sender->closed && has_older(sender, UINT64_MAX);
+        if (possible && left)
+            possible = resend_some(sender, connection);
+        left = left && has_older(sender, UINT64_MAX);
+        pthread_mutex_unlock(&sender->lock);
     }
-    pthread_mutex_unlock(&sender->lock);
-    return done;
+    cny_store_tell(sender);
+    if (left && possible)
+        cny_factory_attention(sender->factory);
+    return !left;
 }

@@ -55,13 +55,14 @@ int64_t cny_template_tend(void *self, int64_t now)
 {
     coney_template *sender = self;
     cny_template_check_plain_channel(sender);
+    int64_t next_stored = cny_store_expire(sender, now);
     if (sender->options.confirm_timeout_ms < 0)
-        return INT64_MAX;
+        return next_stored;
     atomic_store(&sender->watched, false);
     int64_t next = expire_on_all(sender, now);
     if (next < INT64_MAX)
         atomic_store(&sender->watched, true);
-    return next;
+    return next < next_stored ? next : next_stored;
 }
 
 /* At most once in confirm_timeout_ms, however many messages there are: the recovery thread then sleeps
@@ -88,6 +89,7 @@ static void sum_up(coney_template *sender, coney_send_statistics *sum)
         cny_channel_add_statistics(sender->channel, sum);
     if (sender->plain)
         cny_channel_add_statistics(sender->plain, sum);
+    cny_store_count(sender, sum);
     pthread_mutex_unlock(&sender->lock);
 }
 

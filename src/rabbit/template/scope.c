@@ -27,7 +27,7 @@ static coney_status open_channel(coney_scope *scope, int64_t deadline)
 {
     const coney_template_options *options = &scope->sender->options;
     coney_status status = cny_channel_open(&scope->channel, scope->sender->factory, CONEY_PUBLISHING,
-                                           options->fail_when_blocked, deadline);
+                                           options->flow == CONEY_FLOW_FAIL, deadline);
     if (status != CONEY_OK)
         return status;
     if (scope->mode == CONEY_SCOPE_TRANSACTED)

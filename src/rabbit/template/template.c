@@ -8,9 +8,27 @@
 #define DEFAULT_TIMEOUT_MS 10000
 #define DEFAULT_MAX_UNCONFIRMED 10000
 #define DEFAULT_CONFIRM_TIMEOUT_MS 30000
+#define DEFAULT_STORED_MESSAGES 10000
+#define DEFAULT_STORED_BYTES ((size_t)64 << 20)
 #define LOOK_UP_MS 200
 
 /* ---- life ---- */
+
+static coney_status check_flow(const coney_template_options *options)
+{
+    const coney_store_options *store = &options->store;
+    if (options->flow < CONEY_FLOW_WAIT || options->flow > CONEY_FLOW_STORE)
+        return cny_fail(CONEY_E_INVALID, "flow is %d, which is none of CONEY_FLOW_WAIT, _FAIL and _STORE",
+                        (int)options->flow);
+    if (store->max_messages < 0)
+        return cny_fail(CONEY_E_INVALID, "store.max_messages is %d, which is below 0", store->max_messages);
+    if (store->max_age_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "store.max_age_ms is %d, which is below 0", store->max_age_ms);
+    bool given = store->max_messages > 0 || store->max_bytes > 0 || store->max_age_ms > 0 || store->drop_oldest;
+    if (given && options->flow != CONEY_FLOW_STORE)
+        return cny_fail(CONEY_E_INVALID, "there are options for the store, but flow is not CONEY_FLOW_STORE");
+    return CONEY_OK;
+}
 
 static coney_status check_options(const coney_template_options *options)
 {
@@ -18,7 +36,9 @@ static coney_status check_options(const coney_template_options *options)
         return cny_fail(CONEY_E_INVALID, "timeout_ms is %d, which is below 0", options->timeout_ms);
     if (options->max_unconfirmed < 0)
         return cny_fail(CONEY_E_INVALID, "max_unconfirmed is %d, which is below 0", options->max_unconfirmed);
-    coney_status status = cny_template_check_retry(&options->retry);
+    coney_status status = check_flow(options);
+    if (status == CONEY_OK)
+        status = cny_template_check_retry(&options->retry);
     if (status == CONEY_OK)
         status = cny_check_name("exchange", options->exchange);
     if (status == CONEY_OK)
@@ -50,6 +70,10 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
         own->max_unconfirmed = DEFAULT_MAX_UNCONFIRMED;
     if (own->confirm_timeout_ms == 0)
         own->confirm_timeout_ms = DEFAULT_CONFIRM_TIMEOUT_MS;
+    if (own->store.max_messages == 0)
+        own->store.max_messages = DEFAULT_STORED_MESSAGES;
+    if (own->store.max_bytes == 0)
+        own->store.max_bytes = DEFAULT_STORED_BYTES;
     return CONEY_OK;
 }
 
@@ -172,7 +196,9 @@ static coney_status send_and_wait(coney_template *sender, const cny_publish *pub
 
 static coney_status send_on(coney_template *sender, const cny_publish *publish, int64_t deadline)
 {
-    coney_status status = publish_by(sender, publish, cny_template_get_channel, cny_channel_publish, deadline);
+    coney_status status = sender->options.flow == CONEY_FLOW_STORE
+                              ? cny_store_send(sender, publish)
+                              : publish_by(sender, publish, cny_template_get_channel, cny_channel_publish, deadline);
     if (status == CONEY_OK)
         cny_template_watch(sender);
     return status;
@@ -215,7 +241,7 @@ coney_status cny_template_prepare(coney_template *sender, const char *routing_ke
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
         .message = message,
         .mandatory = is_mandatory(sender, options),
-        .fail_when_blocked = sender->options.fail_when_blocked,
+        .flow = sender->options.flow == CONEY_FLOW_FAIL ? CONEY_FLOW_FAIL : CONEY_FLOW_WAIT,
     };
     coney_status status = check_publish(publish);
     if (status == CONEY_OK)
@@ -333,7 +359,8 @@ static bool is_finished(coney_template *sender)
 {
     pthread_mutex_lock(&sender->lock);
     cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
-    bool finished = !sender->busy && (!sender->channel || cny_channel_finished(sender->channel));
+    bool finished = !sender->busy && !sender->store.first && sender->store.unfinished == 0 &&
+                    (!sender->channel || cny_channel_finished(sender->channel));
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
         finished = finished && cny_channel_finished(retired[i]);
     pthread_mutex_unlock(&sender->lock);
@@ -349,16 +376,16 @@ static void wait_while_busy(coney_template *sender, int64_t deadline)
     pthread_mutex_unlock(&sender->lock);
 }
 
-/* What is kept for a connection that does not come back by itself need not be waited for. */
+/* What is kept or stored for a connection that does not come back by itself need not be waited for. */
 static coney_status check_hope(coney_template *sender)
 {
     pthread_mutex_lock(&sender->lock);
-    bool kept = !sender->busy && cny_template_has_kept(sender);
+    bool kept = sender->store.first || (!sender->busy && cny_template_has_kept(sender));
     pthread_mutex_unlock(&sender->lock);
     if (!kept || !cny_factory_has_given_up(sender->factory, CONEY_PUBLISHING))
         return CONEY_OK;
     coney_status status = cny_factory_wait_open(sender->factory, CONEY_PUBLISHING, cny_now_ms());
-    return status == CONEY_OK ? status : cny_fail_in("unconfirmed messages are kept, but the connection was given up");
+    return status == CONEY_OK ? status : cny_fail_in("messages are kept or stored, but the connection was given up");
 }
 
 /* Looks up now and then, because messages may move to another channel. */
@@ -371,12 +398,14 @@ static coney_status drain(void *self, int64_t deadline)
             return status;
         int64_t now = cny_now_ms(), soon = now + LOOK_UP_MS < deadline ? now + LOOK_UP_MS : deadline;
         wait_while_busy(sender, soon);
+        cny_store_wait_finished(sender, soon);
         status = wait_for_channels(sender, soon);
         if (status == CONEY_OK && is_finished(sender))
             return CONEY_OK;
         if (now >= deadline)
-            return status == CONEY_OK ? cny_fail(CONEY_E_TIMEOUT, "messages are still to be sent again at the deadline")
-                                      : status;
+            return status == CONEY_OK
+                       ? cny_fail(CONEY_E_TIMEOUT, "messages are still stored or to be sent again at the deadline")
+                       : status;
         if (status != CONEY_OK && status != CONEY_E_TIMEOUT)
             return status;
     }
@@ -402,13 +431,15 @@ static bool refuse_senders(coney_template *sender, int64_t deadline)
 {
     pthread_mutex_lock(&sender->lock);
     sender->closed = true;
+    cny_store_close(sender, "the template was freed");
     pthread_cond_broadcast(&sender->idle);
     pthread_mutex_unlock(&sender->lock);
+    cny_store_tell(sender);
     wait_while_busy(sender, deadline);
     pthread_mutex_lock(&sender->lock);
     bool refused = !sender->busy && !sender->opening_plain;
     pthread_mutex_unlock(&sender->lock);
-    return refused;
+    return cny_store_wait_finished(sender, deadline) && refused;
 }
 
 static void abandon_kept(const coney_template *sender)
@@ -427,8 +458,10 @@ static void abandon(void *self)
     pthread_mutex_lock(&sender->lock);
     if (!sender->busy)
         abandon_kept(sender);
+    cny_store_close(sender, "the connection factory was closed");
     pthread_cond_broadcast(&sender->idle); /* for senders behind what was kept */
     pthread_mutex_unlock(&sender->lock);
+    cny_store_tell(sender);
 }
 
 /* Completes what is outstanding with CONEY_E_CLOSED and waits until the callbacks have returned. */

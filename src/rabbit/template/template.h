@@ -8,6 +8,19 @@
 
 #include <stdatomic.h>
 
+/* What CONEY_FLOW_STORE has stored; in store.c, all under the template's lock. */
+typedef struct cny_store {
+    struct cny_stored *first, *last;
+    struct cny_stored *ended, *last_ended; /* will not be sent; who lets go of the lock tells, with cny_store_tell() */
+    uint64_t next;                         /* they are numbered in the order of sending */
+    size_t messages, bytes;
+    size_t telling, telling_bytes; /* of ended ones, until their callbacks are called */
+    size_t unfinished;             /* until their callbacks have returned */
+    uint64_t dropped, expired;     /* ever */
+    bool unheard;                  /* an end was logged for want of a callback: once is enough until it is empty */
+    bool closed;
+} cny_store;
+
 struct coney_template {
     /* fixed after new */
     atomic_uint refs; /* the program's, its batching templates' and, for a while, the recovery thread's */
@@ -30,6 +43,7 @@ struct coney_template {
     bool closed;                 /* being freed */
     coney_send_statistics ended; /* what channels counted that are gone, and what is counted here */
     cny_buffer retired; /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
+    cny_store store;
 };
 
 void cny_template_ref(void *self);
@@ -51,7 +65,10 @@ coney_status cny_template_open_channel(const coney_template *sender, cny_channel
 /* Under lock, while nobody is busy: messages wait to be sent again. */
 bool cny_template_has_kept(const coney_template *sender);
 
-/* Sends what dead channels have kept again; the recovery thread's part. */
+/* Gives a reference to the channel if a message may be sent on it now, else NULL. Waits for nothing. */
+cny_channel *cny_template_channel_for_now(coney_template *sender);
+
+/* Sends what dead channels have kept again, then what is stored; the recovery thread's part. */
 bool cny_template_resend(void *self, cny_connection *connection);
 
 /* What a send comes down to: checks options and message, fills in what the template says and has the
@@ -100,5 +117,32 @@ coney_retry_options cny_template_retry_defaults(coney_retry_options retry);
 typedef coney_status cny_attempt(coney_template *sender, const cny_publish *publish, int64_t deadline);
 coney_status cny_template_retry(coney_template *sender, const cny_publish *publish, cny_attempt *attempt,
                                 int64_t deadline);
+
+/* store.c */
+
+/* Sends now or stores, for CONEY_FLOW_STORE. */
+coney_status cny_store_send(coney_template *sender, const cny_publish *publish);
+
+/* Under lock: is something stored that came before that number? */
+bool cny_store_has_before(const coney_template *sender, uint64_t number);
+
+/* Under lock, on a channel on which nothing older is to be sent again: sends some of what is stored. Not CONEY_OK: why
+ * the next one cannot go. */
+coney_status cny_store_flush(coney_template *sender);
+
+/* Under lock: what is stored, and what comes, ends with CONEY_E_CLOSED. */
+void cny_store_close(coney_template *sender, const char *why);
+
+/* Not under lock: has those told that have ended. */
+void cny_store_tell(coney_template *sender);
+
+/* Ends what is too old; returns when the next one will be. */
+int64_t cny_store_expire(coney_template *sender, int64_t now);
+
+/* Nothing is stored, and all callbacks have returned. */
+bool cny_store_wait_finished(coney_template *sender, int64_t deadline);
+
+/* Under lock. */
+void cny_store_count(const coney_template *sender, coney_send_statistics *statistics);
 
 #endif
