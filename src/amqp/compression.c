@@ -12,7 +12,7 @@
 #include <zlib.h>
 
 #define AUTO_DECOMPRESS "springAutoDecompress"
-#define DEFAULT_MAX_BYTES (100 * 1024 * 1024) /* Spring's */
+#define DEFAULT_MAX_BYTES ((size_t)100 << 20) /* Spring's */
 #define MAX_STAGES 4
 #define MIN_ROOM 4096
 #define MAX_PIECE ((size_t)1 << 30) /* zlib counts in unsigned int */

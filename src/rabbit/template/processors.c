@@ -87,11 +87,11 @@ static coney_status change(coney_template *sender, coney_message **message, cons
     coney_status status = delay_ms > 0 ? set_delay(message, delay_ms) : CONEY_OK;
     if (status == CONEY_OK)
         status = cny_processors_run(&sender->before_publish, message, publish->exchange, publish->routing_key);
-    if (status == CONEY_OK && !*message)
-        status = cny_fail(CONEY_E_INVALID, "a processor discarded the message; only received ones can be discarded");
-    if (status == CONEY_OK && sender->options.user_id)
-        status = set_user_id(message, sender->options.user_id);
-    return status;
+    if (status != CONEY_OK)
+        return status;
+    if (!*message)
+        return cny_fail(CONEY_E_INVALID, "a processor discarded the message; only received ones can be discarded");
+    return sender->options.user_id ? set_user_id(message, sender->options.user_id) : CONEY_OK;
 }
 
 coney_status cny_template_process(coney_template *sender, cny_publish *publish, int64_t delay_ms,
