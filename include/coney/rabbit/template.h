@@ -20,17 +20,19 @@ typedef struct coney_template coney_template;
 
 /* Zero means the default. */
 typedef struct coney_template_options {
-    const char *exchange;                 /* where sends go; "", the default exchange */
-    const char *routing_key;              /* for sends that name none; "" */
+    const char *exchange;             /* where sends go; "", the default exchange */
+    const char *routing_key;          /* for sends that name none; "" */
+    const coney_converter *converter; /* for convert_and_send and receive_and_convert; JSON */
+    int timeout_ms;                   /* for a send, connecting included; 10,000 */
+    int max_unconfirmed;              /* more makes senders wait; 10,000 */
+    bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */
+    bool resend_unconfirmed;          /* what a loss leaves unconfirmed is kept and sent again, in order and
+                                         before newer sends: nothing is lost, some may arrive twice */
+    bool fail_when_blocked;           /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
+
+    /* For <coney/rabbit/receive.h>. */
     const char *receive_queue;            /* for receives that name no queue; none */
     const coney_table *receive_arguments; /* of the consumer when a receive waits, such as x-priority; none */
-    const coney_converter *converter;     /* for convert_and_send and receive_and_convert; JSON */
-    int timeout_ms;                       /* for a send, connecting included; 10,000 */
-    int max_unconfirmed;                  /* more makes senders wait; 10,000 */
-    bool drop_unroutable;                 /* AMQP's mandatory off: no queue takes it, nobody hears */
-    bool resend_unconfirmed;              /* what a loss leaves unconfirmed is kept and sent again, in order and
-                                         before newer sends: nothing is lost, some may arrive twice */
-    bool fail_when_blocked;               /* CONEY_E_BLOCKED at once instead of waiting to the deadline */
 } coney_template_options;
 
 /* For one send. Zero or NULL: what the template says. */
