@@ -110,8 +110,10 @@ void coney_scope_free(coney_scope *scope)
 
 static coney_status enter(coney_scope *scope, const char *what)
 {
-    if (!scope)
-        return cny_fail(CONEY_E_INVALID, "%s: the scope is NULL", what);
+    if (!scope) {
+        cny_fail(CONEY_E_INVALID, "%s: the scope is NULL", what);
+        return CONEY_E_INVALID;
+    }
     coney_status status = cny_factory_check_process(scope->sender->factory);
     if (status != CONEY_OK)
         return status;

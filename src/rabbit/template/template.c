@@ -151,10 +151,6 @@ coney_status cny_template_prepare(const coney_template *sender, const char *rout
     static const coney_send_options defaults;
     if (!options)
         options = &defaults;
-    if (options->timeout_ms < 0)
-        return cny_fail(CONEY_E_INVALID, "send: timeout_ms is %d, which is below 0", options->timeout_ms);
-    if (options->properties)
-        return cny_fail(CONEY_E_INVALID, "send: properties belong to the message; give them to coney_message_new()");
     *publish = (cny_publish){
         .exchange = options->exchange ? options->exchange : sender->options.exchange,
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
@@ -163,6 +159,10 @@ coney_status cny_template_prepare(const coney_template *sender, const char *rout
         .fail_when_blocked = sender->options.fail_when_blocked,
     };
     *timeout_ms = options->timeout_ms ? options->timeout_ms : sender->options.timeout_ms;
+    if (options->timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "send: timeout_ms is %d, which is below 0", options->timeout_ms);
+    if (options->properties)
+        return cny_fail(CONEY_E_INVALID, "send: properties belong to the message; give them to coney_message_new()");
     return check_publish(publish) == CONEY_OK ? CONEY_OK : cny_template_fail_send(publish);
 }
 
