@@ -12,6 +12,7 @@ typedef struct reception {
     coney_template *sender;
     cny_channel *channel;
     coney_message *message; /* NULL: there was none */
+    uint64_t delivery_tag;  /* of what came, which may not be the message any more */
     bool is_reusable;       /* the channel, for the next basic.get */
 } reception;
 
@@ -24,7 +25,7 @@ coney_status cny_template_receive_queue(const coney_template *sender, const char
     return cny_check_name("queue", *queue) == CONEY_OK ? CONEY_OK : cny_fail_in("receive");
 }
 
-coney_status cny_template_received(const coney_template *sender, coney_message **message)
+coney_status cny_template_received(coney_template *sender, coney_message **message)
 {
     (void)sender;
     const char *defect = (*message)->defect, *id = (*message)->properties.message_id;
@@ -116,7 +117,7 @@ static coney_status consume(reception *one, const char *queue, int timeout_ms, i
 /* Settles the message and lets the channel go. */
 static coney_status settle(reception *one, cny_settlement settlement)
 {
-    coney_status status = cny_channel_settle(one->channel, one->message, settlement);
+    coney_status status = cny_channel_settle_tag(one->channel, one->delivery_tag, settlement);
     if (status != CONEY_OK) /* it stays unacknowledged: the broker must not wait for that */
         one->is_reusable = false;
     release(one);
@@ -124,12 +125,12 @@ static coney_status settle(reception *one, cny_settlement settlement)
                                    : status;
 }
 
-/* After a failure, which stays this thread's last error: for good if the message is to blame. */
+/* After a failure, which stays this thread's last error: for good, as in a container, unless only memory lacks. */
 static coney_status refuse(reception *one)
 {
     cny_error *error = cny_error_capture();
-    bool is_its_fault = cny_error_view(error)->status == CONEY_E_CONVERSION;
-    settle(one, is_its_fault ? CNY_SETTLE_REJECT : CNY_SETTLE_REQUEUE);
+    bool lacks_memory = cny_error_view(error)->status == CONEY_E_NO_MEMORY;
+    settle(one, lacks_memory ? CNY_SETTLE_REQUEUE : CNY_SETTLE_REJECT);
     coney_message_unref(one->message);
     one->message = NULL;
     coney_status status = cny_error_raise(error);
@@ -162,7 +163,10 @@ static coney_status receive(reception *one, coney_template *sender, const char *
         release(one);
         return status;
     }
-    return cny_template_received(sender, &one->message) == CONEY_OK ? CONEY_OK : refuse(one);
+    one->delivery_tag = one->message->delivery_tag;
+    if (cny_template_received(sender, &one->message) != CONEY_OK)
+        return refuse(one);
+    return one->message ? CONEY_OK : settle(one, CNY_SETTLE_ACK);
 }
 
 /* ---- receiving ---- */

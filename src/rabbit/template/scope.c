@@ -180,7 +180,7 @@ coney_status coney_scope_send(coney_scope *scope, const char *routing_key, coney
         return status;
     cny_publish prepared;
     int timeout_ms;
-    status = cny_template_prepare(scope->sender, routing_key, message, options, &prepared, &timeout_ms);
+    status = cny_template_resolve(scope->sender, routing_key, message, options, &prepared, &timeout_ms);
     if (status == CONEY_OK) {
         status = publish(scope, &prepared, options && options->timeout_ms ? timeout_ms : scope->timeout_ms);
         if (status != CONEY_OK)
@@ -190,11 +190,11 @@ coney_status coney_scope_send(coney_scope *scope, const char *routing_key, coney
 }
 
 /* In a transaction the acknowledgement waits for the commit, at the broker. */
-static coney_status settle(coney_scope *scope, const coney_message *message, cny_settlement settlement)
+static coney_status settle(coney_scope *scope, uint64_t delivery_tag, cny_settlement settlement)
 {
     if (scope->mode == CONEY_SCOPE_TRANSACTED)
-        cny_buffer_append(&scope->taken, &message->delivery_tag, sizeof message->delivery_tag); /* there is room */
-    coney_status status = cny_channel_settle(scope->channel, message, settlement);
+        cny_buffer_append(&scope->taken, &delivery_tag, sizeof delivery_tag); /* there is room */
+    coney_status status = cny_channel_settle_tag(scope->channel, delivery_tag, settlement);
     if (status == CONEY_OK)
         return status;
     cny_channel_close(scope->channel); /* or the message would stay unacknowledged */
@@ -204,11 +204,12 @@ static coney_status settle(coney_scope *scope, const coney_message *message, cny
 /* One that cannot be read is rejected; the sentence says why. */
 static coney_status settle_received(coney_scope *scope, coney_message **message)
 {
+    uint64_t delivery_tag = (*message)->delivery_tag;
     coney_status status = cny_template_received(scope->sender, message);
     if (status == CONEY_OK)
-        return settle(scope, *message, CNY_SETTLE_ACK);
+        return settle(scope, delivery_tag, CNY_SETTLE_ACK);
     cny_error *error = cny_error_capture();
-    settle(scope, *message, status == CONEY_E_CONVERSION ? CNY_SETTLE_REJECT : CNY_SETTLE_REQUEUE);
+    settle(scope, delivery_tag, status == CONEY_E_NO_MEMORY ? CNY_SETTLE_REQUEUE : CNY_SETTLE_REJECT);
     cny_error_raise(error);
     cny_error_unref(error);
     return status;

@@ -145,7 +145,7 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
                                    : status;
 }
 
-coney_status cny_template_prepare(const coney_template *sender, const char *routing_key, coney_message *message,
+coney_status cny_template_resolve(const coney_template *sender, const char *routing_key, coney_message *message,
                                   const coney_send_options *options, cny_publish *publish, int *timeout_ms)
 {
     static const coney_send_options defaults;
@@ -179,7 +179,7 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
         return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
     cny_publish publish;
     int timeout_ms;
-    coney_status status = cny_template_prepare(sender, routing_key, message, options, &publish, &timeout_ms);
+    coney_status status = cny_template_resolve(sender, routing_key, message, options, &publish, &timeout_ms);
     if (status != CONEY_OK)
         return status;
     publish.callback = callback;

@@ -37,7 +37,7 @@ void cny_template_unref(void *self);
 
 /* What a send comes down to: checks options and message and fills in what the template says. *publish
  * holds views of what is given here. */
-coney_status cny_template_prepare(const coney_template *sender, const char *routing_key, coney_message *message,
+coney_status cny_template_resolve(const coney_template *sender, const char *routing_key, coney_message *message,
                                   const coney_send_options *options, cny_publish *publish, int *timeout_ms);
 coney_status cny_template_fail_send(const cny_publish *publish); /* adds where to */
 
@@ -45,7 +45,7 @@ coney_status cny_template_fail_send(const cny_publish *publish); /* adds where t
 coney_status cny_template_receive_queue(const coney_template *sender, const char **queue);
 
 /* Where every message passes that is received through the template, before its receiver has it. It
- * may put another one in its place. Rejects what cannot be read. */
-coney_status cny_template_received(const coney_template *sender, coney_message **message);
+ * may put another one in its place, or NULL: there was none. Fails for what cannot be read. */
+coney_status cny_template_received(coney_template *sender, coney_message **message);
 
 #endif
