@@ -125,16 +125,23 @@ static coney_status settle(reception *one, cny_settlement settlement)
                                    : status;
 }
 
-/* After a failure, which stays this thread's last error: for good, as in a container, unless only memory lacks. */
-static coney_status refuse(reception *one)
+/* After a failure, which stays this thread's last error. */
+static coney_status settle_failed(reception *one, cny_settlement settlement)
 {
     cny_error *error = cny_error_capture();
-    bool lacks_memory = cny_error_view(error)->status == CONEY_E_NO_MEMORY;
-    settle(one, lacks_memory ? CNY_SETTLE_REQUEUE : CNY_SETTLE_REJECT);
-    coney_message_unref(one->message);
-    one->message = NULL;
+    settle(one, settlement);
     coney_status status = cny_error_raise(error);
     cny_error_unref(error);
+    return status;
+}
+
+/* For good, as in a container, unless only memory lacks. */
+static coney_status refuse(reception *one)
+{
+    bool lacks_memory = coney_last_error_details()->status == CONEY_E_NO_MEMORY;
+    coney_status status = settle_failed(one, lacks_memory ? CNY_SETTLE_REQUEUE : CNY_SETTLE_REJECT);
+    coney_message_unref(one->message);
+    one->message = NULL;
     return status;
 }
 
@@ -303,16 +310,6 @@ static coney_status answer(coney_template *sender, coney_message *request, const
     return status == CONEY_OK ? status : cny_fail_in("reply");
 }
 
-/* A request goes back even if its reply cannot be converted: another program may know how. */
-static coney_status give_back(reception *one)
-{
-    cny_error *error = cny_error_capture();
-    settle(one, CNY_SETTLE_REQUEUE);
-    coney_status status = cny_error_raise(error);
-    cny_error_unref(error);
-    return status;
-}
-
 coney_status coney_template_receive_and_reply(coney_template *sender, const char *queue,
                                               const coney_reply_options *options, bool *received,
                                               coney_reply_callback *callback, void *user)
@@ -331,7 +328,7 @@ coney_status coney_template_receive_and_reply(coney_template *sender, const char
     if (received)
         *received = true;
     status = answer(sender, one.message, options, callback, user);
-    status = status == CONEY_OK ? settle(&one, CNY_SETTLE_ACK) : give_back(&one);
+    status = status == CONEY_OK ? settle(&one, CNY_SETTLE_ACK) : settle_failed(&one, CNY_SETTLE_REQUEUE);
     coney_message_unref(one.message);
     return status;
 }
