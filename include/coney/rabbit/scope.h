@@ -25,7 +25,7 @@ typedef struct coney_scope coney_scope;
 
 typedef enum coney_scope_mode {
     CONEY_SCOPE_CONFIRMED = 0, /* publisher confirms, waited for together */
-    CONEY_SCOPE_TRANSACTED, /* AMQP's transactions (tx): all or nothing at commit, on one node, and many times slower */
+    CONEY_SCOPE_TRANSACTED,    /* AMQP's transactions: nothing takes effect before the commit; many times slower */
 } coney_scope_mode;
 
 /* Zero means the default. */
@@ -38,7 +38,7 @@ typedef struct coney_scope_options {
  * max_unconfirmed and flow (without a store), and keeps the template alive until it is freed. options may be NULL. Any
  * thread. (AMQP: confirm.select or tx.select.)
  * CONEY_OK, CONEY_E_INVALID, CONEY_E_BLOCKED, CONEY_E_LIMIT, CONEY_E_LOST, _TIMEOUT, _CONNECT and the other statuses
- * of connecting, CONEY_E_CLOSED, _STATE (after fork()), _NO_MEMORY. */
+ * of connecting, CONEY_E_BROKER (it has no transactions), CONEY_E_CLOSED, _STATE (after fork()), _NO_MEMORY. */
 CONEY_API coney_status coney_scope_new(coney_scope **scope, coney_template *sender, const coney_scope_options *options);
 
 /* Ends it. A transaction that is not committed is rolled back by the broker. What is unconfirmed may arrive or not;
@@ -46,17 +46,17 @@ CONEY_API coney_status coney_scope_new(coney_scope **scope, coney_template *send
 CONEY_API void coney_scope_free(coney_scope *scope);
 
 /* Puts the message on its way and does not wait for the broker. routing_key and options may be NULL.
- * CONEY_OK; CONEY_E_INVALID (a name over 255 bytes, headers that do not fit a frame), CONEY_E_BLOCKED, CONEY_E_TIMEOUT
- * (max_unconfirmed or max_outbound_bytes): nothing was sent, and the scope goes on; why the scope has ended:
+ * CONEY_OK; CONEY_E_INVALID (a name over 255 bytes, headers that do not fit a frame), CONEY_E_BLOCKED,
+ * CONEY_E_TIMEOUT (max_unconfirmed or max_outbound_bytes): nothing was sent, and the scope goes on; why it has ended:
  * CONEY_E_NOT_FOUND (an exchange), _ACCESS_REFUSED, _PRECONDITION_FAILED, _BROKER, _LOST, _CLOSED; CONEY_E_STATE
  * (another thread, or after fork()); CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_scope_send(coney_scope *scope, const char *routing_key, coney_message *message,
                                         const coney_send_options *options);
 
-/* Takes one message from the queue if there is one now, else *message is NULL. It is given, and acknowledged: at once, or
- * transacted with the commit, so that what is received and what is sent for it stand or fall together; after a
- * rollback it is in its queue again, marked as redelivered. queue NULL: the template's receive_queue. (AMQP:
- * basic.get.) Statuses as coney_template_receive(), and coney_scope_send()'s for a scope that has ended. */
+/* Takes one message from the queue if there is one now, else *message is NULL. It is given, and acknowledged: at
+ * once, or transacted with the commit, so that what is received and what is sent for it stand or fall together;
+ * after a rollback it is in its queue again, marked as redelivered. queue NULL: the template's receive_queue.
+ * (AMQP: basic.get.) Statuses as coney_template_receive(), and why the scope has ended; a missing queue ends it. */
 CONEY_API coney_status coney_scope_receive(coney_scope *scope, const char *queue, coney_message **message);
 
 /* Waits until the broker has spoken about every message sent so far; with timeout_ms 0 it only looks.
@@ -70,11 +70,11 @@ CONEY_API coney_status coney_scope_wait_for_confirms(coney_scope *scope, int tim
 /* Transacted: takes effect of everything since the last commit or rollback, and a new transaction begins. (AMQP:
  * tx.commit.)
  * CONEY_OK; CONEY_E_RETURNED: it is committed, but no queue took some of the messages, the sentence tells how many
- * (brokers find that out at the commit only, when the others are in their queues); CONEY_E_NOT_FOUND (a missing exchange
+ * (brokers say so at the commit only, when the others are in their queues); CONEY_E_NOT_FOUND (a missing exchange
  * shows here at the latest), _ACCESS_REFUSED, _PRECONDITION_FAILED, _BROKER: rolled back by the broker, unless the
- * sentence says that part of it may have taken effect; CONEY_E_LOST, _TIMEOUT, _CLOSED: before the commit was sent
- * it is rolled back, after that nobody knows, and the sentence says which; CONEY_E_STATE (confirmed, another thread,
- * after fork()); CONEY_E_NO_MEMORY. */
+ * sentence says that part of it may have taken effect, which RabbitMQ allows when a queue fails or is full;
+ * CONEY_E_LOST, _TIMEOUT, _CLOSED: before the commit was sent it is rolled back, after that nobody knows, and the
+ * sentence says which; CONEY_E_STATE (confirmed, another thread, after fork()); CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_scope_commit(coney_scope *scope);
 
 /* Transacted: undoes everything since the last commit or rollback; what was received goes back to its queue.

@@ -77,23 +77,25 @@ typedef struct coney_retry_options {
 
 /* Zero means the default. */
 typedef struct coney_template_options {
-    const char *exchange;                 /* where sends go; "", the default exchange */
-    const char *routing_key;              /* for sends that name none; "" */
+    const char *exchange;             /* where sends go; "", the default exchange */
+    const char *routing_key;          /* for sends that name none; "" */
+    const coney_converter *converter; /* for convert_and_send and receive_and_convert; JSON */
+    int timeout_ms;                   /* for a send, connecting included; 10,000 */
+    int max_unconfirmed;              /* more makes senders wait; 10,000 */
+    int confirm_timeout_ms;           /* an asynchronous send that the broker has not spoken about by then
+                                         completes with CONEY_E_TIMEOUT; 30,000; below 0: never */
+    bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */
+    bool resend_unconfirmed;          /* what a loss leaves unconfirmed is kept and sent again, in order and
+                                         before newer sends, until confirm_timeout_ms: some may arrive twice */
+    coney_flow flow;                  /* what a send does that cannot go at once; CONEY_FLOW_WAIT */
+    coney_store_options store;        /* only with CONEY_FLOW_STORE */
+    const char *user_id;              /* for messages that have none; the broker closes the channel over any
+                                         but the name logged in with. NULL: none */
+    coney_retry_options retry;        /* of synchronous sends */
+
+    /* For <coney/rabbit/receive.h>. */
     const char *receive_queue;            /* for receives that name no queue; none */
     const coney_table *receive_arguments; /* of the consumer when a receive waits, such as x-priority; none */
-    const coney_converter *converter;     /* for convert_and_send and receive_and_convert; JSON */
-    int timeout_ms;                       /* for a send, connecting included; 10,000 */
-    int max_unconfirmed;                  /* more makes senders wait; 10,000 */
-    int confirm_timeout_ms;               /* an asynchronous send that the broker has not spoken about by then
-                                             completes with CONEY_E_TIMEOUT; 30,000; below 0: never */
-    bool drop_unroutable;                 /* AMQP's mandatory off: no queue takes it, nobody hears */
-    bool resend_unconfirmed;              /* what a loss leaves unconfirmed is kept and sent again, in order and
-                                             before newer sends, until confirm_timeout_ms: some may arrive twice */
-    coney_flow flow;                      /* what a send does that cannot go at once; CONEY_FLOW_WAIT */
-    coney_store_options store;            /* only with CONEY_FLOW_STORE */
-    const char *user_id;                  /* for messages that have none; the broker closes the channel over any
-                                             but the name logged in with. NULL: none */
-    coney_retry_options retry;            /* of synchronous sends */
 } coney_template_options;
 
 /* For one send. Zero or NULL: what the template says. */

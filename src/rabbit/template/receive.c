@@ -11,9 +11,9 @@
 typedef struct reception {
     coney_template *sender;
     cny_channel *channel;
-    coney_message *message;   /* as processors made it; NULL: there was none */
-    coney_message *delivered; /* as it came */
-    bool is_reusable;         /* the channel, for the next basic.get */
+    coney_message *message; /* NULL: there was none */
+    uint64_t delivery_tag;  /* of what came, which may not be the message any more */
+    bool is_reusable;       /* the channel, for the next basic.get */
 } reception;
 
 coney_status cny_template_receive_queue(const coney_template *sender, const char **queue)
@@ -64,8 +64,6 @@ static void put_back(coney_template *sender, cny_channel *channel)
 
 static void release(reception *one)
 {
-    coney_message_unref(one->delivered);
-    one->delivered = NULL;
     if (!one->channel)
         return;
     if (one->is_reusable) {
@@ -118,7 +116,7 @@ static coney_status consume(reception *one, const char *queue, int timeout_ms, i
 /* Settles the message and lets the channel go. */
 static coney_status settle(reception *one, cny_settlement settlement)
 {
-    coney_status status = cny_channel_settle(one->channel, one->delivered, settlement);
+    coney_status status = cny_channel_settle_tag(one->channel, one->delivery_tag, settlement);
     if (status != CONEY_OK) /* it stays unacknowledged: the broker must not wait for that */
         one->is_reusable = false;
     release(one);
@@ -126,16 +124,23 @@ static coney_status settle(reception *one, cny_settlement settlement)
                                    : status;
 }
 
-/* After a failure, which stays this thread's last error: for good if the message is to blame. */
-static coney_status refuse(reception *one)
+/* After a failure, which stays this thread's last error. */
+static coney_status settle_failed(reception *one, cny_settlement settlement)
 {
     cny_error *error = cny_error_capture();
-    bool is_its_fault = cny_error_view(error)->status == CONEY_E_CONVERSION;
-    settle(one, is_its_fault ? CNY_SETTLE_REJECT : CNY_SETTLE_REQUEUE);
-    coney_message_unref(one->message);
-    one->message = NULL;
+    settle(one, settlement);
     coney_status status = cny_error_raise(error);
     cny_error_unref(error);
+    return status;
+}
+
+/* For good, as in a container, unless only memory lacks. */
+static coney_status refuse(reception *one)
+{
+    bool lacks_memory = coney_last_error_details()->status == CONEY_E_NO_MEMORY;
+    coney_status status = settle_failed(one, lacks_memory ? CNY_SETTLE_REQUEUE : CNY_SETTLE_REJECT);
+    coney_message_unref(one->message);
+    one->message = NULL;
     return status;
 }
 
@@ -164,10 +169,10 @@ static coney_status receive(reception *one, coney_template *sender, const char *
         release(one);
         return status;
     }
-    one->delivered = coney_message_ref(one->message);
+    one->delivery_tag = one->message->delivery_tag;
     if (cny_template_received(sender, &one->message) != CONEY_OK)
         return refuse(one);
-    return one->message ? CONEY_OK : settle(one, CNY_SETTLE_ACK); /* a processor discards it */
+    return one->message ? CONEY_OK : settle(one, CNY_SETTLE_ACK);
 }
 
 /* ---- receiving ---- */
@@ -304,16 +309,6 @@ static coney_status answer(coney_template *sender, coney_message *request, const
     return status == CONEY_OK ? status : cny_fail_in("reply");
 }
 
-/* A request goes back even if its reply cannot be converted: another program may know how. */
-static coney_status give_back(reception *one)
-{
-    cny_error *error = cny_error_capture();
-    settle(one, CNY_SETTLE_REQUEUE);
-    coney_status status = cny_error_raise(error);
-    cny_error_unref(error);
-    return status;
-}
-
 coney_status coney_template_receive_and_reply(coney_template *sender, const char *queue,
                                               const coney_reply_options *options, bool *received,
                                               coney_reply_callback *callback, void *user)
@@ -332,7 +327,7 @@ coney_status coney_template_receive_and_reply(coney_template *sender, const char
     if (received)
         *received = true;
     status = answer(sender, one.message, options, callback, user);
-    status = status == CONEY_OK ? settle(&one, CNY_SETTLE_ACK) : give_back(&one);
+    status = status == CONEY_OK ? settle(&one, CNY_SETTLE_ACK) : settle_failed(&one, CNY_SETTLE_REQUEUE);
     coney_message_unref(one.message);
     return status;
 }

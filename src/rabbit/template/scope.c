@@ -111,8 +111,10 @@ void coney_scope_free(coney_scope *scope)
 
 static coney_status enter(coney_scope *scope, const char *what)
 {
-    if (!scope)
-        return cny_fail(CONEY_E_INVALID, "%s: the scope is NULL", what);
+    if (!scope) {
+        cny_fail(CONEY_E_INVALID, "%s: the scope is NULL", what);
+        return CONEY_E_INVALID;
+    }
     coney_status status = cny_factory_check_process(scope->sender->factory);
     if (status != CONEY_OK)
         return status;
@@ -190,11 +192,11 @@ coney_status coney_scope_send(coney_scope *scope, const char *routing_key, coney
 }
 
 /* In a transaction the acknowledgement waits for the commit, at the broker. */
-static coney_status settle(coney_scope *scope, const coney_message *message, cny_settlement settlement)
+static coney_status settle(coney_scope *scope, uint64_t delivery_tag, cny_settlement settlement)
 {
     if (scope->mode == CONEY_SCOPE_TRANSACTED)
-        cny_buffer_append(&scope->taken, &message->delivery_tag, sizeof message->delivery_tag); /* there is room */
-    coney_status status = cny_channel_settle(scope->channel, message, settlement);
+        cny_buffer_append(&scope->taken, &delivery_tag, sizeof delivery_tag); /* there is room */
+    coney_status status = cny_channel_settle_tag(scope->channel, delivery_tag, settlement);
     if (status == CONEY_OK)
         return status;
     cny_channel_close(scope->channel); /* or the message would stay unacknowledged */
@@ -204,17 +206,14 @@ static coney_status settle(coney_scope *scope, const coney_message *message, cny
 /* One that cannot be read is rejected; the sentence says why. */
 static coney_status settle_received(coney_scope *scope, coney_message **message)
 {
-    coney_message *delivered = coney_message_ref(*message);
+    uint64_t delivery_tag = (*message)->delivery_tag;
     coney_status status = cny_template_received(scope->sender, message);
-    if (status == CONEY_OK) {
-        status = settle(scope, delivered, CNY_SETTLE_ACK);
-    } else {
-        cny_error *error = cny_error_capture();
-        settle(scope, delivered, status == CONEY_E_CONVERSION ? CNY_SETTLE_REJECT : CNY_SETTLE_REQUEUE);
-        cny_error_raise(error);
-        cny_error_unref(error);
-    }
-    coney_message_unref(delivered);
+    if (status == CONEY_OK)
+        return settle(scope, delivery_tag, CNY_SETTLE_ACK);
+    cny_error *error = cny_error_capture();
+    settle(scope, delivery_tag, status == CONEY_E_NO_MEMORY ? CNY_SETTLE_REQUEUE : CNY_SETTLE_REJECT);
+    cny_error_raise(error);
+    cny_error_unref(error);
     return status;
 }
 
