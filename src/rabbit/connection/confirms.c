@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define FIRST_CAPACITY 64
+#define MAX_SPAN 8 /* windows between the oldest message and the newest: the ring has all of them */
 
 static cny_confirm *at(const cny_confirms *confirms, uint64_t sequence)
 {
@@ -41,26 +42,55 @@ coney_status cny_confirms_start(cny_confirms *confirms, const cny_confirm_option
     return CONEY_OK;
 }
 
+/* Nothing is to be expected of these any more; false if there are none. */
+static bool drop_expired(cny_confirms *confirms, uint64_t from, uint64_t last)
+{
+    cny_expired *all = (cny_expired *)(void *)confirms->expired.data;
+    size_t count = confirms->expired.size / sizeof *all, kept = 0;
+    if (count == 0 || last < all[0].sequence)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (all[i].sequence >= from && all[i].sequence <= last)
+            coney_message_unref(all[i].message);
+        else
+            all[kept++] = all[i];
+    }
+    confirms->expired.size = kept * sizeof *all;
+    return kept < count;
+}
+
 void cny_confirms_free(cny_confirms *confirms)
 {
+    drop_expired(confirms, 0, UINT64_MAX);
+    cny_buffer_free(&confirms->expired);
     cny_free(confirms->ring);
     cny_error_unref(confirms->unheard);
     cny_error_unref(confirms->failure);
     cny_error_unref(confirms->late);
 }
 
+/* What takes places in the window. One message that the broker is silent about, because its queue is stuck, for
+ * example, takes one; the others go on. */
+static size_t taken(const cny_confirms *confirms)
+{
+    return confirms->unfinished + confirms->expired.size / sizeof(cny_expired);
+}
+
+static bool has_less(const cny_confirms *confirms, size_t enough)
+{
+    return taken(confirms) < enough && confirms->next - confirms->first < enough * MAX_SPAN;
+}
+
 bool cny_confirms_full(const cny_confirms *confirms)
 {
-    return confirms->max > 0 &&
-           (confirms->unfinished >= confirms->max || confirms->next - confirms->first >= confirms->max);
+    return confirms->max > 0 && !has_less(confirms, confirms->max);
 }
 
 /* A sender that had to wait goes on with a quarter of the window free, not with one place: it
  * then fills many places for one wake-up. */
 bool cny_confirms_have_room(const cny_confirms *confirms)
 {
-    size_t enough = confirms->max - confirms->max / 4;
-    return confirms->unfinished < enough && confirms->next - confirms->first < enough;
+    return has_less(confirms, confirms->max - confirms->max / 4);
 }
 
 static void wake_waiting(cny_channel *channel)
@@ -210,10 +240,7 @@ static void clear(cny_confirm *confirm)
 static void finish(cny_channel *channel, cny_confirm *confirm, cny_error *error)
 {
     cny_error *returned = confirm->returned;
-    if (confirm->expired) /* too late, its sender knows already */
-        coney_message_unref(confirm->message);
-    else
-        tell(channel, confirm, returned ? returned : error);
+    tell(channel, confirm, returned ? returned : error);
     cny_error_unref(returned);
     clear(confirm);
 }
@@ -222,8 +249,6 @@ static void advance(cny_confirms *confirms)
 {
     while (confirms->first < confirms->next && at(confirms, confirms->first)->done)
         confirms->first++;
-    if (confirms->return_from < confirms->first)
-        confirms->return_from = confirms->first;
 }
 
 static void count_latency(coney_send_statistics *statistics, int64_t latency_us)
@@ -241,7 +266,7 @@ static void settle(cny_channel *channel, cny_confirm *confirm, cny_error *error,
 {
     if (confirm->done)
         return;
-    if (!error && !confirm->returned && !confirm->expired)
+    if (!error && !confirm->returned)
         count_latency(&channel->statistics, now_us - confirm->sent_us);
     finish(channel, confirm, error);
 }
@@ -251,8 +276,11 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
     cny_confirms *confirms = &channel->confirms;
     uint64_t last = incoming->tag == 0 && incoming->multiple ? confirms->next - 1 : incoming->tag;
     uint64_t sequence = incoming->multiple ? confirms->first : last;
+    bool late = drop_expired(confirms, incoming->multiple ? 0 : last, last);
     if (last >= confirms->next || sequence < confirms->first) {
-        cny_connection_remark(channel->connection, "the broker confirmed a message that is not outstanding");
+        if (!late)
+            cny_connection_remark(channel->connection, "the broker confirmed a message that is not outstanding");
+        wake_waiting(channel);
         return;
     }
     cny_error *error = NULL;
@@ -288,17 +316,37 @@ static bool same_properties(const cny_channel *channel, const coney_message *a, 
     return same;
 }
 
-/* The sequence number of the message that came back, 0 if none is like it. */
-static uint64_t find_returned(const cny_channel *channel, const coney_message *message, bool strictly)
+/* A message that came back, and what it is compared with. */
+typedef struct returned {
+    const cny_channel *channel;
+    const coney_message *message;
+    uint32_t exchange_hash;
+    uint32_t routing_key_hash;
+    bool strictly; /* in its properties, too */
+} returned;
+
+static bool is_same(const returned *one, const coney_message *message, uint32_t exchange_hash,
+                    uint32_t routing_key_hash)
 {
-    const cny_confirms *confirms = &channel->confirms;
-    uint32_t exchange_hash = hash_text(message->exchange);
-    uint32_t routing_key_hash = hash_text(message->routing_key);
-    for (uint64_t sequence = confirms->return_from; sequence < confirms->next; sequence++) {
+    return exchange_hash == one->exchange_hash && routing_key_hash == one->routing_key_hash &&
+           same_body(message, one->message) && (!one->strictly || same_properties(one->channel, message, one->message));
+}
+
+/* Its sequence number, 0 if none is like it. Those that expired are older than what is in the ring. */
+static uint64_t find_returned(const returned *one)
+{
+    const cny_confirms *confirms = &one->channel->confirms;
+    const cny_expired *expired = (const cny_expired *)(const void *)confirms->expired.data;
+    for (size_t i = 0; i < confirms->expired.size / sizeof *expired; i++) {
+        if (expired[i].message && expired[i].sequence >= confirms->return_from &&
+            is_same(one, expired[i].message, expired[i].exchange_hash, expired[i].routing_key_hash))
+            return expired[i].sequence;
+    }
+    uint64_t from = confirms->return_from > confirms->first ? confirms->return_from : confirms->first;
+    for (uint64_t sequence = from; sequence < confirms->next; sequence++) {
         const cny_confirm *confirm = at(confirms, sequence);
-        bool match = !confirm->done && confirm->mandatory && confirm->exchange_hash == exchange_hash &&
-                     confirm->routing_key_hash == routing_key_hash && same_body(confirm->message, message);
-        if (match && (!strictly || same_properties(channel, confirm->message, message)))
+        if (!confirm->done && confirm->mandatory &&
+            is_same(one, confirm->message, confirm->exchange_hash, confirm->routing_key_hash))
             return sequence;
     }
     return 0;
@@ -313,15 +361,24 @@ cny_error *cny_returned_error(const cny_incoming *incoming)
 void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_confirms *confirms = &channel->confirms;
-    uint64_t sequence = find_returned(channel, incoming->message, true);
+    returned one = {
+        .channel = channel,
+        .message = incoming->message,
+        .exchange_hash = hash_text(incoming->message->exchange),
+        .routing_key_hash = hash_text(incoming->message->routing_key),
+        .strictly = true,
+    };
+    uint64_t sequence = find_returned(&one);
+    one.strictly = false;
     if (sequence == 0) /* something between us and the broker may have touched the properties */
-        sequence = find_returned(channel, incoming->message, false);
+        sequence = find_returned(&one);
     if (sequence == 0) {
         cny_connection_remark(channel->connection, "the broker returned a message that is not outstanding");
         return;
     }
-    at(confirms, sequence)->returned = cny_returned_error(incoming);
     confirms->return_from = sequence + 1;
+    if (sequence >= confirms->first && !at(confirms, sequence)->done) /* else it has expired */
+        at(confirms, sequence)->returned = cny_returned_error(incoming);
 }
 
 /* Channel exceptions name the exchange in quotes: "NOT_FOUND - no exchange 'x' in vhost '/'". */
@@ -363,7 +420,8 @@ void cny_confirms_fail(cny_channel *channel, cny_error *reason)
     const coney_error *view = cny_error_view(reason);
     bool refusal = view->broker_code != 0 && view->status != CONEY_E_LOST;
     uint32_t refused_exchange = hash_of_named_exchange(view->text);
-    bool alone = confirms->next - confirms->first == 1;
+    bool alone = confirms->next - confirms->first == 1 && confirms->expired.size == 0;
+    drop_expired(confirms, 0, UINT64_MAX);
     confirms->suspect = refusal;
     cny_error *unknown = unknown_outcome(reason);
     cny_events_lock(channel->connection->events);
@@ -376,7 +434,7 @@ void cny_confirms_fail(cny_channel *channel, cny_error *reason)
             finish(channel, confirm, reason);
             confirms->suspect = false;
             confirms->found_culprit = true;
-        } else if (is_kept(confirms, reason) && !confirm->expired) {
+        } else if (is_kept(confirms, reason)) {
             keep(confirms, confirm);
         } else {
             finish(channel, confirm, unknown);
@@ -430,22 +488,26 @@ static cny_error *late(cny_confirms *confirms)
     return confirms->late;
 }
 
-/* What a dead channel kept is over; else the place stays, for the broker may still speak about it. The message
- * does too if it may be returned: it tells the return from that of a message like it. */
-static void expire(cny_channel *channel, cny_confirm *confirm)
+/* The broker may still speak about it, so it leaves the ring but not the window. The message stays if it may be
+ * returned: it tells the return from that of a message like it. What a dead channel kept is just over. */
+static bool expire(cny_channel *channel, uint64_t sequence)
 {
-    if (channel->reason) {
-        finish(channel, confirm, late(&channel->confirms));
-        channel->confirms.kept--;
-        return;
-    }
-    coney_message *message = confirm->mandatory ? coney_message_ref(confirm->message) : NULL;
-    tell(channel, confirm, confirm->returned ? confirm->returned : late(&channel->confirms));
-    cny_waiter_unref(confirm->waiter);
-    confirm->waiter = NULL;
-    confirm->callback = NULL;
-    confirm->message = message;
-    confirm->expired = true;
+    cny_confirms *confirms = &channel->confirms;
+    cny_confirm *confirm = at(confirms, sequence);
+    bool dead = channel->reason != NULL;
+    const cny_expired left = {
+        .sequence = sequence,
+        .message = confirm->mandatory ? confirm->message : NULL,
+        .exchange_hash = confirm->exchange_hash,
+        .routing_key_hash = confirm->routing_key_hash,
+    };
+    if (!dead && !cny_buffer_append(&confirms->expired, &left, sizeof left))
+        return false;
+    if (!dead && left.message)
+        coney_message_ref(left.message);
+    confirms->kept -= dead;
+    finish(channel, confirm, late(confirms));
+    return true;
 }
 
 static int64_t expire_until(cny_channel *channel, int64_t now)
@@ -454,13 +516,12 @@ static int64_t expire_until(cny_channel *channel, int64_t now)
     if (confirms->expire_from < confirms->first)
         confirms->expire_from = confirms->first;
     for (; confirms->expire_from < confirms->next; confirms->expire_from++) {
-        cny_confirm *confirm = at(confirms, confirms->expire_from);
-        if (confirm->done || confirm->expired || confirm->synchronous)
+        const cny_confirm *confirm = at(confirms, confirms->expire_from);
+        if (confirm->done || confirm->synchronous)
             continue;
         int64_t due = confirm->sent_us / 1000 + confirms->timeout_ms;
-        if (due > now)
+        if (due > now || !expire(channel, confirms->expire_from))
             return due;
-        expire(channel, confirm);
     }
     return INT64_MAX;
 }

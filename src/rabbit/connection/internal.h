@@ -269,9 +269,16 @@ typedef struct cny_confirm {
     uint32_t routing_key_hash;
     bool mandatory;
     bool synchronous;
-    bool expired; /* its sender was told that the confirm did not come in time; it still may */
     bool done;
 } cny_confirm;
+
+/* One whose sender was told that the confirm did not come in time; it still may. */
+typedef struct cny_expired {
+    uint64_t sequence;
+    coney_message *message; /* to know its return by; NULL if it cannot come back */
+    uint32_t exchange_hash;
+    uint32_t routing_key_hash;
+} cny_expired;
 
 typedef struct cny_confirms {
     cny_confirm *ring; /* by sequence number modulo capacity, a power of two */
@@ -288,9 +295,10 @@ typedef struct cny_confirms {
     cny_error *failure;
     size_t kept;
     int timeout_ms;       /* below 0: none */
-    uint64_t expire_from; /* all before it is done, expired or synchronous: messages are in order of age */
+    uint64_t expire_from; /* all before it is done or synchronous: messages are in order of age */
     cny_error *late;      /* what those learn that expire */
-    size_t unfinished;    /* neither done nor expired, or their callback has not returned yet */
+    cny_buffer expired;   /* of cny_expired, in order: out of the ring, so that it turns, but in the window */
+    size_t unfinished;    /* not done, or their callback has not returned yet */
     int waiting_senders;  /* for room */
     bool room_wanted;     /* by a store: the recovery thread is told */
     int waiting_for_end;  /* for nothing to be unfinished */

@@ -45,7 +45,7 @@ coney_status cny_channel_list_unconfirmed(cny_channel *channel, int64_t until_us
     cny_channel_lock(channel);
     for (uint64_t sequence = confirms->first; appended && sequence < confirms->next; sequence++) {
         const cny_confirm *confirm = &confirms->ring[sequence & (confirms->capacity - 1)];
-        if (!confirm->done && !confirm->expired && confirm->sent_us <= until_us)
+        if (!confirm->done && confirm->sent_us <= until_us)
             appended = append(list, arena, confirm);
     }
     cny_channel_unlock(channel);
