@@ -232,6 +232,40 @@ static void test_synchronous_send_behind_the_store_tells_of_blocking_at_its_dead
     expect_heard(0, "hello 0");
 }
 
+static void connect_very_slowly(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_stall(peer, 4 * SHORT_MS);
+}
+
+static void test_synchronous_send_behind_the_store_tells_of_the_connection_at_its_deadline(void **state)
+{
+    (void)state;
+    fault_start(connect_very_slowly, NULL);
+    use_store((coney_store_options){0});
+    send_some(0, 1);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_CONNECT, fault_send(SHORT_MS));
+    fault_expect_text("connecting to 127.0.0.1");
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    expect_all_confirmed(1);
+    expect_heard(0, "0");
+}
+
+static void test_synchronous_send_behind_the_store_gives_up_at_its_deadline_if_the_window_is_full(void **state)
+{
+    (void)state;
+    start_with_a_full_window();
+    send_some(2, 4);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_TIMEOUT, fault_send(SHORT_MS));
+    fault_expect_text("2 messages are still stored");
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    cny_broker_go(fault.broker);
+    expect_all_confirmed(4);
+    expect_heard(0, "0 1 2 3");
+}
+
 static atomic_int status_in_callback;
 
 static void send_and_wait(coney_message *message, const coney_error *error, void *user)
@@ -563,6 +597,8 @@ int main(void)
         fault_test(test_kept_messages_go_before_stored_ones_and_those_before_newer_ones),
         fault_test(test_synchronous_send_waits_behind_what_is_stored_but_not_for_newer_ones),
         fault_test(test_synchronous_send_behind_the_store_tells_of_blocking_at_its_deadline),
+        fault_test(test_synchronous_send_behind_the_store_tells_of_the_connection_at_its_deadline),
+        fault_test(test_synchronous_send_behind_the_store_gives_up_at_its_deadline_if_the_window_is_full),
         fault_test(test_synchronous_send_from_a_callback_goes_though_messages_are_stored),
         fault_test(test_full_store_refuses_with_the_numbers),
         fault_test(test_bytes_of_the_store_are_limited_too),

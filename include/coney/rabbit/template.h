@@ -52,7 +52,7 @@ typedef struct coney_template_options {
     const char *routing_key;          /* for sends that name none; "" */
     const coney_converter *converter; /* for convert_and_send; JSON */
     int timeout_ms;                   /* for a send, connecting included; 10,000 */
-    int max_unconfirmed;              /* more makes senders wait; 10,000 */
+    int max_unconfirmed;              /* more makes senders wait, or what flow says; 10,000 */
     bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */
     bool resend_unconfirmed;          /* what a loss leaves unconfirmed is kept and sent again, in order and
                                          before newer sends: nothing is lost, some may arrive twice */
@@ -76,6 +76,7 @@ typedef struct coney_send_options {
  *   CONEY_E_LOST       connection or channel gone: maybe delivered (not with resend_unconfirmed)
  *   CONEY_E_CLOSED     template or factory freed: maybe delivered, unless the text says "never sent"
  *   CONEY_E_LIMIT, CONEY_E_TIMEOUT     never sent: dropped from the store, or stored too long
+ *   CONEY_E_INVALID    never sent: its headers fit no frame of the connection that came
  * message and error are views for the call. It may send, even through the same template. */
 typedef void coney_send_callback(coney_message *message, const coney_error *error, void *user);
 
