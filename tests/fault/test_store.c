@@ -232,6 +232,40 @@ static void test_synchronous_send_behind_the_store_tells_of_blocking_at_its_dead
     expect_heard(0, "hello 0");
 }
 
+static void connect_very_slowly(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_stall(peer, 4 * SHORT_MS);
+}
+
+static void test_synchronous_send_behind_the_store_tells_of_the_connection_at_its_deadline(void **state)
+{
+    (void)state;
+    fault_start(connect_very_slowly, NULL);
+    use_store((coney_store_options){0});
+    send_some(0, 1);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_CONNECT, fault_send(SHORT_MS));
+    fault_expect_text("connecting to 127.0.0.1");
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    expect_all_confirmed(1);
+    expect_heard(0, "0");
+}
+
+static void test_synchronous_send_behind_the_store_gives_up_at_its_deadline_if_the_window_is_full(void **state)
+{
+    (void)state;
+    start_with_a_full_window();
+    send_some(2, 4);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_TIMEOUT, fault_send(SHORT_MS));
+    fault_expect_text("2 messages are still stored");
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    cny_broker_go(fault.broker);
+    expect_all_confirmed(4);
+    expect_heard(0, "0 1 2 3");
+}
+
 static atomic_int status_in_callback;
 
 static void send_and_wait(coney_message *message, const coney_error *error, void *user)
@@ -363,6 +397,51 @@ static void test_callbacks_that_hang_limit_what_is_dropped(void **state)
     cny_broker_go(fault.broker);
     fault_wait_for_confirms();
     assert_int_equal(atomic_load(&held_calls), accepted);
+}
+
+static void hang_up_at_each_message(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_hang_up(peer);
+}
+
+/* Each loss makes room for a new channel's window. */
+static void expect_an_end_of_losses(coney_flow flow, coney_status expected)
+{
+    coney_status status = CONEY_OK;
+    int accepted = 0;
+    atomic_store(&may_return, false);
+    atomic_store(&held_calls, 0);
+    fault_start(hang_up_at_each_message, NULL);
+    const coney_template_options options = {
+        .flow = flow, .max_unconfirmed = 1, .timeout_ms = 1000, .store.max_messages = flow == CONEY_FLOW_STORE ? 1 : 0};
+    fault_use_template(&options);
+    coney_message *message = fault_message("held");
+    for (int64_t end = cny_now_ms() + 4000; status != expected && cny_now_ms() < end; poll(NULL, 0, 5)) {
+        status = coney_template_send_async(fault.sender, "key", message, NULL, hold_on, NULL);
+        accepted += status == CONEY_OK;
+        if (flow == CONEY_FLOW_STORE && status == expected && cny_now_ms() + 2000 < end)
+            status = CONEY_OK; /* for now, perhaps */
+    }
+    coney_message_unref(message);
+    fault_expect_status(expected, status);
+    assert_in_range(accepted, 5, 12);
+    atomic_store(&may_return, true);
+    fault_expect_status(CONEY_OK, coney_template_wait_for_confirms(fault.sender, CNY_PATIENCE_MS));
+    assert_int_equal(atomic_load(&held_calls), accepted);
+}
+
+static void test_callbacks_that_hang_limit_what_losses_leave_behind(void **state)
+{
+    (void)state;
+    expect_an_end_of_losses(CONEY_FLOW_WAIT, CONEY_E_TIMEOUT);
+}
+
+static void test_callbacks_that_hang_limit_what_leaves_the_store(void **state)
+{
+    (void)state;
+    expect_an_end_of_losses(CONEY_FLOW_STORE, CONEY_E_LIMIT);
 }
 
 static void test_too_old_messages_complete_as_never_sent(void **state)
@@ -518,12 +597,16 @@ int main(void)
         fault_test(test_kept_messages_go_before_stored_ones_and_those_before_newer_ones),
         fault_test(test_synchronous_send_waits_behind_what_is_stored_but_not_for_newer_ones),
         fault_test(test_synchronous_send_behind_the_store_tells_of_blocking_at_its_deadline),
+        fault_test(test_synchronous_send_behind_the_store_tells_of_the_connection_at_its_deadline),
+        fault_test(test_synchronous_send_behind_the_store_gives_up_at_its_deadline_if_the_window_is_full),
         fault_test(test_synchronous_send_from_a_callback_goes_though_messages_are_stored),
         fault_test(test_full_store_refuses_with_the_numbers),
         fault_test(test_bytes_of_the_store_are_limited_too),
         fault_test(test_message_larger_than_the_store_is_refused_even_if_it_drops_the_oldest),
         fault_test(test_drop_oldest_completes_the_oldest_as_never_sent),
         fault_test(test_callbacks_that_hang_limit_what_is_dropped),
+        fault_test(test_callbacks_that_hang_limit_what_losses_leave_behind),
+        fault_test(test_callbacks_that_hang_limit_what_leaves_the_store),
         fault_test(test_too_old_messages_complete_as_never_sent),
         fault_test(test_headers_too_large_are_refused_at_once),
         fault_test(test_refused_login_is_told_instead_of_storing_for_ever),

@@ -81,7 +81,7 @@ typedef struct coney_template_options {
     const char *routing_key;          /* for sends that name none; "" */
     const coney_converter *converter; /* for convert_and_send and receive_and_convert; JSON */
     int timeout_ms;                   /* for a send, connecting included; 10,000 */
-    int max_unconfirmed;              /* more makes senders wait; 10,000 */
+    int max_unconfirmed;              /* more makes senders wait, or what flow says; 10,000 */
     int confirm_timeout_ms;           /* an asynchronous send that the broker has not spoken about by then
                                          completes with CONEY_E_TIMEOUT; 30,000; below 0: never */
     bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */
@@ -119,6 +119,7 @@ typedef struct coney_send_options {
  *   CONEY_E_TIMEOUT    no word from the broker within confirm_timeout_ms: maybe delivered, not sent again;
  *                      or stored too long: the text says "never sent"
  *   CONEY_E_LIMIT      never sent: dropped from the store
+ *   CONEY_E_INVALID    never sent: its headers fit no frame of the connection that came
  * message (what was sent: processors may have changed it) and error are views for the call. It may
  * send, even through the same template. */
 typedef void coney_send_callback(coney_message *message, const coney_error *error, void *user);

@@ -11,6 +11,7 @@
 #define LOOK_UP_MS 200
 #define ONE_BY_ONE_WAIT_MS 100
 #define RESEND_ROUNDS 10
+#define MAX_RETIRED 8 /* with callbacks on their way: each has a window of its own, and memory has an end */
 
 /* ---- the channel ---- */
 
@@ -144,6 +145,19 @@ static bool has_older(const coney_template *sender, uint64_t number)
     return cny_template_has_kept(sender) || cny_store_has_before(sender, number);
 }
 
+/* Under lock. A callback that sends must not wait for callbacks. */
+static bool is_swamped(const coney_template *sender)
+{
+    return !sender->channel && sender->retired.size / sizeof(cny_channel *) >= MAX_RETIRED &&
+           !cny_factory_on_events_thread(sender->factory);
+}
+
+static coney_status swamped(coney_status status)
+{
+    return cny_fail(status, "the callbacks of sends on the last %d channels, which are gone, have not returned",
+                    MAX_RETIRED);
+}
+
 /* Under lock: nobody is busy, what was kept is sent, and what was stored before that number. Who waits for the last
  * sends it himself: for a callback it goes on although the window is full. */
 static bool is_our_turn(coney_template *sender, uint64_t number)
@@ -153,7 +167,7 @@ static bool is_our_turn(coney_template *sender, uint64_t number)
     if (sender->busy)
         return false;
     retire(sender);
-    if (cny_template_has_kept(sender))
+    if (cny_template_has_kept(sender) || is_swamped(sender))
         return false;
     while (sender->channel && cny_store_has_before(sender, number) && cny_store_flush(sender) == CONEY_OK)
         continue;
@@ -192,7 +206,7 @@ static coney_status check_hindrance(coney_template *sender, int64_t deadline)
         if (status == CONEY_OK)
             status = cny_fail(CONEY_E_CONNECT, "connected, but older messages are still being sent again");
     }
-    return status;
+    return status == CONEY_OK && is_swamped(sender) ? swamped(CONEY_E_LIMIT) : status;
 }
 
 static coney_status not_our_turn(const coney_template *sender, uint64_t number)
@@ -202,6 +216,8 @@ static coney_status not_our_turn(const coney_template *sender, uint64_t number)
     if (cny_store_has_before(sender, number))
         return cny_fail(CONEY_E_TIMEOUT, "not sent by the deadline: %zu messages are still stored, older ones first",
                         sender->store.messages);
+    if (is_swamped(sender))
+        return swamped(CONEY_E_TIMEOUT);
     return cny_fail(CONEY_E_TIMEOUT, "no channel was opened by the deadline");
 }
 
@@ -327,7 +343,7 @@ static bool resend_some(coney_template *sender, cny_connection *connection)
     if (cny_template_has_kept(sender))
         return while_busy(sender, resend_to, connection);
     if (!sender->channel)
-        return while_busy(sender, open_channel_on, connection);
+        return !is_swamped(sender) && while_busy(sender, open_channel_on, connection);
     return cny_store_flush(sender) == CONEY_OK;
 }
 

@@ -133,7 +133,7 @@ static coney_status make_room(coney_template *sender, size_t bytes)
         cny_error_new(CONEY_E_LIMIT, 0,
                       "never sent: dropped from the full store for a newer message (max_messages %d, max_bytes %zu)",
                       options->max_messages, options->max_bytes);
-    while (!fits(sender, bytes)) {
+    while (sender->store.first && !fits(sender, bytes)) {
         end_first(sender, reason);
         sender->store.dropped++;
     }
@@ -307,28 +307,46 @@ coney_status cny_store_send(coney_template *sender, const cny_publish *publish)
     return status;
 }
 
-int64_t cny_store_expire(coney_template *sender, int64_t now)
+/* Under lock: when the oldest is too old. */
+static int64_t next_expiry(const coney_template *sender)
 {
     int max_age_ms = sender->options.store.max_age_ms;
-    int64_t next = INT64_MAX;
-    if (max_age_ms == 0)
-        return next;
+    return max_age_ms > 0 && sender->store.first ? sender->store.first->stored_at + max_age_ms : INT64_MAX;
+}
+
+static void expire_all(coney_template *sender, int64_t now)
+{
+    int max_age_ms = sender->options.store.max_age_ms;
     coney_connection_info info = {0};
     coney_connection_factory_info(sender->factory, CONEY_PUBLISHING, &info);
     cny_error *reason = cny_error_new(CONEY_E_TIMEOUT, 0, "never sent: stored for more than %d ms (max_age_ms); %.255s",
                                       max_age_ms, info.text);
     pthread_mutex_lock(&sender->lock);
-    while (sender->store.first && sender->store.first->stored_at + max_age_ms <= now) {
+    while (sender->store.first && next_expiry(sender) <= now) {
         end_first(sender, reason);
         sender->store.expired++;
     }
-    if (sender->store.first)
-        next = sender->store.first->stored_at + max_age_ms;
-    pthread_cond_broadcast(&sender->idle);
+    pthread_cond_broadcast(&sender->idle); /* for senders behind them */
     pthread_mutex_unlock(&sender->lock);
     cny_error_unref(reason);
     cny_store_tell(sender);
+}
+
+static int64_t look_up_expiry(coney_template *sender)
+{
+    pthread_mutex_lock(&sender->lock);
+    int64_t next = next_expiry(sender);
+    pthread_mutex_unlock(&sender->lock);
     return next;
+}
+
+int64_t cny_store_expire(coney_template *sender, int64_t now)
+{
+    int64_t next = look_up_expiry(sender);
+    if (next > now)
+        return next;
+    expire_all(sender, now);
+    return look_up_expiry(sender);
 }
 
 bool cny_store_wait_finished(coney_template *sender, int64_t deadline)
