@@ -34,6 +34,7 @@ static bool fail(const char *what, int status)
     return false;
 }
 
+/* By TLS to "localhost", because 0.11 compares no IP addresses. */
 static amqp_socket_t *new_socket(const raw_publisher *raw, const char *ca_file)
 {
     if (!ca_file)
@@ -54,7 +55,8 @@ static bool connect_to(const raw_publisher *raw, const char *uri, const char *ca
         copy[end - 1] = '\0';
     bool done = amqp_parse_url(copy, &info) == AMQP_STATUS_OK;
     amqp_socket_t *socket = done ? new_socket(raw, ca_file) : NULL;
-    int status = socket ? amqp_socket_open(socket, info.host, ca_file ? tls_port : info.port) : AMQP_STATUS_BAD_URL;
+    int status = socket ? amqp_socket_open(socket, ca_file ? "localhost" : info.host, ca_file ? tls_port : info.port)
+                        : AMQP_STATUS_BAD_URL;
     done = status == AMQP_STATUS_OK || fail("connect", status);
     if (done)
         done = amqp_login(raw->state, info.vhost, 0, AMQP_DEFAULT_FRAME_SIZE, 0, AMQP_SASL_METHOD_PLAIN, info.user,

@@ -36,7 +36,7 @@ static bool make_factory(coney_side *side)
 {
     char ca_file[512], uri[128];
     snprintf(ca_file, sizeof ca_file, "%s/ca.pem", bench_environment("CONEY_TEST_CERTIFICATES", "."));
-    snprintf(uri, sizeof uri, "amqps://guest:guest@127.0.0.1:%s/", bench_environment("CONEY_TEST_TLS_PORT", "5671"));
+    snprintf(uri, sizeof uri, "amqps://guest:guest@localhost:%s/", bench_environment("CONEY_TEST_TLS_PORT", "5671"));
     const coney_tls_options tls = {.ca_file = ca_file};
     return coney_connection_factory_new(
                &side->factory, side->one->tls ? uri : bench_environment("CONEY_URI", "amqp://guest:guest@localhost"),
@@ -139,7 +139,9 @@ static bool send_async(coney_side *side, int messages)
 
 static bool send_one(const coney_side *side)
 {
-    coney_status status = side->object ? coney_template_convert_and_send(side->sender, NULL, side->object, NULL)
+    static const coney_properties transient = {.delivery_mode = CONEY_TRANSIENT};
+    static const coney_send_options options = {.properties = &transient};
+    coney_status status = side->object ? coney_template_convert_and_send(side->sender, NULL, side->object, &options)
                                        : coney_template_send(side->sender, NULL, side->message, NULL);
     return status == CONEY_OK || complain("send");
 }

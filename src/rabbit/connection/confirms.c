@@ -131,15 +131,35 @@ void cny_waiter_unref(cny_waiter *waiter)
     cny_free(waiter);
 }
 
+/* A sender that wakes sends again at once, and would only wait for the lock: so not under it. */
+static void wake_later(cny_connection *connection, cny_waiter *waiter)
+{
+    waiter->next_told = connection->told;
+    connection->told = cny_waiter_ref(waiter);
+}
+
+void cny_waiters_wake(cny_waiter **told)
+{
+    while (*told) {
+        cny_waiter *waiter = *told;
+        *told = waiter->next_told;
+        pthread_cond_signal(&waiter->told);
+        cny_waiter_unref(waiter);
+    }
+}
+
 /* False if nobody waits any more. */
-static bool tell_waiter(cny_waiter *waiter, cny_error *error)
+static bool tell_waiter(cny_connection *connection, cny_waiter *waiter, cny_error *error)
 {
     pthread_mutex_lock(&waiter->lock);
     bool there = !waiter->gone;
     waiter->error = cny_error_ref(error);
     waiter->done = true;
-    pthread_cond_signal(&waiter->told);
     pthread_mutex_unlock(&waiter->lock);
+    if (connection->settling)
+        wake_later(connection, waiter);
+    else
+        pthread_cond_signal(&waiter->told);
     return there;
 }
 
@@ -178,7 +198,7 @@ static bool must_log(cny_confirms *confirms, cny_error *error)
 /* Hands the outcome to whoever asked. Takes the confirm's message. */
 static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
 {
-    bool heard = confirm->callback || (confirm->waiter && tell_waiter(confirm->waiter, error));
+    bool heard = confirm->callback || (confirm->waiter && tell_waiter(channel->connection, confirm->waiter, error));
     bool log_it = !heard && must_log(&channel->confirms, error);
     if (confirm->callback || log_it) {
         cny_completion completion = {
@@ -236,12 +256,14 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
         error = cny_error_new(CONEY_E_NACKED, 0,
                               "the broker could not take the message (basic.nack); a full queue that rejects "
                               "publishers, or a failed queue, does that");
+    channel->connection->settling = true;
     cny_events_lock(channel->connection->events);
     for (; sequence <= last; sequence++) {
         if (!at(confirms, sequence)->done)
             finish(channel, at(confirms, sequence), error);
     }
     cny_events_unlock(channel->connection->events);
+    channel->connection->settling = false;
     cny_error_unref(error);
     advance(confirms);
     wake_waiting(channel);

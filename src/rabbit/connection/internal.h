@@ -161,10 +161,11 @@ struct cny_connection {
     coney_connection_role role;
     int wake_fd;
     cny_wire *wire;
-    size_t *hosts;                /* indices into the URI's, in the order in which they are tried */
-    char *user, *password;        /* wiped once logged in */
-    _Atomic(const char *) remark; /* from any thread, to be logged as soon as no lock is held */
-    atomic_bool has_news;         /* from any thread: any of the above, or a channel died and kept messages */
+    size_t *hosts;                 /* indices into the URI's, in the order in which they are tried */
+    char *user, *password;         /* wiped once logged in */
+    _Atomic(const char *) remark;  /* from any thread, to be logged as soon as no lock is held */
+    atomic_bool has_news;          /* from any thread: any of the above, or a channel died and kept messages */
+    atomic_int waiting_for_answer; /* threads in a call or a synchronous send: reads must not be put off */
     /* fixed once open */
     cny_wire_limits limits;
     /* I/O thread only */
@@ -175,6 +176,7 @@ struct cny_connection {
     bool streaming;     /* the last read brought something: more is on its way */
     bool state_changed; /* the recovery thread is told as soon as no lock is held */
     bool secret_in_writing;
+    struct cny_waiter *told; /* senders to be woken as soon as all that was read is handled */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the state, room in outgoing, or blocked */
@@ -187,10 +189,10 @@ struct cny_connection {
     bool io_asleep;    /* wake it after appending */
     bool close_wanted;
     int64_t close_deadline;
+    bool settling; /* the I/O thread is in cny_confirms_settled() */
     cny_buffer outgoing;
     size_t unwritten; /* bytes of outgoing and writing together */
     int waiting_for_room;
-    int waiting_for_answer; /* threads in a call or a synchronous send: reads must not be put off */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
     size_t channel_capacity;
@@ -244,6 +246,7 @@ typedef struct cny_waiter {
     bool done;
     bool gone; /* the sender gave up */
     cny_error *error;
+    struct cny_waiter *next_told; /* I/O thread only: in the connection's list, with a reference */
 } cny_waiter;
 
 cny_waiter *cny_waiter_new(void);               /* NULL without memory */
@@ -252,6 +255,9 @@ void cny_waiter_unref(cny_waiter *waiter);
 
 /* False at the deadline: nobody waits from then on. */
 bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);
+
+/* I/O thread, not under lock: wakes whom cny_confirms_settled() has told. */
+void cny_waiters_wake(cny_waiter **told);
 
 /* One publish that the broker has not confirmed. */
 typedef struct cny_confirm {
