@@ -201,11 +201,21 @@ static void count_outcome(coney_send_statistics *statistics, const cny_error *er
     }
 }
 
+/* A sender that wakes sends again at once, and would only wait for the lock: so not under it. */
+static bool tell_waiter(cny_connection *connection, cny_waiter *waiter, cny_error *error)
+{
+    if (!connection->settling)
+        return cny_waiter_tell(waiter, error);
+    waiter->next_told = connection->told;
+    connection->told = cny_waiter_ref(waiter);
+    return cny_waiter_set(waiter, error);
+}
+
 /* Hands the outcome to whoever asked. Takes the confirm's message. */
 static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
 {
     count_outcome(&channel->statistics, error);
-    bool heard = confirm->callback || (confirm->waiter && cny_waiter_tell(confirm->waiter, error));
+    bool heard = confirm->callback || (confirm->waiter && tell_waiter(channel->connection, confirm->waiter, error));
     if (!heard && channel->confirms.tallied) {
         tally(&channel->confirms, error);
         heard = true;
@@ -288,11 +298,13 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
         error = cny_error_new(CONEY_E_NACKED, 0,
                               "the broker could not take the message (basic.nack); a full queue that rejects "
                               "publishers, or a failed queue, does that");
+    channel->connection->settling = true;
     cny_events_lock(channel->connection->events);
     int64_t now_us = cny_now_us();
     for (; sequence <= last; sequence++)
         settle(channel, at(confirms, sequence), error, now_us);
     cny_events_unlock(channel->connection->events);
+    channel->connection->settling = false;
     cny_error_unref(error);
     advance(confirms);
     wake_waiting(channel);

@@ -158,11 +158,12 @@ struct cny_connection {
     coney_connection_role role;
     int wake_fd;
     cny_wire *wire;
-    size_t *hosts;                /* indices into the URI's, in the order in which they are tried */
-    char *user, *password;        /* wiped once logged in */
-    _Atomic(const char *) remark; /* from any thread, to be logged as soon as no lock is held */
-    atomic_bool has_news;         /* from any thread: any of the above, a channel was closed by the broker or kept
-                                     messages, or a store has room */
+    size_t *hosts;                 /* indices into the URI's, in the order in which they are tried */
+    char *user, *password;         /* wiped once logged in */
+    _Atomic(const char *) remark;  /* from any thread, to be logged as soon as no lock is held */
+    atomic_bool has_news;          /* from any thread: any of the above, a channel was closed by the broker or kept
+                                      messages, or a store has room */
+    atomic_int waiting_for_answer; /* threads in a call or a synchronous send: reads must not be put off */
     /* fixed once open */
     cny_wire_limits limits;
     /* I/O thread only */
@@ -173,6 +174,7 @@ struct cny_connection {
     bool streaming;     /* the last read brought something: more is on its way */
     bool state_changed; /* the recovery thread is told as soon as no lock is held */
     bool secret_in_writing;
+    cny_waiter *told; /* senders to be woken as soon as all that was read is handled */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the state, or blocked */
@@ -185,11 +187,11 @@ struct cny_connection {
     bool io_asleep;    /* wake it after appending */
     bool close_wanted;
     int64_t close_deadline;
+    bool settling; /* the I/O thread is in cny_confirms_settled() */
     cny_buffer outgoing;
     size_t unwritten;                                       /* bytes of outgoing and writing together */
     struct cny_room_waiter *first_in_queue, *last_in_queue; /* senders who wait for room in outgoing */
     bool room_wanted;                                       /* by a store: the recovery thread is told */
-    int waiting_for_answer; /* threads in a call or a synchronous send: reads must not be put off */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
     size_t channel_capacity;
@@ -249,11 +251,17 @@ struct coney_confirmation {
     pthread_mutex_t lock;
     pthread_cond_t told;
     bool done;
-    bool gone;        /* nobody wants to know any more */
-    cny_error *error; /* fixed once done */
+    bool gone;             /* nobody wants to know any more */
+    cny_error *error;      /* fixed once done */
+    cny_waiter *next_told; /* I/O thread only: in the connection's list, with a reference */
 };
 
+bool cny_waiter_set(cny_waiter *waiter, cny_error *error); /* cny_waiter_tell() that wakes nobody yet */
+
 enum { CNY_ROUTE_ROOM = 64 };
+
+/* I/O thread, not under lock: wakes whom cny_confirms_settled() has told. */
+void cny_waiters_wake(cny_waiter **told);
 
 /* One publish that the broker has not confirmed. */
 typedef struct cny_confirm {

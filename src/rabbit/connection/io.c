@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #define FAREWELL_MS 250
-#define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* give back what a burst needed beyond this */
+#define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* what a burst needed beyond this is given back, */
+#define BURST_OVER_MS 10000                     /* so long after it: new memory costs more than the copy into it */
 
 /* ---- news ---- */
 
@@ -95,7 +96,7 @@ static bool take_outgoing(cny_connection *connection)
         explicit_bzero(connection->writing.data, connection->writing.size);
     connection->writing.size = 0;
     connection->written = 0;
-    if (connection->writing.capacity > KEEP_BUFFER_BYTES)
+    if (connection->writing.capacity / 2 > connection->config->max_outbound_bytes) /* one huge message */
         cny_buffer_free(&connection->writing);
     pthread_mutex_lock(&connection->lock);
     connection->secret_in_writing = connection->secret.size > 0;
@@ -138,6 +139,12 @@ static coney_status write_outgoing(cny_connection *connection)
 static bool has_unwritten(const cny_connection *connection)
 {
     return connection->written < connection->writing.size;
+}
+
+static void give_back(cny_buffer *buffer)
+{
+    if (buffer->size == 0 && buffer->capacity > KEEP_BUFFER_BYTES)
+        cny_buffer_free(buffer);
 }
 
 static coney_status append(cny_connection *connection, coney_status (*encode)(cny_buffer *))
@@ -245,15 +252,16 @@ static coney_status on_incoming(cny_connection *connection, cny_incoming *incomi
 
 static coney_status handle_input(cny_connection *connection)
 {
-    for (;;) {
+    coney_status status;
+    bool complete;
+    do {
         cny_incoming incoming;
-        bool complete;
-        coney_status status = cny_wire_next(connection->wire, &incoming, &complete);
+        status = cny_wire_next(connection->wire, &incoming, &complete);
         if (status == CONEY_OK && complete)
             status = on_incoming(connection, &incoming);
-        if (status != CONEY_OK || !complete)
-            return status;
-    }
+    } while (status == CONEY_OK && complete);
+    cny_waiters_wake(&connection->told);
+    return status;
 }
 
 /* ---- time ---- */
@@ -269,6 +277,10 @@ static coney_status keep_time(cny_connection *connection)
                         (long long)(now - connection->last_read_ms), connection->limits.heartbeat_s);
     coney_status status = CONEY_OK;
     pthread_mutex_lock(&connection->lock);
+    if (now - connection->last_write_ms >= BURST_OVER_MS && connection->unwritten == 0) {
+        give_back(&connection->writing);
+        give_back(&connection->outgoing);
+    }
     if (connection->state == CNY_CLOSING && now >= connection->close_deadline)
         status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed (the broker did not answer in time)");
     else if (heartbeat_ms > 0 && now - connection->last_write_ms >= heartbeat_ms / 2 && connection->unwritten == 0)

@@ -280,14 +280,6 @@ coney_status cny_channel_publish_unconfirmed(cny_channel *channel, const cny_pub
     return with_head(channel, publish, send_unconfirmed_locked, deadline);
 }
 
-/* Whoever waits for an answer keeps reads from being put off. */
-static void count_waiting(cny_channel *channel, int change)
-{
-    cny_channel_lock(channel);
-    channel->connection->waiting_for_answer += change;
-    cny_channel_unlock(channel);
-}
-
 static coney_status wait_for_outcome(cny_channel *channel, cny_waiter *waiter, int64_t deadline)
 {
     if (cny_waiter_wait(waiter, deadline) || !cny_waiter_give_up(waiter))
@@ -320,7 +312,7 @@ coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publis
         cny_channel_unlock(channel);
         if (status == CONEY_OK) {
             status = wait_for_outcome(channel, waiter, deadline);
-            count_waiting(channel, -1);
+            channel->connection->waiting_for_answer--; /* without the lock: whoever told us may still hold it */
         }
     }
     cny_buffer_free(&head);

@@ -32,15 +32,31 @@ void cny_waiter_unref(cny_waiter *waiter)
     cny_free(waiter);
 }
 
-bool cny_waiter_tell(cny_waiter *waiter, cny_error *error)
+bool cny_waiter_set(cny_waiter *waiter, cny_error *error)
 {
     pthread_mutex_lock(&waiter->lock);
     bool there = !waiter->gone;
     waiter->error = cny_error_ref(error);
     waiter->done = true;
-    pthread_cond_broadcast(&waiter->told);
     pthread_mutex_unlock(&waiter->lock);
     return there;
+}
+
+bool cny_waiter_tell(cny_waiter *waiter, cny_error *error)
+{
+    bool there = cny_waiter_set(waiter, error);
+    pthread_cond_broadcast(&waiter->told);
+    return there;
+}
+
+void cny_waiters_wake(cny_waiter **told)
+{
+    while (*told) {
+        cny_waiter *waiter = *told;
+        *told = waiter->next_told;
+        pthread_cond_broadcast(&waiter->told);
+        cny_waiter_unref(waiter);
+    }
 }
 
 bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline)

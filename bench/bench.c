@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/* Side by side: Coney and the best loop one can honestly write with rabbitmq-c alone, each in a
+ * process of its own, against one broker, in alternating rounds. What counts is the median of the
+ * ratios of neighbouring rounds, which a noisy machine hardly moves. */
+#include "child.h"
+#include "report.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ROUND_S 0.6
+#define WARM_UP 2000
+
+static const char *const programs[2] = {"side_coney", "side_raw"};
+
+static double now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+/* ---- rounds of sending ---- */
+
+static bool send_messages(const child *side, int messages, bench_sample *sample)
+{
+    char line[64], answer[256];
+    double wall, cpu;
+    snprintf(line, sizeof line, "%d\n", messages);
+    if (!child_ask(side, line, answer, sizeof answer) ||
+        sscanf(answer, "%lf %lf %lf %lf %lf", &wall, &cpu, &sample->p50_us, &sample->p99_us, &sample->conversion_us) !=
+            5)
+        return false;
+    sample->rate = messages / wall;
+    sample->cpu_us = cpu * 1e6 / messages;
+    return true;
+}
+
+static bool ask_memory(const child *side, bench_sample *sample)
+{
+    char answer[256];
+    return child_ask(side, "memory\n", answer, sizeof answer) &&
+           sscanf(answer, "%lf %lf", &sample->rss_kb, &sample->peak_rss_kb) == 2;
+}
+
+/* How many messages take about as long as a round should. */
+static bool warm_up(const child *side, const bench_case *one, int *messages)
+{
+    bench_sample sample;
+    int first = one->mode == BENCH_ASYNC || one->mode == BENCH_FORGET ? WARM_UP : WARM_UP / 20;
+    if (!send_messages(side, first, &sample) || !send_messages(side, first, &sample))
+        return false;
+    double enough = sample.rate * ROUND_S;
+    *messages = enough < first ? first : enough > 200000 ? 200000 : (int)enough;
+    return true;
+}
+
+static bool run_rounds(const bench_case *one, const child sides[2], bench_sample samples[2][BENCH_ROUNDS])
+{
+    int messages[2];
+    if (!warm_up(&sides[0], one, &messages[0]) || !warm_up(&sides[1], one, &messages[1]))
+        return false;
+    for (int round = 0; round < BENCH_ROUNDS; round++) {
+        for (int turn = 0; turn < 2; turn++) {
+            int side = (round + turn) % 2;
+            if (!send_messages(&sides[side], messages[side], &samples[side][round]) ||
+                !ask_memory(&sides[side], &samples[side][round]))
+                return false;
+            samples[side][round].rss_kb = 0; /* that of a client at work says little */
+        }
+    }
+    for (int side = 0; side < 2; side++) { /* the peak of them all */
+        for (int round = 0; round < BENCH_ROUNDS - 1; round++)
+            samples[side][round].peak_rss_kb = samples[side][BENCH_ROUNDS - 1].peak_rss_kb;
+    }
+    return true;
+}
+
+static bool run_sending(const bench_case *one, bench_sample samples[2][BENCH_ROUNDS])
+{
+    child sides[2] = {{0}};
+    bool done = child_start(&sides[0], programs[0], one->name) && child_start(&sides[1], programs[1], one->name) &&
+                run_rounds(one, sides, samples);
+    child_end(&sides[0]);
+    child_end(&sides[1]);
+    return done;
+}
+
+/* ---- rounds of starting ---- */
+
+/* From the start of the process until it is ready, and its memory then. */
+static bool start_once(const bench_case *one, int side, bench_sample *sample)
+{
+    child started = {0};
+    double before = now_us();
+    bool done = child_start(&started, programs[side], one->name);
+    if (one->mode == BENCH_STARTUP)
+        sample->p50_us = now_us() - before;
+    done = done && ask_memory(&started, sample);
+    child_end(&started);
+    return done;
+}
+
+static bool run_starting(const bench_case *one, bench_sample samples[2][BENCH_ROUNDS])
+{
+    for (int round = -1; round < BENCH_ROUNDS; round++) { /* the first warms up and is overwritten */
+        for (int turn = 0; turn < 2; turn++) {
+            int at = round < 0 ? 0 : round, side = (at + turn) % 2;
+            if (!start_once(one, side, &samples[side][at]))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* ---- all of them ---- */
+
+static bool run_case(const bench_case *one, json_t *list)
+{
+    bench_sample samples[2][BENCH_ROUNDS] = {{{0}}};
+    bool starting = one->mode == BENCH_STARTUP || one->mode == BENCH_IDLE;
+    bool done = starting ? run_starting(one, samples) : run_sending(one, samples);
+    if (done)
+        json_array_append_new(list, bench_report(one, samples[0], samples[1], BENCH_ROUNDS));
+    return done;
+}
+
+static bool run_named(int count, char **names, json_t *list)
+{
+    bool done = true;
+    for (int i = 0; i < count; i++) {
+        const bench_case *one = bench_case_find(names[i]);
+        if (!one)
+            fprintf(stderr, "bench: there is no case '%s'\n", names[i]);
+        done = one && run_case(one, list) && done;
+    }
+    return done;
+}
+
+static bool run_all(json_t *list)
+{
+    bool done = true;
+    for (size_t i = 0; i < bench_case_count; i++) {
+        if (bench_cases[i].tls && !getenv("CONEY_TEST_TLS_PORT"))
+            printf("%-24s skipped: the broker was not started by ./dev, so its TLS port is not known\n",
+                   bench_cases[i].name);
+        else
+            done = run_case(&bench_cases[i], list) && done;
+    }
+    return done;
+}
+
+int main(int count, char **arguments)
+{
+    const char *json_path = NULL;
+    int first = 1;
+    if (count > 2 && strcmp(arguments[1], "--json") == 0) {
+        json_path = arguments[2];
+        first = 3;
+    }
+    if (count > first && arguments[first][0] == '-') {
+        fprintf(stderr, "usage: %s [--json FILE] [CASE...]\n", arguments[0]);
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    json_t *list = json_array();
+    bool done = count > first ? run_named(count - first, arguments + first, list) : run_all(list);
+    if (json_path && json_dump_file(list, json_path, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) != 0) {
+        fprintf(stderr, "bench: cannot write %s\n", json_path);
+        done = false;
+    }
+    json_decref(list);
+    return done ? 0 : 1;
+}
