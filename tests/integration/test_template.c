@@ -72,6 +72,47 @@ static void test_unroutable_message_may_be_dropped_by_name(void **state)
     coney_message_unref(message);
 }
 
+static void test_confirmations_tell_ack_and_return_of_their_messages(void **state)
+{
+    (void)state;
+    coney_confirmation *routed, *unroutable;
+    coney_message *message = test_text("hello");
+    assert_ok(coney_template_begin_send(client.sender, &unroutable, "no-such-queue", message, NULL));
+    assert_ok(coney_template_begin_send(client.sender, &routed, queue, message, NULL));
+    assert_ok(coney_confirmation_wait(routed, 10000));
+    assert_fails(coney_confirmation_wait(unroutable, 10000), CONEY_E_RETURNED, "NO_ROUTE");
+    const coney_error *error = coney_confirmation_error(unroutable);
+    assert_int_equal(error->broker_code, 312);
+    assert_string_equal(error->reply_text, "NO_ROUTE");
+    assert_string_equal(error->exchange, "");
+    assert_string_equal(error->routing_key, "no-such-queue");
+    coney_confirmation_free(routed);
+    coney_confirmation_free(unroutable);
+    coney_message_unref(message);
+}
+
+static void test_forgotten_messages_arrive_and_a_missing_exchange_costs_their_channel_only(void **state)
+{
+    (void)state;
+    enum { FORGOTTEN = 100 };
+    coney_send_statistics before, now;
+    coney_message *message = test_text("hello");
+    assert_ok(coney_template_statistics(client.sender, &before));
+    for (int i = 0; i < FORGOTTEN; i++)
+        assert_ok(coney_template_send_and_forget(client.sender, queue, message, NULL));
+    test_wait_for_depth(queue, FORGOTTEN);
+    assert_ok(coney_template_send_and_forget(client.sender, queue, message, &(coney_send_options){.exchange = "none"}));
+    do {
+        assert_ok(coney_template_send(client.sender, queue, message, NULL));
+        assert_ok(coney_template_statistics(client.sender, &now));
+    } while (now.forgotten_refusals == before.forgotten_refusals && now.sent < before.sent + 10000);
+    assert_int_equal(now.forgotten_refusals, before.forgotten_refusals + 1);
+    assert_int_equal(now.forgotten, before.forgotten + FORGOTTEN + 1);
+    assert_ok(coney_template_send_and_forget(client.sender, queue, message, NULL));
+    test_wait_for_depth(queue, (uint32_t)(FORGOTTEN + now.sent - before.sent + 1));
+    coney_message_unref(message);
+}
+
 static void test_send_to_missing_exchange_reports_404_and_the_next_send_works(void **state)
 {
     (void)state;
@@ -322,6 +363,8 @@ int main(void)
         with_empty_queue(test_send_is_ok_when_the_broker_has_it),
         with_empty_queue(test_unroutable_message_is_returned),
         with_empty_queue(test_unroutable_message_may_be_dropped_by_name),
+        with_empty_queue(test_confirmations_tell_ack_and_return_of_their_messages),
+        with_empty_queue(test_forgotten_messages_arrive_and_a_missing_exchange_costs_their_channel_only),
         with_empty_queue(test_send_to_missing_exchange_reports_404_and_the_next_send_works),
         with_empty_queue(test_bad_names_fail_before_anything_is_sent),
         with_empty_queue(test_headers_too_large_fail_and_the_connection_goes_on),

@@ -122,7 +122,12 @@ coney_status cny_confirms_reserve(cny_confirms *confirms)
     return CONEY_OK;
 }
 
-void cny_confirms_add(cny_channel *channel, const cny_publish *publish, char *route)
+bool cny_route_is_short(const cny_publish *publish)
+{
+    return strlen(publish->exchange) + strlen(publish->routing_key) + 2 <= CNY_ROUTE_ROOM;
+}
+
+cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish)
 {
     cny_confirms *confirms = &channel->confirms;
     cny_confirm *added = at(confirms, confirms->next++);
@@ -131,14 +136,13 @@ void cny_confirms_add(cny_channel *channel, const cny_publish *publish, char *ro
         .callback = publish->callback,
         .user = publish->user,
         .waiter = cny_waiter_ref(publish->waiter),
-        .route = route,
         .sent_us = publish->sent_us ? publish->sent_us : cny_now_us(),
         .exchange_hash = hash_text(publish->exchange),
         .routing_key_hash = hash_text(publish->routing_key),
         .mandatory = publish->mandatory,
         .synchronous = publish->synchronous,
     };
-    if (!route)
+    if (cny_route_is_short(publish))
         memcpy(stpcpy(added->short_route, publish->exchange) + 1, publish->routing_key,
                strlen(publish->routing_key) + 1);
     confirms->unfinished++;
@@ -147,6 +151,7 @@ void cny_confirms_add(cny_channel *channel, const cny_publish *publish, char *ro
         channel->statistics.resent++;
     else
         channel->statistics.sent++;
+    return added;
 }
 
 const char *cny_confirm_route(const cny_confirm *confirm)

@@ -377,8 +377,9 @@ bool cny_confirms_full(const cny_confirms *confirms);
 bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
 coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more */
 
-/* Takes the route, NULL if it is short. */
-void cny_confirms_add(cny_channel *channel, const cny_publish *publish, char *route);
+/* The route of one that is too long is to be set by the caller. */
+bool cny_route_is_short(const cny_publish *publish);
+cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish);
 const char *cny_confirm_route(const cny_confirm *confirm); /* exchange, NUL, routing key */
 
 /* I/O thread: the broker's ack or nack, its return, and the end of everything outstanding. */

@@ -152,7 +152,7 @@ static bool copy_long_route(const cny_publish *publish, char **route)
 {
     size_t exchange_size = strlen(publish->exchange) + 1, routing_key_size = strlen(publish->routing_key) + 1;
     *route = NULL;
-    if (exchange_size + routing_key_size <= CNY_ROUTE_ROOM)
+    if (cny_route_is_short(publish))
         return true;
     char *made = cny_alloc(exchange_size + routing_key_size);
     if (!made)
@@ -193,7 +193,7 @@ static coney_status append_message(cny_channel *channel, const cny_buffer *head,
         return cny_fail_memory();
     status = append_frames(channel, head, publish->message, bytes);
     if (status == CONEY_OK)
-        cny_confirms_add(channel, publish, route);
+        cny_confirms_add(channel, publish)->route = route;
     else
         cny_free(route);
     return status;
