@@ -193,8 +193,7 @@ bool traffic_start(const char *uri)
     };
     if (coney_connection_factory_new(&factory, uri, &options) != CONEY_OK ||
         coney_template_new(&sender, factory,
-                           &(coney_template_options){
-                               .exchange = EXCHANGE, .resend_unconfirmed = true, .confirm_timeout_ms = -1}) != CONEY_OK)
+                           &(coney_template_options){.exchange = EXCHANGE, .resend_unconfirmed = true}) != CONEY_OK)
         return complain("set-up");
     return start_listeners() && start_publishers();
 }

@@ -278,9 +278,8 @@ static void make_client(const char *uri)
     insist(status, "admin");
     insist(coney_admin_declare(traffic.admin), "declare");
     insist(coney_admin_purge_queue(traffic.admin, run.options.queue, NULL), "purge");
-    insist(coney_template_new(
-               &traffic.sender, traffic.factory,
-               &(coney_template_options){.resend_unconfirmed = true, .timeout_ms = 30000, .confirm_timeout_ms = -1}),
+    insist(coney_template_new(&traffic.sender, traffic.factory,
+                              &(coney_template_options){.resend_unconfirmed = true, .timeout_ms = 30000}),
            "template");
     insist(coney_container_new(
                &traffic.container, traffic.factory,

@@ -83,10 +83,11 @@ typedef struct coney_template_options {
     int timeout_ms;                   /* for a send, connecting included; 10,000 */
     int max_unconfirmed;              /* more makes senders wait, or what flow says; 10,000 */
     int confirm_timeout_ms;           /* an asynchronous send that the broker has not spoken about by then
-                                         completes with CONEY_E_TIMEOUT; 30,000; below 0: never */
+                                         completes with CONEY_E_TIMEOUT; 30,000, with resend_unconfirmed never;
+                                         below 0: never */
     bool drop_unroutable;             /* AMQP's mandatory off: no queue takes it, nobody hears */
     bool resend_unconfirmed;          /* what a loss leaves unconfirmed is kept and sent again, in order and
-                                         before newer sends, until confirm_timeout_ms: some may arrive twice */
+                                         before newer sends: nothing is lost, some may arrive twice */
     coney_flow flow;                  /* what a send does that cannot go at once; CONEY_FLOW_WAIT */
     coney_store_options store;        /* only with CONEY_FLOW_STORE */
     const char *user_id;              /* for messages that have none; the broker closes the channel over any

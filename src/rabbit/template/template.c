@@ -69,7 +69,7 @@ static coney_status copy_options(coney_template *sender, const coney_template_op
     if (own->max_unconfirmed == 0)
         own->max_unconfirmed = DEFAULT_MAX_UNCONFIRMED;
     if (own->confirm_timeout_ms == 0)
-        own->confirm_timeout_ms = DEFAULT_CONFIRM_TIMEOUT_MS;
+        own->confirm_timeout_ms = own->resend_unconfirmed ? -1 : DEFAULT_CONFIRM_TIMEOUT_MS;
     if (own->store.max_messages == 0)
         own->store.max_messages = DEFAULT_STORED_MESSAGES;
     if (own->store.max_bytes == 0)
