@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* A sender in full swing asks for no memory: buffers and the ring have grown to what they need. */
+#include "support/test_support.h"
+
+#include "base/base.h"
+
+#include <sched.h>
+
+enum { WARM_UP = 20000, FEW = 50 };
+
+static const char *queue;
+
+static int setup(void **state)
+{
+    test_client_setup(state);
+    queue = test_name("allocation");
+    test_make_queue(queue);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    test_delete_queue(queue);
+    return test_client_teardown(state);
+}
+
+static void count(coney_message *message, const coney_error *error, void *user)
+{
+    (void)message;
+    atomic_fetch_add((atomic_int *)user, error == NULL);
+}
+
+static int send_many(coney_message *message, int count_of_messages, atomic_int *confirmed)
+{
+    int sent = 0;
+    while (sent < count_of_messages &&
+           coney_template_send_async(client.sender, queue, message, NULL, count, confirmed) == CONEY_OK)
+        sent++;
+    return sent;
+}
+
+static void test_steady_asynchronous_sends_allocate_nothing(void **state)
+{
+    (void)state;
+    atomic_int confirmed = 0;
+    coney_message *message = test_text("hello");
+    assert_int_equal(send_many(message, WARM_UP, &confirmed), WARM_UP);
+    assert_ok(coney_template_wait_for_confirms(client.sender, 10000));
+    cny_alloc_fail_after(0);
+    int sent = send_many(message, FEW, &confirmed);
+    for (int64_t end = cny_deadline(10000); confirmed < WARM_UP + FEW && cny_now_ms() < end;)
+        sched_yield();
+    cny_alloc_fail_after(-1);
+    assert_int_equal(sent, FEW);
+    assert_int_equal(confirmed, WARM_UP + FEW);
+    coney_message_unref(message);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_steady_asynchronous_sends_allocate_nothing)};
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
