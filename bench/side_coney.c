@@ -137,6 +137,16 @@ static bool send_async(coney_side *side, int messages)
     return side->confirmed == messages || complain("not all were confirmed");
 }
 
+/* The confirmed one behind them shows that the broker reads what came before it on this connection. */
+static bool send_and_forget(const coney_side *side, int messages)
+{
+    for (int i = 0; i < messages; i++) {
+        if (coney_template_send_and_forget(side->sender, NULL, side->message, NULL) != CONEY_OK)
+            return complain("send");
+    }
+    return coney_template_send(side->sender, NULL, side->message, NULL) == CONEY_OK || complain("send behind them");
+}
+
 static bool send_one(const coney_side *side)
 {
     static const coney_properties transient = {.delivery_mode = CONEY_TRANSIENT};
@@ -193,6 +203,8 @@ static bool send_messages(void *self, int messages, double *each_us)
     coney_side *side = self;
     if (side->one->mode == BENCH_ASYNC)
         return send_async(side, messages);
+    if (side->one->mode == BENCH_FORGET)
+        return send_and_forget(side, messages);
     return side->one->threads > 1 ? send_by_threads(side, messages) : send_sync(side, messages, each_us);
 }
 
