@@ -45,13 +45,13 @@ cny_peer_event cny_peer_await(cny_peer *peer, short events, int64_t deadline, in
         struct pollfd fds[] = {{peer->wake, POLLIN, 0}, {peer->fd, events, 0}, {signal, POLLIN, 0}};
         if (poll(fds, 3, left > 60000 ? 60000 : (int)left) < 0 && errno != EINTR)
             cny_peer_fail(peer, "poll: %s", strerror(errno));
+        if (fds[2].revents) /* first: what the client says after the signal is for what follows it */
+            return CNY_PEER_SIGNALLED;
         bool stopping = fds[0].revents && peer->last_reads-- <= 0;
         if (fds[1].revents && !stopping)
             return CNY_PEER_READY;
         if (fds[0].revents)
             cny_peer_leave(peer, "the test ended");
-        if (fds[2].revents)
-            return CNY_PEER_SIGNALLED;
     }
 }
 
