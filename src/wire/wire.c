@@ -119,6 +119,11 @@ coney_status cny_wire_write(cny_wire *wire, const uint8_t *data, size_t size, si
     return wire->tls ? cny_tls_write(wire->tls, data, size, written) : write_plain(wire->fd, data, size, written);
 }
 
+bool cny_wire_takes_other_writers(const cny_wire *wire)
+{
+    return !wire->tls;
+}
+
 coney_status cny_wire_read(cny_wire *wire, size_t *received)
 {
     if (wire->input_start > 0) {

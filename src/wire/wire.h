@@ -103,6 +103,9 @@ int cny_wire_fd(const cny_wire *wire);
 /* Writes what the socket takes at once; *written may be 0. CONEY_E_LOST. */
 coney_status cny_wire_write(cny_wire *wire, const uint8_t *data, size_t size, size_t *written);
 
+/* Another thread may write while the wire's own one only polls. Not with TLS, whose reading and writing share state. */
+bool cny_wire_takes_other_writers(const cny_wire *wire);
+
 /* Reads what is there at once; *received may be 0. CONEY_E_LOST (also at the end of the stream). */
 coney_status cny_wire_read(cny_wire *wire, size_t *received);
 

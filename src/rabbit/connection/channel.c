@@ -212,7 +212,7 @@ static coney_status append(cny_channel *channel, const cny_buffer *frame)
 {
     if (!cny_buffer_append(&channel->connection->outgoing, frame->data, frame->size))
         return cny_fail_memory();
-    cny_connection_appended(channel->connection, frame->size);
+    cny_connection_appended_urgently(channel->connection, frame->size);
     return CONEY_OK;
 }
 

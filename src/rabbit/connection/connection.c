@@ -183,6 +183,34 @@ void cny_connection_appended(cny_connection *connection, size_t bytes)
     wake_io(connection);
 }
 
+#define URGENT_BYTES ((size_t)16 * 1024) /* a longer write would keep others from the lock */
+
+/* While the I/O thread is asleep it has nothing to write, and it takes the lock before it touches the
+ * socket again: so the socket is ours. What it does not take, and errors, are left to that thread. */
+static void write_in_its_place(cny_connection *connection)
+{
+    size_t written = 0;
+    cny_wire_write(connection->wire, connection->outgoing.data, connection->outgoing.size, &written);
+    connection->unwritten -= written;
+    connection->outgoing.size -= written;
+    memmove(connection->outgoing.data, connection->outgoing.data + written, connection->outgoing.size);
+}
+
+void cny_connection_appended_urgently(cny_connection *connection, size_t bytes)
+{
+    bool alone = connection->waiting_for_answer == 0; /* else the I/O thread writes for several at once */
+    bool write_it = connection->io_asleep && alone && !connection->reading_put_off && bytes <= URGENT_BYTES &&
+                    cny_wire_takes_other_writers(connection->wire);
+    if (!write_it) {
+        cny_connection_appended(connection, bytes);
+        return;
+    }
+    connection->unwritten += bytes;
+    write_in_its_place(connection);
+    if (connection->outgoing.size > 0)
+        cny_connection_appended(connection, 0);
+}
+
 void cny_connection_abort(cny_connection *connection)
 {
     cny_error *reason = cny_error_capture();

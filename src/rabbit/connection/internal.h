@@ -184,7 +184,8 @@ struct cny_connection {
     cny_connection_state state;
     cny_error *reason; /* why it is dead */
     bool ended;        /* the I/O thread does nothing any more */
-    bool io_asleep;    /* wake it after appending */
+    bool io_asleep;    /* wake it after appending: it has nothing to write, and takes this lock first */
+    bool reading_put_off; /* until it has slept a little: it must be woken to read an answer at once */
     bool close_wanted;
     int64_t close_deadline;
     bool settling; /* the I/O thread is in cny_confirms_settled() */
@@ -228,6 +229,10 @@ void cny_connection_set_state(cny_connection *connection, cny_connection_state s
 
 /* Under lock: after appending to outgoing, counts the bytes and wakes the I/O thread. */
 void cny_connection_appended(cny_connection *connection, size_t bytes);
+
+/* The same for a thread that goes on to wait for the answer: if the I/O thread sleeps, this one writes in its
+ * place, which spares a switch of threads. */
+void cny_connection_appended_urgently(cny_connection *connection, size_t bytes);
 
 /* Under lock: lets the sender whose turn it is look whether there is room now; and all of them, for a channel
  * that is gone. */

@@ -342,6 +342,7 @@ static void mark_awake(cny_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
     connection->io_asleep = false;
+    connection->reading_put_off = false;
     pthread_mutex_unlock(&connection->lock);
 }
 
@@ -357,6 +358,7 @@ static bool may_put_off_reading(cny_connection *connection)
         return false;
     pthread_mutex_lock(&connection->lock);
     bool may = connection->waiting_for_answer == 0 && connection->state == CNY_OPEN;
+    connection->reading_put_off = may;
     pthread_mutex_unlock(&connection->lock);
     return may;
 }

@@ -169,15 +169,18 @@ static size_t size_with_body(const cny_channel *channel, const cny_buffer *head,
 }
 
 /* Under lock. */
-static coney_status append_frames(cny_channel *channel, const cny_buffer *head, const coney_message *message,
+static coney_status append_frames(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
                                   size_t bytes)
 {
     cny_connection *connection = channel->connection;
     if (!cny_buffer_reserve(&connection->outgoing, bytes))
         return cny_fail_memory();
     cny_buffer_append(&connection->outgoing, head->data, head->size);
-    cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, message);
-    cny_connection_appended(connection, bytes);
+    cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, publish->message);
+    if (publish->synchronous)
+        cny_connection_appended_urgently(connection, bytes);
+    else
+        cny_connection_appended(connection, bytes);
     channel->statistics.bytes += bytes;
     return CONEY_OK;
 }
@@ -191,7 +194,7 @@ static coney_status append_message(cny_channel *channel, const cny_buffer *head,
     char *route;
     if (!copy_long_route(publish, &route))
         return cny_fail_memory();
-    status = append_frames(channel, head, publish->message, bytes);
+    status = append_frames(channel, head, publish, bytes);
     if (status == CONEY_OK)
         cny_confirms_add(channel, publish)->route = route;
     else
@@ -270,7 +273,7 @@ static coney_status send_unconfirmed_locked(cny_channel *channel, const cny_buff
         return status;
     if (channel->reason)
         return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
-    status = append_frames(channel, head, publish->message, bytes);
+    status = append_frames(channel, head, publish, bytes);
     channel->statistics.forgotten += status == CONEY_OK;
     return status;
 }
