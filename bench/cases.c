@@ -6,7 +6,7 @@
 const bench_case bench_cases[] = {
     {.name = "publish-confirm", .mode = BENCH_ASYNC, .body_bytes = 100},
     {.name = "publish-confirm-unrouted", .mode = BENCH_ASYNC, .body_bytes = 100, .unrouted = true},
-    {.name = "publish-confirm-tls", .mode = BENCH_ASYNC, .body_bytes = 100, .tls = true},
+    {.name = "publish-confirm-tls", .mode = BENCH_ASYNC, .body_bytes = 100, .unrouted = true, .tls = true},
     {.name = "publish-forget", .mode = BENCH_FORGET, .body_bytes = 100, .unrouted = true},
     {.name = "publish-quorum-1k", .mode = BENCH_ASYNC, .body_bytes = 1024, .quorum = true},
     {.name = "publish-quorum-64k", .mode = BENCH_ASYNC, .body_bytes = 65536, .quorum = true},
