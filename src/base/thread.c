@@ -27,6 +27,28 @@ int64_t cny_deadline(int timeout_ms)
     return cny_now_ms() + timeout_ms;
 }
 
+int64_t cny_deadline_about(int timeout_ms)
+{
+    struct timespec now;
+#ifdef CLOCK_MONOTONIC_COARSE
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+#else
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + timeout_ms + CNY_COARSE_MS;
+}
+
+void cny_busy_mutex_init(pthread_mutex_t *mutex)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+#ifdef __GLIBC__ /* spins for a moment before it sleeps */
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+#endif
+    pthread_mutex_init(mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
 bool cny_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attributes;

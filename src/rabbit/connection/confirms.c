@@ -276,13 +276,12 @@ static void count_latency(coney_send_statistics *statistics, int64_t latency_us)
     statistics->latency[bucket]++;
 }
 
-/* Of one frame, so the time is the same for all of them. */
-static void settle(cny_channel *channel, cny_confirm *confirm, cny_error *error, int64_t now_us)
+static void settle(cny_channel *channel, cny_confirm *confirm, cny_error *error, int64_t read_us)
 {
     if (confirm->done)
         return;
     if (!error && !confirm->returned)
-        count_latency(&channel->statistics, now_us - confirm->sent_us);
+        count_latency(&channel->statistics, read_us - confirm->sent_us);
     finish(channel, confirm, error);
 }
 
@@ -305,10 +304,9 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
                               "publishers, or a failed queue, does that");
     channel->connection->settling = true;
     cny_events_lock(channel->connection->events);
-    int64_t now_us = cny_now_us();
     for (; sequence <= last; sequence++)
-        settle(channel, at(confirms, sequence), error, now_us);
-    cny_events_unlock(channel->connection->events);
+        settle(channel, at(confirms, sequence), error, channel->connection->last_read_us);
+    cny_events_unlock_quietly(channel->connection->events);
     channel->connection->settling = false;
     cny_error_unref(error);
     advance(confirms);

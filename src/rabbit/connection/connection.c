@@ -91,7 +91,7 @@ coney_status cny_connection_new(cny_connection **connection, coney_connection_fa
     made->events = factory->events;
     cny_events_enter(made->events);
     made->role = role;
-    pthread_mutex_init(&made->lock, NULL);
+    cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->changed);
     made->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pthread_t io = 0;

@@ -90,7 +90,7 @@ coney_status cny_events_start(cny_events **events)
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 2);
-    pthread_mutex_init(&made->lock, NULL);
+    cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->wake);
     coney_status status = cny_thread_start(&made->thread, "coney-events", 0, events_main, made);
     if (status != CONEY_OK) {
@@ -158,6 +158,17 @@ void cny_events_unlock(cny_events *events)
     pthread_mutex_unlock(&events->lock);
     if (wake)
         pthread_cond_signal(&events->wake);
+}
+
+void cny_events_unlock_quietly(cny_events *events)
+{
+    pthread_mutex_unlock(&events->lock);
+}
+
+void cny_events_wake(cny_events *events)
+{
+    cny_events_lock(events);
+    cny_events_unlock(events);
 }
 
 bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *callback, cny_error *error, void *user)

@@ -34,11 +34,14 @@ bool cny_events_is_current(cny_events *events);
 void cny_events_enter(cny_events *events);
 void cny_events_leave(cny_events *events);
 
-/* Posts between lock and unlock; one wake-up for all of them. False without memory: the
+/* Posts between lock and unlock; one wake-up for all of them, or with unlock_quietly none until
+ * cny_events_wake(), which an I/O thread calls when it has handled all it read. False without memory: the
  * completion is still the caller's. */
 void cny_events_lock(cny_events *events);
 bool cny_events_post(cny_events *events, const cny_completion *completion);
 void cny_events_unlock(cny_events *events);
+void cny_events_unlock_quietly(cny_events *events);
+void cny_events_wake(cny_events *events);
 
 /* Tell the program's listener; nothing happens if there is none. Not under the events lock. */
 void cny_tell_connection(coney_connection_factory *factory, const coney_connection_info *info);
@@ -169,7 +172,7 @@ struct cny_connection {
     /* I/O thread only */
     cny_buffer writing;
     size_t written;
-    int64_t last_read_ms;
+    int64_t last_read_us, last_read_ms; /* the same time */
     int64_t last_write_ms;
     bool streaming;     /* the last read brought something: more is on its way */
     bool state_changed; /* the recovery thread is told as soon as no lock is held */
@@ -182,9 +185,9 @@ struct cny_connection {
     cny_error *abort;       /* end for this reason */
     cny_buffer secret;      /* a frame of its own, so that it can be wiped */
     cny_connection_state state;
-    cny_error *reason; /* why it is dead */
-    bool ended;        /* the I/O thread does nothing any more */
-    bool io_asleep;    /* wake it after appending: it has nothing to write, and takes this lock first */
+    cny_error *reason;    /* why it is dead */
+    bool ended;           /* the I/O thread does nothing any more */
+    bool io_asleep;       /* wake it after appending: it has nothing to write, and takes this lock first */
     bool reading_put_off; /* until it has slept a little: it must be woken to read an answer at once */
     bool close_wanted;
     int64_t close_deadline;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define FAREWELL_MS 250
+#define BATCH 32                                /* of what the broker said is handled together */
 #define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* what a burst needed beyond this is given back, */
 #define BURST_OVER_MS 10000                     /* so long after it: new memory costs more than the copy into it */
 
@@ -78,7 +79,8 @@ static coney_status open_connection(cny_connection *connection)
     cny_connection_forget_credentials(connection);
     if (status != CONEY_OK)
         return status;
-    connection->last_read_ms = connection->last_write_ms = cny_now_ms();
+    connection->last_read_us = cny_now_us();
+    connection->last_read_ms = connection->last_write_ms = connection->last_read_us / 1000;
     pthread_mutex_lock(&connection->lock);
     connection->limits = cny_wire_agreed(connection->wire);
     cny_connection_set_state(connection, CNY_OPEN);
@@ -220,46 +222,81 @@ static void on_blocked(cny_connection *connection, const char *reason)
     cny_factory_blocked_changed(connection);
 }
 
+/* Under lock. */
 static coney_status on_channel_incoming(cny_connection *connection, cny_incoming *incoming)
 {
-    coney_status status;
-    pthread_mutex_lock(&connection->lock);
     cny_channel *channel =
         incoming->channel < connection->channel_capacity ? connection->channels[incoming->channel] : NULL;
     if (channel)
-        status = cny_channel_incoming(channel, incoming);
-    else
-        status = cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which is not open",
-                          incoming->method >> 16, incoming->method & 0xffffU, incoming->channel);
-    pthread_mutex_unlock(&connection->lock);
-    if (!channel)
-        coney_message_unref(incoming->message);
-    return status;
+        return cny_channel_incoming(channel, incoming);
+    coney_message_unref(incoming->message);
+    return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which is not open",
+                    incoming->method >> 16, incoming->method & 0xffffU, incoming->channel);
 }
 
-static coney_status on_incoming(cny_connection *connection, cny_incoming *incoming)
+static coney_status on_connection_incoming(cny_connection *connection, const cny_incoming *incoming)
 {
     switch (incoming->method) {
-    case 0: return CONEY_OK;
     case CNY_CONNECTION_CLOSE: return on_connection_close(connection, incoming);
     case CNY_CONNECTION_CLOSE_OK: return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
     case CNY_CONNECTION_BLOCKED: on_blocked(connection, incoming->text); return CONEY_OK;
     case CNY_CONNECTION_UNBLOCKED: on_blocked(connection, ""); return CONEY_OK;
-    case CNY_CONNECTION_UPDATE_SECRET_OK: return CONEY_OK;
-    default: return on_channel_incoming(connection, incoming);
+    default: return CONEY_OK; /* a heartbeat, update-secret-ok */
     }
+}
+
+static bool is_for_connection(const cny_incoming *incoming)
+{
+    const uint32_t connection_class = 10;
+    return incoming->method == 0 || incoming->method >> 16 == connection_class;
+}
+
+/* What was said to channels is handled under one lock, for senders contend for it. Only the last one may be for
+ * the connection. Takes all messages. */
+static coney_status on_batch(cny_connection *connection, cny_incoming *batch, size_t count)
+{
+    coney_status status = CONEY_OK;
+    size_t at = 0;
+    pthread_mutex_lock(&connection->lock);
+    for (; at < count && status == CONEY_OK && !is_for_connection(&batch[at]); at++)
+        status = on_channel_incoming(connection, &batch[at]);
+    pthread_mutex_unlock(&connection->lock);
+    if (at < count && status == CONEY_OK)
+        status = on_connection_incoming(connection, &batch[at++]);
+    for (; at < count; at++)
+        coney_message_unref(batch[at].message);
+    return status;
+}
+
+/* Up to and with the first one for the connection, which may end it. */
+static coney_status next_batch(cny_connection *connection, cny_incoming batch[BATCH], size_t *count, bool *complete)
+{
+    coney_status status = CONEY_OK;
+    *complete = true;
+    for (*count = 0; status == CONEY_OK && *complete && *count < BATCH; *count += status == CONEY_OK && *complete) {
+        if (*count > 0 && is_for_connection(&batch[*count - 1]))
+            break;
+        status = cny_wire_next(connection->wire, &batch[*count], complete);
+    }
+    return status;
 }
 
 static coney_status handle_input(cny_connection *connection)
 {
-    coney_status status;
+    cny_incoming batch[BATCH];
+    size_t count;
     bool complete;
+    coney_status status;
     do {
-        cny_incoming incoming;
-        status = cny_wire_next(connection->wire, &incoming, &complete);
-        if (status == CONEY_OK && complete)
-            status = on_incoming(connection, &incoming);
+        cny_error *broken = NULL; /* what came before it is still good */
+        if (next_batch(connection, batch, &count, &complete) != CONEY_OK)
+            broken = cny_error_capture();
+        status = on_batch(connection, batch, count);
+        if (status == CONEY_OK)
+            status = cny_error_raise(broken);
+        cny_error_unref(broken);
     } while (status == CONEY_OK && complete);
+    cny_events_wake(connection->events);
     cny_waiters_wake(&connection->told);
     return status;
 }
@@ -394,8 +431,10 @@ static coney_status read_input(cny_connection *connection)
     size_t received;
     coney_status status = cny_wire_read(connection->wire, &received);
     connection->streaming = received > 0;
-    if (received > 0)
-        connection->last_read_ms = cny_now_ms();
+    if (received > 0) {
+        connection->last_read_us = cny_now_us();
+        connection->last_read_ms = connection->last_read_us / 1000;
+    }
     return status == CONEY_OK ? handle_input(connection) : status;
 }
 

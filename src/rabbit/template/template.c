@@ -256,7 +256,7 @@ coney_status cny_template_fail_send(const cny_publish *publish)
 
 int64_t cny_template_deadline(const coney_template *sender, const coney_send_options *options)
 {
-    return cny_deadline(options && options->timeout_ms > 0 ? options->timeout_ms : sender->options.timeout_ms);
+    return cny_deadline_about(options && options->timeout_ms > 0 ? options->timeout_ms : sender->options.timeout_ms);
 }
 
 /* How the program wants to learn the outcome of an asynchronous send. */
