@@ -36,6 +36,7 @@ typedef enum cny_method {
     CNY_BASIC_CONSUME_OK = 0x003c0015,
     CNY_BASIC_CANCEL = 0x003c001e,
     CNY_BASIC_CANCEL_OK = 0x003c001f,
+    CNY_BASIC_PUBLISH = 0x003c0028, /* as the cause of a connection.close */
     CNY_BASIC_RETURN = 0x003c0032,
     CNY_BASIC_DELIVER = 0x003c003c,
     CNY_BASIC_GET_OK = 0x003c0047,

@@ -101,6 +101,21 @@ static void block_for_ever(cny_peer *peer, void *user)
     cny_peer_block(peer, reason);
 }
 
+static void block_without_a_reason(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD));
+    cny_peer_block(peer, "");
+}
+
+static void test_blocked_without_a_reason_is_blocked(void **state)
+{
+    (void)state;
+    start_blocked(block_without_a_reason, NULL);
+    fault_expect_status(CONEY_E_BLOCKED, fault_send(SHORT_MS));
+    fault_expect_text("it gave no reason");
+}
+
 static void test_closing_the_factory_ends_a_send_while_blocked(void **state)
 {
     (void)state;
@@ -305,6 +320,7 @@ int main(void)
         fault_test(test_flow_fail_answers_blocked_at_once),
         fault_test(test_waiting_send_goes_on_when_unblocked),
         fault_test(test_waiting_send_goes_on_with_the_next_connection),
+        fault_test(test_blocked_without_a_reason_is_blocked),
         fault_test(test_closing_the_factory_ends_a_send_while_blocked),
         fault_test(test_info_and_listeners_tell_of_blocking),
         fault_test(test_kept_messages_are_sent_again_when_unblocked),

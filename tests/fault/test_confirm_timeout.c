@@ -136,11 +136,13 @@ static void test_places_of_expired_messages_stay_taken(void **state)
     cny_broker_go(fault.broker);
 }
 
+enum { WINDOW = 4, TEN_WINDOWS = 10 * WINDOW };
+
 /* Says nothing of the first, acks all others. */
 static void ignore_the_first(cny_peer *peer, void *user)
 {
     (void)user;
-    for (int i = 0; i < 13; i++) {
+    for (int i = 0; i <= TEN_WINDOWS; i++) {
         cny_peer_method *publish = take(peer, 1);
         if (publish->number > 1)
             cny_peer_ack(peer, publish->channel, publish->number, false);
@@ -151,11 +153,57 @@ static void test_message_that_nothing_is_said_about_takes_one_place_only(void **
 {
     (void)state;
     fault_start(ignore_the_first, NULL);
-    fault_use_template(&(coney_template_options){.confirm_timeout_ms = LONG_MS, .max_unconfirmed = 4});
+    fault_use_template(&(coney_template_options){.confirm_timeout_ms = LONG_MS, .max_unconfirmed = WINDOW});
     send_messages(0, 0);
-    for (int i = 0; i < 12; i++)
+    for (int i = 0; i < TEN_WINDOWS; i++)
         fault_expect_status(CONEY_OK, fault_send(LONG_MS));
     assert_int_equal(coney_template_unconfirmed_count(fault.sender), 1);
+}
+
+static void test_synchronous_send_that_nothing_is_said_about_takes_one_place_only(void **state)
+{
+    (void)state;
+    fault_start(ignore_the_first, NULL);
+    fault_use_template(&(coney_template_options){.max_unconfirmed = WINDOW});
+    fault_expect_status(CONEY_E_TIMEOUT, fault_send(50));
+    for (int i = 0; i < TEN_WINDOWS; i++)
+        fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    assert_int_equal(coney_template_unconfirmed_count(fault.sender), 1);
+}
+
+/* Says nothing of the first until it has acked all others. */
+static void ack_the_first_last(cny_peer *peer, void *user)
+{
+    ignore_the_first(peer, user);
+    cny_peer_wait_go(peer);
+    cny_peer_ack(peer, 1, 1, false);
+}
+
+static void test_ack_that_comes_ten_windows_late_is_heard(void **state)
+{
+    (void)state;
+    fault_start(ack_the_first_last, NULL);
+    fault_use_template(&(coney_template_options){.max_unconfirmed = WINDOW});
+    send_messages(0, TEN_WINDOWS);
+    fault_wait_until(coney_template_unconfirmed_count(fault.sender) == 1);
+    cny_broker_go(fault.broker);
+    fault_wait_for_confirms();
+    for (int i = 0; i <= TEN_WINDOWS; i++)
+        fault_expect_completion(i, CONEY_OK);
+}
+
+/* It has left the ring before its time is over. */
+static void test_message_overtaken_by_ten_windows_still_expires(void **state)
+{
+    (void)state;
+    fault_start(ack_the_first_last, NULL);
+    fault_use_template(&(coney_template_options){.max_unconfirmed = WINDOW, .confirm_timeout_ms = 1000});
+    send_messages(0, TEN_WINDOWS);
+    fault_wait_for_confirms();
+    fault_expect_completion(0, CONEY_E_TIMEOUT);
+    for (int i = 1; i <= TEN_WINDOWS; i++)
+        fault_expect_completion(i, CONEY_OK);
+    cny_broker_go(fault.broker);
 }
 
 static void ack_after_three_times_the_timeout(cny_peer *peer, void *user)
@@ -293,6 +341,9 @@ int main(void)
         fault_test(test_returned_message_whose_ack_never_comes_is_told_as_returned),
         fault_test(test_places_of_expired_messages_stay_taken),
         fault_test(test_message_that_nothing_is_said_about_takes_one_place_only),
+        fault_test(test_synchronous_send_that_nothing_is_said_about_takes_one_place_only),
+        fault_test(test_ack_that_comes_ten_windows_late_is_heard),
+        fault_test(test_message_overtaken_by_ten_windows_still_expires),
         fault_test(test_synchronous_send_keeps_its_own_deadline),
         fault_test(test_timeout_below_zero_means_none),
         fault_test(test_expired_messages_are_not_completed_again_by_a_loss),

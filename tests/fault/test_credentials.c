@@ -157,6 +157,54 @@ static void test_secret_is_renewed_between_messages_that_stream(void **state)
     assert_int_equal(fault_info(CONEY_PUBLISHING).times_opened, 1);
 }
 
+static char huge[5000]; /* more than a frame of 4,096 bytes */
+
+static coney_status provide_a_huge_secret_later(coney_credentials *credentials, void *user)
+{
+    int number = atomic_fetch_add(&asked, 1) + 1;
+    memset(huge, 'x', sizeof huge - 1);
+    *credentials = (coney_credentials){
+        .user = user, .password = number == 2 ? huge : "secret", .valid_for_s = number == 1 ? 1 : 0};
+    return CONEY_OK;
+}
+
+static coney_status provide_for_another_user_later(coney_credentials *credentials, void *user)
+{
+    (void)user;
+    int number = atomic_fetch_add(&asked, 1) + 1;
+    *credentials = (coney_credentials){
+        .user = number == 1 ? "alice" : "bob", .password = "secret", .valid_for_s = number == 1 ? 1 : 0};
+    return CONEY_OK;
+}
+
+static void expect_a_new_connection(coney_credentials_provider *provider)
+{
+    const coney_connection_factory_options options = {
+        .credentials = provider, .credentials_user = "alice", .recovery = FAULT_QUICK_RECOVERY};
+    atomic_store(&asked, 0);
+    fault_start_with(&(cny_broker_options){.frame_max = 4096}, &options);
+    fault_use_admin(LONG_MS);
+    fault_expect_status(CONEY_OK, fault_ask());
+    coney_connection_info info = fault_wait_for_opening(CONEY_CONSUMING, 2);
+    assert_int_equal(info.reason, CONEY_E_LOST);
+    assert_int_equal(atomic_load(&asked), 3);
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_CONNECTION_CLOSE_METHOD), 1);
+    assert_int_equal(cny_broker_count_heard(fault.broker, CNY_UPDATE_SECRET), 0);
+    fault_expect_status(CONEY_OK, fault_ask());
+}
+
+static void test_secret_that_the_connection_cannot_be_told_is_used_for_a_new_one(void **state)
+{
+    (void)state;
+    expect_a_new_connection(provide_a_huge_secret_later);
+}
+
+static void test_another_user_gets_a_new_connection(void **state)
+{
+    (void)state;
+    expect_a_new_connection(provide_for_another_user_later);
+}
+
 static void test_provider_that_fails_later_does_not_cost_the_open_connection(void **state)
 {
     (void)state;
@@ -178,6 +226,8 @@ int main(void)
         fault_test(test_provider_that_refuses_is_a_refused_login),
         fault_test(test_secret_that_ends_is_renewed_on_the_open_connection),
         fault_test(test_secret_is_renewed_between_messages_that_stream),
+        fault_test(test_secret_that_the_connection_cannot_be_told_is_used_for_a_new_one),
+        fault_test(test_another_user_gets_a_new_connection),
         fault_test(test_provider_that_fails_later_does_not_cost_the_open_connection),
     };
     return cmocka_run_group_tests_name("credentials", tests, NULL, NULL);

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { LONG_MS = 10000 };
+enum { LONG_MS = 10000, SHORT_MS = 100 };
 
 /* --- tune --- */
 
@@ -71,6 +71,25 @@ static void test_all_channels_in_use_is_a_clear_limit(void **state)
     fault_use_template(NULL);
     fault_expect_status(CONEY_OK, fault_send(LONG_MS)); /* it has a connection with a channel of its own */
     fault_expect_status(CONEY_OK, coney_container_check(fault.container));
+}
+
+/* The channel of the first question is closed at once, but its number is free with the close-ok only. */
+static void answer_the_close_late(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *close = cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_METHOD);
+    cny_peer_method late = *close;
+    cny_peer_silence(peer, SHORT_MS);
+    cny_peer_answer(peer, &late);
+}
+
+static void test_channel_number_about_to_be_free_is_waited_for(void **state)
+{
+    (void)state;
+    fault_start_with(&(cny_broker_options){.script = answer_the_close_late, .channel_max = 1}, NULL);
+    fault_use_admin(LONG_MS);
+    fault_expect_status(CONEY_OK, fault_ask());
+    fault_expect_status(CONEY_OK, fault_ask());
 }
 
 /* --- frames --- */
@@ -289,6 +308,7 @@ int main(void)
         fault_test(test_brokers_higher_numbers_do_not_count),
         fault_test(test_heartbeats_can_be_switched_off),
         fault_test(test_all_channels_in_use_is_a_clear_limit),
+        fault_test(test_channel_number_about_to_be_free_is_waited_for),
         fault_test(test_body_frame_over_frame_max_costs_the_connection),
         fault_test(test_body_of_whole_frames_goes_out_at_once),
         fault_test(test_header_without_its_body_costs_the_connection_only),

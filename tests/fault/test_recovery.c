@@ -289,29 +289,46 @@ static void test_delay_between_attempts_grows_up_to_its_maximum(void **state)
     expect_delays((const int[ATTEMPTS]){50, 100, 200, 200, 200, 200}, ATTEMPTS);
 }
 
-/* Two connections are open for a moment; before the second there is a failure. */
-static void fail_once_in_between(cny_peer *peer, void *user)
+/* Two connections are open, the second for so long; before it there is a failure. */
+static void fail_once_in_between(cny_peer *peer, void *open_for_ms)
 {
     int number = cny_peer_number(peer);
     if (number == 1)
         cny_peer_serve_until(peer, CNY_PROTOCOL_HEADER);
     if (number == 0 || number == 2)
         cny_peer_answer(peer, serve_until_asked(peer));
+    if (number == 2)
+        cny_peer_silence(peer, *(int *)open_for_ms);
     if (number < 3)
         cny_peer_hang_up(peer);
-    (void)user;
+}
+
+static void fail_in_between(int *open_for_ms)
+{
+    const coney_recovery_options recovery = {.first_delay_ms = 50, .multiplier = 3, .max_delay_ms = 1000};
+    fault_start_with(&(cny_broker_options){.script = fail_once_in_between, .user = open_for_ms},
+                     &(coney_connection_factory_options){.recovery = recovery});
+    fault_use_admin(LONG_MS);
+    fault_expect_status(CONEY_OK, fault_ask());
+    fault_expect_status(CONEY_OK, fault_ask());
+    fault_wait_for_opening(CONEY_CONSUMING, 3);
 }
 
 static void test_delay_begins_anew_once_the_connection_was_open(void **state)
 {
     (void)state;
-    const coney_recovery_options recovery = {.first_delay_ms = 50, .multiplier = 3, .max_delay_ms = 1000};
-    fault_start(fail_once_in_between, &(coney_connection_factory_options){.recovery = recovery});
-    fault_use_admin(LONG_MS);
-    fault_expect_status(CONEY_OK, fault_ask());
-    fault_expect_status(CONEY_OK, fault_ask());
-    fault_wait_for_opening(CONEY_CONSUMING, 3);
-    expect_delays((const int[]){50, 150, 50}, 3);
+    static int longer_than_the_delay = 200;
+    fail_in_between(&longer_than_the_delay);
+    expect_delays((const int[]){50, 150, 200 + 50}, 3);
+}
+
+/* Else a message that the broker cannot stand, for one, would have it connect all the time. */
+static void test_delay_grows_on_if_the_connection_was_open_for_a_moment_only(void **state)
+{
+    (void)state;
+    static int no_time;
+    fail_in_between(&no_time);
+    expect_delays((const int[]){50, 150, 450}, 3);
 }
 
 static void let_none_in(cny_peer *peer, void *user)
@@ -546,6 +563,7 @@ int main(void)
         fault_test(test_channel_events_tell_opening_and_end),
         fault_test(test_delay_between_attempts_grows_up_to_its_maximum),
         fault_test(test_delay_begins_anew_once_the_connection_was_open),
+        fault_test(test_delay_grows_on_if_the_connection_was_open_for_a_moment_only),
         fault_test(test_factory_gives_up_after_max_attempts),
         fault_test(test_connect_tries_again_after_giving_up),
         fault_test(test_connect_does_not_wait_for_a_back_off),

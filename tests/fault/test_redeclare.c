@@ -51,6 +51,33 @@ static const coney_queue orders = {.name = "orders"};
 
 /* --- declared first --- */
 
+/* From the first moment on. */
+static void hold_back_publishers(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_cork(peer, true);
+    cny_peer_log_in(peer);
+    cny_peer_block(peer, "low on memory");
+    cny_peer_cork(peer, false);
+    cny_peer_wait_go(peer);
+    cny_peer_block(peer, NULL);
+}
+
+static void test_broker_that_holds_back_publishers_is_not_left_for_not_declaring(void **state)
+{
+    (void)state;
+    fault_start(hold_back_publishers, NULL);
+    use_topology(&orders, 1);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_E_BLOCKED, fault_send(500));
+    fault_expect_text("low on memory");
+    assert_true(fault_info(CONEY_PUBLISHING).blocked);
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    assert_int_equal(count_heard(true, AMQP_QUEUE_DECLARE_METHOD, "orders"), 1);
+    assert_int_equal(cny_broker_count_heard(fault.broker, CNY_PROTOCOL_HEADER), 1);
+}
+
 /* Each role's first connection ends when the test says so. */
 static void lose_the_first_two(cny_peer *peer, void *user)
 {
@@ -285,6 +312,7 @@ static void test_publishers_do_not_wait_for_consumers_that_cannot_resume(void **
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        fault_test(test_broker_that_holds_back_publishers_is_not_left_for_not_declaring),
         fault_test(test_topology_is_declared_before_anything_else_on_each_connection),
         fault_test(test_missing_queue_is_declared_again_before_its_consumer_resumes),
         fault_test(test_refused_declaration_costs_neither_the_others_nor_the_connection),

@@ -287,6 +287,42 @@ static void test_refused_message_ends_with_the_verdict_and_the_others_are_sent_a
     assert_int_equal(connections(), 1);
 }
 
+static void refuse_a_topic(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_close_channel(peer, take(peer, 0, 2), 403,
+                           "ACCESS_REFUSED - access to topic 'secret' in exchange 'events' in vhost '/' refused for "
+                           "user 'guest'");
+    cny_peer_ack(peer, take(peer, 0, 0), 1, false);
+    cny_peer_ack(peer, take(peer, 2, 2), 2, false);
+}
+
+static void send_with_key(int number, const char *routing_key)
+{
+    char text[8];
+    snprintf(text, sizeof text, "%d", number);
+    coney_message *message = fault_message(text);
+    const coney_send_options options = {.exchange = "events"};
+    fault_expect_status(CONEY_OK, coney_template_send_async(fault.sender, routing_key, message, &options, NULL, NULL));
+    coney_message_unref(message);
+}
+
+static void test_refused_topic_concerns_messages_with_its_routing_key_only(void **state)
+{
+    (void)state;
+    coney_send_statistics counted;
+    start(refuse_a_topic);
+    send_with_key(0, "public");
+    send_with_key(1, "secret");
+    send_with_key(2, "public");
+    cny_broker_wait(fault.broker, 1);
+    fault_wait_for_confirms();
+    fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &counted));
+    assert_int_equal(counted.confirmed, 2);
+    assert_int_equal(counted.refused, 1);
+    assert_int_equal(connections(), 1);
+}
+
 /* Does not say which of the messages it cannot stand. */
 static void stumble_over_the_third(cny_peer *peer, void *user)
 {
@@ -307,6 +343,68 @@ static void test_culprit_that_is_not_named_is_found_and_the_others_are_delivered
     for (int i = 0; i < 5; i++)
         fault_expect_completion(i, i == 2 ? CONEY_E_PRECONDITION_FAILED : CONEY_OK);
     assert_int_equal(connections(), 1);
+}
+
+static void close_over_a_message(cny_peer *peer)
+{
+    cny_peer_close_connection_over(peer, AMQP_BASIC_PUBLISH_METHOD, 541, "INTERNAL_ERROR");
+}
+
+static void fall_over_the_second(cny_peer *peer, void *user)
+{
+    (void)user;
+    switch (cny_peer_number(peer)) {
+    case 0:
+        take(peer, 0, 2);
+        close_over_a_message(peer);
+        break;
+    case 1:
+        take_and_confirm(peer, 0, 0);
+        take(peer, 1, 1);
+        close_over_a_message(peer);
+        break;
+    default: take_and_confirm(peer, 2, 2);
+    }
+}
+
+static void test_message_that_costs_the_connection_is_found_and_not_sent_for_ever(void **state)
+{
+    (void)state;
+    start(fall_over_the_second);
+    send_messages(3);
+    cny_broker_wait(fault.broker, 3);
+    fault_wait_for_confirms();
+    for (int i = 0; i < 3; i++)
+        fault_expect_completion(i, i == 1 ? CONEY_E_BROKER : CONEY_OK);
+    assert_int_equal(fault_completed(1).broker_code, 541);
+    assert_int_equal(connections(), 3);
+}
+
+enum { WINDOW = 4, SPANS = 40 }; /* messages; ten windows */
+
+/* Says nothing of the first message and confirms all others, until the connection is lost. */
+static void leave_the_first_unconfirmed(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 0) {
+        take_and_confirm(peer, 0, 0);
+        return;
+    }
+    take(peer, 0, 0);
+    for (int i = 1; i <= SPANS; i++)
+        cny_peer_ack(peer, take(peer, i, i), (uint64_t)i + 1, false);
+    cny_peer_hang_up(peer);
+}
+
+static void test_message_that_nothing_is_said_about_holds_up_no_others_and_is_sent_again(void **state)
+{
+    (void)state;
+    fault_start(leave_the_first_unconfirmed, NULL);
+    fault_use_template(&(coney_template_options){.resend_unconfirmed = true, .max_unconfirmed = WINDOW});
+    send_messages(SPANS + 1);
+    cny_broker_wait(fault.broker, 2);
+    expect_confirmed(SPANS + 1);
+    assert_int_equal(connections(), 2);
 }
 
 enum { MANY = 300 };
@@ -543,7 +641,10 @@ int main(void)
         fault_test(test_send_behind_kept_messages_fails_at_once_after_a_refused_login),
         fault_test(test_send_behind_kept_messages_tells_attempt_and_reason_at_its_deadline),
         fault_test(test_refused_message_ends_with_the_verdict_and_the_others_are_sent_again),
+        fault_test(test_refused_topic_concerns_messages_with_its_routing_key_only),
         fault_test(test_culprit_that_is_not_named_is_found_and_the_others_are_delivered),
+        fault_test(test_message_that_costs_the_connection_is_found_and_not_sent_for_ever),
+        fault_test(test_message_that_nothing_is_said_about_holds_up_no_others_and_is_sent_again),
         fault_test(test_messages_go_one_by_one_only_until_the_culprit_is_found),
         cmocka_unit_test_teardown(test_messages_that_go_one_by_one_do_not_hold_up_another_template, teardown_both),
         fault_test(test_closing_the_factory_ends_kept_messages_once_as_closed),

@@ -122,10 +122,11 @@ void cny_peer_get_ok(cny_peer *peer, amqp_channel_t channel, uint64_t tag, amqp_
 void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel);
 void cny_peer_block(cny_peer *peer, const char *reason); /* holds back publishers; NULL: no more */
 
-/* Ending. The first serves until the client's close-ok; the second tells whether one came before
- * the client hung up. */
+/* Ending. The first serves until the client's close-ok; the next two tell whether one came before
+ * the client hung up. The cause is the client's method that the broker objects to. */
 void cny_peer_close_channel(cny_peer *peer, amqp_channel_t channel, uint16_t code, const char *text);
 bool cny_peer_close_connection(cny_peer *peer, uint16_t code, const char *text);
+bool cny_peer_close_connection_over(cny_peer *peer, amqp_method_number_t cause, uint16_t code, const char *text);
 void cny_peer_hang_up(cny_peer *peer);
 void cny_peer_reset(cny_peer *peer);
 

@@ -294,8 +294,13 @@ void cny_peer_close_channel(cny_peer *peer, amqp_channel_t channel, uint16_t cod
 
 bool cny_peer_close_connection(cny_peer *peer, uint16_t code, const char *text)
 {
-    cny_peer_send(peer, 0, AMQP_CONNECTION_CLOSE_METHOD,
-                  &(amqp_connection_close_t){code, amqp_cstring_bytes(text), 0, 0});
+    return cny_peer_close_connection_over(peer, 0, code, text);
+}
+
+bool cny_peer_close_connection_over(cny_peer *peer, amqp_method_number_t cause, uint16_t code, const char *text)
+{
+    amqp_connection_close_t args = {code, amqp_cstring_bytes(text), (uint16_t)(cause >> 16), (uint16_t)cause};
+    cny_peer_send(peer, 0, AMQP_CONNECTION_CLOSE_METHOD, &args);
     peer->closing = true;
     peer->waiting_for = "connection.close-ok";
     cny_peer_event seen = cny_peer_read(peer, cny_now_ms() + CNY_PATIENCE_MS, -1, false);

@@ -56,8 +56,36 @@ static coney_status find_number(cny_connection *connection, uint16_t *number)
     return cny_fail(CONEY_E_LIMIT, "all %u channels of the connection are in use", connection->limits.channel_max);
 }
 
+static bool has_closing_channel(const cny_connection *connection)
+{
+    for (size_t i = 1; i < connection->channel_capacity; i++) {
+        if (connection->channels[i] && connection->channels[i]->state == CNY_CHANNEL_CLOSING)
+            return true;
+    }
+    return false;
+}
+
+/* A number that is about to be free is waited for. */
+static coney_status take_number(cny_channel *made, int64_t deadline)
+{
+    cny_connection *connection = made->connection;
+    bool in_time = true;
+    for (;;) {
+        if (connection->state == CNY_DEAD)
+            return cny_error_raise(connection->reason);
+        if (connection->state != CNY_OPEN)
+            return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+        coney_status status = find_number(connection, &made->number);
+        if (status == CONEY_OK)
+            connection->channels[made->number] = made;
+        if (status != CONEY_E_LIMIT || !in_time || !has_closing_channel(connection))
+            return status;
+        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
+    }
+}
+
 /* NULL with the reason as this thread's last error. */
-static cny_channel *new_channel(cny_connection *connection)
+static cny_channel *new_channel(cny_connection *connection, int64_t deadline)
 {
     cny_channel *made = cny_alloc(sizeof *made);
     if (!made) {
@@ -67,14 +95,8 @@ static cny_channel *new_channel(cny_connection *connection)
     atomic_init(&made->refs, 2); /* the caller's and the connection's table */
     cny_cond_init(&made->changed);
     made->connection = cny_connection_ref(connection);
-    coney_status status;
     cny_channel_lock(made);
-    if (connection->state == CNY_DEAD)
-        status = cny_error_raise(connection->reason);
-    else if (connection->state != CNY_OPEN)
-        status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    else if ((status = find_number(connection, &made->number)) == CONEY_OK)
-        connection->channels[made->number] = made;
+    coney_status status = take_number(made, deadline);
     cny_channel_unlock(made);
     if (status == CONEY_OK)
         return made;
@@ -101,7 +123,7 @@ coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connecti
 {
     if (connection->role == CONEY_PUBLISHING && wait_until_unblocked(connection, at_once, deadline) != CONEY_OK)
         return CONEY_E_BLOCKED;
-    cny_channel *made = new_channel(connection);
+    cny_channel *made = new_channel(connection, deadline);
     if (!made)
         return coney_last_error_details()->status;
     uint8_t room[64];
@@ -170,6 +192,7 @@ void cny_channel_die(cny_channel *channel, cny_error *reason)
     end_use(channel, reason);
     channel->state = CNY_CHANNEL_DEAD;
     channel->connection->channels[channel->number] = NULL;
+    pthread_cond_broadcast(&channel->connection->changed); /* somebody may wait for the number */
     cny_channel_unref(channel);
 }
 

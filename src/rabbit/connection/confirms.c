@@ -42,27 +42,45 @@ coney_status cny_confirms_start(cny_confirms *confirms, const cny_confirm_option
     return CONEY_OK;
 }
 
-/* Nothing is to be expected of these any more; false if there are none. */
-static bool drop_expired(cny_confirms *confirms, uint64_t from, uint64_t last)
+static cny_straggler *stragglers(const cny_confirms *confirms)
 {
-    cny_expired *all = (cny_expired *)(void *)confirms->expired.data;
-    size_t count = confirms->expired.size / sizeof *all, kept = 0;
-    if (count == 0 || last < all[0].sequence)
-        return false;
+    return (cny_straggler *)(void *)confirms->stragglers.data;
+}
+
+static size_t straggler_count(const cny_confirms *confirms)
+{
+    return confirms->stragglers.size / sizeof(cny_straggler);
+}
+
+size_t cny_confirms_outstanding(const cny_confirms *confirms)
+{
+    return straggler_count(confirms) + (size_t)(confirms->next - confirms->first);
+}
+
+cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n)
+{
+    size_t outside = straggler_count(confirms);
+    return n < outside ? &stragglers(confirms)[n].confirm : at(confirms, confirms->first + (n - outside));
+}
+
+/* Those of them whose senders know the outcome: nothing is to be expected of them any more. */
+static void drop_stragglers(cny_confirms *confirms, uint64_t from, uint64_t last)
+{
+    cny_straggler *all = stragglers(confirms);
+    size_t count = straggler_count(confirms), kept = 0;
     for (size_t i = 0; i < count; i++) {
-        if (all[i].sequence >= from && all[i].sequence <= last)
-            coney_message_unref(all[i].message);
+        if (all[i].confirm.done && all[i].sequence >= from && all[i].sequence <= last)
+            coney_message_unref(all[i].confirm.message);
         else
             all[kept++] = all[i];
     }
-    confirms->expired.size = kept * sizeof *all;
-    return kept < count;
+    confirms->stragglers.size = kept * sizeof *all;
 }
 
 void cny_confirms_free(cny_confirms *confirms)
 {
-    drop_expired(confirms, 0, UINT64_MAX);
-    cny_buffer_free(&confirms->expired);
+    drop_stragglers(confirms, 0, UINT64_MAX);
+    cny_buffer_free(&confirms->stragglers);
     cny_free(confirms->ring);
     cny_error_unref(confirms->unheard);
     cny_error_unref(confirms->failure);
@@ -73,24 +91,19 @@ void cny_confirms_free(cny_confirms *confirms)
  * example, takes one; the others go on. */
 static size_t taken(const cny_confirms *confirms)
 {
-    return confirms->unfinished + confirms->expired.size / sizeof(cny_expired);
-}
-
-static bool has_less(const cny_confirms *confirms, size_t enough)
-{
-    return taken(confirms) < enough && confirms->next - confirms->first < enough * MAX_SPAN;
+    return confirms->unfinished + confirms->expired;
 }
 
 bool cny_confirms_full(const cny_confirms *confirms)
 {
-    return confirms->max > 0 && !has_less(confirms, confirms->max);
+    return confirms->max > 0 && taken(confirms) >= confirms->max;
 }
 
 /* A sender that had to wait goes on with a quarter of the window free, not with one place: it
  * then fills many places for one wake-up. */
 bool cny_confirms_have_room(const cny_confirms *confirms)
 {
-    return has_less(confirms, confirms->max - confirms->max / 4);
+    return taken(confirms) < confirms->max - confirms->max / 4;
 }
 
 static void wake_waiting(cny_channel *channel)
@@ -106,8 +119,27 @@ static void wake_waiting(cny_channel *channel)
     }
 }
 
+static void advance(cny_confirms *confirms)
+{
+    while (confirms->first < confirms->next && at(confirms, confirms->first)->done)
+        confirms->first++;
+}
+
+/* It is done in the ring and goes on outside. False without memory. */
+static bool leave_ring(cny_confirms *confirms, uint64_t sequence)
+{
+    const cny_straggler left = {.sequence = sequence, .confirm = *at(confirms, sequence)};
+    if (!cny_buffer_append(&confirms->stragglers, &left, sizeof left))
+        return false;
+    *at(confirms, sequence) = (cny_confirm){.done = true};
+    advance(confirms);
+    return true;
+}
+
 coney_status cny_confirms_reserve(cny_confirms *confirms)
 {
+    if (confirms->next - confirms->first >= confirms->max * MAX_SPAN && !leave_ring(confirms, confirms->first))
+        return cny_fail_memory();
     if (confirms->next - confirms->first < confirms->capacity)
         return CONEY_OK;
     cny_confirms bigger = *confirms;
@@ -260,12 +292,6 @@ static void finish(cny_channel *channel, cny_confirm *confirm, cny_error *error)
     clear(confirm);
 }
 
-static void advance(cny_confirms *confirms)
-{
-    while (confirms->first < confirms->next && at(confirms, confirms->first)->done)
-        confirms->first++;
-}
-
 static void count_latency(coney_send_statistics *statistics, int64_t latency_us)
 {
     int bucket = 0;
@@ -285,18 +311,31 @@ static void settle(cny_channel *channel, cny_confirm *confirm, cny_error *error,
     finish(channel, confirm, error);
 }
 
+/* How many there are. */
+static size_t settle_stragglers(cny_channel *channel, uint64_t from, uint64_t last, cny_error *error)
+{
+    cny_confirms *confirms = &channel->confirms;
+    cny_straggler *all = stragglers(confirms);
+    size_t before = straggler_count(confirms);
+    if (before == 0)
+        return 0;
+    for (size_t i = 0; i < before; i++) {
+        if (all[i].sequence < from || all[i].sequence > last)
+            continue;
+        confirms->expired -= all[i].confirm.done;
+        settle(channel, &all[i].confirm, error, channel->connection->last_read_us);
+    }
+    drop_stragglers(confirms, from, last);
+    return before - straggler_count(confirms);
+}
+
 void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_confirms *confirms = &channel->confirms;
     uint64_t last = incoming->tag == 0 && incoming->multiple ? confirms->next - 1 : incoming->tag;
-    uint64_t sequence = incoming->multiple ? confirms->first : last;
-    bool late = drop_expired(confirms, incoming->multiple ? 0 : last, last);
-    if (last >= confirms->next || sequence < confirms->first) {
-        if (!late)
-            cny_connection_remark(channel->connection, "the broker confirmed a message that is not outstanding");
-        wake_waiting(channel);
-        return;
-    }
+    uint64_t from = incoming->multiple ? 0 : last;
+    uint64_t sequence = from > confirms->first ? from : confirms->first;
+    bool known = last < confirms->next && sequence <= last;
     cny_error *error = NULL;
     if (incoming->method == CNY_BASIC_NACK)
         error = cny_error_new(CONEY_E_NACKED, 0,
@@ -304,11 +343,15 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
                               "publishers, or a failed queue, does that");
     channel->connection->settling = true;
     cny_events_lock(channel->connection->events);
-    for (; sequence <= last; sequence++)
+    if (last < confirms->next && settle_stragglers(channel, from, last, error) > 0)
+        known = true;
+    for (; last < confirms->next && sequence <= last; sequence++)
         settle(channel, at(confirms, sequence), error, channel->connection->last_read_us);
     cny_events_unlock_quietly(channel->connection->events);
     channel->connection->settling = false;
     cny_error_unref(error);
+    if (!known)
+        cny_connection_remark(channel->connection, "the broker confirmed a message that is not outstanding");
     advance(confirms);
     wake_waiting(channel);
 }
@@ -340,31 +383,29 @@ typedef struct returned {
     bool strictly; /* in its properties, too */
 } returned;
 
-static bool is_same(const returned *one, const coney_message *message, uint32_t exchange_hash,
-                    uint32_t routing_key_hash)
+static bool is_same(const returned *one, const cny_confirm *confirm)
 {
-    return exchange_hash == one->exchange_hash && routing_key_hash == one->routing_key_hash &&
-           same_body(message, one->message) && (!one->strictly || same_properties(one->channel, message, one->message));
+    return confirm->message && confirm->mandatory && confirm->exchange_hash == one->exchange_hash &&
+           confirm->routing_key_hash == one->routing_key_hash && same_body(confirm->message, one->message) &&
+           (!one->strictly || same_properties(one->channel, confirm->message, one->message));
 }
 
-/* Its sequence number, 0 if none is like it. Those that expired are older than what is in the ring. */
-static uint64_t find_returned(const returned *one)
+/* NULL if none is like it. Stragglers are older than what is in the ring. */
+static cny_confirm *find_returned(const returned *one, uint64_t *sequence)
 {
     const cny_confirms *confirms = &one->channel->confirms;
-    const cny_expired *expired = (const cny_expired *)(const void *)confirms->expired.data;
-    for (size_t i = 0; i < confirms->expired.size / sizeof *expired; i++) {
-        if (expired[i].message && expired[i].sequence >= confirms->return_from &&
-            is_same(one, expired[i].message, expired[i].exchange_hash, expired[i].routing_key_hash))
-            return expired[i].sequence;
+    cny_straggler *all = stragglers(confirms);
+    for (size_t i = 0; i < straggler_count(confirms); i++) {
+        *sequence = all[i].sequence;
+        if (*sequence >= confirms->return_from && is_same(one, &all[i].confirm))
+            return &all[i].confirm;
     }
-    uint64_t from = confirms->return_from > confirms->first ? confirms->return_from : confirms->first;
-    for (uint64_t sequence = from; sequence < confirms->next; sequence++) {
-        const cny_confirm *confirm = at(confirms, sequence);
-        if (!confirm->done && confirm->mandatory &&
-            is_same(one, confirm->message, confirm->exchange_hash, confirm->routing_key_hash))
-            return sequence;
+    *sequence = confirms->return_from > confirms->first ? confirms->return_from : confirms->first;
+    for (; *sequence < confirms->next; ++*sequence) {
+        if (is_same(one, at(confirms, *sequence)))
+            return at(confirms, *sequence);
     }
-    return 0;
+    return NULL;
 }
 
 cny_error *cny_returned_error(const cny_incoming *incoming)
@@ -383,25 +424,50 @@ void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
         .routing_key_hash = hash_text(incoming->message->routing_key),
         .strictly = true,
     };
-    uint64_t sequence = find_returned(&one);
+    uint64_t sequence;
+    cny_confirm *confirm = find_returned(&one, &sequence);
     one.strictly = false;
-    if (sequence == 0) /* something between us and the broker may have touched the properties */
-        sequence = find_returned(&one);
-    if (sequence == 0) {
+    if (!confirm) /* something between us and the broker may have touched the properties */
+        confirm = find_returned(&one, &sequence);
+    if (!confirm) {
         cny_connection_remark(channel->connection, "the broker returned a message that is not outstanding");
         return;
     }
     confirms->return_from = sequence + 1;
-    if (sequence >= confirms->first && !at(confirms, sequence)->done) /* else it has expired */
-        at(confirms, sequence)->returned = cny_returned_error(incoming);
+    if (!confirm->done) /* else it has expired */
+        confirm->returned = cny_returned_error(incoming);
 }
 
-/* Channel exceptions name the exchange in quotes: "NOT_FOUND - no exchange 'x' in vhost '/'". */
-static uint32_t hash_of_named_exchange(const char *text)
+/* The hash of what the text has in quotes after the word, 0 if there is nothing. */
+static uint32_t hash_of_named(const char *text, const char *word)
 {
-    const char *from = strstr(text, "exchange '");
-    const char *to = from ? strchr(from + 10, '\'') : NULL;
-    return to ? hash_bytes(from + 10, (size_t)(to - from - 10)) : 0;
+    size_t size = strlen(word);
+    const char *from = strstr(text, word);
+    const char *to = from ? strchr(from + size, '\'') : NULL;
+    return to ? hash_bytes(from + size, (size_t)(to - from) - size) : 0;
+}
+
+/* Which messages the end of a channel is about, as far as the broker's text tells: "NOT_FOUND - no exchange 'x' in
+ * vhost '/'", "ACCESS_REFUSED - access to topic 'k' in exchange 'x' in vhost '/' refused for user 'u'". */
+typedef struct refusal {
+    uint32_t exchange_hash; /* 0: it names none */
+    uint32_t routing_key_hash;
+    bool names_routing_key;
+} refusal;
+
+static refusal read_refusal(const char *text)
+{
+    return (refusal){
+        .exchange_hash = hash_of_named(text, "exchange '"),
+        .routing_key_hash = hash_of_named(text, "access to topic '"),
+        .names_routing_key = strstr(text, "access to topic ") != NULL,
+    };
+}
+
+static bool is_about(const refusal *said, const cny_confirm *confirm)
+{
+    return said->exchange_hash != 0 && confirm->exchange_hash == said->exchange_hash &&
+           (!said->names_routing_key || confirm->routing_key_hash == said->routing_key_hash);
 }
 
 /* What the senders learn whose message may or may not have been taken. */
@@ -427,36 +493,54 @@ static void keep(cny_confirms *confirms, cny_confirm *confirm)
     confirms->kept++;
 }
 
-/* A refusal by the broker concerns the messages for the exchange it names, or the only message
- * there is; of the others nobody knows. Any other reason is no refusal. */
+/* The end of a channel, and what it means for a message. */
+typedef struct ending {
+    cny_channel *channel;
+    cny_error *reason;
+    cny_error *unknown;
+    refusal said;
+    bool is_refusal;
+    bool alone; /* the message */
+} ending;
+
+static void end_one(const ending *end, cny_confirm *confirm)
+{
+    cny_confirms *confirms = &end->channel->confirms;
+    if (confirm->done)
+        return;
+    if (end->is_refusal && (end->alone || is_about(&end->said, confirm))) {
+        finish(end->channel, confirm, end->reason);
+        confirms->suspect = false;
+        confirms->found_culprit = true;
+    } else if (is_kept(confirms, end->reason)) {
+        keep(confirms, confirm);
+    } else {
+        finish(end->channel, confirm, end->unknown);
+    }
+}
+
+/* A refusal by the broker concerns the messages it names, or the only message there is; of the others nobody
+ * knows. Any other reason is no refusal. */
 void cny_confirms_fail(cny_channel *channel, cny_error *reason)
 {
     cny_confirms *confirms = &channel->confirms;
     const coney_error *view = cny_error_view(reason);
-    bool refusal = view->broker_code != 0 && view->status != CONEY_E_LOST;
-    uint32_t refused_exchange = hash_of_named_exchange(view->text);
-    bool alone = confirms->next - confirms->first == 1 && confirms->expired.size == 0;
-    drop_expired(confirms, 0, UINT64_MAX);
-    confirms->suspect = refusal;
-    cny_error *unknown = unknown_outcome(reason);
+    const ending end = {
+        .channel = channel,
+        .reason = reason,
+        .unknown = unknown_outcome(reason),
+        .said = read_refusal(view->text),
+        .is_refusal = view->broker_code != 0 && view->status != CONEY_E_LOST,
+        .alone = cny_confirms_outstanding(confirms) == 1,
+    };
+    confirms->suspect |= end.is_refusal;
     cny_events_lock(channel->connection->events);
-    for (uint64_t sequence = confirms->first; sequence < confirms->next; sequence++) {
-        cny_confirm *confirm = at(confirms, sequence);
-        bool concerned = alone || (refused_exchange != 0 && confirm->exchange_hash == refused_exchange);
-        if (confirm->done)
-            continue;
-        if (refusal && concerned) {
-            finish(channel, confirm, reason);
-            confirms->suspect = false;
-            confirms->found_culprit = true;
-        } else if (is_kept(confirms, reason)) {
-            keep(confirms, confirm);
-        } else {
-            finish(channel, confirm, unknown);
-        }
-    }
+    for (size_t i = 0; i < cny_confirms_outstanding(confirms); i++)
+        end_one(&end, cny_confirms_nth(confirms, i));
     cny_events_unlock(channel->connection->events);
-    cny_error_unref(unknown);
+    cny_error_unref(end.unknown);
+    drop_stragglers(confirms, 0, UINT64_MAX);
+    confirms->expired = 0;
     advance(confirms);
     wake_waiting(channel);
     if (confirms->kept > 0)
@@ -466,7 +550,10 @@ void cny_confirms_fail(cny_channel *channel, cny_error *reason)
 cny_confirm *cny_confirms_oldest_kept(cny_channel *channel)
 {
     cny_confirms *confirms = &channel->confirms;
-    return confirms->kept > 0 ? at(confirms, confirms->first) : NULL; /* all that is not done is kept */
+    size_t i = 0;
+    while (confirms->kept > 0 && cny_confirms_nth(confirms, i)->done) /* all that is not done is kept */
+        i++;
+    return confirms->kept > 0 ? cny_confirms_nth(confirms, i) : NULL;
 }
 
 void cny_confirms_end_kept(cny_channel *channel, cny_confirm *confirm, cny_error *reason)
@@ -503,39 +590,62 @@ static cny_error *late(cny_confirms *confirms)
     return confirms->late;
 }
 
-/* The broker may still speak about it, so it leaves the ring but not the window. The message stays if it may be
- * returned: it tells the return from that of a message like it. What a dead channel kept is just over. */
-static bool expire(cny_channel *channel, uint64_t sequence)
+/* The broker may still speak about it, so it stays in the window, and its message, if it may be returned, to tell
+ * the return from that of a message like it. On a dead channel it is just over. */
+static void expire(cny_channel *channel, cny_confirm *confirm)
 {
     cny_confirms *confirms = &channel->confirms;
-    cny_confirm *confirm = at(confirms, sequence);
     bool dead = channel->reason != NULL;
-    const cny_expired left = {
-        .sequence = sequence,
-        .message = confirm->mandatory ? confirm->message : NULL,
+    cny_confirm left = {
+        .message = !dead && confirm->mandatory ? coney_message_ref(confirm->message) : NULL,
         .exchange_hash = confirm->exchange_hash,
         .routing_key_hash = confirm->routing_key_hash,
+        .mandatory = confirm->mandatory,
+        .done = true,
     };
-    if (!dead && !cny_buffer_append(&confirms->expired, &left, sizeof left))
-        return false;
-    if (!dead && left.message)
-        coney_message_ref(left.message);
     confirms->kept -= dead;
+    confirms->expired += !dead;
     finish(channel, confirm, late(confirms));
-    return true;
+    *confirm = left;
 }
 
-static int64_t expire_until(cny_channel *channel, int64_t now)
+static int64_t due_at(const cny_confirms *confirms, const cny_confirm *confirm)
+{
+    return confirm->done || confirm->synchronous ? INT64_MAX : confirm->sent_us / 1000 + confirms->timeout_ms;
+}
+
+static int64_t expire_stragglers(cny_channel *channel, int64_t now)
+{
+    const cny_confirms *confirms = &channel->confirms;
+    int64_t next = INT64_MAX;
+    for (size_t i = 0; i < straggler_count(confirms); i++) {
+        cny_confirm *confirm = &stragglers(confirms)[i].confirm;
+        int64_t due = due_at(confirms, confirm);
+        if (due <= now)
+            expire(channel, confirm);
+        else if (due < next)
+            next = due;
+    }
+    return next;
+}
+
+/* In the order of age. Only on a live channel does it go on outside the ring. */
+static int64_t expire_in_ring(cny_channel *channel, int64_t now)
 {
     cny_confirms *confirms = &channel->confirms;
     if (confirms->expire_from < confirms->first)
         confirms->expire_from = confirms->first;
     for (; confirms->expire_from < confirms->next; confirms->expire_from++) {
-        const cny_confirm *confirm = at(confirms, confirms->expire_from);
-        if (confirm->done || confirm->synchronous)
+        int64_t due = due_at(confirms, at(confirms, confirms->expire_from));
+        if (due == INT64_MAX)
             continue;
-        int64_t due = confirm->sent_us / 1000 + confirms->timeout_ms;
-        if (due > now || !expire(channel, confirms->expire_from))
+        if (due > now)
+            return due;
+        if (channel->reason)
+            expire(channel, at(confirms, confirms->expire_from));
+        else if (leave_ring(confirms, confirms->expire_from))
+            expire(channel, &stragglers(confirms)[straggler_count(confirms) - 1].confirm);
+        else
             return due;
     }
     return INT64_MAX;
@@ -547,7 +657,9 @@ int64_t cny_channel_expire(cny_channel *channel, int64_t now)
     cny_channel_lock(channel);
     if (channel->confirms.timeout_ms > 0) {
         cny_events_lock(channel->connection->events);
-        next = expire_until(channel, now);
+        int64_t next_in_ring = expire_in_ring(channel, now);
+        next = expire_stragglers(channel, now);
+        next = next_in_ring < next ? next_in_ring : next;
         cny_events_unlock(channel->connection->events);
         advance(&channel->confirms);
         wake_waiting(channel);

@@ -11,18 +11,12 @@
 /* rabbitmq-c 0.11 decodes nested tables by recursion: 100 kB of nested arrays need some 3 MiB. */
 #define IO_STACK_BYTES ((size_t)8 * 1024 * 1024)
 
-static void forget_secret(char **secret)
+void cny_connection_forget_password(cny_connection *connection)
 {
-    if (*secret)
-        explicit_bzero(*secret, strlen(*secret));
-    cny_free(*secret);
-    *secret = NULL;
-}
-
-void cny_connection_forget_credentials(cny_connection *connection)
-{
-    forget_secret(&connection->user);
-    forget_secret(&connection->password);
+    if (connection->password)
+        explicit_bzero(connection->password, strlen(connection->password));
+    cny_free(connection->password);
+    connection->password = NULL;
 }
 
 static void wipe(cny_buffer *buffer)
@@ -34,7 +28,8 @@ static void wipe(cny_buffer *buffer)
 
 static void free_connection(cny_connection *connection)
 {
-    cny_connection_forget_credentials(connection);
+    cny_connection_forget_password(connection);
+    cny_free(connection->user);
     cny_free(connection->hosts);
     cny_error_unref(connection->abort);
     if (connection->wake_fd >= 0)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define GRACE_MS 50 /* for a thread to end after the deadline for closing */
+#define GRACE_MS 90 /* for all that comes last, after the deadline for closing: it is kept to 100 ms */
 
 static const char *const role_names[] = {[CONEY_CONSUMING] = "consuming", [CONEY_PUBLISHING] = "publishing"};
 
@@ -157,14 +157,21 @@ static void describe_connecting(const cny_link *link, char *text, size_t size)
              when, reason_of(link));
 }
 
-static void describe_open(const cny_link *link, coney_connection_info *info)
+static void describe_open(const cny_link *link, char *text, size_t size)
+{
+    const cny_host *host = &link->factory->config.uri.hosts[cny_connection_host(link->connection)];
+    snprintf(text, size, "open to %s:%d", host->name, host->port);
+}
+
+static void describe_blocked(const cny_link *link, coney_connection_info *info)
 {
     char blocked[256] = "";
-    const cny_host *host = &link->factory->config.uri.hosts[cny_connection_host(link->connection)];
-    cny_connection_blocked(link->connection, blocked);
+    size_t used = strlen(info->text);
+    if (link->connection && link->state != CONEY_CONNECTION_CLOSED)
+        cny_connection_blocked(link->connection, blocked);
     info->blocked = *blocked;
-    snprintf(info->text, sizeof info->text, "open to %s:%d%s%s", host->name, host->port,
-             *blocked ? "; the broker holds back publishers: " : "", blocked);
+    if (info->blocked)
+        snprintf(info->text + used, sizeof info->text - used, "; the broker holds back publishers: %s", blocked);
 }
 
 void cny_link_describe(const cny_link *link, coney_connection_info *info)
@@ -183,7 +190,7 @@ void cny_link_describe(const cny_link *link, coney_connection_info *info)
     switch (link->state) {
     case CONEY_CONNECTION_IDLE: snprintf(info->text, sizeof info->text, "not connected, nobody has needed it"); break;
     case CONEY_CONNECTION_CONNECTING: describe_connecting(link, info->text, sizeof info->text); break;
-    case CONEY_CONNECTION_OPEN: describe_open(link, info); break;
+    case CONEY_CONNECTION_OPEN: describe_open(link, info->text, sizeof info->text); break;
     case CONEY_CONNECTION_FAILED:
         snprintf(info->text, sizeof info->text,
                  "given up after attempt %d, until coney_connection_factory_connect() is called: %s", link->attempt,
@@ -191,6 +198,7 @@ void cny_link_describe(const cny_link *link, coney_connection_info *info)
         break;
     case CONEY_CONNECTION_CLOSED: snprintf(info->text, sizeof info->text, "closed by the program"); break;
     }
+    describe_blocked(link, info);
 }
 
 coney_status coney_connection_factory_info(coney_connection_factory *factory, coney_connection_role role,
@@ -221,7 +229,7 @@ void cny_factory_blocked_changed(cny_connection *connection)
     coney_connection_factory *factory = connection->factory;
     cny_link *link = &factory->links[connection->role];
     pthread_mutex_lock(&factory->lock);
-    if (link->connection == connection && link->state == CONEY_CONNECTION_OPEN)
+    if (link->connection == connection)
         cny_link_changed(link);
     pthread_mutex_unlock(&factory->lock);
 }
@@ -247,7 +255,7 @@ static coney_status not_open(const cny_link *link, bool at_once)
     coney_connection_info info;
     cny_link_describe(link, &info);
     if (link->state != CONEY_CONNECTION_OPEN)
-        return cny_fail_code(CONEY_E_CONNECT, code, "%s: %s", when, info.text);
+        return cny_fail_code(info.blocked ? CONEY_E_BLOCKED : CONEY_E_CONNECT, code, "%s: %s", when, info.text);
     cny_error *loss = cny_connection_reason(link->connection); /* which the recovery thread has not seen yet */
     code = cny_error_view(loss)->broker_code;
     coney_status status =
@@ -462,6 +470,7 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
 typedef struct closing {
     coney_connection_factory *factory;
     int64_t deadline;
+    int64_t latest; /* what comes last has a moment even if the rest took all the time */
     cny_buffer members;
     cny_connection *connections[CNY_ROLE_COUNT];
     cny_error *complaint;
@@ -533,13 +542,6 @@ static void declare_closed(closing *one)
     pthread_mutex_unlock(&factory->lock);
 }
 
-/* What comes last has a moment even if the rest took all the time. */
-static int64_t with_grace(const closing *one)
-{
-    int64_t now = cny_now_ms();
-    return (now > one->deadline ? now : one->deadline) + GRACE_MS;
-}
-
 static void close_connections(closing *one)
 {
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
@@ -547,7 +549,7 @@ static void close_connections(closing *one)
             cny_connection_begin_close(one->connections[role], one->deadline);
     }
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        if (one->connections[role] && !cny_connection_wait_ended(one->connections[role], with_grace(one)))
+        if (one->connections[role] && !cny_connection_wait_ended(one->connections[role], one->latest))
             note(one, cny_fail(CONEY_E_TIMEOUT, "the thread of the %s connection, resolving a name perhaps, ends later",
                                role_names[role]));
         cny_connection_unref(one->connections[role]);
@@ -560,7 +562,7 @@ static void end_recovery(closing *one)
     bool in_time = true;
     pthread_mutex_lock(&factory->lock);
     while (factory->recovering && !factory->recovered && in_time)
-        in_time = cny_cond_wait(&factory->changed, &factory->lock, one->deadline + GRACE_MS);
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, one->latest);
     bool ended = !factory->recovering || factory->recovered;
     pthread_mutex_unlock(&factory->lock);
     if (!ended)
@@ -579,6 +581,7 @@ static void abandon_rest(closing *one)
 static coney_status close_now(coney_connection_factory *factory)
 {
     closing one = {.factory = factory, .deadline = cny_deadline(factory->config.close_timeout_ms)};
+    one.latest = one.deadline + GRACE_MS;
     begin_draining(&one);
     stop_containers(&one);
     drain_templates(&one);
@@ -588,7 +591,7 @@ static coney_status close_now(coney_connection_factory *factory)
     abandon_rest(&one);
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
         cny_factory_log(&factory->links[role].news); /* which does not change any more */
-    if (!cny_events_stop(factory->events, with_grace(&one)))
+    if (!cny_events_stop(factory->events, one.latest))
         note(&one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
     cny_members_free(&one.members);
     tell_done(factory);

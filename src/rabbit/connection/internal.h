@@ -89,6 +89,7 @@ typedef struct cny_link {
     int delay_ms;               /* before the next attempt */
     int64_t next_attempt;       /* when */
     int64_t declared_at;
+    int64_t opened_at;           /* for use */
     int64_t refresh_at;          /* the credentials; INT64_MAX: never */
     uint64_t times_opened;       /* ever */
     uint64_t failures;           /* of attempts, ever */
@@ -161,8 +162,9 @@ struct cny_connection {
     coney_connection_role role;
     int wake_fd;
     cny_wire *wire;
-    size_t *hosts;                 /* indices into the URI's, in the order in which they are tried */
-    char *user, *password;         /* wiped once logged in */
+    size_t *hosts; /* indices into the URI's, in the order in which they are tried */
+    char *user;
+    char *password;                /* wiped once logged in */
     _Atomic(const char *) remark;  /* from any thread, to be logged as soon as no lock is held */
     atomic_bool has_news;          /* from any thread: any of the above, a channel was closed by the broker or kept
                                       messages, or a store has room */
@@ -180,7 +182,7 @@ struct cny_connection {
     cny_waiter *told; /* senders to be woken as soon as all that was read is handled */
     /* under lock */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* the state, or blocked */
+    pthread_cond_t changed; /* the state, blocked, or a channel is gone */
     size_t host;            /* index of the URI's that is tried or used */
     cny_error *abort;       /* end for this reason */
     cny_buffer secret;      /* a frame of its own, so that it can be wiped */
@@ -215,7 +217,7 @@ const char *cny_connection_take_remark(cny_connection *connection);         /* t
 void cny_connection_remark(cny_connection *connection, const char *remark); /* static text; any thread */
 void cny_connection_blocked(cny_connection *connection, char reason[256]);
 
-void cny_connection_forget_credentials(cny_connection *connection);
+void cny_connection_forget_password(cny_connection *connection);
 
 /* Ends it for what this thread's last error tells. */
 void cny_connection_abort(cny_connection *connection);
@@ -288,13 +290,12 @@ typedef struct cny_confirm {
     bool done;
 } cny_confirm;
 
-/* One whose sender was told that the confirm did not come in time; it still may. */
-typedef struct cny_expired {
+/* One that has left the ring, so that it turns: the broker is silent about it while it confirms later ones. Done
+ * if its sender was told that the confirm did not come in time; it still may, and so may its message. */
+typedef struct cny_straggler {
     uint64_t sequence;
-    coney_message *message; /* to know its return by; NULL if it cannot come back */
-    uint32_t exchange_hash;
-    uint32_t routing_key_hash;
-} cny_expired;
+    cny_confirm confirm;
+} cny_straggler;
 
 typedef struct cny_confirms {
     cny_confirm *ring; /* by sequence number modulo capacity, a power of two */
@@ -310,15 +311,16 @@ typedef struct cny_confirms {
     size_t failed;
     cny_error *failure;
     size_t kept;
-    int timeout_ms;       /* below 0: none */
-    uint64_t expire_from; /* all before it is done or synchronous: messages are in order of age */
-    cny_error *late;      /* what those learn that expire */
-    cny_buffer expired;   /* of cny_expired, in order: out of the ring, so that it turns, but in the window */
-    size_t unfinished;    /* not done, or their callback has not returned yet */
-    int waiting_senders;  /* for room */
-    bool room_wanted;     /* by a store: the recovery thread is told */
-    int waiting_for_end;  /* for nothing to be unfinished */
-    cny_error *unheard;   /* the last one logged for want of a callback: once is enough */
+    int timeout_ms;        /* below 0: none */
+    uint64_t expire_from;  /* all before it is done or synchronous: messages are in order of age */
+    cny_error *late;       /* what those learn that expire */
+    cny_buffer stragglers; /* of cny_straggler; those that are not done are in order */
+    size_t expired;        /* stragglers that are done: they keep their places in the window */
+    size_t unfinished;     /* not done, or their callback has not returned yet */
+    int waiting_senders;   /* for room */
+    bool room_wanted;      /* by a store: the recovery thread is told */
+    int waiting_for_end;   /* for nothing to be unfinished */
+    cny_error *unheard;    /* the last one logged for want of a callback: once is enough */
 } cny_confirms;
 
 typedef struct cny_feed {
@@ -384,6 +386,10 @@ void cny_confirms_free(cny_confirms *confirms);
 bool cny_confirms_full(const cny_confirms *confirms);
 bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
 coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more */
+
+/* What the broker has not spoken about; done or not, in the order of sending those that are not. */
+size_t cny_confirms_outstanding(const cny_confirms *confirms);
+cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n);
 
 /* The route of one that is too long is to be set by the caller. */
 bool cny_route_is_short(const cny_publish *publish);

@@ -76,7 +76,7 @@ static coney_status connect_to_first_host(cny_connection *connection)
 static coney_status open_connection(cny_connection *connection)
 {
     coney_status status = connect_to_first_host(connection);
-    cny_connection_forget_credentials(connection);
+    cny_connection_forget_password(connection);
     if (status != CONEY_OK)
         return status;
     connection->last_read_us = cny_now_us();
@@ -189,6 +189,26 @@ static void end_connection(cny_connection *connection)
 
 /* ---- reading ---- */
 
+/* The broker ends the connection over a message, and would do so again whenever that came again. If it was the
+ * only one on its way it has its verdict; else those that are kept are sent again one by one. */
+static void on_refused_publish(const cny_connection *connection, cny_error *verdict)
+{
+    size_t outstanding = 0;
+    for (size_t i = 0; i < connection->channel_capacity; i++) {
+        cny_channel *channel = connection->channels[i];
+        if (!channel)
+            continue;
+        outstanding += channel->confirms.max > 0 ? cny_confirms_outstanding(&channel->confirms)
+                                                 : channel->statistics.forgotten > 0; /* who knows */
+        channel->confirms.suspect = channel->confirms.max > 0;
+    }
+    for (size_t i = 0; outstanding == 1 && i < connection->channel_capacity; i++) {
+        cny_channel *channel = connection->channels[i];
+        if (channel && cny_confirms_outstanding(&channel->confirms) == 1)
+            cny_channel_die(channel, verdict);
+    }
+}
+
 /* The broker ends the connection. Whoever waits for the method it objects to learns its verdict,
  * all others that they lost it. */
 static coney_status on_connection_close(cny_connection *connection, const cny_incoming *incoming)
@@ -204,6 +224,8 @@ static coney_status on_connection_close(cny_connection *connection, const cny_in
         if (channel && channel->calling == incoming->cause)
             cny_channel_die(channel, verdict);
     }
+    if (incoming->cause == CNY_BASIC_PUBLISH && cny_error_view(verdict)->status != CONEY_E_LOST)
+        on_refused_publish(connection, verdict);
     if (connection->state == CNY_OPEN)
         declare_dead(connection, cny_error_capture());
     pthread_mutex_unlock(&connection->lock);
@@ -239,7 +261,9 @@ static coney_status on_connection_incoming(cny_connection *connection, const cny
     switch (incoming->method) {
     case CNY_CONNECTION_CLOSE: return on_connection_close(connection, incoming);
     case CNY_CONNECTION_CLOSE_OK: return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    case CNY_CONNECTION_BLOCKED: on_blocked(connection, incoming->text); return CONEY_OK;
+    case CNY_CONNECTION_BLOCKED:
+        on_blocked(connection, *incoming->text ? incoming->text : "it gave no reason");
+        return CONEY_OK;
     case CNY_CONNECTION_UNBLOCKED: on_blocked(connection, ""); return CONEY_OK;
     default: return CONEY_OK; /* a heartbeat, update-secret-ok */
     }
@@ -353,12 +377,14 @@ static int next_timeout(cny_connection *connection)
 /* ---- the loop ---- */
 
 /* Says goodbye once, when asked to: everyone who waits learns it now, the broker next. An abort
- * is a failure at once. */
+ * is a failure at once, but the broker is told as well as may be. */
 static coney_status begin_closing(cny_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
-    coney_status status = cny_error_raise(connection->abort);
-    if (connection->close_wanted && connection->state == CNY_OPEN) {
+    bool aborted = connection->abort != NULL;
+    if (aborted && connection->state == CNY_OPEN)
+        append(connection, cny_encode_connection_close);
+    if (!aborted && connection->close_wanted && connection->state == CNY_OPEN) {
         cny_connection_set_state(connection, CNY_CLOSING);
         cny_error *reason = cny_error_new(CONEY_E_CLOSED, 0, "the connection factory is closed");
         for (size_t i = 0; i < connection->channel_capacity; i++) {
@@ -371,7 +397,10 @@ static coney_status begin_closing(cny_connection *connection)
             connection->close_deadline = earlier(connection->close_deadline, cny_deadline(FAREWELL_MS));
     }
     pthread_mutex_unlock(&connection->lock);
-    return status;
+    if (!aborted)
+        return CONEY_OK;
+    write_outgoing(connection);
+    return cny_error_raise(connection->abort);
 }
 
 /* Senders need not wake us while we are at work: we look for their bytes before we sleep. */

@@ -269,12 +269,12 @@ static coney_status send_unconfirmed_locked(cny_channel *channel, const cny_buff
 {
     size_t bytes = size_with_body(channel, head, publish->message);
     coney_status status = wait_for_bytes(channel, bytes, publish->flow, deadline);
-    if (status != CONEY_OK)
-        return status;
-    if (channel->reason)
-        return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
-    status = append_frames(channel, head, publish, bytes);
+    if (status == CONEY_OK && channel->reason)
+        status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
+    if (status == CONEY_OK)
+        status = append_frames(channel, head, publish, bytes);
     channel->statistics.forgotten += status == CONEY_OK;
+    cny_connection_room_came(channel->connection); /* for the next one, which may be smaller */
     return status;
 }
 
@@ -341,7 +341,7 @@ static coney_status resend_locked(cny_channel *to, const cny_publish *publish, c
     size_t bytes = size_with_body(to, head, publish->message);
     if (to->reason)
         return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(to->reason)->text);
-    if (!bytes_fit(to->connection, bytes) || (one_by_one && confirms->first != confirms->next))
+    if (!bytes_fit(to->connection, bytes) || (one_by_one && cny_confirms_outstanding(confirms) > confirms->expired))
         return cny_fail(CONEY_E_BLOCKED, "there is no room to send a message again yet");
     return append_message(to, head, publish);
 }

@@ -8,6 +8,7 @@
 #include "rabbit/connection/internal.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define NEVER INT64_MAX
 #define TICK_MS 10 /* until asking again about what is not done yet */
@@ -47,6 +48,12 @@ static bool gives_up(const cny_link *link)
            (options->max_attempts > 0 && link->attempt >= options->max_attempts);
 }
 
+/* One that was open for less time than was waited for it may end like this again and again. */
+static bool was_steady(const cny_link *link)
+{
+    return cny_now_ms() - link->opened_at >= link->delay_ms;
+}
+
 /* There is no connection any more; the reason is taken. */
 static void on_end(cny_link *link, cny_error *reason)
 {
@@ -60,11 +67,11 @@ static void on_end(cny_link *link, cny_error *reason)
     if (was_open) {
         cny_error_unref(link->loss);
         link->loss = cny_error_ref(reason);
-        link->delay_ms = options->first_delay_ms;
     } else {
         link->failures++;
-        link->delay_ms = cny_recovery_delay(options, link->delay_ms);
     }
+    link->delay_ms =
+        was_open && was_steady(link) ? options->first_delay_ms : cny_recovery_delay(options, link->delay_ms);
     link->next_attempt = cny_now_ms() + cny_jitter(link->delay_ms);
     set_state(link, !was_open && gives_up(link) ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
 }
@@ -142,13 +149,21 @@ static bool all_members(cny_link *link, bool (*part)(const cny_link *link, const
     return done && !link->factory->closed;
 }
 
+static bool is_blocked(const cny_link *link)
+{
+    char blocked[256];
+    cny_connection_blocked(link->connection, blocked);
+    return link->role == CONEY_PUBLISHING && *blocked;
+}
+
 static bool declare(const cny_link *link, const cny_membership *one)
 {
     if (cny_connection_get_state(link->connection) != CNY_OPEN)
         return false;
     if (!one->member->declare || one->member->declare(one->self, link->connection, link->role, INT64_MAX) == CONEY_OK)
         return true;
-    cny_connection_abort(link->connection);
+    if (!is_blocked(link)) /* else it answers later */
+        cny_connection_abort(link->connection);
     return false;
 }
 
@@ -178,7 +193,7 @@ static void open_for_use(cny_link *link)
 {
     const cny_connection_config *config = &link->factory->config;
     link->attempt = 0;
-    link->delay_ms = 0;
+    link->opened_at = cny_now_ms();
     link->times_opened++;
     if (config->host_order == CONEY_HOSTS_ROTATE)
         link->first_host = (cny_connection_host(link->connection) + 1) % config->uri.host_count;
@@ -189,6 +204,8 @@ static void open_for_use(cny_link *link)
 static int64_t prepare(cny_link *link)
 {
     cny_link *links = link->factory->links;
+    if (is_blocked(link)) /* it would answer nothing; its next word is noticed */
+        return NEVER;
     if (!link->declared) {
         if (!all_members(link, declare))
             return cny_now_ms() + TICK_MS; /* its end will be noticed */
@@ -206,12 +223,27 @@ static int64_t prepare(cny_link *link)
 
 /* ---- while it is open ---- */
 
+/* Where the broker cannot be told, the connection is made anew, which is a loss as any other. */
+static coney_status renew_credentials(const cny_link *link, const coney_credentials *credentials)
+{
+    bool other_user = credentials->user && strcmp(credentials->user, link->connection->user) != 0;
+    coney_status status = CONEY_OK;
+    if (!other_user && credentials->password)
+        status = cny_connection_update_secret(link->connection, credentials->password);
+    if (!other_user && status != CONEY_E_INVALID)
+        return status;
+    cny_fail(CONEY_E_LOST, "ended to log in again with renewed credentials: %s",
+             other_user ? "they are another user's" : coney_last_error());
+    cny_connection_abort(link->connection);
+    return CONEY_OK;
+}
+
 static void refresh_credentials(cny_link *link)
 {
     coney_credentials credentials = {0};
     coney_status status = ask_for_credentials(link, &credentials);
-    if (status == CONEY_OK && credentials.password)
-        status = cny_connection_update_secret(link->connection, credentials.password);
+    if (status == CONEY_OK)
+        status = renew_credentials(link, &credentials);
     if (status == CONEY_OK)
         return;
     link->refresh_at = cny_now_ms() + REFRESH_AGAIN_MS;
@@ -223,12 +255,8 @@ static void refresh_credentials(cny_link *link)
 /* What is to be sent again but not all at once goes on soon, or when the broker takes messages again. */
 static int64_t keep(cny_link *link)
 {
-    if (cny_now_ms() >= link->refresh_at)
-        refresh_credentials(link);
-    char blocked[256];
     bool all_sent = link->role != CONEY_PUBLISHING || all_members(link, resend);
-    cny_connection_blocked(link->connection, blocked);
-    return all_sent || *blocked ? link->refresh_at : cny_now_ms() + TICK_MS;
+    return all_sent || is_blocked(link) ? NEVER : cny_now_ms() + TICK_MS;
 }
 
 /* ---- the thread ---- */
@@ -247,7 +275,12 @@ static int64_t tend(cny_link *link)
     }
     if (cny_connection_get_state(link->connection) != CNY_OPEN)
         return NEVER;
-    return link->state == CONEY_CONNECTION_OPEN ? keep(link) : prepare(link);
+    if (cny_now_ms() >= link->refresh_at)
+        refresh_credentials(link);
+    if (link->factory->closed)
+        return NEVER;
+    int64_t next = link->state == CONEY_CONNECTION_OPEN ? keep(link) : prepare(link);
+    return next < link->refresh_at ? next : link->refresh_at;
 }
 
 /* Without the lock, and not on an I/O thread: the sink is the program's code, which may block. */

@@ -43,8 +43,8 @@ coney_status cny_channel_list_unconfirmed(cny_channel *channel, int64_t until_us
     const cny_confirms *confirms = &channel->confirms;
     bool appended = true;
     cny_channel_lock(channel);
-    for (uint64_t sequence = confirms->first; appended && sequence < confirms->next; sequence++) {
-        const cny_confirm *confirm = &confirms->ring[sequence & (confirms->capacity - 1)];
+    for (size_t i = 0; appended && i < cny_confirms_outstanding(confirms); i++) {
+        const cny_confirm *confirm = cny_confirms_nth(confirms, i);
         if (!confirm->done && confirm->sent_us <= until_us)
             appended = append(list, arena, confirm);
     }

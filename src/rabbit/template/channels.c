@@ -299,14 +299,15 @@ static bool open_channel_on(coney_template *sender, cny_connection *connection)
     return status == CONEY_OK;
 }
 
-/* Where they go one by one, the next one goes when the last one is settled. */
+/* Where they go one by one, the next one goes when the last one is settled, and usually other templates' do, too:
+ * if the broker closes the connection over one, it should be alone on it. */
 static bool resend_one(const coney_template *sender, cny_channel *from)
 {
-    coney_status status = cny_channel_resend(sender->channel, from);
-    if (status == CONEY_E_BLOCKED && cny_channel_is_suspect(from) &&
-        cny_channel_wait_for_confirms(sender->channel, cny_deadline(ONE_BY_ONE_WAIT_MS)) == CONEY_OK)
-        status = cny_channel_resend(sender->channel, from);
-    return status == CONEY_OK;
+    bool one_by_one = cny_channel_is_suspect(from);
+    bool sent = cny_channel_resend(sender->channel, from) == CONEY_OK;
+    if (one_by_one)
+        cny_channel_wait_for_confirms(sender->channel, cny_deadline(ONE_BY_ONE_WAIT_MS));
+    return sent;
 }
 
 /* The thread that is busy alone changes the channel and the list of retired ones. */
