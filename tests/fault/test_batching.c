@@ -71,15 +71,19 @@ static void record(coney_message *message, const coney_error *error, void *user)
     atomic_fetch_add(&all.completed[index], 1);
 }
 
-static coney_status add_with(int index, int timeout_ms, coney_send_callback *callback)
+static coney_status add_by(int index, const coney_send_options *options, coney_send_callback *callback)
 {
     char text[16];
     snprintf(text, sizeof text, "%d", index);
     coney_message *message = fault_message(text);
-    coney_status status = coney_batching_template_send(all.batching, "key", message,
-                                                       &(coney_send_options){.timeout_ms = timeout_ms}, callback, NULL);
+    coney_status status = coney_batching_template_send(all.batching, "key", message, options, callback, NULL);
     coney_message_unref(message);
     return status;
+}
+
+static coney_status add_with(int index, int timeout_ms, coney_send_callback *callback)
+{
+    return add_by(index, &(coney_send_options){.timeout_ms = timeout_ms}, callback);
 }
 
 static coney_status add(int index, int timeout_ms)
@@ -122,6 +126,51 @@ static void test_lost_connection_loses_each_message_of_the_batch_once(void **sta
     expect_completed(0, COUNT, CONEY_E_LOST);
     add_all(COUNT, 2 * COUNT);
     expect_completed(COUNT, 2 * COUNT, CONEY_OK);
+}
+
+/* ---- send options ---- */
+
+/* The first batch is to be dropped if no queue takes it, the second returned, the third delayed as well. */
+static void expect_three_kinds(cny_peer *peer, void *user)
+{
+    (void)user;
+    for (int kind = 0; kind < 3; kind++) {
+        cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        const amqp_table_t *headers = &publish->properties->headers;
+        bool has_headers = publish->properties->_flags & AMQP_BASIC_HEADERS_FLAG, delayed = false;
+        for (int i = 0; has_headers && i < headers->num_entries; i++)
+            delayed |= headers->entries[i].key.len == 7 && memcmp(headers->entries[i].key.bytes, "x-delay", 7) == 0;
+        cny_peer_check(peer, !((amqp_basic_publish_t *)publish->args)->mandatory == (kind == 0));
+        cny_peer_check(peer, delayed == (kind == 2));
+        cny_peer_answer(peer, publish);
+    }
+}
+
+static void test_send_options_are_those_of_the_batch_and_others_get_another(void **state)
+{
+    (void)state;
+    const coney_send_options kept = {.return_unroutable = true};
+    const coney_send_options delayed = {.return_unroutable = true, .delay_ms = 100};
+    fault_start(expect_three_kinds, NULL);
+    fault_use_template(&(coney_template_options){.drop_unroutable = true});
+    fault_expect_status(CONEY_OK, coney_batching_template_new(&all.batching, fault.sender, NULL));
+    fault_expect_status(CONEY_OK, add_by(0, NULL, record));
+    fault_expect_status(CONEY_OK, add_by(1, &kept, record));
+    fault_expect_status(CONEY_OK, add_by(2, &delayed, record));
+    fault_expect_status(CONEY_OK, add_by(3, &delayed, record));
+    fault_expect_status(CONEY_OK, coney_batching_template_flush(all.batching));
+    expect_completed(0, 4, CONEY_OK);
+    cny_broker_wait(fault.broker, 1);
+}
+
+static void test_send_options_that_make_no_sense_are_refused(void **state)
+{
+    (void)state;
+    start(NULL, COUNT, 0);
+    fault_expect_status(CONEY_E_INVALID,
+                        add_by(0, &(coney_send_options){.drop_unroutable = true, .return_unroutable = true}, record));
+    fault_expect_text("batching: drop_unroutable and return_unroutable contradict each other");
+    fault_expect_status(CONEY_E_INVALID, add_by(0, &(coney_send_options){.delay_ms = -1}, record));
 }
 
 static void nack_one(cny_peer *peer, void *user)
@@ -209,7 +258,7 @@ static void test_others_go_on_while_a_batch_is_being_sent(void **state)
     fault_expect_status(CONEY_OK, add(2, SHORT_MS));
     test_expect_elapsed(began, 0, 0);
     began = cny_now_ms();
-    fault_expect_status(CONEY_E_TIMEOUT, add(3, SHORT_MS / 3));
+    fault_expect_status(CONEY_E_LIMIT, add(3, SHORT_MS / 3));
     test_expect_elapsed(began, SHORT_MS / 3 - 1, SHORT_MS / 3);
     fault_expect_text("another thread is still sending its batch");
     fault_expect_status(CONEY_E_TIMEOUT, coney_batching_template_flush(all.batching)); /* within the template's */
@@ -269,10 +318,10 @@ static void test_failures_whose_callbacks_hang_are_limited(void **state)
     start(say_nothing, 2, 0);
     atomic_store(&all.held, true);
     int sent = 0;
-    for (coney_status status = CONEY_OK; sent < MOST && status != CONEY_E_TIMEOUT; sent++) {
+    for (coney_status status = CONEY_OK; sent < MOST && status != CONEY_E_LIMIT; sent++) {
         fault_expect_status(CONEY_OK, add_with(sent, 1, hold));
         status = add(31, 1); /* completes the batch, which cannot be sent */
-        if (status == CONEY_E_TIMEOUT)
+        if (status == CONEY_E_LIMIT)
             fault_expect_text("callbacks of 16 failed batches have not returned");
     }
     assert_int_equal(sent, 17);
@@ -400,6 +449,8 @@ int main(void)
 #define batching_test(function) cmocka_unit_test_teardown(function, end_of_test)
     const struct CMUnitTest tests[] = {
         batching_test(test_lost_connection_loses_each_message_of_the_batch_once),
+        batching_test(test_send_options_are_those_of_the_batch_and_others_get_another),
+        batching_test(test_send_options_that_make_no_sense_are_refused),
         batching_test(test_refused_batch_refuses_each_message),
         batching_test(test_batch_that_cannot_be_sent_fails_by_the_deadline_of_the_sender_that_completes_it),
         batching_test(test_flush_that_fails_tells_the_callbacks_too),

@@ -59,6 +59,23 @@ static void test_send_answers_blocked_at_its_deadline(void **state)
     assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD), 2);
 }
 
+static void test_time_of_blocking_is_counted(void **state)
+{
+    (void)state;
+    coney_send_statistics counted;
+    start_blocked(block_then_unblock, NULL);
+    fault_expect_status(CONEY_E_BLOCKED, fault_send(SHORT_MS));
+    fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &counted));
+    assert_true(counted.blocked_us >= SHORT_MS * 1000);
+    cny_broker_go(fault.broker);
+    fault_wait_until(!fault_info(CONEY_PUBLISHING).blocked);
+    fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &counted));
+    uint64_t in_all = counted.blocked_us;
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &counted));
+    assert_int_equal(counted.blocked_us, in_all);
+}
+
 static void test_flow_fail_answers_blocked_at_once(void **state)
 {
     (void)state;
@@ -317,6 +334,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_send_answers_blocked_at_its_deadline),
+        fault_test(test_time_of_blocking_is_counted),
         fault_test(test_flow_fail_answers_blocked_at_once),
         fault_test(test_waiting_send_goes_on_when_unblocked),
         fault_test(test_waiting_send_goes_on_with_the_next_connection),

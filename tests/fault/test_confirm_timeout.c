@@ -131,7 +131,7 @@ static void test_places_of_expired_messages_stay_taken(void **state)
     fault_use_template(&(coney_template_options){.confirm_timeout_ms = TIMEOUT_MS, .max_unconfirmed = 3});
     send_messages(0, 2);
     fault_wait_for_confirms();
-    fault_expect_status(CONEY_E_TIMEOUT, fault_send(TIMEOUT_MS));
+    fault_expect_status(CONEY_E_LIMIT, fault_send(TIMEOUT_MS));
     fault_expect_text("max_unconfirmed 3");
     cny_broker_go(fault.broker);
 }

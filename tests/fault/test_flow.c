@@ -4,6 +4,7 @@
 #include "support/fault_fixture.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 enum { LONG_MS = 10000, SHORT_MS = 300, STALL_MS = 1500, CHUNK = 64 << 10, OUTBOUND_BYTES = 1 << 20, MANY = 400 };
@@ -189,7 +190,7 @@ static void test_small_messages_do_not_overtake_a_large_one_that_waits_for_room(
 {
     (void)state;
     static cny_heard heard[CNY_MAX_HEARD];
-    fault_expect_status(CONEY_E_TIMEOUT, fill_the_outbound_buffer(CONEY_FLOW_WAIT));
+    fault_expect_status(CONEY_E_LIMIT, fill_the_outbound_buffer(CONEY_FLOW_WAIT));
     fault_in_background(send_large);
     poll(NULL, 0, 100); /* it waits */
     assert_false(fault_background_is_over());
@@ -216,14 +217,97 @@ static coney_status send_large_in_vain(void)
 static void test_one_that_gives_up_waiting_for_room_lets_the_next_one_go(void **state)
 {
     (void)state;
-    fault_expect_status(CONEY_E_TIMEOUT, fill_the_outbound_buffer(CONEY_FLOW_WAIT));
+    fault_expect_status(CONEY_E_LIMIT, fill_the_outbound_buffer(CONEY_FLOW_WAIT));
     fault_in_background(send_large_in_vain);
     poll(NULL, 0, 100); /* it waits */
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_OK, fault_send_async(1, NULL)); /* there is room for that one */
     test_expect_elapsed(began, 0, SHORT_MS);
-    fault_expect_status(CONEY_E_TIMEOUT, fault_background_end());
+    fault_expect_status(CONEY_E_LIMIT, fault_background_end());
     fault_wait_for_confirms();
+}
+
+static coney_status forget(void)
+{
+    coney_message *message = fault_message("1");
+    coney_status status =
+        coney_template_send_and_forget(fault.sender, "key", message, &(coney_send_options){.timeout_ms = LONG_MS});
+    coney_message_unref(message);
+    return status;
+}
+
+static void test_one_that_forgets_waits_its_turn_and_lets_the_next_one_go(void **state)
+{
+    (void)state;
+    fault_expect_status(CONEY_E_LIMIT, fill_the_outbound_buffer(CONEY_FLOW_WAIT));
+    fault_in_background(send_large_in_vain);
+    poll(NULL, 0, 100); /* it waits */
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_OK, forget()); /* the channel, too, is opened behind it */
+    fault_expect_status(CONEY_OK, fault_send_async(1, NULL));
+    test_expect_elapsed(began, 0, STALL_MS + 500);
+    fault_expect_status(CONEY_E_LIMIT, fault_background_end());
+    fault_wait_for_confirms();
+}
+
+/* --- a window of which most is stuck --- */
+
+enum { STUCK = 9, STUCK_WINDOW = 10, PASSING = 20 };
+
+static void confirm_all_but_the_first_nine(cny_peer *peer, void *user)
+{
+    (void)user;
+    for (int i = 0; i < STUCK + PASSING; i++) {
+        cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        if (publish->number > STUCK)
+            cny_peer_ack(peer, publish->channel, publish->number, false);
+    }
+}
+
+static void test_window_that_is_stuck_but_for_one_place_lets_messages_pass(void **state)
+{
+    (void)state;
+    fault_start(confirm_all_but_the_first_nine, NULL);
+    fault_use_template(&(coney_template_options){.max_unconfirmed = STUCK_WINDOW});
+    for (int i = 0; i < STUCK; i++)
+        fault_expect_status(CONEY_OK, fault_send_async(i, NULL));
+    int64_t began = cny_now_ms();
+    for (int i = STUCK; i < STUCK + PASSING; i++)
+        fault_expect_status(CONEY_OK, fault_send_async(i, NULL));
+    test_expect_elapsed(began, 0, LONG_MS / 4);
+    fault_wait_until(coney_template_unconfirmed_count(fault.sender) == STUCK);
+}
+
+/* --- callbacks that send more than completes --- */
+
+static atomic_int sent_by_callbacks;
+static _Atomic(coney_status) last_of_callbacks;
+
+static void send_two(coney_message *message, const coney_error *error, void *user)
+{
+    (void)error;
+    for (int i = 0; i < 2 && atomic_load(&last_of_callbacks) == CONEY_OK; i++) {
+        coney_status status = coney_template_send_async(user, "key", message, NULL, send_two, user);
+        atomic_fetch_add(&sent_by_callbacks, status == CONEY_OK);
+        atomic_store(&last_of_callbacks, status);
+    }
+}
+
+static void test_callbacks_cannot_send_without_end(void **state)
+{
+    (void)state;
+    fault_start(NULL, NULL);
+    fault_use_template(&(coney_template_options){.max_unconfirmed = 1});
+    atomic_store(&sent_by_callbacks, 0);
+    atomic_store(&last_of_callbacks, CONEY_OK);
+    coney_message *message = fault_message("hello");
+    coney_status status = coney_template_send_async(fault.sender, "key", message, NULL, send_two, fault.sender);
+    coney_message_unref(message);
+    fault_expect_status(CONEY_OK, status);
+    fault_wait_until(atomic_load(&last_of_callbacks) != CONEY_OK);
+    fault_wait_for_confirms();
+    fault_expect_status(CONEY_E_LIMIT, atomic_load(&last_of_callbacks));
+    assert_true(atomic_load(&sent_by_callbacks) >= 1000);
 }
 
 int main(void)
@@ -238,6 +322,9 @@ int main(void)
         fault_test(test_send_fails_at_once_at_max_outbound_bytes_and_tells_the_numbers),
         fault_test(test_small_messages_do_not_overtake_a_large_one_that_waits_for_room),
         fault_test(test_one_that_gives_up_waiting_for_room_lets_the_next_one_go),
+        fault_test(test_one_that_forgets_waits_its_turn_and_lets_the_next_one_go),
+        fault_test(test_window_that_is_stuck_but_for_one_place_lets_messages_pass),
+        fault_test(test_callbacks_cannot_send_without_end),
     };
     return cmocka_run_group_tests_name("flow", tests, NULL, NULL);
 }

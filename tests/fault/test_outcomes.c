@@ -7,12 +7,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-enum { MESSAGES = 200 }; /* for each thread: this is slow enough */
-#else
-enum { MESSAGES = 1000 };
-#endif
-enum { SENDERS = 100, UNTIL_HANG_UP = 3000, WINDOW = 1000, TIMEOUT_MS = 500, LONG_MS = 30000, BATCH = 50 };
+enum { SENDERS = 100, MESSAGES = 1000 }; /* each */
+enum { UNTIL_HANG_UP = 3000, WINDOW = 1000, TIMEOUT_MS = 500, LONG_MS = 30000, BATCH = 50 };
 enum { STATUSES = CONEY_E_BROKER + 1 };
 
 /* Of sixteen: one is nacked, two are returned, one is never spoken about. Those to be forgotten have no mandatory. */

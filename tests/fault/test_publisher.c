@@ -283,7 +283,7 @@ static void test_max_unconfirmed_makes_a_send_wait_until_its_deadline(void **sta
     fault_expect_status(CONEY_OK, fault_send_async(0, NULL));
     fault_expect_status(CONEY_OK, fault_send_async(1, NULL));
     int64_t began = cny_now_ms();
-    fault_expect_status(CONEY_E_TIMEOUT, fault_send_async(2, NULL));
+    fault_expect_status(CONEY_E_LIMIT, fault_send_async(2, NULL));
     test_expect_elapsed(began, SHORT_MS, SHORT_MS);
     cny_broker_go(fault.broker);
     fault_wait_for_confirms();
@@ -350,7 +350,7 @@ static void test_sends_wait_at_max_outbound_bytes_if_the_peer_stops_reading(void
         status = send_large(message);
     }
     coney_message_unref(message);
-    fault_expect_status(CONEY_E_TIMEOUT, status);
+    fault_expect_status(CONEY_E_LIMIT, status);
     test_expect_elapsed(began, SHORT_MS, SHORT_MS);
     assert_in_range(accepted, OUTBOUND_BYTES / 2, OUTBOUND_BYTES + KERNEL_BYTES);
 }

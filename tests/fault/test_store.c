@@ -258,7 +258,7 @@ static void test_synchronous_send_behind_the_store_gives_up_at_its_deadline_if_t
     start_with_a_full_window();
     send_some(2, 4);
     int64_t began = cny_now_ms();
-    fault_expect_status(CONEY_E_TIMEOUT, fault_send(SHORT_MS));
+    fault_expect_status(CONEY_E_LIMIT, fault_send(SHORT_MS));
     fault_expect_text("2 messages are still stored");
     test_expect_elapsed(began, SHORT_MS, SHORT_MS);
     cny_broker_go(fault.broker);
@@ -435,7 +435,7 @@ static void expect_an_end_of_losses(coney_flow flow, coney_status expected)
 static void test_callbacks_that_hang_limit_what_losses_leave_behind(void **state)
 {
     (void)state;
-    expect_an_end_of_losses(CONEY_FLOW_WAIT, CONEY_E_TIMEOUT);
+    expect_an_end_of_losses(CONEY_FLOW_WAIT, CONEY_E_LIMIT);
 }
 
 static void test_callbacks_that_hang_limit_what_leaves_the_store(void **state)

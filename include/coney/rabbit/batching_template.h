@@ -57,8 +57,9 @@ CONEY_API void coney_batching_template_free(coney_batching_template *batching);
  *
  * The deadline (the options' timeout_ms, or the template's) counts for waiting until another thread has
  * sent its batch, and for sending the one that this message completes or replaces; if that one passes,
- * it is the outcome of the messages in it. drop_unroutable is part of the address.
- * CONEY_E_INVALID (also: the message is a batch already), CONEY_E_TIMEOUT, CONEY_E_CLOSED,
+ * it is the outcome of the messages in it. Whether it is returned if unroutable, and delay_ms, are part of the
+ * address.
+ * CONEY_E_INVALID (also: the message is a batch already), CONEY_E_LIMIT (no turn by the deadline), CONEY_E_CLOSED,
  * CONEY_E_STATE, CONEY_E_NO_MEMORY; if the message completes the batch, those of
  * coney_template_send_async(). */
 CONEY_API coney_status coney_batching_template_send(coney_batching_template *batching, const char *routing_key,

@@ -47,7 +47,7 @@ CONEY_API void coney_scope_free(coney_scope *scope);
 
 /* Puts the message on its way and does not wait for the broker. routing_key and options may be NULL.
  * CONEY_OK; CONEY_E_INVALID (a name over 255 bytes, headers that do not fit a frame), CONEY_E_BLOCKED,
- * CONEY_E_TIMEOUT (max_unconfirmed or max_outbound_bytes): nothing was sent, and the scope goes on; why it has ended:
+ * CONEY_E_LIMIT (max_unconfirmed or max_outbound_bytes): nothing was sent, and the scope goes on; why it has ended:
  * CONEY_E_NOT_FOUND (an exchange), _ACCESS_REFUSED, _PRECONDITION_FAILED, _BROKER, _LOST, _CLOSED; CONEY_E_STATE
  * (another thread, or after fork()); CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_scope_send(coney_scope *scope, const char *routing_key, coney_message *message,

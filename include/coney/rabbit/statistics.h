@@ -10,8 +10,8 @@ CONEY_BEGIN
 
 enum { CONEY_LATENCY_BUCKETS = 32 };
 
-/* Since the template was made. Every message that was sent is in exactly one of the first eight counts behind
- * sent: they sum up to it. Members are uint64_t only. */
+/* Since the template was made; a scope's messages are counted when it is freed. Every message that was sent is in
+ * exactly one of the first eight counts behind sent: they sum up to it. Members are uint64_t only. */
 typedef struct coney_send_statistics {
     uint64_t sent;      /* accepted for sending, those sent and forgotten aside */
     uint64_t confirmed; /* the broker has them */
@@ -26,7 +26,7 @@ typedef struct coney_send_statistics {
 
     uint64_t retried;            /* attempts of synchronous sends behind the first */
     uint64_t resent;             /* how often a message was sent again after a loss */
-    uint64_t forgotten;          /* coney_template_send_and_forget() */
+    uint64_t forgotten;          /* coney_template_send_and_forget(), and sends in transactions: no word about each */
     uint64_t forgotten_refusals; /* how often the broker closed their channel; each may have cost several of them */
     uint64_t stored;             /* in the store of CONEY_FLOW_STORE, now: a gauge; they are not counted as sent yet */
     uint64_t stored_bytes;       /* the same */
@@ -35,6 +35,7 @@ typedef struct coney_send_statistics {
     uint64_t bytes;              /* of all that was sent, with AMQP's frames */
     uint64_t waited_us;          /* that senders, together, waited for connection, channel or room, or because the
                                     broker held back publishers: microseconds */
+    uint64_t blocked_us;         /* that the broker held back publishers on the factory's connection: microseconds */
 
     /* How long the confirmed ones waited for their confirm, since they were first sent: latency[i] counts those of
      * 2^i to 2^(i+1) - 1 microseconds; the first one has 0, too, the last one all that are longer. */

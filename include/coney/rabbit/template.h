@@ -143,15 +143,16 @@ CONEY_API void coney_template_free(coney_template *sender);
  * fit a frame), and what a processor failed with; CONEY_E_RETURNED, _NACKED, _NOT_FOUND, _ACCESS_REFUSED,
  * _PRECONDITION_FAILED, _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have
  * it, and with resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a
- * connection; CONEY_E_BLOCKED, CONEY_E_LIMIT, CONEY_E_CONNECT and the other statuses of connecting: nothing
- * was sent; CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. With the option retry: that of the last
+ * connection; CONEY_E_BLOCKED, CONEY_E_LIMIT (max_unconfirmed, max_outbound_bytes), CONEY_E_CONNECT and the
+ * other statuses of connecting: nothing was sent, at the deadline or at once; CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. With the option retry: that of the last
  * attempt, or what recover answered. */
 CONEY_API coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                            const coney_send_options *options);
 
 /* Sends without waiting for the confirm; the callback (which may be NULL) tells how it went. It
  * waits while it connects and while max_unconfirmed or max_outbound_bytes is reached (sends from
- * callbacks do not count max_unconfirmed), at most timeout_ms; coney_flow chooses otherwise. The
+ * callbacks do not wait for max_unconfirmed, and fail with CONEY_E_LIMIT at 1,000 more), at most timeout_ms;
+ * coney_flow chooses otherwise. The
  * message is kept by reference until then. After any status but CONEY_OK the callback does not
  * run and the message was not sent. Statuses as coney_template_send() up to sending. */
 CONEY_API coney_status coney_template_send_async(coney_template *sender, const char *routing_key,

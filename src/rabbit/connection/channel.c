@@ -65,11 +65,11 @@ static bool has_closing_channel(const cny_connection *connection)
     return false;
 }
 
-/* A number that is about to be free is waited for. */
-static coney_status take_number(cny_channel *made, int64_t deadline)
+/* A number that is about to be free is waited for, unless it must be at once. */
+static coney_status take_number(cny_channel *made, bool at_once, int64_t deadline)
 {
     cny_connection *connection = made->connection;
-    bool in_time = true;
+    bool in_time = !at_once;
     for (;;) {
         if (connection->state == CNY_DEAD)
             return cny_error_raise(connection->reason);
@@ -85,7 +85,7 @@ static coney_status take_number(cny_channel *made, int64_t deadline)
 }
 
 /* NULL with the reason as this thread's last error. */
-static cny_channel *new_channel(cny_connection *connection, int64_t deadline)
+static cny_channel *new_channel(cny_connection *connection, bool at_once, int64_t deadline)
 {
     cny_channel *made = cny_alloc(sizeof *made);
     if (!made) {
@@ -96,7 +96,7 @@ static cny_channel *new_channel(cny_connection *connection, int64_t deadline)
     cny_cond_init(&made->changed);
     made->connection = cny_connection_ref(connection);
     cny_channel_lock(made);
-    coney_status status = take_number(made, deadline);
+    coney_status status = take_number(made, at_once, deadline);
     cny_channel_unlock(made);
     if (status == CONEY_OK)
         return made;
@@ -123,7 +123,7 @@ coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connecti
 {
     if (connection->role == CONEY_PUBLISHING && wait_until_unblocked(connection, at_once, deadline) != CONEY_OK)
         return CONEY_E_BLOCKED;
-    cny_channel *made = new_channel(connection, deadline);
+    cny_channel *made = new_channel(connection, at_once, deadline);
     if (!made)
         return coney_last_error_details()->status;
     uint8_t room[64];

@@ -63,23 +63,48 @@ cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n)
     return n < outside ? &stragglers(confirms)[n].confirm : at(confirms, confirms->first + (n - outside));
 }
 
-/* Those of them whose senders know the outcome: nothing is to be expected of them any more. */
-static void drop_stragglers(cny_confirms *confirms, uint64_t from, uint64_t last)
+/* Where the first one stands that was not sent before that. */
+static size_t find_straggler(const cny_confirms *confirms, uint64_t sequence)
+{
+    const cny_straggler *all = stragglers(confirms);
+    size_t from = 0, to = straggler_count(confirms);
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (all[middle].sequence < sequence)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+/* False without memory. */
+static bool insert_straggler(cny_confirms *confirms, const cny_straggler *one)
+{
+    size_t place = find_straggler(confirms, one->sequence), behind = straggler_count(confirms) - place;
+    if (!cny_buffer_append(&confirms->stragglers, one, sizeof *one))
+        return false;
+    cny_straggler *there = stragglers(confirms) + place;
+    memmove(there + 1, there, behind * sizeof *there);
+    *there = *one;
+    return true;
+}
+
+/* Their senders know the outcome, and nothing is to be expected of them any more. */
+static void remove_stragglers(cny_confirms *confirms, size_t from, size_t to)
 {
     cny_straggler *all = stragglers(confirms);
-    size_t count = straggler_count(confirms), kept = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (all[i].confirm.done && all[i].sequence >= from && all[i].sequence <= last)
-            coney_message_unref(all[i].confirm.message);
-        else
-            all[kept++] = all[i];
-    }
-    confirms->stragglers.size = kept * sizeof *all;
+    size_t count = straggler_count(confirms);
+    for (size_t i = from; i < to; i++)
+        coney_message_unref(all[i].confirm.message);
+    if (to > from)
+        memmove(&all[from], &all[to], (count - to) * sizeof *all);
+    confirms->stragglers.size -= (to - from) * sizeof *all;
 }
 
 void cny_confirms_free(cny_confirms *confirms)
 {
-    drop_stragglers(confirms, 0, UINT64_MAX);
+    remove_stragglers(confirms, 0, straggler_count(confirms));
     cny_buffer_free(&confirms->stragglers);
     cny_free(confirms->ring);
     cny_error_unref(confirms->unheard);
@@ -89,29 +114,31 @@ void cny_confirms_free(cny_confirms *confirms)
 
 /* What takes places in the window. One message that the broker is silent about, because its queue is stuck, for
  * example, takes one; the others go on. */
-static size_t taken(const cny_confirms *confirms)
+size_t cny_confirms_taken(const cny_confirms *confirms)
 {
     return confirms->unfinished + confirms->expired;
 }
 
 bool cny_confirms_full(const cny_confirms *confirms)
 {
-    return confirms->max > 0 && taken(confirms) >= confirms->max;
+    return confirms->max > 0 && cny_confirms_taken(confirms) >= confirms->max;
 }
 
 /* A sender that had to wait goes on with a quarter of the window free, not with one place: it
  * then fills many places for one wake-up. */
 bool cny_confirms_have_room(const cny_confirms *confirms)
 {
-    return taken(confirms) < confirms->max - confirms->max / 4;
+    return cny_confirms_taken(confirms) < confirms->max - confirms->max / 4;
 }
 
 static void wake_waiting(cny_channel *channel)
 {
     cny_confirms *confirms = &channel->confirms;
+    bool place = confirms->waiting_senders > 0 && !confirms->place_told && !cny_confirms_full(confirms);
     bool room = confirms->waiting_senders > 0 && cny_confirms_have_room(confirms);
+    confirms->place_told |= place;
     bool end = confirms->waiting_for_end > 0 && confirms->unfinished == 0;
-    if (room || end)
+    if (place || room || end)
         pthread_cond_broadcast(&channel->changed);
     if (confirms->room_wanted && cny_confirms_have_room(confirms)) {
         confirms->room_wanted = false;
@@ -129,7 +156,7 @@ static void advance(cny_confirms *confirms)
 static bool leave_ring(cny_confirms *confirms, uint64_t sequence)
 {
     const cny_straggler left = {.sequence = sequence, .confirm = *at(confirms, sequence)};
-    if (!cny_buffer_append(&confirms->stragglers, &left, sizeof left))
+    if (!insert_straggler(confirms, &left))
         return false;
     *at(confirms, sequence) = (cny_confirm){.done = true};
     advance(confirms);
@@ -142,15 +169,15 @@ coney_status cny_confirms_reserve(cny_confirms *confirms)
         return cny_fail_memory();
     if (confirms->next - confirms->first < confirms->capacity)
         return CONEY_OK;
-    cny_confirms bigger = *confirms;
-    bigger.capacity *= 2;
-    bigger.ring = cny_alloc(bigger.capacity * sizeof *bigger.ring);
-    if (!bigger.ring)
+    size_t capacity = confirms->capacity * 2;
+    cny_confirm *ring = cny_alloc(capacity * sizeof *ring);
+    if (!ring)
         return cny_fail_memory();
     for (uint64_t sequence = confirms->first; sequence < confirms->next; sequence++)
-        *at(&bigger, sequence) = *at(confirms, sequence);
+        ring[sequence & (capacity - 1)] = *at(confirms, sequence);
     cny_free(confirms->ring);
-    *confirms = bigger;
+    confirms->ring = ring;
+    confirms->capacity = capacity;
     return CONEY_OK;
 }
 
@@ -316,17 +343,13 @@ static size_t settle_stragglers(cny_channel *channel, uint64_t from, uint64_t la
 {
     cny_confirms *confirms = &channel->confirms;
     cny_straggler *all = stragglers(confirms);
-    size_t before = straggler_count(confirms);
-    if (before == 0)
-        return 0;
-    for (size_t i = 0; i < before; i++) {
-        if (all[i].sequence < from || all[i].sequence > last)
-            continue;
+    size_t begin = find_straggler(confirms, from), end = find_straggler(confirms, last + 1);
+    for (size_t i = begin; i < end; i++) {
         confirms->expired -= all[i].confirm.done;
         settle(channel, &all[i].confirm, error, channel->connection->last_read_us);
     }
-    drop_stragglers(confirms, from, last);
-    return before - straggler_count(confirms);
+    remove_stragglers(confirms, begin, end);
+    return end - begin;
 }
 
 void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
@@ -335,7 +358,7 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
     uint64_t last = incoming->tag == 0 && incoming->multiple ? confirms->next - 1 : incoming->tag;
     uint64_t from = incoming->multiple ? 0 : last;
     uint64_t sequence = from > confirms->first ? from : confirms->first;
-    bool known = last < confirms->next && sequence <= last;
+    bool known = last < confirms->next && (incoming->multiple || last >= confirms->first);
     cny_error *error = NULL;
     if (incoming->method == CNY_BASIC_NACK)
         error = cny_error_new(CONEY_E_NACKED, 0,
@@ -493,6 +516,21 @@ static void keep(cny_confirms *confirms, cny_confirm *confirm)
     confirms->kept++;
 }
 
+/* Of those that expired nobody will speak any more. */
+static void drop_expired(cny_confirms *confirms)
+{
+    cny_straggler *all = stragglers(confirms);
+    size_t count = straggler_count(confirms), kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (all[i].confirm.done)
+            coney_message_unref(all[i].confirm.message);
+        else
+            all[kept++] = all[i];
+    }
+    confirms->stragglers.size = kept * sizeof *all;
+    confirms->expired = 0;
+}
+
 /* The end of a channel, and what it means for a message. */
 typedef struct ending {
     cny_channel *channel;
@@ -539,8 +577,7 @@ void cny_confirms_fail(cny_channel *channel, cny_error *reason)
         end_one(&end, cny_confirms_nth(confirms, i));
     cny_events_unlock(channel->connection->events);
     cny_error_unref(end.unknown);
-    drop_stragglers(confirms, 0, UINT64_MAX);
-    confirms->expired = 0;
+    drop_expired(confirms);
     advance(confirms);
     wake_waiting(channel);
     if (confirms->kept > 0)
@@ -644,7 +681,7 @@ static int64_t expire_in_ring(cny_channel *channel, int64_t now)
         if (channel->reason)
             expire(channel, at(confirms, confirms->expire_from));
         else if (leave_ring(confirms, confirms->expire_from))
-            expire(channel, &stragglers(confirms)[straggler_count(confirms) - 1].confirm);
+            expire(channel, &stragglers(confirms)[find_straggler(confirms, confirms->expire_from)].confirm);
         else
             return due;
     }

@@ -67,6 +67,9 @@ coney_status cny_factory_sleep(coney_connection_factory *factory, int64_t until)
 /* CONEY_E_BLOCKED, with the broker's reason, while it holds back publishers. */
 coney_status cny_factory_check_blocked(coney_connection_factory *factory);
 
+/* How long it has done so, ever. */
+uint64_t cny_factory_blocked_us(coney_connection_factory *factory);
+
 /* ---- members: what lives on a factory and has a part in its recovery and its end ----
  *
  * Functions that are NULL are not needed. They are called with no lock held, by the recovery

@@ -157,7 +157,7 @@ void cny_events_unlock(cny_events *events)
         events->asleep = false;
     pthread_mutex_unlock(&events->lock);
     if (wake)
-        pthread_cond_signal(&events->wake);
+        pthread_cond_broadcast(&events->wake); /* cny_events_stop() may wait, too */
 }
 
 void cny_events_unlock_quietly(cny_events *events)

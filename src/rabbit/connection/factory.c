@@ -224,13 +224,35 @@ void cny_link_changed(cny_link *link)
     pthread_cond_broadcast(&link->factory->changed);
 }
 
+void cny_link_count_blocked(cny_link *link, bool blocked)
+{
+    int64_t now = cny_now_us();
+    if (link->blocked_since)
+        link->blocked_us += (uint64_t)(now - link->blocked_since);
+    link->blocked_since = blocked ? now : 0;
+}
+
+uint64_t cny_factory_blocked_us(coney_connection_factory *factory)
+{
+    cny_link *link = &factory->links[CONEY_PUBLISHING];
+    pthread_mutex_lock(&factory->lock);
+    cny_link_count_blocked(link, link->blocked_since);
+    uint64_t blocked_us = link->blocked_us;
+    pthread_mutex_unlock(&factory->lock);
+    return blocked_us;
+}
+
 void cny_factory_blocked_changed(cny_connection *connection)
 {
     coney_connection_factory *factory = connection->factory;
     cny_link *link = &factory->links[connection->role];
+    char blocked[256];
     pthread_mutex_lock(&factory->lock);
-    if (link->connection == connection)
+    if (link->connection == connection) {
+        cny_connection_blocked(connection, blocked);
+        cny_link_count_blocked(link, *blocked);
         cny_link_changed(link);
+    }
     pthread_mutex_unlock(&factory->lock);
 }
 

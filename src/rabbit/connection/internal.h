@@ -90,6 +90,8 @@ typedef struct cny_link {
     int64_t next_attempt;       /* when */
     int64_t declared_at;
     int64_t opened_at;           /* for use */
+    int64_t blocked_since;       /* in microseconds; 0: it is not */
+    uint64_t blocked_us;         /* before that */
     int64_t refresh_at;          /* the credentials; INT64_MAX: never */
     uint64_t times_opened;       /* ever */
     uint64_t failures;           /* of attempts, ever */
@@ -130,6 +132,9 @@ void cny_link_describe(const cny_link *link, coney_connection_info *info);
 
 /* Under the factory's lock, so that news are told in order: the link is not what it was. */
 void cny_link_changed(cny_link *link);
+
+/* Under the factory's lock: publishers are held back from now on, or are not. */
+void cny_link_count_blocked(cny_link *link, bool blocked);
 
 /* The broker holds back publishers on this connection, or does so no more. Not under a lock. */
 void cny_factory_blocked_changed(cny_connection *connection);
@@ -314,10 +319,11 @@ typedef struct cny_confirms {
     int timeout_ms;        /* below 0: none */
     uint64_t expire_from;  /* all before it is done or synchronous: messages are in order of age */
     cny_error *late;       /* what those learn that expire */
-    cny_buffer stragglers; /* of cny_straggler; those that are not done are in order */
+    cny_buffer stragglers; /* of cny_straggler, in order */
     size_t expired;        /* stragglers that are done: they keep their places in the window */
     size_t unfinished;     /* not done, or their callback has not returned yet */
     int waiting_senders;   /* for room */
+    bool place_told;       /* to them: there is one, and perhaps no room will come */
     bool room_wanted;      /* by a store: the recovery thread is told */
     int waiting_for_end;   /* for nothing to be unfinished */
     cny_error *unheard;    /* the last one logged for want of a callback: once is enough */
@@ -383,6 +389,7 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming);
 
 coney_status cny_confirms_start(cny_confirms *confirms, const cny_confirm_options *options);
 void cny_confirms_free(cny_confirms *confirms);
+size_t cny_confirms_taken(const cny_confirms *confirms); /* of max */
 bool cny_confirms_full(const cny_confirms *confirms);
 bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
 coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more */

@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+#define A_MOMENT_MS 5
+#define ROOM_FOR_CALLBACKS 1000 /* messages beyond max_unconfirmed */
+
 /* ---- publishing ---- */
 
 static coney_status blocked(const cny_connection *connection)
@@ -21,16 +24,42 @@ static bool wait_and_count(cny_channel *channel, pthread_cond_t *cond, int64_t d
 }
 
 /* Nothing was sent: at once, or at the deadline. */
-static coney_status window_is_full(const cny_channel *channel, bool at_once)
+static coney_status window_is_full(const cny_channel *channel, const char *when)
 {
     const cny_confirms *confirms = &channel->confirms;
     if (*channel->connection->blocked)
         return blocked(channel->connection);
-    if (at_once)
-        return cny_fail(CONEY_E_LIMIT, "%zu messages are unconfirmed (max_unconfirmed %zu)", confirms->unfinished,
-                        confirms->max);
-    return cny_fail(CONEY_E_TIMEOUT, "%zu messages are still unconfirmed at the deadline (max_unconfirmed %zu)",
-                    confirms->unfinished, confirms->max);
+    return cny_fail(CONEY_E_LIMIT, "%zu messages are unconfirmed%s (max_unconfirmed %zu)", cny_confirms_taken(confirms),
+                    when, confirms->max);
+}
+
+/* A callback must not wait for callbacks, so it goes on although the window is full; but there is an end to it. */
+static coney_status check_window_of_callback(const cny_channel *channel)
+{
+    const cny_confirms *confirms = &channel->confirms;
+    return cny_confirms_taken(confirms) < confirms->max + ROOM_FOR_CALLBACKS
+               ? CONEY_OK
+               : window_is_full(channel, ", by callbacks,");
+}
+
+/* Until there is room; or a place only, and nothing is confirmed for a moment: what is stuck may keep room from
+ * coming. */
+static void wait_for_room(cny_channel *channel, int64_t deadline)
+{
+    cny_confirms *confirms = &channel->confirms;
+    bool in_time = true, stuck = false;
+    confirms->waiting_senders++;
+    while (!channel->reason && in_time && !stuck && !cny_confirms_have_room(confirms)) {
+        size_t taken = cny_confirms_taken(confirms);
+        bool full = cny_confirms_full(confirms);
+        int64_t moment = cny_deadline(A_MOMENT_MS);
+        bool must_look = !full && moment < deadline;
+        confirms->place_told = !full;
+        in_time = wait_and_count(channel, &channel->changed, must_look ? moment : deadline);
+        stuck = !full && !in_time && cny_confirms_taken(confirms) == taken;
+        in_time = in_time || must_look;
+    }
+    confirms->waiting_senders--;
 }
 
 static coney_status wait_for_window(cny_channel *channel, coney_flow flow, int64_t deadline)
@@ -39,18 +68,13 @@ static coney_status wait_for_window(cny_channel *channel, coney_flow flow, int64
     bool must_wait = cny_confirms_full(confirms) || confirms->waiting_senders > 0; /* no overtaking */
     if (channel->reason || !must_wait)
         return CONEY_OK;
-    /* A callback must not wait for callbacks: on the events thread the window does not count. */
     if (cny_events_is_current(channel->connection->events))
-        return CONEY_OK;
+        return check_window_of_callback(channel);
     confirms->room_wanted |= flow == CONEY_FLOW_STORE;
     if (flow != CONEY_FLOW_WAIT)
-        return window_is_full(channel, true);
-    bool in_time = true;
-    confirms->waiting_senders++;
-    while (!channel->reason && in_time && !cny_confirms_have_room(confirms))
-        in_time = wait_and_count(channel, &channel->changed, deadline);
-    confirms->waiting_senders--;
-    return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : window_is_full(channel, false);
+        return window_is_full(channel, "");
+    wait_for_room(channel, deadline);
+    return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : window_is_full(channel, " at the deadline");
 }
 
 /* ---- room in the outbound buffer ----
@@ -108,16 +132,13 @@ static void leave_queue(cny_connection *connection, const cny_room_waiter *waite
         connection->last_in_queue = before;
 }
 
-static coney_status no_room(const cny_connection *connection, bool at_once)
+static coney_status no_room(const cny_connection *connection, const char *when)
 {
-    size_t limit = connection->config->max_outbound_bytes;
     if (*connection->blocked)
         return blocked(connection);
-    if (at_once)
-        return cny_fail(CONEY_E_LIMIT, "%zu bytes are unwritten%s (max_outbound_bytes %zu)", connection->unwritten,
-                        connection->first_in_queue ? " and others wait for room" : "", limit);
-    return cny_fail(CONEY_E_TIMEOUT, "%zu bytes are still unwritten at the deadline (max_outbound_bytes %zu)",
-                    connection->unwritten, limit);
+    return cny_fail(CONEY_E_LIMIT, "%zu bytes are unwritten%s%s (max_outbound_bytes %zu)", connection->unwritten, when,
+                    connection->first_in_queue ? " and others wait for room" : "",
+                    connection->config->max_outbound_bytes);
 }
 
 static coney_status queue_for_room(cny_channel *channel, size_t bytes, int64_t deadline)
@@ -135,7 +156,7 @@ static coney_status queue_for_room(cny_channel *channel, size_t bytes, int64_t d
     pthread_cond_destroy(&waiter.turn);
     if (channel->reason || fits)
         return CONEY_OK;
-    return no_room(connection, false);
+    return no_room(connection, " at the deadline");
 }
 
 static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, coney_flow flow, int64_t deadline)
@@ -144,7 +165,7 @@ static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, coney_flo
     if (!connection->first_in_queue && bytes_fit(connection, bytes))
         return CONEY_OK;
     connection->room_wanted |= flow == CONEY_FLOW_STORE;
-    return flow == CONEY_FLOW_WAIT ? queue_for_room(channel, bytes, deadline) : no_room(connection, true);
+    return flow == CONEY_FLOW_WAIT ? queue_for_room(channel, bytes, deadline) : no_room(connection, "");
 }
 
 /* What it takes to send the message again or to name it; NULL if the confirm has room for it itself. */

@@ -63,6 +63,7 @@ static void on_end(cny_link *link, cny_error *reason)
     link->reason = reason;
     cny_connection_unref(link->connection);
     link->connection = NULL;
+    cny_link_count_blocked(link, false);
     link->declared = false;
     if (was_open) {
         cny_error_unref(link->loss);

@@ -25,7 +25,8 @@ typedef struct batch {
     coney_batching_template *owner; /* a reference, once it is released */
     char *exchange;
     char *routing_key;
-    bool drop_unroutable;
+    bool mandatory;
+    int64_t delay_ms;
     bool failed;          /* and counted as untold */
     cny_buffer messages;  /* of coney_message *, references */
     cny_buffer receivers; /* one for each message */
@@ -77,7 +78,8 @@ static void free_batch(batch *one)
 typedef struct addition {
     const char *exchange;
     const char *routing_key;
-    bool drop_unroutable;
+    bool mandatory;
+    int64_t delay_ms;
     coney_message *message;
     receiver receiver;
 } addition;
@@ -87,7 +89,8 @@ static batch *make_batch(const addition *first)
     batch *made = cny_alloc(sizeof *made);
     if (!made)
         return NULL;
-    made->drop_unroutable = first->drop_unroutable;
+    made->mandatory = first->mandatory;
+    made->delay_ms = first->delay_ms;
     made->exchange = cny_strdup(first->exchange);
     made->routing_key = cny_strdup(first->routing_key);
     if (made->exchange && made->routing_key)
@@ -259,7 +262,9 @@ static coney_status send_async(const batch *one, int64_t deadline)
     const coney_send_options options = {
         .exchange = one->exchange,
         .timeout_ms = left_ms > 0 ? (int)left_ms : 1,
-        .drop_unroutable = one->drop_unroutable,
+        .drop_unroutable = !one->mandatory,
+        .return_unroutable = one->mandatory,
+        .delay_ms = one->delay_ms,
     };
     coney_message *whole;
     coney_status status = coney_message_batch(&whole, messages_of(one), count_of(one));
@@ -332,11 +337,11 @@ static bool wait_a_turn(coney_batching_template *batching, int64_t deadline)
     return cny_cond_wait(&batching->changed, &batching->lock, deadline) || !is_busy(batching);
 }
 
-static coney_status no_turn(const coney_batching_template *batching)
+static coney_status no_turn(const coney_batching_template *batching, coney_status status)
 {
     if (batching->sending)
-        return cny_fail(CONEY_E_TIMEOUT, "batching: another thread is still sending its batch at the deadline");
-    return cny_fail(CONEY_E_TIMEOUT, "batching: the callbacks of %zu failed batches have not returned at the deadline",
+        return cny_fail(status, "batching: another thread is still sending its batch at the deadline");
+    return cny_fail(status, "batching: the callbacks of %zu failed batches have not returned at the deadline",
                     batching->untold);
 }
 
@@ -347,7 +352,7 @@ static coney_status flush(coney_batching_template *batching, int64_t deadline)
         if (!is_busy(batching))
             return release(batching, false, deadline);
         if (!wait_a_turn(batching, deadline))
-            return no_turn(batching);
+            return no_turn(batching, CONEY_E_TIMEOUT);
     }
     return CONEY_OK;
 }
@@ -388,8 +393,8 @@ static void *wait_for_time(void *argument)
 
 static bool has_address(const batch *one, const addition *more)
 {
-    return one->drop_unroutable == more->drop_unroutable && strcmp(one->exchange, more->exchange) == 0 &&
-           strcmp(one->routing_key, more->routing_key) == 0;
+    return one->mandatory == more->mandatory && one->delay_ms == more->delay_ms &&
+           strcmp(one->exchange, more->exchange) == 0 && strcmp(one->routing_key, more->routing_key) == 0;
 }
 
 /* The batch there is must go first. */
@@ -436,7 +441,7 @@ static coney_status add(coney_batching_template *batching, const addition *more,
             return put(batching, more);
         if (is_busy(batching)) {
             if (!wait_a_turn(batching, deadline))
-                return no_turn(batching);
+                return no_turn(batching, CONEY_E_LIMIT);
         } else if (must_release) {
             release(batching, false, deadline); /* its callbacks hear how it went */
         } else {
@@ -449,11 +454,8 @@ static coney_status add(coney_batching_template *batching, const addition *more,
 static coney_status check_send(const coney_batching_template *batching, const addition *more,
                                const coney_send_options *options)
 {
-    if (options->timeout_ms < 0)
-        return cny_fail(CONEY_E_INVALID, "batching: timeout_ms is %d, which is below 0", options->timeout_ms);
-    if (options->properties)
-        return cny_fail(CONEY_E_INVALID,
-                        "batching: properties belong to the message; give them to coney_message_new()");
+    if (cny_template_check_send(batching->sender, options) != CONEY_OK)
+        return cny_fail_in("batching");
     if (!more->message)
         return cny_fail(CONEY_E_INVALID, "batching: the message is NULL");
     if (coney_message_is_batch(more->message))
@@ -483,7 +485,8 @@ coney_status coney_batching_template_send(coney_batching_template *batching, con
     const addition more = {
         .exchange = options->exchange ? options->exchange : own->exchange,
         .routing_key = routing_key ? routing_key : own->routing_key,
-        .drop_unroutable = options->drop_unroutable || own->drop_unroutable,
+        .mandatory = cny_template_is_mandatory(batching->sender, options),
+        .delay_ms = options->delay_ms,
         .message = message,
         .receiver = {.callback = on_complete, .user = user},
     };

@@ -152,9 +152,9 @@ static bool is_swamped(const coney_template *sender)
            !cny_factory_on_events_thread(sender->factory);
 }
 
-static coney_status swamped(coney_status status)
+static coney_status swamped(void)
 {
-    return cny_fail(status, "the callbacks of sends on the last %d channels, which are gone, have not returned",
+    return cny_fail(CONEY_E_LIMIT, "the callbacks of sends on the last %d channels, which are gone, have not returned",
                     MAX_RETIRED);
 }
 
@@ -206,19 +206,30 @@ static coney_status check_hindrance(coney_template *sender, int64_t deadline)
         if (status == CONEY_OK)
             status = cny_fail(CONEY_E_CONNECT, "connected, but older messages are still being sent again");
     }
-    return status == CONEY_OK && is_swamped(sender) ? swamped(CONEY_E_LIMIT) : status;
+    return status == CONEY_OK && is_swamped(sender) ? swamped() : status;
 }
 
+coney_status cny_template_no_channel(const coney_template *sender)
+{
+    coney_status status = cny_factory_check_blocked(sender->factory);
+    if (status == CONEY_OK)
+        status = cny_factory_wait_open(sender->factory, CONEY_PUBLISHING, cny_now_ms());
+    return status == CONEY_OK ? cny_fail(CONEY_E_CONNECT, "connected, but no channel was opened by the deadline")
+                              : status;
+}
+
+/* At the deadline, so that nothing was sent. */
 static coney_status not_our_turn(const coney_template *sender, uint64_t number)
 {
+    coney_status status = cny_factory_check_blocked(sender->factory);
+    if (status != CONEY_OK)
+        return status;
     if (cny_template_has_kept(sender))
         return cny_fail(CONEY_E_CONNECT, "not sent by the deadline: older messages are still to be sent again");
     if (cny_store_has_before(sender, number))
-        return cny_fail(CONEY_E_TIMEOUT, "not sent by the deadline: %zu messages are still stored, older ones first",
+        return cny_fail(CONEY_E_LIMIT, "not sent by the deadline: %zu messages are still stored, older ones first",
                         sender->store.messages);
-    if (is_swamped(sender))
-        return swamped(CONEY_E_TIMEOUT);
-    return cny_fail(CONEY_E_TIMEOUT, "no channel was opened by the deadline");
+    return is_swamped(sender) ? swamped() : cny_template_no_channel(sender);
 }
 
 /* Under lock: until nothing older is to be sent first, looking up now and then for a connection lost again. */
@@ -233,14 +244,9 @@ static coney_status wait_in_line(coney_template *sender, int64_t deadline)
         if (status != CONEY_OK)
             return status;
         int64_t now = cny_now_ms();
-        bool is_late = now >= deadline;
-        if (is_late && has_older(sender, number))
-            status = cny_factory_check_blocked(sender->factory);
-        if (status != CONEY_OK)
-            return status;
         if (wait_for_turn(sender, number, now + LOOK_UP_MS < deadline ? now + LOOK_UP_MS : deadline))
             return CONEY_OK;
-        if (is_late)
+        if (now >= deadline)
             return not_our_turn(sender, number);
     }
 }

@@ -91,6 +91,7 @@ static void sum_up(coney_template *sender, coney_send_statistics *sum)
         cny_channel_add_statistics(sender->plain, sum);
     cny_store_count(sender, sum);
     pthread_mutex_unlock(&sender->lock);
+    sum->blocked_us = cny_factory_blocked_us(sender->factory) - sender->blocked_us_before;
 }
 
 coney_status coney_template_statistics(coney_template *sender, coney_send_statistics *statistics)

@@ -5,11 +5,11 @@
 
 #define QUIET_MS 1000 /* between two lines about refusals: each message may be one */
 
-/* Under lock: takes a channel that is gone, or gives NULL. */
+/* Under lock: takes a channel that is gone, or gives NULL. Who frees the template has what is left. */
 static cny_channel *take_dead(coney_template *sender, cny_error **reason)
 {
     cny_channel *dead = sender->plain;
-    if (!dead || cny_channel_alive(dead))
+    if (!dead || sender->closed || cny_channel_alive(dead))
         return NULL;
     *reason = cny_channel_reason(dead);
     const coney_error *view = cny_error_view(*reason);
@@ -70,7 +70,7 @@ static coney_status make_sure_of_plain(coney_template *sender, int64_t deadline)
     if (sender->closed)
         return cny_fail(CONEY_E_CLOSED, "the template is being freed");
     if (sender->opening_plain)
-        return cny_fail(CONEY_E_TIMEOUT, "no channel was opened by the deadline");
+        return cny_template_no_channel(sender);
     return sender->plain ? CONEY_OK : open_plain(sender, deadline);
 }
 

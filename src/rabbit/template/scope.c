@@ -37,9 +37,19 @@ static coney_status open_channel(coney_scope *scope, int64_t deadline)
     return cny_channel_confirm_select(scope->channel, &confirms, deadline);
 }
 
+/* Nothing changes on the channel any more. */
+static void count(coney_template *sender, cny_channel *channel)
+{
+    pthread_mutex_lock(&sender->lock);
+    cny_channel_add_statistics(channel, &sender->ended);
+    pthread_mutex_unlock(&sender->lock);
+}
+
 static void free_scope(coney_scope *scope)
 {
     cny_channel_close(scope->channel);
+    if (scope->channel)
+        count(scope->sender, scope->channel);
     cny_channel_unref(scope->channel);
     cny_buffer_free(&scope->taken);
     cny_template_unref(scope->sender);

@@ -243,8 +243,9 @@ void cny_store_tell(coney_template *sender)
         ended = one->next;
         cny_template_ref(sender); /* until its callback has returned */
         if (one->waiter) {
-            cny_waiter_tell(one->waiter, one->error);
-            begin_telling(one);
+            bool heard = cny_waiter_tell(one->waiter, one->error);
+            if (!begin_telling(one) && !heard)
+                cny_log(CONEY_LOG_WARN, "a stored message had nobody to tell: %s", cny_error_view(one->error)->text);
             finish(one);
             continue;
         }

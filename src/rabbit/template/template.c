@@ -139,6 +139,7 @@ coney_status coney_template_new(coney_template **sender, coney_connection_factor
     atomic_init(&made->refs, 1);
     atomic_init(&made->watched, false);
     made->factory = cny_factory_ref(factory);
+    made->blocked_us_before = cny_factory_blocked_us(factory);
     pthread_mutex_init(&made->lock, NULL);
     cny_cond_init(&made->idle);
     cny_processors_init(&made->before_publish);
@@ -180,7 +181,7 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
         status = function(channel, publish, deadline);
         cny_channel_unref(channel);
     } while (status == CONEY_E_STALE && cny_now_ms() < deadline);
-    return status == CONEY_E_STALE ? cny_fail(CONEY_E_TIMEOUT, "not sent by the deadline: %s", coney_last_error())
+    return status == CONEY_E_STALE ? cny_fail(CONEY_E_CONNECT, "not sent by the deadline: %s", coney_last_error())
                                    : status;
 }
 
@@ -211,7 +212,7 @@ static coney_status send_and_forget(coney_template *sender, const cny_publish *p
     return publish_by(sender, &unheard, cny_template_get_plain_channel, cny_channel_publish_unconfirmed, deadline);
 }
 
-static coney_status check_send(const coney_template *sender, const coney_send_options *options)
+coney_status cny_template_check_send(const coney_template *sender, const coney_send_options *options)
 {
     if (options->timeout_ms < 0)
         return cny_fail(CONEY_E_INVALID, "timeout_ms is %d, which is below 0", options->timeout_ms);
@@ -223,7 +224,7 @@ static coney_status check_send(const coney_template *sender, const coney_send_op
     return status == CONEY_OK ? cny_factory_check_process(sender->factory) : status;
 }
 
-static bool is_mandatory(const coney_template *sender, const coney_send_options *options)
+bool cny_template_is_mandatory(const coney_template *sender, const coney_send_options *options)
 {
     return options->return_unroutable || (!options->drop_unroutable && !sender->options.drop_unroutable);
 }
@@ -234,13 +235,13 @@ coney_status cny_template_prepare(coney_template *sender, const char *routing_ke
     static const coney_send_options defaults;
     if (!options)
         options = &defaults;
-    if (check_send(sender, options) != CONEY_OK)
+    if (cny_template_check_send(sender, options) != CONEY_OK)
         return cny_fail_in("send");
     *publish = (cny_publish){
         .exchange = options->exchange ? options->exchange : sender->options.exchange,
         .routing_key = routing_key ? routing_key : sender->options.routing_key,
         .message = message,
-        .mandatory = is_mandatory(sender, options),
+        .mandatory = cny_template_is_mandatory(sender, options),
         .flow = sender->options.flow == CONEY_FLOW_FAIL ? CONEY_FLOW_FAIL : CONEY_FLOW_WAIT,
     };
     coney_status status = check_publish(publish);

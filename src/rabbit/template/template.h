@@ -27,6 +27,7 @@ struct coney_template {
     coney_connection_factory *factory;
     cny_arena arena;
     coney_template_options options; /* with every default filled in */
+    uint64_t blocked_us_before;     /* it was made */
     /* any thread */
     atomic_bool watched;           /* the recovery thread knows when the next confirm is too late */
     cny_processors before_publish; /* each has a lock of its own */
@@ -55,6 +56,9 @@ coney_status cny_template_get_channel(coney_template *sender, cny_channel **chan
 /* The same for one that is not in confirm mode. */
 coney_status cny_template_get_plain_channel(coney_template *sender, cny_channel **channel, int64_t deadline);
 
+/* Under lock: why there is none at the deadline, though another thread was opening one. */
+coney_status cny_template_no_channel(const coney_template *sender);
+
 /* Lets go of a plain channel that is gone, and logs if the broker refused something. */
 void cny_template_check_plain_channel(coney_template *sender);
 
@@ -76,6 +80,8 @@ bool cny_template_resend(void *self, cny_connection *connection);
  * *prepared, NULL before, becomes the reference to it, which is the caller's to unref, on failure too. */
 coney_status cny_template_prepare(coney_template *sender, const char *routing_key, coney_message *message,
                                   const coney_send_options *options, cny_publish *publish, coney_message **prepared);
+coney_status cny_template_check_send(const coney_template *sender, const coney_send_options *options);
+bool cny_template_is_mandatory(const coney_template *sender, const coney_send_options *options);
 coney_status cny_template_fail_send(const cny_publish *publish); /* adds where to */
 int64_t cny_template_deadline(const coney_template *sender, const coney_send_options *options);
 
