@@ -82,6 +82,12 @@ static void refuse(cny_proxy *network, cny_way ways)
     CTL "eval '{ok, Queue} = rabbit_amqqueue:lookup({resource, <<\"/\">>, queue, <<\"chaos.classic\">>}), "            \
         "exit(amqqueue:get_pid(Queue), kill).'"
 
+/* Nobody gets in until it is what it was. */
+#define CHANGE_PASSWORD                                                                                                \
+    CTL "eval 'ok = rabbit_auth_backend_internal:change_password(<<\"guest\">>, <<\"other\">>, <<\"chaos\">>), "       \
+        "[rabbit_networking:close_connection(Pid, \"chaos\") || Pid <- rabbit_networking:connections()].'"
+
+/* Deleting a queue or a virtual host is missing: that deletes messages which were confirmed. */
 static const fault_kind kinds[] = {
     {"broker killed", .signal = SIGKILL, .end_command = "restart", .most_ms = 2000, .cuts_connections = true},
     {"broker paused", .signal = SIGSTOP, .end_signal = SIGCONT, .least_ms = 5000, .most_ms = 8000,
@@ -92,6 +98,8 @@ static const fault_kind kinds[] = {
     {"application stopped", .command = CTL "stop_app", .end_command = CTL "start_app", .most_ms = 2000,
      .cuts_connections = true},
     {"queue crashed", .command = CRASH_QUEUE},
+    {"password changed", .command = CHANGE_PASSWORD, .end_command = CTL "change_password guest guest", .least_ms = 500,
+     .most_ms = 2000, .cuts_connections = true},
     {"cut", .network = cny_proxy_cut},
     {"reset", .network = cny_proxy_reset, .cuts_connections = true},
     {"cut in a frame", .network_by = cut_after, .least_number = 1, .most_number = 50000, .least_ms = 1000,

@@ -189,7 +189,7 @@ bool traffic_start(const char *uri)
         .connection_name = "chaos",
         .connection_timeout_ms = 3000,
         .heartbeat_s = 2,
-        .recovery = {.first_delay_ms = 100, .max_delay_ms = 1000},
+        .recovery = {.first_delay_ms = 100, .max_delay_ms = 1000, .retry_refused_login = true}, /* a password changes */
     };
     if (coney_connection_factory_new(&factory, uri, &options) != CONEY_OK ||
         coney_template_new(&sender, factory,
