@@ -411,11 +411,26 @@ coney_status cny_encode_publish(cny_buffer *out, uint16_t channel, uint32_t fram
     return status;
 }
 
-size_t cny_body_frames_size(size_t body_size, uint32_t frame_max)
+size_t cny_body_frame_count(size_t body_size, uint32_t frame_max)
 {
     size_t payload_max = frame_max - CNY_FRAME_OVERHEAD;
-    size_t frames = (body_size + payload_max - 1) / payload_max; /* an empty body has none */
-    return body_size + frames * CNY_FRAME_OVERHEAD;
+    return (body_size + payload_max - 1) / payload_max; /* an empty body has none */
+}
+
+size_t cny_body_frames_size(size_t body_size, uint32_t frame_max)
+{
+    return body_size + cny_body_frame_count(body_size, frame_max) * CNY_FRAME_OVERHEAD;
+}
+
+void cny_encode_body_head(cny_buffer *out, uint16_t channel, size_t size)
+{
+    put_frame_header(out->data + out->size, AMQP_FRAME_BODY, channel, size);
+    out->size += CNY_FRAME_HEADER_BYTES;
+}
+
+void cny_encode_frame_end(cny_buffer *out)
+{
+    out->data[out->size++] = AMQP_FRAME_END;
 }
 
 coney_status cny_encode_body(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_message *message)

@@ -14,8 +14,7 @@
 #endif
 
 #define CNY_FRAME_HEADER_BYTES 7
-#define CNY_FRAME_OVERHEAD 8 /* header and end octet */
-#define CNY_FRAME_MIN 4096   /* AMQP's smallest frame_max */
+#define CNY_FRAME_MIN 4096 /* AMQP's smallest frame_max */
 
 struct cny_wire {
     /* fixed after new */

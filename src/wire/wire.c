@@ -94,13 +94,17 @@ static bool only_later(int error)
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
-static coney_status write_plain(int fd, const uint8_t *data, size_t size, size_t *written)
+static coney_status check_sent(ssize_t sent, size_t *written)
 {
-    ssize_t sent = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
     *written = sent > 0 ? (size_t)sent : 0;
     if (sent >= 0 || only_later(errno))
         return CONEY_OK;
     return cny_fail(CONEY_E_LOST, "writing to the broker failed: %s", cny_errno_text(errno));
+}
+
+static coney_status write_plain(int fd, const uint8_t *data, size_t size, size_t *written)
+{
+    return check_sent(send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT), written);
 }
 
 static coney_status read_plain(int fd, uint8_t *room, size_t size, size_t *received)
@@ -117,6 +121,19 @@ static coney_status read_plain(int fd, uint8_t *room, size_t size, size_t *recei
 coney_status cny_wire_write(cny_wire *wire, const uint8_t *data, size_t size, size_t *written)
 {
     return wire->tls ? cny_tls_write(wire->tls, data, size, written) : write_plain(wire->fd, data, size, written);
+}
+
+coney_status cny_wire_write_pieces(cny_wire *wire, const struct iovec *pieces, size_t count, size_t *written)
+{
+    if (count == 1 || wire->tls)
+        return cny_wire_write(wire, pieces->iov_base, pieces->iov_len, written);
+    const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)pieces, .msg_iovlen = count};
+    return check_sent(sendmsg(wire->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT), written);
+}
+
+bool cny_wire_takes_pieces(const cny_wire *wire)
+{
+    return !wire->tls;
 }
 
 bool cny_wire_takes_other_writers(const cny_wire *wire)

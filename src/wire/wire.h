@@ -12,6 +12,8 @@
 
 #include <coney/rabbit/tls.h>
 
+#include <sys/uio.h>
+
 /* AMQP's numbers: class * 65536 + method. */
 typedef enum cny_method {
     CNY_CONNECTION_CLOSE = 0x000a0032,
@@ -104,6 +106,10 @@ int cny_wire_fd(const cny_wire *wire);
 /* Writes what the socket takes at once; *written may be 0. CONEY_E_LOST. */
 coney_status cny_wire_write(cny_wire *wire, const uint8_t *data, size_t size, size_t *written);
 
+/* The same for several pieces, one after another. TLS takes but the first. */
+coney_status cny_wire_write_pieces(cny_wire *wire, const struct iovec *pieces, size_t count, size_t *written);
+bool cny_wire_takes_pieces(const cny_wire *wire);
+
 /* Another thread may write while the wire's own one only polls. Not with TLS, whose reading and writing share state. */
 bool cny_wire_takes_other_writers(const cny_wire *wire);
 
@@ -177,5 +183,12 @@ coney_status cny_encode_publish(cny_buffer *out, uint16_t channel, uint32_t fram
 /* The body in as many frames as it takes. */
 size_t cny_body_frames_size(size_t body_size, uint32_t frame_max);
 coney_status cny_encode_body(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_message *message);
+
+enum { CNY_FRAME_OVERHEAD = 8 }; /* header and end octet */
+
+/* What stands before and behind so many bytes of it; there must be room. */
+void cny_encode_body_head(cny_buffer *out, uint16_t channel, size_t size);
+void cny_encode_frame_end(cny_buffer *out);
+size_t cny_body_frame_count(size_t body_size, uint32_t frame_max);
 
 #endif

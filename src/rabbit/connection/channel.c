@@ -204,9 +204,10 @@ void cny_channel_close_locked(cny_channel *channel, cny_error *reason)
     channel->state = CNY_CHANNEL_CLOSING;
     end_use(channel, reason);
     cny_connection *connection = channel->connection;
-    size_t before = connection->outgoing.size;
-    if (connection->state == CNY_OPEN && cny_encode_channel_close(&connection->outgoing, channel->number) == CONEY_OK)
-        cny_connection_appended(connection, connection->outgoing.size - before);
+    size_t before = connection->outgoing.bytes.size;
+    if (connection->state == CNY_OPEN &&
+        cny_encode_channel_close(&connection->outgoing.bytes, channel->number) == CONEY_OK)
+        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
 }
 
 void cny_channel_close(cny_channel *channel)
@@ -233,7 +234,7 @@ static uint32_t method_of(const cny_buffer *frame)
 
 static coney_status append(cny_channel *channel, const cny_buffer *frame)
 {
-    if (!cny_buffer_append(&channel->connection->outgoing, frame->data, frame->size))
+    if (!cny_buffer_append(&channel->connection->outgoing.bytes, frame->data, frame->size))
         return cny_fail_memory();
     cny_connection_appended_urgently(channel->connection, frame->size);
     return CONEY_OK;
@@ -300,10 +301,10 @@ void cny_channel_cancel(cny_channel *channel)
     cny_channel_lock(channel);
     cny_connection *connection = channel->connection;
     cny_feed *feed = &channel->feed;
-    size_t before = connection->outgoing.size;
+    size_t before = connection->outgoing.bytes.size;
     bool possible = channel->state == CNY_CHANNEL_USABLE && feed->consumer_tag[0] && !feed->cancelled;
-    if (possible && cny_encode_cancel(&connection->outgoing, channel->number, feed->consumer_tag) == CONEY_OK)
-        cny_connection_appended(connection, connection->outgoing.size - before);
+    if (possible && cny_encode_cancel(&connection->outgoing.bytes, channel->number, feed->consumer_tag) == CONEY_OK)
+        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
     feed->cancelled = true;
     feed->recheck = true;
     pthread_cond_broadcast(&channel->changed);
@@ -343,18 +344,18 @@ coney_status cny_channel_settle_tag(cny_channel *channel, uint64_t delivery_tag,
 {
     cny_channel_lock(channel);
     cny_connection *connection = channel->connection;
-    size_t before = connection->outgoing.size;
+    size_t before = connection->outgoing.bytes.size;
     coney_status status;
     if (channel->state != CNY_CHANNEL_USABLE) {
         status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(channel->reason)->text);
         atomic_fetch_add(&connection->factory->stale_acknowledgements[connection->role], 1);
     } else if (settlement == CNY_SETTLE_ACK)
-        status = cny_encode_ack(&connection->outgoing, channel->number, delivery_tag);
+        status = cny_encode_ack(&connection->outgoing.bytes, channel->number, delivery_tag);
     else
-        status =
-            cny_encode_reject(&connection->outgoing, channel->number, delivery_tag, settlement == CNY_SETTLE_REQUEUE);
+        status = cny_encode_reject(&connection->outgoing.bytes, channel->number, delivery_tag,
+                                   settlement == CNY_SETTLE_REQUEUE);
     if (status == CONEY_OK)
-        cny_connection_appended(connection, connection->outgoing.size - before);
+        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
     cny_channel_unlock(channel);
     return status;
 }
@@ -407,11 +408,11 @@ static coney_status on_broker_cancel(cny_channel *channel)
 static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_connection *connection = channel->connection;
-    size_t before = connection->outgoing.size;
-    coney_status status = cny_encode_channel_close_ok(&connection->outgoing, channel->number);
+    size_t before = connection->outgoing.bytes.size;
+    coney_status status = cny_encode_channel_close_ok(&connection->outgoing.bytes, channel->number);
     if (status != CONEY_OK)
         return status;
-    cny_connection_appended(connection, connection->outgoing.size - before);
+    cny_connection_appended(connection, connection->outgoing.bytes.size - before);
     if (channel->state == CNY_CHANNEL_CLOSING) /* both at once: the broker still answers our close */
         return CONEY_OK;
     cny_error *reason =

@@ -36,11 +36,11 @@ static void free_connection(cny_connection *connection)
         close(connection->wake_fd);
     cny_wire_free(connection->wire);
     cny_error_unref(connection->reason);
-    cny_buffer_free(&connection->outgoing);
+    cny_outbound_free(&connection->outgoing);
     wipe(&connection->secret);
     if (connection->secret_in_writing)
-        wipe(&connection->writing);
-    cny_buffer_free(&connection->writing);
+        wipe(&connection->writing.bytes);
+    cny_outbound_free(&connection->writing);
     cny_free(connection->channels);
     cny_factory_unref(connection->factory);
     pthread_cond_destroy(&connection->changed);
@@ -178,17 +178,20 @@ void cny_connection_appended(cny_connection *connection, size_t bytes)
     wake_io(connection);
 }
 
-#define URGENT_BYTES ((size_t)16 * 1024) /* a longer write would keep others from the lock */
+#define URGENT_BYTES (CNY_LARGE_BODY - 1) /* a longer write would keep others from the lock */
+
+_Static_assert(URGENT_BYTES < CNY_LARGE_BODY, "what is urgent is all bytes");
 
 /* While the I/O thread is asleep it has nothing to write, and it takes the lock before it touches the
  * socket again: so the socket is ours. What it does not take, and errors, are left to that thread. */
 static void write_in_its_place(cny_connection *connection)
 {
     size_t written = 0;
-    cny_wire_write(connection->wire, connection->outgoing.data, connection->outgoing.size, &written);
+    cny_wire_write(connection->wire, connection->outgoing.bytes.data, connection->outgoing.bytes.size, &written);
     connection->unwritten -= written;
-    connection->outgoing.size -= written;
-    memmove(connection->outgoing.data, connection->outgoing.data + written, connection->outgoing.size);
+    connection->outgoing.bytes.size -= written;
+    memmove(connection->outgoing.bytes.data, connection->outgoing.bytes.data + written,
+            connection->outgoing.bytes.size);
 }
 
 void cny_connection_appended_urgently(cny_connection *connection, size_t bytes)
@@ -202,7 +205,7 @@ void cny_connection_appended_urgently(cny_connection *connection, size_t bytes)
     }
     connection->unwritten += bytes;
     write_in_its_place(connection);
-    if (connection->outgoing.size > 0)
+    if (connection->outgoing.bytes.size > 0)
         cny_connection_appended(connection, 0);
 }
 

@@ -153,6 +153,29 @@ int cny_recovery_delay(const coney_recovery_options *options, int delay_ms);
 bool cny_factory_members(coney_connection_factory *factory, cny_buffer *members);
 void cny_members_free(cny_buffer *members);
 
+/* ---- outbound ---- */
+
+typedef struct cny_outbound {
+    cny_buffer bytes;
+    cny_buffer parts;     /* large bodies, which stand between them */
+    size_t written;       /* of bytes */
+    size_t parts_written; /* whole ones */
+    size_t part_written;  /* bytes of the next one */
+} cny_outbound;
+
+enum { CNY_LARGE_BODY = 16 * 1024 }; /* from here on a body is not copied */
+
+/* Makes room for the frames of one body behind so many bytes, which the caller appends; false without memory. */
+bool cny_outbound_reserve(cny_outbound *outbound, size_t head_size, const coney_message *message, uint32_t frame_max);
+void cny_outbound_add_body(cny_outbound *outbound, uint16_t channel, uint32_t frame_max, coney_message *message);
+bool cny_outbound_is_written(const cny_outbound *outbound);
+
+/* The next pieces to be written, and their size together; and when so many of those bytes are. */
+size_t cny_outbound_gather(const cny_outbound *outbound, struct iovec *pieces, size_t most, size_t *size);
+void cny_outbound_advance(cny_outbound *outbound, size_t bytes);
+void cny_outbound_clear(cny_outbound *outbound); /* its memory stays */
+void cny_outbound_free(cny_outbound *outbound);
+
 /* ---- connection ---- */
 
 /* connecting -> open -> closing -> dead; each may skip to dead. */
@@ -177,8 +200,7 @@ struct cny_connection {
     /* fixed once open */
     cny_wire_limits limits;
     /* I/O thread only */
-    cny_buffer writing;
-    size_t written;
+    cny_outbound writing;
     int64_t last_read_us, last_read_ms; /* the same time */
     int64_t last_write_ms;
     bool streaming;     /* the last read brought something: more is on its way */
@@ -199,7 +221,7 @@ struct cny_connection {
     bool close_wanted;
     int64_t close_deadline;
     bool settling; /* the I/O thread is in cny_confirms_settled() */
-    cny_buffer outgoing;
+    cny_outbound outgoing;
     size_t unwritten;                                       /* bytes of outgoing and writing together */
     struct cny_room_waiter *first_in_queue, *last_in_queue; /* senders who wait for room in outgoing */
     bool room_wanted;                                       /* by a store: the recovery thread is told */

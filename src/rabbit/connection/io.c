@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define FAREWELL_MS 250
+#define MOST_PIECES 64                          /* for one system call */
 #define BATCH 32                                /* of what the broker said is handled together */
 #define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* what a burst needed beyond this is given back, */
 #define BURST_OVER_MS 10000                     /* so long after it: new memory costs more than the copy into it */
@@ -94,23 +95,29 @@ static coney_status open_connection(cny_connection *connection)
 /* Takes what senders have appended, all at once; false and asleep if there is nothing. */
 static bool take_outgoing(cny_connection *connection)
 {
+    cny_outbound *writing = &connection->writing;
     if (connection->secret_in_writing)
-        explicit_bzero(connection->writing.data, connection->writing.size);
-    connection->writing.size = 0;
-    connection->written = 0;
-    if (connection->writing.capacity / 2 > connection->config->max_outbound_bytes) /* one huge message */
-        cny_buffer_free(&connection->writing);
+        explicit_bzero(writing->bytes.data, writing->bytes.size);
+    cny_outbound_clear(writing);
+    if (writing->bytes.capacity / 2 > connection->config->max_outbound_bytes) /* one huge message */
+        cny_outbound_free(writing);
     pthread_mutex_lock(&connection->lock);
     connection->secret_in_writing = connection->secret.size > 0;
-    cny_buffer_swap(&connection->writing, connection->secret_in_writing ? &connection->secret : &connection->outgoing);
-    connection->io_asleep = connection->writing.size == 0;
+    if (connection->secret_in_writing) {
+        cny_buffer_swap(&writing->bytes, &connection->secret);
+    } else {
+        cny_buffer_swap(&writing->bytes, &connection->outgoing.bytes);
+        cny_buffer_swap(&writing->parts, &connection->outgoing.parts);
+    }
+    bool taken = writing->bytes.size > 0;
+    connection->io_asleep = !taken;
     pthread_mutex_unlock(&connection->lock);
-    return connection->writing.size > 0;
+    return taken;
 }
 
 static void count_written(cny_connection *connection, size_t bytes)
 {
-    connection->written += bytes;
+    cny_outbound_advance(&connection->writing, bytes);
     connection->last_write_ms = cny_now_ms();
     pthread_mutex_lock(&connection->lock);
     connection->unwritten -= bytes;
@@ -122,25 +129,24 @@ static void count_written(cny_connection *connection, size_t bytes)
 static coney_status write_outgoing(cny_connection *connection)
 {
     for (;;) {
-        size_t left = connection->writing.size - connection->written;
-        if (left == 0 && !take_outgoing(connection))
+        struct iovec pieces[MOST_PIECES];
+        size_t size, written;
+        if (cny_outbound_is_written(&connection->writing) && !take_outgoing(connection))
             return CONEY_OK;
-        size_t written;
-        left = connection->writing.size - connection->written;
-        coney_status status =
-            cny_wire_write(connection->wire, connection->writing.data + connection->written, left, &written);
+        size_t count = cny_outbound_gather(&connection->writing, pieces, MOST_PIECES, &size);
+        coney_status status = cny_wire_write_pieces(connection->wire, pieces, count, &written);
         if (status != CONEY_OK)
             return status;
         if (written > 0)
             count_written(connection, written);
-        if (written < left)
+        if (written < size)
             return CONEY_OK;
     }
 }
 
 static bool has_unwritten(const cny_connection *connection)
 {
-    return connection->written < connection->writing.size;
+    return !cny_outbound_is_written(&connection->writing);
 }
 
 static void give_back(cny_buffer *buffer)
@@ -151,10 +157,10 @@ static void give_back(cny_buffer *buffer)
 
 static coney_status append(cny_connection *connection, coney_status (*encode)(cny_buffer *))
 {
-    size_t before = connection->outgoing.size;
-    coney_status status = encode(&connection->outgoing);
+    size_t before = connection->outgoing.bytes.size;
+    coney_status status = encode(&connection->outgoing.bytes);
     if (status == CONEY_OK)
-        cny_connection_appended(connection, connection->outgoing.size - before);
+        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
     return status;
 }
 
@@ -180,7 +186,7 @@ static void end_connection(cny_connection *connection)
         cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
     if (connection->state != CNY_DEAD)
         declare_dead(connection, cny_error_capture());
-    cny_buffer_free(&connection->outgoing);
+    cny_outbound_free(&connection->outgoing);
     connection->unwritten = 0;
     pthread_mutex_unlock(&connection->lock);
     report(connection);
@@ -339,8 +345,8 @@ static coney_status keep_time(cny_connection *connection)
     coney_status status = CONEY_OK;
     pthread_mutex_lock(&connection->lock);
     if (now - connection->last_write_ms >= BURST_OVER_MS && connection->unwritten == 0) {
-        give_back(&connection->writing);
-        give_back(&connection->outgoing);
+        give_back(&connection->writing.bytes);
+        give_back(&connection->outgoing.bytes);
     }
     if (connection->state == CNY_CLOSING && now >= connection->close_deadline)
         status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed (the broker did not answer in time)");

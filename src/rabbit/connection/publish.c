@@ -194,10 +194,18 @@ static coney_status append_frames(cny_channel *channel, const cny_buffer *head, 
                                   size_t bytes)
 {
     cny_connection *connection = channel->connection;
-    if (!cny_buffer_reserve(&connection->outgoing, bytes))
+    cny_outbound *out = &connection->outgoing;
+    uint32_t frame_max = connection->limits.frame_max;
+    bool copy = publish->message->size < CNY_LARGE_BODY || !cny_wire_takes_pieces(connection->wire);
+    bool reserved = copy ? cny_buffer_reserve(&out->bytes, bytes)
+                         : cny_outbound_reserve(out, head->size, publish->message, frame_max);
+    if (!reserved)
         return cny_fail_memory();
-    cny_buffer_append(&connection->outgoing, head->data, head->size);
-    cny_encode_body(&connection->outgoing, channel->number, connection->limits.frame_max, publish->message);
+    cny_buffer_append(&out->bytes, head->data, head->size);
+    if (copy)
+        cny_encode_body(&out->bytes, channel->number, frame_max, publish->message);
+    else
+        cny_outbound_add_body(out, channel->number, frame_max, publish->message);
     if (publish->synchronous)
         cny_connection_appended_urgently(connection, bytes);
     else
