@@ -60,6 +60,18 @@ static coney_status unbind(void)
     return coney_admin_remove_binding(fault.admin, &(coney_binding){.exchange = "shop", .destination = "orders"});
 }
 
+static const coney_binding between_exchanges = {.exchange = "shop", .destination = "audit", .to_exchange = true};
+
+static coney_status bind_exchange(void)
+{
+    return coney_admin_declare_binding(fault.admin, &between_exchanges);
+}
+
+static coney_status unbind_exchange(void)
+{
+    return coney_admin_remove_binding(fault.admin, &between_exchanges);
+}
+
 static coney_status declare_queue(void)
 {
     return coney_admin_declare_queue(fault.admin, &(coney_queue){.name = "orders"}, NULL);
@@ -113,6 +125,18 @@ static void test_channel_close_in_answer_to_queue_unbind(void **state)
 {
     (void)state;
     call_refused(unbind, AMQP_QUEUE_UNBIND_METHOD);
+}
+
+static void test_channel_close_in_answer_to_exchange_bind(void **state)
+{
+    (void)state;
+    call_refused(bind_exchange, AMQP_EXCHANGE_BIND_METHOD);
+}
+
+static void test_channel_close_in_answer_to_exchange_unbind(void **state)
+{
+    (void)state;
+    call_refused(unbind_exchange, AMQP_EXCHANGE_UNBIND_METHOD);
 }
 
 static void test_channel_close_in_answer_to_queue_delete(void **state)
@@ -189,24 +213,37 @@ static void test_channel_close_in_answer_to_basic_consume(void **state)
     expect_start_refused(AMQP_BASIC_CONSUME_METHOD);
 }
 
-/* As RabbitMQ does for a delivery tag it does not know. */
-static void refuse_an_ack(cny_peer *peer, void *user)
+/* As RabbitMQ does for a delivery tag it does not know. The user is what the handler is told to do. */
+static void refuse_a_settlement(cny_peer *peer, void *user)
 {
-    (void)user;
-    cny_peer_deliver(peer, cny_peer_serve_until_consumer(peer), 1, "ack");
-    amqp_channel_t channel = cny_peer_expect(peer, AMQP_BASIC_ACK_METHOD)->channel;
+    cny_peer_deliver(peer, cny_peer_serve_until_consumer(peer), 1, user);
+    amqp_channel_t channel = cny_peer_expect(peer, refused)->channel;
     cny_peer_close_channel(peer, channel, 406, "PRECONDITION_FAILED - unknown delivery tag 1");
     cny_peer_deliver(peer, cny_peer_serve_until_consumer(peer), 1, "ack");
     fault_expect_ack(peer, 1);
 }
 
+static void expect_settlement_refused(amqp_method_number_t id, char *text)
+{
+    refused = id;
+    fault_reset_handler();
+    fault_start_with(&(cny_broker_options){.script = refuse_a_settlement, .user = text}, NULL);
+    fault_use_container(NULL, fault_obey, 1);
+    fault_wait_for_calls(2);
+    fault_wait_until(coney_container_check(fault.container) == CONEY_OK);
+    expect_one_connection();
+}
+
 static void test_channel_close_in_answer_to_basic_ack(void **state)
 {
     (void)state;
-    fault_consume(refuse_an_ack, NULL, 1);
-    cny_broker_wait(fault.broker, 1);
-    fault_wait_for_calls(2);
-    fault_wait_until(coney_container_check(fault.container) == CONEY_OK);
+    expect_settlement_refused(AMQP_BASIC_ACK_METHOD, "ack");
+}
+
+static void test_channel_close_in_answer_to_basic_reject(void **state)
+{
+    (void)state;
+    expect_settlement_refused(AMQP_BASIC_REJECT_METHOD, "reject");
 }
 
 static void test_channel_close_in_answer_to_basic_cancel(void **state)
@@ -330,6 +367,8 @@ int main(void)
         fault_test(test_channel_close_in_answer_to_exchange_declare),
         fault_test(test_channel_close_in_answer_to_queue_bind),
         fault_test(test_channel_close_in_answer_to_queue_unbind),
+        fault_test(test_channel_close_in_answer_to_exchange_bind),
+        fault_test(test_channel_close_in_answer_to_exchange_unbind),
         fault_test(test_channel_close_in_answer_to_queue_delete),
         fault_test(test_channel_close_in_answer_to_exchange_delete),
         fault_test(test_channel_close_in_answer_to_queue_purge),
@@ -339,6 +378,7 @@ int main(void)
         fault_test(test_channel_close_in_answer_to_basic_qos),
         fault_test(test_channel_close_in_answer_to_basic_consume),
         fault_test(test_channel_close_in_answer_to_basic_ack),
+        fault_test(test_channel_close_in_answer_to_basic_reject),
         fault_test(test_channel_close_in_answer_to_basic_cancel),
         fault_test(test_connection_close_in_answer_to_the_protocol_header),
         fault_test(test_connection_close_in_answer_to_start_ok),

@@ -253,6 +253,30 @@ static void test_refused_commit_may_have_taken_effect_in_part(void **state)
     fault_expect_text("outcome is unknown");
 }
 
+static void refuse_the_rollback(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_close_channel(peer, serve_until(peer, AMQP_TX_ROLLBACK_METHOD), 406, "PRECONDITION_FAILED - no reason");
+}
+
+static void test_channel_close_in_answer_to_tx_rollback_ends_the_scope_only(void **state)
+{
+    (void)state;
+    start(refuse_the_rollback, CONEY_SCOPE_TRANSACTED, LONG_MS);
+    send_three();
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, coney_scope_rollback(scope));
+    fault_expect_text("rollback: ");
+    fault_expect_text("no reason");
+    assert_int_equal(coney_last_error_details()->broker_code, 406);
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, coney_scope_commit(scope));
+    fault_expect_text("rolled back by the broker");
+    coney_scope_free(scope);
+    fault_expect_status(CONEY_OK, open_scope(CONEY_SCOPE_TRANSACTED, LONG_MS));
+    send_three();
+    fault_expect_status(CONEY_OK, coney_scope_rollback(scope));
+    assert_int_equal(cny_broker_count_heard(fault.broker, CNY_PROTOCOL_HEADER), 1);
+}
+
 static void return_one_at_the_commit(cny_peer *peer, void *user)
 {
     (void)user;
@@ -323,6 +347,7 @@ int main(void)
         scope_test(test_loss_in_the_commit_leaves_its_outcome_unknown),
         scope_test(test_commit_has_a_deadline),
         scope_test(test_refused_commit_may_have_taken_effect_in_part),
+        scope_test(test_channel_close_in_answer_to_tx_rollback_ends_the_scope_only),
         scope_test(test_rollback_forgets_what_came_back),
         scope_test(test_rollback_requeues_each_message_and_commits_that),
         scope_test(test_closing_the_factory_ends_a_scope),
