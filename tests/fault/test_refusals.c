@@ -340,11 +340,8 @@ static void blame_the_method(cny_peer *peer, void *user)
     (void)user;
     if (cny_peer_number(peer) > 0)
         return;
-    cny_peer_serve_until(peer, AMQP_EXCHANGE_DECLARE_METHOD);
-    amqp_connection_close_t close = {503, amqp_cstring_bytes("COMMAND_INVALID - unknown exchange type"), 40, 10};
-    cny_peer_send(peer, 0, AMQP_CONNECTION_CLOSE_METHOD, &close);
-    while (cny_peer_next(peer)->id != AMQP_CONNECTION_CLOSE_OK_METHOD)
-        ;
+    amqp_method_number_t id = cny_peer_serve_until(peer, AMQP_EXCHANGE_DECLARE_METHOD)->id;
+    cny_peer_check(peer, cny_peer_close_connection_over(peer, id, 503, "COMMAND_INVALID - unknown exchange type"));
 }
 
 static void test_connection_close_for_a_call_is_its_verdict(void **state)

@@ -130,6 +130,42 @@ static void test_message_returned_before_the_loss_is_returned_once(void **state)
     fault_expect_completion(0, CONEY_E_RETURNED);
 }
 
+/* The user is the method that the broker says it is for. */
+static void close_the_connection_after_three(cny_peer *peer, void *user)
+{
+    const amqp_method_number_t *blamed = user;
+    if (cny_peer_number(peer) == 0) {
+        take(peer, 0, 2);
+        cny_peer_check(peer, cny_peer_close_connection_over(peer, *blamed, 541, "INTERNAL_ERROR - not today"));
+    } else {
+        take_and_confirm(peer, 0, 3);
+    }
+}
+
+static void expect_recovery_from_a_close(amqp_method_number_t blamed)
+{
+    fault_start_with(&(cny_broker_options){.script = close_the_connection_after_three, .user = &blamed}, NULL);
+    fault_use_template(&(coney_template_options){.resend_unconfirmed = true});
+    send_messages(3);
+    assert_int_equal(fault_wait_for_opening(CONEY_PUBLISHING, 2).reason, CONEY_E_LOST);
+    fault_expect_status(CONEY_OK, fault_send_async(3, NULL));
+    cny_broker_wait(fault.broker, 2);
+    expect_confirmed(4);
+    assert_int_equal(connections(), 2);
+}
+
+static void test_messages_are_sent_again_after_connection_close_in_answer_to_basic_publish(void **state)
+{
+    (void)state;
+    expect_recovery_from_a_close(0);
+}
+
+static void test_messages_are_sent_again_after_connection_close_that_blames_basic_publish(void **state)
+{
+    (void)state;
+    expect_recovery_from_a_close(AMQP_BASIC_PUBLISH_METHOD);
+}
+
 static void lose_one(cny_peer *peer, void *user)
 {
     (void)user;
@@ -633,6 +669,8 @@ int main(void)
         fault_test(test_unconfirmed_messages_are_sent_again_in_order_and_before_newer_ones),
         fault_test(test_confirmed_messages_are_not_sent_again),
         fault_test(test_message_returned_before_the_loss_is_returned_once),
+        fault_test(test_messages_are_sent_again_after_connection_close_in_answer_to_basic_publish),
+        fault_test(test_messages_are_sent_again_after_connection_close_that_blames_basic_publish),
         fault_test(test_synchronous_sender_gets_its_confirm_after_the_loss),
         fault_test(test_message_of_a_sender_that_gave_up_is_sent_again_all_the_same),
         fault_test(test_messages_survive_several_losses_in_order),
