@@ -3,6 +3,12 @@
  * limits, and a broker that ends it at any stage. */
 #include "support/fault_fixture.h"
 
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { LONG_MS = 10000 };
+
 /* --- what we say --- */
 
 static bool is_text(amqp_bytes_t bytes, const char *text)
@@ -52,6 +58,83 @@ static void test_programs_properties_go_beside_ours_and_win_but_for_capabilities
     coney_table_free(properties); /* the factory has a copy */
     fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
     cny_broker_wait(fault.broker, 2);
+}
+
+/* What the connection must be called; that it is for the method that follows is what the name promises. */
+typedef struct expected_name {
+    const char *name;
+    amqp_method_number_t id;
+} expected_name;
+
+static void look_at_the_name(cny_peer *peer, void *user)
+{
+    const expected_name *expected = user;
+    cny_peer_method *method = cny_peer_serve_until(peer, AMQP_CONNECTION_START_OK_METHOD);
+    const amqp_connection_start_ok_t *start_ok = method->args;
+    const amqp_field_value_t *name = entry_of(&start_ok->client_properties, "connection_name");
+    cny_peer_check(peer, name && name->kind == AMQP_FIELD_KIND_UTF8);
+    if (!is_text(name->value.bytes, expected->name))
+        cny_peer_fail(peer, "the connection's name is %.*s, not %s", (int)name->value.bytes.len,
+                      (char *)name->value.bytes.bytes, expected->name);
+    cny_peer_answer(peer, method);
+    cny_peer_answer(peer, cny_peer_serve_until(peer, expected->id));
+}
+
+static void start_expecting(expected_name *expected, const char *connection_name)
+{
+    fault_start_with(&(cny_broker_options){.script = look_at_the_name, .user = expected},
+                     &(coney_connection_factory_options){.connection_name = connection_name});
+}
+
+static void expect_consuming_name(const char *connection_name, const char *name)
+{
+    expected_name expected = {name, AMQP_QUEUE_DECLARE_METHOD};
+    start_expecting(&expected, connection_name);
+    fault_use_admin(LONG_MS);
+    fault_expect_status(CONEY_OK, fault_ask());
+    cny_broker_wait(fault.broker, 1);
+}
+
+static void expect_publishing_name(const char *connection_name, const char *name)
+{
+    expected_name expected = {name, AMQP_BASIC_PUBLISH_METHOD};
+    start_expecting(&expected, connection_name);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    cny_broker_wait(fault.broker, 1);
+}
+
+static const char *default_name(const char *suffix)
+{
+    static char name[300];
+    char host[200];
+    assert_int_equal(gethostname(host, sizeof host), 0);
+    snprintf(name, sizeof name, "%s@%s#%ld%s", program_invocation_short_name, host, (long)getpid(), suffix);
+    return name;
+}
+
+static void test_consuming_connection_is_called_program_at_host_and_pid(void **state)
+{
+    (void)state;
+    expect_consuming_name(NULL, default_name(""));
+}
+
+static void test_publishing_connection_has_that_name_and_a_suffix(void **state)
+{
+    (void)state;
+    expect_publishing_name(NULL, default_name(".publisher"));
+}
+
+static void test_consuming_connection_has_the_programs_name_for_it(void **state)
+{
+    (void)state;
+    expect_consuming_name("shop 7", "shop 7");
+}
+
+static void test_publishing_connection_has_the_programs_name_for_it_and_a_suffix(void **state)
+{
+    (void)state;
+    expect_publishing_name("shop 7", "shop 7.publisher");
 }
 
 /* --- what the broker says --- */
@@ -187,6 +270,10 @@ int main(void)
         fault_test(test_close_instead_of_a_greeting_is_told_and_answered),
         fault_test(test_close_at_the_tuning_is_told),
         fault_test(test_programs_properties_go_beside_ours_and_win_but_for_capabilities),
+        fault_test(test_consuming_connection_is_called_program_at_host_and_pid),
+        fault_test(test_publishing_connection_has_that_name_and_a_suffix),
+        fault_test(test_consuming_connection_has_the_programs_name_for_it),
+        fault_test(test_publishing_connection_has_the_programs_name_for_it_and_a_suffix),
         fault_test(test_missing_mechanism_is_told_with_those_offered),
         fault_test(test_second_question_is_a_protocol_error),
         fault_test(test_broker_without_limits_gets_ours),
