@@ -5,15 +5,19 @@
 
 #include <stdatomic.h>
 
-enum { SHORT_MS = 300, LONG_MS = 10000 };
+enum { SHORT_MS = 300, LATE_MS = 2500, LONG_MS = 10000 };
 
-static coney_status forget_to(const char *exchange, int timeout_ms)
+static coney_status forget_message(const char *exchange, coney_message *message, int timeout_ms)
 {
-    coney_message *message = fault_message("hello");
     coney_send_options options = {.exchange = exchange, .timeout_ms = timeout_ms};
     coney_status status = coney_template_send_and_forget(fault.sender, "key", message, &options);
     coney_message_unref(message);
     return status;
+}
+
+static coney_status forget_to(const char *exchange, int timeout_ms)
+{
+    return forget_message(exchange, fault_message("hello"), timeout_ms);
 }
 
 static coney_send_statistics statistics(void)
@@ -150,6 +154,84 @@ static void test_while_the_broker_holds_back_publishers_it_waits_until_its_deadl
     fault_wait_until(published() == 2);
 }
 
+enum { CHUNK = 64 << 10, OUTBOUND_BYTES = 1 << 20, MOST_CHUNKS = 400 };
+
+static void read_again_when_told(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (!cny_peer_log_in(peer))
+        return;
+    cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_stall_until_go(peer);
+}
+
+static coney_status forget_chunk(int timeout_ms)
+{
+    static const char body[CHUNK];
+    coney_message *message;
+    fault_expect_status(CONEY_OK, coney_message_new(&message, body, sizeof body, NULL));
+    return forget_message(NULL, message, timeout_ms);
+}
+
+/* Until there is no room for a chunk, and will be none before the peer reads. */
+static void fill_the_outbound_buffer(void)
+{
+    const cny_broker_options broker = {.script = read_again_when_told, .receive_buffer = CHUNK};
+    fault_start_with(&broker, &(coney_connection_factory_options){.max_outbound_bytes = OUTBOUND_BYTES});
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, forget_to(NULL, 0));
+    coney_status status = CONEY_OK;
+    for (int i = 0; i < MOST_CHUNKS && status == CONEY_OK; i++)
+        status = forget_chunk(SHORT_MS);
+    fault_expect_status(CONEY_E_TIMEOUT, status);
+}
+
+static void test_while_there_is_no_room_it_waits_until_its_deadline(void **state)
+{
+    (void)state;
+    fill_the_outbound_buffer();
+    const uint64_t forgotten = statistics().forgotten;
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_TIMEOUT, forget_chunk(SHORT_MS));
+    test_expect_elapsed(began, SHORT_MS, LATE_MS);
+    fault_expect_text("max_outbound_bytes 1048576");
+    assert_int_equal(statistics().forgotten, forgotten);
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, forget_to(NULL, LONG_MS));
+    fault_wait_until((uint64_t)published() > forgotten);
+    static cny_heard heard[CNY_MAX_HEARD]; /* the last one comes right behind those that found room */
+    int count = cny_broker_heard(fault.broker, heard);
+    assert_string_equal(heard[count - 1].what, "hello");
+    assert_int_equal(published(), forgotten + 1);
+}
+
+static atomic_bool is_forgetting;
+
+static coney_status forget_patiently(void)
+{
+    atomic_store(&is_forgetting, true);
+    return forget_chunk(LONG_MS);
+}
+
+static void test_it_goes_on_when_room_comes(void **state)
+{
+    (void)state;
+    fill_the_outbound_buffer();
+    const coney_send_statistics before = statistics();
+    atomic_store(&is_forgetting, false);
+    fault_in_background(forget_patiently);
+    fault_wait_until(atomic_load(&is_forgetting));
+    fault_expect_status(CONEY_E_TIMEOUT, forget_chunk(SHORT_MS)); /* while the other one waits on */
+    assert_false(fault_background_is_over());
+    int64_t began = cny_now_ms();
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, fault_background_end());
+    test_expect_elapsed(began, 0, LATE_MS); /* not at its deadline */
+    fault_wait_until((uint64_t)published() == before.forgotten + 1);
+    assert_true(statistics().waited_us > before.waited_us);
+    assert_int_equal(fault_info(CONEY_PUBLISHING).times_opened, 1);
+}
+
 static void read_late(cny_peer *peer, void *user)
 {
     (void)user;
@@ -207,6 +289,8 @@ int main(void)
         fault_test(test_refusal_is_logged_and_counted_and_costs_no_confirmed_message),
         fault_test(test_after_a_loss_it_goes_on_with_a_new_channel),
         fault_test(test_while_the_broker_holds_back_publishers_it_waits_until_its_deadline),
+        fault_test(test_while_there_is_no_room_it_waits_until_its_deadline),
+        fault_test(test_it_goes_on_when_room_comes),
         fault_test(test_closing_writes_what_waits),
         fault_test(test_without_a_broker_it_ends_at_its_deadline),
         fault_test(test_misuse_is_told),

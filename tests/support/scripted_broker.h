@@ -102,6 +102,7 @@ void cny_peer_wait_go(cny_peer *peer);                        /* serves until cn
 void cny_peer_serve_until_heartbeat(cny_peer *peer);
 bool cny_peer_silence(cny_peer *peer, int ms); /* reads, says nothing; false once the client hung up */
 void cny_peer_stall(cny_peer *peer, int ms);   /* does not even read */
+void cny_peer_stall_until_go(cny_peer *peer);  /* the same until cny_broker_go() */
 
 /* Speaking. Properties may be NULL, and so may the args of a method without fields. */
 void cny_peer_answer(cny_peer *peer, const cny_peer_method *method); /* as a broker in a good mood */

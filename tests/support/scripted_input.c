@@ -376,26 +376,48 @@ amqp_channel_t cny_peer_serve_until_consumer(cny_peer *peer)
     return consume->channel;
 }
 
-void cny_peer_wait_go(cny_peer *peer)
+static void begin_waiting_for_go(cny_peer *peer)
 {
     peer->waiting_for = "cny_broker_go()";
     peer->may_end = peer->number > 0; /* a client that came back may find the test over */
+}
+
+/* Whether the wait has ended so; another end than going on ends the script. */
+static bool is_go(cny_peer *peer, cny_peer_event seen)
+{
+    uint64_t one;
+    if (seen == CNY_PEER_LATE && peer->may_end)
+        cny_peer_leave(peer, "the test does not call cny_broker_go()");
+    if (seen == CNY_PEER_LATE)
+        cny_peer_fail(peer, "the test does not call cny_broker_go()");
+    if (seen == CNY_PEER_GONE)
+        cny_peer_leave(peer, "the client hung up");
+    if (seen != CNY_PEER_SIGNALLED || read(peer->go, &one, sizeof one) != sizeof one)
+        return false;
+    peer->may_end = false;
+    return true;
+}
+
+void cny_peer_wait_go(cny_peer *peer)
+{
+    begin_waiting_for_go(peer);
     for (;;) {
         cny_peer_event seen = cny_peer_read(peer, cny_now_ms() + CNY_PATIENCE_MS, peer->go, false);
-        if (seen == CNY_PEER_LATE && peer->may_end)
-            cny_peer_leave(peer, "the test does not call cny_broker_go()");
-        if (seen == CNY_PEER_LATE)
-            cny_peer_fail(peer, "the test does not call cny_broker_go()");
-        if (seen == CNY_PEER_GONE)
-            cny_peer_leave(peer, "the client hung up");
-        uint64_t one;
-        if (seen == CNY_PEER_SIGNALLED && read(peer->go, &one, sizeof one) == sizeof one) {
-            peer->may_end = false;
-            break;
-        }
+        if (is_go(peer, seen))
+            return;
         if (seen == CNY_PEER_READY)
             cny_peer_answer(peer, &peer->method);
     }
+}
+
+void cny_peer_stall_until_go(cny_peer *peer)
+{
+    const int64_t deadline = cny_now_ms() + CNY_PATIENCE_MS;
+    cny_peer_event seen;
+    begin_waiting_for_go(peer);
+    do {
+        seen = cny_peer_await(peer, 0, deadline, peer->go);
+    } while (!is_go(peer, seen == CNY_PEER_READY ? CNY_PEER_GONE : seen)); /* only a hang-up makes it ready */
 }
 
 void cny_peer_serve_until_heartbeat(cny_peer *peer)
