@@ -5,7 +5,8 @@
 
 #include <stdio.h>
 
-enum { LONG_MS = 10000 };
+/* A call that waits for the recovery thread returns after LONG_MS; a busy machine may be somewhat late. */
+enum { LONG_MS = 10000, SHORT_MS = 300, LATE_MS = 2500 };
 
 static cny_heard all[CNY_MAX_HEARD];
 
@@ -195,6 +196,132 @@ static void test_connection_on_which_nothing_can_be_declared_is_replaced(void **
     assert_int_equal(cny_broker_count_heard(fault.broker, CNY_PROTOCOL_HEADER), 2);
 }
 
+/* --- while it takes its time --- */
+
+/* The admin whose declarations keep the recovery thread busy; fault.admin has no topology and little time. */
+static coney_admin *declaring;
+
+static int teardown_declaring(void **state)
+{
+    coney_admin_free(declaring);
+    declaring = NULL;
+    return fault_teardown(state);
+}
+
+#define declaring_test(function) cmocka_unit_test_teardown(function, teardown_declaring)
+
+static void lose_both_and_fall_silent_at_the_next_declaration(cny_peer *peer, void *user)
+{
+    lose_the_first_two(peer, user);
+    if (cny_peer_number(peer) < 2)
+        return;
+    cny_peer_serve_until(peer, AMQP_EXCHANGE_DECLARE_METHOD);
+    cny_peer_silence(peer, LONG_MS);
+}
+
+/* Both connections are gone, and the recovery thread waits for a declaration's answer on one new one. */
+static void keep_recovery_busy(void)
+{
+    fault_start(lose_both_and_fall_silent_at_the_next_declaration,
+                &(coney_connection_factory_options){.connection_timeout_ms = SHORT_MS});
+    use_topology(&orders, 1);
+    declaring = fault.admin;
+    fault_use_admin(SHORT_MS);
+    fault_use_template(&(coney_template_options){.timeout_ms = SHORT_MS});
+    fault_expect_status(CONEY_OK, fault_ask());
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    cny_broker_go(fault.broker);
+    cny_broker_go(fault.broker);
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD) == 3);
+    fault_wait_until(fault_ask() == CONEY_E_CONNECT); /* until the loss is seen, it is CONEY_E_LOST */
+    fault_wait_until(fault_send(SHORT_MS) == CONEY_E_CONNECT);
+}
+
+static coney_status send_one(void)
+{
+    return fault_send(0);
+}
+
+static coney_status send_one_async(void)
+{
+    return fault_send_async(0, NULL);
+}
+
+static coney_status send_one_and_forget(void)
+{
+    coney_message *message = fault_message("hello");
+    coney_status status = coney_template_send_and_forget(fault.sender, "key", message, NULL);
+    coney_message_unref(message);
+    return status;
+}
+
+static coney_status receive_one(void)
+{
+    coney_message *message;
+    return coney_template_receive(fault.sender, "orders", &message, LONG_MS); /* that is for the message to come */
+}
+
+static coney_status open_scope(void)
+{
+    coney_scope *scope;
+    return coney_scope_new(&scope, fault.sender, NULL);
+}
+
+static coney_status start_a_container(void)
+{
+    const coney_container_options options = {.start_timeout_ms = SHORT_MS};
+    const coney_listener listener = {.queue = "orders", .on_message = fault_obey};
+    fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, &options));
+    fault_expect_status(CONEY_OK, coney_container_listen(fault.container, &listener));
+    return coney_container_start(fault.container);
+}
+
+static void test_calls_keep_their_deadlines_while_the_topology_is_declared(void **state)
+{
+    (void)state;
+    static coney_status (*const calls[])(void) = {fault_ask,   send_one,   send_one_async,   send_one_and_forget,
+                                                  receive_one, open_scope, start_a_container};
+    keep_recovery_busy();
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        int64_t began = cny_now_ms();
+        fault_expect_status(CONEY_E_CONNECT, calls[i]());
+        test_expect_elapsed(began, SHORT_MS, LATE_MS);
+    }
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD), 3); /* it is busy still */
+}
+
+/* Its deadline is the connection timeout and a second. */
+static void test_connect_keeps_its_deadline_while_the_topology_is_declared(void **state)
+{
+    (void)state;
+    keep_recovery_busy();
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_TIMEOUT, coney_connection_factory_connect(fault.factory));
+    test_expect_elapsed(began, 0, LATE_MS);
+    fault_expect_text("not connected within the connection timeouts");
+}
+
+/* Those that have nothing to wait for. */
+static void test_other_calls_return_at_once_while_the_topology_is_declared(void **state)
+{
+    (void)state;
+    coney_send_statistics statistics;
+    keep_recovery_busy();
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &statistics));
+    fault_expect_status(CONEY_OK, coney_template_wait_for_confirms(fault.sender, LONG_MS));
+    assert_int_not_equal(fault_info(CONEY_CONSUMING).times_opened, 0);
+    coney_template_free(fault.sender);
+    fault_use_template(&(coney_template_options){.flow = CONEY_FLOW_FAIL});
+    fault_expect_status(CONEY_E_CONNECT, fault_send(LONG_MS));
+    coney_admin_free(fault.admin);
+    use_topology(&orders, 1);
+    coney_admin_free(declaring); /* in its declaration */
+    declaring = NULL;
+    test_expect_elapsed(began, 0, LATE_MS);
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD), 3); /* it is busy still */
+}
+
 /* --- exclusive queues --- */
 
 static void connect_with_an_exclusive_queue(void)
@@ -317,6 +444,9 @@ int main(void)
         fault_test(test_missing_queue_is_declared_again_before_its_consumer_resumes),
         fault_test(test_refused_declaration_costs_neither_the_others_nor_the_connection),
         fault_test(test_connection_on_which_nothing_can_be_declared_is_replaced),
+        declaring_test(test_calls_keep_their_deadlines_while_the_topology_is_declared),
+        declaring_test(test_connect_keeps_its_deadline_while_the_topology_is_declared),
+        declaring_test(test_other_calls_return_at_once_while_the_topology_is_declared),
         fault_test(test_exclusive_queue_is_declared_on_the_consuming_connection_only),
         fault_test(test_exclusive_queue_is_bound_on_the_consuming_connection_only),
         fault_test(test_consumers_resume_before_publishers_publish),
