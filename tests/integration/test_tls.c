@@ -153,8 +153,6 @@ static void test_server_name_is_verified_instead_of_the_host(void **state)
     assert_fails(try_to_connect(broker_uri("127.0.0.1"), &tls), CONEY_E_CONNECT, "'127.0.0.2' is wanted");
 }
 
-/* ---- whom we trust ---- */
-
 static const char *peer_with(const char *server_certificate, const char *authority, int newest_version)
 {
     tls_peer_options options = {.certificate = certificate(server_certificate),
@@ -163,6 +161,77 @@ static const char *peer_with(const char *server_certificate, const char *authori
                                 .newest_version = newest_version};
     peer = tls_peer_start(&options);
     return uri_of("amqps", "127.0.0.1", tls_peer_port(peer));
+}
+
+/* The peer hangs up after the handshake, which is what an accepted certificate looks like there. */
+static void expect_handshake(const char *uri, const coney_tls_options *tls)
+{
+    assert_fails(try_to_connect(uri, tls), CONEY_E_CONNECT, "closed the connection during login");
+}
+
+static void expect_announced(const char *host, const char *server_name, const char *announced)
+{
+    const coney_tls_options tls = {.ca_file = certificate("ca.pem"), .server_name = server_name};
+    peer_with("server.pem", NULL, 0);
+    expect_handshake(uri_of("amqps", host, tls_peer_port(peer)), &tls);
+    assert_true(tls_peer_count_announced(peer, announced) > 0);
+    assert_int_equal(tls_peer_count_announced(peer, announced ? NULL : host), 0);
+}
+
+static void test_host_name_is_announced(void **state)
+{
+    (void)state;
+    expect_announced("localhost", NULL, "localhost");
+}
+
+static void test_address_is_not_announced(void **state)
+{
+    (void)state;
+    expect_announced("127.0.0.1", NULL, NULL);
+}
+
+static void test_server_name_is_announced_instead_of_an_address(void **state)
+{
+    (void)state;
+    expect_announced("127.0.0.1", "localhost", "localhost");
+}
+
+static void test_server_name_that_is_an_address_is_not_announced(void **state)
+{
+    (void)state;
+    expect_announced("localhost", "127.0.0.1", NULL);
+}
+
+/* ---- whom we trust ---- */
+
+/* What OpenSSL takes for the system's authorities, if nothing else is said. */
+static void make_system_authority(const char *name)
+{
+    assert_int_equal(setenv("SSL_CERT_FILE", certificate(name), 1), 0); /* NOLINT(concurrency-mt-unsafe): no factory */
+}
+
+static int forget_system_authority(void **state)
+{
+    unsetenv("SSL_CERT_FILE"); /* NOLINT(concurrency-mt-unsafe): the factory is gone */
+    return stop_peer(state);
+}
+
+static void test_system_authorities_are_trusted_if_none_is_named(void **state)
+{
+    (void)state;
+    const char *uri = peer_with("server.pem", NULL, 0);
+    assert_fails(try_to_connect(uri, NULL), CONEY_E_CONNECT, "is not trusted; see ca_file");
+    make_system_authority("ca.pem");
+    expect_handshake(uri, NULL);
+}
+
+static void test_system_authorities_do_not_count_beside_those_that_are_named(void **state)
+{
+    (void)state;
+    const char *uri = peer_with("server.pem", NULL, 0);
+    make_system_authority("ca.pem");
+    assert_fails(try_to_connect(uri, &(coney_tls_options){.ca_file = certificate("stranger.pem")}), CONEY_E_CONNECT,
+                 "CN=Coney test CA");
 }
 
 static void test_certificate_of_another_host_is_not_accepted(void **state)
@@ -395,8 +464,8 @@ static void test_server_that_hangs_up_after_the_handshake_is_no_connection(void 
 {
     (void)state;
     const coney_tls_options tls = {.ca_file = certificate("ca.pem")};
-    assert_fails(try_to_connect(peer_with("server.pem", NULL, 0), &tls), CONEY_E_CONNECT,
-                 "closed the connection during login: the broker closed the connection without a word");
+    expect_handshake(peer_with("server.pem", NULL, 0), &tls);
+    assert_non_null(strstr(coney_last_error(), "during login: the broker closed the connection without a word"));
 }
 
 static void test_silent_server_times_out_in_the_handshake(void **state)
@@ -430,6 +499,7 @@ static void test_free_ends_a_handshake_at_once(void **state)
 }
 
 #define tls_test(function) cmocka_unit_test_teardown(function, stop_peer)
+#define system_test(function) cmocka_unit_test_teardown(function, forget_system_authority)
 
 int main(void)
 {
@@ -437,6 +507,12 @@ int main(void)
         tls_test(test_large_and_many_small_messages_cross_tls),
         tls_test(test_certificate_is_matched_by_name_and_by_address),
         tls_test(test_server_name_is_verified_instead_of_the_host),
+        tls_test(test_host_name_is_announced),
+        tls_test(test_address_is_not_announced),
+        tls_test(test_server_name_is_announced_instead_of_an_address),
+        tls_test(test_server_name_that_is_an_address_is_not_announced),
+        system_test(test_system_authorities_are_trusted_if_none_is_named),
+        system_test(test_system_authorities_do_not_count_beside_those_that_are_named),
         tls_test(test_certificate_of_another_host_is_not_accepted),
         tls_test(test_name_in_the_subject_alone_does_not_count),
         tls_test(test_expired_certificate_is_not_accepted_and_its_end_is_told),

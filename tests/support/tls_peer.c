@@ -7,13 +7,15 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { TIMEOUT_S = 2 };
+enum { TIMEOUT_S = 2, MAX_GREETINGS = 100 };
 
 struct tls_peer {
     SSL_CTX *context; /* NULL: says nothing */
@@ -21,7 +23,34 @@ struct tls_peer {
     int wake;
     int port;
     pthread_t thread;
+    pthread_mutex_t lock; /* of the rest */
+    int greetings;
+    char announced[MAX_GREETINGS][64]; /* empty: no name */
 };
+
+/* OpenSSL calls it for every greeting, whether there is a name or not. */
+static int note_name(SSL *ssl, int *alert, void *user) /* NOLINT(readability-non-const-parameter): OpenSSL's type */
+{
+    tls_peer *peer = user;
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    (void)alert;
+    pthread_mutex_lock(&peer->lock);
+    if (peer->greetings == MAX_GREETINGS)
+        abort();
+    snprintf(peer->announced[peer->greetings++], sizeof peer->announced[0], "%s", name ? name : "");
+    pthread_mutex_unlock(&peer->lock);
+    return SSL_TLSEXT_ERR_OK;
+}
+
+int tls_peer_count_announced(tls_peer *peer, const char *name)
+{
+    int count = 0;
+    pthread_mutex_lock(&peer->lock);
+    for (int i = 0; i < peer->greetings; i++)
+        count += strcmp(peer->announced[i], name ? name : "") == 0;
+    pthread_mutex_unlock(&peer->lock);
+    return count;
+}
 
 static void serve(const tls_peer *peer, int fd)
 {
@@ -86,8 +115,12 @@ tls_peer *tls_peer_start(const tls_peer_options *options)
     tls_peer *peer = calloc(1, sizeof *peer);
     if (!peer)
         abort();
-    if (options->certificate)
+    pthread_mutex_init(&peer->lock, NULL);
+    if (options->certificate) {
         peer->context = make_context(options);
+        SSL_CTX_set_tlsext_servername_callback(peer->context, note_name);
+        SSL_CTX_set_tlsext_servername_arg(peer->context, peer);
+    }
     peer->wake = eventfd(0, EFD_CLOEXEC);
     peer->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (bind(peer->listener, (struct sockaddr *)&address, size) < 0 || listen(peer->listener, 16) < 0 ||
@@ -113,5 +146,6 @@ void tls_peer_stop(tls_peer *peer)
     close(peer->listener);
     close(peer->wake);
     SSL_CTX_free(peer->context);
+    pthread_mutex_destroy(&peer->lock);
     free(peer);
 }

@@ -17,6 +17,9 @@ typedef struct tls_peer_options {
 
 tls_peer *tls_peer_start(const tls_peer_options *options); /* aborts where it cannot */
 int tls_peer_port(const tls_peer *peer);
+
+/* How many clients announced that name (SNI) in their greeting; NULL: announced none. */
+int tls_peer_count_announced(tls_peer *peer, const char *name);
 void tls_peer_stop(tls_peer *peer); /* takes NULL */
 
 #endif
