@@ -245,7 +245,8 @@ static void refuse_the_tuning(cny_peer *peer, void *user)
 
 static void expect_refusal(cny_script *script, coney_status status, int code, const char *text)
 {
-    fault_start(script, NULL);
+    /* One attempt for each connection, so that two scripts are those of both. */
+    fault_start(script, &(coney_connection_factory_options){.recovery = {.first_delay_ms = 20, .max_attempts = 1}});
     fault_expect_status(status, coney_connection_factory_connect(fault.factory));
     assert_int_equal(coney_last_error_details()->broker_code, code);
     fault_expect_text(text);
