@@ -183,7 +183,7 @@ static void fill_the_outbound_buffer(void)
     coney_status status = CONEY_OK;
     for (int i = 0; i < MOST_CHUNKS && status == CONEY_OK; i++)
         status = forget_chunk(SHORT_MS);
-    fault_expect_status(CONEY_E_TIMEOUT, status);
+    fault_expect_status(CONEY_E_LIMIT, status);
 }
 
 static void test_while_there_is_no_room_it_waits_until_its_deadline(void **state)
@@ -192,7 +192,7 @@ static void test_while_there_is_no_room_it_waits_until_its_deadline(void **state
     fill_the_outbound_buffer();
     const uint64_t forgotten = statistics().forgotten;
     int64_t began = cny_now_ms();
-    fault_expect_status(CONEY_E_TIMEOUT, forget_chunk(SHORT_MS));
+    fault_expect_status(CONEY_E_LIMIT, forget_chunk(SHORT_MS));
     test_expect_elapsed(began, SHORT_MS, LATE_MS);
     fault_expect_text("max_outbound_bytes 1048576");
     assert_int_equal(statistics().forgotten, forgotten);
@@ -221,7 +221,7 @@ static void test_it_goes_on_when_room_comes(void **state)
     atomic_store(&is_forgetting, false);
     fault_in_background(forget_patiently);
     fault_wait_until(atomic_load(&is_forgetting));
-    fault_expect_status(CONEY_E_TIMEOUT, forget_chunk(SHORT_MS)); /* while the other one waits on */
+    fault_expect_status(CONEY_E_LIMIT, forget_chunk(SHORT_MS)); /* while the other one waits on */
     assert_false(fault_background_is_over());
     int64_t began = cny_now_ms();
     cny_broker_go(fault.broker);

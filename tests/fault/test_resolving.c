@@ -236,11 +236,20 @@ static void test_name_that_does_not_resolve_is_told_and_asked_for_again(void **s
 
 #define resolving_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
+static void test_connect_waits_for_all_addresses(void **state)
+{
+    (void)state;
+    resolve_to((int[ADDRESSES]){start_broker(0, say_nothing), start_broker(1, say_nothing), start_broker(2, NULL)}, 0);
+    use_name();
+    fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         resolving_test(test_addresses_that_never_answer_leave_the_next_its_own_time),
         resolving_test(test_attempt_takes_no_longer_than_all_addresses_may),
+        resolving_test(test_connect_waits_for_all_addresses),
         resolving_test(test_address_that_refuses_is_followed_by_the_next),
         resolving_test(test_name_that_moves_is_followed_after_a_loss),
         resolving_test(test_name_that_moves_is_followed_between_attempts),

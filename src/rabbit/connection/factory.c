@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define GRACE_MS 90 /* for all that comes last, after the deadline for closing: it is kept to 100 ms */
+#define LOOK_UP_MS 100
 
 static const char *const role_names[] = {[CONEY_CONSUMING] = "consuming", [CONEY_PUBLISHING] = "publishing"};
 
@@ -432,6 +433,17 @@ coney_status cny_factory_declare(coney_connection_factory *factory, int64_t dead
     return status;
 }
 
+/* Under lock. Each address has its own time, and how many a name has nobody knows before. */
+static bool is_any_connecting(const coney_connection_factory *factory)
+{
+    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+        cny_connection *connection = factory->links[role].connection;
+        if (connection && cny_connection_get_state(connection) == CNY_CONNECTING)
+            return true;
+    }
+    return false;
+}
+
 /* Under lock: waits until both links are open or an attempt of one has failed since. */
 static coney_status wait_for_attempts(coney_connection_factory *factory, const uint64_t *failures, int64_t deadline)
 {
@@ -448,7 +460,9 @@ static coney_status wait_for_attempts(coney_connection_factory *factory, const u
             return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
         if (open == CNY_ROLE_COUNT)
             return CONEY_OK;
-        if (!in_time) {
+        if (!in_time && is_any_connecting(factory)) {
+            deadline = cny_deadline(LOOK_UP_MS);
+        } else if (!in_time) {
             coney_connection_info info;
             bool publishing = factory->links[CONEY_CONSUMING].state == CONEY_CONNECTION_OPEN;
             cny_link_describe(&factory->links[publishing ? CONEY_PUBLISHING : CONEY_CONSUMING], &info);
@@ -466,7 +480,7 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
     coney_status status = cny_factory_check_process(factory);
     if (status != CONEY_OK)
         return status;
-    /* A little more than all hosts may take, so that the reason is theirs and not this deadline. */
+    /* A little more than all hosts may take, so that the reason is theirs and not this deadline's. */
     const cny_uri *uri = &factory->config.uri;
     int64_t deadline = cny_now_ms() + (int64_t)uri->connection_timeout_ms * (int64_t)uri->host_count + 1000;
     uint64_t failures[CNY_ROLE_COUNT];
