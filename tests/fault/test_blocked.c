@@ -66,7 +66,7 @@ static void test_time_of_blocking_is_counted(void **state)
     start_blocked(block_then_unblock, NULL);
     fault_expect_status(CONEY_E_BLOCKED, fault_send(SHORT_MS));
     fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &counted));
-    assert_true(counted.blocked_us >= SHORT_MS * 1000);
+    assert_true(counted.blocked_us >= SHORT_MS * UINT64_C(1000));
     cny_broker_go(fault.broker);
     fault_wait_until(!fault_info(CONEY_PUBLISHING).blocked);
     fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &counted));

@@ -77,7 +77,7 @@ static void test_stream_is_the_same_whatever_the_socket_takes(void **state)
         setup(state);
         add_heartbeat();
         add_body(1);
-        add_body(3 * FRAME_MAX);
+        add_body((size_t)3 * FRAME_MAX);
         add_heartbeat();
         add_body(FRAME_MAX - CNY_FRAME_OVERHEAD);
         write_by(takes[i]);
@@ -88,7 +88,7 @@ static void test_stream_is_the_same_whatever_the_socket_takes(void **state)
 static void test_body_may_come_first_and_last(void **state)
 {
     (void)state;
-    add_body(2 * FRAME_MAX);
+    add_body((size_t)2 * FRAME_MAX);
     add_body(10);
     write_by(1000);
 }

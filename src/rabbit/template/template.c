@@ -273,7 +273,7 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
     if (!sender)
         return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
     int64_t deadline = cny_template_deadline(sender, options);
-    cny_publish publish;
+    cny_publish publish = {0};
     coney_message *prepared = NULL;
     coney_status status = cny_template_prepare(sender, routing_key, message, options, &publish, &prepared);
     if (status == CONEY_OK) {
