@@ -13,7 +13,8 @@ static void assert_wrong_at(const char *text, ptrdiff_t wrong)
     for (size_t before = 0; before <= 20; before++) {
         char whole[64];
         memset(whole, 'a', sizeof whole);
-        memcpy(whole + before, text, strlen(text));
+        for (size_t i = 0; text[i]; i++)
+            whole[before + i] = text[i];
         ptrdiff_t expected = wrong < 0 ? wrong : wrong + (ptrdiff_t)before;
         assert_int_equal(cny_utf8_error(whole, before + strlen(text) + before), expected);
     }
