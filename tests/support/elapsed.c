@@ -19,6 +19,7 @@ enum { NAP_MS = 5, MAX_NAPS = 4096 }; /* the last so many that were too long */
 
 static struct {
     pthread_mutex_t lock;
+    int64_t began; /* the nap that has not ended */
     size_t count;
     struct {
         int64_t ended_at;
@@ -26,19 +27,25 @@ static struct {
     } naps[MAX_NAPS];
 } seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+/* Under lock. */
+static int overslept_ms(int64_t now)
+{
+    int late_ms = (int)(now - seen.began) - NAP_MS - 1;
+    return late_ms > 0 ? late_ms : 0;
+}
+
 static void *sleep_and_see(void *unused)
 {
     for (;;) {
-        int64_t began = cny_now_ms();
         poll(NULL, 0, NAP_MS);
-        int64_t now = cny_now_ms();
-        int late_ms = (int)(now - began) - NAP_MS - 1;
-        if (late_ms <= 0)
-            continue;
         pthread_mutex_lock(&seen.lock);
-        seen.naps[seen.count % MAX_NAPS].ended_at = now;
-        seen.naps[seen.count % MAX_NAPS].late_ms = late_ms;
-        seen.count++;
+        int64_t now = cny_now_ms();
+        if (overslept_ms(now) > 0) {
+            seen.naps[seen.count % MAX_NAPS].ended_at = now;
+            seen.naps[seen.count % MAX_NAPS].late_ms = overslept_ms(now);
+            seen.count++;
+        }
+        seen.began = now;
         pthread_mutex_unlock(&seen.lock);
     }
     return unused;
@@ -47,22 +54,28 @@ static void *sleep_and_see(void *unused)
 static void __attribute__((constructor)) start(void)
 {
     pthread_t thread;
+    seen.began = cny_now_ms();
     if (cny_thread_start(&thread, "test-lateness", 0, sleep_and_see, NULL) != CONEY_OK)
         abort();
     pthread_detach(thread);
 }
 
-int test_slack_ms(int64_t since_ms)
+int test_late_ms(int64_t since_ms)
 {
-    int slack = SLACK_MS;
     pthread_mutex_lock(&seen.lock);
+    int late_ms = overslept_ms(cny_now_ms()); /* the sleeper may be the last to wake */
     size_t oldest = seen.count > MAX_NAPS ? seen.count - MAX_NAPS : 0;
     for (size_t i = oldest; i < seen.count; i++) {
         if (seen.naps[i % MAX_NAPS].ended_at > since_ms)
-            slack += seen.naps[i % MAX_NAPS].late_ms;
+            late_ms += seen.naps[i % MAX_NAPS].late_ms;
     }
     pthread_mutex_unlock(&seen.lock);
-    return slack;
+    return late_ms;
+}
+
+int test_slack_ms(int64_t since_ms)
+{
+    return SLACK_MS + test_late_ms(since_ms);
 }
 
 void test_expect_elapsed(int64_t since_ms, int at_least_ms, int at_most_ms)

@@ -10,6 +10,9 @@
  * a thread that does nothing but sleep was late meanwhile. */
 int test_slack_ms(int64_t since_ms);
 
+/* The second part of that alone. */
+int test_late_ms(int64_t since_ms);
+
 /* Fails the test if it took less time than that, or more and the slack. */
 void test_expect_elapsed(int64_t since_ms, int at_least_ms, int at_most_ms);
 
