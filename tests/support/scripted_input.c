@@ -76,6 +76,13 @@ static cny_peer_event read_some(cny_peer *peer, int64_t deadline, int signal)
     return CNY_PEER_READY;
 }
 
+static bool is_signalled(int signal)
+{
+    struct pollfd one = {signal, POLLIN, 0};
+    return signal >= 0 && poll(&one, 1, 0) > 0;
+}
+
+/* Looks at the signal when the bytes are there, too: they may have come after it. */
 static cny_peer_event fill_input(cny_peer *peer, size_t size, int64_t deadline, int signal)
 {
     while (peer->input_size < size) {
@@ -83,7 +90,7 @@ static cny_peer_event fill_input(cny_peer *peer, size_t size, int64_t deadline, 
         if (seen != CNY_PEER_READY)
             return seen;
     }
-    return CNY_PEER_READY;
+    return is_signalled(signal) ? CNY_PEER_SIGNALLED : CNY_PEER_READY;
 }
 
 static void consume_input(cny_peer *peer, size_t size)
