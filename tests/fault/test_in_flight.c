@@ -117,6 +117,8 @@ static void test_call_that_waits_for_a_connection_tells_host_attempt_and_reason(
     (void)state;
     fault_start(let_in_nobody, NULL);
     fault_use_admin(SHORT_MS);
+    fault_expect_status(CONEY_E_CONNECT, fault_ask());
+    fault_wait_for_info(CONEY_CONSUMING, "attempt 3");
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_CONNECT, fault_ask());
     test_expect_elapsed(began, SHORT_MS, SHORT_MS);
@@ -244,28 +246,50 @@ static void stop_reading_then_reset(cny_peer *peer, void *user)
     if (cny_peer_number(peer) > 0)
         return;
     cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
-    cny_peer_stall(peer, SHORT_MS);
+    cny_peer_stall_until_go(peer);
     cny_peer_reset(peer);
+}
+
+static coney_message *large_message(void)
+{
+    static char body[BODY_BYTES];
+    coney_message *message;
+    fault_expect_status(CONEY_OK, coney_message_new(&message, body, sizeof body, NULL));
+    return message;
+}
+
+static coney_status send_large(void)
+{
+    return fault_send_message_async(1, NULL, large_message());
+}
+
+static coney_status fill_the_outbound_buffer(void)
+{
+    const coney_send_options options = {.timeout_ms = 20};
+    coney_message *message = large_message();
+    coney_status status = CONEY_OK;
+    for (int i = 0; status == CONEY_OK && i < MOST_BODIES; i++)
+        status = coney_template_send_async(fault.sender, "key", message, &options, NULL, NULL);
+    coney_message_unref(message);
+    return status;
 }
 
 static void test_send_that_waits_for_bytes_goes_on_with_the_next_connection(void **state)
 {
     (void)state;
-    static char body[BODY_BYTES];
     const coney_connection_factory_options client = {.max_outbound_bytes = BODY_BYTES};
     fault_start_with(&(cny_broker_options){.script = stop_reading_then_reset, .receive_buffer = 65536}, &client);
     fault_use_template(NULL);
-    coney_status status = CONEY_OK;
-    int sent = 0;
-    for (; status == CONEY_OK && fault_info(CONEY_PUBLISHING).times_opened < 2 && sent < MOST_BODIES; sent++) {
-        coney_message *message;
-        fault_expect_status(CONEY_OK, coney_message_new(&message, body, sizeof body, NULL));
-        status = fault_send_message_async(sent, NULL, message);
-    }
-    fault_expect_status(CONEY_OK, status);
+    fault_expect_status(CONEY_OK, fault_send_async(0, NULL));
+    fault_expect_status(CONEY_E_TIMEOUT, fill_the_outbound_buffer());
+    fault_in_background(send_large);
+    fault_wait_until(fault_send_waits_for_room());
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, fault_background_end());
     fault_wait_for_confirms();
     fault_expect_completion(0, CONEY_E_LOST);
-    fault_expect_completion(sent - 1, CONEY_OK);
+    fault_expect_completion(1, CONEY_OK);
+    assert_int_equal(fault_info(CONEY_PUBLISHING).times_opened, 2);
 }
 
 /* --- unconfirmed messages --- */

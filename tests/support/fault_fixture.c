@@ -4,6 +4,8 @@
 #include "support/fault_fixture.h"
 
 #include "base/base.h"
+#include "rabbit/connection/internal.h"
+#include "rabbit/template/template.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -243,6 +245,20 @@ coney_status fault_send(int timeout_ms)
     coney_status status = coney_template_send(fault.sender, "key", message, &options);
     coney_message_unref(message);
     return status;
+}
+
+bool fault_send_waits_for_room(void)
+{
+    pthread_mutex_lock(&fault.sender->lock);
+    bool waits = false;
+    cny_channel *channel = fault.sender->channel;
+    if (channel) {
+        cny_channel_lock(channel);
+        waits = channel->connection->first_in_queue;
+        cny_channel_unlock(channel);
+    }
+    pthread_mutex_unlock(&fault.sender->lock);
+    return waits;
 }
 
 static void note_text(char noted[64], const char *text)

@@ -59,6 +59,9 @@ void fault_use_container(const coney_container_options *options, coney_message_h
 /* A message of that text, to be unreferenced by the caller. */
 coney_message *fault_message(const char *text);
 
+/* Whether some send waits for room in the outbound buffer of fault.sender's connection. */
+bool fault_send_waits_for_room(void);
+
 /* Send through fault.sender; send_async a text that is the index, to an exchange that may be NULL;
  * send_message_async takes the message. */
 coney_status fault_send(int timeout_ms);

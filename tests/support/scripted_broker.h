@@ -70,7 +70,7 @@ typedef struct cny_peer_method {
 cny_broker *cny_broker_start(const cny_broker_options *options);
 const char *cny_broker_uri(const cny_broker *broker);
 int cny_broker_port(const cny_broker *broker);
-void cny_broker_go(cny_broker *broker);                 /* lets one cny_peer_wait_go() continue */
+void cny_broker_go(cny_broker *broker);                 /* lets one that waits for it continue */
 void cny_broker_wait(cny_broker *broker, int finished); /* until so many scripts have returned */
 void cny_broker_stop(cny_broker *broker);               /* ends every script and frees; takes NULL */
 
