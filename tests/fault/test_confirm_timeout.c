@@ -3,14 +3,18 @@
  * CONEY_E_TIMEOUT, whatever comes later. */
 #include "support/fault_fixture.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-enum { TIMEOUT_MS = 200, LONG_MS = 10000 };
+enum { TIMEOUT_MS = 200, AMPLE_MS = 1000, LONG_MS = 10000 }; /* ample where something must come in time */
 
-static void start(cny_script *script, bool resend)
+static int timeout_ms;
+
+static void start(cny_script *script, int ms, bool resend)
 {
+    timeout_ms = ms;
     fault_start(script, NULL);
-    fault_use_template(&(coney_template_options){.confirm_timeout_ms = TIMEOUT_MS, .resend_unconfirmed = resend});
+    fault_use_template(&(coney_template_options){.confirm_timeout_ms = ms, .resend_unconfirmed = resend});
 }
 
 static void send_messages(int from, int to)
@@ -29,8 +33,10 @@ static cny_peer_method *take(cny_peer *peer, int count)
 
 static void expect_late(int index)
 {
+    char words[64];
+    snprintf(words, sizeof words, "%d ms (confirm_timeout_ms)", timeout_ms);
     fault_expect_completion(index, CONEY_E_TIMEOUT);
-    assert_non_null(strstr(fault_completed(index).text, "200 ms (confirm_timeout_ms)"));
+    assert_non_null(strstr(fault_completed(index).text, words));
 }
 
 /* --- on an open channel --- */
@@ -45,7 +51,7 @@ static void take_three_and_wait(cny_peer *peer, void *user)
 static void test_sends_that_are_not_confirmed_in_time_complete_with_timeout(void **state)
 {
     (void)state;
-    start(take_three_and_wait, false);
+    start(take_three_and_wait, TIMEOUT_MS, false);
     int64_t began = cny_now_ms();
     send_messages(0, 2);
     fault_wait_for_confirms();
@@ -70,7 +76,7 @@ static void ack_late(cny_peer *peer, void *user)
 static void test_late_ack_is_ignored_and_the_next_is_matched(void **state)
 {
     (void)state;
-    start(ack_late, false);
+    start(ack_late, AMPLE_MS, false);
     send_messages(0, 2);
     fault_wait_for_confirms();
     cny_broker_go(fault.broker);
@@ -97,7 +103,7 @@ static void return_late(cny_peer *peer, void *user)
 static void test_late_return_is_not_taken_for_that_of_a_message_alike(void **state)
 {
     (void)state;
-    start(return_late, false);
+    start(return_late, AMPLE_MS, false);
     fault_expect_status(CONEY_OK, fault_send_message_async(0, NULL, fault_message("same")));
     fault_wait_for_confirms();
     cny_broker_go(fault.broker);
@@ -117,7 +123,7 @@ static void return_and_never_ack(cny_peer *peer, void *user)
 static void test_returned_message_whose_ack_never_comes_is_told_as_returned(void **state)
 {
     (void)state;
-    start(return_and_never_ack, false);
+    start(return_and_never_ack, AMPLE_MS, false);
     send_messages(0, 0);
     fault_wait_for_confirms();
     fault_expect_completion(0, CONEY_E_RETURNED);
@@ -218,7 +224,7 @@ static void ack_after_three_times_the_timeout(cny_peer *peer, void *user)
 static void test_synchronous_send_keeps_its_own_deadline(void **state)
 {
     (void)state;
-    start(ack_after_three_times_the_timeout, false);
+    start(ack_after_three_times_the_timeout, TIMEOUT_MS, false);
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
     test_expect_elapsed(began, 3 * TIMEOUT_MS, 3 * TIMEOUT_MS);
@@ -250,7 +256,7 @@ static void take_two_and_hang_up(cny_peer *peer, void *user)
 static void test_expired_messages_are_not_completed_again_by_a_loss(void **state)
 {
     (void)state;
-    start(take_two_and_hang_up, false);
+    start(take_two_and_hang_up, TIMEOUT_MS, false);
     send_messages(0, 1);
     fault_wait_for_confirms();
     cny_broker_go(fault.broker);
@@ -263,7 +269,7 @@ static void test_expired_messages_are_not_completed_again_by_a_loss(void **state
 static void test_expired_messages_are_not_sent_again(void **state)
 {
     (void)state;
-    start(take_two_and_hang_up, true);
+    start(take_two_and_hang_up, AMPLE_MS, true);
     send_messages(0, 1);
     fault_wait_for_confirms();
     cny_broker_go(fault.broker);
@@ -291,11 +297,11 @@ static void lose_two_and_open_late(cny_peer *peer, void *user)
 static void test_kept_messages_expire_while_there_is_no_connection(void **state)
 {
     (void)state;
-    start(lose_two_and_open_late, true);
+    start(lose_two_and_open_late, AMPLE_MS, true);
     int64_t began = cny_now_ms();
     send_messages(0, 1);
     fault_wait_for_confirms();
-    test_expect_elapsed(began, TIMEOUT_MS, TIMEOUT_MS + 100);
+    test_expect_elapsed(began, AMPLE_MS, AMPLE_MS + 100);
     cny_broker_go(fault.broker);
     send_messages(2, 2);
     fault_wait_for_confirms();
@@ -311,7 +317,7 @@ static void lose_one_and_take_it_again_late(cny_peer *peer, void *user)
     (void)user;
     if (cny_peer_number(peer) == 0) {
         take(peer, 1);
-        cny_peer_silence(peer, TIMEOUT_MS / 2);
+        cny_peer_silence(peer, AMPLE_MS / 2);
         cny_peer_hang_up(peer);
         return;
     }
@@ -322,11 +328,11 @@ static void lose_one_and_take_it_again_late(cny_peer *peer, void *user)
 static void test_message_that_is_sent_again_keeps_its_deadline(void **state)
 {
     (void)state;
-    start(lose_one_and_take_it_again_late, true);
+    start(lose_one_and_take_it_again_late, AMPLE_MS, true);
     int64_t began = cny_now_ms();
     send_messages(0, 0);
     fault_wait_for_confirms();
-    test_expect_elapsed(began, TIMEOUT_MS, TIMEOUT_MS + 100);
+    test_expect_elapsed(began, AMPLE_MS, AMPLE_MS + 100);
     assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD), 2);
     expect_late(0);
     cny_broker_go(fault.broker);

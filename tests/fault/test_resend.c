@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LONG_MS = 10000, SHORT_MS = 300 };
+enum { LONG_MS = 10000, SHORT_MS = 300, CLOSE_MS = 1000 };
 
 /* Reads messages whose bodies are these numbers, in that order, and confirms none. */
 static amqp_channel_t take(cny_peer *peer, int first, int last)
@@ -642,14 +642,14 @@ static void confirm_two_while_closing(cny_peer *peer, void *user)
     }
     amqp_channel_t channel = take(peer, 0, 2);
     cny_peer_wait_go(peer);
-    cny_peer_silence(peer, SHORT_MS / 3);
+    cny_peer_silence(peer, CLOSE_MS / 10);
     cny_peer_ack(peer, channel, 2, true);
 }
 
 static void test_close_waits_for_what_is_sent_again(void **state)
 {
     (void)state;
-    fault_start(confirm_two_while_closing, &(coney_connection_factory_options){.close_timeout_ms = SHORT_MS});
+    fault_start(confirm_two_while_closing, &(coney_connection_factory_options){.close_timeout_ms = CLOSE_MS});
     fault_use_template(&(coney_template_options){.resend_unconfirmed = true});
     send_messages(3);
     fault_wait_for_opening(CONEY_PUBLISHING, 2);
@@ -657,7 +657,7 @@ static void test_close_waits_for_what_is_sent_again(void **state)
     cny_broker_go(fault.broker);
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_TIMEOUT, coney_connection_factory_close(fault.factory));
-    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    test_expect_elapsed(began, CLOSE_MS, CLOSE_MS);
     fault_expect_completion(0, CONEY_OK);
     fault_expect_completion(1, CONEY_OK);
     fault_expect_completion(2, CONEY_E_CLOSED);
