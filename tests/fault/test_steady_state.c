@@ -85,12 +85,13 @@ static void listen_for_heartbeats(cny_peer *peer, void *user)
     (void)user;
     cny_peer_answer(peer, serve_until_asked(peer));
     cny_peer_serve_until_heartbeat(peer);
+    int64_t began = cny_now_ms();
     for (int i = 0; i < 3; i++) {
         int64_t last = cny_now_ms();
         cny_peer_serve_until_heartbeat(peer);
-        int64_t interval = cny_now_ms() - last;
-        cny_peer_check(peer, interval >= 350 && interval <= 1000);
+        cny_peer_check(peer, cny_now_ms() - last <= 700 + test_slack_ms(last));
     }
+    cny_peer_check(peer, cny_now_ms() - began >= 3 * 350); /* all together: one that is heard late is no fault */
 }
 
 static void test_idle_client_sends_heartbeats_at_half_the_interval(void **state)
