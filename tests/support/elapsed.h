@@ -7,7 +7,8 @@
 #include "base/base.h"
 
 /* How late something that began then (cny_now_ms) may be: 100 ms, or 400 under a sanitizer or if more
- * threads want to run than there are processors, and by what a thread that does nothing but sleep was late meanwhile. */
+ * threads want to run than there are processors, and by what a thread that does nothing but sleep was late
+ * meanwhile. */
 int test_slack_ms(int64_t since_ms);
 
 /* The second part of that alone. */
