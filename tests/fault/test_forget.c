@@ -232,6 +232,27 @@ static void test_it_goes_on_when_room_comes(void **state)
     assert_int_equal(fault_info(CONEY_PUBLISHING).times_opened, 1);
 }
 
+static coney_status forget_the_largest_in_vain(void)
+{
+    static const char body[OUTBOUND_BYTES];
+    coney_message *message;
+    fault_expect_status(CONEY_OK, coney_message_new(&message, body, sizeof body, NULL));
+    atomic_store(&is_forgetting, true);
+    return forget_message(NULL, message, 2 * SHORT_MS);
+}
+
+static void test_one_that_gives_up_waiting_for_room_lets_the_next_one_go(void **state)
+{
+    (void)state;
+    fill_the_outbound_buffer();
+    atomic_store(&is_forgetting, false);
+    fault_in_background(forget_the_largest_in_vain);
+    fault_wait_until(atomic_load(&is_forgetting));
+    fault_expect_status(CONEY_OK, forget_to(NULL, LONG_MS)); /* there is room for that one */
+    fault_expect_status(CONEY_E_LIMIT, fault_background_end());
+    cny_broker_go(fault.broker);
+}
+
 static void read_late(cny_peer *peer, void *user)
 {
     (void)user;
@@ -291,6 +312,7 @@ int main(void)
         fault_test(test_while_the_broker_holds_back_publishers_it_waits_until_its_deadline),
         fault_test(test_while_there_is_no_room_it_waits_until_its_deadline),
         fault_test(test_it_goes_on_when_room_comes),
+        fault_test(test_one_that_gives_up_waiting_for_room_lets_the_next_one_go),
         fault_test(test_closing_writes_what_waits),
         fault_test(test_without_a_broker_it_ends_at_its_deadline),
         fault_test(test_misuse_is_told),

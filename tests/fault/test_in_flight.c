@@ -283,7 +283,7 @@ static void test_send_that_waits_for_bytes_goes_on_with_the_next_connection(void
     fault_start_with(&(cny_broker_options){.script = stop_reading_then_reset, .receive_buffer = 65536}, &client);
     fault_use_template(NULL);
     fault_expect_status(CONEY_OK, fault_send_async(0, NULL));
-    fault_expect_status(CONEY_E_TIMEOUT, fill_the_outbound_buffer());
+    fault_expect_status(CONEY_E_LIMIT, fill_the_outbound_buffer());
     fault_in_background(send_large);
     fault_wait_until(fault_send_waits_for_room());
     cny_broker_go(fault.broker);
