@@ -297,8 +297,8 @@ bool cny_waiter_set(cny_waiter *waiter, cny_error *error); /* cny_waiter_tell() 
 
 enum { CNY_ROUTE_ROOM = 64 };
 
-/* I/O thread, not under lock: wakes whom cny_confirms_settled() has told. */
-void cny_waiters_wake(cny_waiter **told);
+/* I/O thread, not under lock: wakes whom cny_confirms_settled() has told, and tells how many they were. */
+int cny_waiters_wake(cny_waiter **told);
 
 /* One publish that the broker has not confirmed. */
 typedef struct cny_confirm {

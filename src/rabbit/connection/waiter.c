@@ -49,14 +49,16 @@ bool cny_waiter_tell(cny_waiter *waiter, cny_error *error)
     return there;
 }
 
-void cny_waiters_wake(cny_waiter **told)
+int cny_waiters_wake(cny_waiter **told)
 {
-    while (*told) {
+    int count = 0;
+    for (; *told; count++) {
         cny_waiter *waiter = *told;
         *told = waiter->next_told;
         pthread_cond_broadcast(&waiter->told);
         cny_waiter_unref(waiter);
     }
+    return count;
 }
 
 bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline)
