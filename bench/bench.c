@@ -51,8 +51,10 @@ static bool warm_up(const child *side, const bench_case *one, int *messages)
 {
     bench_sample sample;
     int first = one->mode == BENCH_ASYNC || one->mode == BENCH_FORGET ? WARM_UP : WARM_UP / 20;
-    if (!send_messages(side, first, &sample) || !send_messages(side, first, &sample))
-        return false;
+    for (int i = 0; i < 2; i++) { /* the first one pays for what happens once */
+        if (!send_messages(side, first, &sample))
+            return false;
+    }
     double enough = sample.rate * ROUND_S;
     *messages = enough < first ? first : enough > 200000 ? 200000 : (int)enough;
     return true;

@@ -91,7 +91,8 @@ static void listen_for_heartbeats(cny_peer *peer, void *user)
         cny_peer_serve_until_heartbeat(peer);
         cny_peer_check(peer, cny_now_ms() - last <= 700 + test_slack_ms(last));
     }
-    cny_peer_check(peer, cny_now_ms() - began >= 3 * 350); /* all together: one that is heard late is no fault */
+    cny_peer_check(peer,
+                   cny_now_ms() - began >= INT64_C(3) * 350); /* all together: one that is heard late is no fault */
 }
 
 static void test_idle_client_sends_heartbeats_at_half_the_interval(void **state)
