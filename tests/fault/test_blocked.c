@@ -3,6 +3,7 @@
  * once, memory stays bounded, consumers do not notice, and the program is told. */
 #include "support/fault_consumer.h"
 
+#include <poll.h>
 #include <stdio.h>
 
 enum { LONG_MS = 10000, SHORT_MS = 300 };
@@ -76,6 +77,26 @@ static void test_time_of_blocking_is_counted(void **state)
     assert_int_equal(counted.blocked_us, in_all);
 }
 
+static void block_for_ever(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD));
+    cny_peer_block(peer, reason);
+}
+
+static void test_time_of_blocking_ends_with_the_connection(void **state)
+{
+    (void)state;
+    coney_send_statistics closed, later;
+    start_blocked(block_for_ever, NULL);
+    fault_expect_status(CONEY_OK, coney_connection_factory_close(fault.factory));
+    fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &closed));
+    poll(NULL, 0, 20);
+    fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &later));
+    assert_true(closed.blocked_us > 0);
+    assert_int_equal(later.blocked_us, closed.blocked_us);
+}
+
 static void test_flow_fail_answers_blocked_at_once(void **state)
 {
     (void)state;
@@ -109,13 +130,6 @@ static void test_waiting_send_goes_on_with_the_next_connection(void **state)
     fault_expect_status(CONEY_OK, fault_background_end());
     assert_false(fault_info(CONEY_PUBLISHING).blocked);
     assert_int_equal(fault_info(CONEY_PUBLISHING).times_opened, 2);
-}
-
-static void block_for_ever(cny_peer *peer, void *user)
-{
-    (void)user;
-    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD));
-    cny_peer_block(peer, reason);
 }
 
 static void block_without_a_reason(cny_peer *peer, void *user)
@@ -335,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         fault_test(test_send_answers_blocked_at_its_deadline),
         fault_test(test_time_of_blocking_is_counted),
+        fault_test(test_time_of_blocking_ends_with_the_connection),
         fault_test(test_flow_fail_answers_blocked_at_once),
         fault_test(test_waiting_send_goes_on_when_unblocked),
         fault_test(test_waiting_send_goes_on_with_the_next_connection),

@@ -169,6 +169,42 @@ static void test_send_that_waits_for_a_connection_was_not_sent(void **state)
     assert_int_equal(fault_completed(0).count, 0);
 }
 
+static void open_no_channel(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_CHANNEL_OPEN_METHOD);
+    cny_peer_silence(peer, LONG_MS);
+}
+
+static void select_no_confirms(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_CONFIRM_SELECT_METHOD);
+    cny_peer_silence(peer, LONG_MS);
+}
+
+/* CONEY_E_TIMEOUT would mean that the broker may have it. */
+static void expect_not_sent_without_a_channel(cny_script *script)
+{
+    fault_start(script, NULL);
+    fault_use_template(&(coney_template_options){.resend_unconfirmed = true});
+    fault_expect_status(CONEY_E_CONNECT, fault_send(SHORT_MS));
+    fault_expect_text("no channel was opened by the deadline");
+    assert_int_equal(coney_template_unconfirmed_count(fault.sender), 0);
+}
+
+static void test_send_whose_channel_is_never_opened_was_not_sent(void **state)
+{
+    (void)state;
+    expect_not_sent_without_a_channel(open_no_channel);
+}
+
+static void test_send_whose_channel_gets_no_confirms_was_not_sent(void **state)
+{
+    (void)state;
+    expect_not_sent_without_a_channel(select_no_confirms);
+}
+
 static void test_closing_the_factory_ends_a_call_that_waits_for_a_connection(void **state)
 {
     (void)state;
@@ -330,6 +366,8 @@ int main(void)
         fault_test(test_call_that_waits_for_a_connection_tells_host_attempt_and_reason),
         fault_test(test_call_that_waits_for_the_next_attempt_tells_host_attempt_and_reason),
         fault_test(test_send_that_waits_for_a_connection_was_not_sent),
+        fault_test(test_send_whose_channel_is_never_opened_was_not_sent),
+        fault_test(test_send_whose_channel_gets_no_confirms_was_not_sent),
         fault_test(test_closing_the_factory_ends_a_call_that_waits_for_a_connection),
         fault_test(test_send_that_waits_for_room_goes_on_with_the_next_connection),
         fault_test(test_closing_the_factory_ends_a_send_that_waits_for_room),

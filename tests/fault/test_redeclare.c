@@ -79,6 +79,20 @@ static void test_broker_that_holds_back_publishers_is_not_left_for_not_declaring
     assert_int_equal(cny_broker_count_heard(fault.broker, CNY_PROTOCOL_HEADER), 1);
 }
 
+static void test_flow_fail_does_not_wait_for_a_broker_that_holds_back_publishers_from_the_start(void **state)
+{
+    (void)state;
+    fault_start(hold_back_publishers, NULL);
+    use_topology(&orders, 1);
+    fault_use_template(&(coney_template_options){.flow = CONEY_FLOW_FAIL});
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_BLOCKED, fault_send(LONG_MS));
+    test_expect_elapsed(began, 0, LONG_MS / 4);
+    cny_broker_go(fault.broker);
+    fault_wait_for_opening(CONEY_PUBLISHING, 1);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+}
+
 /* Each role's first connection ends when the test says so. */
 static void lose_the_first_two(cny_peer *peer, void *user)
 {
@@ -440,6 +454,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_broker_that_holds_back_publishers_is_not_left_for_not_declaring),
+        fault_test(test_flow_fail_does_not_wait_for_a_broker_that_holds_back_publishers_from_the_start),
         fault_test(test_topology_is_declared_before_anything_else_on_each_connection),
         fault_test(test_missing_queue_is_declared_again_before_its_consumer_resumes),
         fault_test(test_refused_declaration_costs_neither_the_others_nor_the_connection),

@@ -526,6 +526,35 @@ static void test_messages_that_go_one_by_one_do_not_hold_up_another_template(voi
     assert_int_equal(connections(), 2);
 }
 
+/* The other template's messages are on their way, too, each time that the first one's costs the connection. */
+static void fall_over_one_of_two(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) >= 3)
+        return;
+    for (int i = 0; i < 2; i++)
+        cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    close_over_a_message(peer);
+}
+
+static void test_message_that_costs_the_connection_is_found_beside_other_traffic(void **state)
+{
+    (void)state;
+    start(fall_over_one_of_two);
+    send_messages(1);
+    swap_templates();
+    fault_use_template(NULL);
+    for (int i = 10; i < 13; i++) {
+        fault_expect_status(CONEY_OK, fault_send_async(i, NULL));
+        fault_wait_until(fault_completed(i).count == 1);
+        fault_expect_completion(i, CONEY_E_LOST);
+    }
+    swap_templates();
+    fault_wait_for_confirms();
+    fault_expect_completion(0, CONEY_E_BROKER);
+    assert_int_equal(connections(), 3 + (fault_info(CONEY_PUBLISHING).times_opened > 3));
+}
+
 /* --- the program ends it --- */
 
 static void lose_three_for_good(cny_peer *peer, void *user)
@@ -685,6 +714,7 @@ int main(void)
         fault_test(test_message_that_nothing_is_said_about_holds_up_no_others_and_is_sent_again),
         fault_test(test_messages_go_one_by_one_only_until_the_culprit_is_found),
         cmocka_unit_test_teardown(test_messages_that_go_one_by_one_do_not_hold_up_another_template, teardown_both),
+        cmocka_unit_test_teardown(test_message_that_costs_the_connection_is_found_beside_other_traffic, teardown_both),
         fault_test(test_closing_the_factory_ends_kept_messages_once_as_closed),
         fault_test(test_freeing_the_template_ends_kept_messages_once_as_closed),
         fault_test(test_closing_the_factory_ends_a_send_behind_kept_messages),

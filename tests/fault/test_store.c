@@ -299,6 +299,28 @@ static void test_synchronous_send_from_a_callback_goes_though_messages_are_store
     expect_heard(0, "first 0 1 2 first");
 }
 
+/* More than callbacks may send beyond max_unconfirmed: they were accepted before. */
+static void test_synchronous_send_from_a_callback_goes_though_very_many_messages_are_stored(void **state)
+{
+    (void)state;
+    enum { VERY_MANY = 1200 };
+    atomic_store(&status_in_callback, -1);
+    fault_start(ack_the_first_and_then_all, NULL);
+    fault_use_template(
+        &(coney_template_options){.flow = CONEY_FLOW_STORE, .max_unconfirmed = 1, .timeout_ms = LONG_MS});
+    coney_message *message = fault_message("first");
+    fault_expect_status(CONEY_OK, coney_template_send_async(fault.sender, "key", message, NULL, send_and_wait, NULL));
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD) == 1);
+    for (int i = 0; i < VERY_MANY; i++)
+        fault_expect_status(CONEY_OK, coney_template_send_async(fault.sender, "key", message, NULL, NULL, NULL));
+    coney_message_unref(message);
+    assert_int_equal(counts().stored, VERY_MANY);
+    cny_broker_go(fault.broker);
+    fault_wait_for_confirms();
+    assert_int_equal(atomic_load(&status_in_callback), CONEY_OK);
+    assert_int_equal(counts().confirmed, VERY_MANY + 2);
+}
+
 /* --- limits --- */
 
 static void test_full_store_refuses_with_the_numbers(void **state)
@@ -609,6 +631,7 @@ int main(void)
         fault_test(test_synchronous_send_behind_the_store_tells_of_the_connection_at_its_deadline),
         fault_test(test_synchronous_send_behind_the_store_gives_up_at_its_deadline_if_the_window_is_full),
         fault_test(test_synchronous_send_from_a_callback_goes_though_messages_are_stored),
+        fault_test(test_synchronous_send_from_a_callback_goes_though_very_many_messages_are_stored),
         fault_test(test_full_store_refuses_with_the_numbers),
         fault_test(test_bytes_of_the_store_are_limited_too),
         fault_test(test_message_larger_than_the_store_is_refused_even_if_it_drops_the_oldest),

@@ -144,8 +144,8 @@ CONEY_API void coney_template_free(coney_template *sender);
  * _PRECONDITION_FAILED, _BROKER: the broker does not have it; CONEY_E_TIMEOUT, _LOST, _CLOSED: it may have
  * it, and with resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a
  * connection; CONEY_E_BLOCKED, CONEY_E_LIMIT (max_unconfirmed, max_outbound_bytes), CONEY_E_CONNECT and the
- * other statuses of connecting: nothing was sent, at the deadline or at once; CONEY_E_STATE (after fork()); CONEY_E_NO_MEMORY. With the option retry: that of the last
- * attempt, or what recover answered. */
+ * other statuses of connecting: nothing was sent, at the deadline or at once; CONEY_E_STATE (after fork());
+ * CONEY_E_NO_MEMORY. With the option retry: that of the last attempt, or what recover answered. */
 CONEY_API coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                            const coney_send_options *options);
 

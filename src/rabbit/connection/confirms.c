@@ -57,6 +57,11 @@ size_t cny_confirms_outstanding(const cny_confirms *confirms)
     return straggler_count(confirms) + (size_t)(confirms->next - confirms->first);
 }
 
+bool cny_confirms_settled_all(const cny_confirms *confirms)
+{
+    return cny_confirms_outstanding(confirms) == confirms->expired;
+}
+
 cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n)
 {
     size_t outside = straggler_count(confirms);
@@ -137,7 +142,7 @@ static void wake_waiting(cny_channel *channel)
     bool place = confirms->waiting_senders > 0 && !confirms->place_told && !cny_confirms_full(confirms);
     bool room = confirms->waiting_senders > 0 && cny_confirms_have_room(confirms);
     confirms->place_told |= place;
-    bool end = confirms->waiting_for_end > 0 && confirms->unfinished == 0;
+    bool end = confirms->waiting_for_end > 0 && (confirms->unfinished == 0 || cny_confirms_settled_all(confirms));
     if (place || room || end)
         pthread_cond_broadcast(&channel->changed);
     if (confirms->room_wanted && cny_confirms_have_room(confirms)) {
@@ -200,6 +205,7 @@ cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish)
         .routing_key_hash = hash_text(publish->routing_key),
         .mandatory = publish->mandatory,
         .synchronous = publish->synchronous,
+        .blamed = publish->blamed,
     };
     if (cny_route_is_short(publish))
         memcpy(stpcpy(added->short_route, publish->exchange) + 1, publish->routing_key,
@@ -338,7 +344,7 @@ static void settle(cny_channel *channel, cny_confirm *confirm, cny_error *error,
     finish(channel, confirm, error);
 }
 
-/* How many there are. */
+/* Tells how many there were. */
 static size_t settle_stragglers(cny_channel *channel, uint64_t from, uint64_t last, cny_error *error)
 {
     cny_confirms *confirms = &channel->confirms;
@@ -413,22 +419,32 @@ static bool is_same(const returned *one, const cny_confirm *confirm)
            (!one->strictly || same_properties(one->channel, confirm->message, one->message));
 }
 
-/* NULL if none is like it. Stragglers are older than what is in the ring. */
-static cny_confirm *find_returned(const returned *one, uint64_t *sequence)
+static cny_confirm *find_among_stragglers(const returned *one, uint64_t *sequence)
 {
     const cny_confirms *confirms = &one->channel->confirms;
     cny_straggler *all = stragglers(confirms);
-    for (size_t i = 0; i < straggler_count(confirms); i++) {
+    for (size_t i = find_straggler(confirms, confirms->return_from); i < straggler_count(confirms); i++) {
         *sequence = all[i].sequence;
-        if (*sequence >= confirms->return_from && is_same(one, &all[i].confirm))
+        if (is_same(one, &all[i].confirm))
             return &all[i].confirm;
     }
-    *sequence = confirms->return_from > confirms->first ? confirms->return_from : confirms->first;
-    for (; *sequence < confirms->next; ++*sequence) {
-        if (is_same(one, at(confirms, *sequence)))
-            return at(confirms, *sequence);
-    }
+    *sequence = UINT64_MAX;
     return NULL;
+}
+
+/* The first one from return_from on; NULL if none is like it. */
+static cny_confirm *find_returned(const returned *one, uint64_t *sequence)
+{
+    const cny_confirms *confirms = &one->channel->confirms;
+    uint64_t first = confirms->return_from > confirms->first ? confirms->return_from : confirms->first;
+    cny_confirm *found = find_among_stragglers(one, sequence);
+    for (uint64_t at_ring = first; at_ring < confirms->next && at_ring < *sequence; at_ring++) {
+        if (!is_same(one, at(confirms, at_ring)))
+            continue;
+        *sequence = at_ring;
+        return at(confirms, at_ring);
+    }
+    return found;
 }
 
 cny_error *cny_returned_error(const cny_incoming *incoming)

@@ -26,6 +26,13 @@ static void wipe(cny_buffer *buffer)
     cny_buffer_free(buffer);
 }
 
+void cny_connection_forget_writing(cny_connection *connection)
+{
+    if (connection->secret_in_writing)
+        wipe(&connection->writing.bytes);
+    cny_outbound_free(&connection->writing);
+}
+
 static void free_connection(cny_connection *connection)
 {
     cny_connection_forget_password(connection);
@@ -38,9 +45,7 @@ static void free_connection(cny_connection *connection)
     cny_error_unref(connection->reason);
     cny_outbound_free(&connection->outgoing);
     wipe(&connection->secret);
-    if (connection->secret_in_writing)
-        wipe(&connection->writing.bytes);
-    cny_outbound_free(&connection->writing);
+    cny_connection_forget_writing(connection);
     cny_free(connection->channels);
     cny_factory_unref(connection->factory);
     pthread_cond_destroy(&connection->changed);
@@ -180,10 +185,9 @@ void cny_connection_appended(cny_connection *connection, size_t bytes)
 
 #define URGENT_BYTES (CNY_LARGE_BODY - 1) /* a longer write would keep others from the lock */
 
-_Static_assert(URGENT_BYTES < CNY_LARGE_BODY, "what is urgent is all bytes");
-
 /* While the I/O thread is asleep it has nothing to write, and it takes the lock before it touches the
- * socket again: so the socket is ours. What it does not take, and errors, are left to that thread. */
+ * socket again: so the socket is ours, and what was just appended, too short for a body by reference, is all there
+ * is. What the socket does not take, and errors, are left to that thread. */
 static void write_in_its_place(cny_connection *connection)
 {
     size_t written = 0;

@@ -171,6 +171,8 @@ typedef struct cny_publish {
     void *user;
     cny_waiter *waiter; /* instead of a callback */
     int64_t sent_us;    /* when it was sent for the first time; 0: it is the first */
+    bool stored;        /* before, within the limits of a store */
+    uint8_t blamed;     /* see cny_confirm */
 } cny_publish;
 
 /* Whether it can be sent at all, as far as can be known without a connection, and the bytes that takes.
@@ -179,8 +181,7 @@ coney_status cny_publish_check(const cny_publish *publish, size_t *bytes);
 
 /* Puts the message on its way; its outcome comes to the callback on the events thread.
  * CONEY_E_STALE: the channel was dead already; CONEY_E_BLOCKED: the broker holds back
- * publishers; CONEY_E_TIMEOUT, or CONEY_E_LIMIT if it was not to wait: there is no room. Nothing was
- * sent then. */
+ * publishers; CONEY_E_LIMIT: there is no room. Nothing was sent then. */
 coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
 /* The same, and waits for the outcome, which it returns. Callback and waiter are not looked at. */
@@ -212,6 +213,9 @@ const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has co
 /* Waits until nothing is unconfirmed and all callbacks have returned; tells whether that is so. */
 bool cny_channel_finished(cny_channel *channel);
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline);
+
+/* Waits until the broker has spoken about every message, as far as anybody waits for that; callbacks may run yet. */
+void cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline);
 
 /* Adds what the channel counted. */
 void cny_channel_add_statistics(cny_channel *channel, coney_send_statistics *sum);

@@ -249,7 +249,7 @@ void cny_factory_blocked_changed(cny_connection *connection)
     cny_link *link = &factory->links[connection->role];
     char blocked[256];
     pthread_mutex_lock(&factory->lock);
-    if (link->connection == connection) {
+    if (link->connection == connection && !factory->closed) {
         cny_connection_blocked(connection, blocked);
         cny_link_count_blocked(link, *blocked);
         cny_link_changed(link);
@@ -301,7 +301,7 @@ static coney_status wait_open(cny_link *link, bool at_once, int64_t deadline)
     while (!factory->closed && link->state != CONEY_CONNECTION_FAILED) {
         if (link->state == CONEY_CONNECTION_OPEN && !cny_connection_is_dead(link->connection))
             return CONEY_OK;
-        if (!in_time || (at_once && (link->times_opened > 0 || link->failures > 0)))
+        if (!in_time || (at_once && (link->times_opened > 0 || link->failures > 0 || link->blocked_since)))
             break;
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
     }
@@ -571,6 +571,7 @@ static void declare_closed(closing *one)
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
         cny_link *link = &factory->links[role];
         link->state = CONEY_CONNECTION_CLOSED;
+        cny_link_count_blocked(link, false);
         cny_link_changed(link);
         one->connections[role] = link->connection ? cny_connection_ref(link->connection) : NULL;
     }

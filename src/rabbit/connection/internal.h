@@ -245,6 +245,7 @@ void cny_connection_remark(cny_connection *connection, const char *remark); /* s
 void cny_connection_blocked(cny_connection *connection, char reason[256]);
 
 void cny_connection_forget_password(cny_connection *connection);
+void cny_connection_forget_writing(cny_connection *connection); /* I/O thread, or nobody else has it */
 
 /* Ends it for what this thread's last error tells. */
 void cny_connection_abort(cny_connection *connection);
@@ -315,6 +316,8 @@ typedef struct cny_confirm {
     bool mandatory;
     bool synchronous;
     bool done;
+    uint8_t blamed; /* how often it was the only one on its channel, but not the only one, when a message cost the
+                       connection */
 } cny_confirm;
 
 /* One that has left the ring, so that it turns: the broker is silent about it while it confirms later ones. Done
@@ -339,13 +342,14 @@ typedef struct cny_confirms {
     cny_error *failure;
     size_t kept;
     int timeout_ms;        /* below 0: none */
-    uint64_t expire_from;  /* all before it is done or synchronous: messages are in order of age */
+    uint64_t expire_from;  /* in the ring all before it is done or synchronous: messages are in order of age */
     cny_error *late;       /* what those learn that expire */
     cny_buffer stragglers; /* of cny_straggler, in order */
     size_t expired;        /* stragglers that are done: they keep their places in the window */
     size_t unfinished;     /* not done, or their callback has not returned yet */
     int waiting_senders;   /* for room */
     bool place_told;       /* to them: there is one, and perhaps no room will come */
+    bool stuck;            /* it does not, so they take places until there are none */
     bool room_wanted;      /* by a store: the recovery thread is told */
     int waiting_for_end;   /* for nothing to be unfinished */
     cny_error *unheard;    /* the last one logged for want of a callback: once is enough */
@@ -418,6 +422,7 @@ coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more 
 
 /* What the broker has not spoken about; done or not, in the order of sending those that are not. */
 size_t cny_confirms_outstanding(const cny_confirms *confirms);
+bool cny_confirms_settled_all(const cny_confirms *confirms); /* those that expired aside */
 cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n);
 
 /* The route of one that is too long is to be set by the caller. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define FAREWELL_MS 250
+#define ENOUGH_BLAME 3
 #define MOST_PIECES 64                          /* for one system call */
 #define BATCH 32                                /* of what the broker said is handled together */
 #define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* what a burst needed beyond this is given back, */
@@ -190,28 +191,39 @@ static void end_connection(cny_connection *connection)
     cny_outbound_free(&connection->outgoing);
     connection->unwritten = 0;
     pthread_mutex_unlock(&connection->lock);
+    cny_connection_forget_writing(connection);
     report(connection);
     cny_wire_close(connection->wire);
 }
 
 /* ---- reading ---- */
 
-/* The broker ends the connection over a message, and would do so again whenever that came again. If it was the
- * only one on its way it has its verdict; else those that are kept are sent again one by one. */
+/* How many messages the broker may have objected to. */
+static size_t count_outstanding(const cny_connection *connection)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < connection->channel_capacity; i++) {
+        const cny_channel *channel = connection->channels[i];
+        if (channel)
+            count += channel->confirms.max > 0 ? cny_confirms_outstanding(&channel->confirms)
+                                               : channel->statistics.forgotten > 0; /* who knows */
+    }
+    return count;
+}
+
+/* The broker ends the connection over a message, and would do so again whenever that came again. It was the only one
+ * on its way, or it is the only one on its channel for the third time: it has its verdict. Else those that are kept
+ * are sent again one by one. */
 static void on_refused_publish(const cny_connection *connection, cny_error *verdict)
 {
-    size_t outstanding = 0;
+    bool alone = count_outstanding(connection) == 1;
     for (size_t i = 0; i < connection->channel_capacity; i++) {
         cny_channel *channel = connection->channels[i];
-        if (!channel)
+        if (!channel || channel->confirms.max == 0)
             continue;
-        outstanding += channel->confirms.max > 0 ? cny_confirms_outstanding(&channel->confirms)
-                                                 : channel->statistics.forgotten > 0; /* who knows */
-        channel->confirms.suspect = channel->confirms.max > 0;
-    }
-    for (size_t i = 0; outstanding == 1 && i < connection->channel_capacity; i++) {
-        cny_channel *channel = connection->channels[i];
-        if (channel && cny_confirms_outstanding(&channel->confirms) == 1)
+        channel->confirms.suspect = true;
+        if (cny_confirms_outstanding(&channel->confirms) == 1 &&
+            (alone || ++cny_confirms_nth(&channel->confirms, 0)->blamed == ENOUGH_BLAME))
             cny_channel_die(channel, verdict);
     }
 }
@@ -272,7 +284,11 @@ static coney_status on_connection_incoming(cny_connection *connection, const cny
         on_blocked(connection, *incoming->text ? incoming->text : "it gave no reason");
         return CONEY_OK;
     case CNY_CONNECTION_UNBLOCKED: on_blocked(connection, ""); return CONEY_OK;
-    default: return CONEY_OK; /* a heartbeat, update-secret-ok */
+    case CNY_CONNECTION_UPDATE_SECRET_OK:
+    case 0: return CONEY_OK; /* a heartbeat */
+    default:
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u, which nobody asked for",
+                        incoming->method >> 16, incoming->method & 0xffffU);
     }
 }
 
@@ -302,14 +318,15 @@ static coney_status on_batch(cny_connection *connection, cny_incoming *batch, si
 /* Up to and with the first one for the connection, which may end it. */
 static coney_status next_batch(cny_connection *connection, cny_incoming batch[BATCH], size_t *count, bool *complete)
 {
-    coney_status status = CONEY_OK;
     *complete = true;
-    for (*count = 0; status == CONEY_OK && *complete && *count < BATCH; *count += status == CONEY_OK && *complete) {
+    for (*count = 0; *count < BATCH; ++*count) {
         if (*count > 0 && is_for_connection(&batch[*count - 1]))
-            break;
-        status = cny_wire_next(connection->wire, &batch[*count], complete);
+            return CONEY_OK;
+        coney_status status = cny_wire_next(connection->wire, &batch[*count], complete);
+        if (status != CONEY_OK || !*complete)
+            return status;
     }
-    return status;
+    return CONEY_OK;
 }
 
 /* Who waited for a confirm sends again at once. With two or more it pays to write for all of them: the broker,
@@ -435,11 +452,11 @@ static void mark_awake(cny_connection *connection)
 
 static bool may_put_off_reading(cny_connection *connection)
 {
-    bool too_soon = connection->streaming && cny_now_ms() < connection->last_read_ms + MODERATION_MS;
-    if (!too_soon || connection->role != CONEY_PUBLISHING)
+    if (!connection->streaming || connection->role != CONEY_PUBLISHING)
         return false;
+    bool too_soon = cny_now_ms() < connection->last_read_ms + MODERATION_MS;
     pthread_mutex_lock(&connection->lock);
-    bool may = connection->waiting_for_answer == 0 && connection->state == CNY_OPEN;
+    bool may = too_soon && connection->waiting_for_answer == 0 && connection->state == CNY_OPEN;
     connection->reading_put_off = may;
     pthread_mutex_unlock(&connection->lock);
     return may;

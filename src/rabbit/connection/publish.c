@@ -33,45 +33,57 @@ static coney_status window_is_full(const cny_channel *channel, const char *when)
                     when, confirms->max);
 }
 
-/* A callback must not wait for callbacks, so it goes on although the window is full; but there is an end to it. */
-static coney_status check_window_of_callback(const cny_channel *channel)
+/* A callback must not wait for callbacks, so it goes on although the window is full. What has an end of its own goes on
+ * in any case: a synchronous send, of which there is one at a time, and what a store had. */
+static coney_status check_window_of_callback(const cny_channel *channel, const cny_publish *publish)
 {
     const cny_confirms *confirms = &channel->confirms;
-    return cny_confirms_taken(confirms) < confirms->max + ROOM_FOR_CALLBACKS
+    bool has_an_end = publish->synchronous || publish->stored;
+    return has_an_end || cny_confirms_taken(confirms) < confirms->max + ROOM_FOR_CALLBACKS
                ? CONEY_OK
                : window_is_full(channel, ", by callbacks,");
 }
 
-/* Until there is room; or a place only, and nothing is confirmed for a moment: what is stuck may keep room from
- * coming. */
+static bool may_go(const cny_confirms *confirms)
+{
+    return cny_confirms_have_room(confirms) || (confirms->stuck && !cny_confirms_full(confirms));
+}
+
+/* Until there is room; or a place only, and nothing is confirmed for a moment, for what is stuck may keep room from
+ * coming: then all go on until the window is full again. */
 static void wait_for_room(cny_channel *channel, int64_t deadline)
 {
     cny_confirms *confirms = &channel->confirms;
-    bool in_time = true, stuck = false;
+    bool in_time = true;
     confirms->waiting_senders++;
-    while (!channel->reason && in_time && !stuck && !cny_confirms_have_room(confirms)) {
+    while (!channel->reason && in_time && !may_go(confirms)) {
         size_t taken = cny_confirms_taken(confirms);
         bool full = cny_confirms_full(confirms);
         int64_t moment = cny_deadline(A_MOMENT_MS);
         bool must_look = !full && moment < deadline;
         confirms->place_told = !full;
+        confirms->stuck = false;
         in_time = wait_and_count(channel, &channel->changed, must_look ? moment : deadline);
-        stuck = !full && !in_time && cny_confirms_taken(confirms) == taken;
+        if (must_look && !in_time && !channel->reason && cny_confirms_taken(confirms) == taken) {
+            confirms->stuck = true;
+            pthread_cond_broadcast(&channel->changed);
+        }
         in_time = in_time || must_look;
     }
     confirms->waiting_senders--;
 }
 
-static coney_status wait_for_window(cny_channel *channel, coney_flow flow, int64_t deadline)
+static coney_status wait_for_window(cny_channel *channel, const cny_publish *publish, int64_t deadline)
 {
     cny_confirms *confirms = &channel->confirms;
-    bool must_wait = cny_confirms_full(confirms) || confirms->waiting_senders > 0; /* no overtaking */
+    bool others_wait = confirms->waiting_senders > 0 && !may_go(confirms); /* no overtaking */
+    bool must_wait = cny_confirms_full(confirms) || others_wait;
     if (channel->reason || !must_wait)
         return CONEY_OK;
     if (cny_events_is_current(channel->connection->events))
-        return check_window_of_callback(channel);
-    confirms->room_wanted |= flow == CONEY_FLOW_STORE;
-    if (flow != CONEY_FLOW_WAIT)
+        return check_window_of_callback(channel, publish);
+    confirms->room_wanted |= publish->flow == CONEY_FLOW_STORE;
+    if (publish->flow != CONEY_FLOW_WAIT)
         return window_is_full(channel, "");
     wait_for_room(channel, deadline);
     return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : window_is_full(channel, " at the deadline");
@@ -237,7 +249,7 @@ static coney_status send_locked(cny_channel *channel, const cny_buffer *head, co
                                 int64_t deadline)
 {
     size_t bytes = size_with_body(channel, head, publish->message);
-    coney_status status = wait_for_window(channel, publish->flow, deadline);
+    coney_status status = wait_for_window(channel, publish, deadline);
     if (status == CONEY_OK && !channel->reason)
         status = wait_for_bytes(channel, bytes, publish->flow, deadline);
     if (channel->reason)
@@ -370,7 +382,7 @@ static coney_status resend_locked(cny_channel *to, const cny_publish *publish, c
     size_t bytes = size_with_body(to, head, publish->message);
     if (to->reason)
         return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(to->reason)->text);
-    if (!bytes_fit(to->connection, bytes) || (one_by_one && cny_confirms_outstanding(confirms) > confirms->expired))
+    if (!bytes_fit(to->connection, bytes) || (one_by_one && !cny_confirms_settled_all(confirms)))
         return cny_fail(CONEY_E_BLOCKED, "there is no room to send a message again yet");
     return append_message(to, head, publish);
 }
@@ -388,6 +400,7 @@ static coney_status resend(cny_channel *to, const cny_confirm *kept, bool one_by
         .user = kept->user,
         .waiter = kept->waiter,
         .sent_us = kept->sent_us,
+        .blamed = kept->blamed,
     };
     uint8_t room[HEAD_ROOM];
     cny_buffer head;
@@ -468,6 +481,17 @@ bool cny_channel_finished(cny_channel *channel)
     bool finished = channel->confirms.unfinished == 0;
     cny_channel_unlock(channel);
     return finished;
+}
+
+void cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline)
+{
+    bool in_time = true;
+    cny_channel_lock(channel);
+    channel->confirms.waiting_for_end++;
+    while (!cny_confirms_settled_all(&channel->confirms) && in_time)
+        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+    channel->confirms.waiting_for_end--;
+    cny_channel_unlock(channel);
 }
 
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline)

@@ -254,7 +254,7 @@ static void refresh_credentials(cny_link *link)
 }
 
 /* What is to be sent again but not all at once goes on soon, or when the broker takes messages again. */
-static int64_t keep(cny_link *link)
+static int64_t resend_all(cny_link *link)
 {
     bool all_sent = link->role != CONEY_PUBLISHING || all_members(link, resend);
     return all_sent || is_blocked(link) ? NEVER : cny_now_ms() + TICK_MS;
@@ -280,7 +280,7 @@ static int64_t tend(cny_link *link)
         refresh_credentials(link);
     if (link->factory->closed)
         return NEVER;
-    int64_t next = link->state == CONEY_CONNECTION_OPEN ? keep(link) : prepare(link);
+    int64_t next = link->state == CONEY_CONNECTION_OPEN ? resend_all(link) : prepare(link);
     return next < link->refresh_at ? next : link->refresh_at;
 }
 

@@ -103,6 +103,18 @@ static void drop(cny_channel *channel)
     cny_channel_unref(channel);
 }
 
+/* The broker does not answer; that does not mean that it may have the message. */
+static coney_status no_channel_in_time(const coney_template *sender)
+{
+    cny_error *silence = cny_error_capture();
+    coney_status status = cny_factory_check_blocked(sender->factory);
+    if (status == CONEY_OK)
+        status = cny_fail(CONEY_E_CONNECT, "connected, but no channel was opened by the deadline: %s",
+                          cny_error_view(silence)->text);
+    cny_error_unref(silence);
+    return status;
+}
+
 /* Until there is one: a connection lost meanwhile has cost nothing. */
 coney_status cny_template_open_channel(const coney_template *sender, cny_channel **channel, bool confirms,
                                        int64_t deadline)
@@ -112,6 +124,8 @@ coney_status cny_template_open_channel(const coney_template *sender, cny_channel
         coney_status status = cny_channel_open(channel, sender->factory, CONEY_PUBLISHING, at_once, deadline);
         if (status == CONEY_OK && confirms)
             status = select_confirms(sender, *channel, deadline);
+        if (status == CONEY_E_TIMEOUT)
+            return no_channel_in_time(sender);
         if (status != CONEY_E_LOST)
             return status;
         drop(*channel);
@@ -312,7 +326,7 @@ static bool resend_one(const coney_template *sender, cny_channel *from)
     bool one_by_one = cny_channel_is_suspect(from);
     bool sent = cny_channel_resend(sender->channel, from) == CONEY_OK;
     if (one_by_one)
-        cny_channel_wait_for_confirms(sender->channel, cny_deadline(ONE_BY_ONE_WAIT_MS));
+        cny_channel_wait_until_settled(sender->channel, cny_deadline(ONE_BY_ONE_WAIT_MS));
     return sent;
 }
 
@@ -324,7 +338,8 @@ static bool resend_to(coney_template *sender, cny_connection *connection)
     cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
         while (cny_channel_kept(retired[i]) > 0) {
-            if (!resend_one(sender, retired[i]))
+            bool one_only = cny_channel_is_suspect(retired[i]); /* others need the recovery thread, too */
+            if (!resend_one(sender, retired[i]) || one_only)
                 return false;
         }
     }

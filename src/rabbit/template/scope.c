@@ -189,7 +189,7 @@ coney_status coney_scope_send(coney_scope *scope, const char *routing_key, coney
     if (status != CONEY_OK)
         return status;
     int64_t deadline = cny_deadline(options && options->timeout_ms > 0 ? options->timeout_ms : scope->timeout_ms);
-    cny_publish what;
+    cny_publish what = {0};
     coney_message *prepared = NULL;
     status = cny_template_prepare(scope->sender, routing_key, message, options, &what, &prepared);
     if (status == CONEY_OK) {

@@ -150,6 +150,7 @@ static coney_status send_first(coney_template *sender)
         .message = one->message,
         .mandatory = one->mandatory,
         .flow = CONEY_FLOW_STORE,
+        .stored = true,
         .callback = one->callback,
         .user = one->user,
         .waiter = one->waiter,
