@@ -8,14 +8,6 @@
 
 #include <string.h>
 
-#define FIRST_CAPACITY 64
-#define MAX_SPAN 8 /* windows between the oldest message and the newest: the ring has all of them */
-
-static cny_confirm *at(const cny_confirms *confirms, uint64_t sequence)
-{
-    return &confirms->ring[sequence & (confirms->capacity - 1)];
-}
-
 static uint32_t hash_bytes(const char *text, size_t size)
 {
     uint32_t hash = 2166136261U; /* FNV-1a */
@@ -27,113 +19,6 @@ static uint32_t hash_bytes(const char *text, size_t size)
 static uint32_t hash_text(const char *text)
 {
     return hash_bytes(text, strlen(text));
-}
-
-coney_status cny_confirms_start(cny_confirms *confirms, const cny_confirm_options *options)
-{
-    confirms->ring = cny_alloc(FIRST_CAPACITY * sizeof *confirms->ring);
-    if (!confirms->ring)
-        return cny_fail_memory();
-    confirms->capacity = FIRST_CAPACITY;
-    confirms->max = (size_t)options->max_unconfirmed;
-    confirms->keep = options->keep;
-    confirms->timeout_ms = options->timeout_ms;
-    confirms->first = confirms->next = confirms->return_from = confirms->expire_from = 1; /* as the broker counts */
-    return CONEY_OK;
-}
-
-static cny_straggler *stragglers(const cny_confirms *confirms)
-{
-    return (cny_straggler *)(void *)confirms->stragglers.data;
-}
-
-static size_t straggler_count(const cny_confirms *confirms)
-{
-    return confirms->stragglers.size / sizeof(cny_straggler);
-}
-
-size_t cny_confirms_outstanding(const cny_confirms *confirms)
-{
-    return straggler_count(confirms) + (size_t)(confirms->next - confirms->first);
-}
-
-bool cny_confirms_settled_all(const cny_confirms *confirms)
-{
-    return cny_confirms_outstanding(confirms) == confirms->expired;
-}
-
-cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n)
-{
-    size_t outside = straggler_count(confirms);
-    return n < outside ? &stragglers(confirms)[n].confirm : at(confirms, confirms->first + (n - outside));
-}
-
-/* Where the first one stands that was not sent before that. */
-static size_t find_straggler(const cny_confirms *confirms, uint64_t sequence)
-{
-    const cny_straggler *all = stragglers(confirms);
-    size_t from = 0, to = straggler_count(confirms);
-    while (from < to) {
-        size_t middle = from + (to - from) / 2;
-        if (all[middle].sequence < sequence)
-            from = middle + 1;
-        else
-            to = middle;
-    }
-    return from;
-}
-
-/* False without memory. */
-static bool insert_straggler(cny_confirms *confirms, const cny_straggler *one)
-{
-    size_t place = find_straggler(confirms, one->sequence), behind = straggler_count(confirms) - place;
-    if (!cny_buffer_append(&confirms->stragglers, one, sizeof *one))
-        return false;
-    cny_straggler *there = stragglers(confirms) + place;
-    memmove(there + 1, there, behind * sizeof *there);
-    *there = *one;
-    return true;
-}
-
-/* Their senders know the outcome, and nothing is to be expected of them any more. */
-static void remove_stragglers(cny_confirms *confirms, size_t from, size_t to)
-{
-    cny_straggler *all = stragglers(confirms);
-    size_t count = straggler_count(confirms);
-    for (size_t i = from; i < to; i++)
-        coney_message_unref(all[i].confirm.message);
-    if (to > from)
-        memmove(&all[from], &all[to], (count - to) * sizeof *all);
-    confirms->stragglers.size -= (to - from) * sizeof *all;
-}
-
-void cny_confirms_free(cny_confirms *confirms)
-{
-    remove_stragglers(confirms, 0, straggler_count(confirms));
-    cny_buffer_free(&confirms->stragglers);
-    cny_free(confirms->ring);
-    cny_error_unref(confirms->unheard);
-    cny_error_unref(confirms->failure);
-    cny_error_unref(confirms->late);
-}
-
-/* What takes places in the window. One message that the broker is silent about, because its queue is stuck, for
- * example, takes one; the others go on. */
-size_t cny_confirms_taken(const cny_confirms *confirms)
-{
-    return confirms->unfinished + confirms->expired;
-}
-
-bool cny_confirms_full(const cny_confirms *confirms)
-{
-    return confirms->max > 0 && cny_confirms_taken(confirms) >= confirms->max;
-}
-
-/* A sender that had to wait goes on with a quarter of the window free, not with one place: it
- * then fills many places for one wake-up. */
-bool cny_confirms_have_room(const cny_confirms *confirms)
-{
-    return cny_confirms_taken(confirms) < confirms->max - confirms->max / 4;
 }
 
 static void wake_waiting(cny_channel *channel)
@@ -151,41 +36,6 @@ static void wake_waiting(cny_channel *channel)
     }
 }
 
-static void advance(cny_confirms *confirms)
-{
-    while (confirms->first < confirms->next && at(confirms, confirms->first)->done)
-        confirms->first++;
-}
-
-/* It is done in the ring and goes on outside. False without memory. */
-static bool leave_ring(cny_confirms *confirms, uint64_t sequence)
-{
-    const cny_straggler left = {.sequence = sequence, .confirm = *at(confirms, sequence)};
-    if (!insert_straggler(confirms, &left))
-        return false;
-    *at(confirms, sequence) = (cny_confirm){.done = true};
-    advance(confirms);
-    return true;
-}
-
-coney_status cny_confirms_reserve(cny_confirms *confirms)
-{
-    if (confirms->next - confirms->first >= confirms->max * MAX_SPAN && !leave_ring(confirms, confirms->first))
-        return cny_fail_memory();
-    if (confirms->next - confirms->first < confirms->capacity)
-        return CONEY_OK;
-    size_t capacity = confirms->capacity * 2;
-    cny_confirm *ring = cny_alloc(capacity * sizeof *ring);
-    if (!ring)
-        return cny_fail_memory();
-    for (uint64_t sequence = confirms->first; sequence < confirms->next; sequence++)
-        ring[sequence & (capacity - 1)] = *at(confirms, sequence);
-    cny_free(confirms->ring);
-    confirms->ring = ring;
-    confirms->capacity = capacity;
-    return CONEY_OK;
-}
-
 bool cny_route_is_short(const cny_publish *publish)
 {
     return strlen(publish->exchange) + strlen(publish->routing_key) + 2 <= CNY_ROUTE_ROOM;
@@ -194,7 +44,7 @@ bool cny_route_is_short(const cny_publish *publish)
 cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish)
 {
     cny_confirms *confirms = &channel->confirms;
-    cny_confirm *added = at(confirms, confirms->next++);
+    cny_confirm *added = cny_confirms_at(confirms, confirms->next++);
     *added = (cny_confirm){
         .message = coney_message_ref(publish->message),
         .callback = publish->callback,
@@ -348,13 +198,13 @@ static void settle(cny_channel *channel, cny_confirm *confirm, cny_error *error,
 static size_t settle_stragglers(cny_channel *channel, uint64_t from, uint64_t last, cny_error *error)
 {
     cny_confirms *confirms = &channel->confirms;
-    cny_straggler *all = stragglers(confirms);
-    size_t begin = find_straggler(confirms, from), end = find_straggler(confirms, last + 1);
+    cny_straggler *all = cny_stragglers(confirms);
+    size_t begin = cny_find_straggler(confirms, from), end = cny_find_straggler(confirms, last + 1);
     for (size_t i = begin; i < end; i++) {
         confirms->expired -= all[i].confirm.done;
         settle(channel, &all[i].confirm, error, channel->connection->last_read_us);
     }
-    remove_stragglers(confirms, begin, end);
+    cny_remove_stragglers(confirms, begin, end);
     return end - begin;
 }
 
@@ -375,13 +225,13 @@ void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming)
     if (last < confirms->next && settle_stragglers(channel, from, last, error) > 0)
         known = true;
     for (; last < confirms->next && sequence <= last; sequence++)
-        settle(channel, at(confirms, sequence), error, channel->connection->last_read_us);
+        settle(channel, cny_confirms_at(confirms, sequence), error, channel->connection->last_read_us);
     cny_events_unlock_quietly(channel->connection->events);
     channel->connection->settling = false;
     cny_error_unref(error);
     if (!known)
         cny_connection_remark(channel->connection, "the broker confirmed a message that is not outstanding");
-    advance(confirms);
+    cny_confirms_advance(confirms);
     wake_waiting(channel);
 }
 
@@ -422,8 +272,8 @@ static bool is_same(const returned *one, const cny_confirm *confirm)
 static cny_confirm *find_among_stragglers(const returned *one, uint64_t *sequence)
 {
     const cny_confirms *confirms = &one->channel->confirms;
-    cny_straggler *all = stragglers(confirms);
-    for (size_t i = find_straggler(confirms, confirms->return_from); i < straggler_count(confirms); i++) {
+    cny_straggler *all = cny_stragglers(confirms);
+    for (size_t i = cny_find_straggler(confirms, confirms->return_from); i < cny_straggler_count(confirms); i++) {
         *sequence = all[i].sequence;
         if (is_same(one, &all[i].confirm))
             return &all[i].confirm;
@@ -439,10 +289,10 @@ static cny_confirm *find_returned(const returned *one, uint64_t *sequence)
     uint64_t first = confirms->return_from > confirms->first ? confirms->return_from : confirms->first;
     cny_confirm *found = find_among_stragglers(one, sequence);
     for (uint64_t at_ring = first; at_ring < confirms->next && at_ring < *sequence; at_ring++) {
-        if (!is_same(one, at(confirms, at_ring)))
+        if (!is_same(one, cny_confirms_at(confirms, at_ring)))
             continue;
         *sequence = at_ring;
-        return at(confirms, at_ring);
+        return cny_confirms_at(confirms, at_ring);
     }
     return found;
 }
@@ -532,21 +382,6 @@ static void keep(cny_confirms *confirms, cny_confirm *confirm)
     confirms->kept++;
 }
 
-/* Of those that expired nobody will speak any more. */
-static void drop_expired(cny_confirms *confirms)
-{
-    cny_straggler *all = stragglers(confirms);
-    size_t count = straggler_count(confirms), kept = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (all[i].confirm.done)
-            coney_message_unref(all[i].confirm.message);
-        else
-            all[kept++] = all[i];
-    }
-    confirms->stragglers.size = kept * sizeof *all;
-    confirms->expired = 0;
-}
-
 /* The end of a channel, and what it means for a message. */
 typedef struct ending {
     cny_channel *channel;
@@ -593,8 +428,8 @@ void cny_confirms_fail(cny_channel *channel, cny_error *reason)
         end_one(&end, cny_confirms_nth(confirms, i));
     cny_events_unlock(channel->connection->events);
     cny_error_unref(end.unknown);
-    drop_expired(confirms);
-    advance(confirms);
+    cny_drop_expired(confirms);
+    cny_confirms_advance(confirms);
     wake_waiting(channel);
     if (confirms->kept > 0)
         channel->connection->has_news = true;
@@ -615,7 +450,7 @@ void cny_confirms_end_kept(cny_channel *channel, cny_confirm *confirm, cny_error
     finish(channel, confirm, reason);
     cny_events_unlock(channel->connection->events);
     channel->confirms.kept--;
-    advance(&channel->confirms);
+    cny_confirms_advance(&channel->confirms);
     wake_waiting(channel);
 }
 
@@ -626,7 +461,7 @@ void cny_confirms_taken_over(cny_channel *channel, cny_confirm *confirm)
     channel->confirms.unfinished--;
     channel->confirms.kept--;
     channel->statistics.unconfirmed--;
-    advance(&channel->confirms);
+    cny_confirms_advance(&channel->confirms);
     wake_waiting(channel);
 }
 
@@ -671,8 +506,8 @@ static int64_t expire_stragglers(cny_channel *channel, int64_t now)
 {
     const cny_confirms *confirms = &channel->confirms;
     int64_t next = INT64_MAX;
-    for (size_t i = 0; i < straggler_count(confirms); i++) {
-        cny_confirm *confirm = &stragglers(confirms)[i].confirm;
+    for (size_t i = 0; i < cny_straggler_count(confirms); i++) {
+        cny_confirm *confirm = &cny_stragglers(confirms)[i].confirm;
         int64_t due = due_at(confirms, confirm);
         if (due <= now)
             expire(channel, confirm);
@@ -689,15 +524,15 @@ static int64_t expire_in_ring(cny_channel *channel, int64_t now)
     if (confirms->expire_from < confirms->first)
         confirms->expire_from = confirms->first;
     for (; confirms->expire_from < confirms->next; confirms->expire_from++) {
-        int64_t due = due_at(confirms, at(confirms, confirms->expire_from));
+        int64_t due = due_at(confirms, cny_confirms_at(confirms, confirms->expire_from));
         if (due == INT64_MAX)
             continue;
         if (due > now)
             return due;
         if (channel->reason)
-            expire(channel, at(confirms, confirms->expire_from));
-        else if (leave_ring(confirms, confirms->expire_from))
-            expire(channel, &stragglers(confirms)[find_straggler(confirms, confirms->expire_from)].confirm);
+            expire(channel, cny_confirms_at(confirms, confirms->expire_from));
+        else if (cny_leave_ring(confirms, confirms->expire_from))
+            expire(channel, &cny_stragglers(confirms)[cny_find_straggler(confirms, confirms->expire_from)].confirm);
         else
             return due;
     }
@@ -714,7 +549,7 @@ int64_t cny_channel_expire(cny_channel *channel, int64_t now)
         next = expire_stragglers(channel, now);
         next = next_in_ring < next ? next_in_ring : next;
         cny_events_unlock(channel->connection->events);
-        advance(&channel->confirms);
+        cny_confirms_advance(&channel->confirms);
         wake_waiting(channel);
     }
     cny_channel_unlock(channel);

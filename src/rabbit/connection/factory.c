@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The connection factory as the program sees it: made, asked how it is doing, closed; and as the
+/* The connection factory as the program sees it: made and asked how it is doing; and as the
  * template, the admin and the container see it: the place where connections come from. What keeps
- * them coming is in recovery.c. */
+ * them coming is in recovery.c, their end in close.c. */
 #include "rabbit/connection/internal.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define GRACE_MS 90 /* for all that comes last, after the deadline for closing: it is kept to 100 ms */
 #define LOOK_UP_MS 100
-
-static const char *const role_names[] = {[CONEY_CONSUMING] = "consuming", [CONEY_PUBLISHING] = "publishing"};
 
 /* ---- life ---- */
 
@@ -83,6 +80,11 @@ const coney_connection_factory *cny_factory_serve_on_this_thread(const coney_con
     return before;
 }
 
+bool cny_factory_is_served_here(coney_connection_factory *factory)
+{
+    return served == factory || cny_factory_on_events_thread(factory);
+}
+
 bool cny_factory_on_events_thread(coney_connection_factory *factory)
 {
     return cny_events_is_current(factory->events);
@@ -131,6 +133,11 @@ static bool get_members(coney_connection_factory *factory, cny_buffer *members)
 }
 
 /* ---- how it is doing ---- */
+
+const char *cny_role_name(coney_connection_role role)
+{
+    return role == CONEY_CONSUMING ? "consuming" : "publishing";
+}
 
 static const char *reason_of(const cny_link *link)
 {
@@ -265,7 +272,7 @@ void cny_factory_log(const coney_connection_info *news)
     coney_log_level level = is_loss || is_return || news->blocked ? CONEY_LOG_WARN : CONEY_LOG_INFO;
     if (news->state == CONEY_CONNECTION_FAILED)
         level = CONEY_LOG_ERROR;
-    cny_log(level, "%s connection: %s", role_names[news->role], news->text);
+    cny_log(level, "%s connection: %s", cny_role_name(news->role), news->text);
 }
 
 /* ---- connections ---- */
@@ -353,7 +360,7 @@ bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connectio
 
 coney_status cny_factory_check_draining(coney_connection_factory *factory)
 {
-    return atomic_load(&factory->draining) && served != factory && !cny_factory_on_events_thread(factory)
+    return atomic_load(&factory->draining) && !cny_factory_is_served_here(factory)
                ? cny_fail(CONEY_E_CLOSED, "the connection factory is being closed")
                : CONEY_OK;
 }
@@ -498,186 +505,4 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
         status = wait_for_attempts(factory, failures, deadline);
     pthread_mutex_unlock(&factory->lock);
     return status;
-}
-
-/* ---- the end ---- */
-
-/* What did not end in time; the first complaint is told. */
-typedef struct closing {
-    coney_connection_factory *factory;
-    int64_t deadline;
-    int64_t latest; /* what comes last has a moment even if the rest took all the time */
-    cny_buffer members;
-    cny_connection *connections[CNY_ROLE_COUNT];
-    cny_error *complaint;
-} closing;
-
-static void note(closing *one, coney_status status)
-{
-    if (status != CONEY_OK && !one->complaint)
-        one->complaint = cny_error_capture();
-}
-
-/* All at the same time: their handlers may still send. */
-static void stop_containers(closing *one)
-{
-    const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
-    size_t count = one->members.size / sizeof *all;
-    for (size_t i = 0; i < count; i++) {
-        if (all[i].member->begin_stop)
-            all[i].member->begin_stop(all[i].self, one->deadline);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (all[i].member->wait_stopped)
-            note(one, all[i].member->wait_stopped(all[i].self, one->deadline));
-    }
-}
-
-/* What was made later sends through what was made earlier. */
-static void drain_templates(closing *one)
-{
-    const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
-    for (size_t i = one->members.size / sizeof *all; i-- > 0;) {
-        if (all[i].member->drain)
-            note(one, all[i].member->drain(all[i].self, one->deadline));
-    }
-}
-
-static void begin_draining(closing *one)
-{
-    coney_connection_factory *factory = one->factory;
-    pthread_mutex_lock(&factory->lock);
-    atomic_store(&factory->draining, true);
-    pthread_cond_broadcast(&factory->changed); /* for those who sleep and may not send any more */
-    cny_buffer_swap(&one->members, &factory->spare);
-    cny_factory_members(factory, &one->members); /* there is room */
-    pthread_mutex_unlock(&factory->lock);
-}
-
-static void tell_done(coney_connection_factory *factory)
-{
-    pthread_mutex_lock(&factory->lock);
-    factory->close_done = true;
-    pthread_cond_broadcast(&factory->changed);
-    pthread_mutex_unlock(&factory->lock);
-}
-
-/* From here on everything answers CONEY_E_CLOSED and nothing connects. */
-static void declare_closed(closing *one)
-{
-    coney_connection_factory *factory = one->factory;
-    pthread_mutex_lock(&factory->lock);
-    factory->closed = true;
-    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        cny_link *link = &factory->links[role];
-        link->state = CONEY_CONNECTION_CLOSED;
-        cny_link_count_blocked(link, false);
-        cny_link_changed(link);
-        one->connections[role] = link->connection ? cny_connection_ref(link->connection) : NULL;
-    }
-    pthread_cond_broadcast(&factory->changed);
-    pthread_mutex_unlock(&factory->lock);
-}
-
-static void close_connections(closing *one)
-{
-    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        if (one->connections[role])
-            cny_connection_begin_close(one->connections[role], one->deadline);
-    }
-    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        if (one->connections[role] && !cny_connection_wait_ended(one->connections[role], one->latest))
-            note(one, cny_fail(CONEY_E_TIMEOUT, "the thread of the %s connection, resolving a name perhaps, ends later",
-                               role_names[role]));
-        cny_connection_unref(one->connections[role]);
-    }
-}
-
-static void end_recovery(closing *one)
-{
-    coney_connection_factory *factory = one->factory;
-    bool in_time = true;
-    pthread_mutex_lock(&factory->lock);
-    while (factory->recovering && !factory->recovered && in_time)
-        in_time = cny_cond_wait(&factory->changed, &factory->lock, one->latest);
-    bool ended = !factory->recovering || factory->recovered;
-    pthread_mutex_unlock(&factory->lock);
-    if (!ended)
-        note(one, cny_fail(CONEY_E_TIMEOUT, "the recovery thread, in the credentials provider perhaps, ends later"));
-}
-
-static void abandon_rest(closing *one)
-{
-    const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
-    for (size_t i = 0; i < one->members.size / sizeof *all; i++) {
-        if (all[i].member->abandon)
-            all[i].member->abandon(all[i].self);
-    }
-}
-
-static coney_status close_now(coney_connection_factory *factory)
-{
-    closing one = {.factory = factory, .deadline = cny_deadline(factory->config.close_timeout_ms)};
-    one.latest = one.deadline + GRACE_MS;
-    begin_draining(&one);
-    stop_containers(&one);
-    drain_templates(&one);
-    declare_closed(&one);
-    close_connections(&one);
-    end_recovery(&one);
-    abandon_rest(&one);
-    for (int role = 0; role < CNY_ROLE_COUNT; role++)
-        cny_factory_log(&factory->links[role].news); /* which does not change any more */
-    if (!cny_events_stop(factory->events, one.latest))
-        note(&one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
-    cny_members_free(&one.members);
-    tell_done(factory);
-    coney_status status = cny_error_raise(one.complaint);
-    cny_error_unref(one.complaint);
-    return status == CONEY_OK ? status : cny_fail_in("close the connection factory");
-}
-
-static bool is_first_to_close(coney_connection_factory *factory)
-{
-    pthread_mutex_lock(&factory->lock);
-    bool first = !factory->closing;
-    factory->closing = true;
-    pthread_mutex_unlock(&factory->lock);
-    return first;
-}
-
-static coney_status wait_for_the_other_close(coney_connection_factory *factory)
-{
-    int64_t deadline = cny_deadline(factory->config.close_timeout_ms + GRACE_MS);
-    bool in_time = true;
-    pthread_mutex_lock(&factory->lock);
-    while (!factory->close_done && in_time)
-        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
-    bool closed = factory->close_done;
-    pthread_mutex_unlock(&factory->lock);
-    return closed ? CONEY_OK : cny_fail(CONEY_E_TIMEOUT, "another close of the factory has not ended yet");
-}
-
-coney_status coney_connection_factory_close(coney_connection_factory *factory)
-{
-    if (!factory)
-        return cny_fail(CONEY_E_INVALID, "factory is NULL");
-    coney_status status = cny_factory_check_process(factory);
-    if (status != CONEY_OK)
-        return status;
-    if (cny_factory_on_events_thread(factory) || served == factory)
-        return cny_fail(CONEY_E_STATE,
-                        "close the connection factory: a callback or handler cannot wait for its own end");
-    return is_first_to_close(factory) ? close_now(factory) : wait_for_the_other_close(factory);
-}
-
-void coney_connection_factory_free(coney_connection_factory *factory)
-{
-    if (!factory || cny_factory_check_process(factory) != CONEY_OK)
-        return;
-    coney_status status = coney_connection_factory_close(factory);
-    if (status != CONEY_OK)
-        cny_log(CONEY_LOG_ERROR, "%s", coney_last_error());
-    if (status != CONEY_E_STATE) /* called where it must not be: the factory stays */
-        cny_factory_unref(factory);
 }

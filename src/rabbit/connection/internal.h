@@ -127,6 +127,11 @@ struct coney_connection_factory {
     bool close_done;
 };
 
+const char *cny_role_name(coney_connection_role role);
+
+/* This thread runs the factory's handlers or callbacks, and cannot wait for their end. */
+bool cny_factory_is_served_here(coney_connection_factory *factory);
+
 /* Under the factory's lock: how the link is doing. */
 void cny_link_describe(const cny_link *link, coney_connection_info *info);
 
@@ -411,7 +416,7 @@ void cny_channel_die(cny_channel *channel, cny_error *reason);
  * CONEY_E_PROTOCOL: it makes no sense, the connection must end. */
 coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming);
 
-/* ---- confirms; all under lock ---- */
+/* ---- the window of a channel; all under lock ---- */
 
 coney_status cny_confirms_start(cny_confirms *confirms, const cny_confirm_options *options);
 void cny_confirms_free(cny_confirms *confirms);
@@ -420,10 +425,27 @@ bool cny_confirms_full(const cny_confirms *confirms);
 bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
 coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more */
 
-/* What the broker has not spoken about; done or not, in the order of sending those that are not. */
+/* What the broker has not spoken about, and some that are done, in the order of sending. */
 size_t cny_confirms_outstanding(const cny_confirms *confirms);
-bool cny_confirms_settled_all(const cny_confirms *confirms); /* those that expired aside */
 cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n);
+bool cny_confirms_settled_all(const cny_confirms *confirms); /* those that expired aside */
+
+static inline cny_confirm *cny_confirms_at(const cny_confirms *confirms, uint64_t sequence) /* in the ring */
+{
+    return &confirms->ring[sequence & (confirms->capacity - 1)];
+}
+
+void cny_confirms_advance(cny_confirms *confirms); /* past those that are done */
+
+/* Makes it a straggler; false without memory. */
+bool cny_leave_ring(cny_confirms *confirms, uint64_t sequence);
+cny_straggler *cny_stragglers(const cny_confirms *confirms);
+size_t cny_straggler_count(const cny_confirms *confirms);
+size_t cny_find_straggler(const cny_confirms *confirms, uint64_t sequence); /* the first not sent before that */
+void cny_remove_stragglers(cny_confirms *confirms, size_t from, size_t to); /* which are done */
+void cny_drop_expired(cny_confirms *confirms);                              /* nobody will speak of them any more */
+
+/* ---- confirms; all under lock ---- */
 
 /* The route of one that is too long is to be set by the caller. */
 bool cny_route_is_short(const cny_publish *publish);
