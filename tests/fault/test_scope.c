@@ -53,6 +53,93 @@ static void serve_three(cny_peer *peer)
         serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
 }
 
+/* ---- limits ---- */
+
+static void confirm_two_when_told(cny_peer *peer, void *user)
+{
+    (void)user;
+    serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    amqp_channel_t channel = serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_wait_go(peer);
+    cny_peer_ack(peer, channel, 2, true);
+}
+
+static void start_with_room_for_two(coney_flow flow, int timeout_ms)
+{
+    fault_start(confirm_two_when_told, NULL);
+    fault_use_template(&(coney_template_options){.max_unconfirmed = 2, .flow = flow});
+    fault_expect_status(CONEY_OK, open_scope(CONEY_SCOPE_CONFIRMED, timeout_ms));
+    for (int i = 0; i < 2; i++)
+        fault_expect_status(CONEY_OK, send("hello"));
+}
+
+static void expect_the_scope_to_go_on(void)
+{
+    fault_expect_text("max_unconfirmed 2");
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, coney_scope_wait_for_confirms(scope, LONG_MS));
+    fault_expect_status(CONEY_OK, send("hello"));
+    fault_expect_status(CONEY_OK, coney_scope_wait_for_confirms(scope, LONG_MS));
+}
+
+static void test_scope_without_room_waits_to_its_deadline_and_goes_on(void **state)
+{
+    (void)state;
+    start_with_room_for_two(CONEY_FLOW_WAIT, SHORT_MS);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_LIMIT, send("hello"));
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    expect_the_scope_to_go_on();
+}
+
+static void test_scope_without_room_fails_at_once_if_the_template_does(void **state)
+{
+    (void)state;
+    start_with_room_for_two(CONEY_FLOW_FAIL, LONG_MS);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_LIMIT, send("hello"));
+    test_expect_elapsed(began, 0, 0);
+    expect_the_scope_to_go_on();
+}
+
+static void block_after_the_first(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_block(peer, "low on memory");
+    cny_peer_stall_until_go(peer);
+    cny_peer_block(peer, NULL);
+}
+
+static void test_scope_while_blocked_tells_so_and_its_commit_is_rolled_back_at_the_deadline(void **state)
+{
+    (void)state;
+    start(block_after_the_first, CONEY_SCOPE_TRANSACTED, SHORT_MS);
+    fault_expect_status(CONEY_OK, send("hello"));
+    fault_wait_until(fault_info(CONEY_PUBLISHING).blocked);
+    fault_expect_status(CONEY_E_BLOCKED, send("hello"));
+    fault_expect_status(CONEY_E_TIMEOUT, coney_scope_commit(scope));
+    fault_expect_text("low on memory");
+    cny_broker_go(fault.broker);
+}
+
+/* ---- what is counted ---- */
+
+static void test_messages_of_a_scope_are_counted_when_it_is_freed(void **state)
+{
+    (void)state;
+    coney_send_statistics counted;
+    start(NULL, CONEY_SCOPE_CONFIRMED, LONG_MS);
+    send_three();
+    fault_expect_status(CONEY_OK, coney_scope_wait_for_confirms(scope, LONG_MS));
+    coney_scope_free(scope);
+    scope = NULL;
+    fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &counted));
+    assert_int_equal(counted.sent, 3);
+    assert_int_equal(counted.confirmed, 3);
+    assert_int_equal(counted.unconfirmed, 0);
+}
+
 /* ---- opening ---- */
 
 static void refuse_transactions(cny_peer *peer, void *user)
@@ -336,6 +423,10 @@ static void test_closing_the_factory_ends_a_scope(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        scope_test(test_scope_without_room_waits_to_its_deadline_and_goes_on),
+        scope_test(test_scope_without_room_fails_at_once_if_the_template_does),
+        scope_test(test_scope_while_blocked_tells_so_and_its_commit_is_rolled_back_at_the_deadline),
+        scope_test(test_messages_of_a_scope_are_counted_when_it_is_freed),
         scope_test(test_broker_without_transactions_refuses_the_scope),
         scope_test(test_opening_has_a_deadline),
         scope_test(test_confirms_and_transactions_never_share_a_channel),

@@ -383,6 +383,49 @@ static void test_drop_oldest_completes_the_oldest_as_never_sent(void **state)
     expect_heard(0, "hello 2 3 4");
 }
 
+static void begin_three(coney_confirmation *begun[3])
+{
+    coney_message *message = fault_message("begun");
+    for (int i = 0; i < 3; i++)
+        fault_expect_status(CONEY_OK, coney_template_begin_send(fault.sender, &begun[i], "key", message, NULL));
+    coney_message_unref(message);
+}
+
+static void free_three(coney_confirmation *begun[3])
+{
+    for (int i = 0; i < 3; i++)
+        coney_confirmation_free(begun[i]);
+}
+
+static void test_confirmations_tell_what_becomes_of_stored_messages(void **state)
+{
+    (void)state;
+    coney_confirmation *begun[3];
+    start_blocked_with((coney_store_options){.max_messages = 2, .drop_oldest = true});
+    begin_three(begun);
+    fault_expect_status(CONEY_E_LIMIT, coney_confirmation_wait(begun[0], LONG_MS));
+    fault_expect_text("never sent");
+    fault_expect_status(CONEY_E_TIMEOUT, coney_confirmation_wait(begun[1], 0));
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, coney_confirmation_wait(begun[1], LONG_MS));
+    fault_expect_status(CONEY_OK, coney_confirmation_wait(begun[2], LONG_MS));
+    free_three(begun);
+}
+
+static void test_confirmations_of_stored_messages_may_be_freed_before(void **state)
+{
+    (void)state;
+    coney_confirmation *begun[3];
+    start_blocked_with((coney_store_options){.max_age_ms = SHORT_MS});
+    begin_three(begun);
+    free_three(begun);
+    fault_wait_until(counts().expired == 3);
+    assert_int_equal(counts().stored, 0);
+    cny_broker_go(fault.broker);
+    fault_wait_for_confirms();
+    expect_heard(0, "hello");
+}
+
 static atomic_bool may_return;
 static atomic_int held_calls;
 
@@ -636,6 +679,8 @@ int main(void)
         fault_test(test_bytes_of_the_store_are_limited_too),
         fault_test(test_message_larger_than_the_store_is_refused_even_if_it_drops_the_oldest),
         fault_test(test_drop_oldest_completes_the_oldest_as_never_sent),
+        fault_test(test_confirmations_tell_what_becomes_of_stored_messages),
+        fault_test(test_confirmations_of_stored_messages_may_be_freed_before),
         fault_test(test_callbacks_that_hang_limit_what_is_dropped),
         fault_test(test_callbacks_that_hang_limit_what_losses_leave_behind),
         fault_test(test_callbacks_that_hang_limit_what_leaves_the_store),
