@@ -87,7 +87,20 @@ static void print_row(const json_t *object)
     for (int i = 0; i < COLUMNS; i++)
         print_number(object, columns[i].name, columns[i].decimals);
     putchar('\n');
+    const json_t *share = json_object_get(object, "coney_conversion_share");
+    if (share)
+        printf("%-24s %.0f %% of Coney's CPU is conversion\n", "", 100 * json_real_value(share));
     fflush(stdout);
+}
+
+/* Of the CPU for a message; only where conversion is measured. */
+static void add_conversion_share(json_t *object)
+{
+    const json_t *conversion = json_object_get(object, "coney_conversion_us");
+    const json_t *cpu = json_object_get(object, "coney_cpu_us");
+    if (conversion && cpu)
+        json_object_set_new(object, "coney_conversion_share",
+                            json_real(json_real_value(conversion) / json_real_value(cpu)));
 }
 
 json_t *bench_report(const bench_case *one, const bench_sample *coney, const bench_sample *raw, int rounds)
@@ -95,6 +108,7 @@ json_t *bench_report(const bench_case *one, const bench_sample *coney, const ben
     json_t *object = json_pack("{s:s, s:i}", "case", one->name, "rounds", rounds);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         summarise(object, &figures[i], coney, raw, rounds);
+    add_conversion_share(object);
     print_row(object);
     return object;
 }
