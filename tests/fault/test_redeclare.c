@@ -50,6 +50,49 @@ static void use_topology(const coney_queue *queues, int count)
 
 static const coney_queue orders = {.name = "orders"};
 
+/* --- while one connection waits for an answer --- */
+
+static void answer_publishers_only(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (!cny_peer_log_in(peer)) {
+        cny_peer_serve_until(peer, AMQP_EXCHANGE_DECLARE_METHOD);
+        cny_peer_silence(peer, LONG_MS);
+        return;
+    }
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD));
+    cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_wait_go(peer);
+    if (cny_peer_number(peer) == 0)
+        cny_peer_hang_up(peer);
+}
+
+static coney_status connect_both(void)
+{
+    return coney_connection_factory_connect(fault.factory);
+}
+
+static void test_silence_on_one_connection_holds_up_neither_confirms_nor_the_other_connection(void **state)
+{
+    (void)state;
+    enum { CONFIRM_MS = 500 };
+    fault_start(answer_publishers_only, NULL);
+    use_topology(&orders, 1);
+    fault_use_template(&(coney_template_options){.confirm_timeout_ms = CONFIRM_MS});
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    fault_in_background(connect_both);
+    fault_wait_until(count_heard(false, AMQP_EXCHANGE_DECLARE_METHOD, "shop") == 1);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_OK, fault_send_async(0, NULL));
+    fault_wait_until(fault_completed(0).count == 1);
+    test_expect_elapsed(began, CONFIRM_MS, CONFIRM_MS + 100);
+    fault_expect_completion(0, CONEY_E_TIMEOUT);
+    cny_broker_go(fault.broker);
+    fault_wait_until(count_heard(true, AMQP_EXCHANGE_DECLARE_METHOD, "shop") == 2);
+    assert_int_equal(count_heard(false, AMQP_EXCHANGE_DECLARE_METHOD, "shop"), 1); /* the same one */
+    assert_false(fault_background_is_over());
+}
+
 /* --- declared first --- */
 
 /* From the first moment on. */
@@ -233,8 +276,8 @@ static void lose_both_and_fall_silent_at_the_next_declaration(cny_peer *peer, vo
     cny_peer_silence(peer, LONG_MS);
 }
 
-/* Both connections are gone, and the recovery thread waits for a declaration's answer on one new one. */
-static void keep_recovery_busy(void)
+/* Both connections are gone, and both new ones wait for a declaration's answer. */
+static void leave_both_declaring(void)
 {
     fault_start(lose_both_and_fall_silent_at_the_next_declaration,
                 &(coney_connection_factory_options){.connection_timeout_ms = SHORT_MS});
@@ -246,7 +289,7 @@ static void keep_recovery_busy(void)
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
     cny_broker_go(fault.broker);
     cny_broker_go(fault.broker);
-    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD) == 3);
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD) == 4);
     fault_wait_until(fault_ask() == CONEY_E_CONNECT); /* until the loss is seen, it is CONEY_E_LOST */
     fault_wait_until(fault_send(SHORT_MS) == CONEY_E_CONNECT);
 }
@@ -295,20 +338,20 @@ static void test_calls_keep_their_deadlines_while_the_topology_is_declared(void 
     (void)state;
     static coney_status (*const calls[])(void) = {fault_ask,   send_one,   send_one_async,   send_one_and_forget,
                                                   receive_one, open_scope, start_a_container};
-    keep_recovery_busy();
+    leave_both_declaring();
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         int64_t began = cny_now_ms();
         fault_expect_status(CONEY_E_CONNECT, calls[i]());
         test_expect_elapsed(began, SHORT_MS, LATE_MS);
     }
-    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD), 3); /* it is busy still */
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD), 4); /* both still do */
 }
 
 /* Its deadline is the connection timeout and a second. */
 static void test_connect_keeps_its_deadline_while_the_topology_is_declared(void **state)
 {
     (void)state;
-    keep_recovery_busy();
+    leave_both_declaring();
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_TIMEOUT, coney_connection_factory_connect(fault.factory));
     test_expect_elapsed(began, 0, LATE_MS);
@@ -320,7 +363,7 @@ static void test_other_calls_return_at_once_while_the_topology_is_declared(void 
 {
     (void)state;
     coney_send_statistics statistics;
-    keep_recovery_busy();
+    leave_both_declaring();
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &statistics));
     fault_expect_status(CONEY_OK, coney_template_wait_for_confirms(fault.sender, LONG_MS));
@@ -333,7 +376,7 @@ static void test_other_calls_return_at_once_while_the_topology_is_declared(void 
     coney_admin_free(declaring); /* in its declaration */
     declaring = NULL;
     test_expect_elapsed(began, 0, LATE_MS);
-    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD), 3); /* it is busy still */
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD), 4); /* both still do */
 }
 
 /* --- exclusive queues --- */
@@ -459,6 +502,7 @@ int main(void)
         fault_test(test_missing_queue_is_declared_again_before_its_consumer_resumes),
         fault_test(test_refused_declaration_costs_neither_the_others_nor_the_connection),
         fault_test(test_connection_on_which_nothing_can_be_declared_is_replaced),
+        fault_test(test_silence_on_one_connection_holds_up_neither_confirms_nor_the_other_connection),
         declaring_test(test_calls_keep_their_deadlines_while_the_topology_is_declared),
         declaring_test(test_connect_keeps_its_deadline_while_the_topology_is_declared),
         declaring_test(test_other_calls_return_at_once_while_the_topology_is_declared),

@@ -96,14 +96,22 @@ static void close_connections(closing *one)
     }
 }
 
+static bool is_recovering(const coney_connection_factory *factory)
+{
+    bool declaring = false;
+    for (int role = 0; role < CNY_ROLE_COUNT; role++)
+        declaring |= factory->links[role].declaring;
+    return declaring || (factory->recovering && !factory->recovered);
+}
+
 static void end_recovery(closing *one)
 {
     coney_connection_factory *factory = one->factory;
     bool in_time = true;
     pthread_mutex_lock(&factory->lock);
-    while (factory->recovering && !factory->recovered && in_time)
+    while (is_recovering(factory) && in_time)
         in_time = cny_cond_wait(&factory->changed, &factory->lock, one->latest);
-    bool ended = !factory->recovering || factory->recovered;
+    bool ended = !is_recovering(factory);
     pthread_mutex_unlock(&factory->lock);
     if (!ended)
         note(one, cny_fail(CONEY_E_TIMEOUT, "the recovery thread, in the credentials provider perhaps, ends later"));

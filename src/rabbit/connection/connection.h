@@ -73,7 +73,8 @@ uint64_t cny_factory_blocked_us(coney_connection_factory *factory);
 /* ---- members: what lives on a factory and has a part in its recovery and its end ----
  *
  * Functions that are NULL are not needed. They are called with no lock held, by the recovery
- * thread but for the last four, which the thread that closes the factory calls. */
+ * thread but for declare, which has a thread, and the last four, which the thread that closes the
+ * factory calls. */
 
 typedef struct cny_member {
     void (*ref)(void *self);

@@ -82,6 +82,7 @@ typedef struct cny_link {
     coney_connection_state state;
     bool to_be_logged;          /* news, as soon as the lock is not held */
     bool declared;              /* the topology, on this connection */
+    bool declaring;             /* a thread does; it may be for a connection that is gone */
     cny_connection *connection; /* NULL: none, or none yet. Only the recovery thread changes it */
     cny_error *reason;          /* of the last loss or failed attempt */
     cny_error *loss;            /* the last one */

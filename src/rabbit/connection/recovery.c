@@ -3,8 +3,8 @@
  * it is used, and does so again after each loss.
  *
  * It sleeps until something changes or is due, then looks at each link, the consuming one first,
- * and does the next thing. It lets go of the factory's lock for what may take time: the members'
- * parts (declaring, sending again) and the program's credentials provider. */
+ * and does the next thing. It lets go of the factory's lock for what may take time: the members' part in
+ * sending again and the program's credentials provider. */
 #include "rabbit/connection/internal.h"
 
 #include <assert.h>
@@ -150,22 +150,11 @@ static bool all_members(cny_link *link, bool (*part)(const cny_link *link, const
     return done && !link->factory->closed;
 }
 
-static bool is_blocked(const cny_link *link)
+static bool is_blocked(cny_connection *connection)
 {
     char blocked[256];
-    cny_connection_blocked(link->connection, blocked);
-    return link->role == CONEY_PUBLISHING && *blocked;
-}
-
-static bool declare(const cny_link *link, const cny_membership *one)
-{
-    if (cny_connection_get_state(link->connection) != CNY_OPEN)
-        return false;
-    if (!one->member->declare || one->member->declare(one->self, link->connection, link->role, INT64_MAX) == CONEY_OK)
-        return true;
-    if (!is_blocked(link)) /* else it answers later */
-        cny_connection_abort(link->connection);
-    return false;
+    cny_connection_blocked(connection, blocked);
+    return connection->role == CONEY_PUBLISHING && *blocked;
 }
 
 static bool has_resumed(const cny_link *link, const cny_membership *one)
@@ -201,20 +190,102 @@ static void open_for_use(cny_link *link)
     set_state(link, CONEY_CONNECTION_OPEN);
 }
 
-/* The connection is open; nobody has it yet. Returns when to go on. */
-static int64_t prepare(cny_link *link)
+static void on_declared(cny_link *link)
 {
     cny_link *links = link->factory->links;
-    if (is_blocked(link)) /* it would answer nothing; its next word is noticed */
-        return NEVER;
-    if (!link->declared) {
-        if (!all_members(link, declare))
-            return cny_now_ms() + TICK_MS; /* its end will be noticed */
-        link->declared = true;
-        link->declared_at = cny_now_ms();
-        link->consumers_failures = links[CONEY_CONSUMING].failures;
-        hurry(&links[link->role == CONEY_CONSUMING ? CONEY_PUBLISHING : CONEY_CONSUMING]);
+    link->declared = true;
+    link->declared_at = cny_now_ms();
+    link->consumers_failures = links[CONEY_CONSUMING].failures;
+    hurry(&links[link->role == CONEY_CONSUMING ? CONEY_PUBLISHING : CONEY_CONSUMING]);
+}
+
+/* Declaring waits for answers, so it has a thread: neither the other connection nor the deadlines of confirms wait
+ * for a broker that is silent on this one. */
+typedef struct declaring {
+    cny_link *link;
+    cny_connection *connection; /* a reference */
+    cny_buffer members;         /* references */
+} declaring;
+
+static bool declare(const declaring *work, const cny_membership *one)
+{
+    if (!one->member->declare)
+        return true;
+    if (cny_connection_get_state(work->connection) != CNY_OPEN)
+        return false;
+    if (one->member->declare(one->self, work->connection, work->connection->role, INT64_MAX) == CONEY_OK)
+        return true;
+    if (!is_blocked(work->connection)) /* else it answers later */
+        cny_connection_abort(work->connection);
+    return false;
+}
+
+static void free_declaring(declaring *work)
+{
+    coney_connection_factory *factory = work->link->factory;
+    cny_members_free(&work->members);
+    cny_connection_unref(work->connection);
+    cny_free(work);
+    cny_factory_unref(factory);
+}
+
+static void *declare_main(void *argument)
+{
+    declaring *work = argument;
+    cny_link *link = work->link;
+    const cny_membership *all = (const cny_membership *)(const void *)work->members.data;
+    bool done = true;
+    for (size_t i = 0; i < work->members.size / sizeof *all; i++)
+        done = declare(work, &all[i]) && done;
+    lock(link);
+    link->declaring = false;
+    if (done && link->connection == work->connection && !link->factory->closed)
+        on_declared(link);
+    link->factory->attention = true;
+    pthread_cond_broadcast(&link->factory->changed);
+    unlock(link);
+    free_declaring(work);
+    return NULL;
+}
+
+static bool has_declarations(const coney_connection_factory *factory)
+{
+    const cny_membership *all = (const cny_membership *)(const void *)factory->members.data;
+    for (size_t i = 0; i < factory->members.size / sizeof *all; i++) {
+        if (all[i].member->declare)
+            return true;
     }
+    return false;
+}
+
+/* False if that must be tried again. */
+static bool begin_declaring(cny_link *link)
+{
+    declaring *work = cny_alloc(sizeof *work);
+    pthread_t thread;
+    if (!work)
+        return false;
+    work->link = link;
+    work->connection = cny_connection_ref(link->connection);
+    cny_factory_ref(link->factory);
+    link->declaring = cny_factory_members(link->factory, &work->members) &&
+                      cny_thread_start(&thread, "coney-declare", 0, declare_main, work) == CONEY_OK;
+    if (link->declaring)
+        pthread_detach(thread);
+    else
+        free_declaring(work);
+    return link->declaring;
+}
+
+/* The connection is open; nobody has it yet. Returns when to go on; the end of what is waited for is noticed. */
+static int64_t prepare(cny_link *link)
+{
+    if (link->declaring || is_blocked(link->connection))
+        return NEVER;
+    if (!link->declared && has_declarations(link->factory))
+        return begin_declaring(link) ? NEVER : cny_now_ms() + TICK_MS;
+    if (!link->declared)
+        on_declared(link);
     if (link->role == CONEY_PUBLISHING && !consumers_are_back(link))
         return cny_now_ms() + TICK_MS;
     if (!link->factory->closed)
@@ -257,7 +328,7 @@ static void refresh_credentials(cny_link *link)
 static int64_t resend_all(cny_link *link)
 {
     bool all_sent = link->role != CONEY_PUBLISHING || all_members(link, resend);
-    return all_sent || is_blocked(link) ? NEVER : cny_now_ms() + TICK_MS;
+    return all_sent || is_blocked(link->connection) ? NEVER : cny_now_ms() + TICK_MS;
 }
 
 /* ---- the thread ---- */
