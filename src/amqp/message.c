@@ -93,6 +93,8 @@ coney_status coney_message_new(coney_message **message, const void *body, size_t
     static const coney_properties none;
     if (!properties)
         properties = &none;
+    if (message)
+        *message = NULL;
     if (!message || (!body && size > 0))
         return cny_fail(CONEY_E_INVALID, "message or body is NULL");
     coney_status status = check_properties(properties);

@@ -253,6 +253,19 @@ static void test_one_that_gives_up_waiting_for_room_lets_the_next_one_go(void **
     cny_broker_go(fault.broker);
 }
 
+static void test_return_of_what_is_forgotten_cannot_be_asked_for(void **state)
+{
+    (void)state;
+    fault_start(NULL, NULL);
+    fault_use_template(NULL);
+    coney_message *message = fault_message("hello");
+    coney_status status =
+        coney_template_send_and_forget(fault.sender, "key", message, &(coney_send_options){.return_unroutable = true});
+    coney_message_unref(message);
+    fault_expect_status(CONEY_E_INVALID, status);
+    fault_expect_text("return_unroutable");
+}
+
 static void read_late(cny_peer *peer, void *user)
 {
     (void)user;
@@ -312,6 +325,7 @@ int main(void)
         fault_test(test_while_the_broker_holds_back_publishers_it_waits_until_its_deadline),
         fault_test(test_while_there_is_no_room_it_waits_until_its_deadline),
         fault_test(test_it_goes_on_when_room_comes),
+        fault_test(test_return_of_what_is_forgotten_cannot_be_asked_for),
         fault_test(test_one_that_gives_up_waiting_for_room_lets_the_next_one_go),
         fault_test(test_closing_writes_what_waits),
         fault_test(test_without_a_broker_it_ends_at_its_deadline),

@@ -469,6 +469,7 @@ static void expect_refusal(coney_status status, const char *text)
         int64_t began = cny_now_ms();
         fault_expect_status(status, fault_ask());
         fault_expect_text(text);
+        fault_expect_text("until coney_connection_factory_connect() is called");
         test_expect_elapsed(began, 0, 0);
     }
     assert_int_equal(fault_info(CONEY_CONSUMING).state, CONEY_CONNECTION_FAILED);

@@ -229,6 +229,16 @@ static void test_loss_is_told_with_the_number_of_messages(void **state)
     fault_expect_text("2 of 3 messages were not confirmed");
 }
 
+static void test_scope_that_has_ended_never_says_that_all_is_confirmed(void **state)
+{
+    (void)state;
+    start(hang_up_after_three, CONEY_SCOPE_CONFIRMED, LONG_MS);
+    send_three();
+    fault_expect_status(CONEY_E_LOST, coney_scope_wait_for_confirms(scope, LONG_MS));
+    fault_expect_status(CONEY_E_LOST, coney_scope_wait_for_confirms(scope, 0));
+    fault_expect_text("the scope has ended");
+}
+
 static void test_scope_does_not_move_to_the_next_connection(void **state)
 {
     (void)state;
@@ -432,6 +442,7 @@ int main(void)
         scope_test(test_confirms_and_transactions_never_share_a_channel),
         scope_test(test_wait_that_times_out_may_be_repeated),
         scope_test(test_loss_is_told_with_the_number_of_messages),
+        scope_test(test_scope_that_has_ended_never_says_that_all_is_confirmed),
         scope_test(test_scope_does_not_move_to_the_next_connection),
         scope_test(test_nack_is_told_once),
         scope_test(test_loss_before_the_commit_is_a_rollback),

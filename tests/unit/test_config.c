@@ -3,6 +3,8 @@
 #include "rabbit/connection/internal.h"
 #include "support/test_support.h"
 
+#include <coney/coney.h>
+
 #include <math.h>
 
 static cny_connection_config config;
@@ -145,6 +147,34 @@ static void test_running_out_of_memory_is_told(void **state)
     assert_int_equal(status, CONEY_OK);
 }
 
+/* So that nobody goes on with what was there before. */
+static void test_what_cannot_be_made_is_null(void **state)
+{
+    (void)state;
+    coney_connection_factory *factory, *no_factory = (void *)&config;
+    coney_template *sender, *no_sender = (void *)&config;
+    coney_admin *admin = (void *)&config;
+    coney_container *container = (void *)&config;
+    coney_batching_template *batching = (void *)&config;
+    coney_scope *scope = (void *)&config;
+    coney_message *message = (void *)&config;
+    assert_ok(coney_connection_factory_new(&factory, "amqp://localhost", NULL));
+    assert_ok(coney_template_new(&sender, factory, NULL));
+    assert_int_not_equal(coney_connection_factory_new(&no_factory, "http://localhost", NULL), CONEY_OK);
+    assert_int_not_equal(coney_template_new(&no_sender, factory, &(coney_template_options){.timeout_ms = -1}),
+                         CONEY_OK);
+    assert_int_not_equal(coney_admin_new(&admin, factory, &(coney_admin_options){.timeout_ms = -1}), CONEY_OK);
+    assert_int_not_equal(coney_container_new(&container, factory, &(coney_container_options){.start_timeout_ms = -1}),
+                         CONEY_OK);
+    assert_int_not_equal(coney_batching_template_new(&batching, sender, &(coney_batching_options){.batch_size = -1}),
+                         CONEY_OK);
+    assert_int_not_equal(coney_scope_new(&scope, sender, &(coney_scope_options){.timeout_ms = -1}), CONEY_OK);
+    assert_int_not_equal(coney_message_new(&message, NULL, 1, NULL), CONEY_OK);
+    assert_true(!no_factory && !no_sender && !admin && !container && !batching && !scope && !message);
+    coney_template_free(sender);
+    coney_connection_factory_free(factory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +186,7 @@ int main(void)
         cmocka_unit_test_teardown(test_recovery_has_defaults_that_go_with_what_is_given, finish),
         cmocka_unit_test_teardown(test_texts_and_tables_are_copied, finish),
         cmocka_unit_test_teardown(test_running_out_of_memory_is_told, finish),
+        cmocka_unit_test(test_what_cannot_be_made_is_null),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

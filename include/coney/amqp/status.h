@@ -16,7 +16,8 @@
 CONEY_BEGIN
 
 /* The result of a call. (Spring: the AmqpException family.) Every function that returns one
- * answers CONEY_E_INVALID to a NULL that its description does not allow. */
+ * answers CONEY_E_INVALID to a NULL that its description does not allow. Functions whose names
+ * end in _new set the caller's pointer to NULL first, so that it is NULL after a failure. */
 typedef enum coney_status {
     CONEY_OK = 0,
 

@@ -66,7 +66,8 @@ CONEY_API coney_status coney_batching_template_send(coney_batching_template *bat
                                                     coney_message *message, const coney_send_options *options,
                                                     coney_send_callback *on_complete, void *user);
 
-/* Sends the batch there is, if any, within the template's timeout_ms; it does not wait for the confirm:
+/* Sends the batch there is, if any, within the template's timeout_ms (without a timeout_ms of its own, a batch that is
+ * not complete waits for this); it does not wait for the confirm:
  * coney_template_wait_for_confirms() does. Any thread, callbacks too.
  * CONEY_OK; CONEY_E_TIMEOUT (another thread is still sending: the batch stays); the statuses of
  * coney_template_send_async(), which each message's callback is told as well; CONEY_E_INVALID,

@@ -147,7 +147,9 @@ CONEY_API coney_status coney_connection_factory_info(coney_connection_factory *f
  * acknowledgements are written, both connections close. Afterwards calls on all that was made with
  * the factory answer CONEY_E_CLOSED, and sends that are not confirmed by then complete with it. Any
  * thread, any number of times, but not from a callback or handler (CONEY_E_STATE).
- * CONEY_OK; CONEY_E_TIMEOUT: what did not end in time is in the sentence. */
+ * CONEY_OK, also if only the broker did not answer the close in time: nothing is lost by that; CONEY_E_TIMEOUT:
+ * what did not end in time is in the sentence; if messages are kept or stored and the connection was given up, the
+ * status of that. */
 CONEY_API coney_status coney_connection_factory_close(coney_connection_factory *factory);
 
 /* Closes if that has not been done. Containers, templates and admins keep what they need of the

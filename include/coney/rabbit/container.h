@@ -24,7 +24,8 @@ typedef enum coney_outcome {
     CONEY_ACK = 1, /* done (basic.ack) */
     CONEY_REJECT,  /* never again; it goes to the queue's dead-letter exchange if there is one */
     CONEY_REQUEUE, /* not now; back to the queue */
-    CONEY_RETRY,   /* failed; to be tried again, for now by going back to the queue */
+    CONEY_RETRY,   /* failed; to be tried again, for now by going back to the queue: at once, so one that always fails
+                      goes round until the queue's delivery limit ends it */
 } coney_outcome;
 
 /* Called on a consumer thread with no Coney lock held. It may take its time; it may use any

@@ -30,10 +30,11 @@ typedef enum coney_flow {
      * begins, and for a channel to be opened it waits, to its deadline. */
     CONEY_FLOW_FAIL,
 
-    /* Asynchronous sends are stored, in memory, and CONEY_OK is returned; nobody waits. What is stored goes in order
+    /* Asynchronous sends are stored, in memory, and CONEY_OK is returned; nobody waits, so a sender that is faster
+     * than the broker for long fills the store. What is stored goes in order
      * as soon as it can, behind what resend_unconfirmed kept and before newer sends, which are stored, too, as long
-     * as anything is; synchronous ones wait behind it, to their deadline. When the login was refused, so that no
-     * connection comes by itself, sends fail with that. */
+     * as anything is; synchronous ones wait behind it, to their deadline. When the connection was given up (a
+     * refused login, max_attempts), so that none comes by itself, sends fail with that. */
     CONEY_FLOW_STORE,
 } coney_flow;
 
@@ -132,8 +133,8 @@ CONEY_API coney_status coney_template_new(coney_template **sender, coney_connect
 
 /* Unconfirmed and stored sends complete with CONEY_E_CLOSED, those that resend_unconfirmed keeps too:
  * wait_for_confirms first. Returns when their callbacks have run; if one takes longer than the
- * template's timeout_ms, the template stays, with a line in the log. No other thread may be inside
- * a call on it. Not from a callback. Takes NULL. */
+ * template's timeout_ms, the template stays, with a line in the log: free it again when the callback has
+ * returned. No other thread may be inside a call on it. Not from a callback. Takes NULL. */
 CONEY_API void coney_template_free(coney_template *sender);
 
 /* Sends and waits for the broker's confirm. routing_key and options may be NULL; a routing key that is
@@ -161,11 +162,12 @@ CONEY_API coney_status coney_template_send_async(coney_template *sender, const c
 
 /* Sends and asks for nothing: no confirm, no return, no outcome. For readings and the like, of which many come
  * and none matters. It waits while it connects and while max_outbound_bytes is reached or the broker holds back
- * publishers, at most timeout_ms; nothing else bounds it. CONEY_OK means only that the message waits
- * to be written. It is lost, and nobody is told, if the connection goes, if no queue takes it, if the queue is
- * full; and if the broker refuses the exchange (no such one, no permission), with others sent at that time:
- * that is logged, and counted in coney_send_statistics.forgotten_refusals. A factory that is closed in order
- * writes first what waits.
+ * publishers, at most timeout_ms; nothing else bounds it. Whatever the flow, it is not stored; with
+ * CONEY_FLOW_FAIL it does not wait. CONEY_OK means only that the message waits to be written. It is lost, and
+ * nobody is told, if the connection goes, if no queue takes it, if the queue is full; and if the broker refuses
+ * the exchange (no such one, no permission), with others sent at that time: that is logged, and counted in
+ * coney_send_statistics.forgotten_refusals. A factory that is closed in order writes first what waits.
+ * return_unroutable is CONEY_E_INVALID.
  * What one thread forgets arrives in that order, but before or after what it sends otherwise, and
  * coney_template_wait_for_confirms() does not wait for it. Any thread, callbacks and handlers too. Statuses as
  * coney_template_send_async(). (Spring: RabbitTemplate without publisher confirms.) */
@@ -179,8 +181,10 @@ CONEY_API coney_status coney_template_convert_and_send(coney_template *sender, c
                                                        const void *object, const coney_send_options *options);
 
 /* Waits until no send is outstanding or stored, which takes a pause of all senders, and all callbacks have
- * returned; with timeout_ms 0 it only looks. Not from a callback.
- * CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_INVALID, CONEY_E_STATE (in a callback), CONEY_E_NO_MEMORY. */
+ * returned; with timeout_ms 0 it only looks. A batch that still gathers was not sent: flush it first. Not from a
+ * callback.
+ * CONEY_OK, CONEY_E_TIMEOUT, CONEY_E_INVALID, CONEY_E_STATE (in a callback), CONEY_E_NO_MEMORY; if messages are
+ * kept or stored and the connection was given up, the status of that. */
 CONEY_API coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms);
 
 /* Add a processor to those that run on each message before it is sent, or on each that the template

@@ -62,6 +62,8 @@ coney_status coney_admin_new(coney_admin **admin, coney_connection_factory *fact
     static const coney_admin_options defaults;
     if (!options)
         options = &defaults;
+    if (admin)
+        *admin = NULL;
     if (!admin || !factory)
         return cny_fail(CONEY_E_INVALID, "admin: admin or factory is NULL");
     if (check_options(options) != CONEY_OK || cny_factory_check_process(factory) != CONEY_OK)
@@ -111,7 +113,8 @@ static void close_channel(task *one)
     one->channel = NULL;
 }
 
-static coney_status perform(coney_admin *admin, coney_status checked, work *function, const void *thing, void *result)
+static coney_status perform(coney_admin *admin, const char *what, coney_status checked, work *function,
+                            const void *thing, void *result)
 {
     if (checked != CONEY_OK)
         return checked;
@@ -122,6 +125,8 @@ static coney_status perform(coney_admin *admin, coney_status checked, work *func
         return status;
     task one = {.admin = admin, .deadline = cny_deadline(admin->timeout_ms)};
     status = open_channel(&one);
+    if (status != CONEY_OK)
+        status = cny_fail_in("%s", what);
     if (status == CONEY_OK)
         status = function(&one, thing, result);
     close_channel(&one);
@@ -181,42 +186,42 @@ static coney_status purge_queue(const task *one, const void *queue, void *messag
 
 coney_status coney_admin_declare_queue(coney_admin *admin, const coney_queue *queue, coney_queue_info *info)
 {
-    return perform(admin, cny_queue_check(queue), declare_queue, queue, info);
+    return perform(admin, "declare a queue", cny_queue_check(queue), declare_queue, queue, info);
 }
 
 coney_status coney_admin_declare_exchange(coney_admin *admin, const coney_exchange *exchange)
 {
-    return perform(admin, cny_exchange_check(exchange), declare_exchange, exchange, NULL);
+    return perform(admin, "declare an exchange", cny_exchange_check(exchange), declare_exchange, exchange, NULL);
 }
 
 coney_status coney_admin_declare_binding(coney_admin *admin, const coney_binding *binding)
 {
-    return perform(admin, cny_binding_check(binding), declare_binding, binding, NULL);
+    return perform(admin, "declare a binding", cny_binding_check(binding), declare_binding, binding, NULL);
 }
 
 coney_status coney_admin_remove_binding(coney_admin *admin, const coney_binding *binding)
 {
-    return perform(admin, cny_binding_check(binding), remove_binding, binding, NULL);
+    return perform(admin, "remove a binding", cny_binding_check(binding), remove_binding, binding, NULL);
 }
 
 coney_status coney_admin_queue_info(coney_admin *admin, const char *queue, coney_queue_info *info)
 {
-    return perform(admin, check_name("queue name", queue), look_at_queue, queue, info);
+    return perform(admin, "queue info", check_name("queue name", queue), look_at_queue, queue, info);
 }
 
 coney_status coney_admin_delete_queue(coney_admin *admin, const char *queue, uint32_t *message_count)
 {
-    return perform(admin, check_name("queue name", queue), delete_queue, queue, message_count);
+    return perform(admin, "delete a queue", check_name("queue name", queue), delete_queue, queue, message_count);
 }
 
 coney_status coney_admin_delete_exchange(coney_admin *admin, const char *exchange)
 {
-    return perform(admin, check_name("exchange name", exchange), delete_exchange, exchange, NULL);
+    return perform(admin, "delete an exchange", check_name("exchange name", exchange), delete_exchange, exchange, NULL);
 }
 
 coney_status coney_admin_purge_queue(coney_admin *admin, const char *queue, uint32_t *message_count)
 {
-    return perform(admin, check_name("queue name", queue), purge_queue, queue, message_count);
+    return perform(admin, "purge a queue", check_name("queue name", queue), purge_queue, queue, message_count);
 }
 
 /* ---- the topology ---- */

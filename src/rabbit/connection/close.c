@@ -138,7 +138,7 @@ static coney_status close_now(coney_connection_factory *factory)
     end_recovery(&one);
     abandon_rest(&one);
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
-        cny_factory_log(&factory->links[role].news); /* which does not change any more */
+        cny_factory_log(&factory->links[role].news, false); /* which does not change any more */
     if (!cny_events_stop(factory->events, one.latest))
         note(&one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
     cny_members_free(&one.members);
@@ -188,7 +188,8 @@ void coney_connection_factory_free(coney_connection_factory *factory)
         return;
     coney_status status = coney_connection_factory_close(factory);
     if (status != CONEY_OK)
-        cny_log(CONEY_LOG_ERROR, "%s", coney_last_error());
+        cny_log(CONEY_LOG_ERROR, "%s%s", coney_last_error(),
+                status == CONEY_E_STATE ? "; the connection factory is not freed" : "");
     if (status != CONEY_E_STATE) /* called where it must not be: the factory stays */
         cny_factory_unref(factory);
 }

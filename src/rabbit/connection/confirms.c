@@ -81,7 +81,18 @@ static void log_unheard(coney_message *message, const coney_error *error, void *
 {
     (void)message;
     (void)user;
-    cny_log(CONEY_LOG_WARN, "not confirmed, and the sender had no callback or did not wait so long: %s", error->text);
+    cny_log(CONEY_LOG_WARN,
+            "not confirmed, and the sender had no callback or did not wait so long (others like it are not logged but "
+            "counted, see coney_template_statistics): %s",
+            error->text);
+}
+
+static cny_error *with_route(const cny_confirm *confirm, cny_error *error)
+{
+    const coney_error *view = cny_error_view(error);
+    const char *route = cny_confirm_route(confirm);
+    return cny_error_new(view->status, view->broker_code, "sent to exchange '%s' with routing key '%s': %s", route,
+                         route + strlen(route) + 1, view->text);
 }
 
 /* Has a failure that nobody hears of logged, but each only once. */
@@ -146,7 +157,7 @@ static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
             .callback = log_it ? log_unheard : confirm->callback,
             .user = confirm->user,
             .message = confirm->message,
-            .error = cny_error_ref(error),
+            .error = log_it ? with_route(confirm, error) : cny_error_ref(error),
             .channel = cny_channel_ref(channel),
         };
         if (cny_events_post(channel->connection->events, &completion))

@@ -213,6 +213,8 @@ const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has co
 
 /* Waits until nothing is unconfirmed and all callbacks have returned; tells whether that is so. */
 bool cny_channel_finished(cny_channel *channel);
+size_t cny_channel_unfinished(cny_channel *channel);
+bool cny_channel_wait_until_finished(cny_channel *channel, int64_t deadline);
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline);
 
 /* Waits until the broker has spoken about every message, as far as anybody waits for that; callbacks may run yet. */

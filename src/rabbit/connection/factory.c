@@ -44,6 +44,7 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
     static const coney_connection_factory_options defaults;
     if (!factory)
         return cny_fail(CONEY_E_INVALID, "factory is NULL");
+    *factory = NULL;
     coney_connection_factory *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
@@ -160,9 +161,13 @@ static void describe_connecting(const cny_link *link, char *text, size_t size)
     long long wait_ms = link->next_attempt - cny_now_ms();
     if (!link->connection && wait_ms > 0)
         snprintf(when, sizeof when, " in %lld ms", wait_ms);
-    snprintf(text, size, "%s %s:%d, attempt %d%s, last: %s",
-             preparing ? "preparing the connection to" : "connecting to", host->name, host->port, current_attempt(link),
-             when, reason_of(link));
+    char others[64] = "";
+    size_t count = link->factory->config.uri.host_count;
+    if (!link->connection && count > 1)
+        snprintf(others, sizeof others, " and %zu more", count - 1);
+    snprintf(text, size, "%s %s:%d%s, attempt %d%s, last: %s",
+             preparing ? "preparing the connection to" : "connecting to", host->name, host->port, others,
+             current_attempt(link), when, reason_of(link));
 }
 
 static void describe_open(const cny_link *link, char *text, size_t size)
@@ -258,18 +263,19 @@ void cny_factory_blocked_changed(cny_connection *connection)
     pthread_mutex_lock(&factory->lock);
     if (link->connection == connection && !factory->closed) {
         cny_connection_blocked(connection, blocked);
+        link->is_loud = link->blocked_since && !*blocked; /* who saw it begin wants to see it end */
         cny_link_count_blocked(link, *blocked);
         cny_link_changed(link);
     }
     pthread_mutex_unlock(&factory->lock);
 }
 
-void cny_factory_log(const coney_connection_info *news)
+void cny_factory_log(const coney_connection_info *news, bool is_loud)
 {
     bool is_loss = news->state == CONEY_CONNECTION_CONNECTING && news->reason != CONEY_OK;
     bool is_return =
         news->state == CONEY_CONNECTION_OPEN && news->times_opened > 1; /* who saw the loss wants to see it */
-    coney_log_level level = is_loss || is_return || news->blocked ? CONEY_LOG_WARN : CONEY_LOG_INFO;
+    coney_log_level level = is_loss || is_return || is_loud || news->blocked ? CONEY_LOG_WARN : CONEY_LOG_INFO;
     if (news->state == CONEY_CONNECTION_FAILED)
         level = CONEY_LOG_ERROR;
     cny_log(level, "%s connection: %s", cny_role_name(news->role), news->text);
@@ -294,6 +300,15 @@ static coney_status not_open(const cny_link *link, bool at_once)
     return status;
 }
 
+/* Under lock. */
+static coney_status given_up(const cny_link *link)
+{
+    const coney_error *reason = cny_error_view(link->reason);
+    coney_connection_info info;
+    cny_link_describe(link, &info);
+    return cny_fail_code(reason->status, reason->broker_code, "%s", info.text);
+}
+
 /* Under lock: waits until the link can be used; at_once: but only for the first attempt ever, for else nobody
  * could begin. */
 static coney_status wait_open(cny_link *link, bool at_once, int64_t deadline)
@@ -315,7 +330,7 @@ static coney_status wait_open(cny_link *link, bool at_once, int64_t deadline)
     if (factory->closed)
         return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
     if (link->state == CONEY_CONNECTION_FAILED)
-        return cny_error_raise(link->reason);
+        return given_up(link);
     return not_open(link, at_once && in_time);
 }
 
@@ -335,7 +350,7 @@ coney_status cny_factory_want(coney_connection_factory *factory, coney_connectio
     if (factory->closed)
         status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
     else if (link->state == CONEY_CONNECTION_FAILED)
-        status = cny_error_raise(link->reason);
+        status = given_up(link);
     else
         status = cny_recovery_want(link);
     pthread_mutex_unlock(&factory->lock);

@@ -475,12 +475,17 @@ void cny_channel_abandon_kept(cny_channel *channel)
 
 /* ---- outcomes ---- */
 
-bool cny_channel_finished(cny_channel *channel)
+size_t cny_channel_unfinished(cny_channel *channel)
 {
     cny_channel_lock(channel);
-    bool finished = channel->confirms.unfinished == 0;
+    size_t unfinished = channel->confirms.unfinished;
     cny_channel_unlock(channel);
-    return finished;
+    return unfinished;
+}
+
+bool cny_channel_finished(cny_channel *channel)
+{
+    return cny_channel_unfinished(channel) == 0;
 }
 
 void cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline)
@@ -494,7 +499,7 @@ void cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline)
     cny_channel_unlock(channel);
 }
 
-coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline)
+bool cny_channel_wait_until_finished(cny_channel *channel, int64_t deadline)
 {
     bool in_time = true;
     cny_channel_lock(channel);
@@ -502,12 +507,18 @@ coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadlin
     while (channel->confirms.unfinished > 0 && in_time)
         in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
     channel->confirms.waiting_for_end--;
-    size_t left = channel->confirms.unfinished;
+    bool finished = channel->confirms.unfinished == 0;
     cny_channel_unlock(channel);
-    return left == 0
-               ? CONEY_OK
-               : cny_fail(CONEY_E_TIMEOUT,
-                          "%zu sends are not complete, or their callbacks have not returned, at the deadline", left);
+    return finished;
+}
+
+coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline)
+{
+    if (cny_channel_wait_until_finished(channel, deadline))
+        return CONEY_OK;
+    return cny_fail(CONEY_E_TIMEOUT,
+                    "%zu sends are not complete, or their callbacks have not returned, at the deadline",
+                    cny_channel_unfinished(channel));
 }
 
 /* Under lock. */

@@ -88,7 +88,7 @@ static coney_status ask_for_credentials(cny_link *link, coney_credentials *crede
     coney_status status = config->credentials(credentials, config->credentials_user);
     lock(link);
     if (status != CONEY_OK)
-        return cny_fail(status, "the credentials provider answered %s", coney_status_name(status));
+        return cny_fail(status, "the credentials provider answered %s (%d)", coney_status_name(status), (int)status);
     if (credentials->valid_for_s > 0)
         link->refresh_at = cny_now_ms() + (int64_t)credentials->valid_for_s * 800;
     return CONEY_OK;
@@ -97,10 +97,10 @@ static coney_status ask_for_credentials(cny_link *link, coney_credentials *crede
 static void begin_attempt(cny_link *link)
 {
     coney_credentials credentials = {0};
-    link->attempt++;
     coney_status status = ask_for_credentials(link, &credentials);
     if (link->factory->closed)
         return;
+    link->attempt++;
     if (status == CONEY_OK)
         status = cny_connection_new(&link->connection, link->factory, link->role, link->first_host, &credentials);
     if (status != CONEY_OK)
@@ -359,14 +359,14 @@ static int64_t tend(cny_link *link)
 static void write_log(cny_link *link)
 {
     const char *remark = link->connection ? cny_connection_take_remark(link->connection) : NULL;
-    bool changed = link->to_be_logged;
-    link->to_be_logged = false;
+    bool changed = link->to_be_logged, is_loud = link->is_loud;
+    link->to_be_logged = link->is_loud = false;
     const coney_connection_info news = link->news;
     unlock(link);
     if (remark)
         cny_log(CONEY_LOG_WARN, "%s", remark);
     if (changed)
-        cny_factory_log(&news);
+        cny_factory_log(&news, is_loud);
     lock(link);
 }
 

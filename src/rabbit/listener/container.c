@@ -64,6 +64,8 @@ coney_status coney_container_new(coney_container **container, coney_connection_f
     static const coney_container_options defaults;
     if (!options)
         options = &defaults;
+    if (container)
+        *container = NULL;
     if (!container || !factory)
         return cny_fail(CONEY_E_INVALID, "container: container or factory is NULL");
     if (options->start_timeout_ms < 0 || options->shutdown_timeout_ms < 0 || options->recovery_interval_ms < 0)

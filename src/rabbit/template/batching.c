@@ -187,6 +187,8 @@ coney_status coney_batching_template_new(coney_batching_template **batching, con
     static const coney_batching_options defaults;
     if (!options)
         options = &defaults;
+    if (batching)
+        *batching = NULL;
     if (!batching || !sender)
         return cny_fail(CONEY_E_INVALID, "batching template: batching or sender is NULL");
     if (options->batch_size < 0 || options->batch_size > CONEY_MAX_BATCH_SIZE)

@@ -13,6 +13,7 @@ typedef struct reception {
     cny_channel *channel;
     coney_message *message; /* NULL: there was none */
     uint64_t delivery_tag;  /* of what came, which may not be the message any more */
+    const char *queue;      /* where it came from */
     bool is_reusable;       /* the channel, for the next basic.get */
 } reception;
 
@@ -27,9 +28,8 @@ coney_status cny_template_receive_queue(const coney_template *sender, const char
 
 coney_status cny_template_received(coney_template *sender, coney_message **message)
 {
-    const char *defect = (*message)->defect, *id = (*message)->properties.message_id;
-    return defect ? cny_fail(CONEY_E_CONVERSION, "message '%s' is rejected, it cannot be read: %s",
-                             id ? id : "(without id)", defect)
+    const char *defect = (*message)->defect;
+    return defect ? cny_fail(CONEY_E_CONVERSION, "it cannot be read: %s", defect)
                   : cny_template_process_received(sender, message);
 }
 
@@ -103,7 +103,7 @@ static coney_status consume(reception *one, const char *queue, int timeout_ms, i
     if (status == CONEY_OK)
         status = cny_channel_consume(one->channel, queue, 1, one->sender->options.receive_arguments, deadline);
     if (status != CONEY_OK)
-        return cny_fail_in("receive");
+        return cny_fail_in("receive from queue '%s'", queue);
     cny_buffer batch = {0};
     status = cny_channel_receive(one->channel, &batch, cny_deadline(timeout_ms));
     take_first(&batch, &one->message);
@@ -137,7 +137,10 @@ static coney_status settle_failed(reception *one, cny_settlement settlement)
 /* For good, as in a container, unless only memory lacks. */
 static coney_status refuse(reception *one)
 {
+    const char *id = one->message ? one->message->properties.message_id : NULL;
     bool lacks_memory = coney_last_error_details()->status == CONEY_E_NO_MEMORY;
+    if (!lacks_memory)
+        cny_fail_in("receive from queue '%s': message '%s' is rejected", one->queue, id ? id : "(without id)");
     coney_status status = settle_failed(one, lacks_memory ? CNY_SETTLE_REQUEUE : CNY_SETTLE_REJECT);
     coney_message_unref(one->message);
     one->message = NULL;
@@ -170,6 +173,7 @@ static coney_status receive(reception *one, coney_template *sender, const char *
         return status;
     }
     one->delivery_tag = one->message->delivery_tag;
+    one->queue = queue;
     if (cny_template_received(sender, &one->message) != CONEY_OK)
         return refuse(one);
     return one->message ? CONEY_OK : settle(one, CNY_SETTLE_ACK);

@@ -54,8 +54,10 @@ static bool is_retriable(const coney_retry_options *retry)
 static bool wait_to_retry(const coney_template *sender, int delay_ms, int64_t deadline)
 {
     int64_t until = cny_deadline(cny_jitter(delay_ms));
-    if (until >= deadline)
+    if (until >= deadline) {
+        cny_fail_in("no time for another attempt, which is due in %lld ms", (long long)(until - cny_now_ms()));
         return false;
+    }
     cny_error *error = cny_error_capture();
     coney_status status = cny_factory_sleep(sender->factory, until);
     if (status != CONEY_OK)

@@ -58,6 +58,8 @@ static void free_scope(coney_scope *scope)
 
 static coney_status check_new(coney_scope **scope, coney_template *sender, const coney_scope_options *options)
 {
+    if (scope)
+        *scope = NULL;
     if (!scope || !sender)
         return cny_fail(CONEY_E_INVALID, "scope: scope or sender is NULL");
     if (options->mode != CONEY_SCOPE_CONFIRMED && options->mode != CONEY_SCOPE_TRANSACTED)
@@ -99,13 +101,14 @@ static void log_unheard(const coney_scope *scope)
     if (scope->mode != CONEY_SCOPE_CONFIRMED || scope->sent == 0)
         return;
     cny_error *first = NULL;
-    bool finished = cny_channel_finished(scope->channel);
+    size_t unfinished = cny_channel_unfinished(scope->channel);
     size_t failed = cny_channel_take_failures(scope->channel, &first);
     if (failed > 0)
         cny_log(CONEY_LOG_WARN, "a scope is freed, and nobody asked about %zu messages that were not confirmed: %s",
                 failed, cny_error_view(first)->text);
-    else if (!finished)
-        cny_log(CONEY_LOG_WARN, "a scope is freed while messages are unconfirmed; the broker may have them or not");
+    else if (unfinished > 0)
+        cny_log(CONEY_LOG_WARN, "a scope is freed while %zu messages are unconfirmed; the broker may have them or not",
+                unfinished);
     cny_error_unref(first);
 }
 
@@ -265,15 +268,15 @@ coney_status coney_scope_receive(coney_scope *scope, const char *queue, coney_me
 
 static coney_status wait_for_confirms(coney_scope *scope, int64_t deadline)
 {
-    coney_status status = cny_channel_wait_for_confirms(scope->channel, deadline);
-    if (status != CONEY_OK)
-        return status;
+    if (!cny_channel_wait_until_finished(scope->channel, deadline))
+        return cny_fail(CONEY_E_TIMEOUT, "%zu messages of the scope are not confirmed at the deadline",
+                        cny_channel_unfinished(scope->channel));
     size_t sent = scope->sent;
     cny_error *first = NULL;
     size_t failed = cny_channel_take_failures(scope->channel, &first);
     scope->sent = 0;
     if (failed == 0)
-        return CONEY_OK;
+        return cny_channel_alive(scope->channel) ? CONEY_OK : fail_ended(scope);
     cny_error_raise(first);
     cny_error_unref(first);
     return cny_fail_in("%zu of %zu messages were not confirmed", failed, sent);

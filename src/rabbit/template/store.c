@@ -102,8 +102,12 @@ static bool fits(const coney_template *sender, size_t bytes)
 static coney_status store_is_full(const coney_template *sender)
 {
     const coney_store_options *options = &sender->options.store;
-    return cny_fail(CONEY_E_LIMIT, "the store is full: %zu messages, %zu bytes (max_messages %d, max_bytes %zu)",
-                    sender->store.messages, sender->store.bytes, options->max_messages, options->max_bytes);
+    coney_connection_info info = {0};
+    coney_connection_factory_info(sender->factory, CONEY_PUBLISHING, &info);
+    return cny_fail(
+        CONEY_E_LIMIT,
+        "the store is full: %zu messages, %zu bytes (max_messages %d, max_bytes %zu); the connection: %.255s",
+        sender->store.messages, sender->store.bytes, options->max_messages, options->max_bytes, info.text);
 }
 
 /* Those whose callbacks are still to come take memory like those that are stored. */

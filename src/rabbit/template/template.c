@@ -127,6 +127,8 @@ coney_status coney_template_new(coney_template **sender, coney_connection_factor
     static const coney_template_options defaults;
     if (!options)
         options = &defaults;
+    if (sender)
+        *sender = NULL;
     if (!sender || !factory)
         return cny_fail(CONEY_E_INVALID, "template: sender or factory is NULL");
     if (check_options(options) != CONEY_OK)
@@ -297,6 +299,9 @@ coney_status coney_template_send(coney_template *sender, const char *routing_key
 coney_status coney_template_send_and_forget(coney_template *sender, const char *routing_key, coney_message *message,
                                             const coney_send_options *options)
 {
+    if (options && options->return_unroutable)
+        return cny_fail(CONEY_E_INVALID,
+                        "send and forget: return_unroutable is set, but nobody would hear of a return");
     return send_by(sender, routing_key, message, options, send_and_forget, &(outcome){0});
 }
 
@@ -405,7 +410,8 @@ static coney_status drain(void *self, int64_t deadline)
             return CONEY_OK;
         if (now >= deadline)
             return status == CONEY_OK
-                       ? cny_fail(CONEY_E_TIMEOUT, "messages are still stored or to be sent again at the deadline")
+                       ? cny_fail(CONEY_E_TIMEOUT, "messages are still stored or to be sent again at the deadline; see "
+                                                   "stored and unconfirmed of coney_template_statistics()")
                        : status;
         if (status != CONEY_OK && status != CONEY_E_TIMEOUT)
             return status;
