@@ -185,6 +185,26 @@ static void test_callback_that_outlives_the_timeout_is_told(void **state)
     fault_wait_until(fault_connection_events(CONEY_CONSUMING, events) == 1); /* what was queued behind it */
 }
 
+/* Under AddressSanitizer this shows that nothing is left. */
+static void test_template_that_a_callback_held_up_may_be_freed_again(void **state)
+{
+    (void)state;
+    atomic_store(&seen_in_callback, 0);
+    fault_start(NULL, NULL);
+    fault_use_template(&(coney_template_options){.timeout_ms = SHORT_MS});
+    coney_message *message = fault_message("hello");
+    fault_expect_status(CONEY_OK, coney_template_send_async(fault.sender, "key", message, NULL, hold_up, NULL));
+    coney_message_unref(message);
+    int64_t began = cny_now_ms();
+    coney_template_free(fault.sender); /* it stays */
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    fault_expect_status(CONEY_E_CLOSED, fault_send(SHORT_MS));
+    atomic_store(&seen_in_callback, 1);
+    coney_template_free(fault.sender);
+    fault.sender = NULL;
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_CHANNEL_CLOSE_METHOD) == 1);
+}
+
 /* --- afterwards --- */
 
 static void expect_all_closed(void)
@@ -388,6 +408,7 @@ int main(void)
         fault_test(test_close_in_a_callback_is_refused),
         fault_test(test_close_in_a_listener_is_refused),
         fault_test(test_callback_that_outlives_the_timeout_is_told),
+        fault_test(test_template_that_a_callback_held_up_may_be_freed_again),
         fault_test(test_after_the_close_all_calls_answer_closed_and_nothing_connects),
         fault_test(test_factory_that_was_never_used_closes),
         fault_test(test_close_on_two_threads_closes_once),

@@ -253,6 +253,17 @@ static void test_one_that_gives_up_waiting_for_room_lets_the_next_one_go(void **
     cny_broker_go(fault.broker);
 }
 
+static void test_what_is_forgotten_is_never_stored(void **state)
+{
+    (void)state;
+    fault_start(NULL, NULL);
+    cny_broker_stop(fault.broker);
+    fault.broker = NULL;
+    fault_use_template(&(coney_template_options){.flow = CONEY_FLOW_STORE});
+    fault_expect_status(CONEY_E_CONNECT, forget_to(NULL, SHORT_MS));
+    assert_int_equal(statistics().stored, 0);
+}
+
 static void test_return_of_what_is_forgotten_cannot_be_asked_for(void **state)
 {
     (void)state;
@@ -325,6 +336,7 @@ int main(void)
         fault_test(test_while_the_broker_holds_back_publishers_it_waits_until_its_deadline),
         fault_test(test_while_there_is_no_room_it_waits_until_its_deadline),
         fault_test(test_it_goes_on_when_room_comes),
+        fault_test(test_what_is_forgotten_is_never_stored),
         fault_test(test_return_of_what_is_forgotten_cannot_be_asked_for),
         fault_test(test_one_that_gives_up_waiting_for_room_lets_the_next_one_go),
         fault_test(test_closing_writes_what_waits),

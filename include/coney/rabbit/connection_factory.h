@@ -131,7 +131,8 @@ CONEY_API coney_status coney_connection_factory_new(coney_connection_factory **f
 
 /* Connects both connections now instead of on first use, to learn of a wrong password or host at
  * once: it returns as soon as both are open or an attempt of one has failed, with the reason;
- * attempts go on behind it. After CONEY_CONNECTION_FAILED it tries again. Any thread. These
+ * attempts go on behind it. It takes at most connection_timeout_ms for each address that is tried (eight for each
+ * host) and a second. After CONEY_CONNECTION_FAILED it tries again. Any thread. These
  * statuses, and CONEY_E_LIMIT when all channels of a connection are in use, are what other headers call
  * the statuses of connecting; other calls answer CONEY_E_CONNECT when their deadline ends the waiting.
  * CONEY_E_CONNECT (TLS included), CONEY_E_TIMEOUT, CONEY_E_ACCESS_REFUSED, CONEY_E_NOT_ALLOWED (virtual

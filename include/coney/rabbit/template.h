@@ -31,10 +31,10 @@ typedef enum coney_flow {
     CONEY_FLOW_FAIL,
 
     /* Asynchronous sends are stored, in memory, and CONEY_OK is returned; nobody waits, so a sender that is faster
-     * than the broker for long fills the store. What is stored goes in order
-     * as soon as it can, behind what resend_unconfirmed kept and before newer sends, which are stored, too, as long
-     * as anything is; synchronous ones wait behind it, to their deadline. When the connection was given up (a
-     * refused login, max_attempts), so that none comes by itself, sends fail with that. */
+     * than the broker for long fills the store. What is stored goes in order as soon as it can, behind what
+     * resend_unconfirmed kept and before newer sends, which are stored, too, as long as anything is; synchronous
+     * ones wait behind it, to their deadline. When the connection was given up (a refused login, max_attempts), so
+     * that none comes by itself, sends fail with that. */
     CONEY_FLOW_STORE,
 } coney_flow;
 
@@ -153,9 +153,9 @@ CONEY_API coney_status coney_template_send(coney_template *sender, const char *r
 /* Sends without waiting for the confirm; the callback (which may be NULL) tells how it went. It
  * waits while it connects and while max_unconfirmed or max_outbound_bytes is reached (sends from
  * callbacks do not wait for max_unconfirmed, and fail with CONEY_E_LIMIT at 1,000 more), at most timeout_ms;
- * coney_flow chooses otherwise. The
- * message is kept by reference until then. After any status but CONEY_OK the callback does not
- * run and the message was not sent. Statuses as coney_template_send() up to sending. */
+ * coney_flow chooses otherwise. The message is kept by reference until then. After any status but
+ * CONEY_OK the callback does not run and the message was not sent. Statuses as coney_template_send() up
+ * to sending. */
 CONEY_API coney_status coney_template_send_async(coney_template *sender, const char *routing_key,
                                                  coney_message *message, const coney_send_options *options,
                                                  coney_send_callback *on_complete, void *user);

@@ -211,14 +211,15 @@ bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);    /* false at the d
 bool cny_waiter_give_up(cny_waiter *waiter);                   /* false if the outcome has come after all */
 const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has come: NULL is confirmed */
 
-/* Waits until nothing is unconfirmed and all callbacks have returned; tells whether that is so. */
-bool cny_channel_finished(cny_channel *channel);
+/* How many are unconfirmed, or their callbacks have not returned; finished: none. Waiting tells whether that was
+ * reached; for_confirms says so with CONEY_E_TIMEOUT. */
 size_t cny_channel_unfinished(cny_channel *channel);
+bool cny_channel_finished(cny_channel *channel);
 bool cny_channel_wait_until_finished(cny_channel *channel, int64_t deadline);
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline);
 
-/* Waits until the broker has spoken about every message, as far as anybody waits for that; callbacks may run yet. */
-void cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline);
+/* Waits until the broker has spoken about every message that has not expired; callbacks may run yet. */
+bool cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline);
 
 /* Adds what the channel counted. */
 void cny_channel_add_statistics(cny_channel *channel, coney_send_statistics *sum);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define LOOK_UP_MS 100
+#define MOST_ADDRESSES 8 /* of a name, that connect() waits for */
 
 /* ---- life ---- */
 
@@ -455,7 +456,7 @@ coney_status cny_factory_declare(coney_connection_factory *factory, int64_t dead
     return status;
 }
 
-/* Under lock. Each address has its own time, and how many a name has nobody knows before. */
+/* Under lock. Each address has its own time, and a name may have several. */
 static bool is_any_connecting(const coney_connection_factory *factory)
 {
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
@@ -467,7 +468,8 @@ static bool is_any_connecting(const coney_connection_factory *factory)
 }
 
 /* Under lock: waits until both links are open or an attempt of one has failed since. */
-static coney_status wait_for_attempts(coney_connection_factory *factory, const uint64_t *failures, int64_t deadline)
+static coney_status wait_for_attempts(coney_connection_factory *factory, const uint64_t *failures, int64_t deadline,
+                                      int64_t latest)
 {
     bool in_time = true;
     for (;;) {
@@ -482,7 +484,7 @@ static coney_status wait_for_attempts(coney_connection_factory *factory, const u
             return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
         if (open == CNY_ROLE_COUNT)
             return CONEY_OK;
-        if (!in_time && is_any_connecting(factory)) {
+        if (!in_time && cny_now_ms() < latest && is_any_connecting(factory)) {
             deadline = cny_deadline(LOOK_UP_MS);
         } else if (!in_time) {
             coney_connection_info info;
@@ -504,7 +506,9 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
         return status;
     /* A little more than all hosts may take, so that the reason is theirs and not this deadline's. */
     const cny_uri *uri = &factory->config.uri;
-    int64_t deadline = cny_now_ms() + (int64_t)uri->connection_timeout_ms * (int64_t)uri->host_count + 1000;
+    int64_t all_hosts_ms = (int64_t)uri->connection_timeout_ms * (int64_t)uri->host_count;
+    int64_t deadline = cny_now_ms() + all_hosts_ms + 1000;
+    int64_t latest = deadline + (MOST_ADDRESSES - 1) * all_hosts_ms;
     uint64_t failures[CNY_ROLE_COUNT];
     pthread_mutex_lock(&factory->lock);
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
@@ -517,7 +521,7 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
             status = cny_recovery_want(link);
     }
     if (status == CONEY_OK)
-        status = wait_for_attempts(factory, failures, deadline);
+        status = wait_for_attempts(factory, failures, deadline, latest);
     pthread_mutex_unlock(&factory->lock);
     return status;
 }

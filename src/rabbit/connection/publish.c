@@ -488,28 +488,32 @@ bool cny_channel_finished(cny_channel *channel)
     return cny_channel_unfinished(channel) == 0;
 }
 
-void cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline)
+static bool is_finished(const cny_confirms *confirms)
+{
+    return confirms->unfinished == 0;
+}
+
+static bool wait_until(cny_channel *channel, bool (*is_so)(const cny_confirms *confirms), int64_t deadline)
 {
     bool in_time = true;
     cny_channel_lock(channel);
     channel->confirms.waiting_for_end++;
-    while (!cny_confirms_settled_all(&channel->confirms) && in_time)
+    while (!is_so(&channel->confirms) && in_time)
         in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
     channel->confirms.waiting_for_end--;
+    bool reached = is_so(&channel->confirms);
     cny_channel_unlock(channel);
+    return reached;
+}
+
+bool cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline)
+{
+    return wait_until(channel, cny_confirms_settled_all, deadline);
 }
 
 bool cny_channel_wait_until_finished(cny_channel *channel, int64_t deadline)
 {
-    bool in_time = true;
-    cny_channel_lock(channel);
-    channel->confirms.waiting_for_end++;
-    while (channel->confirms.unfinished > 0 && in_time)
-        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
-    channel->confirms.waiting_for_end--;
-    bool finished = channel->confirms.unfinished == 0;
-    cny_channel_unlock(channel);
-    return finished;
+    return wait_until(channel, is_finished, deadline);
 }
 
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline)

@@ -211,10 +211,9 @@ static void finish(cny_stored *one)
 }
 
 /* While its callback runs it does not count any more: that may send. True if nobody hears of it, nor should the log. */
-static bool begin_telling(const cny_stored *one)
+static bool begin_telling(const cny_stored *one, bool heard)
 {
     cny_store *store = &one->sender->store;
-    bool heard = one->callback || one->waiter;
     pthread_mutex_lock(&one->sender->lock);
     store->telling--;
     store->telling_bytes -= one->bytes;
@@ -229,7 +228,7 @@ static void tell_one(coney_message *none, const coney_error *error, void *user)
 {
     cny_stored *one = user;
     (void)none;
-    bool in_vain = begin_telling(one);
+    bool in_vain = begin_telling(one, one->callback);
     if (one->callback)
         one->callback(one->message, error, one->user);
     else if (!in_vain)
@@ -249,7 +248,7 @@ void cny_store_tell(coney_template *sender)
         cny_template_ref(sender); /* until its callback has returned */
         if (one->waiter) {
             bool heard = cny_waiter_tell(one->waiter, one->error);
-            if (!begin_telling(one) && !heard)
+            if (!begin_telling(one, heard) && !heard)
                 cny_log(CONEY_LOG_WARN, "a stored message had nobody to tell: %s", cny_error_view(one->error)->text);
             finish(one);
             continue;
@@ -258,7 +257,7 @@ void cny_store_tell(coney_template *sender)
             continue;
         cny_log(CONEY_LOG_ERROR, "out of memory, or too late: a send callback is not called: %s",
                 cny_error_view(one->error)->text);
-        begin_telling(one);
+        begin_telling(one, true); /* logged already */
         finish(one);
     }
 }
