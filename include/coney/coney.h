@@ -18,6 +18,9 @@
 #include <coney/rabbit/confirmation.h>
 #include <coney/rabbit/connection_factory.h>
 #include <coney/rabbit/container.h>
+#include <coney/rabbit/container_state.h>
+#include <coney/rabbit/delivery.h>
+#include <coney/rabbit/listener.h>
 #include <coney/rabbit/receive.h>
 #include <coney/rabbit/scope.h>
 #include <coney/rabbit/statistics.h>

@@ -59,6 +59,21 @@ struct coney_message {
 /* An empty message whose arena has room for that many bytes without a second allocation. */
 coney_message *cny_message_alloc(size_t room);
 
+/* ---- replies ---- */
+
+typedef struct cny_address {
+    char exchange_room[CNY_MAX_SHORT_STRING + 1];
+    const char *exchange;    /* a view of that, or a constant */
+    const char *routing_key; /* a view of the text */
+    bool is_direct;          /* RabbitMQ's pseudo-queue: it counts as unroutable even when it works */
+} cny_address;
+
+/* "queue" or "exchange/routing key", perhaps with a scheme in front. */
+void cny_address_parse(cny_address *to, const char *text);
+
+/* Gives the reply with the request's correlation id, or else its message id. */
+coney_status cny_correlate(coney_message **correlated, const coney_message *request, coney_message *reply);
+
 /* ---- converters ---- */
 
 /* Call a converter, which may be the program's, and make sure that a failure has a sentence. */
@@ -77,6 +92,15 @@ coney_status cny_binding_check(const coney_binding *binding);
 coney_status cny_queue_arguments(coney_table **arguments, const coney_queue *queue);
 coney_status cny_exchange_arguments(coney_table **arguments, const coney_exchange *exchange);
 const char *cny_exchange_type_name(const coney_exchange *exchange);
+
+/* What basic.consume asks for. */
+typedef struct cny_consume {
+    const char *queue;
+    const char *consumer_tag; /* NULL: the broker's choice */
+    bool no_ack;
+    bool exclusive;
+    const coney_table *arguments; /* may be NULL */
+} cny_consume;
 
 struct coney_topology {
     cny_arena arena;

@@ -276,11 +276,16 @@ coney_status cny_encode_qos(cny_buffer *out, uint16_t channel, uint16_t prefetch
     return encode_method(out, channel, AMQP_BASIC_QOS_METHOD, &method);
 }
 
-coney_status cny_encode_consume(cny_buffer *out, uint16_t channel, uint32_t frame_max, const char *queue,
-                                const coney_table *arguments)
+coney_status cny_encode_consume(cny_buffer *out, uint16_t channel, uint32_t frame_max, const cny_consume *consume)
 {
-    amqp_basic_consume_t method = {.queue = bytes(queue)};
-    return encode_arguments(out, channel, frame_max, AMQP_BASIC_CONSUME_METHOD, &method, &method.arguments, arguments);
+    amqp_basic_consume_t method = {
+        .queue = bytes(consume->queue),
+        .consumer_tag = bytes(consume->consumer_tag),
+        .no_ack = consume->no_ack,
+        .exclusive = consume->exclusive,
+    };
+    return encode_arguments(out, channel, frame_max, AMQP_BASIC_CONSUME_METHOD, &method, &method.arguments,
+                            consume->arguments);
 }
 
 coney_status cny_encode_get(cny_buffer *out, uint16_t channel, const char *queue)
@@ -295,9 +300,9 @@ coney_status cny_encode_cancel(cny_buffer *out, uint16_t channel, const char *co
     return encode_method(out, channel, AMQP_BASIC_CANCEL_METHOD, &method);
 }
 
-coney_status cny_encode_ack(cny_buffer *out, uint16_t channel, uint64_t tag)
+coney_status cny_encode_ack(cny_buffer *out, uint16_t channel, uint64_t tag, bool multiple)
 {
-    amqp_basic_ack_t method = {.delivery_tag = tag};
+    amqp_basic_ack_t method = {.delivery_tag = tag, .multiple = multiple};
     return encode_method(out, channel, AMQP_BASIC_ACK_METHOD, &method);
 }
 

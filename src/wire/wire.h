@@ -168,11 +168,10 @@ coney_status cny_encode_queue_delete(cny_buffer *out, uint16_t channel, const ch
 coney_status cny_encode_exchange_delete(cny_buffer *out, uint16_t channel, const char *exchange);
 
 coney_status cny_encode_qos(cny_buffer *out, uint16_t channel, uint16_t prefetch);
-coney_status cny_encode_consume(cny_buffer *out, uint16_t channel, uint32_t frame_max, const char *queue,
-                                const coney_table *arguments); /* may be NULL */
+coney_status cny_encode_consume(cny_buffer *out, uint16_t channel, uint32_t frame_max, const cny_consume *consume);
 coney_status cny_encode_get(cny_buffer *out, uint16_t channel, const char *queue);
 coney_status cny_encode_cancel(cny_buffer *out, uint16_t channel, const char *consumer_tag);
-coney_status cny_encode_ack(cny_buffer *out, uint16_t channel, uint64_t tag);
+coney_status cny_encode_ack(cny_buffer *out, uint16_t channel, uint64_t tag, bool multiple);
 coney_status cny_encode_reject(cny_buffer *out, uint16_t channel, uint64_t tag, bool requeue);
 coney_status cny_encode_nack(cny_buffer *out, uint16_t channel, uint64_t tag, bool multiple, bool requeue);
 

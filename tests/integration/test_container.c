@@ -59,7 +59,8 @@ static coney_container *container_of(coney_message_handler *handler, void *user,
                                      int shutdown_timeout_ms)
 {
     coney_container *container;
-    const coney_container_options options = {.name = "tests", .shutdown_timeout_ms = shutdown_timeout_ms};
+    const coney_container_options options = {
+        .name = "tests", .workers = test_workers, .shutdown_timeout_ms = shutdown_timeout_ms};
     assert_ok(coney_container_new(&container, client.factory, &options));
     assert_ok(coney_container_listen(
         container, &(coney_listener){.queue = queue, .on_message = handler, .user = user, .converter = converter}));
@@ -312,12 +313,13 @@ static void test_large_and_empty_bodies_arrive_whole(void **state)
     coney_message_unref(empty);
 }
 
-static void test_missing_queue_is_named_and_nothing_is_left_running(void **state)
+static void test_missing_queue_that_is_fatal_is_named_and_nothing_is_left_running(void **state)
 {
     (void)state;
     record seen = {.outcome = CONEY_ACK};
     coney_container *container = container_of(handle, &seen, NULL, 0);
-    assert_ok(coney_container_listen(container, &(coney_listener){.queue = "no-such-queue", .on_message = handle}));
+    assert_ok(coney_container_listen(
+        container, &(coney_listener){.queue = "no-such-queue", .on_message = handle, .missing_queue_is_fatal = true}));
     assert_fails(coney_container_start(container), CONEY_E_NOT_FOUND, "no-such-queue");
     assert_fails(coney_container_check(container), CONEY_E_STATE, "not running");
     send_texts(1);
@@ -419,39 +421,41 @@ static void test_container_can_be_started_again(void **state)
 typedef struct crowd {
     pthread_mutex_t lock;
     pthread_cond_t all_here;
-    int here;
+    int here, wanted;
 } crowd;
 
-/* Returns only once four handlers are inside at the same time. */
+/* Returns only once so many handlers are inside at the same time. */
 static coney_outcome meet(coney_delivery *delivery, void *user)
 {
     (void)delivery;
-    crowd *four = user;
-    pthread_mutex_lock(&four->lock);
-    four->here++;
-    pthread_cond_broadcast(&four->all_here);
-    while (four->here < 4)
-        pthread_cond_wait(&four->all_here, &four->lock);
-    pthread_mutex_unlock(&four->lock);
+    crowd *all = user;
+    pthread_mutex_lock(&all->lock);
+    all->here++;
+    pthread_cond_broadcast(&all->all_here);
+    while (all->here < all->wanted)
+        pthread_cond_wait(&all->all_here, &all->lock);
+    pthread_mutex_unlock(&all->lock);
     return CONEY_ACK;
 }
 
 static void test_concurrency_runs_that_many_handlers_at_once(void **state)
 {
     (void)state;
-    crowd four = {.lock = PTHREAD_MUTEX_INITIALIZER, .all_here = PTHREAD_COND_INITIALIZER};
+    crowd all = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                 .all_here = PTHREAD_COND_INITIALIZER,
+                 .wanted = test_workers ? test_workers : 4};
     coney_container *container;
-    assert_ok(coney_container_new(&container, client.factory, NULL));
+    assert_ok(coney_container_new(&container, client.factory, &(coney_container_options){.workers = test_workers}));
     assert_ok(coney_container_listen(
         container,
-        &(coney_listener){.queue = queue, .on_message = meet, .user = &four, .concurrency = 4, .prefetch = 1}));
+        &(coney_listener){.queue = queue, .on_message = meet, .user = &all, .concurrency = 4, .prefetch = 1}));
     assert_ok(coney_container_start(container));
     coney_queue_info info;
     assert_ok(coney_admin_queue_info(client.admin, queue, &info));
     assert_int_equal(info.consumer_count, 4);
     send_texts(4);
     coney_container_free(container);
-    assert_int_equal(four.here, 4);
+    assert_int_equal(all.here, 4);
     expect_all_gone();
 }
 
@@ -462,7 +466,7 @@ static void test_deleted_queue_shows_in_check(void **state)
     record seen = {.outcome = CONEY_ACK};
     coney_container *container;
     test_make_queue(doomed);
-    assert_ok(coney_container_new(&container, client.factory, NULL));
+    assert_ok(coney_container_new(&container, client.factory, &(coney_container_options){.workers = test_workers}));
     assert_ok(
         coney_container_listen(container, &(coney_listener){.queue = doomed, .on_message = handle, .user = &seen}));
     test_log_start(CONEY_LOG_WARN);
@@ -479,27 +483,6 @@ static void test_deleted_queue_shows_in_check(void **state)
     coney_container_free(container);
 }
 
-static void test_listeners_are_checked(void **state)
-{
-    (void)state;
-    static const struct {
-        coney_listener listener;
-        const char *words;
-    } wrong[] = {
-        {{.on_message = handle}, "the queue is not named"},
-        {{.queue = "q"}, "on_message is NULL"},
-        {{.queue = "q", .on_message = handle, .concurrency = -1}, "listener for queue 'q': concurrency is -1"},
-        {{.queue = "q", .on_message = handle, .prefetch = 70000}, "prefetch is 70000"},
-        {{.queue = "\xff", .on_message = handle}, "not UTF-8"},
-    };
-    coney_container *container;
-    assert_ok(coney_container_new(&container, client.factory, NULL));
-    for (size_t i = 0; i < COUNT_OF(wrong); i++)
-        assert_fails(coney_container_listen(container, &wrong[i].listener), CONEY_E_INVALID, wrong[i].words);
-    assert_fails(coney_container_start(container), CONEY_E_STATE, "no listeners");
-    coney_container_free(container);
-}
-
 int main(void)
 {
 #define with_empty_queues(test) cmocka_unit_test_setup_teardown(test, empty_queues, test_no_failed_checks)
@@ -512,14 +495,13 @@ int main(void)
         with_empty_queues(test_unreadable_body_is_rejected_and_the_log_names_it),
         with_empty_queues(test_every_property_and_header_type_survives_the_journey),
         with_empty_queues(test_large_and_empty_bodies_arrive_whole),
-        with_empty_queues(test_missing_queue_is_named_and_nothing_is_left_running),
+        with_empty_queues(test_missing_queue_that_is_fatal_is_named_and_nothing_is_left_running),
         with_empty_queues(test_stop_works_off_what_was_prefetched),
         with_empty_queues(test_stop_past_its_deadline_returns_the_rest),
         with_empty_queues(test_handler_may_stop_its_container),
         with_empty_queues(test_container_can_be_started_again),
         with_empty_queues(test_concurrency_runs_that_many_handlers_at_once),
         with_empty_queues(test_deleted_queue_shows_in_check),
-        with_empty_queues(test_listeners_are_checked),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return test_run_with_workers("container", tests, setup, teardown);
 }

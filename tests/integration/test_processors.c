@@ -60,7 +60,7 @@ static coney_outcome keep(coney_delivery *delivery, void *user)
 static void make_container(const coney_converter *converter)
 {
     atomic_store(&handled, 0);
-    assert_ok(coney_container_new(&container, client.factory, NULL));
+    assert_ok(coney_container_new(&container, client.factory, &(coney_container_options){.workers = test_workers}));
     assert_ok(coney_container_listen(container,
                                      &(coney_listener){.queue = queue, .on_message = keep, .converter = converter}));
 }
@@ -419,7 +419,7 @@ int main(void)
         queue_test(test_empty_exchange_and_routing_key_are_values),
         queue_test(test_send_may_differ_from_the_template_in_what_unroutable_means),
     };
-    int failures = cmocka_run_group_tests(tests, setup, teardown);
+    int failures = test_run_with_workers("processors", tests, setup, teardown);
     coney_message_unref(received);
     return failures;
 }

@@ -92,6 +92,19 @@ coney_status fault_start_container(cny_script *script, int start_timeout_ms, int
     return coney_container_start(fault.container);
 }
 
+void fault_listen(cny_script *script, const coney_container_options *options, coney_listener listener)
+{
+    if (!listener.on_message && !listener.on_batch)
+        listener.on_message = fault_obey;
+    if (!listener.queue)
+        listener.queue = "orders";
+    fault_reset_handler();
+    fault_start(script, NULL);
+    fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, options));
+    fault_expect_status(CONEY_OK, coney_container_listen(fault.container, &listener));
+    fault_expect_status(CONEY_OK, coney_container_start(fault.container));
+}
+
 int fault_handler_calls(void)
 {
     return atomic_load(&calls);
@@ -114,6 +127,18 @@ void fault_expect_ack(cny_peer *peer, uint64_t tag)
 {
     amqp_basic_ack_t *ack = cny_peer_expect(peer, AMQP_BASIC_ACK_METHOD)->args;
     cny_peer_check(peer, ack->delivery_tag == tag && !ack->multiple);
+}
+
+void fault_expect_ack_up_to(cny_peer *peer, uint64_t tag)
+{
+    amqp_basic_ack_t *ack = cny_peer_expect(peer, AMQP_BASIC_ACK_METHOD)->args;
+    cny_peer_check(peer, ack->delivery_tag == tag && ack->multiple);
+}
+
+void fault_expect_return(cny_peer *peer, uint64_t tag)
+{
+    amqp_basic_nack_t *nack = cny_peer_expect(peer, AMQP_BASIC_NACK_METHOD)->args;
+    cny_peer_check(peer, nack->delivery_tag == tag && nack->requeue && !nack->multiple);
 }
 
 void fault_expect_reject(cny_peer *peer, uint64_t tag, bool requeue)

@@ -11,15 +11,20 @@
 void fault_consume(cny_script *script, const coney_connection_factory_options *options, int concurrency);
 coney_status fault_start_container(cny_script *script, int start_timeout_ms, int shutdown_timeout_ms);
 
-void fault_reset_handler(void); /* those two do it; for tests that start otherwise */
+/* The same with a listener of the test's own; without a handler it gets the obedient one, without a queue "orders". */
+void fault_listen(cny_script *script, const coney_container_options *options, coney_listener listener);
+
+void fault_reset_handler(void); /* those three do it; for tests that start otherwise */
 int fault_handler_calls(void);
 void fault_wait_for_calls(int count);
 int fault_handled(const char *text); /* how many such messages the handler was called for */
 void fault_let_go(void);
 coney_outcome fault_obey(coney_delivery *delivery, void *user); /* the handler, for fault_use_container() */
 
-/* The next thing the client says is this settlement. */
+/* The next thing the client says is this settlement, of one delivery but for ack_up_to. */
 void fault_expect_ack(cny_peer *peer, uint64_t tag);
+void fault_expect_ack_up_to(cny_peer *peer, uint64_t tag);
+void fault_expect_return(cny_peer *peer, uint64_t tag);
 void fault_expect_reject(cny_peer *peer, uint64_t tag, bool requeue);
 
 #endif

@@ -11,9 +11,10 @@
 #include <rabbitmq-c/tcp_socket.h>
 #endif
 
-enum { CHANNEL = 1 };
+enum { CHANNEL = 1, PATIENCE_S = 10 };
 
 static amqp_connection_state_t connection;
+static bool hears_answers;
 
 static void expect_normal(amqp_rpc_reply_t reply)
 {
@@ -46,6 +47,38 @@ amqp_message_t plain_get(const char *queue)
     return message;
 }
 
+static void hear_answers(void)
+{
+    amqp_basic_consume(connection, CHANNEL, amqp_cstring_bytes("amq.rabbitmq.reply-to"), amqp_empty_bytes, 0, 1, 0,
+                       amqp_empty_table);
+    expect_normal(amqp_get_rpc_reply(connection));
+    hears_answers = true;
+}
+
+void plain_ask(const char *queue, const char *text, const char *correlation_id)
+{
+    amqp_basic_properties_t properties = {._flags = AMQP_BASIC_REPLY_TO_FLAG | AMQP_BASIC_CORRELATION_ID_FLAG,
+                                          .reply_to = amqp_cstring_bytes("amq.rabbitmq.reply-to"),
+                                          .correlation_id = amqp_cstring_bytes(correlation_id)};
+    if (!connection)
+        open_connection();
+    if (!hears_answers)
+        hear_answers();
+    assert_int_equal(amqp_basic_publish(connection, CHANNEL, amqp_empty_bytes, amqp_cstring_bytes(queue), 0, 0,
+                                        &properties, amqp_cstring_bytes(text)),
+                     AMQP_STATUS_OK);
+}
+
+amqp_message_t plain_answer(void)
+{
+    amqp_envelope_t envelope;
+    expect_normal(amqp_consume_message(connection, &envelope, &(struct timeval){.tv_sec = PATIENCE_S}, 0));
+    amqp_bytes_free(envelope.exchange);
+    amqp_bytes_free(envelope.routing_key);
+    amqp_bytes_free(envelope.consumer_tag);
+    return envelope.message;
+}
+
 const amqp_field_value_t *plain_header(const amqp_message_t *message, const char *name)
 {
     const amqp_table_t *headers = &message->properties.headers;
@@ -57,6 +90,31 @@ const amqp_field_value_t *plain_header(const amqp_message_t *message, const char
     return NULL;
 }
 
+void plain_expect_text(amqp_bytes_t bytes, const char *text)
+{
+    if (bytes.len != strlen(text) || (bytes.len > 0 && memcmp(bytes.bytes, text, bytes.len) != 0))
+        fail_msg("'%.*s' is not '%s'", (int)bytes.len, (const char *)bytes.bytes, text);
+}
+
+void plain_expect_header(const amqp_message_t *message, const char *name, const char *text)
+{
+    const amqp_field_value_t *value = plain_header(message, name);
+    if (!value || value->kind != AMQP_FIELD_KIND_UTF8)
+        fail_msg("header %s is no text", name);
+    else
+        plain_expect_text(value->value.bytes, text);
+}
+
+int64_t plain_number_header(const amqp_message_t *message, const char *name)
+{
+    const amqp_field_value_t *value = plain_header(message, name);
+    switch (value ? (char)value->kind : 0) {
+    case AMQP_FIELD_KIND_I64: return value->value.i64;
+    case AMQP_FIELD_KIND_I32: return value->value.i32;
+    default: fail_msg("header %s is no number", name); return 0;
+    }
+}
+
 void plain_close(void)
 {
     if (!connection)
@@ -64,4 +122,5 @@ void plain_close(void)
     amqp_connection_close(connection, AMQP_REPLY_SUCCESS);
     amqp_destroy_connection(connection);
     connection = NULL;
+    hears_answers = false;
 }

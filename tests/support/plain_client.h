@@ -12,6 +12,16 @@ amqp_message_t plain_get(const char *queue);
 /* The header of that name; NULL if there is none. A view. */
 const amqp_field_value_t *plain_header(const amqp_message_t *message, const char *name);
 
+/* Asks a question whose answer comes by the pseudo queue amq.rabbitmq.reply-to; waits for the answer, to be freed with
+ * amqp_destroy_message(). */
+void plain_ask(const char *queue, const char *text, const char *correlation_id);
+amqp_message_t plain_answer(void);
+
+/* Fail the test unless the header is that text, or a number, which is returned; or those bytes are that text. */
+void plain_expect_header(const amqp_message_t *message, const char *name, const char *text);
+int64_t plain_number_header(const amqp_message_t *message, const char *name);
+void plain_expect_text(amqp_bytes_t bytes, const char *text);
+
 /* Ends its connection, which the first plain_get() has made. */
 void plain_close(void);
 

@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 
-enum { CNY_PEER_CHANNELS = 64, CNY_PEER_OUTPUT = 128 << 10, CNY_FRAME_END = 0xCE };
+enum { CNY_PEER_CHANNELS = 1100, CNY_PEER_OUTPUT = 128 << 10, CNY_FRAME_END = 0xCE };
 
 typedef struct cny_peer_channel {
     bool open;

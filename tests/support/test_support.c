@@ -62,6 +62,14 @@ void test_wait_for(atomic_int *counter, int value)
     }
 }
 
+void test_wait_a_little(int *waited_ms, const char *condition, const char *file, int line)
+{
+    if (poll_once(waited_ms))
+        return;
+    print_error("waited in vain for: %s\n", condition);
+    _fail(file, line);
+}
+
 /* ---- log ---- */
 
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -94,12 +102,19 @@ void test_log_stop(void)
     coney_log_set_level(CONEY_LOG_WARN);
 }
 
+int test_log_count(const char *words)
+{
+    int count = 0;
+    pthread_mutex_lock(&log_lock);
+    for (const char *at = log_text; (at = strstr(at, words)); at++)
+        count++;
+    pthread_mutex_unlock(&log_lock);
+    return count;
+}
+
 bool test_log_has(const char *words)
 {
-    pthread_mutex_lock(&log_lock);
-    bool found = strstr(log_text, words);
-    pthread_mutex_unlock(&log_lock);
-    return found;
+    return test_log_count(words) > 0;
 }
 
 /* ---- integration ---- */
@@ -160,6 +175,23 @@ int test_client_teardown(void **state)
     return 0;
 }
 
+int test_workers;
+
+int test_run_group_with_workers(const char *name, const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup,
+                                CMFixtureFunction teardown)
+{
+    static const int arrangements[] = {0, 2};
+    int failures = 0;
+    for (size_t i = 0; i < COUNT_OF(arrangements); i++) {
+        char group[256];
+        snprintf(group, sizeof group, "%s, %s", name, arrangements[i] ? "two workers for all" : "a worker for each");
+        test_workers = arrangements[i];
+        print_message("%s\n", group);
+        failures += _cmocka_run_group_tests(group, tests, count, setup, teardown);
+    }
+    return failures;
+}
+
 void test_make_queue(const char *name)
 {
     assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = name}, NULL));
@@ -179,6 +211,27 @@ void test_wait_for_depth(const char *queue, uint32_t messages)
         assert_ok(coney_admin_queue_info(client.admin, queue, &info));
     } while (info.message_count != messages && poll_once(&waited_ms));
     assert_int_equal(info.message_count, messages);
+}
+
+void test_wait_for_consumers(const char *queue, uint32_t consumers)
+{
+    int waited_ms = 0;
+    coney_queue_info info;
+    do {
+        assert_ok(coney_admin_queue_info(client.admin, queue, &info));
+    } while (info.consumer_count != consumers && poll_once(&waited_ms));
+    assert_int_equal(info.consumer_count, consumers);
+}
+
+void test_send_numbers(const char *queue, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", i);
+        coney_message *message = test_text(number);
+        assert_ok(coney_template_send(client.sender, queue, message, NULL));
+        coney_message_unref(message);
+    }
 }
 
 coney_message *test_text(const char *text)

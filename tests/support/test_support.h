@@ -34,10 +34,18 @@ int test_no_failed_checks(void **state);
 /* Polls until the counter has that value; fails the test after ten seconds. */
 void test_wait_for(atomic_int *counter, int value);
 
-/* Collects log lines instead of printing them; test_log_has() looks for words in them. */
+/* The same for any condition, which is looked at again and again. */
+#define test_wait_until(condition)                                                                                     \
+    for (int waited_ms_ = 0; !(condition);)                                                                            \
+    test_wait_a_little(&waited_ms_, #condition, __FILE__, __LINE__)
+void test_wait_a_little(int *waited_ms, const char *condition, const char *file, int line);
+
+/* Collects log lines, such as "warn: text", instead of printing them; test_log_has() looks for words in them,
+ * test_log_count() tells how often they are there. */
 void test_log_start(coney_log_level level);
 void test_log_stop(void);
 bool test_log_has(const char *words);
+int test_log_count(const char *words);
 
 /* ---- integration ---- */
 
@@ -62,6 +70,14 @@ extern test_client client;
 int test_client_setup(void **state);
 int test_client_teardown(void **state);
 
+/* Runs a group of tests of containers twice: with a worker for each lane and with two for all. Their containers must
+ * take test_workers for options.workers. Returns the number of failures, for main. */
+extern int test_workers;
+#define test_run_with_workers(name, tests, setup, teardown)                                                            \
+    test_run_group_with_workers(name, tests, COUNT_OF(tests), setup, teardown)
+int test_run_group_with_workers(const char *name, const struct CMUnitTest *tests, size_t count, CMFixtureFunction setup,
+                                CMFixtureFunction teardown);
+
 /* A durable classic queue (RabbitMQ 4.3 refuses transient ones that are not exclusive), empty, under that name;
  * deleted with test_delete_queue(). */
 void test_make_queue(const char *name);
@@ -69,6 +85,12 @@ void test_delete_queue(const char *name);
 
 /* Waits until the queue holds that many ready messages. */
 void test_wait_for_depth(const char *queue, uint32_t messages);
+
+/* Until the broker counts so many consumers of it. */
+void test_wait_for_consumers(const char *queue, uint32_t consumers);
+
+/* Sends that many texts, "0" and so on, to the queue. */
+void test_send_numbers(const char *queue, int count);
 
 /* Messages for the caller to unref: a text, and that many bytes of a pattern. */
 coney_message *test_text(const char *text);

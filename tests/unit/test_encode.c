@@ -26,7 +26,7 @@ static void test_ack_is_one_frame(void **state)
 {
     (void)state;
     cny_buffer out = {0};
-    assert_ok(cny_encode_ack(&out, 7, 0x0102030405060708));
+    assert_ok(cny_encode_ack(&out, 7, 0x0102030405060708, false));
     assert_int_equal(expect_frame(&out, 0, 1, 7, 13), out.size);
     static const uint8_t method[] = {0, 60, 0, 80, 1, 2, 3, 4, 5, 6, 7, 8, 0};
     assert_memory_equal(out.data + 7, method, sizeof method);

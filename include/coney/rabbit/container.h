@@ -1,53 +1,32 @@
 /* SPDX-License-Identifier: MIT */
-/* Listening: consumer threads that call handlers. (Spring: SimpleMessageListenerContainer and
- * @RabbitListener.) */
+/* Listening: consumers, and the worker threads that call handlers. (Spring: SimpleMessageListenerContainer,
+ * DirectMessageListenerContainer and RabbitListenerEndpointRegistry in one.)
+ *
+ * A container has any number of listeners, each for one queue, and keeps them consuming: a thread compares
+ * the consumers there should be with those there are, and mends what is missing. Any function may be called
+ * from any thread, handlers and callbacks included, unless said otherwise. */
 #ifndef CONEY_RABBIT_CONTAINER_H
 #define CONEY_RABBIT_CONTAINER_H
 
-#include <coney/amqp/converter.h>
-#include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
 #include <coney/rabbit/connection_factory.h>
+#include <coney/rabbit/container_state.h>
+#include <coney/rabbit/listener.h>
 
 CONEY_BEGIN
 
-typedef struct coney_container coney_container;
-
-/* One message on its way through a handler: a view for the handler's call. Keep the message
- * itself with coney_message_ref(). */
-typedef struct coney_delivery coney_delivery;
-
-/* What becomes of the message. There is no zero on purpose: a handler says what it means. Any
- * other value is a defect of the handler; it is logged and counts as CONEY_RETRY, so that
- * nothing is lost. */
-typedef enum coney_outcome {
-    CONEY_ACK = 1, /* done (basic.ack) */
-    CONEY_REJECT,  /* never again; it goes to the queue's dead-letter exchange if there is one */
-    CONEY_REQUEUE, /* not now; back to the queue */
-    CONEY_RETRY,   /* failed; to be tried again, for now by going back to the queue: at once, so one that always fails
-                      goes round until the queue's delivery limit ends it */
-} coney_outcome;
-
-/* Called on a consumer thread with no Coney lock held. It may take its time; it may use any
- * template or admin, and stop its own container. */
-typedef coney_outcome coney_message_handler(coney_delivery *delivery, void *user);
-
-/* Zero means the default. */
-typedef struct coney_listener {
-    const char *queue;                 /* required */
-    coney_message_handler *on_message; /* required */
-    void *user;
-    const coney_converter *converter; /* makes the payload; NULL: none, the raw message */
-    int concurrency;                  /* consumers, each with a thread and a channel; 1 */
-    int prefetch;                     /* unacknowledged messages per consumer; 250. Up to 65,535 */
-} coney_listener;
-
 /* Zero means the default. */
 typedef struct coney_container_options {
-    const char *name;         /* names threads and log lines; "container" */
-    int start_timeout_ms;     /* 10,000 */
-    int shutdown_timeout_ms;  /* for stop, and for the stop in free; 5,000 */
-    int recovery_interval_ms; /* before a consumer that the broker refused tries again; 5,000 */
+    const char *name;          /* names threads and log lines; "container" */
+    int workers;               /* threads that run handlers, shared by all consumers: any number of queues needs no
+                                 more. One for each lane of each consumer */
+    int start_timeout_ms;      /* 10,000 */
+    int shutdown_timeout_ms;   /* for stop, and for the stop in free; 5,000 */
+    int recovery_interval_ms;  /* before a consumer that the broker refused tries again; 5,000 */
+    int publish_timeout_ms;    /* for replies and republished messages to be confirmed; 10,000 */
+    bool start_without_broker; /* start does not fail for want of a connection: consumers begin when there is one */
+    coney_container_event_callback *on_event; /* NULL: nobody is told */
+    void *event_user;
 } coney_container_options;
 
 /* Makes a container; options may be NULL. The factory is kept as long as the container lives.
@@ -55,52 +34,92 @@ typedef struct coney_container_options {
 CONEY_API coney_status coney_container_new(coney_container **container, coney_connection_factory *factory,
                                            const coney_container_options *options);
 
-/* Registers a listener, copied; any number may be registered before start.
- * CONEY_E_INVALID, CONEY_E_STATE (started), CONEY_E_NO_MEMORY. */
+/* Registers a listener, copied. In a container that runs it starts at once, and what keeps it from consuming
+ * is told by event, log and health. (Spring: addQueues, registerListenerContainer.)
+ * CONEY_E_INVALID (an option, a combination of them, an id that is taken), CONEY_E_STATE (after fork()),
+ * CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_listen(coney_container *container, const coney_listener *listener);
 
-/* Adds a processor to those that run on each message before it is converted, on the consumer's thread.
+/* Ends a listener like coney_container_stop_listener() and forgets it; its id is free at once.
+ * (Spring: removeQueues, unregisterListenerContainer.) Statuses as coney_container_stop_listener(). */
+CONEY_API coney_status coney_container_unlisten(coney_container *container, const char *id);
+
+/* Adds a processor to those that run on each message before it is converted, on a worker's thread.
  * What it leaves goes to the handler; the message it discards (NULL) is acknowledged; one it fails for
  * is rejected like one that cannot be converted, after CONEY_E_NO_MEMORY it goes back to the queue.
- * Any time, any thread. The processor is copied but for its user pointer, which is taken, success or
+ * Any time. The processor is copied but for its user pointer, which is taken, success or
  * failure, and must live as long as a handler may. (Spring: setAfterReceivePostProcessors.)
  * CONEY_E_INVALID (no name, or one that is there already), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_add_after_receive(coney_container *container, const coney_processor *processor);
 
-/* Removes the one of that name; consumers that are running it finish with it.
+/* Removes the one of that name; workers that are running it finish with it.
  * CONEY_E_INVALID (there is none), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_remove_after_receive(coney_container *container, const char *name);
 
-/* Subscribes every listener; when it returns CONEY_OK all of them are consuming, and from then on
- * they come back by themselves after every loss, as soon as there is a connection and the broker
- * lets them. If one cannot be subscribed at the start, none is left running. May be started again
- * after a stop.
- * CONEY_E_NOT_FOUND (a queue, which one), CONEY_E_ACCESS_REFUSED, CONEY_E_RESOURCE_LOCKED and
- * the other refusals; CONEY_E_STATE (running, or nothing to listen to); the statuses of
- * connecting; CONEY_E_LOST, _TIMEOUT, _CLOSED, _NO_MEMORY, _SYSTEM. */
+/* ---- start ---- */
+
+/* Subscribes every listener but those with no_auto_start, and waits until they consume; no handler runs before.
+ * From then on consumers come back by themselves after every loss. Whatever can be waited for afterwards does not
+ * fail the start: a queue that is missing (unless missing_queue_is_fatal), an exclusive consumer elsewhere, an
+ * exclusive queue of another connection; event, log and health tell of it. On failure nothing is left running. May be
+ * started again after a stop.
+ * CONEY_E_NOT_FOUND (a queue, which one, if that is fatal), CONEY_E_ACCESS_REFUSED and the other refusals;
+ * CONEY_E_STATE (running, or nothing to listen to); CONEY_E_CONNECT and the other statuses of connecting, unless
+ * start_without_broker; CONEY_E_LOST, _TIMEOUT, _CLOSED, _NO_MEMORY, _SYSTEM. (Spring: start.) */
 CONEY_API coney_status coney_container_start(coney_container *container);
 
-/* No new deliveries; handlers work off what was prefetched until shutdown_timeout_ms, then the
- * rest goes back to the queue. Any thread, any number of times; another call waits for the end of
- * the same stop, for as long again. From one of its own handlers it returns at once and the stop completes behind it.
+/* ---- stop ---- */
+
+typedef enum coney_stop_mode {
+    CONEY_STOP_DRAIN = 0, /* what was prefetched is handled first; what deferred deliveries wait for, too */
+    CONEY_STOP_FINISH,    /* handlers that run finish; the rest goes back to the queue. (Spring: forceStop) */
+    CONEY_STOP_NOW,       /* all goes back; handlers that run finish, but what they say comes too late */
+} coney_stop_mode;
+
+/* Stops, within timeout_ms (0: shutdown_timeout_ms); then what is not handled goes back to the queue in
+ * any mode. Any number of times; another call waits for the end of the same stop, and may make it harder. From one of
+ * its own handlers or from an event it returns at once and the stop completes behind it (CONEY_CONTAINER_STOPPED).
  * CONEY_OK, also if prefetched messages had to go back (the log tells how many); CONEY_E_TIMEOUT: a
- * handler is still running, its message goes back to the queue; CONEY_E_STATE (after fork()). */
+ * handler is still running or a delivery deferred, its message goes back to the queue; CONEY_E_INVALID, CONEY_E_STATE
+ * (after fork()). */
+CONEY_API coney_status coney_container_stop_with(coney_container *container, coney_stop_mode mode, int timeout_ms);
+
+/* The same with CONEY_STOP_DRAIN and shutdown_timeout_ms. */
 CONEY_API coney_status coney_container_stop(coney_container *container);
 
-/* How it is doing: CONEY_OK while every consumer consumes, CONEY_E_STATE if not started or
- * stopped, else why a consumer does not (CONEY_E_LOST, CONEY_E_NOT_FOUND for its queue and so on),
- * with the sentence. It tries again by itself. Any thread. */
-CONEY_API coney_status coney_container_check(coney_container *container);
+/* Asks for no more messages, works off what was prefetched, and keeps the container running without consumers;
+ * and consumes again. They return at once. CONEY_E_STATE (not running, or after fork()), CONEY_E_INVALID. */
+CONEY_API coney_status coney_container_pause(coney_container *container);
+CONEY_API coney_status coney_container_resume(coney_container *container);
 
 /* Stops, then frees. A handler that outlives the stop keeps what it needs until it returns; its
  * user pointer must live as long. Not from a handler of the container. Takes NULL. */
 CONEY_API void coney_container_free(coney_container *container);
 
-/* The message as processors left it, the object the listener's converter made of it (NULL without a converter), the
- * queue. Views for the handler's call. */
-CONEY_API coney_message *coney_delivery_message(const coney_delivery *delivery);
-CONEY_API const void *coney_delivery_payload(const coney_delivery *delivery);
-CONEY_API const char *coney_delivery_queue(const coney_delivery *delivery);
+/* ---- single listeners, while the container runs ---- */
+
+/* Start one that does not run, or all of a group; they wait until all consumers consume or wait for their queue, at most
+ * start_timeout_ms. In a container that is stopped they only say that its start is to start them.
+ * CONEY_E_NOT_FOUND (no such id or group), and what coney_container_start() says; CONEY_E_TIMEOUT: they go on trying. */
+CONEY_API coney_status coney_container_start_listener(coney_container *container, const char *id);
+CONEY_API coney_status coney_container_start_group(coney_container *container, const char *group);
+
+/* Stop one, or all of a group, like CONEY_STOP_DRAIN within shutdown_timeout_ms; after that what is left goes
+ * back. From a handler of the container they return at once.
+ * CONEY_E_NOT_FOUND, CONEY_E_TIMEOUT (a handler still runs), CONEY_E_INVALID, CONEY_E_STATE (after fork()). Deferred
+ * deliveries that are not settled by then go back without a word. */
+CONEY_API coney_status coney_container_stop_listener(coney_container *container, const char *id);
+CONEY_API coney_status coney_container_stop_group(coney_container *container, const char *group);
+
+/* Changes the number of consumers, and with max above min makes it elastic; 0 for max is min. Consumers too many
+ * end between two messages. Returns at once. (Spring: setConcurrentConsumers.)
+ * CONEY_E_NOT_FOUND, CONEY_E_INVALID, CONEY_E_STATE (after fork()). */
+CONEY_API coney_status coney_container_set_concurrency(coney_container *container, const char *id, int min, int max);
+
+/* How it is doing: CONEY_OK while every consumer consumes, CONEY_E_STATE if not started, paused or
+ * stopped, else why a consumer does not (CONEY_E_LOST, CONEY_E_NOT_FOUND for its queue and so on),
+ * with the sentence. It tries again by itself. */
+CONEY_API coney_status coney_container_check(coney_container *container);
 
 CONEY_END
 

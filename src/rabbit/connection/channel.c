@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Channels: opened, called, consumed from and closed by any thread; fed and ended by the
- * connection's I/O thread. All state is under the connection's lock. Publishing is in publish.c. */
+ * connection's I/O thread. All state is under the connection's lock. Publishing is in publish.c, consuming in feed.c. */
 #include "rabbit/connection/internal.h"
 
 #include <string.h>
@@ -9,13 +9,9 @@
 
 static void free_channel(cny_channel *channel)
 {
-    coney_message **deliveries = (coney_message **)(void *)channel->feed.deliveries.data;
-    for (size_t i = 0; i < channel->feed.deliveries.size / sizeof *deliveries; i++)
-        coney_message_unref(deliveries[i]);
-    cny_buffer_free(&channel->feed.deliveries);
+    cny_feed_free(&channel->feed);
     cny_confirms_free(&channel->confirms);
     cny_error_unref(channel->reason);
-    cny_error_unref(channel->feed.reason);
     cny_error_unref(channel->first_returned);
     pthread_cond_destroy(&channel->changed);
     cny_connection_unref(channel->connection);
@@ -84,8 +80,7 @@ static coney_status take_number(cny_channel *made, bool at_once, int64_t deadlin
     }
 }
 
-/* NULL with the reason as this thread's last error. */
-static cny_channel *new_channel(cny_connection *connection, bool at_once, int64_t deadline)
+cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t deadline)
 {
     cny_channel *made = cny_alloc(sizeof *made);
     if (!made) {
@@ -123,7 +118,7 @@ coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connecti
 {
     if (connection->role == CONEY_PUBLISHING && wait_until_unblocked(connection, at_once, deadline) != CONEY_OK)
         return CONEY_E_BLOCKED;
-    cny_channel *made = new_channel(connection, at_once, deadline);
+    cny_channel *made = cny_channel_new(connection, at_once, deadline);
     if (!made)
         return coney_last_error_details()->status;
     uint8_t room[64];
@@ -134,20 +129,14 @@ coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connecti
         status = cny_channel_call(made, &frame, CNY_CHANNEL_OPEN_OK, NULL, deadline);
     cny_buffer_free(&frame);
     if (status != CONEY_OK) {
+        if (status == CONEY_E_NO_MEMORY) /* for the frame */
+            cny_channel_forget(made);
         cny_channel_close(made);
         cny_channel_unref(made);
         return cny_fail_in("open a channel");
     }
     *channel = made;
     return CONEY_OK;
-}
-
-bool cny_channel_is_consuming(cny_channel *channel)
-{
-    cny_channel_lock(channel);
-    bool consuming = !channel->reason && !channel->feed.ended;
-    cny_channel_unlock(channel);
-    return consuming;
 }
 
 coney_status cny_channel_check(cny_channel *channel)
@@ -178,7 +167,7 @@ static void end_use(cny_channel *channel, cny_error *reason)
         return;
     channel->reason = cny_error_ref(reason);
     atomic_store_explicit(&channel->gone, true, memory_order_release);
-    channel->feed.ended = true;
+    cny_feed_end(channel);
     if (channel->announced)
         cny_tell_channel(channel, false, reason);
     if (channel->confirms.max > 0)
@@ -196,6 +185,25 @@ void cny_channel_die(cny_channel *channel, cny_error *reason)
     cny_channel_unref(channel);
 }
 
+void cny_channel_forget(cny_channel *channel)
+{
+    cny_error *reason = cny_error_capture();
+    cny_channel_lock(channel);
+    if (channel->state == CNY_CHANNEL_USABLE)
+        cny_channel_die(channel, reason);
+    cny_channel_unlock(channel);
+    cny_error_unref(reason);
+}
+
+/* Under lock. A broker that cannot be told would go on with the channel, and wait for what is unacknowledged, as long as
+ * the connection lives. */
+static void abort_for_want_of_memory(cny_connection *connection)
+{
+    if (!connection->abort)
+        connection->abort = cny_error_new(CONEY_E_NO_MEMORY, 0, "no memory to close a channel");
+    cny_connection_wake(connection);
+}
+
 /* The number stays taken until the broker has confirmed: frames for it may be on their way. */
 void cny_channel_close_locked(cny_channel *channel, cny_error *reason)
 {
@@ -205,9 +213,12 @@ void cny_channel_close_locked(cny_channel *channel, cny_error *reason)
     end_use(channel, reason);
     cny_connection *connection = channel->connection;
     size_t before = connection->outgoing.bytes.size;
-    if (connection->state == CNY_OPEN &&
-        cny_encode_channel_close(&connection->outgoing.bytes, channel->number) == CONEY_OK)
+    if (connection->state != CNY_OPEN)
+        return;
+    if (cny_encode_channel_close(&connection->outgoing.bytes, channel->number) == CONEY_OK)
         cny_connection_appended(connection, connection->outgoing.bytes.size - before);
+    else
+        abort_for_want_of_memory(connection);
 }
 
 void cny_channel_close(cny_channel *channel)
@@ -215,10 +226,12 @@ void cny_channel_close(cny_channel *channel)
     if (!channel)
         return;
     cny_channel_lock(channel);
-    cny_error *reason =
-        cny_error_new(CONEY_E_CLOSED, 0,
-                      channel->confirms.max > 0 ? "closed by the program; what the broker did not confirm it may have"
-                                                : "closed, it is not needed any more");
+    cny_error *reason = cny_error_ref(channel->feed.reason); /* the broker ended what it was for */
+    if (!reason)
+        reason = cny_error_new(CONEY_E_CLOSED, 0,
+                               channel->confirms.max > 0
+                                   ? "closed by the program; what the broker did not confirm it may have"
+                                   : "closed, it is not needed any more");
     cny_channel_close_locked(channel, reason);
     cny_channel_unlock(channel);
     cny_error_unref(reason);
@@ -294,116 +307,7 @@ coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uin
     return status;
 }
 
-/* ---- consuming ---- */
-
-void cny_channel_cancel(cny_channel *channel)
-{
-    cny_channel_lock(channel);
-    cny_connection *connection = channel->connection;
-    cny_feed *feed = &channel->feed;
-    size_t before = connection->outgoing.bytes.size;
-    bool possible = channel->state == CNY_CHANNEL_USABLE && feed->consumer_tag[0] && !feed->cancelled;
-    if (possible && cny_encode_cancel(&connection->outgoing.bytes, channel->number, feed->consumer_tag) == CONEY_OK)
-        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
-    feed->cancelled = true;
-    feed->recheck = true;
-    pthread_cond_broadcast(&channel->changed);
-    cny_channel_unlock(channel);
-}
-
-coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_t deadline)
-{
-    bool in_time = true;
-    cny_channel_lock(channel);
-    cny_feed *feed = &channel->feed;
-    feed->waiting = true;
-    while (feed->deliveries.size == 0 && !feed->ended && !feed->recheck && in_time)
-        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
-    feed->waiting = false;
-    feed->recheck = false;
-    coney_status status = CONEY_OK;
-    if (channel->reason) /* what is left in the feed cannot be acknowledged any more */
-        status = cny_error_raise(channel->reason);
-    else if (feed->deliveries.size > 0)
-        cny_buffer_swap(&feed->deliveries, batch);
-    else if (feed->reason) { /* what came before the end has been handled */
-        status = cny_error_raise(feed->reason);
-        cny_channel_close_locked(channel, feed->reason);
-    } else if (!feed->ended)
-        status = cny_fail(CONEY_E_TIMEOUT, "no delivery within the deadline");
-    cny_channel_unlock(channel);
-    return status;
-}
-
-coney_status cny_channel_settle(cny_channel *channel, const coney_message *message, cny_settlement settlement)
-{
-    return cny_channel_settle_tag(channel, message->delivery_tag, settlement);
-}
-
-coney_status cny_channel_settle_tag(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement)
-{
-    cny_channel_lock(channel);
-    cny_connection *connection = channel->connection;
-    size_t before = connection->outgoing.bytes.size;
-    coney_status status;
-    if (channel->state != CNY_CHANNEL_USABLE) {
-        status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(channel->reason)->text);
-        atomic_fetch_add(&connection->factory->stale_acknowledgements[connection->role], 1);
-    } else if (settlement == CNY_SETTLE_ACK)
-        status = cny_encode_ack(&connection->outgoing.bytes, channel->number, delivery_tag);
-    else
-        status = cny_encode_reject(&connection->outgoing.bytes, channel->number, delivery_tag,
-                                   settlement == CNY_SETTLE_REQUEUE);
-    if (status == CONEY_OK)
-        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
-    cny_channel_unlock(channel);
-    return status;
-}
-
 /* ---- what the broker says to the channel; I/O thread ---- */
-
-static coney_status on_cancel_ok(cny_channel *channel)
-{
-    if (!channel->feed.cancelled)
-        return cny_fail(CONEY_E_PROTOCOL, "the broker confirmed the end of a consumer that nobody ended");
-    channel->feed.ended = true;
-    pthread_cond_broadcast(&channel->changed);
-    return CONEY_OK;
-}
-
-static coney_status on_delivery(cny_channel *channel, coney_message *message)
-{
-    cny_feed *feed = &channel->feed;
-    if (!feed->consumer_tag[0]) {
-        coney_message_unref(message);
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a delivery on channel %u, which has no consumer",
-                        channel->number);
-    }
-    if (!cny_buffer_append(&feed->deliveries, &message, sizeof(coney_message *))) {
-        coney_message_unref(message);
-        return cny_fail_memory();
-    }
-    if (feed->waiting) {
-        feed->waiting = false; /* one wake-up for many */
-        pthread_cond_broadcast(&channel->changed);
-    }
-    return CONEY_OK;
-}
-
-/* The queue was deleted, or its node went away. What has come is still handled: with the queue gone it would
- * not come again. */
-static coney_status on_broker_cancel(cny_channel *channel)
-{
-    if (channel->feed.ended)
-        return CONEY_OK;
-    channel->feed.reason = cny_error_new(
-        CONEY_E_NOT_FOUND, 0, "the broker cancelled the consumer: its queue was deleted or its node went away");
-    channel->feed.ended = true;
-    if (!channel->feed.consumer_tag[0]) /* it has not even begun */
-        cny_channel_close_locked(channel, channel->feed.reason);
-    pthread_cond_broadcast(&channel->changed);
-    return CONEY_OK;
-}
 
 static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)
 {
@@ -430,22 +334,28 @@ static bool is_awaited(const cny_channel *channel, uint32_t method)
 
 static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
 {
+    if (channel->feed.subscribing && cny_feed_is_step(channel, incoming))
+        return CONEY_OK;
     if (!is_awaited(channel, incoming->method)) {
         coney_message_unref(incoming->message);
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which nobody asked for",
                         incoming->method >> 16, incoming->method & 0xffffU, channel->number);
     }
-    if (incoming->method == CNY_CHANNEL_OPEN_OK) {
-        channel->announced = true;
-        cny_tell_channel(channel, true, NULL);
-    }
-    if (incoming->method == CNY_BASIC_CONSUME_OK) /* deliveries may follow at once */
-        memcpy(channel->feed.consumer_tag, incoming->text, sizeof channel->feed.consumer_tag);
+    if (incoming->method == CNY_CHANNEL_OPEN_OK)
+        cny_channel_announce(channel);
+    if (incoming->method == CNY_BASIC_CONSUME_OK)
+        cny_feed_begin(channel, incoming->text);
     if (channel->reply)
         *channel->reply = *incoming;
     channel->awaited = 0;
     pthread_cond_broadcast(&channel->changed);
     return CONEY_OK;
+}
+
+void cny_channel_announce(cny_channel *channel)
+{
+    channel->announced = true;
+    cny_tell_channel(channel, true, NULL);
 }
 
 static void on_return(cny_channel *channel, const cny_incoming *incoming)
@@ -473,12 +383,12 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
     if (channel->state == CNY_CHANNEL_CLOSING)
         return on_incoming_while_closing(channel, incoming);
     switch (incoming->method) {
-    case CNY_BASIC_DELIVER: return on_delivery(channel, incoming->message);
+    case CNY_BASIC_DELIVER: return cny_feed_deliver(channel, incoming->message);
     case CNY_BASIC_ACK:
     case CNY_BASIC_NACK: cny_confirms_settled(channel, incoming); return CONEY_OK;
     case CNY_BASIC_RETURN: on_return(channel, incoming); return CONEY_OK;
-    case CNY_BASIC_CANCEL: return on_broker_cancel(channel);
-    case CNY_BASIC_CANCEL_OK: return on_cancel_ok(channel);
+    case CNY_BASIC_CANCEL: cny_feed_cancelled_by_broker(channel); return CONEY_OK;
+    case CNY_BASIC_CANCEL_OK: return cny_feed_cancelled(channel);
     case CNY_CHANNEL_CLOSE: return on_close(channel, incoming);
     default: return on_reply(channel, incoming);
     }

@@ -167,7 +167,7 @@ void cny_connection_blocked(cny_connection *connection, char reason[256])
     pthread_mutex_unlock(&connection->lock);
 }
 
-static void wake_io(cny_connection *connection)
+void cny_connection_wake(cny_connection *connection)
 {
     const uint64_t one = 1;
     ssize_t done = write(connection->wake_fd, &one, sizeof one);
@@ -180,7 +180,7 @@ void cny_connection_appended(cny_connection *connection, size_t bytes)
     if (!connection->io_asleep)
         return;
     connection->io_asleep = false;
-    wake_io(connection);
+    cny_connection_wake(connection);
 }
 
 #define URGENT_BYTES (CNY_LARGE_BODY - 1) /* a longer write would keep others from the lock */
@@ -192,6 +192,7 @@ static void write_in_its_place(cny_connection *connection)
 {
     size_t written = 0;
     cny_wire_write(connection->wire, connection->outgoing.bytes.data, connection->outgoing.bytes.size, &written);
+    connection->last_ack.channel = NULL;
     connection->unwritten -= written;
     connection->outgoing.bytes.size -= written;
     memmove(connection->outgoing.bytes.data, connection->outgoing.bytes.data + written,
@@ -221,7 +222,7 @@ void cny_connection_abort(cny_connection *connection)
         connection->abort = cny_error_ref(reason);
     pthread_mutex_unlock(&connection->lock);
     cny_error_unref(reason);
-    wake_io(connection);
+    cny_connection_wake(connection);
 }
 
 /* In a buffer of its own, with room for all, so that no copy is left where a buffer grew. */
@@ -264,7 +265,7 @@ void cny_connection_begin_close(cny_connection *connection, int64_t deadline)
     connection->close_wanted = true;
     connection->close_deadline = deadline;
     pthread_mutex_unlock(&connection->lock);
-    wake_io(connection);
+    cny_connection_wake(connection);
 }
 
 bool cny_connection_wait_ended(cny_connection *connection, int64_t deadline)

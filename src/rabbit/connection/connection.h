@@ -128,9 +128,6 @@ coney_status cny_channel_check(cny_channel *channel);
 /* Why it is not alive any more; gives a reference. NULL if it is. */
 cny_error *cny_channel_reason(cny_channel *channel);
 
-/* Alive, and the broker has not ended its consumer. */
-bool cny_channel_is_consuming(cny_channel *channel);
-
 /* Closes it without waiting for the broker's close-ok; what waits on it fails with
  * CONEY_E_CLOSED, unacknowledged deliveries go back to their queue. Idempotent. */
 void cny_channel_close(cny_channel *channel);
@@ -259,9 +256,41 @@ void cny_channel_abandon_kept(cny_channel *channel);
 
 /* ---- consuming ---- */
 
-/* arguments may be NULL. */
-coney_status cny_channel_consume(cny_channel *channel, const char *queue, int prefetch, const coney_table *arguments,
-                                 int64_t deadline);
+coney_status cny_channel_consume(cny_channel *channel, const cny_consume *consume, int prefetch, int64_t deadline);
+
+/* Told of a channel by the I/O thread, under the connection's lock: nothing but another thread may be woken. */
+typedef struct cny_watcher {
+    void (*on_deliveries)(void *self); /* there are some, for the first time since they were taken */
+    void (*on_change)(void *self);     /* it consumes, or no more will come */
+    void *self;
+} cny_watcher;
+
+typedef struct cny_subscription {
+    cny_consume consume;
+    int prefetch;
+    bool transacted;
+} cny_subscription;
+
+/* Opens a channel that consumes, and waits for nothing: the watcher learns how it went. Gives it. CONEY_E_CONNECT
+ * and the other statuses of connecting, CONEY_E_LIMIT, CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory,
+                                   const cny_subscription *subscription, const cny_watcher *watcher);
+void cny_channel_unwatch(cny_channel *channel); /* once it returns the watcher is not called any more */
+
+typedef enum cny_feed_state {
+    CNY_FEED_BEGINNING, /* the broker has not answered yet */
+    CNY_FEED_ON,
+    CNY_FEED_ENDED, /* no more will come */
+} cny_feed_state;
+
+/* How consuming goes; gives why it ended, NULL if it has not or cny_channel_cancel() ended it. */
+cny_feed_state cny_channel_feed(cny_channel *channel, cny_error **reason);
+
+/* Consumes, as far as is known. */
+bool cny_channel_is_consuming(cny_channel *channel);
+
+/* The consumer's tag. A view as long as the channel consumes. */
+const char *cny_channel_consumer_tag(cny_channel *channel);
 
 /* One message of the queue if there is one now, else NULL. Gives it, unacknowledged. */
 coney_status cny_channel_get(cny_channel *channel, const char *queue, coney_message **message, int64_t deadline);
@@ -274,10 +303,20 @@ void cny_channel_cancel(cny_channel *channel);
  * cny_channel_cancel() ended it, else why it ended. CONEY_E_TIMEOUT. */
 coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_t deadline);
 
-typedef enum cny_settlement { CNY_SETTLE_ACK, CNY_SETTLE_REJECT, CNY_SETTLE_REQUEUE } cny_settlement;
+/* The same without waiting; false if there are none, or none that could still be settled. */
+bool cny_channel_take(cny_channel *channel, cny_buffer *batch);
+bool cny_channel_has_deliveries(cny_channel *channel);
+
+typedef enum cny_settlement {
+    CNY_SETTLE_ACK,
+    CNY_SETTLE_ACK_UP_TO, /* and all before it */
+    CNY_SETTLE_REJECT,
+    CNY_SETTLE_REQUEUE,
+    CNY_SETTLE_RETURN, /* to the queue, and that is no failure (basic.nack): since RabbitMQ 4.3 only basic.reject counts
+                          towards a delivery limit */
+} cny_settlement;
 
 /* CONEY_E_STALE if the channel is gone: nothing was sent, the broker delivers again. */
-coney_status cny_channel_settle(cny_channel *channel, const coney_message *message, cny_settlement settlement);
-coney_status cny_channel_settle_tag(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement);
+coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement);
 
 #endif

@@ -407,8 +407,8 @@ coney_status cny_factory_check_blocked(coney_connection_factory *factory)
     return *blocked ? cny_fail(CONEY_E_BLOCKED, "the broker holds back publishers: %s", blocked) : CONEY_OK;
 }
 
-static coney_status get_connection(cny_connection **connection, coney_connection_factory *factory,
-                                   coney_connection_role role, bool at_once, int64_t deadline)
+coney_status cny_factory_get_connection(cny_connection **connection, coney_connection_factory *factory,
+                                        coney_connection_role role, bool at_once, int64_t deadline)
 {
     pthread_mutex_lock(&factory->lock);
     coney_status status = wait_open(&factory->links[role], at_once, deadline);
@@ -426,7 +426,7 @@ coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *f
     bool lost;
     do {
         cny_connection *connection;
-        status = get_connection(&connection, factory, role, at_once, deadline);
+        status = cny_factory_get_connection(&connection, factory, role, at_once, deadline);
         if (status != CONEY_OK)
             return status;
         status = cny_channel_open_on(channel, connection, at_once, deadline);
@@ -442,7 +442,7 @@ coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *f
 coney_status cny_factory_declare(coney_connection_factory *factory, int64_t deadline)
 {
     cny_connection *connection = NULL;
-    coney_status status = get_connection(&connection, factory, CONEY_CONSUMING, false, deadline);
+    coney_status status = cny_factory_get_connection(&connection, factory, CONEY_CONSUMING, false, deadline);
     cny_buffer members = {0};
     if (status == CONEY_OK && !get_members(factory, &members))
         status = cny_fail_memory();

@@ -160,6 +160,10 @@ int cny_recovery_delay(const coney_recovery_options *options, int delay_ms);
 bool cny_factory_members(coney_connection_factory *factory, cny_buffer *members);
 void cny_members_free(cny_buffer *members);
 
+/* Gives the role's connection; see cny_channel_open(). */
+coney_status cny_factory_get_connection(cny_connection **connection, coney_connection_factory *factory,
+                                        coney_connection_role role, bool at_once, int64_t deadline);
+
 /* ---- outbound ---- */
 
 typedef struct cny_outbound {
@@ -184,6 +188,13 @@ void cny_outbound_clear(cny_outbound *outbound); /* its memory stays */
 void cny_outbound_free(cny_outbound *outbound);
 
 /* ---- connection ---- */
+
+/* The last basic.ack in outgoing, and where. */
+typedef struct cny_last_ack {
+    const struct cny_channel *channel; /* NULL: none */
+    uint64_t tag;
+    size_t begin, end;
+} cny_last_ack;
 
 /* connecting -> open -> closing -> dead; each may skip to dead. */
 typedef enum cny_connection_state { CNY_CONNECTING, CNY_OPEN, CNY_CLOSING, CNY_DEAD } cny_connection_state;
@@ -210,7 +221,12 @@ struct cny_connection {
     cny_outbound writing;
     int64_t last_read_us, last_read_ms; /* the same time */
     int64_t last_write_ms;
-    bool streaming;     /* the last read brought something: more is on its way */
+    bool streaming; /* the last read brought something: more is on its way */
+    int64_t moment_ms;
+    unsigned moments;
+    int deliveries;     /* in this moment */
+    bool window_short;  /* a consumer may have to acknowledge some before more can come */
+    bool held;          /* nothing is read until a feed that is full is taken */
     bool state_changed; /* the recovery thread is told as soon as no lock is held */
     bool secret_in_writing;
     cny_waiter *told; /* senders to be woken as soon as all that was read is handled */
@@ -229,9 +245,11 @@ struct cny_connection {
     int64_t close_deadline;
     bool settling; /* the I/O thread is in cny_confirms_settled() */
     cny_outbound outgoing;
+    cny_last_ack last_ack;
     size_t unwritten;                                       /* bytes of outgoing and writing together */
     struct cny_room_waiter *first_in_queue, *last_in_queue; /* senders who wait for room in outgoing */
     bool room_wanted;                                       /* by a store: the recovery thread is told */
+    int full_feeds;                                         /* nothing more is read until they are taken */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
     size_t channel_capacity;
@@ -269,6 +287,9 @@ void cny_connection_set_state(cny_connection *connection, cny_connection_state s
 
 /* Under lock: after appending to outgoing, counts the bytes and wakes the I/O thread. */
 void cny_connection_appended(cny_connection *connection, size_t bytes);
+
+/* Wakes the I/O thread. */
+void cny_connection_wake(cny_connection *connection);
 
 /* The same for a thread that goes on to wait for the answer: if the I/O thread sleeps, this one writes in its
  * place, which spares a switch of threads. */
@@ -364,10 +385,21 @@ typedef struct cny_confirms {
 
 typedef struct cny_feed {
     cny_buffer deliveries;  /* of coney_message * */
+    cny_watcher watcher;    /* its functions are NULL if nobody watches */
+    int prefetch;           /* 0: no limit */
+    unsigned moment;        /* I/O thread only: the last one that brought something, */
+    int in_moment;          /* and how much */
+    size_t in_hand;         /* not settled yet */
+    uint64_t last_tag;      /* of what came */
+    uint64_t settled_up_to; /* all before it are, too */
+    bool told;              /* the watcher, of deliveries that were not taken yet */
+    size_t bytes;           /* of deliveries */
+    bool full;              /* counted in the connection's full_feeds */
+    bool subscribing;       /* the answers to cny_channel_subscribe() have not come */
     bool cancelled;         /* we asked for no more */
     bool ended;             /* no more will come */
     cny_error *reason;      /* why the broker ended it, NULL if we did */
-    bool waiting;           /* the consumer thread sleeps */
+    bool waiting;           /* a thread sleeps in cny_channel_receive() */
     bool recheck;           /* it should look up, for its deadline has changed */
     char consumer_tag[256]; /* "" while nothing is consumed */
 } cny_feed;
@@ -414,9 +446,26 @@ void cny_channel_close_locked(cny_channel *channel, cny_error *reason);
 /* Under lock, I/O thread: the channel is gone, for this reason. */
 void cny_channel_die(cny_channel *channel, cny_error *reason);
 
+/* Instead of close, without the lock: one that the broker has not heard of; this thread's last error tells why. */
+void cny_channel_forget(cny_channel *channel);
+
 /* Under lock, I/O thread: something for this channel. Takes the message in it.
  * CONEY_E_PROTOCOL: it makes no sense, the connection must end. */
 coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming);
+
+/* NULL with the reason as this thread's last error. */
+cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t deadline);
+void cny_channel_announce(cny_channel *channel); /* under lock: the broker has opened it */
+
+/* ---- the feed of a channel; under lock, but for free, and on the I/O thread, but for end ---- */
+
+void cny_feed_free(cny_feed *feed);
+void cny_feed_end(cny_channel *channel);                                   /* the channel is gone */
+bool cny_feed_is_step(cny_channel *channel, const cny_incoming *incoming); /* of subscribing; it is taken then */
+void cny_feed_begin(cny_channel *channel, const char *consumer_tag);
+coney_status cny_feed_deliver(cny_channel *channel, coney_message *message); /* which is taken */
+coney_status cny_feed_cancelled(cny_channel *channel);                       /* as we asked */
+void cny_feed_cancelled_by_broker(cny_channel *channel);
 
 /* ---- the window of a channel; all under lock ---- */
 

@@ -108,6 +108,7 @@ static bool take_outgoing(cny_connection *connection)
     if (connection->secret_in_writing) {
         cny_buffer_swap(&writing->bytes, &connection->secret);
     } else {
+        connection->last_ack.channel = NULL;
         cny_buffer_swap(&writing->bytes, &connection->outgoing.bytes);
         cny_buffer_swap(&writing->parts, &connection->outgoing.parts);
     }
@@ -307,6 +308,7 @@ static coney_status on_batch(cny_connection *connection, cny_incoming *batch, si
     pthread_mutex_lock(&connection->lock);
     for (; at < count && status == CONEY_OK && !is_for_connection(&batch[at]); at++)
         status = on_channel_incoming(connection, &batch[at]);
+    connection->held = connection->full_feeds > 0;
     pthread_mutex_unlock(&connection->lock);
     if (at < count && status == CONEY_OK)
         status = on_connection_incoming(connection, &batch[at++]);
@@ -366,6 +368,8 @@ static coney_status keep_time(cny_connection *connection)
 {
     int64_t now = cny_now_ms();
     int heartbeat_ms = connection->limits.heartbeat_s * 1000;
+    if (connection->held) /* nobody listened */
+        connection->last_read_ms = now;
     if (heartbeat_ms > 0 && now - connection->last_read_ms >= 2 * (int64_t)heartbeat_ms)
         return cny_fail(CONEY_E_LOST, "no sign of life from the broker for %lld ms (heartbeat %d s)",
                         (long long)(now - connection->last_read_ms), connection->limits.heartbeat_s);
@@ -445,14 +449,32 @@ static void mark_awake(cny_connection *connection)
     pthread_mutex_unlock(&connection->lock);
 }
 
-/* While confirms of asynchronous sends stream in, reading each as it comes would cost two thread
+/* While confirms of asynchronous sends or deliveries stream in, reading each as it comes would cost two thread
  * switches for a handful of messages. So the next read is put off by this much, as network cards
- * put off interrupts, unless somebody waits for an answer. Writing is not put off. */
+ * put off interrupts, unless somebody waits for an answer. Of writing only acknowledgements are put off with it. */
 #define MODERATION_MS 1
+#define STREAM 8 /* so many deliveries in a moment are one */
+
+static bool is_streaming(const cny_connection *connection)
+{
+    if (connection->role == CONEY_PUBLISHING)
+        return connection->streaming;
+    return connection->streaming && connection->deliveries >= STREAM && !connection->window_short;
+}
+/* A feed is full; whoever takes it wakes us. */
+static bool is_held(cny_connection *connection)
+{
+    if (!connection->held)
+        return false;
+    pthread_mutex_lock(&connection->lock);
+    connection->held = connection->full_feeds > 0 && connection->state == CNY_OPEN;
+    pthread_mutex_unlock(&connection->lock);
+    return connection->held;
+}
 
 static bool may_put_off_reading(cny_connection *connection)
 {
-    if (!connection->streaming || connection->role != CONEY_PUBLISHING)
+    if (!is_streaming(connection))
         return false;
     bool too_soon = cny_now_ms() < connection->last_read_ms + MODERATION_MS;
     pthread_mutex_lock(&connection->lock);
@@ -465,14 +487,15 @@ static bool may_put_off_reading(cny_connection *connection)
 /* Sleeps until there is something to read or write, a sender wakes us, or time is up. */
 static coney_status wait(cny_connection *connection, bool *readable)
 {
-    bool put_off = may_put_off_reading(connection);
+    bool held = is_held(connection);
+    bool put_off = !held && may_put_off_reading(connection);
     struct pollfd pollers[2] = {
-        {.fd = cny_wire_fd(connection->wire), .events = put_off ? 0 : POLLIN},
+        {.fd = cny_wire_fd(connection->wire), .events = put_off || held ? 0 : POLLIN},
         {.fd = connection->wake_fd, .events = POLLIN},
     };
     if (has_unwritten(connection))
         pollers[0].events |= POLLOUT;
-    bool waiting_input = cny_wire_has_input(connection->wire) && !put_off;
+    bool waiting_input = cny_wire_has_input(connection->wire) && !put_off && !held;
     int timeout = put_off ? MODERATION_MS : next_timeout(connection);
     int ready = poll(pollers, 2, waiting_input ? 0 : timeout);
     mark_awake(connection);
@@ -488,8 +511,21 @@ static coney_status wait(cny_connection *connection, bool *readable)
     return CONEY_OK;
 }
 
+/* What comes within a millisecond counts together: TLS hands it out in small pieces. */
+static void count_moment(cny_connection *connection)
+{
+    int64_t now = cny_now_ms();
+    if (now == connection->moment_ms)
+        return;
+    connection->moment_ms = now;
+    connection->moments++;
+    connection->deliveries = 0;
+    connection->window_short = false;
+}
+
 static coney_status read_input(cny_connection *connection)
 {
+    count_moment(connection);
     size_t received;
     coney_status status = cny_wire_read(connection->wire, &received);
     connection->streaming = received > 0;

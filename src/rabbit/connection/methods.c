@@ -158,19 +158,21 @@ coney_status cny_channel_delete_exchange(cny_channel *channel, const char *excha
     return status == CONEY_OK ? status : cny_fail_in("delete exchange '%s'", exchange);
 }
 
-coney_status cny_channel_consume(cny_channel *channel, const char *queue, int prefetch, const coney_table *arguments,
-                                 int64_t deadline)
+coney_status cny_channel_consume(cny_channel *channel, const cny_consume *consume, int prefetch, int64_t deadline)
 {
     call one;
     prepare(&one, channel);
     coney_status status = cny_encode_qos(&one.frame, channel->number, (uint16_t)prefetch);
     status = perform(&one, status, CNY_BASIC_QOS_OK, NULL, deadline);
     if (status != CONEY_OK)
-        return cny_fail_in("set the prefetch for queue '%s'", queue);
+        return cny_fail_in("set the prefetch for queue '%s'", consume->queue);
+    cny_channel_lock(channel);
+    channel->feed.prefetch = prefetch;
+    cny_channel_unlock(channel);
     prepare(&one, channel);
-    status = cny_encode_consume(&one.frame, channel->number, frame_max(channel), queue, arguments);
+    status = cny_encode_consume(&one.frame, channel->number, frame_max(channel), consume);
     status = perform(&one, status, CNY_BASIC_CONSUME_OK, NULL, deadline);
-    return status == CONEY_OK ? status : cny_fail_in("consume from queue '%s'", queue);
+    return status == CONEY_OK ? status : cny_fail_in("consume from queue '%s'", consume->queue);
 }
 
 coney_status cny_channel_get(cny_channel *channel, const char *queue, coney_message **message, int64_t deadline)

@@ -99,9 +99,10 @@ static void take_first(cny_buffer *batch, coney_message **message)
 /* The consumer is cancelled before the message is settled, so that no other one comes. */
 static coney_status consume(reception *one, const char *queue, int timeout_ms, int64_t deadline)
 {
+    const cny_consume what = {.queue = queue, .arguments = one->sender->options.receive_arguments};
     coney_status status = cny_channel_open(&one->channel, one->sender->factory, CONEY_CONSUMING, false, deadline);
     if (status == CONEY_OK)
-        status = cny_channel_consume(one->channel, queue, 1, one->sender->options.receive_arguments, deadline);
+        status = cny_channel_consume(one->channel, &what, 1, deadline);
     if (status != CONEY_OK)
         return cny_fail_in("receive from queue '%s'", queue);
     cny_buffer batch = {0};
@@ -116,7 +117,7 @@ static coney_status consume(reception *one, const char *queue, int timeout_ms, i
 /* Settles the message and lets the channel go. */
 static coney_status settle(reception *one, cny_settlement settlement)
 {
-    coney_status status = cny_channel_settle_tag(one->channel, one->delivery_tag, settlement);
+    coney_status status = cny_channel_settle(one->channel, one->delivery_tag, settlement);
     if (status != CONEY_OK) /* it stays unacknowledged: the broker must not wait for that */
         one->is_reusable = false;
     release(one);
@@ -225,44 +226,15 @@ coney_status coney_template_receive_and_convert(coney_template *sender, const ch
 
 /* ---- receiving and replying ---- */
 
-#define DIRECT_REPLY_TO "amq.rabbitmq.reply-to"
-
-typedef struct address {
-    char exchange_room[CNY_MAX_SHORT_STRING + 1];
-    const char *exchange; /* NULL: the template's */
-    const char *routing_key;
-    bool is_direct; /* RabbitMQ's pseudo-queue: it counts as unroutable even when it works */
-} address;
-
-/* "queue" or "exchange/routing key", perhaps with a scheme in front. (Spring: Address.) */
-static void parse_reply_to(address *to, const char *reply_to)
-{
-    to->exchange = "";
-    to->routing_key = reply_to;
-    to->is_direct = strncmp(reply_to, DIRECT_REPLY_TO, strlen(DIRECT_REPLY_TO)) == 0;
-    if (to->is_direct || !strchr(reply_to, '/'))
-        return;
-    for (const char *scheme; (scheme = strstr(reply_to, "://"));)
-        reply_to = scheme + 3;
-    const char *slash = strchr(reply_to, '/');
-    size_t size = slash ? (size_t)(slash - reply_to) : 0;
-    if (size > CNY_MAX_SHORT_STRING)
-        size = CNY_MAX_SHORT_STRING;
-    memcpy(to->exchange_room, reply_to, size);
-    to->exchange_room[size] = '\0';
-    to->exchange = to->exchange_room;
-    to->routing_key = slash ? slash + 1 : reply_to;
-}
-
-static coney_status find_address(address *to, const coney_template *sender, const coney_message *request,
+static coney_status find_address(cny_address *to, const coney_template *sender, const coney_message *request,
                                  const coney_reply_options *options)
 {
     const char *reply_to = request->properties.reply_to;
     if (reply_to && *reply_to) {
-        parse_reply_to(to, reply_to);
+        cny_address_parse(to, reply_to);
         return CONEY_OK;
     }
-    *to = (address){.exchange = options->exchange, .routing_key = options->routing_key};
+    *to = (cny_address){.exchange = options->exchange, .routing_key = options->routing_key};
     bool nowhere =
         !options->exchange && !options->routing_key && !*sender->options.exchange && !*sender->options.routing_key;
     return nowhere ? cny_fail(CONEY_E_INVALID, "the request names no reply_to, and neither the options nor the "
@@ -270,26 +242,14 @@ static coney_status find_address(address *to, const coney_template *sender, cons
                    : CONEY_OK;
 }
 
-/* Gives the reply with the request's correlation id. */
-static coney_status correlate(coney_message **correlated, const coney_message *request, coney_message *reply)
-{
-    coney_properties properties = reply->properties;
-    const char *id = request->properties.correlation_id;
-    properties.correlation_id = id ? id : request->properties.message_id;
-    if (properties.correlation_id)
-        return coney_message_with(correlated, reply, &properties, NULL, 0);
-    *correlated = coney_message_ref(reply);
-    return CONEY_OK;
-}
-
 static coney_status send_reply(coney_template *sender, const coney_message *request, coney_message *reply,
                                const coney_reply_options *options)
 {
-    address to = {0};
+    cny_address to = {0};
     coney_message *correlated = NULL;
     coney_status status = find_address(&to, sender, request, options);
     if (status == CONEY_OK)
-        status = correlate(&correlated, request, reply);
+        status = cny_correlate(&correlated, request, reply);
     if (status != CONEY_OK)
         return status;
     coney_send_options how = {.exchange = to.exchange, .drop_unroutable = options->drop_unroutable || to.is_direct};

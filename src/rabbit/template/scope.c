@@ -209,7 +209,7 @@ static coney_status settle(coney_scope *scope, uint64_t delivery_tag, cny_settle
 {
     if (scope->mode == CONEY_SCOPE_TRANSACTED)
         cny_buffer_append(&scope->taken, &delivery_tag, sizeof delivery_tag); /* there is room */
-    coney_status status = cny_channel_settle_tag(scope->channel, delivery_tag, settlement);
+    coney_status status = cny_channel_settle(scope->channel, delivery_tag, settlement);
     if (status == CONEY_OK)
         return status;
     cny_channel_close(scope->channel); /* or the message would stay unacknowledged */
@@ -345,7 +345,7 @@ static coney_status requeue_taken(coney_scope *scope, int64_t deadline)
     const uint64_t *tags = (const uint64_t *)(const void *)scope->taken.data;
     coney_status status = CONEY_OK;
     for (size_t i = 0; status == CONEY_OK && i < scope->taken.size / sizeof *tags; i++)
-        status = cny_channel_settle_tag(scope->channel, tags[i], CNY_SETTLE_REQUEUE);
+        status = cny_channel_settle(scope->channel, tags[i], CNY_SETTLE_REQUEUE);
     return status == CONEY_OK ? cny_channel_tx_commit(scope->channel, deadline) : status;
 }
 

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* One message on its way through a handler, and how it ends. (Spring: the arguments of a listener method,
+ * AcknowledgeMode and the exceptions that mean an outcome.) */
+#ifndef CONEY_RABBIT_DELIVERY_H
+#define CONEY_RABBIT_DELIVERY_H
+
+#include <coney/amqp/message.h>
+
+CONEY_BEGIN
+
+/* A view for the handler's call, unless it is kept with coney_delivery_ref(). */
+typedef struct coney_delivery coney_delivery;
+
+/* What becomes of the message. There is no zero on purpose: a handler says what it means. Any
+ * other value is a defect of the handler; it is logged and counts as CONEY_RETRY, so that
+ * nothing is lost. */
+typedef enum coney_outcome {
+    CONEY_ACK = 1, /* done (basic.ack) */
+    CONEY_REJECT,  /* never again; it goes to the queue's dead-letter exchange if there is one (basic.reject) */
+    CONEY_REQUEUE, /* not now; back to the queue, held back a little if it has come again (basic.reject, requeue) */
+    CONEY_RETRY,   /* failed, to be tried again: what coney_listener_retry says */
+    CONEY_STOP,    /* back to the queue, and the container stops: nobody here can handle this */
+    CONEY_DEFER,   /* only with CONEY_ACKNOWLEDGE_MANUAL: coney_delivery_settle() tells, or has told */
+} coney_outcome;
+
+/* The message as processors left it; the object the listener's converter made of it (NULL without a converter);
+ * where it came from. Views that live as long as the delivery. Any thread. */
+CONEY_API coney_message *coney_delivery_message(const coney_delivery *delivery);
+CONEY_API const void *coney_delivery_payload(const coney_delivery *delivery);
+CONEY_API const char *coney_delivery_queue(const coney_delivery *delivery);
+CONEY_API const char *coney_delivery_listener_id(const coney_delivery *delivery);
+CONEY_API const char *coney_delivery_consumer_tag(const coney_delivery *delivery);
+
+/* Which attempt to handle it this is, as far as anybody knows, from 1: those in place, those before it was
+ * republished (CONEY_HEADER_ATTEMPTS, or Spring's retry-count), those the broker counts (x-acquired-count, or
+ * x-delivery-count, or once for redelivered), and its rejections by this queue (x-death). Any thread. */
+CONEY_API int coney_delivery_attempt(const coney_delivery *delivery);
+
+/* Part of a batch in Spring's format: its last one? False for all others. (Spring: isLastInBatch.) */
+CONEY_API bool coney_delivery_is_last_in_batch(const coney_delivery *delivery);
+
+/* Says why the handler fails, in a sentence made as by printf, for the log, the recoverer and the header of what is
+ * republished; without it they read "the handler returned CONEY_RETRY". Returns the outcome, so that a handler can
+ * `return coney_delivery_fail(delivery, CONEY_RETRY, "no stock of %s", sku);`. In the handler only. */
+CONEY_API coney_outcome coney_delivery_fail(coney_delivery *delivery, coney_outcome outcome, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+
+/* ---- settling later; with CONEY_ACKNOWLEDGE_MANUAL ---- */
+
+/* One more reference, one fewer: keeps the delivery, its message and payload beyond the handler's call. One that is
+ * let go without having been settled goes back to the queue, and the log says so. Any thread; unref takes NULL. */
+CONEY_API coney_delivery *coney_delivery_ref(coney_delivery *delivery);
+CONEY_API void coney_delivery_unref(coney_delivery *delivery);
+
+/* Settles it, once. CONEY_RETRY goes the way of a handler's whose attempts in place are used up, so this thread may
+ * wait until the message is republished; what goes back is not held back here. CONEY_DEFER is no settlement. Any
+ * thread.
+ * CONEY_OK: the broker is told, as fast as it can be; CONEY_E_STATE: it is settled already, its handler has returned
+ * CONEY_RETRY and is to be called again, or its listener acknowledges otherwise; CONEY_E_STALE: its channel is gone,
+ * the broker delivers it again and nothing was sent; CONEY_E_INVALID (no outcome), CONEY_E_NO_MEMORY.
+ * (AMQP: basic.ack, basic.reject.) */
+CONEY_API coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outcome);
+
+/* ---- replies ----
+ *
+ * A reply goes to the request's reply_to ("exchange/routing key" or a queue), or else to the listener's send_to; its
+ * correlation id is the request's, or else the request's message id. Like in Spring nobody hears if no queue takes
+ * it: who asked may have gone. Nor if the exchange of a reply_to does not exist; that is logged. */
+
+/* Sends a reply and waits until it is confirmed. The message is borrowed. In the handler, or as long as the delivery
+ * is kept. With a transacted listener it goes, in the handler only, with the transaction.
+ * CONEY_E_INVALID: the request says nowhere where to; the statuses of coney_template_send(). */
+CONEY_API coney_status coney_delivery_reply(coney_delivery *delivery, coney_message *reply);
+
+/* The same with an object, for the listener's reply_converter; CONEY_E_CONVERSION as well. */
+CONEY_API coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const void *object);
+
+/* The reply to be sent if the handler then returns CONEY_ACK, before the acknowledgement; if it cannot be sent that is
+ * CONEY_RETRY. Takes the message, or NULL for none after all. In the handler only. (Spring: a listener method that
+ * returns a value.) */
+CONEY_API void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply);
+
+/* Publishes with a transacted listener's transaction: in the handler only, on its thread. It is sent when the message
+ * is acknowledged, and not at all when it is not. (Spring: a transacted RabbitTemplate in a transacted container.)
+ * CONEY_E_STATE: the listener is not transacted, or the handler has returned; CONEY_E_INVALID, CONEY_E_STALE,
+ * CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_delivery_send(coney_delivery *delivery, const char *exchange, const char *routing_key,
+                                           coney_message *message);
+
+CONEY_END
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* What a container does with the messages of one queue: which handler, how many at a time, what becomes of
+ * failures. (Spring: @RabbitListener, the endpoint and its container's properties.)
+ *
+ * Options are plain structs in which zero means the default. */
+#ifndef CONEY_RABBIT_LISTENER_H
+#define CONEY_RABBIT_LISTENER_H
+
+#include <coney/amqp/converter.h>
+#include <coney/amqp/message.h>
+#include <coney/amqp/processor.h>
+#include <coney/amqp/topology.h>
+#include <coney/rabbit/delivery.h>
+
+CONEY_BEGIN
+
+/* ---- handlers ----
+ *
+ * All run on one of the container's worker threads with no Coney lock held, unless said otherwise. They may take
+ * their time, use any template or admin, and stop their own container. `user` is the listener's. */
+
+/* Handles one message. */
+typedef coney_outcome coney_message_handler(coney_delivery *delivery, void *user);
+
+/* Handles several: outcomes has a place for each, in their order, and is all zero, which is no outcome: a place that
+ * stays so is a defect of the handler and counts as CONEY_RETRY. (Spring: BatchMessageListener.) */
+typedef void coney_batch_handler(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user);
+
+/* The handler for the messages of one type: those whose header __TypeId__, or else whose property type, is this.
+ * (Spring: @RabbitHandler.) */
+typedef struct coney_typed_handler {
+    const char *type;                  /* required */
+    coney_message_handler *on_message; /* required */
+    const coney_converter *converter;  /* NULL: the listener's */
+} coney_typed_handler;
+
+/* Whether the message is for this listener; one that is not is acknowledged and counted, nothing else. It runs
+ * before the message is converted. */
+typedef bool coney_message_filter(const coney_message *message, void *user);
+
+/* Whether a converted payload is one the handler can work with: CONEY_OK, or a status with a sentence from
+ * coney_conversion_failed(). What is refused is as fatal as what cannot be converted. (Spring: @Valid.) */
+typedef coney_status coney_validator(const void *payload, void *user);
+
+/* Decides about a message that no handler gets, because it cannot be read, converted or validated, or no handler
+ * takes its type. The outcome is what Coney would do, CONEY_REJECT, or CONEY_ACK for one that came back from a
+ * dead-letter queue; the answer is what is done. delivery and error are views for the call.
+ * (Spring: ConditionalRejectingErrorHandler, RabbitListenerErrorHandler.) */
+typedef coney_outcome coney_error_handler(coney_delivery *delivery, const coney_error *error, coney_outcome outcome,
+                                          void *user);
+
+/* ---- retry ---- */
+
+/* Whether a failure is worth another attempt; false goes to the recovery at once. The error holds what the handler
+ * gave coney_delivery_fail(). Views for the call. */
+typedef bool coney_is_retriable_delivery(const coney_delivery *delivery, const coney_error *error, void *user);
+
+/* Takes over a message whose attempts are used up; the answer is what becomes of it, CONEY_ACK if it is in good
+ * hands. (Spring: MessageRecoverer.) */
+typedef coney_outcome coney_message_recoverer(coney_delivery *delivery, const coney_error *error, void *user);
+
+/* What becomes of a message whose attempts are used up. */
+typedef enum coney_recovery {
+    CONEY_RECOVER_DEFAULT = 0, /* CONEY_RECOVER_PARK with delays_ms, else CONEY_RECOVER_REJECT */
+    CONEY_RECOVER_REJECT,      /* to the queue's dead-letter exchange; gone if it has none. (Spring:
+                                  RejectAndDontRequeueRecoverer) */
+    CONEY_RECOVER_REPUBLISH,   /* sent elsewhere, and acknowledged when that is confirmed. (Spring:
+                                  RepublishMessageRecovererWithConfirms) */
+    CONEY_RECOVER_REQUEUE,     /* back to the queue. (Spring: ImmediateRequeueMessageRecoverer) */
+    CONEY_RECOVER_PARK,        /* republished to the parking queue */
+    CONEY_RECOVER_CALL,        /* what the program's recoverer answers */
+} coney_recovery;
+
+enum { CONEY_MAX_DELAYS = 16 };
+
+/* What CONEY_RETRY means. Without any of it the message goes back to the queue; one that has come again is held
+ * back before, for 100 ms, then twice as long each time up to 5 s, so that a handler that always fails does not go
+ * round at full speed. With it:
+ *
+ * 1. The handler is called again in place, up to max_attempts times in all, with a back-off in between, during which
+ *    the worker serves others; the message stays unacknowledged, and those behind it on its lane wait, so order is
+ *    kept. With `stateful` it goes back to the queue instead, and its attempts are counted across deliveries.
+ * 2. With delays_ms it then goes through as many further rounds: it is published, confirmed, to a queue where it
+ *    waits for the first delay, then the second and so on, and comes back to its queue. No plugin is needed: the
+ *    container declares QUEUE.retry.DELAY for each delay, with a TTL and dead-lettering back to QUEUE.
+ * 3. After the last attempt of the last round the recovery decides.
+ *
+ * What is republished is persistent, keeps its properties and body but for expiration and user_id, which would
+ * lose it, and gets the headers x-exception-message, x-original-exchange and x-original-routingKey; CONEY_HEADER_ATTEMPTS
+ * counts its attempts. A message that cannot be republished goes back to the queue, is not acknowledged, and the log
+ * says so. (Spring: RetryInterceptorBuilder.) */
+typedef struct coney_listener_retry {
+    int max_attempts;   /* in each round; 1, with stateful 3 */
+    int first_delay_ms; /* before the second attempt; 1,000 */
+    double multiplier;  /* 2 */
+    int max_delay_ms;   /* 10,000; each delay is shortened by up to half, at random */
+    bool stateful;      /* counted by message id, for the last 1,000 messages that failed, or by a quorum queue's
+                           x-delivery-count. A message without either goes to the recovery when it comes again.
+                           (Spring: stateful retry) */
+    coney_is_retriable_delivery *is_retriable; /* every failure is */
+
+    int delays_ms[CONEY_MAX_DELAYS]; /* the ladder, ended by a zero; none */
+    coney_queue_kind ladder_kind;    /* of its queues and the parking queue; the virtual host's default. For a
+                                        quorum queue's messages take CONEY_QUORUM, which loses none between them */
+
+    coney_recovery recovery;
+    const char *parking_queue;          /* declared if used; QUEUE.parking */
+    const char *exchange;               /* CONEY_RECOVER_REPUBLISH; "", the default exchange */
+    const char *routing_key;            /* the same; "error." and the original routing key, as in Spring */
+    coney_message_recoverer *recoverer; /* CONEY_RECOVER_CALL */
+} coney_listener_retry;
+
+/* How often it was tried before this publishing; beside it the broker's counts are added. */
+#define CONEY_HEADER_ATTEMPTS "x-coney-attempts"
+#define CONEY_HEADER_RETRY_COUNT "retry-count" /* Spring's: how many rounds of the ladder it has behind it */
+#define CONEY_HEADER_EXCEPTION_MESSAGE "x-exception-message"
+#define CONEY_HEADER_ORIGINAL_EXCHANGE "x-original-exchange"
+#define CONEY_HEADER_ORIGINAL_ROUTING_KEY "x-original-routingKey"
+
+/* ---- concurrency ---- */
+
+/* When an elastic listener grows and shrinks, one consumer at a time: it looks once a cycle; growing takes more
+ * than active_trigger cycles in a row in which every consumer was at work, shrinking more than idle_trigger in
+ * which one was not. (Spring: setConsecutiveActiveTrigger and so on.) */
+typedef struct coney_elasticity {
+    int cycle_ms;           /* 1,000 */
+    int active_trigger;     /* 10 */
+    int idle_trigger;       /* 10 */
+    int grow_interval_ms;   /* at least between two starts; 10,000 */
+    int shrink_interval_ms; /* at least between two ends; 60,000 */
+} coney_elasticity;
+
+/* ---- acknowledgement ---- */
+
+typedef enum coney_acknowledge_mode {
+    CONEY_ACKNOWLEDGE_AUTO = 0, /* the handler's outcome decides */
+    CONEY_ACKNOWLEDGE_MANUAL,   /* coney_delivery_settle() decides, on any thread, at any time; the handler returns
+                                   CONEY_DEFER then. Any other outcome it returns settles what is not settled yet */
+    CONEY_ACKNOWLEDGE_NONE,     /* the broker forgets a message when it has sent it: what is not handled then is lost,
+                                   and so is what a handler fails for. Faster, for readings of which many come */
+} coney_acknowledge_mode;
+
+/* ---- the listener ---- */
+
+typedef struct coney_listener {
+    const char *queue;          /* required, unless declare names it */
+    const coney_queue *declare; /* the queue, for the container to declare before its consumers begin, on each
+                                   connection; copied. One that is there otherwise fails the start, or stops the
+                                   container. (Spring: queuesToDeclare, mismatchedQueuesFatal.) NULL: others declare
+                                   it, an admin perhaps */
+    const char *id;    /* for the functions that name a listener, and for the log; the queue's name, with "#2" and so
+                          on behind it if that is taken */
+    const char *group; /* for those that name a group; none */
+
+    /* One of the first two, or handlers. */
+    coney_message_handler *on_message; /* with handlers: of the types that none of them takes */
+    coney_batch_handler *on_batch;
+    const coney_typed_handler *handlers;
+    size_t handler_count;
+    void *user;                       /* must live as long as a handler may */
+    const coney_converter *converter; /* makes the payload; NULL: none, the raw message */
+    coney_message_filter *filter;     /* NULL: all are for this listener */
+    coney_validator *validator;       /* with a converter; NULL: all payloads are valid */
+    coney_error_handler *on_error;    /* NULL: as coney_error_handler says */
+
+    int concurrency;     /* consumers, each with a channel; 1 */
+    int max_concurrency; /* grows up to so many; concurrency, which is none */
+    coney_elasticity elasticity;
+    int prefetch;            /* messages a consumer has unacknowledged at most; 250, as in Spring: plenty for
+                                     quick handlers. A handler that takes a second should have less, for what waits
+                                     in one consumer no other one gets. Up to 65,535; at least batch_size */
+    int lanes;               /* messages of one consumer are handled so many at a time, and those of one key one
+                                     after another; 1: all of them one after another */
+    const char *lane_header; /* the key is this header; the routing key. Without the header: one common key */
+
+    coney_acknowledge_mode acknowledge;
+    int ack_every;    /* acknowledges so many at once, by one frame; 1. Not with MANUAL, NONE, lanes, on_batch or
+                         transacted. (Spring: messagesPerAck) */
+    int ack_after_ms; /* but none later than that, or than the handler at work then returns; 1,000.
+                            (Spring: ackTimeout) */
+    bool transacted;  /* what coney_delivery_send() and the replies send is committed together with the
+                                     acknowledgement, or rolled back with it. Of a batch that is taken apart each message is a
+                     transaction. (Spring: channelTransacted) */
+
+    int batch_size;       /* on_batch gets up to so many; 100 */
+    int batch_timeout_ms; /* and waits no longer than that for the rest; 1,000 */
+    bool keep_batches;    /* a batch in Spring's format is handed over as it is. Else the handler gets its
+                                     messages one by one (on_batch: all of them, which may be more than batch_size),
+                                     and the whole goes back or is rejected if one of them does */
+
+    int priority;                 /* consumers of a higher one are served first (x-priority); 0 */
+    bool exclusive;               /* the only consumer of its queue, or waits until it can be */
+    const char *consumer_tag;     /* with concurrency ".1" and so on behind it; the broker's choice */
+    const coney_table *arguments; /* any other argument of basic.consume, such as x-stream-offset; copied */
+
+    coney_listener_retry retry;
+
+    const char *send_to;                    /* where replies go to requests that name no reply_to:
+                                              "exchange/routing key" or "queue". (Spring: @SendTo) */
+    const coney_converter *reply_converter; /* the converter; JSON without one */
+    coney_processor reply_processor;        /* runs on each reply before it is sent; only its process and user count */
+
+    bool missing_queue_is_fatal; /* start fails, or the container stops, instead of waiting for it to come. (Spring:
+                                     missingQueuesFatal) */
+    bool no_auto_start;          /* only coney_container_start_listener() starts it */
+    int idle_event_ms;           /* an event each time nothing has come for so long; none */
+    int slow_handler_ms;         /* an event when a handler has run for so long; 30,000, below 0: none */
+} coney_listener;
+
+CONEY_END
+
+#endif

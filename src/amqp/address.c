@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* Where replies go, and to which request they belong. (Spring: Address, correlation in MessageListenerAdapter.) */
+#include "amqp/amqp.h"
+
+#include <string.h>
+
+#define DIRECT_REPLY_TO "amq.rabbitmq.reply-to"
+
+void cny_address_parse(cny_address *to, const char *text)
+{
+    to->exchange = "";
+    to->routing_key = text;
+    to->is_direct = strncmp(text, DIRECT_REPLY_TO, strlen(DIRECT_REPLY_TO)) == 0;
+    if (to->is_direct || !strchr(text, '/'))
+        return;
+    for (const char *scheme; (scheme = strstr(text, "://"));)
+        text = scheme + 3;
+    const char *slash = strchr(text, '/'); /* without one behind the scheme all of it is the exchange, as in Spring */
+    size_t size = slash ? (size_t)(slash - text) : strlen(text);
+    if (size > CNY_MAX_SHORT_STRING)
+        size = CNY_MAX_SHORT_STRING;
+    memcpy(to->exchange_room, text, size);
+    to->exchange_room[size] = '\0';
+    to->exchange = to->exchange_room;
+    to->routing_key = slash ? slash + 1 : "";
+}
+
+coney_status cny_correlate(coney_message **correlated, const coney_message *request, coney_message *reply)
+{
+    coney_properties properties = reply->properties;
+    const char *id = request->properties.correlation_id;
+    properties.correlation_id = id ? id : request->properties.message_id;
+    if (properties.correlation_id)
+        return coney_message_with(correlated, reply, &properties, NULL, 0);
+    *correlated = coney_message_ref(reply);
+    return CONEY_OK;
+}

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+/* Consuming on a channel: how it begins, what comes, how it is settled and how it ends. The I/O thread
+ * feeds; who takes either waits (cny_channel_receive()) or has a watcher told, which must not wait for anything. */
+#include "rabbit/connection/internal.h"
+
+#include <stdio.h>
+
+void cny_feed_free(cny_feed *feed)
+{
+    coney_message **deliveries = (coney_message **)(void *)feed->deliveries.data;
+    for (size_t i = 0; i < feed->deliveries.size / sizeof *deliveries; i++)
+        coney_message_unref(deliveries[i]);
+    cny_buffer_free(&feed->deliveries);
+    cny_error_unref(feed->reason);
+}
+
+static void tell_change(cny_channel *channel)
+{
+    const cny_watcher *watcher = &channel->feed.watcher;
+    pthread_cond_broadcast(&channel->changed);
+    if (watcher->on_change)
+        watcher->on_change(watcher->self);
+}
+
+/* With a prefetch the broker keeps it short. Without one the bytes stay in the socket, and then at the broker, until
+ * somebody takes what is here: other consumers of the connection wait as well, but memory has an end. */
+#define FULL_BYTES ((size_t)16 * 1024 * 1024)
+#define OVERHEAD_BYTES 512 /* of a message, about */
+
+static void set_full(cny_channel *channel, bool full)
+{
+    cny_connection *connection = channel->connection;
+    if (channel->feed.full == full)
+        return;
+    channel->feed.full = full;
+    connection->full_feeds += full ? 1 : -1;
+    if (connection->full_feeds == 0)
+        cny_connection_wake(connection);
+}
+
+/* ---- subscribing ---- */
+
+static coney_status encode_subscription(cny_channel *channel, const cny_subscription *what, cny_buffer *out)
+{
+    uint16_t number = channel->number;
+    coney_status status = cny_encode_channel_open(out, number);
+    if (status == CONEY_OK)
+        status = cny_encode_qos(out, number, (uint16_t)what->prefetch);
+    if (status == CONEY_OK && what->transacted)
+        status = cny_encode_tx_select(out, number);
+    if (status == CONEY_OK)
+        status = cny_encode_consume(out, number, channel->connection->limits.frame_max, &what->consume);
+    return status;
+}
+
+/* All four methods in one go, for a broker answers one after another. The first it refuses closes the channel. */
+static coney_status subscribe_on(cny_channel **channel, cny_connection *connection, const cny_subscription *what,
+                                 const cny_watcher *watcher)
+{
+    uint8_t room[1024];
+    cny_buffer frames;
+    cny_channel *made = cny_channel_new(connection, true, 0);
+    if (!made)
+        return coney_last_error_details()->status;
+    cny_buffer_on_stack(&frames, room, sizeof room);
+    coney_status status = encode_subscription(made, what, &frames);
+    cny_channel_lock(made);
+    if (status == CONEY_OK && made->reason)
+        status = cny_error_raise(made->reason);
+    else if (status == CONEY_OK && !cny_buffer_append(&connection->outgoing.bytes, frames.data, frames.size))
+        status = cny_fail_memory();
+    if (status == CONEY_OK) {
+        *channel = made; /* before the watcher may need it */
+        made->feed.watcher = *watcher;
+        made->feed.subscribing = true;
+        made->feed.prefetch = what->consume.no_ack ? 0 : what->prefetch;
+        cny_connection_appended(connection, frames.size);
+    }
+    cny_channel_unlock(made);
+    cny_buffer_free(&frames);
+    if (status == CONEY_OK)
+        return CONEY_OK;
+    cny_channel_forget(made);
+    cny_channel_unref(made);
+    return status;
+}
+
+coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory,
+                                   const cny_subscription *subscription, const cny_watcher *watcher)
+{
+    cny_connection *connection;
+    coney_status status = cny_factory_get_connection(&connection, factory, CONEY_CONSUMING, true, 0);
+    if (status != CONEY_OK)
+        return status;
+    status = subscribe_on(channel, connection, subscription, watcher);
+    if (status != CONEY_OK && cny_connection_is_dead(connection)) /* it will come back */
+        status = cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code, "not connected: %s",
+                               coney_last_error());
+    cny_connection_unref(connection);
+    return status;
+}
+
+void cny_channel_unwatch(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    channel->feed.watcher = (cny_watcher){0};
+    cny_channel_unlock(channel);
+}
+
+/* ---- how it goes ---- */
+
+cny_feed_state cny_channel_feed(cny_channel *channel, cny_error **reason)
+{
+    const cny_feed *feed = &channel->feed;
+    cny_feed_state state = CNY_FEED_ON;
+    *reason = NULL;
+    cny_channel_lock(channel);
+    if (feed->ended) {
+        state = CNY_FEED_ENDED;
+        *reason = cny_error_ref(feed->reason ? feed->reason : channel->reason);
+    } else if (!feed->consumer_tag[0]) {
+        state = CNY_FEED_BEGINNING;
+    }
+    cny_channel_unlock(channel);
+    return state;
+}
+
+bool cny_channel_is_consuming(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    bool consuming = !channel->reason && channel->feed.consumer_tag[0] && !channel->feed.ended;
+    cny_channel_unlock(channel);
+    return consuming;
+}
+
+const char *cny_channel_consumer_tag(cny_channel *channel)
+{
+    cny_channel_lock(channel); /* it is written once, by the I/O thread */
+    const char *tag = channel->feed.consumer_tag[0] ? channel->feed.consumer_tag : "";
+    cny_channel_unlock(channel);
+    return tag;
+}
+
+void cny_channel_cancel(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    cny_connection *connection = channel->connection;
+    cny_feed *feed = &channel->feed;
+    size_t before = connection->outgoing.bytes.size;
+    bool possible = channel->state == CNY_CHANNEL_USABLE && feed->consumer_tag[0] && !feed->cancelled;
+    feed->cancelled = true;
+    feed->recheck = true;
+    if (possible && cny_encode_cancel(&connection->outgoing.bytes, channel->number, feed->consumer_tag) == CONEY_OK) {
+        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
+    } else if (possible) { /* no memory; that ends it as well */
+        cny_error *reason = cny_error_capture();
+        cny_channel_close_locked(channel, reason);
+        cny_error_unref(reason);
+    }
+    pthread_cond_broadcast(&channel->changed);
+    cny_channel_unlock(channel);
+}
+
+/* ---- taking ---- */
+
+coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_t deadline)
+{
+    bool in_time = true;
+    cny_channel_lock(channel);
+    cny_feed *feed = &channel->feed;
+    feed->waiting = true;
+    while (feed->deliveries.size == 0 && !feed->ended && !feed->recheck && in_time)
+        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
+    feed->waiting = false;
+    feed->recheck = false;
+    coney_status status = CONEY_OK;
+    if (channel->reason) /* what is left in the feed cannot be acknowledged any more */
+        status = cny_error_raise(channel->reason);
+    else if (feed->deliveries.size > 0) {
+        cny_buffer_swap(&feed->deliveries, batch);
+        feed->bytes = 0;
+    } else if (feed->reason) { /* what came before the end has been handled */
+        status = cny_error_raise(feed->reason);
+        cny_channel_close_locked(channel, feed->reason);
+    } else if (!feed->ended)
+        status = cny_fail(CONEY_E_TIMEOUT, "no delivery within the deadline");
+    cny_channel_unlock(channel);
+    return status;
+}
+
+bool cny_channel_take(cny_channel *channel, cny_buffer *batch)
+{
+    cny_channel_lock(channel);
+    cny_feed *feed = &channel->feed;
+    feed->told = false;
+    if (!channel->reason)
+        cny_buffer_swap(&feed->deliveries, batch);
+    feed->bytes = 0;
+    set_full(channel, false);
+    cny_channel_unlock(channel);
+    return batch->size > 0;
+}
+
+bool cny_channel_has_deliveries(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    bool has = !channel->reason && channel->feed.deliveries.size > 0;
+    cny_channel_unlock(channel);
+    return has;
+}
+
+/* ---- settling ---- */
+
+static coney_status encode_settlement(cny_buffer *out, uint16_t number, uint64_t tag, cny_settlement settlement)
+{
+    switch (settlement) {
+    case CNY_SETTLE_ACK: return cny_encode_ack(out, number, tag, false);
+    case CNY_SETTLE_ACK_UP_TO: return cny_encode_ack(out, number, tag, true);
+    case CNY_SETTLE_REJECT: return cny_encode_reject(out, number, tag, false);
+    case CNY_SETTLE_REQUEUE: return cny_encode_reject(out, number, tag, true);
+    case CNY_SETTLE_RETURN: return cny_encode_nack(out, number, tag, false, true);
+    }
+    return CONEY_OK;
+}
+
+#define PILE_BYTES 1024 /* of acknowledgements; the broker must not come to wait for them */
+
+/* While deliveries stream in it is written with the next ones. Else the last one in hand goes at once, for the next
+ * delivery may depend on it. */
+static void appended_settlement(cny_channel *channel, size_t bytes)
+{
+    cny_connection *connection = channel->connection;
+    if (connection->reading_put_off && connection->unwritten < PILE_BYTES)
+        connection->unwritten += bytes;
+    else if (channel->feed.in_hand == 0)
+        cny_connection_appended_urgently(connection, bytes);
+    else
+        cny_connection_appended(connection, bytes);
+}
+
+/* Keeps count of what is unsettled; true if nothing before the tag is. */
+static bool count_settled(cny_feed *feed, uint64_t tag, cny_settlement settlement)
+{
+    bool is_next = tag == feed->settled_up_to + 1;
+    if (settlement == CNY_SETTLE_ACK_UP_TO) {
+        feed->settled_up_to = tag;
+        feed->in_hand = feed->last_tag > tag ? (size_t)(feed->last_tag - tag) : 0;
+    } else {
+        feed->settled_up_to += is_next;
+        feed->in_hand -= feed->in_hand > 0;
+    }
+    if (feed->in_hand == 0 && feed->last_tag > feed->settled_up_to)
+        feed->settled_up_to = feed->last_tag;
+    return is_next;
+}
+
+/* An acknowledgement that follows upon the last one, which is not written yet, takes its place and covers both: the broker
+ * works less. */
+static bool covers_the_last(const cny_channel *channel, uint64_t tag, cny_settlement settlement)
+{
+    const cny_connection *connection = channel->connection;
+    const cny_last_ack *last = &connection->last_ack;
+    return settlement == CNY_SETTLE_ACK && connection->reading_put_off && last->channel == channel &&
+           last->tag + 1 == tag && last->end == connection->outgoing.bytes.size;
+}
+
+static coney_status settle(cny_channel *channel, uint64_t tag, cny_settlement settlement)
+{
+    cny_connection *connection = channel->connection;
+    cny_buffer *out = &connection->outgoing.bytes;
+    bool is_next = count_settled(&channel->feed, tag, settlement);
+    bool covers = is_next && covers_the_last(channel, tag, settlement);
+    if (covers)
+        out->size = connection->last_ack.begin;
+    size_t begin = out->size;
+    coney_status status = encode_settlement(out, channel->number, tag, covers ? CNY_SETTLE_ACK_UP_TO : settlement);
+    if (status != CONEY_OK)
+        return status;
+    if (is_next && settlement == CNY_SETTLE_ACK)
+        connection->last_ack = (cny_last_ack){.channel = channel, .tag = tag, .begin = begin, .end = out->size};
+    if (!covers) /* else it is as long as the one it replaces */
+        appended_settlement(channel, out->size - begin);
+    return CONEY_OK;
+}
+
+coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement)
+{
+    cny_channel_lock(channel);
+    cny_connection *connection = channel->connection;
+    coney_status status;
+    if (channel->state != CNY_CHANNEL_USABLE) {
+        status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(channel->reason)->text);
+        atomic_fetch_add(&connection->factory->stale_acknowledgements[connection->role], 1);
+    } else {
+        status = settle(channel, delivery_tag, settlement);
+    }
+    cny_channel_unlock(channel);
+    return status;
+}
+
+/* ---- what the broker says; I/O thread, under lock ---- */
+
+void cny_feed_begin(cny_channel *channel, const char *consumer_tag)
+{
+    cny_feed *feed = &channel->feed;
+    feed->subscribing = false;
+    snprintf(feed->consumer_tag, sizeof feed->consumer_tag, "%s", consumer_tag); /* deliveries may follow at once */
+    tell_change(channel);
+}
+
+bool cny_feed_is_step(cny_channel *channel, const cny_incoming *incoming)
+{
+    switch (incoming->method) {
+    case CNY_CHANNEL_OPEN_OK: cny_channel_announce(channel); return true;
+    case CNY_BASIC_QOS_OK:
+    case CNY_TX_SELECT_OK: return true;
+    case CNY_BASIC_CONSUME_OK: cny_feed_begin(channel, incoming->text); return true;
+    default: return false;
+    }
+}
+
+void cny_feed_end(cny_channel *channel)
+{
+    channel->feed.ended = true;
+    channel->feed.subscribing = false;
+    set_full(channel, false);
+    tell_change(channel);
+}
+
+coney_status cny_feed_cancelled(cny_channel *channel)
+{
+    if (!channel->feed.cancelled)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker confirmed the end of a consumer that nobody ended");
+    channel->feed.ended = true;
+    tell_change(channel);
+    return CONEY_OK;
+}
+
+/* The broker sends no more than prefetch before it hears of some. What comes within a moment should be no more than half of
+ * that, so that it need not wait for us. */
+static void count_delivery(cny_connection *connection, cny_feed *feed)
+{
+    if (feed->moment != connection->moments)
+        feed->in_moment = 0;
+    feed->moment = connection->moments;
+    connection->deliveries++;
+    if (++feed->in_moment > feed->prefetch / 2 && feed->prefetch > 0)
+        connection->window_short = true;
+}
+
+coney_status cny_feed_deliver(cny_channel *channel, coney_message *message)
+{
+    cny_feed *feed = &channel->feed;
+    if (feed->ended) { /* nobody looks any more; it comes again when the channel is closed */
+        coney_message_unref(message);
+        return CONEY_OK;
+    }
+    if (!feed->consumer_tag[0]) {
+        coney_message_unref(message);
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a delivery on channel %u, which has no consumer",
+                        channel->number);
+    }
+    if (!cny_buffer_append(&feed->deliveries, &message, sizeof(coney_message *))) {
+        coney_message_unref(message);
+        return cny_fail_memory();
+    }
+    feed->in_hand++;
+    feed->last_tag = message->delivery_tag;
+    feed->bytes += message->size + OVERHEAD_BYTES;
+    if (feed->prefetch == 0 && feed->bytes >= FULL_BYTES)
+        set_full(channel, true);
+    count_delivery(channel->connection, feed);
+    if (feed->watcher.on_deliveries && !feed->told)
+        feed->watcher.on_deliveries(feed->watcher.self);
+    feed->told = true;
+    if (feed->waiting) {
+        feed->waiting = false; /* one wake-up for many */
+        pthread_cond_broadcast(&channel->changed);
+    }
+    return CONEY_OK;
+}
+
+/* The queue was deleted, or its node went away. What has come is still handled: with the queue gone it would
+ * not come again. */
+void cny_feed_cancelled_by_broker(cny_channel *channel)
+{
+    cny_feed *feed = &channel->feed;
+    if (feed->ended)
+        return;
+    feed->reason = cny_error_new(CONEY_E_NOT_FOUND, 0,
+                                 "the broker cancelled the consumer: its queue was deleted or its node went away");
+    feed->ended = true;
+    if (!feed->consumer_tag[0]) /* it has not even begun */
+        cny_channel_close_locked(channel, feed->reason);
+    tell_change(channel);
+}

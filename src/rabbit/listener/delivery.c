@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/* What a handler holds, and how it is settled: once, on the channel it came by, by its worker or by any thread. Parts
+ * of a batch are settled together, when the last one is, as the worst of them. */
+#include "rabbit/listener/listener.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* ---- life ---- */
+
+static void release_contents(coney_delivery *delivery)
+{
+    if (delivery->payload)
+        delivery->payload_converter->free_object(delivery->payload);
+    coney_message_unref(delivery->message);
+    coney_message_unref(delivery->origin);
+    coney_message_unref(delivery->reply);
+    cny_error_unref(delivery->failure);
+    cny_channel_unref(delivery->channel);
+    coney_delivery_unref(delivery->whole);
+    cny_consumer_unref(delivery->consumer);
+}
+
+coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, coney_message *message)
+{
+    cny_consumer *consumer = lane->consumer;
+    coney_delivery *made = lane->spare ? lane->spare : cny_alloc(sizeof *made);
+    if (!made)
+        return NULL;
+    lane->spare = NULL;
+    *made = (coney_delivery){
+        .refs = 1,
+        .settled = true, /* nobody may yet, but the worker */
+        .consumer = cny_consumer_ref(consumer),
+        .channel = cny_channel_ref(consumer->channel),
+        .origin = coney_message_ref(origin),
+        .message = coney_message_ref(message),
+        .earlier_attempts = cny_earlier_attempts(consumer->listener, origin),
+    };
+    atomic_fetch_add_explicit(&consumer->listener->counters.in_progress, 1, memory_order_relaxed);
+    return made;
+}
+
+static void count_progress(const coney_delivery *delivery)
+{
+    atomic_fetch_sub_explicit(&delivery->consumer->listener->counters.in_progress, 1, memory_order_relaxed);
+}
+
+void cny_delivery_recycle(cny_lane *lane, coney_delivery *delivery)
+{
+    if (lane->spare || atomic_load_explicit(&delivery->refs, memory_order_acquire) != 1 || delivery->is_deferred) {
+        coney_delivery_unref(delivery);
+        return;
+    }
+    count_progress(delivery);
+    release_contents(delivery);
+    delivery->consumer = NULL;
+    lane->spare = delivery;
+}
+
+coney_delivery *coney_delivery_ref(coney_delivery *delivery)
+{
+    atomic_fetch_add_explicit(&delivery->refs, 1, memory_order_relaxed);
+    return delivery;
+}
+
+static bool claim(coney_delivery *delivery)
+{
+    return !atomic_exchange(&delivery->settled, true);
+}
+
+static void end_deferral(const coney_delivery *delivery)
+{
+    cny_consumer *consumer = delivery->consumer;
+    cny_consumer_undefer(consumer, delivery->channel_number);
+    if (atomic_load(&consumer->leaving))
+        cny_container_attention(consumer->container);
+}
+
+bool cny_delivery_claim(coney_delivery *delivery)
+{
+    if (!claim(delivery))
+        return false;
+    delivery->is_deferred = false;
+    end_deferral(delivery);
+    return true;
+}
+
+/* The program let go of it without a word. */
+static void settle_forgotten(coney_delivery *delivery)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    if (!claim(delivery))
+        return;
+    if (cny_channel_alive(delivery->channel))
+        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
+                     "queue '%s': message '%s' was let go without being settled; it goes back", listener->options.queue,
+                     cny_id_of(delivery->message));
+    delivery->verdict = CONEY_REQUEUE;
+    cny_delivery_conclude(delivery, NULL);
+    end_deferral(delivery);
+}
+
+static bool is_of_process(const coney_delivery *delivery)
+{
+    return !delivery->consumer || cny_factory_check_process(delivery->consumer->container->factory) == CONEY_OK;
+}
+
+void coney_delivery_unref(coney_delivery *delivery)
+{
+    if (!delivery || !is_of_process(delivery) ||
+        atomic_fetch_sub_explicit(&delivery->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (delivery->consumer) {
+        if (delivery->is_deferred)
+            settle_forgotten(delivery);
+        count_progress(delivery);
+        release_contents(delivery);
+    }
+    cny_free(delivery);
+}
+
+/* ---- what it holds ---- */
+
+coney_message *coney_delivery_message(const coney_delivery *delivery)
+{
+    return delivery->message;
+}
+
+const void *coney_delivery_payload(const coney_delivery *delivery)
+{
+    return delivery->payload;
+}
+
+const char *coney_delivery_queue(const coney_delivery *delivery)
+{
+    return delivery->consumer->listener->options.queue;
+}
+
+const char *coney_delivery_listener_id(const coney_delivery *delivery)
+{
+    return delivery->consumer->listener->options.id;
+}
+
+const char *coney_delivery_consumer_tag(const coney_delivery *delivery)
+{
+    return is_of_process(delivery) ? cny_channel_consumer_tag(delivery->channel) : "";
+}
+
+int coney_delivery_attempt(const coney_delivery *delivery)
+{
+    return delivery->earlier_attempts + delivery->tries + 1;
+}
+
+bool coney_delivery_is_last_in_batch(const coney_delivery *delivery)
+{
+    return delivery->last_in_batch;
+}
+
+const char *cny_id_of(const coney_message *message)
+{
+    const char *id = message ? message->properties.message_id : NULL;
+    return id ? id : "(without id)";
+}
+
+const char *cny_failure_text(const coney_delivery *delivery)
+{
+    return delivery->failure ? cny_error_view(delivery->failure)->text : "the handler does not say why";
+}
+
+coney_outcome coney_delivery_fail(coney_delivery *delivery, coney_outcome outcome, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    cny_error_unref(delivery->failure);
+    delivery->failure = cny_error_new(CONEY_E_STATE, 0, "%s", text);
+    return outcome;
+}
+
+/* ---- settling ---- */
+
+/* What is said of a whole is the worst that is said of a part. */
+static const cny_settlement settlements[] = {CNY_SETTLE_ACK, CNY_SETTLE_RETURN, CNY_SETTLE_REQUEUE, CNY_SETTLE_REJECT};
+
+static int severity(const coney_delivery *part)
+{
+    switch (part->verdict) {
+    case CONEY_ACK: return 0;
+    case CONEY_REQUEUE: return part->is_returned ? 1 : 2;
+    default: return 3;
+    }
+}
+
+/* True if that is known with this one. */
+static bool merge(const coney_delivery *part, coney_delivery *whole, cny_settlement *settlement)
+{
+    int worst = atomic_load(&whole->worst);
+    int mine = severity(part);
+    while (mine > worst && !atomic_compare_exchange_weak(&whole->worst, &worst, mine))
+        ;
+    if (part != whole && atomic_fetch_sub(&whole->parts_left, 1) != 1)
+        return false;
+    *settlement = settlements[atomic_load(&whole->worst)];
+    return true;
+}
+
+static void count_settlement(cny_counters *counters, cny_settlement settlement)
+{
+    cny_count(settlement == CNY_SETTLE_ACK      ? &counters->acknowledged
+              : settlement == CNY_SETTLE_REJECT ? &counters->rejected
+                                                : &counters->requeued);
+}
+
+/* Without memory to say so the broker must not wait for it. */
+static coney_status tell_broker(coney_delivery *whole, uint64_t tag, cny_settlement settlement)
+{
+    coney_status status = cny_channel_settle(whole->channel, tag, settlement);
+    if (status == CONEY_E_NO_MEMORY)
+        cny_channel_close(whole->channel);
+    if (status == CONEY_E_STALE)
+        cny_count(&whole->consumer->listener->counters.stale);
+    return status;
+}
+
+/* Those not sent yet go before anything else, and together at the last. */
+static coney_status tell_broker_in_order(coney_delivery *whole, cny_lane *lane, cny_settlement settlement)
+{
+    const coney_listener *options = &whole->consumer->listener->options;
+    uint64_t tag = whole->origin->delivery_tag;
+    if (!lane || options->ack_every == 1)
+        return tell_broker(whole, tag, settlement);
+    if (settlement == CNY_SETTLE_ACK) {
+        lane->ack_tag = tag;
+        if (lane->acks++ == 0)
+            lane->ack_due = cny_deadline(options->ack_after_ms);
+        if (lane->acks < (size_t)options->ack_every)
+            return CONEY_OK;
+    }
+    size_t acks = lane->acks;
+    lane->acks = 0;
+    lane->ack_due = 0;
+    coney_status status = acks > 0 ? tell_broker(whole, lane->ack_tag, CNY_SETTLE_ACK_UP_TO) : CONEY_OK;
+    return settlement == CNY_SETTLE_ACK ? status : tell_broker(whole, tag, settlement);
+}
+
+coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    coney_delivery *whole = cny_whole(delivery);
+    cny_settlement settlement;
+    if (!merge(delivery, whole, &settlement))
+        return CONEY_OK;
+    if (listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE) {
+        count_settlement(&listener->counters, settlement);
+        if (settlement != CNY_SETTLE_ACK)
+            cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_ERROR,
+                         "queue '%s': message '%s' is lost: %s, and the listener acknowledges NONE",
+                         listener->options.queue, cny_id_of(whole->origin), cny_failure_text(delivery));
+        return CONEY_OK;
+    }
+    coney_status status = tell_broker_in_order(whole, lane, settlement);
+    if (status != CONEY_E_STALE) /* which is counted as such */
+        count_settlement(&listener->counters, settlement);
+    return status;
+}
+
+coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outcome)
+{
+    if (!delivery)
+        return cny_fail(CONEY_E_INVALID, "settle: the delivery is NULL");
+    const coney_listener *options = &delivery->consumer->listener->options;
+    if (outcome < CONEY_ACK || outcome > CONEY_STOP)
+        return cny_fail(CONEY_E_INVALID, "settle a delivery of queue '%s': %d is no outcome that settles it",
+                        options->queue, (int)outcome);
+    if (options->acknowledge != CONEY_ACKNOWLEDGE_MANUAL)
+        return cny_fail(CONEY_E_STATE, "settle a delivery of queue '%s': its listener does not acknowledge MANUAL",
+                        options->queue);
+    if (!is_of_process(delivery))
+        return CONEY_E_STATE;
+    if (!claim(delivery))
+        return cny_fail(CONEY_E_STATE, "settle a delivery of queue '%s': it is settled already", options->queue);
+    coney_status status = CONEY_OK;
+    if (!cny_channel_alive(delivery->channel)) {
+        cny_count(&delivery->consumer->listener->counters.stale);
+        status = cny_fail(CONEY_E_STALE, "settle a delivery of queue '%s': its channel is gone, it is delivered again",
+                          options->queue);
+    } else {
+        int delay_ms;
+        delivery->verdict = cny_judge(delivery, outcome, false, &delay_ms);
+        status = cny_delivery_conclude(delivery, NULL);
+    }
+    end_deferral(delivery);
+    return status;
+}

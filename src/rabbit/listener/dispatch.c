@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* From a message to an outcome: processors, filter, the handler for its type, converter, validator, and the call. What
+ * no handler can get is fatal, for it would fail the same way each time: rejected, or dropped if it has been so before.
+ * Runs on a worker with no lock held. */
+#include "rabbit/listener/listener.h"
+
+#include <string.h>
+
+#define TYPE_HEADER "__TypeId__" /* Spring's */
+
+static const coney_listener *options_of(const coney_delivery *delivery)
+{
+    return &delivery->consumer->listener->options;
+}
+
+/* ---- what is fatal ---- */
+
+static void tell_discarded(const coney_delivery *delivery)
+{
+    cny_tell(delivery->consumer->container, &(cny_event){.kind = CONEY_MESSAGE_DISCARDED,
+                                                         .listener = delivery->consumer->listener,
+                                                         .consumer_tag = coney_delivery_consumer_tag(delivery),
+                                                         .error = delivery->failure});
+}
+
+/* For what delivery->failure tells. */
+static coney_outcome decide_fatal(coney_delivery *delivery)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    const coney_listener *options = &listener->options;
+    const coney_error *error = cny_error_view(delivery->failure);
+    bool discard = cny_came_from_dead_letters(listener, delivery->origin);
+    coney_outcome usual = discard ? CONEY_ACK : CONEY_REJECT;
+    coney_outcome outcome = options->on_error ? options->on_error(delivery, error, usual, options->user) : usual;
+    cny_count(&listener->counters.fatal);
+    if (outcome == CONEY_DEFER) { /* nobody holds what could be settled */
+        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
+                     "queue '%s': on_error returned CONEY_DEFER, which only a handler can; that counts as CONEY_RETRY",
+                     options->queue);
+        outcome = CONEY_RETRY;
+    }
+    bool is_usual = outcome == usual;
+    cny_complain(listener, CNY_COMPLAINT_UNREADABLE, CONEY_LOG_ERROR,
+                 "queue '%s': message '%s' %s, it cannot be read: %s", options->queue, cny_id_of(delivery->origin),
+                 !is_usual ? "is left to the error handler"
+                 : discard ? "came back from a dead-letter queue and is dropped"
+                           : "is rejected",
+                 error->text);
+    if (is_usual && discard) {
+        cny_count(&listener->counters.discarded);
+        tell_discarded(delivery);
+    }
+    return outcome;
+}
+
+static coney_outcome fail_to_prepare(coney_delivery *delivery)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    if (coney_last_error_details()->status == CONEY_E_NO_MEMORY) { /* not the message's fault */
+        cny_complain(listener, CNY_COMPLAINT_MEMORY, CONEY_LOG_ERROR,
+                     "queue '%s': no memory to convert a message; it goes back", listener->options.queue);
+        delivery->is_returned = true;
+        return CONEY_REQUEUE;
+    }
+    cny_error_unref(delivery->failure);
+    delivery->failure = cny_error_capture();
+    return decide_fatal(delivery);
+}
+
+/* ---- preparing ---- */
+
+static const char *type_of(const coney_message *message)
+{
+    const char *type = coney_table_get_string(message->properties.headers, TYPE_HEADER);
+    return type ? type : message->properties.type;
+}
+
+static coney_status choose_handler(coney_delivery *delivery)
+{
+    const coney_listener *options = options_of(delivery);
+    const char *type = options->handler_count > 0 ? type_of(delivery->message) : NULL;
+    for (size_t i = 0; type && i < options->handler_count; i++) {
+        if (strcmp(options->handlers[i].type, type) == 0) {
+            delivery->handler = &options->handlers[i];
+            return CONEY_OK;
+        }
+    }
+    if (options->on_message || options->on_batch)
+        return CONEY_OK;
+    return type ? cny_fail(CONEY_E_CONVERSION, "no handler takes type '%.255s', and there is no on_message", type)
+                : cny_fail(CONEY_E_CONVERSION, "it has neither a header " TYPE_HEADER " nor a type, and there is no "
+                                               "on_message");
+}
+
+static coney_status convert(coney_delivery *delivery)
+{
+    const coney_listener *options = options_of(delivery);
+    const coney_converter *converter =
+        delivery->handler && delivery->handler->converter ? delivery->handler->converter : options->converter;
+    if (!converter)
+        return CONEY_OK;
+    delivery->payload_converter = converter;
+    coney_status status = cny_from_message(converter, &delivery->payload, delivery->message);
+    if (status == CONEY_OK && options->validator)
+        status = options->validator(delivery->payload, options->user);
+    if (status != CONEY_OK && coney_last_error_details()->status != status)
+        cny_fail(status, "the validator returned %s and does not say why", coney_status_name(status));
+    return status;
+}
+
+static bool is_filtered(const coney_delivery *delivery)
+{
+    const coney_listener *options = options_of(delivery);
+    return !delivery->message || (options->filter && !options->filter(delivery->message, options->user));
+}
+
+static coney_status read(const coney_delivery *delivery)
+{
+    if (delivery->origin->defect)
+        return cny_fail(CONEY_E_CONVERSION, "%s", delivery->origin->defect);
+    return delivery->is_broken ? cny_error_raise(delivery->failure) : CONEY_OK;
+}
+
+/* What an earlier attempt to prepare it has left. */
+static void begin_anew(coney_delivery *delivery)
+{
+    if (delivery->message != delivery->origin) {
+        coney_message_unref(delivery->message);
+        delivery->message = coney_message_ref(delivery->origin);
+    }
+    if (delivery->payload)
+        delivery->payload_converter->free_object(delivery->payload);
+    delivery->payload = NULL;
+    delivery->handler = NULL;
+}
+
+static coney_status prepare(coney_delivery *delivery, bool *filtered)
+{
+    begin_anew(delivery);
+    coney_status status = read(delivery);
+    const coney_message *origin = delivery->origin;
+    if (status == CONEY_OK)
+        status = cny_processors_run(&delivery->consumer->container->after_receive, &delivery->message, origin->exchange,
+                                    origin->routing_key);
+    if (status != CONEY_OK)
+        return status;
+    *filtered = is_filtered(delivery);
+    if (*filtered)
+        return CONEY_OK;
+    status = choose_handler(delivery);
+    return status == CONEY_OK ? convert(delivery) : status;
+}
+
+bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome)
+{
+    bool filtered = false;
+    if (delivery->prepared)
+        return true;
+    coney_status status = prepare(delivery, &filtered);
+    if (status == CONEY_OK && !filtered) {
+        delivery->prepared = true;
+        return true;
+    }
+    *outcome = CONEY_ACK;
+    if (filtered)
+        cny_count(&delivery->consumer->listener->counters.filtered);
+    else
+        *outcome = fail_to_prepare(delivery);
+    return false;
+}
+
+/* ---- calling ---- */
+
+static void begin_handling(coney_delivery *delivery)
+{
+    delivery->in_handler = true;
+    delivery->has_succeeded = false;
+    if (options_of(delivery)->acknowledge == CONEY_ACKNOWLEDGE_MANUAL) {
+        delivery->is_deferred = true;
+        delivery->channel_number = cny_consumer_defer(delivery->consumer);
+        atomic_store(&delivery->settled, false); /* not between two attempts: the lane still has it */
+    }
+    coney_message_unref(delivery->reply); /* of an attempt that failed */
+    delivery->reply = NULL;
+    cny_error_unref(delivery->failure);
+    delivery->failure = NULL;
+}
+
+/* What the handler leaves to be sent belongs to its success. */
+static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcome)
+{
+    cny_counters *counters = &delivery->consumer->listener->counters;
+    if (outcome == CONEY_ACK && delivery->reply && cny_send_reply(delivery) != CONEY_OK) {
+        cny_error_unref(delivery->failure);
+        delivery->failure = cny_error_capture();
+        outcome = CONEY_RETRY;
+    }
+    delivery->in_handler = false;
+    delivery->has_succeeded = outcome == CONEY_ACK;
+    if (outcome != CONEY_ACK && outcome != CONEY_DEFER)
+        cny_count(&counters->failed);
+    return outcome;
+}
+
+static int64_t begin_call(cny_lane *lane)
+{
+    int64_t now = cny_now_us();
+    atomic_store_explicit(&lane->handling_since, now / 1000, memory_order_relaxed);
+    return now;
+}
+
+static void end_call(cny_lane *lane, int64_t began, bool handled)
+{
+    cny_listener *listener = lane->consumer->listener;
+    int64_t now = cny_now_us();
+    atomic_store_explicit(&lane->handling_since, 0, memory_order_relaxed);
+    atomic_store_explicit(&lane->told_slow, false, memory_order_relaxed);
+    atomic_store_explicit(&listener->last_delivery_ms, now / 1000, memory_order_relaxed);
+    if (handled)
+        cny_count_handler(&listener->counters, (uint64_t)(now - began));
+}
+
+coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane)
+{
+    const coney_listener *options = options_of(delivery);
+    coney_outcome outcome;
+    int64_t began = begin_call(lane); /* processors and converters are the program's, too */
+    bool handled = cny_prepare(delivery, &outcome);
+    if (handled) {
+        coney_message_handler *handler = delivery->handler ? delivery->handler->on_message : options->on_message;
+        begin_handling(delivery);
+        outcome = end_handling(delivery, handler(delivery, options->user));
+    }
+    end_call(lane, began, handled);
+    return outcome;
+}
+
+void cny_dispatch_batch(coney_delivery **deliveries, size_t count, coney_outcome *outcomes, cny_lane *lane)
+{
+    const coney_listener *options = options_of(deliveries[0]);
+    int64_t began = begin_call(lane);
+    for (size_t i = 0; i < count; i++)
+        begin_handling(deliveries[i]);
+    options->on_batch(deliveries, count, outcomes, options->user);
+    for (size_t i = 0; i < count; i++)
+        outcomes[i] = end_handling(deliveries[i], outcomes[i]);
+    end_call(lane, began, true);
+}

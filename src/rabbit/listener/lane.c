@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT */
+/* A lane takes messages one after another: it makes deliveries of them (of a batch in Spring's format, one for each
+ * part), hands them to the dispatcher alone or gathered, and acts on the verdicts. Whatever it waits for, another
+ * attempt or the rest of a batch, it does not wait on its worker: it says when it wants to be run again.
+ *
+ * Runs on one worker at a time, with no lock held. */
+#include "rabbit/listener/listener.h"
+
+#include <coney/amqp/batch.h>
+
+#define FIRST_BRAKE_MS 100
+#define MAX_BRAKE_MS 5000
+#define FAIR_STEPS 16 /* before looking whether other lanes wait for a worker */
+
+static const coney_listener *options_of(const cny_lane *lane)
+{
+    return &lane->consumer->listener->options;
+}
+
+static coney_delivery **items_of(const cny_lane *lane, size_t *count)
+{
+    coney_delivery **items = (coney_delivery **)(void *)lane->items.data;
+    *count = lane->items.size / sizeof *items;
+    return items;
+}
+
+static void wait_for(cny_lane *lane, int delay_ms)
+{
+    int64_t due = cny_deadline(delay_ms);
+    if (due > lane->due)
+        lane->due = due;
+}
+
+/* ---- acknowledging several at once ---- */
+
+static void flush_acks(cny_lane *lane)
+{
+    if (lane->acks == 0)
+        return;
+    lane->acks = 0;
+    lane->ack_due = 0;
+    if (cny_channel_settle(lane->consumer->channel, lane->ack_tag, CNY_SETTLE_ACK_UP_TO) == CONEY_E_NO_MEMORY)
+        cny_channel_close(lane->consumer->channel); /* else they would never be acknowledged */
+}
+
+/* ---- taking messages ---- */
+
+/* Swaps in what has come; false if there is nothing. */
+static bool refill(cny_lane *lane)
+{
+    cny_consumer *consumer = lane->consumer;
+    lane->todo.size = lane->next = 0;
+    if (consumer->lane_count > 1) {
+        pthread_mutex_lock(&lane->lock);
+        cny_buffer_swap(&lane->todo, &lane->inbox);
+        pthread_mutex_unlock(&lane->lock);
+        return lane->todo.size > 0;
+    }
+    if (!cny_channel_take(consumer->channel, &lane->todo))
+        return false;
+    atomic_fetch_add(&consumer->in_lanes, (int)(lane->todo.size / sizeof(coney_message *)));
+    return true;
+}
+
+static coney_message *next_message(cny_lane *lane)
+{
+    if (lane->next * sizeof(coney_message *) >= lane->todo.size && !refill(lane))
+        return NULL;
+    return ((coney_message **)(void *)lane->todo.data)[lane->next++];
+}
+
+static void count_in_lanes(cny_lane *lane, int change)
+{
+    atomic_fetch_add(&lane->consumer->in_lanes, change);
+}
+
+static bool add_item(cny_lane *lane, coney_delivery *delivery)
+{
+    if (delivery && cny_buffer_append(&lane->items, &delivery, sizeof(coney_delivery *)))
+        return true;
+    coney_delivery_unref(delivery);
+    return false;
+}
+
+typedef struct parts {
+    cny_lane *lane;
+    coney_delivery *whole;
+} parts;
+
+static coney_status add_part(coney_message *fragment, size_t index, size_t count, void *user)
+{
+    const parts *of = user;
+    coney_delivery *part = cny_delivery_new(of->lane, fragment, fragment);
+    if (!part)
+        return cny_fail_memory();
+    part->whole = coney_delivery_ref(of->whole);
+    part->last_in_batch = index + 1 == count;
+    if (!add_item(of->lane, part))
+        return cny_fail_memory();
+    atomic_fetch_add(&of->whole->parts_left, 1);
+    return CONEY_OK;
+}
+
+static void drop_items_from(cny_lane *lane, size_t size)
+{
+    size_t count;
+    coney_delivery **items = items_of(lane, &count);
+    for (size_t i = size / sizeof *items; i < count; i++)
+        coney_delivery_unref(items[i]);
+    lane->items.size = size;
+}
+
+/* What cannot be taken apart stays whole: the dispatcher finds out why. */
+static bool expand(cny_lane *lane, coney_delivery *whole)
+{
+    bool in_parts = !options_of(lane)->keep_batches && !whole->origin->defect && coney_message_is_batch(whole->origin);
+    if (!in_parts)
+        return add_item(lane, whole);
+    const parts of = {.lane = lane, .whole = whole};
+    size_t before = lane->items.size;
+    coney_status status = coney_message_debatch(whole->origin, add_part, (void *)(uintptr_t)&of);
+    if (status == CONEY_OK) {
+        count_in_lanes(lane, (int)((lane->items.size - before) / sizeof(coney_delivery *)) - 1);
+        coney_delivery_unref(whole); /* its parts have it */
+        return true;
+    }
+    drop_items_from(lane, before);
+    atomic_store(&whole->parts_left, 0);
+    if (status == CONEY_E_NO_MEMORY) {
+        coney_delivery_unref(whole);
+        return false;
+    }
+    whole->failure = cny_error_capture();
+    whole->is_broken = true;
+    return add_item(lane, whole);
+}
+
+static bool take_message(cny_lane *lane)
+{
+    coney_message *message = next_message(lane);
+    if (!message)
+        return false;
+    cny_listener *listener = lane->consumer->listener;
+    cny_count(&listener->counters.received);
+    cny_count(&lane->consumer->received);
+    coney_delivery *delivery = cny_delivery_new(lane, message, message);
+    if (!delivery || !expand(lane, delivery)) {
+        cny_complain(listener, CNY_COMPLAINT_MEMORY, CONEY_LOG_ERROR,
+                     "queue '%s': no memory to handle a message; it goes back", listener->options.queue);
+        flush_acks(lane);
+        cny_return_message(lane->consumer->channel, message);
+        wait_for(lane, FIRST_BRAKE_MS);
+        count_in_lanes(lane, -1);
+    }
+    coney_message_unref(message);
+    return true;
+}
+
+/* Until there is something for a handler; false if that is not now. */
+static bool gather(cny_lane *lane)
+{
+    const coney_listener *options = options_of(lane);
+    size_t count, wanted = (size_t)options->batch_size * sizeof(coney_delivery *);
+    coney_delivery **items = items_of(lane, &count);
+    if (count > 0 && items[0]->tries > 0) /* another attempt waits for nobody */
+        return true;
+    while (lane->items.size < wanted && take_message(lane))
+        ;
+    if (lane->items.size == 0 || lane->items.size >= wanted || !options->on_batch)
+        return lane->items.size > 0;
+    int64_t now = cny_now_ms();
+    if (lane->gather_until == 0)
+        lane->gather_until = now + options->batch_timeout_ms;
+    return now >= lane->gather_until;
+}
+
+/* ---- verdicts ---- */
+
+/* One that has come again and goes back again is held for a while, so that it does not go round at full speed. */
+static bool must_brake(cny_lane *lane, const coney_delivery *delivery)
+{
+    bool again = coney_message_redelivered(delivery->origin) || delivery->earlier_attempts > 0;
+    if (delivery->verdict != CONEY_REQUEUE || !again) {
+        if (delivery->verdict == CONEY_ACK)
+            lane->brake_ms = 0;
+        return false;
+    }
+    lane->brake_ms = cny_backoff(lane->brake_ms, FIRST_BRAKE_MS, 2, MAX_BRAKE_MS);
+    return true;
+}
+
+/* The outcome of a handler, or of what kept it from being called. */
+static void on_outcome(cny_lane *lane, coney_delivery *delivery, coney_outcome outcome)
+{
+    bool is_manual = options_of(lane)->acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
+    int delay_ms = 0;
+    bool was_handled = delivery->is_deferred;
+    if (is_manual && was_handled && (outcome == CONEY_DEFER || !cny_delivery_claim(delivery))) {
+        delivery->is_left = true;
+        return;
+    }
+    atomic_store(&lane->judging, true);
+    delivery->verdict = cny_judge(delivery, outcome, true, &delay_ms);
+    atomic_store(&lane->judging, false);
+    if (delivery->verdict == 0) {
+        cny_count(&lane->consumer->listener->counters.retried);
+        wait_for(lane, delay_ms);
+    } else if (must_brake(lane, delivery)) {
+        delivery->is_held = true;
+        wait_for(lane, lane->brake_ms);
+    }
+}
+
+static bool is_finished(const coney_delivery *delivery, bool with_held)
+{
+    return delivery->is_left || (delivery->verdict != 0 && (with_held || !delivery->is_held));
+}
+
+static void finish(cny_lane *lane, coney_delivery *delivery)
+{
+    if (!delivery->is_left)
+        cny_delivery_conclude(delivery, lane);
+    count_in_lanes(lane, -1);
+    cny_delivery_recycle(lane, delivery);
+}
+
+/* Those whose verdict is known go, in their order; the others stay, and those that are held if that is not over. What
+ * handlers sent in a transaction is committed with the acknowledgements; after a failure the channel is dead, and the
+ * broker delivers again. */
+static void finish_decided(cny_lane *lane, bool with_held)
+{
+    size_t count, kept = 0;
+    coney_delivery **items = items_of(lane, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (is_finished(items[i], with_held))
+            finish(lane, items[i]);
+        else
+            items[kept++] = items[i];
+    }
+    lane->items.size = kept * sizeof(coney_delivery *);
+    if (options_of(lane)->transacted && kept < count)
+        cny_transaction_commit(lane->consumer);
+}
+
+/* What the handler sent for those it failed for must not stay, whatever becomes of them. With it goes what it sent for
+ * the others of the batch, so it is called for them again. */
+static void roll_back(cny_lane *lane, size_t handled)
+{
+    size_t count;
+    coney_delivery **items = items_of(lane, &count);
+    bool has_failed = false;
+    for (size_t i = 0; i < handled; i++)
+        has_failed = has_failed || (items[i]->prepared && !items[i]->has_succeeded);
+    if (!has_failed)
+        return;
+    cny_transaction_rollback(lane->consumer);
+    for (size_t i = 0; i < handled; i++) {
+        if (items[i]->has_succeeded)
+            items[i]->verdict = 0;
+    }
+}
+
+/* The handler has returned, for the first so many. Of a transaction a rejection is part, too, so it comes after the
+ * rollback. */
+static void settle_up(cny_lane *lane, size_t handled)
+{
+    if (options_of(lane)->transacted)
+        roll_back(lane, handled);
+    finish_decided(lane, false);
+}
+
+/* ---- handling ---- */
+
+static void handle_one(cny_lane *lane)
+{
+    size_t count;
+    coney_delivery *delivery = items_of(lane, &count)[0];
+    on_outcome(lane, delivery, cny_dispatch(delivery, lane));
+    settle_up(lane, 1);
+}
+
+/* Moves those that are ready for the handler to the front. */
+static size_t prepare_all(cny_lane *lane)
+{
+    size_t count, ready = 0;
+    coney_delivery **items = items_of(lane, &count);
+    for (size_t i = 0; i < count; i++) {
+        coney_delivery *delivery = items[i];
+        coney_outcome outcome;
+        if (delivery->verdict != 0)
+            continue;
+        if (!cny_prepare(delivery, &outcome)) {
+            on_outcome(lane, delivery, outcome);
+            continue;
+        }
+        for (size_t k = i; k > ready; k--)
+            items[k] = items[k - 1];
+        items[ready++] = delivery;
+    }
+    return ready;
+}
+
+static void handle_batch(cny_lane *lane)
+{
+    size_t count, ready = prepare_all(lane);
+    coney_delivery **items = items_of(lane, &count);
+    coney_outcome *outcomes = ready > 0 ? cny_alloc(ready * sizeof *outcomes) : NULL;
+    lane->gather_until = 0;
+    if (outcomes)
+        cny_dispatch_batch(items, ready, outcomes, lane);
+    for (size_t i = 0; i < ready; i++) {
+        if (!outcomes)
+            items[i]->is_returned = true; /* no memory: not the messages' fault */
+        on_outcome(lane, items[i], outcomes ? outcomes[i] : CONEY_REQUEUE);
+    }
+    cny_free(outcomes);
+    settle_up(lane, count);
+}
+
+/* ---- giving back ---- */
+
+/* What no handler will get any more: by the broker's reckoning it was never tried. */
+static size_t give_back(cny_lane *lane)
+{
+    size_t count, returned;
+    coney_delivery **items = items_of(lane, &count);
+    for (size_t i = 0; i < count; i++) {
+        items[i]->is_returned = items[i]->is_returned || items[i]->verdict == 0;
+        if (items[i]->verdict == 0)
+            items[i]->verdict = CONEY_REQUEUE;
+    }
+    returned = count;
+    lane->due = lane->gather_until = 0;
+    finish_decided(lane, true);
+    flush_acks(lane);
+    for (coney_message *message; (message = next_message(lane)); returned++) {
+        cny_return_message(lane->consumer->channel, message);
+        coney_message_unref(message);
+        count_in_lanes(lane, -1);
+    }
+    return returned;
+}
+
+/* Their channel is gone, so the broker has them already. */
+static size_t drop(cny_lane *lane)
+{
+    size_t count, dropped;
+    coney_delivery **items = items_of(lane, &count);
+    for (size_t i = 0; i < count; i++) {
+        count_in_lanes(lane, -1);
+        coney_delivery_unref(items[i]);
+    }
+    dropped = count;
+    lane->items.size = 0;
+    lane->due = lane->gather_until = lane->ack_due = 0;
+    lane->acks = 0;
+    for (coney_message *message; (message = next_message(lane)); dropped++) {
+        coney_message_unref(message);
+        count_in_lanes(lane, -1);
+    }
+    return dropped;
+}
+
+static void log_left_over(const cny_lane *lane, size_t count)
+{
+    bool is_lost = options_of(lane)->acknowledge == CONEY_ACKNOWLEDGE_NONE;
+    if (count > 0)
+        cny_complain(lane->consumer->listener, CNY_COMPLAINT_LEFT_OVER, CONEY_LOG_WARN,
+                     "container '%s': %zu prefetched messages of queue '%s' are not handled, they %s",
+                     lane->consumer->container->options.name, count, options_of(lane)->queue,
+                     is_lost ? "are lost" : "go back");
+}
+
+/* ---- running ---- */
+
+/* False if there is nothing to do now. */
+static bool step(cny_lane *lane)
+{
+    cny_consumer *consumer = lane->consumer;
+    int course = atomic_load_explicit(&consumer->course, memory_order_acquire);
+    if (course == CNY_COURSE_DROP || !cny_channel_alive(consumer->channel)) {
+        log_left_over(lane, drop(lane));
+        return false;
+    }
+    if (course == CNY_COURSE_RETURN && options_of(lane)->acknowledge != CONEY_ACKNOWLEDGE_NONE) {
+        log_left_over(lane, give_back(lane));
+        return false;
+    }
+    if (lane->due > 0 && cny_now_ms() < lane->due)
+        return false;
+    if (lane->due > 0) {
+        lane->due = 0;
+        finish_decided(lane, true);
+    }
+    if (!gather(lane))
+        return false;
+    if (options_of(lane)->on_batch)
+        handle_batch(lane);
+    else
+        handle_one(lane);
+    return true;
+}
+
+static int64_t or_never(int64_t time)
+{
+    return time > 0 ? time : INT64_MAX;
+}
+
+static void plan(cny_lane *lane)
+{
+    int64_t next = lane->due > 0 ? lane->due : or_never(lane->gather_until);
+    next = cny_sooner(next, or_never(lane->ack_due));
+    if (next < INT64_MAX)
+        cny_workers_schedule_at(lane->consumer->container->workers, &lane->task, next);
+}
+
+static void flush_due_acks(cny_lane *lane)
+{
+    if (lane->ack_due > 0 && cny_now_ms() >= lane->ack_due)
+        flush_acks(lane);
+}
+
+void cny_lane_run(cny_task *task)
+{
+    cny_lane *lane = (cny_lane *)(void *)task;
+    cny_workers *workers = lane->consumer->container->workers;
+    if (!lane->consumer->channel)
+        return;
+    for (int steps = 1; step(lane); steps++) {
+        flush_due_acks(lane);
+        if (steps % FAIR_STEPS == 0 && cny_workers_busy(workers)) {
+            cny_workers_schedule(workers, task);
+            break;
+        }
+    }
+    if (atomic_load(&lane->consumer->leaving))
+        flush_acks(lane);
+    flush_due_acks(lane);
+    plan(lane);
+}
+
+void cny_lane_clear(cny_lane *lane)
+{
+    coney_delivery_unref(lane->spare);
+    cny_buffer_free(&lane->todo);
+    cny_buffer_free(&lane->items);
+    cny_buffer_free(&lane->inbox);
+}

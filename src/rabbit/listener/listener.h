@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of this folder share. Private to the folder; docs/listening.md tells how they play together.
+ *
+ * The container's lock may be taken before a connection's, never the other way round. The supervisor alone makes,
+ * changes and ends consumers; workers alone touch what is in lanes. */
+#ifndef CNY_LISTENER_LISTENER_H
+#define CNY_LISTENER_LISTENER_H
+
+#include "amqp/processor.h"
+#include "rabbit/connection/connection.h"
+#include "rabbit/listener/workers.h"
+
+#include <coney/rabbit/container.h>
+
+typedef struct cny_listener cny_listener;
+typedef struct cny_consumer cny_consumer;
+typedef struct cny_lane cny_lane;
+
+/* ---- listeners ---- */
+
+/* What coney_listener_statistics counts, by any thread. */
+typedef struct cny_counters {
+    atomic_ullong received, acknowledged, rejected, requeued, retried, republished, recovered, discarded, filtered,
+        failed, fatal, stale, in_progress, handled, handler_us;
+    atomic_ullong handler_times[CONEY_HANDLER_TIME_BUCKETS];
+} cny_counters;
+
+/* How often messages that failed were tried, by their ids: the last ones only. */
+typedef struct cny_attempts {
+    pthread_mutex_t lock; /* below all others */
+    struct cny_attempt *kept;
+    size_t next;
+} cny_attempts;
+
+/* Between two log lines of a kind there is a pause, so that what goes wrong with each message does not fill a disk. */
+typedef struct cny_quiet {
+    atomic_llong until;
+    atomic_ullong skipped;
+} cny_quiet;
+
+typedef enum cny_complaint {
+    CNY_COMPLAINT_UNREADABLE,
+    CNY_COMPLAINT_OUTCOME,
+    CNY_COMPLAINT_FAILURE,
+    CNY_COMPLAINT_RECOVERY,
+    CNY_COMPLAINT_REPUBLISHING,
+    CNY_COMPLAINT_LEFT_OVER,
+    CNY_COMPLAINT_REPLY,
+    CNY_COMPLAINT_MEMORY,
+    CNY_COMPLAINT_COUNT,
+} cny_complaint;
+
+struct cny_listener {
+    /* fixed after listen */
+    atomic_uint refs;
+    cny_arena arena;
+    coney_listener options;   /* with every default filled in */
+    coney_topology *declares; /* its queue and those of the ladder; NULL: none */
+    bool has_retry;           /* anything of options.retry */
+    int delay_count;
+    const char *delay_queues[CONEY_MAX_DELAYS];
+    /* any thread */
+    cny_counters counters;
+    cny_attempts attempts;
+    cny_quiet quiet[CNY_COMPLAINT_COUNT];
+    atomic_llong last_delivery_ms;
+    /* under the container's lock */
+    cny_listener *next;
+    bool started; /* its consumers are wanted while the container runs */
+    bool removed; /* it goes as soon as they have ended */
+    int min, max; /* consumers */
+    int wanted;   /* between the two */
+    cny_consumer *consumers;
+    int next_number; /* for a consumer's tag */
+    coney_stop_mode stop_mode;
+    int64_t stop_deadline;
+    int64_t grown_at, shrunk_at, cycle_at;
+    int active_cycles;
+    int64_t idle_told_at;
+    bool must_declare;  /* before a consumer of its begins */
+    unsigned declared;  /* in that round */
+    cny_error *refusal; /* of a declaration, by the broker; NULL: none */
+    cny_error *setback; /* of the last declaration, which may pass; NULL: none */
+    int64_t declare_at; /* not again before */
+};
+
+/* Gives a checked copy with all defaults. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+coney_status cny_listener_new(cny_listener **listener, const coney_listener *options);
+void cny_listener_unref(cny_listener *listener); /* takes NULL */
+
+static inline int64_t cny_sooner(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Counts one more. */
+static inline void cny_count(atomic_ullong *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* Logs it unless one of its kind was logged a moment ago. */
+void cny_complain(cny_listener *listener, cny_complaint kind, coney_log_level level, const char *format, ...)
+    CNY_PRINTF(4, 5);
+
+/* ---- consumers ---- */
+
+/* waiting -> subscribing -> consuming -> ending -> gone; a loss leads from the middle two by way of leaving, until
+ * its lanes are empty, back to waiting. */
+typedef enum cny_consumer_state {
+    CNY_CONSUMER_WAITING,
+    CNY_CONSUMER_SUBSCRIBING,
+    CNY_CONSUMER_CONSUMING,
+    CNY_CONSUMER_LEAVING,
+    CNY_CONSUMER_ENDING,
+} cny_consumer_state;
+
+/* What lanes do with messages that no handler has yet. */
+typedef enum cny_course {
+    CNY_COURSE_HANDLE,
+    CNY_COURSE_RETURN, /* to the queue */
+    CNY_COURSE_DROP,   /* their channel is closed */
+} cny_course;
+
+struct cny_lane {
+    cny_task task;
+    cny_consumer *consumer;
+    /* by the worker that runs it */
+    cny_buffer todo; /* of coney_message *, from next on */
+    size_t next;
+    cny_buffer items; /* of coney_delivery *, that wait for a handler */
+    int64_t due;      /* not before; 0: now */
+    int64_t gather_until;
+    size_t acks; /* not sent yet */
+    uint64_t ack_tag;
+    int64_t ack_due;
+    int brake_ms;
+    coney_delivery *spare; /* one that may be used again */
+    /* under lock; only with several lanes */
+    pthread_mutex_t lock; /* below the connection's; none is taken under it */
+    cny_buffer inbox;     /* of coney_message * */
+    /* any thread */
+    atomic_llong handling_since; /* in milliseconds; 0: no handler runs */
+    atomic_bool judging;         /* what the handler said, which may take a publishing connection */
+    atomic_bool told_slow;
+};
+
+struct cny_consumer {
+    /* fixed after new */
+    cny_task task; /* with several lanes: spreads what comes over them */
+    atomic_uint refs;
+    coney_container *container; /* a reference */
+    cny_listener *listener;     /* a reference */
+    char tag[256];              /* that is asked for; "": the broker's choice */
+    /* any thread */
+    atomic_int course;      /* cny_course */
+    atomic_bool leaving;    /* the supervisor waits for the lanes */
+    atomic_int in_lanes;    /* messages taken and not finished */
+    atomic_ullong deferred; /* whose handler has returned, or runs, and which are not settled; in the upper half: by
+                               which of its channels they came */
+    /* the supervisor and, while it consumes, the worker that runs it */
+    cny_buffer taken;
+    cny_channel *channel; /* from subscribing on; changed under the container's lock while no lane runs */
+    /* under the container's lock */
+    cny_consumer *next;
+    cny_consumer_state state;
+    int64_t due;        /* when waiting: to try again; subscribing, ending: the deadline */
+    cny_error *trouble; /* why it does not consume; NULL while it does */
+    bool has_tried;     /* to consume, in vain, since the loss */
+    bool declare_first; /* the queue is not there */
+    bool has_consumed;
+    bool surplus; /* it is to end */
+    bool told_missing;
+    int64_t resumed_at; /* 0: never */
+    coney_status loss;
+    uint64_t seen_received; /* for elasticity */
+    int idle_cycles;
+    atomic_ullong received;
+    /* fixed after new */
+    int lane_count;
+    cny_lane lanes[];
+};
+
+cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listener); /* NULL without memory */
+cny_consumer *cny_consumer_ref(cny_consumer *consumer);
+void cny_consumer_unref(cny_consumer *consumer);
+
+/* Under the container's lock, supervisor: begins to subscribe. */
+coney_status cny_consumer_subscribe(cny_consumer *consumer);
+
+/* Sets lanes to work on what the course now is. */
+void cny_consumer_set_course(cny_consumer *consumer, cny_course course);
+
+/* Any thread, ahead of the supervisor: what lies behind a message that stopped the container gets to no handler. */
+void cny_consumer_give_up(cny_consumer *consumer, cny_channel *channel);
+
+bool cny_consumer_is_idle(cny_consumer *consumer);           /* no lane runs or has anything */
+bool cny_consumer_is_handling(const cny_consumer *consumer); /* a handler runs */
+bool cny_consumer_may_publish(const cny_consumer *consumer); /* a handler, or what follows from its outcome */
+
+/* One that is idle. Gives how many deliveries were deferred: they are nobody's business any more. */
+int cny_consumer_drop_channel(cny_consumer *consumer);
+
+/* Counts deferred deliveries of the channel there is: one more, which gives what one fewer needs. */
+uint32_t cny_consumer_defer(cny_consumer *consumer);
+void cny_consumer_undefer(cny_consumer *consumer, uint32_t channel_number);
+int cny_consumer_deferred(const cny_consumer *consumer);
+
+/* To its queue, untried. */
+void cny_return_message(cny_channel *channel, const coney_message *message);
+
+void cny_lane_run(cny_task *task);
+void cny_lane_clear(cny_lane *lane); /* frees what it has; no worker runs it */
+
+/* ---- deliveries ---- */
+
+struct coney_delivery {
+    atomic_uint refs;
+    /* fixed while it has a message */
+    cny_consumer *consumer; /* a reference */
+    cny_channel *channel;   /* a reference */
+    coney_message *origin;  /* as it came */
+    coney_delivery *whole;  /* a reference to that of which it is a part; NULL: it is whole */
+    bool last_in_batch;
+    int earlier_attempts;
+    /* by the worker, then by who settles */
+    coney_message *message; /* as processors left it */
+    void *payload;
+    const coney_converter *payload_converter;
+    const coney_typed_handler *handler; /* NULL: the listener's */
+    cny_error *failure;
+    coney_message *reply;
+    bool is_broken; /* a batch that cannot be taken apart; failure tells why */
+    bool prepared;
+    bool in_handler;
+    bool has_succeeded;    /* its handler, when it was called last */
+    atomic_int tries;      /* so far */
+    coney_outcome verdict; /* what is to become of it; 0: not known yet */
+    bool is_left;          /* to whoever settles, who alone may touch the verdict then */
+    bool is_held;          /* before it goes back */
+    bool is_returned;      /* nobody has tried: not the message's fault */
+    bool is_deferred;      /* counted among its consumer's: */
+    uint32_t channel_number;
+    /* any thread */
+    atomic_bool settled; /* by its outcome or coney_delivery_settle() */
+    atomic_int parts_left;
+    atomic_int worst; /* of its parts */
+};
+
+coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, coney_message *message); /* takes neither */
+void cny_delivery_recycle(cny_lane *lane, coney_delivery *delivery);                             /* instead of unref */
+
+static inline coney_delivery *cny_whole(coney_delivery *delivery)
+{
+    return delivery->whole ? delivery->whole : delivery;
+}
+
+/* Its verdict is known: the broker is told, when that is so of all parts. lane is NULL on another thread than its
+ * worker's. CONEY_E_STALE, CONEY_E_NO_MEMORY. */
+coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane);
+
+/* With CONEY_ACKNOWLEDGE_MANUAL: nobody else may settle it from now on. False if somebody has. */
+bool cny_delivery_claim(coney_delivery *delivery);
+
+/* Makes it ready for a handler and calls that. The outcome, whoever decided it. */
+coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane);
+void cny_dispatch_batch(coney_delivery **deliveries, size_t count, coney_outcome *outcomes, cny_lane *lane);
+
+/* Whether it can be handed to a handler; else *outcome tells what becomes of it. */
+bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome);
+
+/* Why it failed, as far as is known. */
+const char *cny_failure_text(const coney_delivery *delivery);
+const char *cny_id_of(const coney_message *message);
+
+/* ---- retry ---- */
+
+int cny_earlier_attempts(cny_listener *listener, const coney_message *message);
+int64_t cny_redeliveries(cny_listener *listener, const coney_message *message); /* before, from this queue */
+bool cny_came_from_dead_letters(const cny_listener *listener, const coney_message *message);
+int cny_rounds(const coney_message *message); /* on the ladder */
+
+/* The verdict on an outcome; 0: another attempt in place, after *delay_ms. With may_repeat false there is none. */
+coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms);
+
+bool cny_attempts_init(cny_attempts *attempts);
+void cny_attempts_free(cny_attempts *attempts);
+int cny_attempts_add(cny_attempts *attempts, const char *message_id); /* one more failure: how many that makes */
+void cny_attempts_forget(cny_attempts *attempts, const char *message_id);
+
+/* Attempts are used up. The verdict. */
+coney_outcome cny_recover(coney_delivery *delivery);
+/* The one it had before it went up the ladder. A view. */
+const char *cny_original_routing_key(const coney_message *message);
+/* Sends it to wait for its next round. */
+coney_outcome cny_climb(coney_delivery *delivery, int round);
+/* Names them, of which the first may be NULL. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+coney_status cny_listener_plan_declarations(cny_listener *made, const coney_queue *queue);
+/* The task: declares what consumers wait for. */
+void cny_declare_for_consumers(cny_task *task);
+
+/* Declares its queues. Waits. */
+coney_status cny_listener_declare(coney_container *container, const cny_listener *listener, int64_t deadline);
+/* ---- publishing ---- */
+
+typedef struct cny_publisher {
+    pthread_mutex_t lock; /* below the container's; not held while anything is waited for */
+    cny_channel *channel; /* NULL: none yet */
+} cny_publisher;
+
+/* Publishes and waits for the confirm. The statuses of coney_template_send(). */
+coney_status cny_container_publish(coney_container *container, cny_publisher *publisher, const char *exchange,
+                                   const char *routing_key, coney_message *message, bool mandatory);
+void cny_publisher_init(cny_publisher *publisher);
+void cny_publisher_free(cny_publisher *publisher);
+
+/* Sends the reply that the handler left behind. */
+coney_status cny_send_reply(coney_delivery *delivery);
+
+/* On a transacted listener's channel; its worker waits. After a failure the channel is closed, which is logged. */
+void cny_transaction_rollback(cny_consumer *consumer);
+void cny_transaction_commit(cny_consumer *consumer);
+
+/* ---- the container ---- */
+
+/* stopped -> starting -> running -> stopping -> stopped; starting may fail, by way of stopping. */
+typedef enum cny_container_state {
+    CNY_CONTAINER_STOPPED,
+    CNY_CONTAINER_STARTING,
+    CNY_CONTAINER_RUNNING,
+    CNY_CONTAINER_STOPPING,
+} cny_container_state;
+
+struct coney_container {
+    /* fixed after new */
+    atomic_uint refs;
+    coney_connection_factory *factory;
+    coney_container_options options; /* with every default filled in */
+    cny_arena arena;                 /* holds its texts */
+    cny_workers *workers;
+    cny_workers *supervision; /* one thread, while not stopped; two while something is declared */
+    cny_task supervisor;
+    cny_task declarer;
+    /* any thread; have locks of their own */
+    cny_processors after_receive;
+    cny_publisher failed; /* for messages that are republished */
+    cny_publisher replies;
+    atomic_bool has_trouble; /* a consumer waits for a connection, or for something to change */
+    atomic_int notices;      /* events not told yet */
+    atomic_int silence;      /* it is being freed: 1: nothing new is told; 2: nothing at all */
+    /* supervisor only */
+    bool is_connected;   /* when it began to look */
+    bool declare_wanted; /* a consumer waits for that */
+    cny_buffer remarks;  /* for the log */
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* the state, or a consumer's */
+    cny_container_state state;
+    bool paused;
+    bool has_started; /* since it was asked to */
+    coney_stop_mode stop_mode;
+    int64_t stop_began;
+    int64_t stop_deadline;
+    int unsettled;      /* deliveries that the last stop did not wait for any longer */
+    cny_error *failure; /* why it stopped, or could not start */
+    bool was_blocked;
+    unsigned round; /* of declaring */
+    cny_listener *listeners;
+};
+
+void cny_container_unref(coney_container *container);
+coney_container *cny_container_ref(coney_container *container);
+
+/* Has the supervisor look; under any lock. */
+void cny_container_attention(coney_container *container);
+
+/* Under lock: no more messages. */
+void cny_container_begin_stop(coney_container *container, coney_stop_mode mode, int64_t deadline);
+
+/* A handler said CONEY_STOP, or something is fatal: stops behind the caller, with this thread's last error as the
+ * reason. */
+void cny_container_stop_for(coney_container *container);
+
+/* A worker or the events thread of this container, which cannot wait for its end. */
+bool cny_container_is_served_here(coney_container *container);
+
+void cny_supervise(cny_task *task);
+
+/* Under lock. */
+cny_listener *cny_container_find(const coney_container *container, const char *id);
+int cny_listener_consuming(const cny_listener *listener);
+bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener);
+
+/* Under lock: why not every consumer consumes. */
+coney_status cny_container_check_consumers(const coney_container *container);
+
+/* For the log, whose sink is the program's code, as soon as no lock is held. */
+void cny_container_remark(coney_container *container, coney_log_level level, const char *format, ...) CNY_PRINTF(3, 4);
+
+/* Each returns when to be called again. */
+int64_t cny_look_at_load(cny_listener *listener, int64_t now); /* and changes how many consumers are wanted */
+int64_t cny_look_for_slow_handlers(const cny_listener *listener, int64_t now);
+int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener, int64_t now);
+
+/* ---- events ---- */
+
+/* What an event says beside its container's name. */
+typedef struct cny_event {
+    coney_container_event_kind kind;
+    const cny_listener *listener;
+    const char *consumer_tag; /* NULL is "" */
+    const cny_error *error;   /* NULL: nothing failed */
+    bool fatal;
+    int64_t duration_ms;
+    const char *text; /* NULL: the error's */
+} cny_event;
+
+/* Queues it for the program's callback, if there is one. Under any lock but the events'. */
+void cny_tell(coney_container *container, const cny_event *event);
+bool cny_container_wait_told(coney_container *container, int64_t deadline);
+
+void cny_count_handler(cny_counters *counters, uint64_t us);
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/* The listeners of a container: registered, found, and started and stopped one by one. (Spring:
+ * RabbitListenerEndpointRegistry.) */
+#include "rabbit/listener/listener.h"
+
+#include <stdio.h>
+#include <string.h>
+
+cny_listener *cny_container_find(const coney_container *container, const char *id)
+{
+    for (cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        if (!listener->removed && strcmp(listener->options.id, id) == 0)
+            return listener;
+    }
+    return NULL;
+}
+
+/* ---- registering ---- */
+
+/* Under lock: the queue's name, or with a number behind it if that is taken. */
+static bool make_id(const coney_container *container, cny_listener *listener)
+{
+    char id[CNY_MAX_SHORT_STRING + 16];
+    snprintf(id, sizeof id, "%s", listener->options.queue);
+    for (int n = 2; cny_container_find(container, id); n++)
+        snprintf(id, sizeof id, "%s#%d", listener->options.queue, n);
+    return cny_arena_strdup(&listener->arena, &listener->options.id, id);
+}
+
+/* Under lock. */
+static coney_status add(coney_container *container, cny_listener *listener)
+{
+    const char *id = listener->options.id;
+    if (id && cny_container_find(container, id))
+        return cny_fail(CONEY_E_INVALID, "the id '%s' is taken", id);
+    if (!id && !make_id(container, listener))
+        return cny_fail_memory();
+    cny_listener **at = &container->listeners;
+    while (*at)
+        at = &(*at)->next;
+    *at = listener;
+    if (container->state != CNY_CONTAINER_STOPPED)
+        cny_container_attention(container);
+    return CONEY_OK;
+}
+
+coney_status coney_container_listen(coney_container *container, const coney_listener *listener)
+{
+    if (!container || !listener)
+        return cny_fail(CONEY_E_INVALID, "listen: container or listener is NULL");
+    coney_status status = cny_factory_check_process(container->factory);
+    if (status != CONEY_OK)
+        return status;
+    cny_listener *made;
+    status = cny_listener_new(&made, listener);
+    if (status == CONEY_OK) {
+        pthread_mutex_lock(&container->lock);
+        status = add(container, made);
+        pthread_mutex_unlock(&container->lock);
+        if (status != CONEY_OK)
+            cny_listener_unref(made);
+    }
+    return status == CONEY_OK ? status
+                              : cny_fail_in("listener for queue '%.255s'", listener->queue ? listener->queue : "");
+}
+
+/* ---- one or several ---- */
+
+/* Which listeners a call is about. */
+typedef struct selection {
+    const char *id;    /* or */
+    const char *group; /* the other one is NULL */
+    const char *verb;
+} selection;
+
+static bool is_selected(const cny_listener *listener, const selection *which)
+{
+    const char *group = listener->options.group;
+    if (listener->removed)
+        return false;
+    if (which->id)
+        return strcmp(listener->options.id, which->id) == 0;
+    return group && which->group && strcmp(group, which->group) == 0;
+}
+
+/* Under lock. */
+static coney_status for_each(coney_container *container, const selection *which,
+                             void (*change)(coney_container *container, cny_listener *listener))
+{
+    bool any = false;
+    for (cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        if (!is_selected(listener, which))
+            continue;
+        any = true;
+        change(container, listener);
+    }
+    cny_container_attention(container);
+    return any ? CONEY_OK
+               : cny_fail(CONEY_E_NOT_FOUND, "%s: container '%s' has no listener %s '%.255s'", which->verb,
+                          container->options.name, which->id ? "with the id" : "in the group",
+                          which->id ? which->id : which->group);
+}
+
+static coney_status check(const coney_container *container, const selection *which)
+{
+    if (!container || (!which->id && !which->group))
+        return cny_fail(CONEY_E_INVALID, "%s: container, id or group is NULL", which->verb);
+    return cny_factory_check_process(container->factory);
+}
+
+/* ---- starting ---- */
+
+static void mark_started(coney_container *container, cny_listener *listener)
+{
+    (void)container;
+    listener->started = true;
+}
+
+/* Under lock: why those do not consume that could by now; a queue that is missing is waited for. */
+static coney_status check_started(const coney_container *container, const selection *which)
+{
+    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        if (!is_selected(listener, which))
+            continue;
+        if (!listener->consumers)
+            return cny_fail(CONEY_E_TIMEOUT, "the consumers of queue '%s' have not begun", listener->options.queue);
+        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
+            if (consumer->trouble && !consumer->told_missing)
+                return cny_error_raise(consumer->trouble);
+            if (!consumer->trouble && consumer->state != CNY_CONSUMER_CONSUMING)
+                return cny_fail(CONEY_E_TIMEOUT, "no answer from the broker about queue '%s'", listener->options.queue);
+        }
+    }
+    return CONEY_OK;
+}
+
+static coney_status start(coney_container *container, const selection *which)
+{
+    coney_status status = check(container, which);
+    if (status != CONEY_OK)
+        return status;
+    int64_t deadline = cny_deadline(container->options.start_timeout_ms);
+    bool in_time = !cny_container_is_served_here(container);
+    pthread_mutex_lock(&container->lock);
+    bool runs = container->state == CNY_CONTAINER_RUNNING;
+    status = for_each(container, which, mark_started);
+    while (status == CONEY_OK && container->state == CNY_CONTAINER_RUNNING) {
+        coney_status so_far = check_started(container, which);
+        bool may_wait = so_far == CONEY_E_TIMEOUT || so_far == CONEY_E_CONNECT || so_far == CONEY_E_LOST;
+        if (!may_wait || !in_time) {
+            status = so_far == CONEY_OK ? status : cny_fail_in("%s", which->verb);
+            break;
+        }
+        in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
+    }
+    if (status == CONEY_OK && runs && container->state != CNY_CONTAINER_RUNNING)
+        status = container->failure ? cny_error_raise(container->failure)
+                                    : cny_fail(CONEY_E_STATE, "%s: the container was stopped meanwhile", which->verb);
+    pthread_mutex_unlock(&container->lock);
+    return status;
+}
+
+coney_status coney_container_start_listener(coney_container *container, const char *id)
+{
+    return start(container, &(selection){.id = id, .verb = "start a listener"});
+}
+
+coney_status coney_container_start_group(coney_container *container, const char *group)
+{
+    return start(container, &(selection){.group = group, .verb = "start a group"});
+}
+
+/* ---- stopping ---- */
+
+static void mark_stopped(coney_container *container, cny_listener *listener)
+{
+    listener->started = false;
+    listener->stop_mode = CONEY_STOP_DRAIN;
+    listener->stop_deadline = cny_deadline(container->options.shutdown_timeout_ms);
+}
+
+static void mark_removed(coney_container *container, cny_listener *listener)
+{
+    mark_stopped(container, listener);
+    listener->removed = true;
+}
+
+/* In a container that does not run the supervisor does not come for them. */
+static void forget_at_once(coney_container *container)
+{
+    for (cny_listener **at = &container->listeners; *at && container->state == CNY_CONTAINER_STOPPED;) {
+        cny_listener *listener = *at;
+        if (!listener->removed) {
+            at = &listener->next;
+            continue;
+        }
+        *at = listener->next;
+        cny_listener_unref(listener);
+    }
+}
+
+/* Under lock. Those that are removed may be gone already, and then have no consumers. */
+static int count_consumers(const coney_container *container, cny_listener *const *listeners, size_t count)
+{
+    int consumers = 0;
+    for (const cny_listener *one = container->listeners; one; one = one->next) {
+        for (size_t i = 0; i < count; i++)
+            consumers += one == listeners[i] && one->consumers;
+    }
+    return consumers;
+}
+
+/* Under lock: references to those that are to end. */
+static bool remember(const coney_container *container, const selection *which, cny_buffer *listeners)
+{
+    for (cny_listener *one = container->listeners; one; one = one->next) {
+        if (!is_selected(one, which))
+            continue;
+        if (!cny_buffer_append(listeners, &one, sizeof(cny_listener *)))
+            return false;
+        atomic_fetch_add(&one->refs, 1);
+    }
+    return true;
+}
+
+static coney_status wait_for_end(coney_container *container, cny_listener *const *listeners, size_t count)
+{
+    enum { GRACE_MS = 50 };
+    int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms) + GRACE_MS;
+    bool in_time = !cny_container_is_served_here(container);
+    if (!in_time)
+        return CONEY_OK;
+    while (count_consumers(container, listeners, count) > 0 && in_time)
+        in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
+    int left = count_consumers(container, listeners, count);
+    return left == 0 ? CONEY_OK
+                     : cny_fail(CONEY_E_TIMEOUT, "handlers of %d listeners have not returned within %d ms", left,
+                                container->options.shutdown_timeout_ms);
+}
+
+static coney_status stop(coney_container *container, const selection *which,
+                         void (*mark)(coney_container *container, cny_listener *listener))
+{
+    coney_status status = check(container, which);
+    cny_buffer ending = {0};
+    if (status != CONEY_OK)
+        return status;
+    pthread_mutex_lock(&container->lock);
+    if (!remember(container, which, &ending))
+        status = cny_fail_memory();
+    cny_listener **listeners = (cny_listener **)(void *)ending.data;
+    size_t count = ending.size / sizeof *listeners;
+    if (status == CONEY_OK)
+        status = for_each(container, which, mark);
+    forget_at_once(container);
+    if (status == CONEY_OK && wait_for_end(container, listeners, count) != CONEY_OK)
+        status = cny_fail_in("%s", which->verb);
+    pthread_mutex_unlock(&container->lock);
+    for (size_t i = 0; i < count; i++)
+        cny_listener_unref(listeners[i]);
+    cny_buffer_free(&ending);
+    return status;
+}
+
+coney_status coney_container_stop_listener(coney_container *container, const char *id)
+{
+    return stop(container, &(selection){.id = id, .verb = "stop a listener"}, mark_stopped);
+}
+
+coney_status coney_container_stop_group(coney_container *container, const char *group)
+{
+    return stop(container, &(selection){.group = group, .verb = "stop a group"}, mark_stopped);
+}
+
+coney_status coney_container_unlisten(coney_container *container, const char *id)
+{
+    return stop(container, &(selection){.id = id, .verb = "unlisten"}, mark_removed);
+}
+
+/* ---- concurrency ---- */
+
+coney_status coney_container_set_concurrency(coney_container *container, const char *id, int min, int max)
+{
+    const selection which = {.id = id, .verb = "set the concurrency"};
+    coney_status status = check(container, &which);
+    if (status != CONEY_OK)
+        return status;
+    if (max == 0)
+        max = min;
+    if (min < 1 || max < min || max > 2000)
+        return cny_fail(CONEY_E_INVALID, "concurrency %d to %d is not possible; 1 to 2,000 are", min, max);
+    pthread_mutex_lock(&container->lock);
+    cny_listener *listener = cny_container_find(container, id);
+    if (!listener) {
+        status = cny_fail(CONEY_E_NOT_FOUND, "container '%s' has no listener '%.255s'", container->options.name, id);
+    } else if (listener->options.exclusive && max > 1) {
+        status = cny_fail(CONEY_E_INVALID, "listener '%s' is exclusive, so it has one consumer, not %d", id, max);
+    } else {
+        listener->min = min;
+        listener->max = max;
+        listener->wanted = listener->wanted < min ? min : listener->wanted > max ? max : listener->wanted;
+        if (min == max)
+            listener->wanted = min;
+        cny_container_attention(container);
+    }
+    pthread_mutex_unlock(&container->lock);
+    return status;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/* How much a listener has to do: whether it should have more consumers or fewer, whether handlers are slow, whether
+ * nothing comes. The supervisor asks, under the container's lock, and each answer is when to ask again. */
+#include "rabbit/listener/listener.h"
+
+/* ---- elasticity ---- */
+
+static bool is_idle_in_cycle(cny_consumer *consumer)
+{
+    unsigned long long received = atomic_load(&consumer->received);
+    bool has_messages = atomic_load(&consumer->in_lanes) > 0 || /* or they wait for a worker: */
+                        (consumer->channel && cny_channel_has_deliveries(consumer->channel));
+    bool idle = received == consumer->seen_received && !has_messages;
+    consumer->seen_received = received;
+    consumer->idle_cycles = idle ? consumer->idle_cycles + 1 : 0;
+    return idle;
+}
+
+static void grow(cny_listener *listener, bool all_busy, int64_t now)
+{
+    const coney_elasticity *how = &listener->options.elasticity;
+    listener->active_cycles = all_busy ? listener->active_cycles + 1 : 0;
+    bool may = listener->wanted < listener->max && now - listener->grown_at >= how->grow_interval_ms;
+    if (listener->active_cycles <= how->active_trigger || !may)
+        return;
+    listener->wanted++;
+    listener->grown_at = now;
+    listener->active_cycles = 0;
+}
+
+static void shrink(cny_listener *listener, cny_consumer *idle, int64_t now)
+{
+    const coney_elasticity *how = &listener->options.elasticity;
+    if (!idle || listener->wanted <= listener->min || now - listener->shrunk_at < how->shrink_interval_ms)
+        return;
+    idle->surplus = true;
+    listener->wanted--;
+    listener->shrunk_at = now;
+}
+
+/* Once a cycle: returns when the next one ends. */
+int64_t cny_look_at_load(cny_listener *listener, int64_t now)
+{
+    const coney_elasticity *how = &listener->options.elasticity;
+    if (listener->min >= listener->max)
+        return INT64_MAX;
+    if (now < listener->cycle_at)
+        return listener->cycle_at;
+    listener->cycle_at = now + how->cycle_ms;
+    cny_consumer *idle = NULL;
+    bool all_busy = true;
+    for (cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
+        is_idle_in_cycle(consumer);
+        all_busy = all_busy && atomic_load(&consumer->in_lanes) > 0;
+        if (consumer->idle_cycles > how->idle_trigger && !consumer->surplus)
+            idle = consumer;
+    }
+    grow(listener, all_busy && listener->consumers, now);
+    shrink(listener, idle, now);
+    return listener->cycle_at;
+}
+
+/* ---- handlers that are slow, listeners that are idle ---- */
+
+static int64_t look_at_lane(cny_lane *lane, int slow_ms, int64_t now)
+{
+    int64_t since = atomic_load(&lane->handling_since);
+    if (since == 0 || atomic_load(&lane->told_slow))
+        return INT64_MAX;
+    if (now - since < slow_ms)
+        return since + slow_ms;
+    const cny_consumer *consumer = lane->consumer;
+    atomic_store(&lane->told_slow, true);
+    cny_container_remark(
+        consumer->container, CONEY_LOG_WARN, "container '%s': a handler of queue '%s' has been running for %lld ms",
+        consumer->container->options.name, consumer->listener->options.queue, (long long)(now - since));
+    cny_tell(consumer->container, &(cny_event){.kind = CONEY_HANDLER_SLOW,
+                                               .listener = consumer->listener,
+                                               .consumer_tag = cny_channel_consumer_tag(consumer->channel),
+                                               .duration_ms = now - since,
+                                               .text = "a handler is slow"});
+    return INT64_MAX;
+}
+
+/* A handler may begin at any time, so it is looked for more often than one may last. */
+int64_t cny_look_for_slow_handlers(const cny_listener *listener, int64_t now)
+{
+    int slow_ms = listener->options.slow_handler_ms;
+    if (slow_ms < 0 || !listener->consumers)
+        return INT64_MAX;
+    int64_t next = now + (slow_ms < 40 ? 10 : slow_ms / 4);
+    for (cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
+        for (int i = 0; i < consumer->lane_count && consumer->channel; i++)
+            next = cny_sooner(next, look_at_lane(&consumer->lanes[i], slow_ms, now));
+    }
+    return next;
+}
+
+int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener, int64_t now)
+{
+    int idle_ms = listener->options.idle_event_ms;
+    if (idle_ms == 0 || cny_listener_consuming(listener) == 0)
+        return INT64_MAX;
+    int64_t last = atomic_load(&listener->last_delivery_ms);
+    if (last == 0)
+        atomic_store(&listener->last_delivery_ms, last = now);
+    int64_t from = listener->idle_told_at > last ? listener->idle_told_at : last;
+    if (now - from < idle_ms)
+        return from + idle_ms;
+    listener->idle_told_at = now;
+    cny_tell(container, &(cny_event){.kind = CONEY_LISTENER_IDLE,
+                                     .listener = listener,
+                                     .duration_ms = now - last,
+                                     .text = "nothing has come"});
+    return now + idle_ms;
+}

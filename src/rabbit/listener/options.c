@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/* What can be wrong with a listener's options, their defaults, and the copy that the container keeps. */
+#include "rabbit/listener/listener.h"
+
+#include <string.h>
+
+#define DEFAULT_PREFETCH 250 /* Spring's */
+#define MAX_CONCURRENCY 2000 /* channels of one connection */
+#define MAX_LANES 1000
+
+/* ---- checks ---- */
+
+static coney_status check_range(const char *what, int value, int least, int most)
+{
+    if (value >= least && value <= most)
+        return CONEY_OK;
+    return cny_fail(CONEY_E_INVALID, "%s is %d; %d to %d are possible", what, value, least, most);
+}
+
+static coney_status check_numbers(const coney_listener *listener)
+{
+    const struct {
+        const char *what;
+        int value, most;
+    } all[] = {
+        {"concurrency", listener->concurrency, MAX_CONCURRENCY},
+        {"max_concurrency", listener->max_concurrency, MAX_CONCURRENCY},
+        {"prefetch", listener->prefetch, UINT16_MAX},
+        {"lanes", listener->lanes, MAX_LANES},
+        {"ack_every", listener->ack_every, UINT16_MAX},
+        {"ack_after_ms", listener->ack_after_ms, INT32_MAX},
+        {"batch_size", listener->batch_size, UINT16_MAX},
+        {"batch_timeout_ms", listener->batch_timeout_ms, INT32_MAX},
+        {"idle_event_ms", listener->idle_event_ms, INT32_MAX},
+        {"elasticity.cycle_ms", listener->elasticity.cycle_ms, INT32_MAX},
+        {"elasticity.active_trigger", listener->elasticity.active_trigger, INT32_MAX},
+        {"elasticity.idle_trigger", listener->elasticity.idle_trigger, INT32_MAX},
+        {"elasticity.grow_interval_ms", listener->elasticity.grow_interval_ms, INT32_MAX},
+        {"elasticity.shrink_interval_ms", listener->elasticity.shrink_interval_ms, INT32_MAX},
+        {"retry.max_attempts", listener->retry.max_attempts, INT32_MAX},
+        {"retry.first_delay_ms", listener->retry.first_delay_ms, INT32_MAX},
+        {"retry.max_delay_ms", listener->retry.max_delay_ms, INT32_MAX},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (check_range(all[i].what, all[i].value, 0, all[i].most) != CONEY_OK)
+            return CONEY_E_INVALID;
+    }
+    if (listener->max_concurrency > 0 && listener->max_concurrency < listener->concurrency)
+        return cny_fail(CONEY_E_INVALID, "max_concurrency %d is below concurrency %d", listener->max_concurrency,
+                        listener->concurrency);
+    double multiplier = listener->retry.multiplier;
+    return multiplier == 0 || (multiplier >= 1 && multiplier <= 1000)
+               ? CONEY_OK
+               : cny_fail(CONEY_E_INVALID, "retry.multiplier is %g; 1 to 1,000 are possible", multiplier);
+}
+
+static coney_status check_handlers(const coney_listener *listener)
+{
+    if (listener->on_batch && (listener->on_message || listener->handler_count > 0))
+        return cny_fail(CONEY_E_INVALID, "on_batch goes with no other handler, neither on_message nor handlers");
+    if (!listener->on_message && !listener->on_batch && listener->handler_count == 0)
+        return cny_fail(CONEY_E_INVALID, "on_message is NULL, and there is no on_batch and no handlers");
+    if (listener->handler_count > 0 && !listener->handlers)
+        return cny_fail(CONEY_E_INVALID, "handlers is NULL, handler_count %zu", listener->handler_count);
+    for (size_t i = 0; i < listener->handler_count; i++) {
+        const coney_typed_handler *one = &listener->handlers[i];
+        if (!one->type || !*one->type || !one->on_message)
+            return cny_fail(CONEY_E_INVALID, "handlers[%zu] has no type or no on_message", i);
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(one->type, listener->handlers[k].type) == 0)
+                return cny_fail(CONEY_E_INVALID, "type '%.255s' has two handlers, %zu and %zu", one->type, k, i);
+        }
+    }
+    if (listener->validator && !listener->converter && listener->handler_count == 0)
+        return cny_fail(CONEY_E_INVALID, "validator checks what a converter has made; converter is NULL");
+    return CONEY_OK;
+}
+
+/* What excludes what. */
+static coney_status check_combinations(const coney_listener *listener)
+{
+    bool is_none = listener->acknowledge == CONEY_ACKNOWLEDGE_NONE;
+    bool is_manual = listener->acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
+    if ((unsigned)listener->acknowledge > CONEY_ACKNOWLEDGE_NONE)
+        return cny_fail(CONEY_E_INVALID, "acknowledge is %d, which is no coney_acknowledge_mode",
+                        (int)listener->acknowledge);
+    if (listener->exclusive && (listener->concurrency > 1 || listener->max_concurrency > 1))
+        return cny_fail(CONEY_E_INVALID,
+                        "an exclusive listener has one consumer; concurrency is %d, max_concurrency %d",
+                        listener->concurrency, listener->max_concurrency);
+    if (listener->transacted && (is_none || is_manual))
+        return cny_fail(CONEY_E_INVALID, "acknowledge is %d; transacted goes with CONEY_ACKNOWLEDGE_AUTO only",
+                        (int)listener->acknowledge);
+    if (listener->transacted && listener->lanes > 1)
+        return cny_fail(CONEY_E_INVALID,
+                        "a transacted listener has one lane for each consumer, not %d; take a higher "
+                        "concurrency",
+                        listener->lanes);
+    if (listener->ack_every > 1 &&
+        (is_manual || is_none || listener->transacted || listener->lanes > 1 || listener->on_batch))
+        return cny_fail(
+            CONEY_E_INVALID,
+            "ack_every is %d; that goes with AUTO, one lane, on_message and no transactions only: one acknowledgement "
+            "covers all before it",
+            listener->ack_every);
+    if (listener->lanes > 1 && listener->on_batch)
+        return cny_fail(CONEY_E_INVALID, "on_batch has one lane for each consumer, not %d", listener->lanes);
+    if (listener->lanes > 1 && is_none)
+        return cny_fail(CONEY_E_INVALID,
+                        "acknowledge NONE goes with one lane, not %d: nothing would bound what waits for the others",
+                        listener->lanes);
+    if (listener->lanes <= 1 && listener->lane_header)
+        return cny_fail(CONEY_E_INVALID, "lane_header '%.255s' goes with lanes only", listener->lane_header);
+    if (!listener->on_batch && (listener->batch_size > 0 || listener->batch_timeout_ms > 0))
+        return cny_fail(CONEY_E_INVALID, "batch_size %d and batch_timeout_ms %d go with on_batch only",
+                        listener->batch_size, listener->batch_timeout_ms);
+    if (is_none && listener->retry.stateful)
+        return cny_fail(CONEY_E_INVALID, "retry.stateful counts redeliveries, and with NONE there are none");
+    return CONEY_OK;
+}
+
+static coney_status check_retry(const coney_listener_retry *retry)
+{
+    if ((unsigned)retry->recovery > CONEY_RECOVER_CALL)
+        return cny_fail(CONEY_E_INVALID, "retry.recovery is %d, which is no coney_recovery", (int)retry->recovery);
+    if ((retry->recovery == CONEY_RECOVER_CALL) != (retry->recoverer != NULL))
+        return cny_fail(CONEY_E_INVALID,
+                        "retry.recoverer goes with retry.recovery CONEY_RECOVER_CALL, and only with it");
+    if (retry->recovery != CONEY_RECOVER_REPUBLISH && (retry->exchange || retry->routing_key))
+        return cny_fail(CONEY_E_INVALID, "retry.exchange and retry.routing_key go with CONEY_RECOVER_REPUBLISH only");
+    if ((unsigned)retry->ladder_kind > CONEY_QUORUM)
+        return cny_fail(CONEY_E_INVALID, "retry.ladder_kind is %d; queues of the ladder are classic or quorum queues",
+                        (int)retry->ladder_kind);
+    for (int i = 0; i < CONEY_MAX_DELAYS && retry->delays_ms[i] != 0; i++) {
+        if (retry->delays_ms[i] < 0)
+            return cny_fail(CONEY_E_INVALID, "retry.delays_ms[%d] is %d; a delay is positive, and a zero ends them", i,
+                            retry->delays_ms[i]);
+    }
+    if (cny_check_name("retry.exchange", retry->exchange) != CONEY_OK ||
+        cny_check_name("retry.routing_key", retry->routing_key) != CONEY_OK)
+        return CONEY_E_INVALID;
+    return cny_check_name("retry.parking_queue", retry->parking_queue);
+}
+
+static coney_status check_queue(const coney_listener *listener)
+{
+    const char *declared = listener->declare ? listener->declare->name : NULL;
+    if (!listener->queue || !*listener->queue)
+        return cny_fail(CONEY_E_INVALID, "the queue is not named");
+    if (listener->declare && (!declared || strcmp(declared, listener->queue) != 0))
+        return cny_fail(CONEY_E_INVALID, "declare is another queue, '%.255s'", declared ? declared : "");
+    return CONEY_OK;
+}
+
+static coney_status check(const coney_listener *listener)
+{
+    if (check_queue(listener) != CONEY_OK)
+        return CONEY_E_INVALID;
+    const struct {
+        const char *what, *text;
+    } names[] = {{"queue name", listener->queue},
+                 {"id", listener->id},
+                 {"group", listener->group},
+                 {"consumer_tag", listener->consumer_tag},
+                 {"lane_header", listener->lane_header},
+                 {"send_to", listener->send_to}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (cny_check_name(names[i].what, names[i].text) != CONEY_OK)
+            return CONEY_E_INVALID;
+    }
+    coney_status status = check_handlers(listener);
+    if (status == CONEY_OK)
+        status = check_numbers(listener);
+    if (status == CONEY_OK)
+        status = check_combinations(listener);
+    return status == CONEY_OK ? check_retry(&listener->retry) : status;
+}
+
+/* ---- defaults ---- */
+
+static void set_default(int *option, int value)
+{
+    if (*option == 0)
+        *option = value;
+}
+
+static void set_retry_defaults(coney_listener_retry *retry)
+{
+    set_default(&retry->max_attempts, retry->stateful ? 3 : 1);
+    set_default(&retry->first_delay_ms, 1000);
+    set_default(&retry->max_delay_ms, 10000);
+    if (retry->multiplier == 0)
+        retry->multiplier = 2;
+    if (retry->recovery == CONEY_RECOVER_DEFAULT)
+        retry->recovery = retry->delays_ms[0] ? CONEY_RECOVER_PARK : CONEY_RECOVER_REJECT;
+}
+
+static void set_defaults(coney_listener *options)
+{
+    set_default(&options->concurrency, 1);
+    set_default(&options->max_concurrency, options->concurrency);
+    set_default(&options->elasticity.cycle_ms, 1000);
+    set_default(&options->elasticity.active_trigger, 10);
+    set_default(&options->elasticity.idle_trigger, 10);
+    set_default(&options->elasticity.grow_interval_ms, 10000);
+    set_default(&options->elasticity.shrink_interval_ms, 60000);
+    set_default(&options->prefetch, DEFAULT_PREFETCH);
+    set_default(&options->lanes, 1);
+    set_default(&options->ack_every, 1);
+    set_default(&options->ack_after_ms, 1000);
+    set_default(&options->batch_size, options->on_batch ? 100 : 1);
+    set_default(&options->batch_timeout_ms, 1000);
+    set_default(&options->slow_handler_ms, 30000);
+    int together = options->on_batch ? options->batch_size : options->ack_every;
+    if (options->prefetch < together)
+        options->prefetch = together;
+    if (!options->reply_converter)
+        options->reply_converter = options->converter;
+    set_retry_defaults(&options->retry);
+}
+
+static bool has_retry(const coney_listener_retry *retry)
+{
+    return retry->max_attempts || retry->stateful || retry->delays_ms[0] || retry->recovery != CONEY_RECOVER_DEFAULT;
+}
+
+/* ---- the copy ---- */
+
+static bool copy_handlers(cny_listener *made, const coney_listener *options)
+{
+    if (options->handler_count == 0)
+        return true;
+    size_t size = options->handler_count * sizeof *options->handlers;
+    coney_typed_handler *copies = (coney_typed_handler *)(void *)cny_arena_alloc(&made->arena, size);
+    if (!copies)
+        return false;
+    memcpy(copies, options->handlers, size);
+    for (size_t i = 0; i < options->handler_count; i++) {
+        if (!cny_arena_strdup(&made->arena, &copies[i].type, options->handlers[i].type))
+            return false;
+    }
+    made->options.handlers = copies;
+    return true;
+}
+
+static bool copy_texts(cny_listener *made, const coney_listener *from)
+{
+    coney_listener *to = &made->options;
+    cny_arena *arena = &made->arena;
+    to->arguments = from->arguments ? cny_table_copy(arena, from->arguments) : NULL;
+    return (to->arguments || !from->arguments) && cny_arena_strdup(arena, &to->queue, from->queue) &&
+           cny_arena_strdup(arena, &to->id, from->id) && cny_arena_strdup(arena, &to->group, from->group) &&
+           cny_arena_strdup(arena, &to->lane_header, from->lane_header) &&
+           cny_arena_strdup(arena, &to->consumer_tag, from->consumer_tag) &&
+           cny_arena_strdup(arena, &to->send_to, from->send_to) &&
+           cny_arena_strdup(arena, &to->retry.exchange, from->retry.exchange) &&
+           cny_arena_strdup(arena, &to->retry.routing_key, from->retry.routing_key) &&
+           cny_arena_strdup(arena, &to->retry.parking_queue, from->retry.parking_queue);
+}
+
+static bool add_priority(cny_listener *made)
+{
+    coney_table *arguments = cny_table_copy(&made->arena, made->options.arguments);
+    const coney_value priority = {.type = CONEY_INT32, .as.integer = made->options.priority};
+    made->options.arguments = arguments;
+    return arguments && coney_table_set(arguments, "x-priority", &priority) == CONEY_OK;
+}
+
+static coney_status fill(cny_listener *made, const coney_listener *options)
+{
+    made->options = *options;
+    made->options.declare = NULL; /* in declares */
+    made->has_retry = has_retry(&options->retry);
+    set_defaults(&made->options);
+    made->min = made->wanted = made->options.concurrency;
+    made->max = made->options.max_concurrency;
+    made->started = !options->no_auto_start;
+    if (!copy_texts(made, options) || !copy_handlers(made, options) || (options->priority && !add_priority(made)))
+        return cny_fail_memory();
+    return cny_listener_plan_declarations(made, options->declare);
+}
+
+coney_status cny_listener_new(cny_listener **listener, const coney_listener *options)
+{
+    coney_listener named = *options;
+    if (!named.queue && named.declare)
+        named.queue = named.declare->name;
+    options = &named;
+    coney_status status = check(options);
+    if (status != CONEY_OK)
+        return status;
+    cny_listener *made = cny_alloc(sizeof *made);
+    if (!made)
+        return cny_fail_memory();
+    atomic_init(&made->refs, 1);
+    if (!cny_attempts_init(&made->attempts)) {
+        cny_free(made);
+        return cny_fail_memory();
+    }
+    status = fill(made, options);
+    if (status != CONEY_OK) {
+        cny_listener_unref(made);
+        return status;
+    }
+    *listener = made;
+    return CONEY_OK;
+}
+
+void cny_listener_unref(cny_listener *listener)
+{
+    if (!listener || atomic_fetch_sub_explicit(&listener->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    cny_attempts_free(&listener->attempts);
+    coney_topology_free(listener->declares);
+    cny_error_unref(listener->refusal);
+    cny_error_unref(listener->setback);
+    cny_arena_free(&listener->arena);
+    cny_free(listener);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* Replies to the message at hand, and what a transacted listener sends with its transaction. */
+#include "rabbit/listener/listener.h"
+
+#include <coney/amqp/json.h>
+
+/* ---- transactions ---- */
+
+static coney_status check_transaction(const coney_delivery *delivery)
+{
+    const coney_listener *options = &delivery->consumer->listener->options;
+    if (!options->transacted)
+        return cny_fail(CONEY_E_STATE, "the listener is not transacted; use a template");
+    return delivery->in_handler ? CONEY_OK : cny_fail(CONEY_E_STATE, "the handler has returned");
+}
+
+static coney_status send_in_transaction(coney_delivery *delivery, const char *exchange, const char *routing_key,
+                                        coney_message *message)
+{
+    const cny_publish publish = {.exchange = exchange, .routing_key = routing_key, .message = message};
+    return cny_channel_publish_unconfirmed(delivery->channel, &publish,
+                                           cny_deadline(delivery->consumer->container->options.publish_timeout_ms));
+}
+
+coney_status coney_delivery_send(coney_delivery *delivery, const char *exchange, const char *routing_key,
+                                 coney_message *message)
+{
+    if (!delivery || !exchange || !routing_key || !message)
+        return cny_fail(CONEY_E_INVALID, "send: delivery, exchange, routing_key or message is NULL");
+    coney_status status = cny_factory_check_process(delivery->consumer->container->factory);
+    if (status == CONEY_OK)
+        status = cny_check_name("exchange", exchange);
+    if (status == CONEY_OK)
+        status = cny_check_name("routing key", routing_key);
+    if (status == CONEY_OK)
+        status = check_transaction(delivery);
+    if (status == CONEY_OK)
+        status = send_in_transaction(delivery, exchange, routing_key, message);
+    return status == CONEY_OK
+               ? status
+               : cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", exchange, routing_key);
+}
+
+/* A commit that fails has taken nothing: with the channel closed the broker delivers again. */
+static void end_transaction(cny_consumer *consumer, const char *what,
+                            coney_status (*end)(cny_channel *channel, int64_t deadline))
+{
+    cny_listener *listener = consumer->listener;
+    if (!cny_channel_alive(consumer->channel) ||
+        end(consumer->channel, cny_deadline(consumer->container->options.publish_timeout_ms)) == CONEY_OK)
+        return;
+    cny_complain(listener, CNY_COMPLAINT_FAILURE, CONEY_LOG_ERROR,
+                 "queue '%s': a transaction cannot be %s, so its messages come again: %s", listener->options.queue,
+                 what, coney_last_error());
+    cny_channel_close(consumer->channel);
+}
+
+void cny_transaction_rollback(cny_consumer *consumer)
+{
+    end_transaction(consumer, "rolled back", cny_channel_tx_rollback);
+}
+
+void cny_transaction_commit(cny_consumer *consumer)
+{
+    end_transaction(consumer, "committed", cny_channel_tx_commit);
+}
+
+/* ---- replies ---- */
+
+static coney_status find_address(cny_address *to, const coney_delivery *delivery)
+{
+    const char *reply_to = delivery->message->properties.reply_to;
+    const char *send_to = delivery->consumer->listener->options.send_to;
+    *to = (cny_address){0};
+    if (reply_to && *reply_to)
+        cny_address_parse(to, reply_to);
+    else if (send_to)
+        cny_address_parse(to, send_to);
+    else
+        return cny_fail(CONEY_E_INVALID, "the request names no reply_to, and its listener no send_to");
+    return CONEY_OK;
+}
+
+/* Gives what is sent: correlated, then processed. NULL: the processor discards it. */
+static coney_status make_reply(coney_message **made, const coney_delivery *delivery, coney_message *reply,
+                               const cny_address *to)
+{
+    const coney_processor *processor = &delivery->consumer->listener->options.reply_processor;
+    coney_message *correlated;
+    coney_status status = cny_correlate(&correlated, delivery->message, reply);
+    *made = status == CONEY_OK ? correlated : NULL;
+    if (status != CONEY_OK || !processor->process)
+        return status;
+    status = processor->process(made, to->exchange, to->routing_key, processor->user);
+    if (*made != correlated)
+        coney_message_unref(correlated);
+    if (status != CONEY_OK) {
+        coney_message_unref(*made);
+        *made = NULL;
+    }
+    return status;
+}
+
+/* Where a request wants its reply is its sender's affair: if there is no such place, nobody waits for it there. But
+ * send_to is the listener's own. */
+static coney_status publish_reply(const coney_delivery *delivery, const cny_address *to, coney_message *reply)
+{
+    coney_container *container = delivery->consumer->container;
+    coney_status status =
+        cny_container_publish(container, &container->replies, to->exchange, to->routing_key, reply, false);
+    const char *reply_to = delivery->message->properties.reply_to;
+    bool is_refused = status == CONEY_E_NOT_FOUND || status == CONEY_E_ACCESS_REFUSED;
+    if (!is_refused || !reply_to || !*reply_to)
+        return status;
+    cny_complain(delivery->consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_WARN,
+                 "queue '%s': the reply to message '%s' reaches nobody: %s",
+                 delivery->consumer->listener->options.queue, cny_id_of(delivery->message), coney_last_error());
+    return CONEY_OK;
+}
+
+static coney_status send(coney_delivery *delivery, coney_message *reply)
+{
+    cny_address to;
+    coney_message *made = NULL;
+    coney_status status = find_address(&to, delivery);
+    if (status == CONEY_OK)
+        status = make_reply(&made, delivery, reply, &to);
+    if (status != CONEY_OK || !made)
+        return status;
+    if (delivery->consumer->listener->options.transacted)
+        status = send_in_transaction(delivery, to.exchange, to.routing_key, made);
+    else
+        status = publish_reply(delivery, &to, made);
+    coney_message_unref(made);
+    return status;
+}
+
+static coney_status fail_reply(const coney_delivery *delivery)
+{
+    return cny_fail_in("reply to message '%s' of queue '%s'", cny_id_of(delivery->message),
+                       delivery->consumer->listener->options.queue);
+}
+
+coney_status coney_delivery_reply(coney_delivery *delivery, coney_message *reply)
+{
+    if (!delivery || !reply)
+        return cny_fail(CONEY_E_INVALID, "reply: delivery or reply is NULL");
+    coney_status status = cny_factory_check_process(delivery->consumer->container->factory);
+    if (status == CONEY_OK && delivery->consumer->listener->options.transacted)
+        status = check_transaction(delivery);
+    if (status == CONEY_OK)
+        status = send(delivery, reply);
+    return status == CONEY_OK ? status : fail_reply(delivery);
+}
+
+coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const void *object)
+{
+    if (!delivery)
+        return cny_fail(CONEY_E_INVALID, "reply: the delivery is NULL");
+    const coney_converter *converter = delivery->consumer->listener->options.reply_converter;
+    if (!converter)
+        converter = coney_json_converter();
+    coney_message *reply;
+    if (cny_to_message(converter, &reply, object, NULL) != CONEY_OK)
+        return fail_reply(delivery);
+    coney_status status = coney_delivery_reply(delivery, reply);
+    coney_message_unref(reply);
+    return status;
+}
+
+void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply)
+{
+    coney_message_unref(delivery->reply);
+    delivery->reply = reply;
+}
+
+coney_status cny_send_reply(coney_delivery *delivery)
+{
+    coney_status status = send(delivery, delivery->reply);
+    return status == CONEY_OK ? status : fail_reply(delivery);
+}

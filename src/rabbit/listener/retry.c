@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* The verdict on a handler's outcome. Most are what they say; CONEY_RETRY goes first through the attempts in place, or
+ * across deliveries, then up the ladder, and at last to the recovery. */
+#include "rabbit/listener/listener.h"
+
+/* ---- stateful ---- */
+
+/* How often it has failed since it came to the queue, this time included; 0 if nobody can tell. The broker's count is
+ * the better one, for it survives this process. */
+static int64_t failures(coney_delivery *delivery)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    const coney_message *message = delivery->origin;
+    if (coney_message_header(message, "x-delivery-count") || coney_message_header(message, "x-acquired-count"))
+        return cny_redeliveries(listener, message) + 1;
+    const char *id = message->properties.message_id;
+    if (!id)
+        return message->redelivered ? 0 : 1;
+    if (!message->redelivered)
+        cny_attempts_forget(&listener->attempts, id); /* an earlier message of that id, or the same in another round */
+    return cny_attempts_add(&listener->attempts, id);
+}
+
+static void forget_failures(const coney_delivery *delivery)
+{
+    const char *id = delivery->origin->properties.message_id;
+    if (id && delivery->consumer->listener->options.retry.stateful)
+        cny_attempts_forget(&delivery->consumer->listener->attempts, id);
+}
+
+static bool may_be_redelivered(coney_delivery *delivery)
+{
+    int64_t count = failures(delivery);
+    return count > 0 && count < delivery->consumer->listener->options.retry.max_attempts;
+}
+
+/* ---- in place ---- */
+
+static int delay_before_next(const coney_listener_retry *retry, int tries)
+{
+    int delay_ms = 0;
+    for (int i = 0; i < tries && delay_ms < retry->max_delay_ms; i++)
+        delay_ms = cny_backoff(delay_ms, retry->first_delay_ms, retry->multiplier, retry->max_delay_ms);
+    if (delay_ms > retry->max_delay_ms)
+        delay_ms = retry->max_delay_ms;
+    return cny_jitter(delay_ms);
+}
+
+/* ---- the verdict ---- */
+
+static bool is_retriable(const coney_delivery *delivery)
+{
+    const coney_listener *options = &delivery->consumer->listener->options;
+    return !options->retry.is_retriable ||
+           options->retry.is_retriable(delivery, cny_error_view(delivery->failure), options->user);
+}
+
+/* The predicate and the recoverer get an error in any case. */
+static bool has_failure(coney_delivery *delivery)
+{
+    if (!delivery->failure)
+        delivery->failure = cny_error_new(CONEY_E_STATE, 0, "the handler returned CONEY_RETRY");
+    return true;
+}
+
+/* Its channel is gone, so it would be there twice if it were sent on now. */
+static bool comes_again(const coney_delivery *delivery)
+{
+    return delivery->consumer->listener->options.acknowledge != CONEY_ACKNOWLEDGE_NONE &&
+           !cny_channel_alive(delivery->channel);
+}
+
+static coney_outcome judge_failure(coney_delivery *delivery, bool may_repeat, int *delay_ms)
+{
+    const cny_listener *listener = delivery->consumer->listener;
+    const coney_listener_retry *retry = &listener->options.retry;
+    if (!listener->has_retry)
+        return CONEY_REQUEUE;
+    bool retriable = has_failure(delivery) && is_retriable(delivery);
+    delivery->tries++;
+    if (retriable && retry->stateful && may_be_redelivered(delivery))
+        return CONEY_REQUEUE;
+    if (retriable && !retry->stateful && may_repeat && delivery->tries < retry->max_attempts) {
+        *delay_ms = delay_before_next(retry, delivery->tries);
+        return (coney_outcome)0;
+    }
+    if (comes_again(delivery))
+        return CONEY_REQUEUE;
+    forget_failures(delivery);
+    int round = cny_rounds(delivery->origin);
+    if (retriable && round < listener->delay_count)
+        return cny_climb(delivery, round);
+    return cny_recover(delivery);
+}
+
+static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    const char *what = outcome == CONEY_REJECT ? "is rejected" : outcome == CONEY_RETRY ? "failed" : "goes back";
+    bool is_told = !delivery->prepared && outcome != CONEY_RETRY; /* by who kept it from the handler */
+    if (is_told || (!delivery->failure && outcome != CONEY_RETRY))
+        return;
+    cny_complain(listener, CNY_COMPLAINT_FAILURE, CONEY_LOG_WARN, "queue '%s': message '%s' %s at attempt %d: %s",
+                 listener->options.queue, cny_id_of(delivery->origin), what, coney_delivery_attempt(delivery),
+                 cny_failure_text(delivery));
+}
+
+static coney_outcome stop_container(coney_delivery *delivery)
+{
+    const cny_listener *listener = delivery->consumer->listener;
+    cny_fail(CONEY_E_STATE, "the handler of queue '%s' returned CONEY_STOP%s%s", listener->options.queue,
+             delivery->failure ? ": " : "", delivery->failure ? cny_error_view(delivery->failure)->text : "");
+    cny_container_stop_for(delivery->consumer->container);
+    cny_consumer_give_up(delivery->consumer, delivery->channel);
+    delivery->is_returned = true;
+    return CONEY_REQUEUE;
+}
+
+static bool is_outcome(const coney_delivery *delivery, coney_outcome outcome)
+{
+    bool is_manual = delivery->consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
+    return outcome >= CONEY_ACK && outcome <= (is_manual ? CONEY_DEFER : CONEY_STOP);
+}
+
+coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    if (!is_outcome(delivery, outcome)) {
+        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
+                     "queue '%s': the handler returned %d, which is no coney_outcome%s; that counts as CONEY_RETRY",
+                     listener->options.queue, (int)outcome,
+                     outcome == CONEY_DEFER ? " of a listener that acknowledges AUTO or NONE" : "");
+        outcome = CONEY_RETRY;
+    } else if (outcome != CONEY_ACK) {
+        log_failure(delivery, outcome);
+    }
+    switch (outcome) {
+    case CONEY_RETRY: return judge_failure(delivery, may_repeat, delay_ms);
+    case CONEY_STOP: return stop_container(delivery);
+    default: break;
+    }
+    if (delivery->origin->redelivered)
+        forget_failures(delivery);
+    return outcome;
+}

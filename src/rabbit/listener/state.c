@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/* What the program is told of a container: events on the events thread, health, statistics, and a log that is not
+ * flooded. */
+#include "rabbit/listener/listener.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_NOTICES 1000
+#define QUIET_MS 1000 /* between two lines of a kind for a listener */
+
+/* ---- the log ---- */
+
+void cny_complain(cny_listener *listener, cny_complaint kind, coney_log_level level, const char *format, ...)
+{
+    cny_quiet *quiet = &listener->quiet[kind];
+    long long now = cny_now_ms(), until = atomic_load(&quiet->until);
+    if (now < until || !atomic_compare_exchange_strong(&quiet->until, &until, now + QUIET_MS)) {
+        cny_count(&quiet->skipped);
+        return;
+    }
+    char text[2048], others[64] = "";
+    unsigned long long skipped = atomic_exchange(&quiet->skipped, 0);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (skipped > 0)
+        snprintf(others, sizeof others, " (and %llu like it before)", skipped);
+    cny_log(level, "%s%s", text, others);
+}
+
+/* ---- events ---- */
+
+typedef struct notice {
+    coney_container *container; /* a reference */
+    coney_container_event event;
+    cny_arena arena; /* holds its texts */
+} notice;
+
+const char *coney_container_event_name(coney_container_event_kind kind)
+{
+    switch (kind) {
+    case CONEY_CONTAINER_STARTED: return "CONTAINER_STARTED";
+    case CONEY_CONTAINER_STOPPED: return "CONTAINER_STOPPED";
+    case CONEY_CONSUMER_STARTED: return "CONSUMER_STARTED";
+    case CONEY_CONSUMER_FAILED: return "CONSUMER_FAILED";
+    case CONEY_CONSUMER_RESTARTED: return "CONSUMER_RESTARTED";
+    case CONEY_CONSUMER_STOPPED: return "CONSUMER_STOPPED";
+    case CONEY_QUEUE_MISSING: return "QUEUE_MISSING";
+    case CONEY_LISTENER_IDLE: return "LISTENER_IDLE";
+    case CONEY_HANDLER_SLOW: return "HANDLER_SLOW";
+    case CONEY_MESSAGE_RECOVERED: return "MESSAGE_RECOVERED";
+    case CONEY_MESSAGE_DISCARDED: return "MESSAGE_DISCARDED";
+    case CONEY_PUBLISHERS_BLOCKED: return "PUBLISHERS_BLOCKED";
+    case CONEY_PUBLISHERS_UNBLOCKED: return "PUBLISHERS_UNBLOCKED";
+    }
+    return "unknown";
+}
+
+static void free_notice(notice *one)
+{
+    coney_container *container = one->container;
+    cny_arena_free(&one->arena);
+    cny_free(one);
+    pthread_mutex_lock(&container->lock);
+    if (atomic_fetch_sub(&container->notices, 1) == 1)
+        pthread_cond_broadcast(&container->changed);
+    pthread_mutex_unlock(&container->lock);
+    cny_container_unref(container);
+}
+
+static void run_notice(coney_message *unused, const coney_error *none, void *user)
+{
+    (void)unused;
+    (void)none;
+    notice *one = user;
+    if (atomic_load(&one->container->silence) < 2)
+        one->container->options.on_event(&one->event, one->container->options.event_user);
+    free_notice(one);
+}
+
+static bool fill_notice(notice *one, const cny_event *event)
+{
+    const coney_listener *options = event->listener ? &event->listener->options : NULL;
+    const coney_error *error = cny_error_view(event->error);
+    const char *text = event->text ? event->text : error ? error->text : "";
+    one->event = (coney_container_event){
+        .kind = event->kind,
+        .container = one->container->options.name,
+        .status = error ? error->status : CONEY_OK,
+        .broker_code = error ? error->broker_code : 0,
+        .fatal = event->fatal,
+        .duration_ms = event->duration_ms,
+    };
+    return cny_arena_strdup(&one->arena, &one->event.listener_id, options ? options->id : "") &&
+           cny_arena_strdup(&one->arena, &one->event.queue, options ? options->queue : "") &&
+           cny_arena_strdup(&one->arena, &one->event.consumer_tag, event->consumer_tag ? event->consumer_tag : "") &&
+           cny_arena_strdup(&one->arena, &one->event.text, text);
+}
+
+/* Under the container's lock, perhaps, so nothing here may take it. */
+static void abandon_notice(notice *one)
+{
+    coney_container *container = one->container;
+    cny_arena_free(&one->arena);
+    cny_free(one);
+    atomic_fetch_sub(&container->notices, 1);
+    cny_container_unref(container); /* never the last one: the caller has one */
+}
+
+void cny_tell(coney_container *container, const cny_event *event)
+{
+    if (!container->options.on_event || atomic_load(&container->silence) ||
+        atomic_load(&container->notices) >= MAX_NOTICES)
+        return;
+    notice *one = cny_alloc(sizeof *one);
+    if (!one)
+        return;
+    one->container = cny_container_ref(container);
+    atomic_fetch_add(&container->notices, 1);
+    if (!fill_notice(one, event) || !cny_factory_post(container->factory, run_notice, NULL, one))
+        abandon_notice(one);
+}
+
+bool cny_container_wait_told(coney_container *container, int64_t deadline)
+{
+    bool in_time = true;
+    pthread_mutex_lock(&container->lock);
+    while (atomic_load(&container->notices) > 0 && in_time)
+        in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
+    bool told = atomic_load(&container->notices) == 0;
+    pthread_mutex_unlock(&container->lock);
+    return told;
+}
+
+/* ---- health ---- */
+
+int cny_listener_consuming(const cny_listener *listener)
+{
+    int count = 0;
+    for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
+        count += consumer->state == CNY_CONSUMER_CONSUMING && !consumer->surplus &&
+                 cny_channel_is_consuming(consumer->channel);
+    return count;
+}
+
+static bool is_stuck(const cny_lane *lane, int slow_ms, int64_t now)
+{
+    int64_t since = atomic_load(&lane->handling_since);
+    return slow_ms > 0 && since > 0 && now - since > 2 * (int64_t)slow_ms;
+}
+
+/* Under lock: is there a worker left that may come back? */
+static bool all_are_stuck(const coney_container *container)
+{
+    int64_t now = cny_now_ms();
+    int lanes = 0, stuck = 0;
+    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
+            lanes += consumer->lane_count;
+            for (int i = 0; i < consumer->lane_count; i++)
+                stuck += is_stuck(&consumer->lanes[i], listener->options.slow_handler_ms, now);
+        }
+    }
+    int workers = container->options.workers;
+    return stuck > 0 && stuck >= (workers > 0 && workers < lanes ? workers : lanes);
+}
+
+/* Under lock. */
+static coney_status check(const coney_container *container)
+{
+    if (container->failure)
+        return cny_error_raise(container->failure);
+    if (container->state != CNY_CONTAINER_RUNNING)
+        return cny_fail(CONEY_E_STATE, "container '%s' is %s", container->options.name,
+                        container->state == CNY_CONTAINER_STOPPING   ? "stopping"
+                        : container->state == CNY_CONTAINER_STARTING ? "starting"
+                                                                     : "not running");
+    if (container->paused)
+        return cny_fail(CONEY_E_STATE, "container '%s' is paused", container->options.name);
+    return cny_container_check_consumers(container);
+}
+
+coney_status coney_container_check(coney_container *container)
+{
+    if (!container)
+        return cny_fail(CONEY_E_INVALID, "check: the container is NULL");
+    coney_status status = cny_factory_check_process(container->factory);
+    if (status != CONEY_OK)
+        return status;
+    pthread_mutex_lock(&container->lock);
+    status = check(container);
+    pthread_mutex_unlock(&container->lock);
+    return status;
+}
+
+coney_status coney_container_health(coney_container *container, coney_health *health)
+{
+    if (!container || !health)
+        return cny_fail(CONEY_E_INVALID, "health: container or health is NULL");
+    coney_status status = cny_factory_check_process(container->factory);
+    if (status != CONEY_OK)
+        return status;
+    *health = (coney_health){.status = CONEY_OK};
+    pthread_mutex_lock(&container->lock);
+    bool stuck = all_are_stuck(container);
+    bool given_up =
+        container->state == CNY_CONTAINER_RUNNING && cny_factory_has_given_up(container->factory, CONEY_CONSUMING);
+    health->live = !stuck && !given_up && !container->failure;
+    health->status = stuck ? cny_fail(CONEY_E_TIMEOUT, "container '%s': no handler returns", container->options.name)
+                           : check(container);
+    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        health->consumers += cny_listener_consuming(listener);
+        health->wanted += cny_listener_is_wanted(container, listener) ? listener->wanted : 0;
+    }
+    pthread_mutex_unlock(&container->lock);
+    health->ready = health->status == CONEY_OK;
+    if (!health->ready)
+        snprintf(health->reason, sizeof health->reason, "%s", coney_last_error());
+    return CONEY_OK;
+}
+
+/* ---- statistics ---- */
+
+void cny_count_handler(cny_counters *counters, uint64_t us)
+{
+    int bucket = 0;
+    for (uint64_t bound = 100; us > bound && bucket < CONEY_HANDLER_TIME_BUCKETS - 1; bound *= 10)
+        bucket++;
+    cny_count(&counters->handled);
+    cny_count(&counters->handler_times[bucket]);
+    atomic_fetch_add_explicit(&counters->handler_us, us, memory_order_relaxed);
+}
+
+static void read_counters(coney_listener_statistics *to, const cny_counters *from)
+{
+    *to = (coney_listener_statistics){
+        .received = atomic_load(&from->received),
+        .acknowledged = atomic_load(&from->acknowledged),
+        .rejected = atomic_load(&from->rejected),
+        .requeued = atomic_load(&from->requeued),
+        .retried = atomic_load(&from->retried),
+        .republished = atomic_load(&from->republished),
+        .recovered = atomic_load(&from->recovered),
+        .discarded = atomic_load(&from->discarded),
+        .filtered = atomic_load(&from->filtered),
+        .failed = atomic_load(&from->failed),
+        .fatal = atomic_load(&from->fatal),
+        .stale = atomic_load(&from->stale),
+        .in_progress = atomic_load(&from->in_progress),
+        .handled = atomic_load(&from->handled),
+        .handler_us = atomic_load(&from->handler_us),
+    };
+    for (int i = 0; i < CONEY_HANDLER_TIME_BUCKETS; i++)
+        to->handler_times[i] = atomic_load(&from->handler_times[i]);
+}
+
+coney_status coney_container_statistics(coney_container *container, const char *id,
+                                        coney_listener_statistics *statistics)
+{
+    if (!container || !id || !statistics)
+        return cny_fail(CONEY_E_INVALID, "statistics: container, id or statistics is NULL");
+    coney_status status = cny_factory_check_process(container->factory);
+    if (status != CONEY_OK)
+        return status;
+    pthread_mutex_lock(&container->lock);
+    const cny_listener *listener = cny_container_find(container, id);
+    if (listener)
+        read_counters(statistics, &listener->counters);
+    else
+        status = cny_fail(CONEY_E_NOT_FOUND, "container '%s' has no listener '%.255s'", container->options.name, id);
+    pthread_mutex_unlock(&container->lock);
+    return status;
+}
+
+/* ---- the list ---- */
+
+static coney_listener_state state_of(const coney_container *container, const cny_listener *listener, int consuming)
+{
+    if (!cny_listener_is_wanted(container, listener))
+        return listener->consumers ? CONEY_LISTENER_STOPPING : CONEY_LISTENER_STOPPED;
+    return consuming < listener->wanted ? CONEY_LISTENER_STARTING : CONEY_LISTENER_RUNNING;
+}
+
+typedef struct entry {
+    cny_listener *listener; /* a reference */
+    coney_listener_info info;
+} entry;
+
+/* Under lock. */
+static bool add_entry(const coney_container *container, cny_listener *listener, cny_buffer *entries)
+{
+    bool wanted = cny_listener_is_wanted(container, listener);
+    entry one = {.listener = listener,
+                 .info = {.id = listener->options.id,
+                          .group = listener->options.group ? listener->options.group : "",
+                          .queue = listener->options.queue,
+                          .consumers = cny_listener_consuming(listener),
+                          .wanted = wanted ? listener->wanted : 0}};
+    one.info.state = state_of(container, listener, one.info.consumers);
+    read_counters(&one.info.statistics, &listener->counters);
+    if (!cny_buffer_append(entries, &one, sizeof one))
+        return false;
+    atomic_fetch_add(&listener->refs, 1);
+    return true;
+}
+
+coney_status coney_container_list(coney_container *container,
+                                  void (*visit)(const coney_listener_info *info, void *user), void *user)
+{
+    if (!container || !visit)
+        return cny_fail(CONEY_E_INVALID, "list: container or visit is NULL");
+    coney_status status = cny_factory_check_process(container->factory);
+    if (status != CONEY_OK)
+        return status;
+    cny_buffer entries = {0};
+    bool got_all = true;
+    pthread_mutex_lock(&container->lock);
+    for (cny_listener *listener = container->listeners; listener && got_all; listener = listener->next)
+        got_all = listener->removed || add_entry(container, listener, &entries);
+    pthread_mutex_unlock(&container->lock);
+    const entry *all = (const entry *)(const void *)entries.data;
+    for (size_t i = 0; i < entries.size / sizeof *all; i++) {
+        if (got_all)
+            visit(&all[i].info, user);
+        cny_listener_unref(all[i].listener);
+    }
+    cny_buffer_free(&entries);
+    return got_all ? CONEY_OK : cny_fail_memory();
+}

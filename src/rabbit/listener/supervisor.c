@@ -1,0 +1,607 @@
+/* SPDX-License-Identifier: MIT */
+/* The supervisor compares, whenever something has happened or is due, what is wanted with what is there, and does
+ * the next thing: subscribes, tries again, grows, shrinks, ends. It waits for nothing, and
+ * all of it runs under the container's lock. */
+#include "rabbit/listener/listener.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SUBSCRIBE_MS 5000 /* for the broker's answer */
+#define TICK_MS 5000      /* it looks at least that often */
+#define LOOK_FOR_CONNECTION_MS 1000
+
+/* ---- who is wanted ---- */
+
+bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener)
+{
+    bool runs = container->state == CNY_CONTAINER_RUNNING || container->state == CNY_CONTAINER_STARTING;
+    return runs && !container->paused && listener->started && !listener->removed;
+}
+
+/* How a consumer is to end; false if it is not to. */
+static bool ends(const cny_consumer *consumer, coney_stop_mode *mode, int64_t *deadline)
+{
+    const coney_container *container = consumer->container;
+    const cny_listener *listener = consumer->listener;
+    *deadline = INT64_MAX;
+    *mode = CONEY_STOP_DRAIN;
+    if (container->state == CNY_CONTAINER_STOPPING) {
+        *mode = container->stop_mode;
+        *deadline = container->stop_deadline;
+    } else if (!listener->started || listener->removed) {
+        *mode = listener->stop_mode;
+        *deadline = listener->stop_deadline;
+    } else if (consumer->surplus) {
+        *mode = CONEY_STOP_FINISH;
+    } else {
+        return container->paused;
+    }
+    return true;
+}
+
+/* ---- what is told ---- */
+
+typedef struct line {
+    coney_log_level level;
+    char text[1024];
+} line;
+
+void cny_container_remark(coney_container *container, coney_log_level level, const char *format, ...)
+{
+    line one = {.level = level};
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(one.text, sizeof one.text, format, arguments);
+    va_end(arguments);
+    cny_buffer_append(&container->remarks, &one, sizeof one);
+}
+
+static void write_log(cny_buffer *remarks)
+{
+    const line *lines = (const line *)(const void *)remarks->data;
+    for (size_t i = 0; i < remarks->size / sizeof *lines; i++)
+        cny_log(lines[i].level, "%s", lines[i].text);
+    cny_buffer_free(remarks);
+}
+
+static void tell_of(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error)
+{
+    const char *tag = consumer->channel ? cny_channel_consumer_tag(consumer->channel) : consumer->tag;
+    cny_tell(consumer->container,
+             &(cny_event){.kind = kind, .listener = consumer->listener, .consumer_tag = tag, .error = error});
+}
+
+static bool is_refused_exclusive(const coney_error *error)
+{
+    return error->status == CONEY_E_ACCESS_REFUSED && strstr(error->text, "in exclusive use");
+}
+
+/* This thread's last error is why it does not consume. Said once for each reason, and an exclusive consumer elsewhere
+ * is nothing to worry about. */
+static void set_trouble(cny_consumer *consumer, const char *what)
+{
+    const char *name = consumer->container->options.name, *queue = consumer->listener->options.queue;
+    if (consumer->has_consumed)
+        cny_fail_in("a consumer of queue '%s' %s", queue, what);
+    else
+        cny_fail_in("consume from queue '%s'", queue);
+    cny_error *trouble = cny_error_capture();
+    const coney_error *view = cny_error_view(trouble), *before = cny_error_view(consumer->trouble);
+    if (view->status == CONEY_E_CONNECT && before && before->status == CONEY_E_LOST) { /* which tells more */
+        cny_error_unref(trouble);
+        return;
+    }
+    bool known = before && strcmp(before->text, view->text) == 0;
+    cny_error_unref(consumer->trouble);
+    consumer->trouble = trouble;
+    if (known || view->status == CONEY_E_CONNECT) /* the connection has a log and events of its own */
+        return;
+    cny_container_remark(consumer->container, is_refused_exclusive(view) ? CONEY_LOG_DEBUG : CONEY_LOG_WARN,
+                         "container '%s': %s", name, view->text);
+    tell_of(consumer, CONEY_CONSUMER_FAILED, trouble);
+}
+
+/* ---- subscribing ---- */
+
+/* The connection is gone, and waiting for the next one is all there is to do. */
+static bool is_loss(coney_status status)
+{
+    return status == CONEY_E_LOST || status == CONEY_E_CONNECT;
+}
+
+static void wait_until(cny_consumer *consumer, int64_t due)
+{
+    consumer->state = CNY_CONSUMER_WAITING;
+    consumer->due = due;
+}
+
+static void fail_for_good(coney_container *container, const cny_consumer *consumer)
+{
+    if (!container->failure)
+        container->failure = cny_error_ref(consumer->trouble);
+    cny_container_begin_stop(container, CONEY_STOP_FINISH, cny_deadline(container->options.shutdown_timeout_ms));
+}
+
+/* This thread's last error tells why it cannot consume. */
+static void on_refused(cny_consumer *consumer)
+{
+    coney_container *container = consumer->container;
+    coney_status status = coney_last_error_details()->status;
+    set_trouble(consumer, "cannot resume yet");
+    consumer->has_tried = status != CONEY_E_CONNECT;
+    consumer->declare_first = status == CONEY_E_NOT_FOUND;
+    consumer->listener->must_declare = consumer->listener->declares != NULL;
+    if (status == CONEY_E_CLOSED)
+        wait_until(consumer, INT64_MAX);
+    else if (is_loss(status))
+        wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
+    else
+        wait_until(consumer, cny_deadline(container->options.recovery_interval_ms));
+    bool is_missing = status == CONEY_E_NOT_FOUND;
+    if (is_missing && !consumer->told_missing)
+        tell_of(consumer, CONEY_QUEUE_MISSING, consumer->trouble);
+    consumer->told_missing |= is_missing;
+    bool is_fatal = consumer->listener->refusal || (is_missing && consumer->listener->options.missing_queue_is_fatal);
+    if (is_fatal && container->state == CNY_CONTAINER_RUNNING)
+        fail_for_good(container, consumer);
+}
+
+/* To try to consume. */
+static bool is_due(const cny_consumer *consumer)
+{
+    if (consumer->state != CNY_CONSUMER_WAITING)
+        return false;
+    const coney_error *trouble = cny_error_view(consumer->trouble);
+    bool waits_for_connection = trouble && is_loss(trouble->status);
+    return cny_now_ms() >= consumer->due || (waits_for_connection && consumer->container->is_connected);
+}
+
+static void subscribe(cny_consumer *consumer)
+{
+    bool may_begin = cny_error_raise(consumer->listener->refusal) == CONEY_OK;
+    if (may_begin && cny_consumer_subscribe(consumer) == CONEY_OK) {
+        consumer->state = CNY_CONSUMER_SUBSCRIBING;
+        consumer->due = cny_deadline(SUBSCRIBE_MS);
+    } else {
+        on_refused(consumer);
+    }
+}
+
+/* Under way, unless the last time has just failed or there is no connection. */
+static void declare_first(cny_consumer *consumer)
+{
+    coney_container *container = consumer->container;
+    const cny_listener *listener = consumer->listener;
+    if (listener->setback && cny_now_ms() < listener->declare_at)
+        cny_error_raise(listener->setback);
+    else if (cny_factory_check_open(container->factory, CONEY_CONSUMING, 0) == CONEY_OK) {
+        container->declare_wanted = true;
+        return;
+    }
+    on_refused(consumer);
+}
+
+/* A queue that is gone comes back if it is in an admin's topology, and a listener's own queues come first. */
+static void subscribe_or_declare(cny_consumer *consumer)
+{
+    if (consumer->declare_first || consumer->listener->must_declare)
+        declare_first(consumer);
+    else
+        subscribe(consumer);
+}
+
+static void on_consuming(cny_consumer *consumer)
+{
+    coney_container *container = consumer->container;
+    bool again = consumer->has_consumed;
+    consumer->state = CNY_CONSUMER_CONSUMING;
+    bool was_told = consumer->trouble && cny_error_view(consumer->trouble)->status != CONEY_E_CONNECT;
+    if (again)
+        consumer->resumed_at = cny_now_ms();
+    if (again || was_told) {
+        bool is_quiet = !again && is_refused_exclusive(cny_error_view(consumer->trouble));
+        cny_container_remark(container, is_quiet ? CONEY_LOG_DEBUG : CONEY_LOG_WARN,
+                             "container '%s': a consumer of queue '%s' has resumed", container->options.name,
+                             consumer->listener->options.queue);
+    }
+    consumer->has_consumed = true;
+    consumer->has_tried = consumer->told_missing = false;
+    cny_error_unref(consumer->trouble);
+    consumer->trouble = NULL;
+    tell_of(consumer, again ? CONEY_CONSUMER_RESTARTED : CONEY_CONSUMER_STARTED, NULL);
+}
+
+/* If it came at the last moment after all, lanes may be at work. */
+static void on_no_answer(cny_consumer *consumer)
+{
+    cny_channel_close(consumer->channel);
+    if (*cny_channel_consumer_tag(consumer->channel)) {
+        on_consuming(consumer);
+        cny_container_attention(consumer->container);
+        return;
+    }
+    cny_consumer_drop_channel(consumer);
+    cny_fail(CONEY_E_TIMEOUT, "no answer from the broker within the deadline");
+    on_refused(consumer);
+}
+
+/* Whether the broker has answered. */
+static void look_at_subscription(cny_consumer *consumer)
+{
+    cny_error *reason;
+    cny_feed_state state = cny_channel_feed(consumer->channel, &reason);
+    bool has_begun =
+        state != CNY_FEED_BEGINNING && *cny_channel_consumer_tag(consumer->channel); /* does not change now */
+    if (has_begun) {
+        on_consuming(consumer);
+        if (state == CNY_FEED_ENDED) /* already; a start was a start all the same */
+            cny_container_attention(consumer->container);
+    } else if (state == CNY_FEED_ENDED) {
+        cny_error_raise(reason);
+        cny_consumer_drop_channel(consumer);
+        on_refused(consumer);
+    } else if (cny_now_ms() >= consumer->due) {
+        on_no_answer(consumer);
+    }
+    cny_error_unref(reason);
+}
+
+/* ---- losses ---- */
+
+/* What came before the end is worked off, unless its channel is gone. */
+static void begin_leaving(cny_consumer *consumer)
+{
+    consumer->state = CNY_CONSUMER_LEAVING;
+    consumer->due = cny_deadline(consumer->container->options.recovery_interval_ms);
+}
+
+static void look_for_loss(cny_consumer *consumer)
+{
+    cny_error *reason;
+    if (cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED) {
+        consumer->loss = cny_error_raise(reason);
+        consumer->has_tried = false;
+        consumer->declare_first = consumer->loss == CONEY_E_NOT_FOUND;
+        consumer->listener->must_declare = consumer->listener->declares != NULL;
+        set_trouble(consumer, "was interrupted");
+        begin_leaving(consumer);
+        cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
+    }
+    cny_error_unref(reason);
+}
+
+static bool has_ended(const cny_consumer *consumer)
+{
+    cny_error *reason;
+    bool ended = cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED;
+    cny_error_unref(reason);
+    return ended;
+}
+
+static bool has_worked_off(cny_consumer *consumer)
+{
+    bool alive = cny_channel_alive(consumer->channel);
+    return cny_consumer_is_idle(consumer) && !cny_channel_has_deliveries(consumer->channel) &&
+           (!alive || cny_consumer_deferred(consumer) == 0);
+}
+
+/* One that the broker ends again and again must not come back at once each time. */
+static void leave(cny_consumer *consumer)
+{
+    int64_t interval = consumer->container->options.recovery_interval_ms;
+    bool has_just_resumed = consumer->resumed_at > 0 && cny_now_ms() < consumer->resumed_at + interval;
+    bool must_wait = has_just_resumed && !is_loss(consumer->loss);
+    cny_consumer_drop_channel(consumer);
+    wait_until(consumer, must_wait ? cny_now_ms() + interval : 0);
+}
+
+/* Its channel may be alive: what the broker still sends is handled, and what handlers have deferred settled. But that
+ * is not waited for without end, as handlers are. */
+static void go_on_leaving(cny_consumer *consumer)
+{
+    if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
+        cny_channel_close(consumer->channel);
+    if (has_ended(consumer) && has_worked_off(consumer))
+        leave(consumer);
+}
+
+/* ---- ending ---- */
+
+static cny_course course_for(coney_stop_mode mode)
+{
+    switch (mode) {
+    case CONEY_STOP_DRAIN: return CNY_COURSE_HANDLE;
+    case CONEY_STOP_FINISH: return CNY_COURSE_RETURN;
+    case CONEY_STOP_NOW: break;
+    }
+    return CNY_COURSE_DROP;
+}
+
+static void set_course(cny_consumer *consumer, cny_course course)
+{
+    if (course == CNY_COURSE_DROP)
+        cny_channel_close(consumer->channel);
+    else
+        cny_channel_cancel(consumer->channel);
+    cny_consumer_set_course(consumer, course);
+}
+
+/* A stop may become harder while it lasts. True once it has ended. */
+static bool go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
+{
+    cny_course wanted = cny_now_ms() >= deadline ? CNY_COURSE_DROP : course_for(mode);
+    bool begins = consumer->state != CNY_CONSUMER_ENDING;
+    if (begins || (int)wanted > atomic_load(&consumer->course))
+        set_course(consumer, wanted);
+    consumer->state = CNY_CONSUMER_ENDING;
+    consumer->due = deadline;
+    return has_ended(consumer) && has_worked_off(consumer);
+}
+
+/* True once it has. */
+static bool end(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
+{
+    if (consumer->state == CNY_CONSUMER_SUBSCRIBING && *cny_channel_consumer_tag(consumer->channel))
+        on_consuming(consumer); /* its lanes may be at work already */
+    if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
+        mode = CONEY_STOP_NOW;
+    if (consumer->state != CNY_CONSUMER_WAITING && !go_on_ending(consumer, mode, deadline))
+        return false;
+    if (consumer->has_consumed)
+        tell_of(consumer, CONEY_CONSUMER_STOPPED, NULL);
+    int unsettled = cny_consumer_drop_channel(consumer);
+    if (consumer->container->state == CNY_CONTAINER_STOPPING && mode != CONEY_STOP_NOW)
+        consumer->container->unsettled += unsettled;
+    return true;
+}
+
+/* ---- one consumer ---- */
+
+/* What is next for it; true if it has ended. */
+static bool tend_consumer(cny_consumer *consumer)
+{
+    coney_stop_mode mode;
+    int64_t deadline;
+    if (ends(consumer, &mode, &deadline))
+        return end(consumer, mode, deadline);
+    if (consumer->state == CNY_CONSUMER_CONSUMING)
+        look_for_loss(consumer);
+    if (consumer->state == CNY_CONSUMER_ENDING) { /* it was to end, but is wanted again: as after a loss */
+        begin_leaving(consumer);
+        consumer->loss = CONEY_E_LOST;
+    }
+    if (consumer->state == CNY_CONSUMER_LEAVING)
+        go_on_leaving(consumer);
+    if (is_due(consumer))
+        subscribe_or_declare(consumer);
+    if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
+        look_at_subscription(consumer);
+    return false;
+}
+
+static int64_t due_of(const cny_consumer *consumer)
+{
+    bool may_be_over = consumer->state == CNY_CONSUMER_ENDING || consumer->state == CNY_CONSUMER_LEAVING;
+    bool has_due = consumer->state != CNY_CONSUMER_CONSUMING && !(may_be_over && cny_now_ms() >= consumer->due);
+    return has_due ? consumer->due : INT64_MAX;
+}
+
+/* ---- a listener's consumers ---- */
+
+static int count_wanted(const cny_listener *listener)
+{
+    int count = 0;
+    for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
+        count += !consumer->surplus;
+    return count;
+}
+
+/* The youngest are the first to go. */
+static void adjust(coney_container *container, cny_listener *listener)
+{
+    int there = count_wanted(listener);
+    for (cny_consumer *consumer = listener->consumers; consumer && there > listener->wanted;
+         consumer = consumer->next) {
+        there -= !consumer->surplus;
+        consumer->surplus = true;
+    }
+    for (; there < listener->wanted; there++) {
+        cny_consumer *made = cny_consumer_new(container, listener);
+        if (!made) {
+            cny_container_remark(container, CONEY_LOG_ERROR,
+                                 "container '%s': no memory for another consumer of queue '%s'",
+                                 container->options.name, listener->options.queue);
+            return;
+        }
+        made->next = listener->consumers;
+        listener->consumers = made;
+        listener->must_declare = listener->declares != NULL;
+    }
+}
+
+/* ---- one listener ---- */
+
+static int64_t tend_consumers(cny_listener *listener)
+{
+    int64_t next = INT64_MAX;
+    for (cny_consumer **at = &listener->consumers; *at;) {
+        cny_consumer *consumer = *at;
+        if (tend_consumer(consumer)) {
+            *at = consumer->next;
+            cny_consumer_unref(consumer);
+            continue;
+        }
+        next = cny_sooner(next, due_of(consumer));
+        at = &consumer->next;
+    }
+    return next;
+}
+
+static int64_t tend_listener(coney_container *container, cny_listener *listener)
+{
+    int64_t now = cny_now_ms();
+    int64_t next = container->state == CNY_CONTAINER_RUNNING ? cny_look_at_load(listener, now) : INT64_MAX;
+    if (cny_listener_is_wanted(container, listener))
+        adjust(container, listener);
+    next = cny_sooner(next, tend_consumers(listener));
+    next = cny_sooner(next, cny_look_for_slow_handlers(listener, now));
+    return cny_sooner(next, cny_look_for_idleness(container, listener, now));
+}
+
+/* ---- the container ---- */
+
+/* Something that may pass, so a start need not fail for it: a queue may come, an exclusive consumer go. */
+static bool can_wait(const cny_consumer *consumer)
+{
+    const coney_error *error = cny_error_view(consumer->trouble);
+    if (is_loss(error->status))
+        return consumer->container->options.start_without_broker;
+    return (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal) ||
+           error->status == CONEY_E_RESOURCE_LOCKED || is_refused_exclusive(error);
+}
+
+/* Nobody but a person can help, so there is no point in waiting for the deadline. */
+static bool is_hopeless(const cny_consumer *consumer)
+{
+    coney_status status = cny_error_view(consumer->trouble)->status;
+    bool may_pass = is_loss(status) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY;
+    return !may_pass && !can_wait(consumer);
+}
+
+static int count_lanes(const coney_container *container)
+{
+    int lanes = 0;
+    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
+            lanes += consumer->lane_count;
+    }
+    return lanes;
+}
+
+static coney_status resize_workers(coney_container *container)
+{
+    enum { MOST = 2000 };
+    int lanes = count_lanes(container), workers = container->options.workers;
+    if (workers == 0 || workers > lanes)
+        workers = lanes;
+    return cny_workers_resize(container->workers, workers < MOST ? workers : MOST);
+}
+
+static void look_at_start(coney_container *container)
+{
+    bool all_done = true;
+    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
+            if (consumer->trouble && is_hopeless(consumer)) {
+                container->failure = cny_error_ref(consumer->trouble);
+                cny_container_begin_stop(container, CONEY_STOP_NOW, 0);
+                return;
+            }
+            all_done =
+                all_done && (consumer->state == CNY_CONSUMER_CONSUMING || (consumer->trouble && can_wait(consumer)));
+        }
+    }
+    if (!all_done)
+        return;
+    if (resize_workers(container) != CONEY_OK) {
+        container->failure = cny_error_capture();
+        cny_container_begin_stop(container, CONEY_STOP_NOW, 0);
+        return;
+    }
+    container->state = CNY_CONTAINER_RUNNING;
+    container->has_started = true;
+    cny_tell(container, &(cny_event){.kind = CONEY_CONTAINER_STARTED});
+}
+
+static void look_at_workers(coney_container *container)
+{
+    if (resize_workers(container) != CONEY_OK)
+        cny_container_remark(container, CONEY_LOG_ERROR, "container '%s' has fewer workers than it should: %s",
+                             container->options.name, coney_last_error());
+}
+
+/* Declaring waits for the broker, so it has a thread as long as it takes. */
+static void look_at_declarations(coney_container *container)
+{
+    bool declares = !cny_workers_is_idle(container->supervision, &container->declarer);
+    cny_workers_resize(container->supervision, declares || container->declare_wanted ? 2 : 1);
+    if (container->declare_wanted)
+        cny_workers_schedule(container->supervision, &container->declarer);
+}
+
+static void look_at_end(coney_container *container)
+{
+    if (container->state != CNY_CONTAINER_STOPPING || count_lanes(container) > 0)
+        return;
+    container->state = CNY_CONTAINER_STOPPED;
+    cny_workers_resize(container->supervision, 0);
+    cny_tell(container, &(cny_event){.kind = CONEY_CONTAINER_STOPPED,
+                                     .error = container->failure,
+                                     .fatal = container->failure != NULL});
+}
+
+static void look_at_blocking(coney_container *container)
+{
+    bool blocked = cny_factory_check_blocked(container->factory) != CONEY_OK;
+    if (blocked == container->was_blocked)
+        return;
+    container->was_blocked = blocked;
+    cny_tell(container, &(cny_event){.kind = blocked ? CONEY_PUBLISHERS_BLOCKED : CONEY_PUBLISHERS_UNBLOCKED,
+                                     .text = blocked ? coney_last_error() : ""});
+}
+
+static void forget_removed(coney_container *container)
+{
+    for (cny_listener **at = &container->listeners; *at;) {
+        cny_listener *listener = *at;
+        if (!listener->removed || listener->consumers) {
+            at = &listener->next;
+            continue;
+        }
+        *at = listener->next;
+        cny_listener_unref(listener);
+    }
+}
+
+static int64_t look(coney_container *container)
+{
+    int64_t next = cny_deadline(TICK_MS);
+    bool trouble = false;
+    container->is_connected = cny_factory_check_open(container->factory, CONEY_CONSUMING, 0) == CONEY_OK;
+    container->declare_wanted = false;
+    for (cny_listener *listener = container->listeners; listener; listener = listener->next)
+        next = cny_sooner(next, tend_listener(container, listener));
+    bool starts = container->state == CNY_CONTAINER_STARTING;
+    if (starts)
+        look_at_start(container);
+    look_at_blocking(container);
+    forget_removed(container);
+    if (!starts || container->state == CNY_CONTAINER_RUNNING) /* no handler runs before all consume */
+        look_at_workers(container);
+    look_at_declarations(container);
+    look_at_end(container);
+    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
+            trouble = trouble || consumer->state == CNY_CONSUMER_WAITING;
+    }
+    atomic_store(&container->has_trouble, trouble);
+    pthread_cond_broadcast(&container->changed);
+    return container->state == CNY_CONTAINER_STOPPED ? INT64_MAX : next;
+}
+
+/* ---- the task ---- */
+
+void cny_supervise(cny_task *task)
+{
+    coney_container *container = (coney_container *)(void *)((char *)task - offsetof(coney_container, supervisor));
+    cny_buffer remarks = {0};
+    pthread_mutex_lock(&container->lock);
+    int64_t next = look(container);
+    cny_buffer_swap(&container->remarks, &remarks);
+    pthread_mutex_unlock(&container->lock);
+    write_log(&remarks);
+    cny_workers_schedule_at(container->supervision, task, next);
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/* A queue of tasks that are due, a list of those that sleep, in the order of their times, and threads that take
+ * from both. Threads are detached, so one that never returns from a task holds up nobody. */
+#include "rabbit/listener/workers.h"
+
+#define A_LONG_TIME_MS 3600000
+
+struct cny_workers {
+    /* fixed after new */
+    cny_workers_owner owner;
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    cny_task *first, *last;  /* due */
+    cny_task *first_sleeper; /* the next to be due */
+    int wanted;              /* threads */
+    int threads;             /* that have not ended */
+    int idle;
+    bool watched; /* a thread that is idle wakes when the first sleeper is due */
+};
+
+static _Thread_local const cny_workers *current;
+
+cny_workers *cny_workers_new(const cny_workers_owner *owner)
+{
+    cny_workers *made = cny_alloc(sizeof *made);
+    if (!made)
+        return NULL;
+    made->owner = *owner;
+    cny_busy_mutex_init(&made->lock);
+    cny_cond_init(&made->changed);
+    return made;
+}
+
+void cny_workers_free(cny_workers *workers)
+{
+    if (!workers)
+        return;
+    pthread_cond_destroy(&workers->changed);
+    pthread_mutex_destroy(&workers->lock);
+    cny_free(workers);
+}
+
+bool cny_workers_is_current(const cny_workers *workers)
+{
+    return current == workers;
+}
+
+/* ---- the two lists; under lock ---- */
+
+static void wake_one(cny_workers *workers)
+{
+    if (workers->idle > 0)
+        pthread_cond_signal(&workers->changed);
+}
+
+static void enqueue(cny_workers *workers, cny_task *task)
+{
+    task->state = CNY_TASK_QUEUED;
+    task->next = NULL;
+    if (workers->last)
+        workers->last->next = task;
+    else
+        workers->first = task;
+    workers->last = task;
+    wake_one(workers);
+}
+
+static cny_task *dequeue(cny_workers *workers)
+{
+    cny_task *task = workers->first;
+    workers->first = task->next;
+    if (!workers->first)
+        workers->last = NULL;
+    return task;
+}
+
+static void put_to_sleep(cny_workers *workers, cny_task *task, int64_t due)
+{
+    cny_task **at = &workers->first_sleeper;
+    while (*at && (*at)->due <= due)
+        at = &(*at)->next;
+    task->state = CNY_TASK_SLEEPING;
+    task->due = due;
+    task->next = *at;
+    *at = task;
+    if (workers->first_sleeper == task) { /* who watches waits too long now */
+        workers->watched = false;
+        wake_one(workers);
+    }
+}
+
+static void take_out(cny_task **at, const cny_task *task)
+{
+    while (*at != task)
+        at = &(*at)->next;
+    *at = task->next;
+}
+
+static void wake_sleepers(cny_workers *workers)
+{
+    int64_t now = workers->first_sleeper ? cny_now_ms() : 0;
+    while (workers->first_sleeper && workers->first_sleeper->due <= now) {
+        cny_task *task = workers->first_sleeper;
+        workers->first_sleeper = task->next;
+        enqueue(workers, task);
+    }
+}
+
+/* ---- tasks ---- */
+
+void cny_workers_schedule(cny_workers *workers, cny_task *task)
+{
+    pthread_mutex_lock(&workers->lock);
+    if (task->state == CNY_TASK_SLEEPING)
+        take_out(&workers->first_sleeper, task);
+    if (task->state == CNY_TASK_RUNNING)
+        task->again = true;
+    else if (task->state != CNY_TASK_QUEUED)
+        enqueue(workers, task);
+    pthread_mutex_unlock(&workers->lock);
+}
+
+void cny_workers_schedule_at(cny_workers *workers, cny_task *task, int64_t due)
+{
+    pthread_mutex_lock(&workers->lock);
+    if (task->state == CNY_TASK_SLEEPING && task->due > due) {
+        take_out(&workers->first_sleeper, task);
+        task->state = CNY_TASK_IDLE;
+    }
+    if (task->state == CNY_TASK_RUNNING && task->due > due)
+        task->due = due;
+    else if (task->state == CNY_TASK_IDLE && due < INT64_MAX)
+        put_to_sleep(workers, task, due);
+    pthread_mutex_unlock(&workers->lock);
+}
+
+bool cny_workers_is_idle(cny_workers *workers, const cny_task *task)
+{
+    pthread_mutex_lock(&workers->lock);
+    bool idle = task->state == CNY_TASK_IDLE;
+    pthread_mutex_unlock(&workers->lock);
+    return idle;
+}
+
+bool cny_workers_busy(cny_workers *workers)
+{
+    pthread_mutex_lock(&workers->lock);
+    wake_sleepers(workers);
+    bool busy = workers->first != NULL;
+    pthread_mutex_unlock(&workers->lock);
+    return busy;
+}
+
+/* ---- threads ---- */
+
+/* Under lock, which is not held while it runs. */
+static void run_next(cny_workers *workers)
+{
+    cny_task *task = dequeue(workers);
+    task->state = CNY_TASK_RUNNING;
+    task->again = false;
+    task->due = INT64_MAX;
+    pthread_mutex_unlock(&workers->lock);
+    task->run(task);
+    pthread_mutex_lock(&workers->lock);
+    if (task->again) {
+        enqueue(workers, task);
+        return;
+    }
+    task->state = CNY_TASK_IDLE;
+    if (task->due < INT64_MAX)
+        put_to_sleep(workers, task, task->due);
+    if (task->on_idle)
+        task->on_idle(task);
+}
+
+static void sleep_for_a_task(cny_workers *workers)
+{
+    bool watch = workers->first_sleeper && !workers->watched;
+    int64_t until = watch ? workers->first_sleeper->due : cny_deadline(A_LONG_TIME_MS);
+    workers->watched |= watch;
+    workers->idle++;
+    cny_cond_wait(&workers->changed, &workers->lock, until);
+    workers->idle--;
+    if (watch)
+        workers->watched = false;
+}
+
+static void *workers_main(void *argument)
+{
+    cny_workers *workers = argument;
+    const cny_workers_owner owner = workers->owner;
+    current = workers;
+    owner.begin(owner.self);
+    pthread_mutex_lock(&workers->lock);
+    while (workers->threads <= workers->wanted) {
+        wake_sleepers(workers);
+        if (!workers->first) {
+            sleep_for_a_task(workers);
+            continue;
+        }
+        if (workers->first_sleeper && !workers->watched)
+            wake_one(workers);
+        run_next(workers);
+    }
+    workers->threads--;
+    wake_one(workers);
+    pthread_mutex_unlock(&workers->lock);
+    owner.release(owner.self);
+    return NULL;
+}
+
+/* Under lock. */
+static coney_status add_thread(cny_workers *workers)
+{
+    pthread_t thread;
+    workers->owner.hold(workers->owner.self);
+    coney_status status = cny_thread_start(&thread, workers->owner.name, 0, workers_main, workers);
+    if (status != CONEY_OK) {
+        workers->owner.release(workers->owner.self);
+        return status;
+    }
+    pthread_detach(thread);
+    workers->threads++;
+    return CONEY_OK;
+}
+
+coney_status cny_workers_resize(cny_workers *workers, int threads)
+{
+    coney_status status = CONEY_OK;
+    pthread_mutex_lock(&workers->lock);
+    workers->wanted = threads;
+    while (workers->threads < threads && status == CONEY_OK)
+        status = add_thread(workers);
+    pthread_cond_broadcast(&workers->changed);
+    pthread_mutex_unlock(&workers->lock);
+    return status;
+}
