@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/* Handlers that get several messages at once: how many, when, and an outcome for each of them. */
+#include "support/elapsed.h"
+#include "support/listening.h"
+
+#include "base/base.h"
+
+enum { LONG_MS = 5000, SHORT_MS = 100, MAX_BATCHES = 50 };
+
+static atomic_int batches, sizes[MAX_BATCHES];
+
+static void note_batch(size_t count)
+{
+    int index = atomic_load(&batches);
+    check(index < MAX_BATCHES);
+    if (index < MAX_BATCHES)
+        atomic_store(&sizes[index], (int)count);
+    atomic_fetch_add(&batches, 1);
+}
+
+/* Does with each message what its text says. */
+static void obey_all(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user)
+{
+    for (size_t i = 0; i < count; i++) {
+        check(outcomes[i] == 0);
+        outcomes[i] = listening_obey(deliveries[i], user);
+    }
+    note_batch(count);
+}
+
+static int setup(void **state)
+{
+    batches = 0;
+    return listening_setup(state);
+}
+
+static void start(coney_listener listener)
+{
+    listener.on_batch = listener.on_batch ? listener.on_batch : obey_all;
+    listening_start(&listener);
+}
+
+static void send_all(const char *const *texts)
+{
+    for (size_t i = 0; texts[i]; i++)
+        listening_send(texts[i]);
+}
+
+static void expect_calls(const char *const *texts)
+{
+    int count = 0;
+    while (texts[count])
+        count++;
+    listening_wait_for_calls(count);
+    for (int i = 0; i < count; i++)
+        assert_string_equal(listening.calls[i].text, texts[i]);
+}
+
+static void expect_left(uint32_t dead)
+{
+    test_wait_for_depth(listening.dead, dead);
+    listening_stop();
+    test_wait_for_depth(listening.queue, 0);
+    test_wait_for_depth(listening.dead, dead);
+}
+
+/* ---- size and time ---- */
+
+static void test_full_batches_do_not_wait(void **state)
+{
+    (void)state;
+    enum { COUNT = 12, SIZE = 4 };
+    for (int i = 0; i < COUNT; i++)
+        listening_send("ack");
+    start((coney_listener){.batch_size = SIZE, .batch_timeout_ms = LONG_MS * 10});
+    test_wait_for(&batches, COUNT / SIZE);
+    for (int i = 0; i < COUNT / SIZE; i++)
+        assert_int_equal(sizes[i], SIZE);
+    assert_ok(coney_container_stop(listening.container));
+    assert_int_equal(listening_statistics().handled, COUNT / SIZE);
+    expect_left(0);
+}
+
+static void test_batch_that_does_not_fill_is_handed_over_after_its_time(void **state)
+{
+    (void)state;
+    enum { COUNT = 3, TIMEOUT_MS = 300 };
+    int64_t began = cny_now_ms();
+    for (int i = 0; i < COUNT; i++)
+        listening_send("ack");
+    start((coney_listener){.batch_size = 10, .batch_timeout_ms = TIMEOUT_MS});
+    int64_t consumes = cny_now_ms();
+    test_wait_for(&batches, 1);
+    assert_int_equal(sizes[0], COUNT);
+    assert_true(listening.calls[0].at_ms - began >= TIMEOUT_MS);
+    assert_true(listening.calls[0].at_ms - consumes <= TIMEOUT_MS + test_slack_ms(consumes));
+}
+
+static void test_prefetch_is_never_below_the_batch_size(void **state)
+{
+    (void)state;
+    enum { SIZE = 20 };
+    for (int i = 0; i < SIZE; i++)
+        listening_send("ack");
+    start((coney_listener){.batch_size = SIZE, .prefetch = 2, .batch_timeout_ms = LONG_MS * 10});
+    test_wait_for(&batches, 1);
+    assert_int_equal(sizes[0], SIZE);
+}
+
+static void test_messages_of_a_batch_are_in_their_order(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"ack:a", "ack:b", "ack:c", "ack:d", "ack:e", NULL};
+    send_all(texts);
+    start((coney_listener){.batch_size = 5, .batch_timeout_ms = LONG_MS});
+    expect_calls(texts);
+}
+
+/* ---- an outcome for each ---- */
+
+static void test_one_that_is_rejected_goes_alone(void **state)
+{
+    (void)state;
+    send_all((const char *const[]){"ack:a", "reject:b", "ack:c", NULL});
+    start((coney_listener){.batch_size = 3});
+    expect_left(1);
+    assert_int_equal(listening.count, 3);
+}
+
+static void test_only_those_that_failed_are_called_again(void **state)
+{
+    (void)state;
+    send_all((const char *const[]){"ack:a", "fail 1:b", "ack:c", "fail 2:d", NULL});
+    start((coney_listener){
+        .batch_size = 4, .batch_timeout_ms = SHORT_MS, .retry = {.max_attempts = 3, .first_delay_ms = 2}});
+    expect_calls(
+        (const char *const[]){"ack:a", "fail 1:b", "ack:c", "fail 2:d", "fail 1:b", "fail 2:d", "fail 2:d", NULL});
+    assert_int_equal(listening.calls[4].attempt, 2);
+    assert_int_equal(listening.calls[6].attempt, 3);
+    assert_false(listening.calls[6].redelivered);
+    expect_left(0);
+}
+
+static void test_one_whose_attempts_are_used_up_goes_alone(void **state)
+{
+    (void)state;
+    send_all((const char *const[]){"ack:a", "fail:b", "ack:c", NULL});
+    start((coney_listener){
+        .batch_size = 3, .batch_timeout_ms = SHORT_MS, .retry = {.max_attempts = 2, .first_delay_ms = 2}});
+    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "no stock for fail:b");
+    expect_left(1);
+    assert_int_equal(listening.count, 4);
+}
+
+static void forget_the_second(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user)
+{
+    (void)user;
+    for (size_t i = 0; i < count; i++) {
+        bool first_time = listening_note(deliveries[i]) < 3;
+        if (i != 1 || !first_time)
+            outcomes[i] = CONEY_ACK;
+    }
+}
+
+static void test_outcome_that_is_left_out_counts_as_retry_and_is_logged(void **state)
+{
+    (void)state;
+    send_all((const char *const[]){"a", "b", "c", NULL});
+    test_log_start(CONEY_LOG_ERROR);
+    start((coney_listener){.on_batch = forget_the_second,
+                           .batch_size = 3,
+                           .batch_timeout_ms = SHORT_MS,
+                           .retry = {.max_attempts = 2, .first_delay_ms = 2}});
+    expect_calls((const char *const[]){"a", "b", "c", "b", NULL});
+    assert_true(test_log_has("the handler returned 0, which is no coney_outcome"));
+    expect_left(0);
+}
+
+/* ---- whole, half and single ones ---- */
+
+static void expect_of_four(const char *const *texts, int calls, uint32_t dead)
+{
+    send_all(texts);
+    start((coney_listener){.batch_size = 4, .batch_timeout_ms = SHORT_MS});
+    listening_wait_for_calls(calls);
+    expect_left(dead);
+    assert_int_equal(listening.count, calls);
+    for (int i = 4; i < calls; i++)
+        assert_true(listening.calls[i].redelivered);
+}
+
+static void test_whole_batch_may_come_again(void **state)
+{
+    (void)state;
+    expect_of_four((const char *const[]){"again:a", "again:b", "again:c", "again:d", NULL}, 8, 0);
+}
+
+static void test_half_a_batch_may_come_again(void **state)
+{
+    (void)state;
+    expect_of_four((const char *const[]){"ack:a", "ack:b", "again:c", "again:d", NULL}, 6, 0);
+    assert_int_equal(listening_calls_of("again"), 4);
+}
+
+static void test_whole_batch_may_be_rejected(void **state)
+{
+    (void)state;
+    expect_of_four((const char *const[]){"reject:a", "reject:b", "reject:c", "reject:d", NULL}, 4, 4);
+}
+
+static void test_half_a_batch_may_be_rejected(void **state)
+{
+    (void)state;
+    expect_of_four((const char *const[]){"ack:a", "ack:b", "reject:c", "reject:d", NULL}, 4, 2);
+}
+
+static void test_one_may_be_rejected_and_the_rest_come_again(void **state)
+{
+    (void)state;
+    expect_of_four((const char *const[]){"reject:a", "again:b", "again:c", "again:d", NULL}, 7, 1);
+}
+
+/* ---- what the handler does not get ---- */
+
+static bool is_wanted(const coney_message *message, void *user)
+{
+    (void)user;
+    return coney_message_size(message) > 0 && *(const char *)coney_message_body(message) != '-';
+}
+
+static void test_filter_takes_messages_out_of_a_batch(void **state)
+{
+    (void)state;
+    send_all((const char *const[]){"ack:a", "-", "ack:c", "-", NULL});
+    start((coney_listener){.batch_size = 4, .filter = is_wanted});
+    expect_calls((const char *const[]){"ack:a", "ack:c", NULL});
+    test_wait_for(&batches, 1);
+    assert_int_equal(sizes[0], 2);
+    assert_int_equal(listening_statistics().filtered, 2);
+    expect_left(0);
+}
+
+static void test_handler_is_not_called_for_nothing(void **state)
+{
+    (void)state;
+    send_all((const char *const[]){"-", "-", NULL});
+    start((coney_listener){.batch_size = 2, .filter = is_wanted});
+    listening_send("ack:a");
+    listening_send("ack:b");
+    test_wait_for(&batches, 1);
+    assert_int_equal(sizes[0], 2);
+}
+
+static void test_unreadable_one_is_rejected_and_the_rest_handled(void **state)
+{
+    (void)state;
+    send_all((const char *const[]){"ack:a", "\xff", "ack:c", NULL});
+    start((coney_listener){.batch_size = 3, .converter = coney_text_converter()});
+    expect_calls((const char *const[]){"ack:a", "ack:c", NULL});
+    expect_left(1);
+}
+
+/* ---- manual ---- */
+
+static atomic_int kept_count;
+static coney_delivery *kept[4];
+
+static void keep_all(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user)
+{
+    (void)user;
+    for (size_t i = 0; i < count; i++) {
+        outcomes[i] = CONEY_DEFER;
+        kept[i] = coney_delivery_ref(deliveries[i]);
+    }
+    atomic_store(&kept_count, (int)count);
+}
+
+static void test_manual_batch_is_settled_one_by_one(void **state)
+{
+    (void)state;
+    static const coney_outcome outcomes[] = {CONEY_ACK, CONEY_REJECT, CONEY_REJECT, CONEY_ACK};
+    kept_count = 0;
+    send_all((const char *const[]){"a", "b", "c", "d", NULL});
+    start((coney_listener){.on_batch = keep_all, .batch_size = 4, .acknowledge = CONEY_ACKNOWLEDGE_MANUAL});
+    test_wait_for(&kept_count, 4);
+    for (size_t i = COUNT_OF(outcomes); i-- > 0;) {
+        assert_ok(coney_delivery_settle(kept[i], outcomes[i]));
+        coney_delivery_unref(kept[i]);
+    }
+    expect_left(2);
+}
+
+int main(void)
+{
+#define batch_test(test) cmocka_unit_test_setup_teardown(test, setup, listening_teardown)
+    const struct CMUnitTest tests[] = {
+        batch_test(test_full_batches_do_not_wait),
+        batch_test(test_batch_that_does_not_fill_is_handed_over_after_its_time),
+        batch_test(test_prefetch_is_never_below_the_batch_size),
+        batch_test(test_messages_of_a_batch_are_in_their_order),
+        batch_test(test_one_that_is_rejected_goes_alone),
+        batch_test(test_only_those_that_failed_are_called_again),
+        batch_test(test_one_whose_attempts_are_used_up_goes_alone),
+        batch_test(test_outcome_that_is_left_out_counts_as_retry_and_is_logged),
+        batch_test(test_whole_batch_may_come_again),
+        batch_test(test_half_a_batch_may_come_again),
+        batch_test(test_whole_batch_may_be_rejected),
+        batch_test(test_half_a_batch_may_be_rejected),
+        batch_test(test_one_may_be_rejected_and_the_rest_come_again),
+        batch_test(test_filter_takes_messages_out_of_a_batch),
+        batch_test(test_handler_is_not_called_for_nothing),
+        batch_test(test_unreadable_one_is_rejected_and_the_rest_handled),
+        batch_test(test_manual_batch_is_settled_one_by_one),
+    };
+    return test_run_with_workers("batches", tests, test_client_setup, test_client_teardown);
+}

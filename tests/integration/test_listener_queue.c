@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* A listener that brings its queue along. */
+#include "support/listening.h"
+
+static coney_status start(const coney_queue *queue, const coney_container_options *options)
+{
+    const coney_listener listener = {.declare = queue, .on_message = listening_obey};
+    assert_ok(coney_container_new(&listening.container, client.factory, options));
+    assert_ok(coney_container_listen(listening.container, &listener));
+    return coney_container_start(listening.container);
+}
+
+static void test_queue_is_declared_before_it_is_consumed(void **state)
+{
+    (void)state;
+    test_delete_queue(listening.queue);
+    const coney_queue queue = {.name = listening.queue, .max_length = 100};
+    assert_ok(start(&queue, NULL));
+    assert_ok(coney_container_check(listening.container));
+    assert_fails(coney_admin_declare_queue(client.admin, &(coney_queue){.name = listening.queue}, NULL),
+                 CONEY_E_PRECONDITION_FAILED, "x-max-length");
+}
+
+static void test_queue_that_is_there_otherwise_fails_the_start(void **state)
+{
+    (void)state;
+    const coney_queue queue = {.name = listening.queue, .max_length = 100};
+    assert_fails(start(&queue, NULL), CONEY_E_PRECONDITION_FAILED, listening.queue);
+    assert_non_null(strstr(coney_last_error(), "inequivalent arg"));
+    assert_fails(coney_container_check(listening.container), CONEY_E_STATE, "not running");
+}
+
+static bool has_failed(void)
+{
+    coney_health health;
+    return coney_container_health(listening.container, &health) == CONEY_OK && !health.live &&
+           health.status == CONEY_E_PRECONDITION_FAILED;
+}
+
+/* It would never come right by itself, so the container does not go on trying. */
+static void test_queue_that_becomes_another_stops_the_container(void **state)
+{
+    (void)state;
+    test_delete_queue(listening.queue);
+    const coney_queue queue = {.name = listening.queue, .max_length = 100};
+    assert_ok(start(&queue, &(coney_container_options){.recovery_interval_ms = 300}));
+    assert_ok(coney_container_pause(listening.container));
+    test_wait_for_consumers(listening.queue, 0);
+    test_delete_queue(listening.queue);
+    assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = listening.queue}, NULL));
+    assert_ok(coney_container_resume(listening.container));
+    test_wait_until(has_failed());
+}
+
+static void test_queue_that_was_deleted_is_declared_again(void **state)
+{
+    (void)state;
+    test_delete_queue(listening.queue);
+    const coney_queue queue = {.name = listening.queue, .max_length = 100};
+    assert_ok(start(&queue, &(coney_container_options){.recovery_interval_ms = 300}));
+    test_delete_queue(listening.queue);
+    test_wait_until(coney_container_check(listening.container) != CONEY_OK);
+    test_wait_until(coney_container_check(listening.container) == CONEY_OK);
+    test_wait_for_consumers(listening.queue, 1);
+}
+
+static void test_declaration_of_another_queue_is_refused(void **state)
+{
+    (void)state;
+    const coney_queue queue = {.name = "other"};
+    const coney_listener listener = {.queue = listening.queue, .declare = &queue, .on_message = listening_obey};
+    assert_ok(coney_container_new(&listening.container, client.factory, NULL));
+    assert_fails(coney_container_listen(listening.container, &listener), CONEY_E_INVALID, "declare is another queue");
+}
+
+static void test_declaration_that_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    const coney_queue queue = {.name = listening.queue, .message_ttl_ms = -5};
+    const coney_listener listener = {.declare = &queue, .on_message = listening_obey};
+    assert_ok(coney_container_new(&listening.container, client.factory, NULL));
+    assert_fails(coney_container_listen(listening.container, &listener), CONEY_E_INVALID, "-5");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        listening_test(test_queue_is_declared_before_it_is_consumed),
+        listening_test(test_queue_that_is_there_otherwise_fails_the_start),
+        listening_test(test_queue_that_becomes_another_stops_the_container),
+        listening_test(test_queue_that_was_deleted_is_declared_again),
+        listening_test(test_declaration_of_another_queue_is_refused),
+        listening_test(test_declaration_that_cannot_be_is_refused),
+    };
+    return cmocka_run_group_tests_name("queue of a listener", tests, test_client_setup, test_client_teardown);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* A listener that acknowledges nothing, and a broker that is faster than its handler. */
+#include "support/listening.h"
+
+#include <unistd.h>
+
+enum { MESSAGES = 30000, BODY_BYTES = 4096 }; /* some 130 MB with all that goes with them */
+
+static atomic_int let_go, handled;
+
+static coney_outcome wait_then_count(coney_delivery *delivery, void *user)
+{
+    (void)delivery;
+    (void)user;
+    while (!atomic_load(&let_go))
+        usleep(1000);
+    atomic_fetch_add(&handled, 1);
+    return CONEY_ACK;
+}
+
+static void fill_queue(void)
+{
+    coney_message *message = test_pattern(BODY_BYTES);
+    for (int i = 0; i < MESSAGES; i++)
+        assert_ok(coney_template_send_async(client.sender, listening.queue, message, NULL, NULL, NULL));
+    assert_ok(coney_template_wait_for_confirms(client.sender, 30000));
+    coney_message_unref(message);
+}
+
+/* How many are left at the broker when it can send no more: for half a second there are not fewer. The consuming
+ * connection is of no use for asking: it is what waits. */
+static uint32_t wait_until_held(void)
+{
+    coney_connection_factory *other;
+    coney_admin *admin;
+    coney_queue_info info = {0};
+    uint32_t before;
+    assert_ok(coney_connection_factory_new(&other, test_uri(), NULL));
+    assert_ok(coney_admin_new(&admin, other, NULL));
+    do {
+        before = info.message_count;
+        usleep(500000);
+        assert_ok(coney_admin_queue_info(admin, listening.queue, &info));
+    } while (info.message_count != before);
+    coney_admin_free(admin);
+    coney_connection_factory_free(other);
+    return info.message_count;
+}
+
+/* Nothing else bounds it: there is no prefetch without acknowledgements. */
+static void test_messages_nobody_takes_stay_at_the_broker(void **state)
+{
+    (void)state;
+    atomic_store(&let_go, 0);
+    atomic_store(&handled, 0);
+    fill_queue();
+    listening_start(&(coney_listener){.on_message = wait_then_count, .acknowledge = CONEY_ACKNOWLEDGE_NONE});
+    assert_in_range(wait_until_held(), MESSAGES / 2, MESSAGES);
+    atomic_store(&let_go, 1);
+    test_wait_for(&handled, MESSAGES);
+    test_wait_for_depth(listening.queue, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        listening_test(test_messages_nobody_takes_stay_at_the_broker),
+    };
+    return cmocka_run_group_tests_name("faster than its handler", tests, test_client_setup, test_client_teardown);
+}

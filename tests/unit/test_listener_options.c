@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/* What can be wrong with a listener's options and a container's: the error names the option, its value and the way
+ * out. Nothing connects here. */
+#include "support/test_support.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+static coney_connection_factory *factory;
+static coney_container *container;
+
+static int setup(void **state)
+{
+    (void)state;
+    assert_ok(coney_connection_factory_new(&factory, "amqp://127.0.0.1:1", NULL));
+    assert_ok(coney_container_new(&container, factory, NULL));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    coney_container_free(container);
+    coney_connection_factory_free(factory);
+    return 0;
+}
+
+static coney_outcome handle(coney_delivery *delivery, void *user)
+{
+    (void)delivery;
+    (void)user;
+    return CONEY_ACK;
+}
+
+static void handle_batch(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user)
+{
+    (void)deliveries;
+    (void)count;
+    (void)outcomes;
+    (void)user;
+}
+
+static coney_outcome recover(coney_delivery *delivery, const coney_error *error, void *user)
+{
+    (void)delivery;
+    (void)error;
+    (void)user;
+    return CONEY_ACK;
+}
+
+static coney_status validate(const void *payload, void *user)
+{
+    (void)payload;
+    (void)user;
+    return CONEY_OK;
+}
+
+typedef struct wrong_listener {
+    coney_listener listener; /* without a queue it is for "q", without a handler it has one */
+    const char *words[3];
+} wrong_listener;
+
+static void expect_refusals(const wrong_listener *wrong, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        coney_listener listener = wrong[i].listener;
+        listener.queue = listener.queue ? listener.queue : "q";
+        if (!listener.on_batch && !listener.handlers && listener.handler_count == 0)
+            listener.on_message = handle;
+        for (size_t k = 0; k < COUNT_OF(wrong[i].words) && wrong[i].words[k]; k++)
+            assert_fails(coney_container_listen(container, &listener), CONEY_E_INVALID, wrong[i].words[k]);
+    }
+    assert_fails(coney_container_start(container), CONEY_E_STATE, "no listeners"); /* none was taken */
+}
+
+static void test_error_names_the_queue(void **state)
+{
+    (void)state;
+    const coney_listener wrong = {.queue = "orders", .on_message = handle, .prefetch = -1};
+    assert_fails(coney_container_listen(container, &wrong), CONEY_E_INVALID, "listener for queue 'orders': prefetch");
+}
+
+static void test_queue_and_a_handler_are_required(void **state)
+{
+    (void)state;
+    const coney_listener nameless = {.on_message = handle}, empty = {.queue = "", .on_message = handle};
+    const coney_listener handlerless = {.queue = "q"};
+    assert_fails(coney_container_listen(container, &nameless), CONEY_E_INVALID, "the queue is not named");
+    assert_fails(coney_container_listen(container, &empty), CONEY_E_INVALID, "the queue is not named");
+    assert_fails(coney_container_listen(container, &handlerless), CONEY_E_INVALID,
+                 "on_message is NULL, and there is no on_batch and no handlers");
+    assert_fails(coney_container_listen(container, NULL), CONEY_E_INVALID, "NULL");
+    assert_fails(coney_container_listen(NULL, &handlerless), CONEY_E_INVALID, "NULL");
+}
+
+static void test_numbers_below_zero_are_refused(void **state)
+{
+    (void)state;
+    static const wrong_listener wrong[] = {
+        {{.concurrency = -1}, {"concurrency is -1; 0 to 2000 are possible"}},
+        {{.max_concurrency = -2}, {"max_concurrency is -2; 0 to 2000 are possible"}},
+        {{.prefetch = -3}, {"prefetch is -3; 0 to 65535 are possible"}},
+        {{.lanes = -4}, {"lanes is -4; 0 to 1000 are possible"}},
+        {{.ack_every = -5}, {"ack_every is -5; 0 to 65535 are possible"}},
+        {{.ack_after_ms = -6}, {"ack_after_ms is -6; 0 to 2147483647 are possible"}},
+        {{.batch_size = -7}, {"batch_size is -7; 0 to 65535 are possible"}},
+        {{.batch_timeout_ms = -8}, {"batch_timeout_ms is -8; 0 to"}},
+        {{.idle_event_ms = -9}, {"idle_event_ms is -9; 0 to"}},
+        {{.elasticity.cycle_ms = -10}, {"elasticity.cycle_ms is -10; 0 to"}},
+        {{.elasticity.active_trigger = -11}, {"elasticity.active_trigger is -11; 0 to"}},
+        {{.elasticity.idle_trigger = -12}, {"elasticity.idle_trigger is -12; 0 to"}},
+        {{.elasticity.grow_interval_ms = -13}, {"elasticity.grow_interval_ms is -13; 0 to"}},
+        {{.elasticity.shrink_interval_ms = -14}, {"elasticity.shrink_interval_ms is -14; 0 to"}},
+        {{.retry.max_attempts = -15}, {"retry.max_attempts is -15; 0 to"}},
+        {{.retry.first_delay_ms = -16}, {"retry.first_delay_ms is -16; 0 to"}},
+        {{.retry.max_delay_ms = -17}, {"retry.max_delay_ms is -17; 0 to"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_numbers_too_large_are_refused(void **state)
+{
+    (void)state;
+    static const wrong_listener wrong[] = {
+        {{.concurrency = 2001}, {"concurrency is 2001; 0 to 2000"}},
+        {{.max_concurrency = 2001}, {"max_concurrency is 2001; 0 to 2000"}},
+        {{.prefetch = 65536}, {"prefetch is 65536; 0 to 65535"}},
+        {{.lanes = 1001}, {"lanes is 1001; 0 to 1000"}},
+        {{.ack_every = 65536}, {"ack_every is 65536; 0 to 65535"}},
+        {{.on_batch = handle_batch, .batch_size = 65536}, {"batch_size is 65536; 0 to 65535"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_multiplier_and_delays_are_checked(void **state)
+{
+    (void)state;
+    static const wrong_listener wrong[] = {
+        {{.retry.multiplier = 0.5}, {"retry.multiplier is 0.5; 1 to 1,000 are possible"}},
+        {{.retry.multiplier = -1}, {"retry.multiplier is -1; 1 to"}},
+        {{.retry.multiplier = 1001}, {"retry.multiplier is 1001; 1 to"}},
+        {{.retry.delays_ms = {1000, -5}}, {"retry.delays_ms[1] is -5; a delay is positive"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_names_are_checked(void **state)
+{
+    (void)state;
+    static char long_name[257];
+    memset(long_name, 'n', 256);
+    const wrong_listener wrong[] = {
+        {{.queue = "\xff"}, {"queue name is not UTF-8 at byte 0"}},
+        {{.queue = long_name}, {"queue name 'nnnn", "has 256 bytes; AMQP allows 255"}},
+        {{.id = "a\xff"}, {"id is not UTF-8 at byte 1"}},
+        {{.group = long_name}, {"group 'nnnn", "AMQP allows 255"}},
+        {{.consumer_tag = "\xff"}, {"consumer_tag is not UTF-8"}},
+        {{.send_to = "\xff"}, {"send_to is not UTF-8"}},
+        {{.retry = {.recovery = CONEY_RECOVER_REPUBLISH, .exchange = "\xff"}}, {"retry.exchange is not UTF-8"}},
+        {{.retry = {.recovery = CONEY_RECOVER_REPUBLISH, .routing_key = "\xff"}}, {"retry.routing_key is not UTF-8"}},
+        {{.retry = {.recovery = CONEY_RECOVER_PARK, .parking_queue = "\xff"}}, {"retry.parking_queue is not UTF-8"}},
+        {{.queue = long_name + 6, .retry.delays_ms = {5000}}, {"a queue of the ladder", "AMQP allows 255"}},
+        {{.queue = long_name + 6, .retry.recovery = CONEY_RECOVER_PARK}, {"AMQP allows 255"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_handlers_are_checked(void **state)
+{
+    (void)state;
+    static const coney_typed_handler nameless[] = {{.on_message = handle}}, empty[] = {{"", handle, NULL}};
+    static const coney_typed_handler idle[] = {{"order", handle, NULL}, {"offer", NULL, NULL}};
+    static const coney_typed_handler twice[] = {{"order", handle, NULL}, {"offer", handle, NULL}, {"order", handle, 0}};
+    static const wrong_listener wrong[] = {
+        {{.handlers = nameless, .handler_count = 1}, {"handlers[0] has no type or no on_message"}},
+        {{.handlers = empty, .handler_count = 1}, {"handlers[0] has no type"}},
+        {{.handlers = idle, .handler_count = 2}, {"handlers[1] has no type or no on_message"}},
+        {{.handlers = twice, .handler_count = 3}, {"type 'order' has two handlers, 0 and 2"}},
+        {{.handler_count = 3}, {"handlers is NULL, handler_count 3"}},
+        {{.on_batch = handle_batch, .on_message = handle}, {"on_batch goes with no other handler, neither on_message"}},
+        {{.on_batch = handle_batch, .handlers = twice, .handler_count = 2}, {"on_batch goes with no other handler"}},
+        {{.validator = validate}, {"validator", "converter is NULL"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_concurrency_is_checked_against_the_rest(void **state)
+{
+    (void)state;
+    static const wrong_listener wrong[] = {
+        {{.concurrency = 3, .max_concurrency = 2}, {"max_concurrency 2 is below concurrency 3"}},
+        {{.exclusive = true, .concurrency = 2}, {"an exclusive listener has one consumer; concurrency is 2"}},
+        {{.exclusive = true, .max_concurrency = 3}, {"an exclusive listener has one consumer", "max_concurrency 3"}},
+        {{.lanes = 2, .on_batch = handle_batch}, {"on_batch has one lane for each consumer, not 2"}},
+        {{.lane_header = "key"}, {"lane_header 'key' goes with lanes only"}},
+        {{.batch_size = 5}, {"batch_size 5 and batch_timeout_ms 0 go with on_batch only"}},
+        {{.lanes = 2, .lane_header = "\xff"}, {"lane_header", "not UTF-8"}},
+        {{.lanes = 2, .transacted = true}, {"a transacted listener has one lane", "not 2; take a higher concurrency"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_acknowledging_is_checked(void **state)
+{
+    (void)state;
+    static const wrong_listener wrong[] = {
+        {{.acknowledge = (coney_acknowledge_mode)7}, {"acknowledge is 7, which is no coney_acknowledge_mode"}},
+        {{.acknowledge = (coney_acknowledge_mode)-1}, {"acknowledge is -1, which is no coney_acknowledge_mode"}},
+        {{.acknowledge = CONEY_ACKNOWLEDGE_MANUAL, .transacted = true},
+         {"acknowledge is 1", "with CONEY_ACKNOWLEDGE_AUTO only"}},
+        {{.acknowledge = CONEY_ACKNOWLEDGE_NONE, .transacted = true},
+         {"acknowledge is 2", "with CONEY_ACKNOWLEDGE_AUTO only"}},
+        {{.acknowledge = CONEY_ACKNOWLEDGE_MANUAL, .ack_every = 2},
+         {"ack_every is 2; that goes with AUTO, one lane, on_message and no transactions"}},
+        {{.acknowledge = CONEY_ACKNOWLEDGE_NONE, .ack_every = 3}, {"ack_every is 3; that goes with AUTO"}},
+        {{.transacted = true, .ack_every = 4}, {"ack_every is 4; that goes with AUTO"}},
+        {{.lanes = 2, .ack_every = 5}, {"ack_every is 5; that goes with AUTO, one lane"}},
+        {{.acknowledge = CONEY_ACKNOWLEDGE_NONE, .retry.stateful = true},
+         {"retry.stateful counts redeliveries, and with NONE there are none"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_recovery_is_checked(void **state)
+{
+    (void)state;
+    static const wrong_listener wrong[] = {
+        {{.retry.recovery = (coney_recovery)77}, {"retry.recovery is 77, which is no coney_recovery"}},
+        {{.retry.recovery = CONEY_RECOVER_CALL}, {"retry.recoverer goes with retry.recovery CONEY_RECOVER_CALL"}},
+        {{.retry.recoverer = recover},
+         {"retry.recoverer goes with retry.recovery CONEY_RECOVER_CALL, and only with it"}},
+        {{.retry = {.recovery = CONEY_RECOVER_PARK, .exchange = "x"}},
+         {"retry.exchange and retry.routing_key go with CONEY_RECOVER_REPUBLISH only"}},
+        {{.retry = {.routing_key = "x"}}, {"retry.routing_key go with CONEY_RECOVER_REPUBLISH only"}},
+        {{.retry.ladder_kind = CONEY_STREAM}, {"retry.ladder_kind is 3; queues of the ladder are classic or quorum"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_limits_themselves_are_accepted(void **state)
+{
+    (void)state;
+    static const coney_listener right[] = {
+        {.concurrency = 2000, .max_concurrency = 2000, .prefetch = 65535},
+        {.lanes = 1000, .lane_header = "key", .slow_handler_ms = -1},
+        {.ack_every = 65535, .ack_after_ms = INT_MAX, .priority = INT_MIN},
+        {.max_concurrency = 2, .elasticity = {1, 1, 1, 1, 1}, .retry = {.multiplier = 1000, .max_attempts = INT_MAX}},
+        {.exclusive = true, .concurrency = 1, .max_concurrency = 1, .transacted = true},
+        {.retry = {.multiplier = 1, .delays_ms = {1, INT_MAX}, .ladder_kind = CONEY_QUORUM}},
+        {.retry = {.recovery = CONEY_RECOVER_CALL, .recoverer = recover}, .acknowledge = CONEY_ACKNOWLEDGE_NONE},
+    };
+    for (size_t i = 0; i < COUNT_OF(right); i++) {
+        coney_listener listener = right[i];
+        listener.queue = "q";
+        listener.on_message = handle;
+        assert_ok(coney_container_listen(container, &listener));
+    }
+}
+
+static void test_id_is_taken_once(void **state)
+{
+    (void)state;
+    const coney_listener named = {.queue = "q", .id = "it", .on_message = handle};
+    const coney_listener like_a_queue = {.queue = "r", .id = "q#2", .on_message = handle};
+    const coney_listener nameless = {.queue = "q", .on_message = handle};
+    coney_listener_statistics statistics;
+    assert_ok(coney_container_listen(container, &named));
+    assert_fails(coney_container_listen(container, &named), CONEY_E_INVALID, "the id 'it' is taken");
+    assert_ok(coney_container_listen(container, &like_a_queue));
+    assert_ok(coney_container_listen(container, &nameless));
+    assert_ok(coney_container_listen(container, &nameless)); /* "#2" is taken */
+    assert_ok(coney_container_statistics(container, "q", &statistics));
+    assert_ok(coney_container_statistics(container, "q#3", &statistics));
+    assert_fails(coney_container_statistics(container, "q#4", &statistics), CONEY_E_NOT_FOUND, "no listener 'q#4'");
+    assert_ok(coney_container_unlisten(container, "it"));
+    assert_ok(coney_container_listen(container, &named)); /* free again */
+}
+
+static void test_options_of_a_container_are_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        coney_container_options options;
+        const char *words;
+    } wrong[] = {
+        {{.workers = -1}, "workers is -1; 0 (the default) to 2000 are possible"},
+        {{.workers = 2001}, "workers is 2001; 0 (the default) to 2000 are possible"},
+        {{.start_timeout_ms = -2}, "start_timeout_ms is -2; 0 (the default) to"},
+        {{.shutdown_timeout_ms = -3}, "shutdown_timeout_ms is -3; 0 (the default) to"},
+        {{.recovery_interval_ms = -4}, "recovery_interval_ms is -4; 0 (the default) to"},
+        {{.publish_timeout_ms = -5}, "publish_timeout_ms is -5; 0 (the default) to"},
+    };
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        coney_container *made = container;
+        assert_fails(coney_container_new(&made, factory, &wrong[i].options), CONEY_E_INVALID, wrong[i].words);
+        assert_null(made);
+    }
+    assert_fails(coney_container_new(NULL, factory, NULL), CONEY_E_INVALID, "NULL");
+    coney_container *made;
+    assert_fails(coney_container_new(&made, NULL, NULL), CONEY_E_INVALID, "NULL");
+}
+
+int main(void)
+{
+#define own_container(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        own_container(test_error_names_the_queue),
+        own_container(test_queue_and_a_handler_are_required),
+        own_container(test_numbers_below_zero_are_refused),
+        own_container(test_numbers_too_large_are_refused),
+        own_container(test_multiplier_and_delays_are_checked),
+        own_container(test_names_are_checked),
+        own_container(test_handlers_are_checked),
+        own_container(test_concurrency_is_checked_against_the_rest),
+        own_container(test_acknowledging_is_checked),
+        own_container(test_recovery_is_checked),
+        own_container(test_limits_themselves_are_accepted),
+        own_container(test_id_is_taken_once),
+        own_container(test_options_of_a_container_are_checked),
+    };
+    return cmocka_run_group_tests_name("listener options", tests, NULL, NULL);
+}
