@@ -3,6 +3,7 @@
  * process of its own, against one broker, in alternating rounds. What counts is the median of the
  * ratios of neighbouring rounds, which a noisy machine hardly moves. */
 #include "child.h"
+#include "feeder.h"
 #include "report.h"
 
 #include <signal.h>
@@ -15,6 +16,7 @@
 #define WARM_UP 2000
 
 static const char *const programs[2] = {"side_coney", "side_raw"};
+static const char *const names[2] = {"coney", "raw"};
 
 static double now_us(void)
 {
@@ -23,20 +25,25 @@ static double now_us(void)
     return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
 }
 
-/* ---- rounds of sending ---- */
+/* ---- rounds of sending or consuming ---- */
 
-static bool send_messages(const child *side, int messages, bench_sample *sample)
+typedef struct contestant {
+    child process;
+    feeder feeder;
+} contestant;
+
+static bool work(const contestant *side, int messages, bench_sample *sample)
 {
     char line[64], answer[256];
     double wall, cpu;
     snprintf(line, sizeof line, "%d\n", messages);
-    if (!child_ask(side, line, answer, sizeof answer) ||
+    if (!feeder_fill(&side->feeder, messages) || !child_ask(&side->process, line, answer, sizeof answer) ||
         sscanf(answer, "%lf %lf %lf %lf %lf", &wall, &cpu, &sample->p50_us, &sample->p99_us, &sample->conversion_us) !=
             5)
         return false;
     sample->rate = messages / wall;
     sample->cpu_us = cpu * 1e6 / messages;
-    return true;
+    return feeder_check(&side->feeder, messages);
 }
 
 static bool ask_memory(const child *side, bench_sample *sample)
@@ -47,12 +54,12 @@ static bool ask_memory(const child *side, bench_sample *sample)
 }
 
 /* How many messages take about as long as a round should. */
-static bool warm_up(const child *side, const bench_case *one, int *messages)
+static bool warm_up(const contestant *side, const bench_case *one, int *messages)
 {
     bench_sample sample;
-    int first = one->mode == BENCH_ASYNC || one->mode == BENCH_FORGET ? WARM_UP : WARM_UP / 20;
+    int first = one->mode == BENCH_SYNC || one->mode == BENCH_JSON ? WARM_UP / 20 : WARM_UP;
     for (int i = 0; i < 2; i++) { /* the first one pays for what happens once */
-        if (!send_messages(side, first, &sample))
+        if (!work(side, first, &sample))
             return false;
     }
     double enough = sample.rate * ROUND_S;
@@ -60,7 +67,7 @@ static bool warm_up(const child *side, const bench_case *one, int *messages)
     return true;
 }
 
-static bool run_rounds(const bench_case *one, const child sides[2], bench_sample samples[2][BENCH_ROUNDS])
+static bool run_rounds(const bench_case *one, const contestant sides[2], bench_sample samples[2][BENCH_ROUNDS])
 {
     int messages[2];
     if (!warm_up(&sides[0], one, &messages[0]) || !warm_up(&sides[1], one, &messages[1]))
@@ -68,8 +75,8 @@ static bool run_rounds(const bench_case *one, const child sides[2], bench_sample
     for (int round = 0; round < BENCH_ROUNDS; round++) {
         for (int turn = 0; turn < 2; turn++) {
             int side = (round + turn) % 2;
-            if (!send_messages(&sides[side], messages[side], &samples[side][round]) ||
-                !ask_memory(&sides[side], &samples[side][round]))
+            if (!work(&sides[side], messages[side], &samples[side][round]) ||
+                !ask_memory(&sides[side].process, &samples[side][round]))
                 return false;
             samples[side][round].rss_kb = 0; /* that of a client at work says little */
         }
@@ -81,13 +88,17 @@ static bool run_rounds(const bench_case *one, const child sides[2], bench_sample
     return true;
 }
 
-static bool run_sending(const bench_case *one, bench_sample samples[2][BENCH_ROUNDS])
+static bool run_working(const bench_case *one, bench_sample samples[2][BENCH_ROUNDS])
 {
-    child sides[2] = {{0}};
-    bool done = child_start(&sides[0], programs[0], one->name) && child_start(&sides[1], programs[1], one->name) &&
-                run_rounds(one, sides, samples);
-    child_end(&sides[0]);
-    child_end(&sides[1]);
+    contestant sides[2] = {{.process = {0}}, {.process = {0}}};
+    bool done = true;
+    for (int i = 0; done && i < 2; i++)
+        done = feeder_open(&sides[i].feeder, one, names[i]) && child_start(&sides[i].process, programs[i], one->name);
+    done = done && run_rounds(one, sides, samples);
+    for (int i = 0; i < 2; i++) {
+        child_end(&sides[i].process);
+        feeder_close(&sides[i].feeder);
+    }
     return done;
 }
 
@@ -118,25 +129,61 @@ static bool run_starting(const bench_case *one, bench_sample samples[2][BENCH_RO
     return true;
 }
 
+/* ---- rounds of listening ---- */
+
+/* What listeners add to a process that is connected. */
+static bool listen_once(const bench_case *one, bench_sample *sample)
+{
+    child started = {0};
+    bench_sample before;
+    char answer[256];
+    bool done = child_start(&started, programs[0], one->name) && ask_memory(&started, &before) &&
+                child_ask(&started, "listen\n", answer, sizeof answer) &&
+                sscanf(answer, "%lf", &sample->threads) == 1 && ask_memory(&started, sample);
+    child_end(&started);
+    if (done)
+        sample->rss_per_listener_kb = (sample->rss_kb - before.rss_kb) / one->listeners;
+    return done;
+}
+
+static bool run_listening(const bench_case *one, bench_sample samples[BENCH_ROUNDS])
+{
+    feeder queues = {0};
+    bool done = feeder_open(&queues, one, names[0]);
+    for (int round = 0; done && round < BENCH_ROUNDS; round++)
+        done = listen_once(one, &samples[round]);
+    feeder_close(&queues);
+    return done;
+}
+
 /* ---- all of them ---- */
+
+static bool run_rounds_of(const bench_case *one, bench_sample samples[2][BENCH_ROUNDS])
+{
+    switch (one->mode) {
+    case BENCH_STARTUP:
+    case BENCH_IDLE: return run_starting(one, samples);
+    case BENCH_LISTENERS: return run_listening(one, samples[0]);
+    default: return run_working(one, samples);
+    }
+}
 
 static bool run_case(const bench_case *one, json_t *list)
 {
     bench_sample samples[2][BENCH_ROUNDS] = {{{0}}};
-    bool starting = one->mode == BENCH_STARTUP || one->mode == BENCH_IDLE;
-    bool done = starting ? run_starting(one, samples) : run_sending(one, samples);
+    bool done = run_rounds_of(one, samples);
     if (done)
         json_array_append_new(list, bench_report(one, samples[0], samples[1], BENCH_ROUNDS));
     return done;
 }
 
-static bool run_named(int count, char **names, json_t *list)
+static bool run_named(int count, char **wanted, json_t *list)
 {
     bool done = true;
     for (int i = 0; i < count; i++) {
-        const bench_case *one = bench_case_find(names[i]);
+        const bench_case *one = bench_case_find(wanted[i]);
         if (!one)
-            fprintf(stderr, "bench: there is no case '%s'\n", names[i]);
+            fprintf(stderr, "bench: there is no case '%s'\n", wanted[i]);
         done = one && run_case(one, list) && done;
     }
     return done;

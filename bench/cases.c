@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cases.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const bench_case bench_cases[] = {
@@ -15,8 +16,20 @@ const bench_case bench_cases[] = {
     {.name = "publish-json", .mode = BENCH_JSON},
     {.name = "startup", .mode = BENCH_STARTUP, .body_bytes = 100, .unrouted = true},
     {.name = "idle-memory", .mode = BENCH_IDLE, .body_bytes = 100},
+    {.name = "consume-ack", .mode = BENCH_CONSUME, .body_bytes = 100},
+    {.name = "consume-ack-tls", .mode = BENCH_CONSUME, .body_bytes = 100, .tls = true},
+    {.name = "consume-noack", .mode = BENCH_CONSUME, .body_bytes = 100, .no_ack = true},
+    {.name = "consume-ack-prefetch-1", .mode = BENCH_CONSUME, .body_bytes = 100, .prefetch = 1},
+    {.name = "consume-4-wait", .mode = BENCH_CONSUME, .body_bytes = 100, .concurrency = 4, .handler_ms = 1},
+    {.name = "relay", .mode = BENCH_RELAY, .body_bytes = 100},
+    {.name = "listeners-1000", .mode = BENCH_LISTENERS, .listeners = 1000},
 };
 const size_t bench_case_count = sizeof bench_cases / sizeof *bench_cases;
+
+int bench_prefetch(const bench_case *one)
+{
+    return one->prefetch > 0 ? one->prefetch : BENCH_PREFETCH;
+}
 
 const bench_case *bench_case_find(const char *name)
 {
@@ -25,4 +38,24 @@ const bench_case *bench_case_find(const char *name)
             return &bench_cases[i];
     }
     return NULL;
+}
+
+bool bench_is_fed(const bench_case *one)
+{
+    return one->mode == BENCH_CONSUME || one->mode == BENCH_RELAY || one->mode == BENCH_LISTENERS;
+}
+
+void bench_queue(bench_queue_name name, const bench_case *one, const char *side)
+{
+    snprintf(name, sizeof(bench_queue_name), "coney.bench.%s.%s", one->name, side);
+}
+
+void bench_relay_queue(bench_queue_name name, const bench_case *one, const char *side)
+{
+    snprintf(name, sizeof(bench_queue_name), "coney.bench.%s.%s.next", one->name, side);
+}
+
+void bench_listener_queue(bench_queue_name name, const bench_case *one, int number)
+{
+    snprintf(name, sizeof(bench_queue_name), "coney.bench.%s.%d", one->name, number);
 }

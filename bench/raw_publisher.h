@@ -21,9 +21,8 @@ raw_publisher *raw_publisher_new(const char *uri, const char *ca_file, int tls_p
 void raw_publisher_free(raw_publisher *raw);
 
 bool raw_publisher_declare_queue(raw_publisher *raw, const char *name, bool quorum);
-bool raw_publisher_purge(raw_publisher *raw, const char *queue);
+bool raw_publisher_purge(raw_publisher *raw, const char *queue, int *removed); /* removed may be NULL */
 bool raw_publisher_delete(raw_publisher *raw, const char *queue);
-bool raw_publisher_consume(raw_publisher *raw, const char *queue);
 
 /* Never more than window of them unconfirmed; returns when all are confirmed. */
 bool raw_publisher_send(raw_publisher *raw, const raw_target *target, const void *body, size_t size, int messages,

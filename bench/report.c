@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 typedef struct figure {
-    const char *coney, *raw, *ratio; /* names; ratio may be NULL */
+    const char *coney, *raw, *ratio; /* names; the last two may be NULL */
     size_t offset;                   /* in bench_sample */
 } figure;
 
@@ -17,6 +17,8 @@ static const figure figures[] = {
     {"coney_conversion_us", "raw_conversion_us", NULL, offsetof(bench_sample, conversion_us)},
     {"coney_rss_kb", "raw_rss_kb", "rss_ratio", offsetof(bench_sample, rss_kb)},
     {"coney_peak_rss_kb", "raw_peak_rss_kb", "peak_rss_ratio", offsetof(bench_sample, peak_rss_kb)},
+    {"threads", NULL, NULL, offsetof(bench_sample, threads)},
+    {"rss_per_listener_kb", NULL, NULL, offsetof(bench_sample, rss_per_listener_kb)},
 };
 
 static int by_size(const void *a, const void *b)
@@ -39,16 +41,19 @@ static double value(const bench_sample *sample, size_t offset)
 static void summarise(json_t *object, const figure *one, const bench_sample *coney, const bench_sample *raw, int rounds)
 {
     double left[BENCH_ROUNDS], right[BENCH_ROUNDS], ratio[BENCH_ROUNDS];
+    bool compared = one->raw;
     for (int i = 0; i < rounds; i++) {
         left[i] = value(&coney[i], one->offset);
         right[i] = value(&raw[i], one->offset);
-        if (left[i] <= 0 || right[i] <= 0)
+        if (left[i] <= 0)
             return;
-        ratio[i] = left[i] / right[i];
+        compared = compared && right[i] > 0;
+        ratio[i] = compared ? left[i] / right[i] : 0;
     }
     json_object_set_new(object, one->coney, json_real(median(left, rounds)));
-    json_object_set_new(object, one->raw, json_real(median(right, rounds)));
-    if (one->ratio)
+    if (compared)
+        json_object_set_new(object, one->raw, json_real(median(right, rounds)));
+    if (compared && one->ratio)
         json_object_set_new(object, one->ratio, json_real(median(ratio, rounds)));
 }
 
@@ -59,6 +64,18 @@ static void print_number(const json_t *object, const char *name, int decimals)
         printf(" %10.*f", decimals, json_real_value(number));
     else
         printf(" %10s", "-");
+}
+
+static void print_notes(const json_t *object)
+{
+    const json_t *share = json_object_get(object, "coney_conversion_share");
+    const json_t *threads = json_object_get(object, "threads");
+    const json_t *rss_kb = json_object_get(object, "rss_per_listener_kb");
+    if (share)
+        printf("%-24s %.0f %% of Coney's CPU is conversion\n", "", 100 * json_real_value(share));
+    if (threads && rss_kb)
+        printf("%-24s %.0f threads, %.1f kB for each listener\n", "", json_real_value(threads),
+               json_real_value(rss_kb));
 }
 
 static void print_row(const json_t *object)
@@ -87,9 +104,7 @@ static void print_row(const json_t *object)
     for (int i = 0; i < COLUMNS; i++)
         print_number(object, columns[i].name, columns[i].decimals);
     putchar('\n');
-    const json_t *share = json_object_get(object, "coney_conversion_share");
-    if (share)
-        printf("%-24s %.0f %% of Coney's CPU is conversion\n", "", 100 * json_real_value(share));
+    print_notes(object);
     fflush(stdout);
 }
 

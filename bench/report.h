@@ -18,9 +18,12 @@ typedef struct bench_sample {
     double conversion_us; /* CPU for each message, too */
     double rss_kb;        /* when idle */
     double peak_rss_kb;   /* so far */
+    double threads;
+    double rss_per_listener_kb;
 } bench_sample;
 
-/* Prints the medians and gives an object of them; of ratios, those of neighbouring rounds. */
+/* Prints the medians and gives an object of them; of ratios, those of neighbouring rounds. What only Coney has
+ * measured has no ratio. */
 json_t *bench_report(const bench_case *one, const bench_sample *coney, const bench_sample *raw, int rounds);
 
 #endif

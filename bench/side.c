@@ -60,7 +60,7 @@ static bool measure(const bench_side *side, void *self, const bench_case *one, i
     bool one_by_one = (one->mode == BENCH_SYNC || one->mode == BENCH_JSON) && one->threads <= 1;
     double *each_us = one_by_one ? calloc((size_t)messages, sizeof *each_us) : NULL;
     double wall = bench_now_us(), cpu = cpu_s();
-    bool done = side->send(self, messages, each_us);
+    bool done = side->work(self, messages, each_us);
     wall = bench_now_us() - wall, cpu = cpu_s() - cpu;
     double p50 = 0, p99 = 0;
     if (done && each_us) {
@@ -71,13 +71,14 @@ static bool measure(const bench_side *side, void *self, const bench_case *one, i
     free(each_us);
     if (!done)
         return false;
-    side->empty(self);
+    side->tidy(self);
     double conversion = one->mode == BENCH_JSON ? conversion_us(side, self) : 0;
     printf("%.6f %.6f %.3f %.3f %.3f\n", wall / 1e6, cpu, p50, p99, conversion);
     return true;
 }
 
-static long kilobytes(const char *name)
+/* Kilobytes, or a number. */
+static long process_status(const char *name)
 {
     char line[256];
     long found = 0;
@@ -97,7 +98,9 @@ static bool serve(const bench_side *side, void *self, const bench_case *one)
     bool done = true;
     while (done && fgets(line, sizeof line, stdin)) {
         if (strcmp(line, "memory\n") == 0)
-            printf("%ld %ld\n", kilobytes("VmRSS:"), kilobytes("VmHWM:"));
+            printf("%ld %ld\n", process_status("VmRSS:"), process_status("VmHWM:"));
+        else if (strcmp(line, "listen\n") == 0)
+            done = side->listen(self) && printf("%ld\n", process_status("Threads:")) > 0;
         else
             done = measure(side, self, one, atoi(line));
         fflush(stdout);

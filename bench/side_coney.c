@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Coney's side of every case. */
+#include "coney_consumer.h"
 #include "side.h"
 
-#include <coney/coney.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,9 +17,10 @@ typedef struct coney_side {
     coney_admin *admin;
     coney_template *sender;
     coney_container *container;
+    coney_consumer *consumer;
     coney_message *message;
     json_t *object;
-    char queue[96];
+    bench_queue_name queue;
     atomic_int confirmed;
     atomic_int failed;
 } coney_side;
@@ -89,7 +90,8 @@ static void close_side(void *self)
 {
     coney_side *side = self;
     coney_container_free(side->container);
-    if (side->admin && !side->one->unrouted)
+    coney_consumer_free(side->consumer);
+    if (side->admin)
         coney_admin_delete_queue(side->admin, side->queue, NULL);
     coney_template_free(side->sender);
     coney_message_unref(side->message);
@@ -99,24 +101,46 @@ static void close_side(void *self)
     free(side);
 }
 
-static void *open_side(const bench_case *one)
+static bool prepare_sending(coney_side *side)
 {
-    coney_side *side = calloc(1, sizeof *side);
-    side->one = one;
-    side->object = one->mode == BENCH_JSON ? bench_object() : NULL;
-    snprintf(side->queue, sizeof side->queue, "coney.bench.%s.coney", one->name);
+    const bench_case *one = side->one;
+    bench_queue(side->queue, one, "coney");
     bool done = make_factory(side) && declare(side) && make_message(side) && make_sender(side);
     if (done && (one->mode == BENCH_STARTUP || one->mode == BENCH_IDLE))
         done = coney_template_send(side->sender, NULL, side->message, NULL) == CONEY_OK;
     if (done && one->mode == BENCH_IDLE)
         done = start_listener(side);
+    return done;
+}
+
+/* Connected, so that this is in no figure. */
+static bool prepare_consuming(coney_side *side)
+{
+    const bench_case *one = side->one;
+    if (!make_factory(side) || coney_connection_factory_connect(side->factory) != CONEY_OK)
+        return false;
+    if (one->mode == BENCH_LISTENERS)
+        return true;
+    bench_relay_queue(side->queue, one, "coney");
+    if (one->mode == BENCH_RELAY && !make_sender(side))
+        return false;
+    side->consumer = coney_consumer_new(one, side->factory, side->sender);
+    return side->consumer;
+}
+
+static void *open_side(const bench_case *one)
+{
+    coney_side *side = calloc(1, sizeof *side);
+    side->one = one;
+    side->object = one->mode == BENCH_JSON ? bench_object() : NULL;
+    bool done = bench_is_fed(one) ? prepare_consuming(side) : prepare_sending(side);
     if (done || complain("prepare"))
         return side;
     close_side(side);
     return NULL;
 }
 
-/* ---- sending ---- */
+/* ---- working ---- */
 
 static void count(coney_message *message, const coney_error *error, void *user)
 {
@@ -198,9 +222,11 @@ static bool send_by_threads(const coney_side *side, int messages)
     return done;
 }
 
-static bool send_messages(void *self, int messages, double *each_us)
+static bool work(void *self, int messages, double *each_us)
 {
     coney_side *side = self;
+    if (side->consumer)
+        return coney_consumer_handle(side->consumer, messages) || complain("consume");
     if (side->one->mode == BENCH_ASYNC)
         return send_async(side, messages);
     if (side->one->mode == BENCH_FORGET)
@@ -220,15 +246,23 @@ static bool convert(void *self, int objects)
     return true;
 }
 
-static void empty(void *self)
+static bool listen(void *self)
+{
+    coney_side *side = self;
+    return coney_consumer_listen(side->one, side->factory, &side->container) || complain("listen");
+}
+
+static void tidy(void *self)
 {
     const coney_side *side = self;
-    if (!side->one->unrouted && coney_admin_purge_queue(side->admin, side->queue, NULL) != CONEY_OK)
+    if (side->consumer && !coney_consumer_stop(side->consumer))
+        complain("stop");
+    if (side->admin && coney_admin_purge_queue(side->admin, side->queue, NULL) != CONEY_OK)
         complain("purge");
 }
 
 int main(int count_of_arguments, char **arguments)
 {
     return bench_side_main(count_of_arguments, arguments,
-                           &(bench_side){open_side, send_messages, convert, empty, close_side});
+                           &(bench_side){open_side, work, convert, listen, tidy, close_side});
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* rabbitmq-c's side of every case. */
+#include "raw_consumer.h"
 #include "raw_publisher.h"
 #include "side.h"
 
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,24 +13,29 @@
 typedef struct raw_side {
     const bench_case *one;
     raw_publisher *publisher;
-    raw_publisher *consumer;
+    raw_consumer *consumer;
     raw_target target;
-    char queue[96];
+    bench_queue_name queue;
+    bench_queue_name relay_queue;
     char *body;
     json_t *object;
 } raw_side;
 
+static bool has_own_queue(const raw_side *side)
+{
+    return !side->one->unrouted && !bench_is_fed(side->one);
+}
+
 static bool prepare(raw_side *side)
 {
     const bench_case *one = side->one;
-    snprintf(side->queue, sizeof side->queue, "coney.bench.%s.raw", one->name);
     side->target = (raw_target){
         .exchange = one->unrouted ? BENCH_FANOUT : "",
         .routing_key = side->queue,
         .mandatory = !one->unrouted,
         .persistent = one->quorum,
     };
-    if (!one->unrouted && !raw_publisher_declare_queue(side->publisher, side->queue, one->quorum))
+    if (has_own_queue(side) && !raw_publisher_declare_queue(side->publisher, side->queue, one->quorum))
         return false;
     return (one->mode != BENCH_STARTUP && one->mode != BENCH_IDLE) ||
            raw_publisher_send(side->publisher, &side->target, side->body, (size_t)one->body_bytes, 1, 1);
@@ -38,17 +45,33 @@ static bool start_consumer(raw_side *side, const char *uri)
 {
     if (side->one->mode != BENCH_IDLE)
         return true;
-    side->consumer = raw_publisher_new(uri, NULL, 0, false);
-    return side->consumer && raw_publisher_purge(side->publisher, side->queue) &&
-           raw_publisher_consume(side->consumer, side->queue);
+    side->consumer = raw_consumer_new(uri, NULL, 0);
+    return side->consumer && raw_publisher_purge(side->publisher, side->queue, NULL) &&
+           raw_consumer_subscribe(side->consumer, side->queue, BENCH_PREFETCH, false);
+}
+
+static bool prepare_sending(raw_side *side, const char *uri, const char *ca_file, int tls_port)
+{
+    side->publisher = raw_publisher_new(uri, ca_file, tls_port, side->one->mode != BENCH_FORGET);
+    return side->publisher && prepare(side) && start_consumer(side, uri);
+}
+
+/* What is relayed has a connection of its own: it may be read for confirms while deliveries wait. */
+static bool prepare_consuming(raw_side *side, const char *uri, const char *ca_file, int tls_port)
+{
+    side->target = (raw_target){.exchange = "", .routing_key = side->relay_queue, .mandatory = true};
+    side->consumer = raw_consumer_new(uri, ca_file, tls_port);
+    if (side->one->mode == BENCH_RELAY)
+        side->publisher = raw_publisher_new(uri, ca_file, tls_port, true);
+    return side->consumer && (side->one->mode != BENCH_RELAY || side->publisher);
 }
 
 static void close_side(void *self)
 {
     raw_side *side = self;
-    if (side->publisher && !side->one->unrouted)
+    if (side->publisher && has_own_queue(side))
         raw_publisher_delete(side->publisher, side->queue);
-    raw_publisher_free(side->consumer);
+    raw_consumer_free(side->consumer);
     raw_publisher_free(side->publisher);
     json_decref(side->object);
     free(side->body);
@@ -59,15 +82,17 @@ static void *open_side(const bench_case *one)
 {
     raw_side *side = calloc(1, sizeof *side);
     const char *uri = bench_environment("CONEY_URI", "amqp://guest:guest@localhost");
-    char ca_file[512];
-    snprintf(ca_file, sizeof ca_file, "%s/ca.pem", bench_environment("CONEY_TEST_CERTIFICATES", "."));
+    char ca_path[512];
+    snprintf(ca_path, sizeof ca_path, "%s/ca.pem", bench_environment("CONEY_TEST_CERTIFICATES", "."));
+    const char *ca_file = one->tls ? ca_path : NULL;
+    int tls_port = atoi(bench_environment("CONEY_TEST_TLS_PORT", "5671"));
     side->one = one;
     side->body = calloc(1, (size_t)one->body_bytes + 1);
     side->object = one->mode == BENCH_JSON ? bench_object() : NULL;
-    side->publisher =
-        raw_publisher_new(uri, one->tls ? ca_file : NULL, atoi(bench_environment("CONEY_TEST_TLS_PORT", "5671")),
-                          one->mode != BENCH_FORGET);
-    if (side->publisher && prepare(side) && start_consumer(side, uri))
+    bench_queue(side->queue, one, "raw");
+    bench_relay_queue(side->relay_queue, one, "raw");
+    if (bench_is_fed(one) ? prepare_consuming(side, uri, ca_file, tls_port)
+                          : prepare_sending(side, uri, ca_file, tls_port))
         return side;
     close_side(side);
     return NULL;
@@ -83,9 +108,25 @@ static bool send_one(const raw_side *side)
     return done;
 }
 
-static bool send_messages(void *self, int messages, double *each_us)
+static bool handle(const void *body, size_t size, void *user)
 {
-    const raw_side *side = self;
+    const raw_side *side = user;
+    if (side->one->handler_ms > 0)
+        poll(NULL, 0, side->one->handler_ms);
+    return !side->publisher || raw_publisher_send(side->publisher, &side->target, body, size, 1, 1);
+}
+
+static bool consume(raw_side *side, int messages)
+{
+    return raw_consumer_subscribe(side->consumer, side->queue, bench_prefetch(side->one), side->one->no_ack) &&
+           raw_consumer_handle(side->consumer, messages, handle, side);
+}
+
+static bool work(void *self, int messages, double *each_us)
+{
+    raw_side *side = self;
+    if (bench_is_fed(side->one))
+        return consume(side, messages);
     size_t size = (size_t)side->one->body_bytes;
     if (side->one->mode == BENCH_ASYNC)
         return raw_publisher_send(side->publisher, &side->target, side->body, size, messages, BENCH_WINDOW);
@@ -109,15 +150,24 @@ static bool convert(void *self, int objects)
     return true;
 }
 
-static void empty(void *self)
+/* Nothing to compare with. */
+static bool listen(void *self)
+{
+    (void)self;
+    return false;
+}
+
+static void tidy(void *self)
 {
     const raw_side *side = self;
-    if (!side->one->unrouted)
-        raw_publisher_purge(side->publisher, side->queue);
+    if (has_own_queue(side))
+        raw_publisher_purge(side->publisher, side->queue, NULL);
+    if (bench_is_fed(side->one))
+        raw_consumer_unsubscribe(side->consumer);
 }
 
 int main(int count_of_arguments, char **arguments)
 {
     return bench_side_main(count_of_arguments, arguments,
-                           &(bench_side){open_side, send_messages, convert, empty, close_side});
+                           &(bench_side){open_side, work, convert, listen, tidy, close_side});
 }
