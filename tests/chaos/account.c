@@ -23,7 +23,7 @@ static counter failed[STATUSES];
 static counter calls[QUEUES];
 static counter last_call_ms;
 
-static counter answered_twice, handled_though_refused, corrupt;
+static counter answered_twice, handled_though_refused, corrupt, surprises;
 
 static pthread_t watcher;
 static atomic_bool closing;
@@ -69,12 +69,10 @@ void account_refuse(int64_t id, coney_status status)
         atomic_fetch_add(&handled_though_refused, 1);
 }
 
-bool account_first_try(int64_t id)
+void account_try(int64_t id)
 {
-    unsigned char before = mark(id, TRIED);
-    if (before & REFUSED)
+    if ((mark(id, TRIED) & (REFUSED | TRIED)) == REFUSED)
         atomic_fetch_add(&handled_though_refused, 1);
-    return !(before & TRIED);
 }
 
 void account_handle(int64_t id, int queue)
@@ -94,6 +92,12 @@ void account_handle(int64_t id, int queue)
 void account_corrupt(void)
 {
     atomic_fetch_add(&corrupt, 1);
+}
+
+void account_surprise(const char *what)
+{
+    if (atomic_fetch_add(&surprises, 1) < SHOWN_IDS)
+        fprintf(stderr, "\nchaos: %s\n", what);
 }
 
 int64_t account_waiting(void)
@@ -224,6 +228,7 @@ bool account_possible(void)
     possible &= never(atomic_load(&handled_though_refused),
                       "messages arrived although their sends said that they did not leave");
     possible &= never(atomic_load(&corrupt), "messages arrived that nobody had sent in that form");
+    possible &= never(atomic_load(&surprises), "other things that must not be");
     return possible;
 }
 

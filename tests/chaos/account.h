@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CLASSIC, QUORUM, QUEUES };
+/* Queues where messages are published, and where others of them end up. */
+enum { CLASSIC, QUORUM, LANES, PUBLISHED, DEAD = PUBLISHED, PARKING, QUEUES };
 
 /* Memory for so many ids, and a thread that watches how long nothing is handled. */
 bool account_open(int64_t last_id);
@@ -19,9 +20,10 @@ int64_t account_publish(void); /* the next id; 0: there are no more */
 void account_complete(int64_t id, coney_status status);
 void account_refuse(int64_t id, coney_status status); /* failed, and the broker must never have seen it */
 
-bool account_first_try(int64_t id); /* of the id in a handler */
+void account_try(int64_t id); /* a handler has it */
 void account_handle(int64_t id, int queue);
-void account_corrupt(void); /* a message that nobody sent in that form */
+void account_corrupt(void);              /* a message that nobody sent in that form */
+void account_surprise(const char *what); /* anything else that must not be, which is said at once */
 
 /* So far. Waiting are those that are confirmed and not handled; calls is also moved by duplicates. */
 int64_t account_waiting(void);

@@ -4,10 +4,11 @@
  *
  *   chaos [--minutes N] [--seed N]
  *
- * The seed decides about the faults and their order. Exit status: 0, 1 if messages were lost, 2 if
- * the run says nothing about that, or broke another promise. */
+ * The seed decides about the faults and their order; what handlers do is drawn, too, but their threads share the dice.
+ * Exit status: 0, 1 if messages were lost, 2 if the run says nothing about that, or broke another promise. */
 #include "chaos/account.h"
 #include "chaos/faults.h"
+#include "chaos/listening.h"
 #include "chaos/traffic.h"
 
 #include <inttypes.h>
@@ -31,13 +32,13 @@ static int64_t longest_recovery_ms;
 /* What the client had done when a fault began. */
 typedef struct sighting {
     uint64_t times_opened;
-    int64_t calls[QUEUES];
+    int64_t calls[PUBLISHED];
 } sighting;
 
 static sighting look(void)
 {
     sighting seen = {.times_opened = traffic_times_opened(CONEY_CONSUMING)};
-    for (int i = 0; i < QUEUES; i++)
+    for (int i = 0; i < PUBLISHED; i++)
         seen.calls[i] = account_handler_calls(i);
     return seen;
 }
@@ -45,12 +46,12 @@ static sighting look(void)
 static bool all_handle(const sighting *since)
 {
     bool all = true;
-    for (int i = 0; i < QUEUES; i++)
+    for (int i = 0; i < PUBLISHED; i++)
         all &= account_handler_calls(i) > since->calls[i];
     return all;
 }
 
-/* Until both queues are consumed, on a new connection if the fault took the old one. -1: never. */
+/* Until all queues are consumed, on a new connection if the fault took the old one. -1: never. */
 static int64_t await_recovery(const fault_draw *draw, const sighting *before)
 {
     int64_t healed_ms = cny_now_ms();
@@ -105,7 +106,7 @@ static bool live_through(const fault_draw *draw)
 }
 
 /* A quorum queue whose node is killed within a second of its declaration may never answer again: the broker's
- * fault, so the first of ours waits until both queues have carried messages for a while. */
+ * fault, so the first of ours waits until all queues have carried messages for a while. */
 static void warm_up(void)
 {
     sleep_ms(WARM_UP_MS);
@@ -137,11 +138,12 @@ static int conclude(bool done)
 {
     printf("\nafter %d faults\n", faults_so_far);
     int64_t lost = account_print();
+    listening_print();
     printf("  recoveries  %" PRIu64 " of the consuming connection, %" PRIu64 " of the publishing one\n",
            traffic_times_opened(CONEY_CONSUMING) - 1, traffic_times_opened(CONEY_PUBLISHING) - 1);
     printf("  longest time until consuming again, after a fault was over, %.2f s\n\n",
            (double)longest_recovery_ms / 1000);
-    if (lost > 0)
+    if (lost > 0 || !done)
         traffic_print_state();
     done = account_possible() && done;
     return lost > 0 ? 1 : done ? 0 : 2;
@@ -189,7 +191,7 @@ int main(int count, char **arguments)
     coney_log_set_sink(log_line, NULL);
     coney_log_set_level(getenv("CONEY_TEST_LOG") ? CONEY_LOG_DEBUG : CONEY_LOG_OFF);
     int status = 2;
-    if (traffic_start(uri)) {
+    if (traffic_start(uri, options.seed)) {
         bool done = rage(options.minutes);
         done = traffic_finish() && done;
         status = conclude(done);

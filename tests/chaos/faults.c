@@ -3,6 +3,7 @@
  * those of the network are modes of a proxy that stands before it. */
 #include "chaos/faults.h"
 
+#include "chaos/dice.h"
 #include "support/proxy.h"
 
 #include <signal.h>
@@ -145,25 +146,11 @@ bool faults_end(const fault_draw *draw)
 
 /* ---- drawing ---- */
 
-static uint64_t dice_state;
+static dice chance;
 
 void faults_seed(uint64_t seed)
 {
-    dice_state = seed;
-}
-
-/* splitmix64 */
-static uint32_t roll(void)
-{
-    uint64_t z = dice_state += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return (uint32_t)(z >> 32);
-}
-
-static int roll_between(int least, int most)
-{
-    return least + (int)(roll() % (uint32_t)(most - least + 1));
+    atomic_store(&chance.state, seed);
 }
 
 static int draw_kind(void)
@@ -174,7 +161,7 @@ static int draw_kind(void)
         for (; left < KINDS; left++)
             deck[left] = left;
     }
-    int at = roll_between(0, left - 1);
+    int at = dice_between(&chance, 0, left - 1);
     int kind = deck[at];
     deck[at] = deck[--left];
     return kind;
@@ -184,11 +171,11 @@ fault_draw faults_draw(void)
 {
     fault_draw draw = {.kind = draw_kind()};
     const fault_kind *kind = &kinds[draw.kind];
-    draw.calm_ms = roll_between(0, 2000);
-    draw.hold_ms = roll_between(kind->least_ms, kind->most_ms);
-    draw.number = roll_between(kind->least_number, kind->most_number);
-    draw.ways = roll_between(CNY_TO_BROKER, CNY_BOTH_WAYS);
-    draw.patient = roll_between(1, 4) > 1;
+    draw.calm_ms = dice_between(&chance, 0, 2000);
+    draw.hold_ms = dice_between(&chance, kind->least_ms, kind->most_ms);
+    draw.number = dice_between(&chance, kind->least_number, kind->most_number);
+    draw.ways = dice_between(&chance, CNY_TO_BROKER, CNY_BOTH_WAYS);
+    draw.patient = dice_between(&chance, 1, 4) > 1;
     return draw;
 }
 

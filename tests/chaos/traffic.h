@@ -6,10 +6,10 @@
 #include "chaos/account.h"
 
 /* Connects, declares and starts everything; the account is open. False with a line on stderr. */
-bool traffic_start(const char *uri);
+bool traffic_start(const char *uri, uint64_t seed);
 
 /* Ends publishing and waits until nothing is unconfirmed, then until everything confirmed is handled
- * or nothing more comes. False with a line on stderr if that did not happen. */
+ * or nothing more comes, and no queue has anything. False with a line on stderr if that did not happen. */
 bool traffic_finish(void);
 void traffic_free(void);
 
