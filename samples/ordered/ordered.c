@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* Keeps accounts: the bookings of each in their order, those of several accounts at once.
+ *
+ *   ordered [URI]
+ *
+ * There is one queue and one consumer, whose messages are handled on four lanes. What has the same routing key, here the
+ * account, goes through the same lane, one after another. */
+#include <coney/coney.h>
+
+#include <inttypes.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define BOOKINGS "sample.bookings"
+
+enum { ACCOUNTS = 4, BOOKINGS_EACH = 50, BOOKING_MS = 20, PATIENCE_S = 15 };
+
+/* Keys are spread over lanes by a hash; these four happen to get a lane each. */
+static const char *const accounts[ACCOUNTS] = {"account.1", "account.2", "account.3", "account.4"};
+
+/* One for each account, and touched by its lane alone: no lock is needed. */
+static struct ledger {
+    int bookings;
+    int64_t last; /* the number of the last one */
+} ledgers[ACCOUNTS];
+
+static atomic_int out_of_order, at_work, most_at_work;
+static sem_t booked;
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+static void work(void)
+{
+    int workers = ++at_work, most = most_at_work;
+    while (workers > most && !atomic_compare_exchange_weak(&most_at_work, &most, workers))
+        ;
+    nanosleep(&(struct timespec){.tv_nsec = BOOKING_MS * 1000000L}, NULL);
+    at_work--;
+}
+
+static coney_outcome book(coney_delivery *delivery, void *user)
+{
+    const json_t *booking = coney_delivery_payload(delivery);
+    struct ledger *ledger = &ledgers[json_integer_value(json_object_get(booking, "account"))];
+    int64_t number = json_integer_value(json_object_get(booking, "number"));
+    (void)user;
+    work();
+    if (number != ledger->last + 1)
+        out_of_order++;
+    ledger->last = number;
+    ledger->bookings++;
+    sem_post(&booked);
+    return CONEY_ACK;
+}
+
+static bool listen_to_bookings(coney_container *container)
+{
+    coney_listener listener = {
+        .queue = BOOKINGS,
+        .on_message = book,
+        .converter = coney_json_converter(),
+        .lanes = ACCOUNTS, /* by the routing key, if .lane_header names no header */
+    };
+    return coney_container_listen(container, &listener) == CONEY_OK && coney_container_start(container) == CONEY_OK;
+}
+
+/* As they come in at a bank: the accounts in turn. */
+static bool send_bookings(coney_template *sender)
+{
+    bool sent = true;
+    for (int i = 0; i < ACCOUNTS * BOOKINGS_EACH && sent; i++) {
+        json_t *booking = json_pack("{s:i, s:i}", "account", i % ACCOUNTS, "number", i / ACCOUNTS + 1);
+        sent = coney_template_convert_and_send(sender, accounts[i % ACCOUNTS], booking, NULL) == CONEY_OK;
+        json_decref(booking);
+    }
+    return sent;
+}
+
+static bool wait_for_bookings(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE_S;
+    int count = 0;
+    while (count < ACCOUNTS * BOOKINGS_EACH && sem_timedwait(&booked, &until) == 0)
+        count++;
+    return count == ACCOUNTS * BOOKINGS_EACH;
+}
+
+static bool report(int64_t took_ms)
+{
+    for (int i = 0; i < ACCOUNTS; i++)
+        printf("%s: %d bookings, the last one is number %" PRId64 "\n", accounts[i], ledgers[i].bookings,
+               ledgers[i].last);
+    printf("%d bookings out of order\n", out_of_order);
+    printf("%" PRId64 " ms with up to %d accounts at once; one booking after another takes %d ms\n", took_ms,
+           most_at_work, ACCOUNTS * BOOKINGS_EACH * BOOKING_MS);
+    return out_of_order == 0 && most_at_work == ACCOUNTS;
+}
+
+/* All is sent before the first is handled, so that the time is that of handling. */
+static bool run(coney_connection_factory *factory, coney_admin *admin)
+{
+    coney_template *sender = NULL;
+    coney_container *container = NULL;
+    bool done = coney_template_new(&sender, factory, &(coney_template_options){.exchange = "amq.topic"}) == CONEY_OK &&
+                send_bookings(sender) && coney_container_new(&container, factory, NULL) == CONEY_OK;
+    int64_t start_ms = now_ms();
+    done = done && listen_to_bookings(container) && wait_for_bookings() && report(now_ms() - start_ms);
+    coney_container_free(container);
+    coney_template_free(sender);
+    return coney_admin_delete_queue(admin, BOOKINGS, NULL) == CONEY_OK && done;
+}
+
+static bool declare_queue(coney_admin *admin)
+{
+    const coney_binding binding = {.exchange = "amq.topic", .destination = BOOKINGS, .routing_key = "account.*"};
+    return coney_admin_delete_queue(admin, BOOKINGS, NULL) == CONEY_OK &&
+           coney_admin_declare_queue(admin, &(coney_queue){.name = BOOKINGS}, NULL) == CONEY_OK &&
+           coney_admin_declare_binding(admin, &binding) == CONEY_OK;
+}
+
+int main(int argc, char **argv)
+{
+    const char *uri = argc > 1 ? argv[1] : getenv("CONEY_URI");
+    coney_connection_factory *factory = NULL;
+    coney_admin *admin = NULL;
+    sem_init(&booked, 0, 0);
+    bool done = coney_connection_factory_new(&factory, uri ? uri : "amqp://guest:guest@localhost", NULL) == CONEY_OK &&
+                coney_admin_new(&admin, factory, NULL) == CONEY_OK && declare_queue(admin) && run(factory, admin);
+    if (!done)
+        fprintf(stderr, "not as told: %s\n", coney_last_error());
+    coney_admin_free(admin);
+    coney_connection_factory_free(factory);
+    sem_destroy(&booked);
+    return done ? EXIT_SUCCESS : EXIT_FAILURE;
+}
