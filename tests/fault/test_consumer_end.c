@@ -103,6 +103,40 @@ static void test_start_on_a_missing_queue_waits_for_it_and_may_be_repeated(void 
     fault_expect_status(CONEY_OK, coney_container_check(fault.container));
 }
 
+static void refuse_permission(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *method = cny_peer_serve_until(peer, AMQP_BASIC_CONSUME_METHOD);
+    cny_peer_close_channel(
+        peer, method->channel, 403,
+        "ACCESS_REFUSED - read access to queue 'my.exclusive.q' in vhost '/' refused for user 'guest'");
+}
+
+/* The word is in its name only. */
+static void test_start_on_a_queue_called_exclusive_that_may_not_be_read_fails(void **state)
+{
+    (void)state;
+    fault_expect_status(CONEY_E_ACCESS_REFUSED, fault_start_container(refuse_permission, 0, 0));
+    fault_expect_text("my.exclusive.q");
+    fault_expect_status(CONEY_E_STATE, coney_container_check(fault.container));
+}
+
+static void refuse_because_of_another_consumer(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *method = cny_peer_serve_until(peer, AMQP_BASIC_CONSUME_METHOD);
+    cny_peer_close_channel(peer, method->channel, 403, "ACCESS_REFUSED - queue 'orders' in vhost '/' in exclusive use");
+}
+
+static void test_start_on_a_queue_in_exclusive_use_waits_for_it(void **state)
+{
+    (void)state;
+    fault_listen(refuse_because_of_another_consumer, &(coney_container_options){.recovery_interval_ms = 50},
+                 (coney_listener){.exclusive = true});
+    fault_wait_until(coney_container_check(fault.container) == CONEY_OK);
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_BASIC_CONSUME_METHOD), 2);
+}
+
 static void never_answer_consume(cny_peer *peer, void *user)
 {
     (void)user;
@@ -202,6 +236,8 @@ int main(void)
         fault_test(test_header_then_silence_is_reported_as_lost),
         fault_test(test_outcome_for_a_closed_channel_is_not_sent),
         fault_test(test_start_on_a_missing_queue_waits_for_it_and_may_be_repeated),
+        fault_test(test_start_on_a_queue_called_exclusive_that_may_not_be_read_fails),
+        fault_test(test_start_on_a_queue_in_exclusive_use_waits_for_it),
         fault_test(test_start_that_is_never_answered_times_out),
         fault_test(test_stop_returns_though_cancel_is_never_answered),
         fault_test(test_stop_works_off_what_comes_before_the_end_of_consuming),

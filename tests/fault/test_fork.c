@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -105,57 +106,6 @@ static int call_everything(void)
     return strstr(coney_last_error(), "fork") ? 0 : 101;
 }
 
-static coney_delivery *kept;
-
-static coney_outcome keep(coney_delivery *delivery, void *user)
-{
-    (void)user;
-    kept = coney_delivery_ref(delivery);
-    return CONEY_DEFER;
-}
-
-static int use_delivery(void)
-{
-    coney_health health;
-    coney_message *message = coney_delivery_message(kept);
-    const coney_status seen[] = {
-        coney_delivery_settle(kept, CONEY_ACK),
-        coney_delivery_reply(kept, message),
-        coney_delivery_send(kept, "", "key", message),
-        coney_container_health(fault.container, &health),
-        coney_container_pause(fault.container),
-        coney_container_stop_listener(fault.container, "orders"),
-        coney_container_remove_after_receive(fault.container, "none"),
-    };
-    coney_delivery_unref(kept); /* the parent's: nothing happens */
-    for (int i = 0; i < (int)(sizeof seen / sizeof *seen); i++) {
-        if (seen[i] != CONEY_E_STATE)
-            return i + 1;
-    }
-    return *coney_delivery_consumer_tag(kept) == '\0' ? 0 : 100;
-}
-
-static void deliver_one_then_expect_its_ack(cny_peer *peer, void *user)
-{
-    (void)user;
-    cny_peer_deliver(peer, cny_peer_serve_until_consumer(peer), 1, "kept");
-    fault_expect_ack(peer, 1);
-}
-
-static void test_delivery_is_of_no_use_in_a_child(void **state)
-{
-    (void)state;
-    coney_listener_statistics statistics = {0};
-    fault_listen(deliver_one_then_expect_its_ack, NULL,
-                 (coney_listener){.on_message = keep, .acknowledge = CONEY_ACKNOWLEDGE_MANUAL});
-    fault_wait_until(coney_container_statistics(fault.container, "orders", &statistics) == CONEY_OK &&
-                     statistics.handled == 1);
-    expect_good_child(use_delivery);
-    fault_expect_status(CONEY_OK, coney_delivery_settle(kept, CONEY_ACK));
-    coney_delivery_unref(kept);
-    cny_broker_wait(fault.broker, 1);
-}
-
 static coney_scope *scope;
 
 static int use_scope(void)
@@ -243,6 +193,70 @@ static void test_frees_in_a_child_do_nothing(void **state)
     int before = cny_broker_heard(fault.broker, all);
     expect_good_child(free_everything);
     expect_parent_to_go_on(before);
+}
+
+/* --- a delivery that the parent has kept --- */
+
+static _Atomic(coney_delivery *) kept;
+
+static coney_outcome keep(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    atomic_store(&kept, coney_delivery_ref(delivery));
+    return CONEY_DEFER;
+}
+
+static void deliver_one(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_publishes(peer))
+        return;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_deliver(peer, channel, 1, "hello");
+    fault_expect_ack(peer, 1);
+}
+
+/* The handler, so that the test's is the only reference. */
+static bool has_returned(void)
+{
+    coney_listener_statistics counts;
+    return coney_container_statistics(fault.container, "orders", &counts) == CONEY_OK && counts.handled == 1;
+}
+
+static int use_delivery(void)
+{
+    coney_message *message;
+    coney_delivery *delivery = atomic_load(&kept);
+    if (coney_message_new(&message, "hello", 5, NULL) != CONEY_OK)
+        return 100;
+    if (!is_refused(coney_delivery_settle(delivery, CONEY_REJECT)))
+        return 1;
+    if (!is_refused(coney_delivery_reply(delivery, message)))
+        return 2;
+    if (!is_refused(coney_delivery_convert_and_reply(delivery, message)))
+        return 3;
+    if (!is_refused(coney_delivery_send(delivery, "", "key", message)))
+        return 4;
+    if (strcmp(coney_delivery_consumer_tag(delivery), "") != 0)
+        return 5;
+    coney_delivery_unref(delivery);
+    return 0;
+}
+
+static void test_delivery_is_of_no_use_in_a_child_and_remains_the_parents(void **state)
+{
+    (void)state;
+    atomic_store(&kept, NULL);
+    fault_listen(deliver_one, NULL,
+                 (coney_listener){.on_message = keep, .acknowledge = CONEY_ACKNOWLEDGE_MANUAL, .send_to = "replies"});
+    fault_wait_until(has_returned());
+    int before = cny_broker_heard(fault.broker, all);
+    expect_good_child(use_delivery);
+    assert_int_equal(cny_broker_heard(fault.broker, all), before);
+    coney_delivery *delivery = atomic_exchange(&kept, NULL);
+    fault_expect_status(CONEY_OK, coney_delivery_settle(delivery, CONEY_ACK));
+    coney_delivery_unref(delivery);
+    cny_broker_wait(fault.broker, 1);
 }
 
 /* --- a loss in the parent, while the child lives --- */
@@ -347,9 +361,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         fault_test(test_calls_in_a_child_answer_state_and_write_nothing),
         fault_test(test_scope_is_of_no_use_in_a_child),
-        fault_test(test_delivery_is_of_no_use_in_a_child),
         fault_test(test_nothing_is_made_of_the_parents_factory_in_a_child),
         fault_test(test_frees_in_a_child_do_nothing),
+        fault_test(test_delivery_is_of_no_use_in_a_child_and_remains_the_parents),
         fault_test(test_parent_recovers_though_a_child_still_has_its_socket),
         fault_test(test_sockets_neither_block_nor_are_inherited_by_programs),
 #ifndef __SANITIZE_THREAD__

@@ -115,6 +115,53 @@ static void test_defer_and_nonsense_settle_nothing(void **state)
     cny_broker_wait(fault.broker, 1);
 }
 
+/* --- by nobody else --- */
+
+static atomic_int refused_calls;
+
+static coney_status refuse(const void *payload, void *user)
+{
+    (void)payload;
+    (void)user;
+    return CONEY_E_CONVERSION;
+}
+
+static coney_outcome settle_in_on_error(coney_delivery *delivery, const coney_error *error, coney_outcome outcome,
+                                        void *user)
+{
+    (void)error;
+    (void)user;
+    if (coney_delivery_settle(delivery, CONEY_ACK) == CONEY_E_STATE)
+        atomic_fetch_add(&refused_calls, 1);
+    return outcome;
+}
+
+static void expect_one_reject(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_deliver(peer, channel, 1, "invalid");
+    fault_expect_reject(peer, 1, false);
+    cny_peer_deliver(peer, channel, 2, "invalid");
+    fault_expect_reject(peer, 2, false);
+}
+
+/* What it returns is the outcome. The second message shows that nothing else is said of the first. */
+static void test_on_error_does_not_settle(void **state)
+{
+    (void)state;
+    atomic_store(&refused_calls, 0);
+    fault_listen(expect_one_reject, NULL,
+                 (coney_listener){.converter = coney_text_converter(),
+                                  .validator = refuse,
+                                  .on_error = settle_in_on_error,
+                                  .acknowledge = CONEY_ACKNOWLEDGE_MANUAL});
+    cny_broker_wait(fault.broker, 1);
+    assert_int_equal(refused_calls, 2);
+    assert_int_equal(fault_handler_calls(), 0);
+    fault_expect_status(CONEY_OK, coney_container_stop(fault.container)); /* nothing is in progress any more */
+}
+
 /* --- by the handler --- */
 
 static void expect_returned_outcomes(cny_peer *peer, void *user)
@@ -319,6 +366,7 @@ int main(void)
         manual_test(test_each_is_settled_alone_in_the_order_of_the_calls),
         manual_test(test_what_is_settled_already_is_not_settled_again),
         manual_test(test_defer_and_nonsense_settle_nothing),
+        manual_test(test_on_error_does_not_settle),
         manual_test(test_outcome_that_the_handler_returns_settles),
         manual_test(test_what_the_handler_settled_its_outcome_does_not_change),
         manual_test(test_delivery_that_nobody_keeps_goes_back),

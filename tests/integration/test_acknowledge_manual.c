@@ -291,6 +291,32 @@ static void test_message_outlives_its_handler_with_the_delivery(void **state)
     stop_and_expect(0, 0);
 }
 
+/* ---- a queue that is deleted ---- */
+
+static void test_deferred_delivery_of_a_deleted_queue_does_not_hold_up_the_next_consumer(void **state)
+{
+    (void)state;
+    const coney_container_options options = {
+        .workers = test_workers, .recovery_interval_ms = 300, .shutdown_timeout_ms = 200};
+    const coney_listener listener = {.queue = queue, .on_message = handle, .acknowledge = CONEY_ACKNOWLEDGE_MANUAL};
+    test_log_start(CONEY_LOG_OFF);
+    test_send_numbers(queue, 1);
+    assert_ok(coney_container_new(&container, client.factory, &options));
+    assert_ok(coney_container_listen(container, &listener));
+    assert_ok(coney_container_start(container));
+    test_wait_for(&deferred, 1);
+    coney_delivery *first = coney_delivery_ref(kept);
+    test_delete_queue(queue);
+    test_make_queue(queue);
+    atomic_store(&outcome, CONEY_ACK);
+    test_send_numbers(queue, 1);
+    test_wait_for(&handled, 2);
+    coney_status status = coney_delivery_settle(first, CONEY_ACK);
+    coney_delivery_unref(first);
+    assert_int_equal(status, CONEY_E_STALE);
+    stop_and_expect(0, 0);
+}
+
 /* ---- stopping ---- */
 
 static void *stop(void *status)
@@ -346,6 +372,7 @@ int main(void)
         own_queues(test_delivery_that_nobody_keeps_goes_back_and_the_log_says_so),
         own_queues(test_delivery_that_is_let_go_later_goes_back),
         own_queues(test_message_outlives_its_handler_with_the_delivery),
+        own_queues(test_deferred_delivery_of_a_deleted_queue_does_not_hold_up_the_next_consumer),
         own_queues(test_stop_waits_until_the_deferred_is_settled),
         own_queues(test_stop_returns_the_deferred_at_its_deadline),
     };

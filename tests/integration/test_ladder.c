@@ -286,6 +286,45 @@ static void test_parking_needs_no_ladder(void **state)
     assert_int_equal(listening.count, 1);
 }
 
+/* ---- copies (CC) ---- */
+
+/* To another queue, with a copy for the test's. */
+static void send_copy(const char *text)
+{
+    const char *other = listening_make_other_queue("other");
+    coney_value to = coney_value_string(listening.queue);
+    coney_table *headers = coney_table_new();
+    coney_array *all = coney_array_new();
+    coney_value copies = {.type = CONEY_ARRAY, .as.array = all};
+    assert_ok(coney_array_append(all, &to));
+    assert_ok(coney_table_set(headers, "CC", &copies));
+    listening_send_to("", other, text, &(coney_properties){.headers = headers});
+    test_wait_for_depth(other, 1);
+    coney_table_free(headers);
+}
+
+static void test_copy_goes_up_the_ladder_alone(void **state)
+{
+    (void)state;
+    start_with_retry((coney_listener_retry){0});
+    send_copy("fail 2");
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+    expect_nothing_left();
+    assert_int_equal(listening.count, 3);
+}
+
+static void test_copy_is_parked_alone(void **state)
+{
+    (void)state;
+    start_with_retry((coney_listener_retry){.is_retriable = never});
+    send_copy("fail");
+    amqp_message_t parked = get_parked();
+    assert_null(plain_header(&parked, "CC"));
+    amqp_destroy_message(&parked);
+    expect_nothing_left();
+    assert_int_equal(listening.count, 1);
+}
+
 /* ---- what goes wrong ---- */
 
 static void test_rung_that_was_deleted_is_declared_again(void **state)
@@ -370,6 +409,8 @@ int main(void)
         with_ladder(test_last_round_may_end_in_the_queue_named_after_the_original_key),
         with_ladder(test_parking_queue_may_have_another_name),
         with_ladder(test_parking_needs_no_ladder),
+        with_ladder(test_copy_goes_up_the_ladder_alone),
+        with_ladder(test_copy_is_parked_alone),
         with_ladder(test_rung_that_was_deleted_is_declared_again),
         with_ladder(test_parking_queue_that_was_deleted_is_declared_again),
         with_ladder(test_container_that_ends_between_two_rounds_loses_nothing),

@@ -267,6 +267,60 @@ static void test_back_off_gives_its_worker_back(void **state)
     test_wait_for_depth(queue, 8);
 }
 
+/* ---- back from the ladder ---- */
+
+/* The first message of each key fails when it comes for the first time; the second one of key 0 is held. */
+static coney_outcome fail_first_hold_second(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    int number, key = key_of(delivery, &number);
+    bool fails = number == 0 && coney_delivery_attempt(delivery) == 1;
+    if (key == 0)
+        note_inside();
+    while (number == 1 && atomic_load(&seen.holds))
+        usleep(1000);
+    if (key == 0)
+        atomic_fetch_sub(&seen.inside, 1);
+    atomic_fetch_add(&seen.of_key[key], !fails);
+    return fails ? CONEY_RETRY : CONEY_ACK;
+}
+
+static uint64_t count_republished(void)
+{
+    coney_listener_statistics counts;
+    assert_ok(coney_container_statistics(container, queue, &counts));
+    return counts.republished;
+}
+
+static void delete_ladder(void)
+{
+    char name[256];
+    snprintf(name, sizeof name, "%s.retry.200", queue);
+    test_delete_queue(name);
+    snprintf(name, sizeof name, "%s.parking", queue);
+    test_delete_queue(name);
+}
+
+/* Behind it comes one of another key, which is handled: so it is there. */
+static void test_message_that_comes_back_from_the_ladder_waits_in_the_lane_of_its_key(void **state)
+{
+    (void)state;
+    test_log_start(CONEY_LOG_OFF);
+    seen.holds = true;
+    send_one(0, 0, NULL);
+    send_one(0, 1, NULL);
+    start((coney_listener){.on_message = fail_first_hold_second, .lanes = OWN_LANES, .retry = {.delays_ms = {200}}});
+    test_wait_until(count_republished() == 1);
+    send_one(1, 0, NULL);
+    test_wait_for(&seen.of_key[1], 1);
+    assert_int_equal(seen.inside, 1);
+    atomic_store(&seen.holds, false);
+    test_wait_for(&seen.of_key[0], 2);
+    assert_int_equal(seen.most_inside, 1);
+    assert_ok(coney_container_stop(container));
+    delete_ladder();
+}
+
 /* ---- many queues, few workers ---- */
 
 static atomic_int next_of[QUEUES];
@@ -334,6 +388,7 @@ int main(void)
         own_queue(test_ack_of_one_lane_does_not_cover_what_another_still_handles),
         own_queue(test_back_off_of_a_failing_key_does_not_hold_up_other_keys),
         own_queue(test_back_off_gives_its_worker_back),
+        own_queue(test_message_that_comes_back_from_the_ladder_waits_in_the_lane_of_its_key),
         own_queue(test_two_workers_serve_fifty_queues_in_order),
     };
     return test_run_with_workers("lanes", tests, test_client_setup, test_client_teardown);

@@ -64,6 +64,45 @@ static void test_queue_that_was_deleted_is_declared_again(void **state)
     test_wait_for_consumers(listening.queue, 1);
 }
 
+static bool is_ready(void)
+{
+    coney_health health;
+    return coney_container_health(listening.container, &health) == CONEY_OK && health.ready;
+}
+
+static void expect_locked(void)
+{
+    coney_health health;
+    assert_ok(coney_container_health(listening.container, &health));
+    assert_true(health.live && !health.ready);
+    assert_int_equal(health.status, CONEY_E_RESOURCE_LOCKED);
+    assert_non_null(strstr(health.reason, "RESOURCE_LOCKED"));
+}
+
+static void hold_queue(const coney_queue *queue, coney_connection_factory **factory, coney_admin **admin)
+{
+    assert_ok(coney_connection_factory_new(factory, test_uri(), NULL));
+    assert_ok(coney_admin_new(admin, *factory, NULL));
+    assert_ok(coney_admin_declare_queue(*admin, queue, NULL));
+}
+
+/* Such as one of this program's last run, whose end the broker has not seen yet. */
+static void test_exclusive_queue_of_another_connection_is_waited_for(void **state)
+{
+    (void)state;
+    coney_connection_factory *factory;
+    coney_admin *admin;
+    const coney_queue queue = {.name = listening.queue, .exclusive = true};
+    test_delete_queue(listening.queue);
+    hold_queue(&queue, &factory, &admin);
+    assert_ok(start(&queue, &(coney_container_options){.recovery_interval_ms = 300}));
+    expect_locked();
+    coney_admin_free(admin);
+    coney_connection_factory_free(factory);
+    test_wait_until(is_ready());
+    listening_stop();
+}
+
 static void test_declaration_of_another_queue_is_refused(void **state)
 {
     (void)state;
@@ -89,6 +128,7 @@ int main(void)
         listening_test(test_queue_that_is_there_otherwise_fails_the_start),
         listening_test(test_queue_that_becomes_another_stops_the_container),
         listening_test(test_queue_that_was_deleted_is_declared_again),
+        listening_test(test_exclusive_queue_of_another_connection_is_waited_for),
         listening_test(test_declaration_of_another_queue_is_refused),
         listening_test(test_declaration_that_cannot_be_is_refused),
     };

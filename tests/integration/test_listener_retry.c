@@ -313,6 +313,34 @@ static void test_stateful_recovery_forgets_the_count(void **state)
     test_wait_for_depth(listening.dead, 1);
 }
 
+/* ---- what anyone may claim ---- */
+
+static void append_death(coney_array *deaths, int64_t count)
+{
+    coney_table *table = coney_table_new();
+    coney_value death = {.type = CONEY_TABLE, .as.table = table};
+    assert_ok(coney_table_set_string(table, "queue", listening.queue));
+    assert_ok(coney_table_set_string(table, "reason", "rejected"));
+    assert_ok(coney_table_set_int64(table, "count", count));
+    assert_ok(coney_array_append(deaths, &death));
+}
+
+static void test_forged_deaths_do_not_make_the_attempt_overflow(void **state)
+{
+    (void)state;
+    coney_table *headers = coney_table_new();
+    coney_array *all = coney_array_new();
+    coney_value deaths = {.type = CONEY_ARRAY, .as.array = all};
+    for (int i = 0; i < 5; i++)
+        append_death(all, INT32_MAX / 4 - 1);
+    assert_ok(coney_table_set(headers, "x-death", &deaths));
+    listening_start(&(coney_listener){0});
+    listening_send_with("ack", &(coney_properties){.headers = headers});
+    listening_wait_for_calls(1);
+    assert_int_equal(listening.calls[0].attempt, INT32_MAX / 4 + 1);
+    coney_table_free(headers);
+}
+
 /* ---- without any retry ---- */
 
 static void test_without_retry_a_failure_that_comes_again_is_held_back_longer_each_time(void **state)
@@ -371,6 +399,7 @@ int main(void)
         listening_test(test_stateful_on_a_quorum_queue_needs_no_message_id),
         listening_test(test_stateful_success_forgets_the_count),
         listening_test(test_stateful_recovery_forgets_the_count),
+        listening_test(test_forged_deaths_do_not_make_the_attempt_overflow),
         listening_test(test_without_retry_a_failure_that_comes_again_is_held_back_longer_each_time),
         listening_test(test_delivery_limit_ends_failing_in_the_dead_letter_queue),
         listening_test(test_delivery_limit_ends_requeueing_in_the_dead_letter_queue),

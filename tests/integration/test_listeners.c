@@ -274,6 +274,16 @@ static void test_listener_without_auto_start_is_started_by_id(void **state)
     assert_ok(coney_container_check(here.container));
 }
 
+static void test_start_of_a_listener_whose_missing_queue_is_fatal_tells_so(void **state)
+{
+    (void)state;
+    test_use_container(NULL);
+    test_listen(&(coney_listener){.queue = here.queue});
+    test_listen(&(coney_listener){.queue = here.other, .missing_queue_is_fatal = true, .no_auto_start = true});
+    assert_ok(coney_container_start(here.container));
+    assert_fails(coney_container_start_listener(here.container, here.other), CONEY_E_NOT_FOUND, here.other);
+}
+
 static void test_what_is_said_to_a_stopped_container_counts_at_its_start(void **state)
 {
     (void)state;
@@ -390,6 +400,7 @@ int main(void)
         listeners_test(test_listeners_come_and_go_while_the_connection_is_lost),
         listeners_test(test_exclusive_listener_waits_and_takes_over),
         listeners_test(test_listener_without_auto_start_is_started_by_id),
+        listeners_test(test_start_of_a_listener_whose_missing_queue_is_fatal_tells_so),
         listeners_test(test_what_is_said_to_a_stopped_container_counts_at_its_start),
         listeners_test(test_groups_start_and_stop_together),
         listeners_test(test_start_of_a_listener_whose_queue_is_missing_does_not_fail),

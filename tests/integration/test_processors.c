@@ -233,6 +233,31 @@ static void test_message_that_finds_no_memory_goes_back(void **state)
     test_wait_for_depth(dead_queue, 0);
 }
 
+static coney_status without_memory_four_times(coney_message **message, const char *exchange, const char *routing_key,
+                                              void *user)
+{
+    (void)message;
+    (void)exchange;
+    (void)routing_key;
+    return atomic_fetch_add((atomic_int *)user, 1) < 4 ? CONEY_E_NO_MEMORY : CONEY_OK;
+}
+
+/* It waits 100, 200 and 400 ms when it comes again. */
+static void test_message_that_finds_no_memory_again_and_again_does_not_go_round_at_full_speed(void **state)
+{
+    (void)state;
+    atomic_int calls = 0;
+    use_template(NULL);
+    make_container(NULL);
+    assert_ok(coney_container_add_after_receive(
+        container, &(coney_processor){.name = "forgetful", .process = without_memory_four_times, .user = &calls}));
+    send_text("text", NULL);
+    int64_t began = cny_now_ms();
+    receive(1);
+    assert_true(cny_now_ms() - began >= 100 + 200 + 400);
+    assert_int_equal(calls, 5);
+}
+
 static coney_status stop_container(coney_message **message, const char *exchange, const char *routing_key, void *user)
 {
     (void)message;
@@ -408,6 +433,7 @@ int main(void)
         queue_test(test_wrong_arguments_are_named),
         queue_test(test_container_hands_on_what_processors_left),
         queue_test(test_message_that_finds_no_memory_goes_back),
+        queue_test(test_message_that_finds_no_memory_again_and_again_does_not_go_round_at_full_speed),
         queue_test(test_processor_may_stop_its_container),
         queue_test(test_template_runs_its_processors_on_what_it_receives),
         queue_test(test_discarded_message_is_acknowledged_and_not_handled),

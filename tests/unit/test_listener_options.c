@@ -35,9 +35,9 @@ static coney_outcome handle(coney_delivery *delivery, void *user)
 static void handle_batch(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user)
 {
     (void)deliveries;
-    (void)count;
-    (void)outcomes;
     (void)user;
+    for (size_t i = 0; i < count; i++)
+        outcomes[i] = CONEY_ACK;
 }
 
 static coney_outcome recover(coney_delivery *delivery, const coney_error *error, void *user)
@@ -215,6 +215,9 @@ static void test_acknowledging_is_checked(void **state)
         {{.acknowledge = CONEY_ACKNOWLEDGE_NONE, .ack_every = 3}, {"ack_every is 3; that goes with AUTO"}},
         {{.transacted = true, .ack_every = 4}, {"ack_every is 4; that goes with AUTO"}},
         {{.lanes = 2, .ack_every = 5}, {"ack_every is 5; that goes with AUTO, one lane"}},
+        {{.on_batch = handle_batch, .ack_every = 6}, {"ack_every is 6; that goes with AUTO, one lane, on_message"}},
+        {{.acknowledge = CONEY_ACKNOWLEDGE_NONE, .lanes = 7},
+         {"acknowledge NONE goes with one lane, not 7: nothing would bound what waits for the others"}},
         {{.acknowledge = CONEY_ACKNOWLEDGE_NONE, .retry.stateful = true},
          {"retry.stateful counts redeliveries, and with NONE there are none"}},
     };

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* Replies to an exchange that does not exist. A request's reply_to is its sender's affair, so that the request is
+ * handled all the same; what the listener says is the program's, and a failure. */
+#include "support/listening.h"
+
+#define NOWHERE "no-such-exchange/key"
+
+static coney_outcome answer(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    coney_message *reply;
+    check(coney_message_new(&reply, "the answer", 10, NULL) == CONEY_OK);
+    coney_status status = coney_delivery_reply(delivery, reply);
+    coney_message_unref(reply);
+    check(status == CONEY_OK);
+    listening_note(delivery);
+    return CONEY_ACK;
+}
+
+/* Fails as the text says, with a reply before. */
+static coney_outcome answer_and_obey(coney_delivery *delivery, void *user)
+{
+    char text[64];
+    if (strncmp(listening_text(delivery, text), "ack", 3) == 0)
+        return answer(delivery, user);
+    return listening_obey(delivery, user);
+}
+
+static void expect_request_is_gone(void)
+{
+    test_wait_until(listening_statistics().acknowledged == 1);
+    assert_int_equal(listening_statistics().failed, 0);
+    assert_int_equal(listening.count, 1);
+    listening_stop();
+    test_wait_for_depth(listening.queue, 0);
+    test_wait_for_depth(listening.dead, 0);
+}
+
+static void test_request_with_an_exchange_that_does_not_exist_is_acknowledged(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.on_message = answer});
+    listening_send_with("question", &(coney_properties){.reply_to = NOWHERE});
+    expect_request_is_gone();
+}
+
+static void test_log_tells_whose_reply_reaches_nobody(void **state)
+{
+    (void)state;
+    test_log_start(CONEY_LOG_WARN);
+    listening_start(&(coney_listener){.on_message = answer});
+    listening_send_with("question", &(coney_properties){.reply_to = NOWHERE, .message_id = "m-1"});
+    expect_request_is_gone();
+    assert_true(test_log_has("the reply to message 'm-1' reaches nobody"));
+    assert_true(test_log_has("no exchange 'no-such-exchange'"));
+}
+
+static coney_outcome leave(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    listening_note(delivery);
+    coney_message *reply;
+    check(coney_message_new(&reply, "the answer", 10, NULL) == CONEY_OK);
+    coney_delivery_set_reply(delivery, reply);
+    return CONEY_ACK;
+}
+
+static void test_request_whose_reply_is_left_to_the_container_is_acknowledged(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.on_message = leave});
+    listening_send_with("question", &(coney_properties){.reply_to = NOWHERE});
+    expect_request_is_gone();
+}
+
+/* The broker closes the channel of such a reply, and what else is on it is lost. */
+static void test_ladder_is_not_disturbed(void **state)
+{
+    (void)state;
+    enum { EACH = 30, ACKNOWLEDGED = 3 * EACH };
+    const char *parking = listening_other_queue("parking");
+    listening_other_queue("retry.50");
+    listening_start(&(coney_listener){.on_message = answer_and_obey, .concurrency = 4, .retry = {.delays_ms = {50}}});
+    for (int i = 0; i < EACH; i++) {
+        listening_send("fail");
+        listening_send_with("ack", &(coney_properties){.reply_to = NOWHERE});
+    }
+    test_wait_for_depth(parking, EACH);
+    test_wait_until(listening_statistics().acknowledged == ACKNOWLEDGED);
+    assert_int_equal(listening_calls_of("fail"), 2 * EACH);
+    assert_int_equal(listening_statistics().requeued, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        listening_test(test_request_with_an_exchange_that_does_not_exist_is_acknowledged),
+        listening_test(test_log_tells_whose_reply_reaches_nobody),
+        listening_test(test_request_whose_reply_is_left_to_the_container_is_acknowledged),
+        listening_test(test_ladder_is_not_disturbed),
+    };
+    return test_run_with_workers("replies to nowhere", tests, test_client_setup, test_client_teardown);
+}
