@@ -49,11 +49,11 @@ CONEY_API coney_status coney_container_unlisten(coney_container *container, cons
  * is rejected like one that cannot be converted, after CONEY_E_NO_MEMORY it goes back to the queue.
  * Any time. The processor is copied but for its user pointer, which is taken, success or
  * failure, and must live as long as a handler may. (Spring: setAfterReceivePostProcessors.)
- * CONEY_E_INVALID (no name, or one that is there already), CONEY_E_NO_MEMORY. */
+ * CONEY_E_INVALID (no name, or one that is there already), CONEY_E_STATE (after fork()), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_add_after_receive(coney_container *container, const coney_processor *processor);
 
 /* Removes the one of that name; workers that are running it finish with it.
- * CONEY_E_INVALID (there is none), CONEY_E_NO_MEMORY. */
+ * CONEY_E_INVALID (there is none), CONEY_E_STATE (after fork()), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_remove_after_receive(coney_container *container, const char *name);
 
 /* ---- start ---- */
