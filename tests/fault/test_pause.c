@@ -54,6 +54,32 @@ static void test_channel_is_not_closed_before_the_consumer_has_ended(void **stat
     fault_wait_until(coney_container_check(fault.container) == CONEY_OK);
 }
 
+/* --- handlers take longer than the interval --- */
+
+static void deliver_before_cancel(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_deliver(peer, channel, 1, "hold");
+    cny_peer_deliver(peer, channel, 2, "prefetched");
+    cny_peer_deliver(peer, channel, 3, "prefetched");
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_BASIC_CANCEL_METHOD));
+    cny_peer_check(peer, !cny_peer_hears(peer, SOON_MS));
+    fault_let_go();
+    cny_peer_answer(peer, cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_METHOD));
+    cny_peer_deliver(peer, cny_peer_serve_until_consumer(peer), 1, "after");
+}
+
+static void test_what_was_prefetched_is_handled_however_long_handlers_take(void **state)
+{
+    (void)state;
+    pause_and_resume(deliver_before_cancel, SOON_MS / 10);
+    fault_wait_for_calls(4);
+    cny_broker_wait(fault.broker, 1);
+    assert_int_equal(fault_handled("prefetched"), 2);
+    assert_int_equal(fault_handled("after"), 1);
+}
+
 /* --- cancel-ok never comes --- */
 
 static void never_answer_cancel(cny_peer *peer, void *user)
@@ -79,6 +105,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_channel_is_not_closed_before_the_consumer_has_ended),
+        fault_test(test_what_was_prefetched_is_handled_however_long_handlers_take),
         fault_test(test_broker_that_never_confirms_is_left_after_the_recovery_interval),
     };
     return cmocka_run_group_tests_name("pause", tests, NULL, NULL);
