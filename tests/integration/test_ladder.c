@@ -300,6 +300,7 @@ static void send_copy(const char *text)
     assert_ok(coney_table_set(headers, "CC", &copies));
     listening_send_to("", other, text, &(coney_properties){.headers = headers});
     test_wait_for_depth(other, 1);
+    coney_array_free(all);
     coney_table_free(headers);
 }
 

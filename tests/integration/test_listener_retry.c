@@ -323,6 +323,7 @@ static void append_death(coney_array *deaths, int64_t count)
     assert_ok(coney_table_set_string(table, "reason", "rejected"));
     assert_ok(coney_table_set_int64(table, "count", count));
     assert_ok(coney_array_append(deaths, &death));
+    coney_table_free(table);
 }
 
 static void test_forged_deaths_do_not_make_the_attempt_overflow(void **state)
@@ -338,6 +339,7 @@ static void test_forged_deaths_do_not_make_the_attempt_overflow(void **state)
     listening_send_with("ack", &(coney_properties){.headers = headers});
     listening_wait_for_calls(1);
     assert_int_equal(listening.calls[0].attempt, INT32_MAX / 4 + 1);
+    coney_array_free(all);
     coney_table_free(headers);
 }
 
