@@ -19,7 +19,7 @@ CONEY_BEGIN
 typedef struct coney_container_options {
     const char *name;          /* names threads and log lines; "container" */
     int workers;               /* threads that run handlers, shared by all consumers: any number of queues needs no
-                                 more. One for each lane of each consumer */
+                                  more. One for each lane of each consumer */
     int start_timeout_ms;      /* 10,000 */
     int shutdown_timeout_ms;   /* for stop, and for the stop in free; 5,000 */
     int recovery_interval_ms;  /* before a consumer that the broker refused tries again; 5,000 */

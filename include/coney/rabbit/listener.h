@@ -167,26 +167,26 @@ typedef struct coney_listener {
     int max_concurrency; /* grows up to so many; concurrency, which is none */
     coney_elasticity elasticity;
     int prefetch;            /* messages a consumer has unacknowledged at most; 250, as in Spring: plenty for
-                                     quick handlers. A handler that takes a second should have less, for what waits
-                                     in one consumer no other one gets. Up to 65,535; at least batch_size */
+                                quick handlers. A handler that takes a second should have less, for what waits
+                                in one consumer no other one gets. Up to 65,535; at least batch_size */
     int lanes;               /* messages of one consumer are handled so many at a time, and those of one key one
-                                     after another; 1: all of them one after another */
+                                after another; 1: all of them one after another */
     const char *lane_header; /* the key is this header; the routing key. Without the header: one common key */
 
     coney_acknowledge_mode acknowledge;
     int ack_every;    /* acknowledges so many at once, by one frame; 1. Not with MANUAL, NONE, lanes, on_batch or
                          transacted. (Spring: messagesPerAck) */
     int ack_after_ms; /* but none later than that, or than the handler at work then returns; 1,000.
-                            (Spring: ackTimeout) */
+                         (Spring: ackTimeout) */
     bool transacted;  /* what coney_delivery_send() and the replies send is committed together with the
-                                     acknowledgement, or rolled back with it. Of a batch that is taken apart each message is a
-                     transaction. (Spring: channelTransacted) */
+                         acknowledgement, or rolled back with it. Of a batch that is taken apart each message is a
+                         transaction. (Spring: channelTransacted) */
 
     int batch_size;       /* on_batch gets up to so many; 100 */
     int batch_timeout_ms; /* and waits no longer than that for the rest; 1,000 */
     bool keep_batches;    /* a batch in Spring's format is handed over as it is. Else the handler gets its
-                                     messages one by one (on_batch: all of them, which may be more than batch_size),
-                                     and the whole goes back or is rejected if one of them does */
+                             messages one by one (on_batch: all of them, which may be more than batch_size),
+                             and the whole goes back or is rejected if one of them does */
 
     int priority;                 /* consumers of a higher one are served first (x-priority); 0 */
     bool exclusive;               /* the only consumer of its queue, or waits until it can be */
@@ -196,12 +196,12 @@ typedef struct coney_listener {
     coney_listener_retry retry;
 
     const char *send_to;                    /* where replies go to requests that name no reply_to:
-                                              "exchange/routing key" or "queue". (Spring: @SendTo) */
+                                               "exchange/routing key" or "queue". (Spring: @SendTo) */
     const coney_converter *reply_converter; /* the converter; JSON without one */
     coney_processor reply_processor;        /* runs on each reply before it is sent; only its process and user count */
 
     bool missing_queue_is_fatal; /* start fails, or the container stops, instead of waiting for it to come. (Spring:
-                                     missingQueuesFatal) */
+                                    missingQueuesFatal) */
     bool no_auto_start;          /* only coney_container_start_listener() starts it */
     int idle_event_ms;           /* an event each time nothing has come for so long; none */
     int slow_handler_ms;         /* an event when a handler has run for so long; 30,000, below 0: none */
