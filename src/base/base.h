@@ -53,6 +53,8 @@ bool cny_buffer_append(cny_buffer *buffer, const void *bytes, size_t size);
 void cny_buffer_swap(cny_buffer *a, cny_buffer *b);
 void cny_buffer_free(cny_buffer *buffer); /* and empty again */
 
+uint32_t cny_hash(const void *bytes, size_t size); /* spreads them evenly; not for secrets */
+
 /* ---- time: milliseconds of the monotonic clock ---- */
 
 int64_t cny_now_ms(void);

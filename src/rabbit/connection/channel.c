@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Channels: opened, called, consumed from and closed by any thread; fed and ended by the
- * connection's I/O thread. All state is under the connection's lock. Publishing is in publish.c, consuming in feed.c. */
+ * connection's I/O thread. All state is under the connection's lock. Publishing is in publish.c, consuming in
+ * feed.c. */
 #include "rabbit/connection/internal.h"
 
 #include <string.h>
@@ -195,8 +196,8 @@ void cny_channel_forget(cny_channel *channel)
     cny_error_unref(reason);
 }
 
-/* Under lock. A broker that cannot be told would go on with the channel, and wait for what is unacknowledged, as long as
- * the connection lives. */
+/* Under lock. A broker that cannot be told would go on with the channel, and wait for what is unacknowledged, as long
+ * as the connection lives. */
 static void abort_for_want_of_memory(cny_connection *connection)
 {
     if (!connection->abort)

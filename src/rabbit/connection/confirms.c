@@ -8,17 +8,9 @@
 
 #include <string.h>
 
-static uint32_t hash_bytes(const char *text, size_t size)
-{
-    uint32_t hash = 2166136261U; /* FNV-1a */
-    for (size_t i = 0; i < size; i++)
-        hash = (hash ^ (unsigned char)text[i]) * 16777619U;
-    return hash;
-}
-
 static uint32_t hash_text(const char *text)
 {
-    return hash_bytes(text, strlen(text));
+    return cny_hash(text, strlen(text));
 }
 
 static void wake_waiting(cny_channel *channel)
@@ -344,7 +336,7 @@ static uint32_t hash_of_named(const char *text, const char *word)
     size_t size = strlen(word);
     const char *from = strstr(text, word);
     const char *to = from ? strchr(from + size, '\'') : NULL;
-    return to ? hash_bytes(from + size, (size_t)(to - from) - size) : 0;
+    return to ? cny_hash(from + size, (size_t)(to - from) - size) : 0;
 }
 
 /* Which messages the end of a channel is about, as far as the broker's text tells: "NOT_FOUND - no exchange 'x' in

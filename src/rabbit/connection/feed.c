@@ -254,8 +254,8 @@ static bool count_settled(cny_feed *feed, uint64_t tag, cny_settlement settlemen
     return is_next;
 }
 
-/* An acknowledgement that follows upon the last one, which is not written yet, takes its place and covers both: the broker
- * works less. */
+/* An acknowledgement that follows upon the last one, which is not written yet, takes its place and covers both: the
+ * broker works less. */
 static bool covers_the_last(const cny_channel *channel, uint64_t tag, cny_settlement settlement)
 {
     const cny_connection *connection = channel->connection;
@@ -336,8 +336,8 @@ coney_status cny_feed_cancelled(cny_channel *channel)
     return CONEY_OK;
 }
 
-/* The broker sends no more than prefetch before it hears of some. What comes within a moment should be no more than half of
- * that, so that it need not wait for us. */
+/* The broker sends no more than prefetch before it hears of some. What comes within a moment should be no more than half
+ * of that, so that it need not wait for us. */
 static void count_delivery(cny_connection *connection, cny_feed *feed)
 {
     if (feed->moment != connection->moments)

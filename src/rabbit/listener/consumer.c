@@ -212,32 +212,22 @@ void cny_return_message(cny_channel *channel, const coney_message *message)
 
 /* ---- spreading messages over lanes ---- */
 
-/* FNV-1a: messages of one key go to one lane, and keys spread evenly. */
-static uint32_t hash(const void *bytes, size_t size)
-{
-    const uint8_t *at = bytes;
-    uint32_t value = 2166136261U;
-    for (size_t i = 0; i < size; i++)
-        value = (value ^ at[i]) * 16777619U;
-    return value;
-}
-
 static uint32_t hash_of_header(const coney_message *message, const char *name)
 {
     const coney_value *value = coney_message_header(message, name);
     if (!value)
         return 0;
     if (value->type == CONEY_STRING || value->type == CONEY_BYTES)
-        return hash(value->as.bytes.data, value->as.bytes.size);
+        return cny_hash(value->as.bytes.data, value->as.bytes.size);
     int64_t number = value->type == CONEY_BOOL ? value->as.boolean : value->as.integer;
-    return value->type <= CONEY_INT64 || value->type == CONEY_TIMESTAMP ? hash(&number, sizeof number) : 0;
+    return value->type <= CONEY_INT64 || value->type == CONEY_TIMESTAMP ? cny_hash(&number, sizeof number) : 0;
 }
 
 static cny_lane *lane_of(cny_consumer *consumer, const coney_message *message)
 {
     const char *header = consumer->listener->options.lane_header;
     const char *key = cny_original_routing_key(message); /* so that it comes back from the ladder to the same */
-    uint32_t value = header ? hash_of_header(message, header) : hash(key, strlen(key));
+    uint32_t value = header ? hash_of_header(message, header) : cny_hash(key, strlen(key));
     return &consumer->lanes[value % (uint32_t)consumer->lane_count];
 }
 

@@ -10,8 +10,6 @@
 #define DEFAULT_SHUTDOWN_TIMEOUT_MS 5000
 #define DEFAULT_RECOVERY_INTERVAL_MS 5000 /* Spring's */
 #define DEFAULT_PUBLISH_TIMEOUT_MS 10000
-#define MAX_WORKERS 2000
-#define GRACE_MS 50 /* for consumers to end by themselves at the deadline */
 
 /* ---- life ---- */
 
@@ -84,7 +82,7 @@ static coney_status check_options(const coney_container_options *options)
         const char *what;
         int value, most;
     } all[] = {
-        {"workers", options->workers, MAX_WORKERS},
+        {"workers", options->workers, CNY_MAX_CONSUMERS},
         {"start_timeout_ms", options->start_timeout_ms, INT32_MAX},
         {"shutdown_timeout_ms", options->shutdown_timeout_ms, INT32_MAX},
         {"recovery_interval_ms", options->recovery_interval_ms, INT32_MAX},
@@ -392,7 +390,7 @@ static coney_status wait_stopped(void *self, int64_t deadline)
         bool is_fresh = container->state == CNY_CONTAINER_RUNNING; /* started again meanwhile, by others */
         if (is_fresh)
             break;
-        in_time = cny_cond_wait(&container->changed, &container->lock, deadline + GRACE_MS);
+        in_time = cny_cond_wait(&container->changed, &container->lock, deadline + CNY_GRACE_MS);
     }
     if (container->state == CNY_CONTAINER_STOPPING && may_wait)
         status = abandoned(container);

@@ -92,6 +92,18 @@ static coney_status choose_handler(coney_delivery *delivery)
                                                "on_message");
 }
 
+static coney_status validate(const coney_delivery *delivery)
+{
+    const coney_listener *options = options_of(delivery);
+    if (!options->validator)
+        return CONEY_OK;
+    cny_fail(CONEY_OK, "%s", ""); /* so that a sentence, if there is one, is about this */
+    coney_status status = options->validator(delivery->payload, options->user);
+    if (status != CONEY_OK && coney_last_error_details()->status != status)
+        cny_fail(status, "the validator returned %s and does not say why", coney_status_name(status));
+    return status;
+}
+
 static coney_status convert(coney_delivery *delivery)
 {
     const coney_listener *options = options_of(delivery);
@@ -101,11 +113,7 @@ static coney_status convert(coney_delivery *delivery)
         return CONEY_OK;
     delivery->payload_converter = converter;
     coney_status status = cny_from_message(converter, &delivery->payload, delivery->message);
-    if (status == CONEY_OK && options->validator)
-        status = options->validator(delivery->payload, options->user);
-    if (status != CONEY_OK && coney_last_error_details()->status != status)
-        cny_fail(status, "the validator returned %s and does not say why", coney_status_name(status));
-    return status;
+    return status == CONEY_OK ? validate(delivery) : status;
 }
 
 static bool is_filtered(const coney_delivery *delivery)

@@ -12,6 +12,9 @@
 
 #include <coney/rabbit/container.h>
 
+enum { CNY_MAX_CONSUMERS = 2000 }; /* channels of one connection */
+enum { CNY_GRACE_MS = 50 };        /* for consumers to end by themselves at a deadline */
+
 typedef struct cny_listener cny_listener;
 typedef struct cny_consumer cny_consumer;
 typedef struct cny_lane cny_lane;
@@ -153,9 +156,10 @@ struct cny_consumer {
     cny_listener *listener;     /* a reference */
     char tag[256];              /* that is asked for; "": the broker's choice */
     /* any thread */
-    atomic_int course;      /* cny_course */
-    atomic_bool leaving;    /* the supervisor waits for the lanes */
-    atomic_int in_lanes;    /* messages taken and not finished */
+    atomic_int course;   /* cny_course */
+    atomic_bool leaving; /* the supervisor waits for the lanes */
+    atomic_int in_lanes; /* messages taken and not finished */
+    atomic_ullong received;
     atomic_ullong deferred; /* whose handler has returned, or runs, and which are not settled; in the upper half: by
                                which of its channels they came */
     /* the supervisor and, while it consumes, the worker that runs it */
@@ -175,7 +179,6 @@ struct cny_consumer {
     coney_status loss;
     uint64_t seen_received; /* for elasticity */
     int idle_cycles;
-    atomic_ullong received;
     /* fixed after new */
     int lane_count;
     cny_lane lanes[];
@@ -288,19 +291,23 @@ void cny_attempts_free(cny_attempts *attempts);
 int cny_attempts_add(cny_attempts *attempts, const char *message_id); /* one more failure: how many that makes */
 void cny_attempts_forget(cny_attempts *attempts, const char *message_id);
 
-/* Attempts are used up. The verdict. */
-coney_outcome cny_recover(coney_delivery *delivery);
+coney_outcome cny_recover(coney_delivery *delivery);          /* attempts are used up: the verdict */
+coney_outcome cny_climb(coney_delivery *delivery, int round); /* sends it to wait for its next round */
+
 /* The one it had before it went up the ladder. A view. */
 const char *cny_original_routing_key(const coney_message *message);
-/* Sends it to wait for its next round. */
-coney_outcome cny_climb(coney_delivery *delivery, int round);
-/* Names them, of which the first may be NULL. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+
+/* ---- what a listener brings along ---- */
+
+/* Names its queues, of which the given one may be NULL. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 coney_status cny_listener_plan_declarations(cny_listener *made, const coney_queue *queue);
+
+/* Declares them. Waits. */
+coney_status cny_listener_declare(coney_container *container, const cny_listener *listener, int64_t deadline);
+
 /* The task: declares what consumers wait for. */
 void cny_declare_for_consumers(cny_task *task);
 
-/* Declares its queues. Waits. */
-coney_status cny_listener_declare(coney_container *container, const cny_listener *listener, int64_t deadline);
 /* ---- publishing ---- */
 
 typedef struct cny_publisher {
@@ -396,6 +403,7 @@ coney_status cny_container_check_consumers(const coney_container *container);
 
 /* For the log, whose sink is the program's code, as soon as no lock is held. */
 void cny_container_remark(coney_container *container, coney_log_level level, const char *format, ...) CNY_PRINTF(3, 4);
+void cny_write_remarks(cny_buffer *remarks); /* and empties it; not under a lock */
 
 /* Each returns when to be called again. */
 int64_t cny_look_at_load(cny_listener *listener, int64_t now); /* and changes how many consumers are wanted */

@@ -225,8 +225,7 @@ static bool remember(const coney_container *container, const selection *which, c
 
 static coney_status wait_for_end(coney_container *container, cny_listener *const *listeners, size_t count)
 {
-    enum { GRACE_MS = 50 };
-    int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms) + GRACE_MS;
+    int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms) + CNY_GRACE_MS;
     bool in_time = !cny_container_is_served_here(container);
     if (!in_time)
         return CONEY_OK;
@@ -287,8 +286,9 @@ coney_status coney_container_set_concurrency(coney_container *container, const c
         return status;
     if (max == 0)
         max = min;
-    if (min < 1 || max < min || max > 2000)
-        return cny_fail(CONEY_E_INVALID, "concurrency %d to %d is not possible; 1 to 2,000 are", min, max);
+    if (min < 1 || max < min || max > CNY_MAX_CONSUMERS)
+        return cny_fail(CONEY_E_INVALID, "concurrency %d to %d is not possible; 1 to %d are", min, max,
+                        CNY_MAX_CONSUMERS);
     pthread_mutex_lock(&container->lock);
     cny_listener *listener = cny_container_find(container, id);
     if (!listener) {

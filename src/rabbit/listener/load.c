@@ -5,7 +5,7 @@
 
 /* ---- elasticity ---- */
 
-static bool is_idle_in_cycle(cny_consumer *consumer)
+static void count_idle_cycles(cny_consumer *consumer)
 {
     unsigned long long received = atomic_load(&consumer->received);
     bool has_messages = atomic_load(&consumer->in_lanes) > 0 || /* or they wait for a worker: */
@@ -13,7 +13,6 @@ static bool is_idle_in_cycle(cny_consumer *consumer)
     bool idle = received == consumer->seen_received && !has_messages;
     consumer->seen_received = received;
     consumer->idle_cycles = idle ? consumer->idle_cycles + 1 : 0;
-    return idle;
 }
 
 static void grow(cny_listener *listener, bool all_busy, int64_t now)
@@ -50,7 +49,7 @@ int64_t cny_look_at_load(cny_listener *listener, int64_t now)
     cny_consumer *idle = NULL;
     bool all_busy = true;
     for (cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-        is_idle_in_cycle(consumer);
+        count_idle_cycles(consumer);
         all_busy = all_busy && atomic_load(&consumer->in_lanes) > 0;
         if (consumer->idle_cycles > how->idle_trigger && !consumer->surplus)
             idle = consumer;

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #define DEFAULT_PREFETCH 250 /* Spring's */
-#define MAX_CONCURRENCY 2000 /* channels of one connection */
 #define MAX_LANES 1000
 
 /* ---- checks ---- */
@@ -23,8 +22,8 @@ static coney_status check_numbers(const coney_listener *listener)
         const char *what;
         int value, most;
     } all[] = {
-        {"concurrency", listener->concurrency, MAX_CONCURRENCY},
-        {"max_concurrency", listener->max_concurrency, MAX_CONCURRENCY},
+        {"concurrency", listener->concurrency, CNY_MAX_CONSUMERS},
+        {"max_concurrency", listener->max_concurrency, CNY_MAX_CONSUMERS},
         {"prefetch", listener->prefetch, UINT16_MAX},
         {"lanes", listener->lanes, MAX_LANES},
         {"ack_every", listener->ack_every, UINT16_MAX},

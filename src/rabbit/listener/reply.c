@@ -91,13 +91,16 @@ static coney_status make_reply(coney_message **made, const coney_delivery *deliv
     *made = status == CONEY_OK ? correlated : NULL;
     if (status != CONEY_OK || !processor->process)
         return status;
+    cny_fail(CONEY_OK, "%s", ""); /* so that a sentence, if there is one, is about this */
     status = processor->process(made, to->exchange, to->routing_key, processor->user);
     if (*made != correlated)
         coney_message_unref(correlated);
-    if (status != CONEY_OK) {
-        coney_message_unref(*made);
-        *made = NULL;
-    }
+    if (status == CONEY_OK)
+        return status;
+    coney_message_unref(*made);
+    *made = NULL;
+    if (coney_last_error_details()->status != status)
+        cny_fail(status, "the reply processor answered %s without saying why", coney_status_name(status));
     return status;
 }
 

@@ -31,6 +31,29 @@ void cny_complain(cny_listener *listener, cny_complaint kind, coney_log_level le
     cny_log(level, "%s%s", text, others);
 }
 
+typedef struct line {
+    coney_log_level level;
+    char text[1024];
+} line;
+
+void cny_container_remark(coney_container *container, coney_log_level level, const char *format, ...)
+{
+    line one = {.level = level};
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(one.text, sizeof one.text, format, arguments);
+    va_end(arguments);
+    cny_buffer_append(&container->remarks, &one, sizeof one);
+}
+
+void cny_write_remarks(cny_buffer *remarks)
+{
+    const line *lines = (const line *)(const void *)remarks->data;
+    for (size_t i = 0; i < remarks->size / sizeof *lines; i++)
+        cny_log(lines[i].level, "%s", lines[i].text);
+    cny_buffer_free(remarks);
+}
+
 /* ---- events ---- */
 
 typedef struct notice {

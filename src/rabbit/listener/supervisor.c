@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The supervisor compares, whenever something has happened or is due, what is wanted with what is there, and does
- * the next thing: subscribes, tries again, grows, shrinks, ends. It waits for nothing, and
- * all of it runs under the container's lock. */
+ * the next thing: subscribes, tries again, grows, shrinks, ends. It waits for nothing, and all of it
+ * runs under the container's lock. */
 #include "rabbit/listener/listener.h"
 
-#include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 
 #define SUBSCRIBE_MS 5000 /* for the broker's answer */
@@ -43,29 +41,6 @@ static bool ends(const cny_consumer *consumer, coney_stop_mode *mode, int64_t *d
 }
 
 /* ---- what is told ---- */
-
-typedef struct line {
-    coney_log_level level;
-    char text[1024];
-} line;
-
-void cny_container_remark(coney_container *container, coney_log_level level, const char *format, ...)
-{
-    line one = {.level = level};
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(one.text, sizeof one.text, format, arguments);
-    va_end(arguments);
-    cny_buffer_append(&container->remarks, &one, sizeof one);
-}
-
-static void write_log(cny_buffer *remarks)
-{
-    const line *lines = (const line *)(const void *)remarks->data;
-    for (size_t i = 0; i < remarks->size / sizeof *lines; i++)
-        cny_log(lines[i].level, "%s", lines[i].text);
-    cny_buffer_free(remarks);
-}
 
 static void tell_of(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error)
 {
@@ -483,11 +458,10 @@ static int count_lanes(const coney_container *container)
 
 static coney_status resize_workers(coney_container *container)
 {
-    enum { MOST = 2000 };
     int lanes = count_lanes(container), workers = container->options.workers;
     if (workers == 0 || workers > lanes)
         workers = lanes;
-    return cny_workers_resize(container->workers, workers < MOST ? workers : MOST);
+    return cny_workers_resize(container->workers, workers < CNY_MAX_CONSUMERS ? workers : CNY_MAX_CONSUMERS);
 }
 
 static void look_at_start(coney_container *container)
@@ -602,6 +576,6 @@ void cny_supervise(cny_task *task)
     int64_t next = look(container);
     cny_buffer_swap(&container->remarks, &remarks);
     pthread_mutex_unlock(&container->lock);
-    write_log(&remarks);
+    cny_write_remarks(&remarks);
     cny_workers_schedule_at(container->supervision, task, next);
 }
