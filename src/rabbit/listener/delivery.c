@@ -37,13 +37,13 @@ coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, coney_me
         .message = coney_message_ref(message),
         .earlier_attempts = cny_earlier_attempts(consumer->listener, origin),
     };
-    atomic_fetch_add_explicit(&consumer->listener->counters.in_progress, 1, memory_order_relaxed);
+    cny_count(&consumer->listener->counters.in_progress);
     return made;
 }
 
-static void count_progress(const coney_delivery *delivery)
+static void count_end(const coney_delivery *delivery)
 {
-    atomic_fetch_sub_explicit(&delivery->consumer->listener->counters.in_progress, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&delivery->consumer->listener->counters.in_progress, 1, memory_order_release);
 }
 
 void cny_delivery_recycle(cny_lane *lane, coney_delivery *delivery)
@@ -52,7 +52,7 @@ void cny_delivery_recycle(cny_lane *lane, coney_delivery *delivery)
         coney_delivery_unref(delivery);
         return;
     }
-    count_progress(delivery);
+    count_end(delivery);
     release_contents(delivery);
     delivery->consumer = NULL;
     lane->spare = delivery;
@@ -114,7 +114,7 @@ void coney_delivery_unref(coney_delivery *delivery)
     if (delivery->consumer) {
         if (delivery->is_deferred)
             settle_forgotten(delivery);
-        count_progress(delivery);
+        count_end(delivery);
         release_contents(delivery);
     }
     cny_free(delivery);

@@ -141,9 +141,9 @@ static bool take_message(cny_lane *lane)
     if (!message)
         return false;
     cny_listener *listener = lane->consumer->listener;
+    coney_delivery *delivery = cny_delivery_new(lane, message, message); /* in progress before it is received */
     cny_count(&listener->counters.received);
     cny_count(&lane->consumer->received);
-    coney_delivery *delivery = cny_delivery_new(lane, message, message);
     if (!delivery || !expand(lane, delivery)) {
         cny_complain(listener, CNY_COMPLAINT_MEMORY, CONEY_LOG_ERROR,
                      "queue '%s': no memory to handle a message; it goes back", listener->options.queue);

@@ -96,10 +96,10 @@ static inline int64_t cny_sooner(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Counts one more. */
+/* Counts one more. Who sees it sees what the thread counted before. */
 static inline void cny_count(atomic_ullong *counter)
 {
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(counter, 1, memory_order_release);
 }
 
 /* Logs it unless one of its kind was logged a moment ago. */
