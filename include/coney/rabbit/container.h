@@ -118,8 +118,8 @@ CONEY_API coney_status coney_container_stop_group(coney_container *container, co
 CONEY_API coney_status coney_container_set_concurrency(coney_container *container, const char *id, int min, int max);
 
 /* How it is doing: CONEY_OK while every consumer consumes, CONEY_E_STATE if not started, paused or
- * stopped, else why a consumer does not (CONEY_E_LOST, CONEY_E_NOT_FOUND for its queue and so on),
- * with the sentence. It tries again by itself. */
+ * stopped, or if a consumer has not begun yet, else why one does not (CONEY_E_LOST, CONEY_E_NOT_FOUND for its queue
+ * and so on), with the sentence. It tries again by itself. */
 CONEY_API coney_status coney_container_check(coney_container *container);
 
 CONEY_END

@@ -505,19 +505,3 @@ static bool has_resumed(void *self)
     pthread_mutex_unlock(&container->lock);
     return all;
 }
-
-coney_status cny_container_check_consumers(const coney_container *container)
-{
-    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        if (!cny_listener_is_wanted(container, listener))
-            continue;
-        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-            if (consumer->trouble)
-                return cny_error_raise(consumer->trouble);
-        }
-        if (cny_listener_consuming(listener) < listener->wanted)
-            return cny_fail(CONEY_E_LOST, "container '%s': a consumer of queue '%s' has just been interrupted",
-                            container->options.name, listener->options.queue);
-    }
-    return CONEY_OK;
-}

@@ -398,9 +398,6 @@ cny_listener *cny_container_find(const coney_container *container, const char *i
 int cny_listener_consuming(const cny_listener *listener);
 bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener);
 
-/* Under lock: why not every consumer consumes. */
-coney_status cny_container_check_consumers(const coney_container *container);
-
 /* For the log, whose sink is the program's code, as soon as no lock is held. */
 void cny_container_remark(coney_container *container, coney_log_level level, const char *format, ...) CNY_PRINTF(3, 4);
 void cny_write_remarks(cny_buffer *remarks); /* and empties it; not under a lock */

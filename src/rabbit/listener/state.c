@@ -160,13 +160,49 @@ bool cny_container_wait_told(coney_container *container, int64_t deadline)
 
 /* ---- health ---- */
 
+static bool is_consuming(const cny_consumer *consumer)
+{
+    return consumer->state == CNY_CONSUMER_CONSUMING && cny_channel_is_consuming(consumer->channel);
+}
+
 int cny_listener_consuming(const cny_listener *listener)
 {
     int count = 0;
     for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
-        count += consumer->state == CNY_CONSUMER_CONSUMING && !consumer->surplus &&
-                 cny_channel_is_consuming(consumer->channel);
+        count += !consumer->surplus && is_consuming(consumer);
     return count;
+}
+
+/* Why it does not consume, even if the supervisor has not seen that yet. */
+static coney_status check_consumer(const cny_consumer *consumer)
+{
+    const char *queue = consumer->listener->options.queue;
+    if (consumer->trouble)
+        return cny_error_raise(consumer->trouble);
+    if (consumer->surplus || is_consuming(consumer))
+        return CONEY_OK;
+    if (consumer->state != CNY_CONSUMER_CONSUMING)
+        return cny_fail(CONEY_E_STATE, "a consumer of queue '%s' has not begun yet", queue);
+    cny_error *reason;
+    cny_channel_feed(consumer->channel, &reason);
+    if (cny_error_raise(reason) == CONEY_OK)
+        cny_fail(CONEY_E_STATE, "a handler stops its container"); /* which begins to, in a moment */
+    cny_error_unref(reason);
+    return cny_fail_in("a consumer of queue '%s' was interrupted", queue);
+}
+
+static coney_status check_listener(const cny_listener *listener)
+{
+    int count = 0;
+    coney_status status = CONEY_OK;
+    for (const cny_consumer *consumer = listener->consumers; consumer && status == CONEY_OK;
+         consumer = consumer->next) {
+        count += !consumer->surplus;
+        status = check_consumer(consumer);
+    }
+    if (status == CONEY_OK && count < listener->wanted)
+        status = cny_fail(CONEY_E_STATE, "a consumer of queue '%s' has not begun yet", listener->options.queue);
+    return status;
 }
 
 static bool is_stuck(const cny_lane *lane, int slow_ms, int64_t now)
@@ -203,7 +239,11 @@ static coney_status check(const coney_container *container)
                                                                      : "not running");
     if (container->paused)
         return cny_fail(CONEY_E_STATE, "container '%s' is paused", container->options.name);
-    return cny_container_check_consumers(container);
+    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        if (cny_listener_is_wanted(container, listener) && check_listener(listener) != CONEY_OK)
+            return cny_fail_in("container '%s'", container->options.name);
+    }
+    return CONEY_OK;
 }
 
 coney_status coney_container_check(coney_container *container)
