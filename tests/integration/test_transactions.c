@@ -21,12 +21,13 @@ static void start(coney_listener listener)
     listening_start(&listener);
 }
 
-static void send_text(coney_delivery *delivery, const char *exchange, const char *routing_key, const char *text)
+static coney_status send_text(coney_delivery *delivery, const char *exchange, const char *routing_key, const char *text)
 {
     coney_message *message = NULL;
     check(coney_message_new(&message, text, strlen(text), NULL) == CONEY_OK);
-    check(coney_delivery_send(delivery, exchange, routing_key, message) == CONEY_OK);
+    coney_status status = coney_delivery_send(delivery, exchange, routing_key, message);
     coney_message_unref(message);
+    return status;
 }
 
 /* Sends the number of the attempt, and then does what the message says. */
@@ -34,7 +35,7 @@ static coney_outcome send_and_obey(coney_delivery *delivery, void *user)
 {
     char text[64];
     snprintf(text, sizeof text, "attempt %d", coney_delivery_attempt(delivery));
-    send_text(delivery, "", target, text);
+    check(send_text(delivery, "", target, text) == CONEY_OK);
     return listening_obey(delivery, user);
 }
 
@@ -193,9 +194,11 @@ static coney_outcome spoil_the_first(coney_delivery *delivery, void *user)
 {
     (void)user;
     char text[64];
-    if (listening_note(delivery) == 0)
-        send_text(delivery, "no-such-exchange", "", "lost");
-    send_text(delivery, "", target, listening_text(delivery, text));
+    bool is_first = listening_note(delivery) == 0;
+    if (is_first)
+        check(send_text(delivery, "no-such-exchange", "", "lost") == CONEY_OK);
+    coney_status status = send_text(delivery, "", target, listening_text(delivery, text));
+    check(status == CONEY_OK || is_first); /* the channel may be gone already */
     return CONEY_ACK;
 }
 
@@ -284,7 +287,7 @@ static void send_and_obey_all(coney_delivery *const *deliveries, size_t count, c
 {
     for (size_t i = 0; i < count; i++) {
         char text[64];
-        send_text(deliveries[i], "", target, listening_text(deliveries[i], text));
+        check(send_text(deliveries[i], "", target, listening_text(deliveries[i], text)) == CONEY_OK);
         outcomes[i] = listening_obey(deliveries[i], user);
     }
 }

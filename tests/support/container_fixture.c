@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 10000
-
 test_listening here;
 
 /* ---- the handler ---- */
@@ -80,7 +78,7 @@ int test_count_events(coney_container_event_kind kind)
 
 void test_wait_for_events(coney_container_event_kind kind, int count)
 {
-    for (int64_t until = cny_deadline(PATIENCE_MS); test_count_events(kind) < count; usleep(2000)) {
+    for (int64_t until = cny_deadline(TEST_PATIENCE_MS); test_count_events(kind) < count; usleep(2000)) {
         if (cny_now_ms() >= until)
             fail_msg("%d events %s, not %d", test_count_events(kind), coney_container_event_name(kind), count);
     }

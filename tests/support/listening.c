@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { MAX_OTHERS = 12, MAX_EVENTS = 100, PATIENCE_MS = 10000 };
+enum { MAX_OTHERS = 12, MAX_EVENTS = 100 };
 
 listening_fixture listening;
 
@@ -227,7 +227,7 @@ static bool has_event(coney_container_event_kind kind, const char *words)
 
 void listening_wait_for_event(coney_container_event_kind kind, const char *words)
 {
-    for (int64_t until = cny_now_ms() + PATIENCE_MS; !has_event(kind, words); usleep(1000)) {
+    for (int64_t until = cny_now_ms() + TEST_PATIENCE_MS; !has_event(kind, words); usleep(1000)) {
         if (cny_now_ms() > until)
             fail_msg("no event %s with '%s'", coney_container_event_name(kind), words);
     }

@@ -8,7 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 10000
 #define LOG_BYTES 65536
 
 void test_expect_ok(coney_status got, const char *call, const char *file, int line)
@@ -50,7 +49,7 @@ static bool poll_once(int *waited_ms)
     const struct timespec tick = {.tv_nsec = 2000000};
     nanosleep(&tick, NULL);
     *waited_ms += 2;
-    return *waited_ms < PATIENCE_MS;
+    return *waited_ms < TEST_PATIENCE_MS;
 }
 
 void test_wait_for(atomic_int *counter, int value)

@@ -31,7 +31,10 @@ void test_expect_failure(coney_status got, coney_status expected, const char *wo
 void test_check(bool held, const char *condition, const char *file, int line);
 int test_no_failed_checks(void **state);
 
-/* Polls until the counter has that value; fails the test after ten seconds. */
+/* How long a test waits for what must happen: so long that it may fail then, however busy the machine. */
+#define TEST_PATIENCE_MS 30000
+
+/* Polls until the counter has that value; fails the test when patience ends. */
 void test_wait_for(atomic_int *counter, int value);
 
 /* The same for any condition, which is looked at again and again. */
