@@ -247,15 +247,14 @@ static coney_status enter_starting(coney_container *container)
 /* Under lock: what keeps it from having started. Gives the first that is not well, or NULL. */
 static cny_error *why_not_started(const coney_container *container)
 {
-    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-            if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
-                return cny_error_new(CONEY_E_TIMEOUT, 0,
-                                     "consume from queue '%s': no answer from the broker within the deadline",
-                                     listener->options.queue);
-            if (consumer->trouble)
-                return cny_error_ref(consumer->trouble);
-        }
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
+         consumer = cny_next_consumer(consumer)) {
+        if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
+            return cny_error_new(CONEY_E_TIMEOUT, 0,
+                                 "consume from queue '%s': no answer from the broker within the deadline",
+                                 consumer->listener->options.queue);
+        if (consumer->trouble)
+            return cny_error_ref(consumer->trouble);
     }
     return NULL;
 }
@@ -346,15 +345,14 @@ static coney_status abandoned(const coney_container *container)
 {
     int handlers = 0, deferred = 0, others = 0;
     const char *queue = "";
-    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        for (cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-            bool handling = cny_consumer_is_handling(consumer);
-            handlers += handling;
-            int unsettled = cny_consumer_deferred(consumer);
-            deferred += unsettled - (handling && unsettled > 0);
-            others += !handling;
-            queue = listener->options.queue;
-        }
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
+         consumer = cny_next_consumer(consumer)) {
+        bool handling = cny_consumer_is_handling(consumer);
+        handlers += handling;
+        int unsettled = cny_consumer_deferred(consumer);
+        deferred += unsettled - (handling && unsettled > 0);
+        others += !handling;
+        queue = consumer->listener->options.queue;
     }
     long long waited_ms = container->stop_deadline - container->stop_began;
     char rest[128] = "";
@@ -498,10 +496,8 @@ static bool has_resumed(void *self)
     coney_container *container = self;
     bool all = true;
     pthread_mutex_lock(&container->lock);
-    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
-            all = all && (container->state != CNY_CONTAINER_RUNNING || is_back(consumer));
-    }
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
+        all = all && (container->state != CNY_CONTAINER_RUNNING || is_back(consumer));
     pthread_mutex_unlock(&container->lock);
     return all;
 }

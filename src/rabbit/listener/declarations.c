@@ -105,22 +105,19 @@ coney_status cny_listener_declare(coney_container *container, const cny_listener
 /* Under lock: one whose queue is gone. */
 static bool is_any_queue_gone(const coney_container *container)
 {
-    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-            if (consumer->declare_first)
-                return true;
-        }
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
+         consumer = cny_next_consumer(consumer)) {
+        if (consumer->declare_first)
+            return true;
     }
     return false;
 }
 
 /* Under lock: they may try now, whatever came of it. */
-static void let_consumers_try(coney_container *container)
+static void let_consumers_try(const coney_container *container)
 {
-    for (cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        for (cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
-            consumer->declare_first = false;
-    }
+    for (cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
+        consumer->declare_first = false;
 }
 
 /* Under lock. */

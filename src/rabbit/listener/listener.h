@@ -393,6 +393,10 @@ bool cny_container_is_served_here(coney_container *container);
 
 void cny_supervise(cny_task *task);
 
+/* Under lock: all consumers, one after another; NULL behind the last. */
+cny_consumer *cny_first_consumer(const coney_container *container);
+cny_consumer *cny_next_consumer(const cny_consumer *consumer);
+
 /* Under lock. */
 cny_listener *cny_container_find(const coney_container *container, const char *id);
 int cny_listener_consuming(const cny_listener *listener);

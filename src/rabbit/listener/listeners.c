@@ -6,6 +6,23 @@
 #include <stdio.h>
 #include <string.h>
 
+static cny_consumer *first_from(const cny_listener *listener)
+{
+    while (listener && !listener->consumers)
+        listener = listener->next;
+    return listener ? listener->consumers : NULL;
+}
+
+cny_consumer *cny_first_consumer(const coney_container *container)
+{
+    return first_from(container->listeners);
+}
+
+cny_consumer *cny_next_consumer(const cny_consumer *consumer)
+{
+    return consumer->next ? consumer->next : first_from(consumer->listener->next);
+}
+
 cny_listener *cny_container_find(const coney_container *container, const char *id)
 {
     for (cny_listener *listener = container->listeners; listener; listener = listener->next) {

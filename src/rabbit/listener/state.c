@@ -216,12 +216,11 @@ static bool all_are_stuck(const coney_container *container)
 {
     int64_t now = cny_now_ms();
     int lanes = 0, stuck = 0;
-    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-            lanes += consumer->lane_count;
-            for (int i = 0; i < consumer->lane_count; i++)
-                stuck += is_stuck(&consumer->lanes[i], listener->options.slow_handler_ms, now);
-        }
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
+         consumer = cny_next_consumer(consumer)) {
+        lanes += consumer->lane_count;
+        for (int i = 0; i < consumer->lane_count; i++)
+            stuck += is_stuck(&consumer->lanes[i], consumer->listener->options.slow_handler_ms, now);
     }
     int workers = container->options.workers;
     return stuck > 0 && stuck >= (workers > 0 && workers < lanes ? workers : lanes);

@@ -449,10 +449,8 @@ static bool is_hopeless(const cny_consumer *consumer)
 static int count_lanes(const coney_container *container)
 {
     int lanes = 0;
-    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
-            lanes += consumer->lane_count;
-    }
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
+        lanes += consumer->lane_count;
     return lanes;
 }
 
@@ -467,16 +465,14 @@ static coney_status resize_workers(coney_container *container)
 static void look_at_start(coney_container *container)
 {
     bool all_done = true;
-    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-            if (consumer->trouble && is_hopeless(consumer)) {
-                container->failure = cny_error_ref(consumer->trouble);
-                cny_container_begin_stop(container, CONEY_STOP_NOW, 0);
-                return;
-            }
-            all_done =
-                all_done && (consumer->state == CNY_CONSUMER_CONSUMING || (consumer->trouble && can_wait(consumer)));
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
+         consumer = cny_next_consumer(consumer)) {
+        if (consumer->trouble && is_hopeless(consumer)) {
+            container->failure = cny_error_ref(consumer->trouble);
+            cny_container_begin_stop(container, CONEY_STOP_NOW, 0);
+            return;
         }
+        all_done = all_done && (consumer->state == CNY_CONSUMER_CONSUMING || (consumer->trouble && can_wait(consumer)));
     }
     if (!all_done)
         return;
@@ -557,10 +553,8 @@ static int64_t look(coney_container *container)
         look_at_workers(container);
     look_at_declarations(container);
     look_at_end(container);
-    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
-            trouble = trouble || consumer->state == CNY_CONSUMER_WAITING;
-    }
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
+        trouble = trouble || consumer->state == CNY_CONSUMER_WAITING;
     atomic_store(&container->has_trouble, trouble);
     pthread_cond_broadcast(&container->changed);
     return container->state == CNY_CONTAINER_STOPPED ? INT64_MAX : next;
