@@ -70,6 +70,7 @@ static void test_time_of_blocking_is_counted(void **state)
     assert_true(counted.blocked_us >= SHORT_MS * UINT64_C(1000));
     cny_broker_go(fault.broker);
     fault_wait_until(!fault_info(CONEY_PUBLISHING).blocked);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS)); /* its clock has stopped, too */
     fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &counted));
     uint64_t in_all = counted.blocked_us;
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));

@@ -142,7 +142,7 @@ static void let_a_consumer_in_late(cny_peer *peer, void *user)
 static void test_container_that_is_stopped_while_it_starts_does_not_run_later(void **state)
 {
     (void)state;
-    const coney_container_options options = {.start_timeout_ms = LONG_MS, .shutdown_timeout_ms = 1};
+    const coney_container_options options = {.start_timeout_ms = LONG_MS, .shutdown_timeout_ms = LONG_MS};
     const coney_listener orders = {.queue = "orders", .on_message = fault_obey};
     fault_start(let_a_consumer_in_late, NULL);
     fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, &options));

@@ -171,7 +171,11 @@ static void test_synchronous_send_that_nothing_is_said_about_takes_one_place_onl
     (void)state;
     fault_start(ignore_the_first, NULL);
     fault_use_template(&(coney_template_options){.max_unconfirmed = WINDOW});
-    fault_expect_status(CONEY_E_TIMEOUT, fault_send(50));
+    coney_status status;
+    do /* nothing is sent before there is a channel */
+        status = fault_send(50);
+    while (status == CONEY_E_CONNECT);
+    fault_expect_status(CONEY_E_TIMEOUT, status);
     for (int i = 0; i < TEN_WINDOWS; i++)
         fault_expect_status(CONEY_OK, fault_send(LONG_MS));
     assert_int_equal(coney_template_unconfirmed_count(fault.sender), 1);
@@ -203,7 +207,7 @@ static void test_message_overtaken_by_ten_windows_still_expires(void **state)
 {
     (void)state;
     fault_start(ack_the_first_last, NULL);
-    fault_use_template(&(coney_template_options){.max_unconfirmed = WINDOW, .confirm_timeout_ms = 1000});
+    fault_use_template(&(coney_template_options){.max_unconfirmed = WINDOW, .confirm_timeout_ms = 3000});
     send_messages(0, TEN_WINDOWS);
     fault_wait_for_confirms();
     fault_expect_completion(0, CONEY_E_TIMEOUT);

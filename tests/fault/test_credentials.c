@@ -190,7 +190,7 @@ static void expect_a_new_connection(coney_credentials_provider *provider)
     coney_connection_info info = fault_wait_for_opening(CONEY_CONSUMING, 2);
     assert_int_equal(info.reason, CONEY_E_LOST);
     assert_int_equal(atomic_load(&asked), 3);
-    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_CONNECTION_CLOSE_METHOD), 1);
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_CONNECTION_CLOSE_METHOD) == 1);
     assert_int_equal(cny_broker_count_heard(fault.broker, CNY_UPDATE_SECRET), 0);
     fault_expect_status(CONEY_OK, fault_ask());
 }

@@ -73,7 +73,7 @@ static void deliver_before_cancel(cny_peer *peer, void *user)
 static void test_what_was_prefetched_is_handled_however_long_handlers_take(void **state)
 {
     (void)state;
-    pause_and_resume(deliver_before_cancel, SOON_MS / 10);
+    pause_and_resume(deliver_before_cancel, SOON_MS / 3);
     fault_wait_for_calls(4);
     cny_broker_wait(fault.broker, 1);
     assert_int_equal(fault_handled("prefetched"), 2);

@@ -21,8 +21,10 @@ static void expect_four_then_one(cny_peer *peer, void *user)
 {
     (void)user;
     amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_cork(peer, true);
     for (uint64_t tag = 1; tag <= 4; tag++)
         cny_peer_deliver(peer, channel, tag, "ack");
+    cny_peer_cork(peer, false);
     fault_expect_ack_up_to(peer, 4);
     int64_t began = cny_now_ms();
     cny_peer_deliver(peer, channel, 5, "ack");
@@ -131,9 +133,11 @@ static void expect_acks_amid_work(cny_peer *peer, void *user)
 {
     (void)user;
     amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_cork(peer, true);
     cny_peer_deliver(peer, channel, 1, "ack");
     cny_peer_deliver(peer, channel, 2, "hold");
     cny_peer_deliver(peer, channel, 3, "hold");
+    cny_peer_cork(peer, false);
     wait_for_calls(peer, 2);
     poll(NULL, 0, SOON_MS); /* a handler that takes so long */
     fault_let_go();
@@ -272,6 +276,7 @@ static void expect_the_rest_back(cny_peer *peer, void *user)
     cny_peer_deliver(peer, channel, 2, "ack");
     cny_peer_deliver(peer, channel, 3, "ack");
     cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_BASIC_CANCEL_METHOD));
+    coney_container_check(fault.container); /* takes its lock: the stop has begun for the lanes, too */
     fault_let_go();
     fault_expect_ack(peer, 1);
     fault_expect_return(peer, 2);

@@ -354,6 +354,7 @@ static void test_what_is_deferred_goes_back_at_the_stops_deadline(void **state)
     fault_expect_status(CONEY_E_TIMEOUT, coney_container_stop(fault.container));
     fault_expect_text("1 deliveries are not settled");
     test_expect_elapsed(began, SOON_MS, SOON_MS + 1000);
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_CHANNEL_CLOSE_METHOD) == 1);
     fault_expect_status(CONEY_E_STALE, coney_delivery_settle(delivery, CONEY_ACK));
     atomic_store(&settled, true);
     cny_broker_wait(fault.broker, 1);

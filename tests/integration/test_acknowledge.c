@@ -214,9 +214,9 @@ static void expect_brake(coney_outcome outcome)
     test_send_numbers(queue, 1);
     int64_t began = cny_now_ms();
     start((coney_listener){.on_message = handle}, 0);
-    test_wait_for(&seen.handled, TIMES);
+    test_wait_until(atomic_load(&seen.handled) >= TIMES);
     assert_in_range(cny_now_ms() - began, AT_LEAST_MS - MARGIN_MS, 5000);
-    assert_in_range(test_log_count("message '(without id)'"), 0, 2);
+    assert_in_range(test_log_count("message '(without id)'"), 0, 2 + (cny_now_ms() - began) / 1000);
     assert_int_equal(test_log_count("error: "), 0);
     assert_ok(coney_container_stop_with(container, CONEY_STOP_FINISH, 0));
     test_wait_for_depth(queue, 1);
@@ -242,7 +242,7 @@ static void test_message_of_a_listener_with_lanes_does_not_go_round_at_full_spee
     test_send_numbers(queue, 1);
     int64_t began = cny_now_ms();
     start((coney_listener){.on_message = handle, .lanes = 4}, 0);
-    test_wait_for(&seen.handled, TIMES);
+    test_wait_until(atomic_load(&seen.handled) >= TIMES);
     assert_in_range(cny_now_ms() - began, 580, 5000);
 }
 

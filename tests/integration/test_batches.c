@@ -132,7 +132,7 @@ static void test_only_those_that_failed_are_called_again(void **state)
     (void)state;
     send_all((const char *const[]){"ack:a", "fail 1:b", "ack:c", "fail 2:d", NULL});
     start((coney_listener){
-        .batch_size = 4, .batch_timeout_ms = SHORT_MS, .retry = {.max_attempts = 3, .first_delay_ms = 2}});
+        .batch_size = 4, .batch_timeout_ms = LONG_MS, .retry = {.max_attempts = 3, .first_delay_ms = 2}});
     expect_calls(
         (const char *const[]){"ack:a", "fail 1:b", "ack:c", "fail 2:d", "fail 1:b", "fail 2:d", "fail 2:d", NULL});
     assert_int_equal(listening.calls[4].attempt, 2);
@@ -146,7 +146,7 @@ static void test_one_whose_attempts_are_used_up_goes_alone(void **state)
     (void)state;
     send_all((const char *const[]){"ack:a", "fail:b", "ack:c", NULL});
     start((coney_listener){
-        .batch_size = 3, .batch_timeout_ms = SHORT_MS, .retry = {.max_attempts = 2, .first_delay_ms = 2}});
+        .batch_size = 3, .batch_timeout_ms = LONG_MS, .retry = {.max_attempts = 2, .first_delay_ms = 2}});
     listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "no stock for fail:b");
     expect_left(1);
     assert_int_equal(listening.count, 4);
@@ -169,7 +169,7 @@ static void test_outcome_that_is_left_out_counts_as_retry_and_is_logged(void **s
     test_log_start(CONEY_LOG_ERROR);
     start((coney_listener){.on_batch = forget_the_second,
                            .batch_size = 3,
-                           .batch_timeout_ms = SHORT_MS,
+                           .batch_timeout_ms = LONG_MS,
                            .retry = {.max_attempts = 2, .first_delay_ms = 2}});
     expect_calls((const char *const[]){"a", "b", "c", "b", NULL});
     assert_true(test_log_has("the handler returned 0, which is no coney_outcome"));
@@ -244,7 +244,7 @@ static void test_handler_is_not_called_for_nothing(void **state)
 {
     (void)state;
     send_all((const char *const[]){"-", "-", NULL});
-    start((coney_listener){.batch_size = 2, .filter = is_wanted});
+    start((coney_listener){.batch_size = 2, .batch_timeout_ms = LONG_MS, .filter = is_wanted});
     listening_send("ack:a");
     listening_send("ack:b");
     test_wait_for(&batches, 1);

@@ -115,11 +115,13 @@ static void test_idle_listener_is_told_of_each_interval_until_something_comes(vo
         if (i > 0)
             assert_true(idle.duration_ms - test_event_at(CONEY_LISTENER_IDLE, i - 1).duration_ms >= IDLE_MS - SLACK_MS);
     }
+    int64_t sent_at = cny_now_ms();
     test_send(here.queue, 1);
     test_wait_for(&here.handler.calls, 1);
     int told = test_count_events(CONEY_LISTENER_IDLE);
     test_wait_for_events(CONEY_LISTENER_IDLE, told + 2);
-    assert_true(test_event_at(CONEY_LISTENER_IDLE, told + 1).duration_ms / IDLE_MS < told + 1); /* counts anew */
+    test_event anew = test_event_at(CONEY_LISTENER_IDLE, told + 1);
+    assert_true(anew.duration_ms <= cny_now_ms() - sent_at);
 }
 
 static coney_outcome take_long(coney_delivery *delivery, void *user)
@@ -135,7 +137,7 @@ static coney_outcome take_long(coney_delivery *delivery, void *user)
 static void test_slow_handler_is_told_once_for_each_call(void **state)
 {
     (void)state;
-    enum { SLOW_MS = 60 };
+    enum { SLOW_MS = 500 };
     test_use_container(NULL);
     test_listen(&(coney_listener){.on_message = take_long, .slow_handler_ms = SLOW_MS, .idle_event_ms = 20});
     assert_ok(coney_container_start(here.container));
@@ -226,7 +228,7 @@ static void test_callback_that_hangs_holds_up_no_consumer_and_events_beyond_a_th
     for (int i = 0; i < MESSAGES; i++)
         assert_ok(coney_template_send_async(client.sender, here.queue, message, NULL, NULL, NULL));
     coney_message_unref(message);
-    test_wait_until(test_statistics(NULL).recovered == MESSAGES);
+    test_wait_until(test_statistics(NULL).rejected == MESSAGES);
     assert_int_equal(told, 1);
     may_return = 1;
     test_wait_until(told >= KEPT);

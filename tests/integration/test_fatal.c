@@ -18,6 +18,7 @@ static void expect_rejection(const coney_listener *listener, const char *text, c
     assert_true(test_log_has(words));
     test_log_stop();
     assert_int_equal(listening.count, 0);
+    test_wait_until(listening_statistics().rejected == 1);
     coney_listener_statistics statistics = listening_statistics();
     assert_int_equal(statistics.received, 1);
     assert_int_equal(statistics.fatal, 1);

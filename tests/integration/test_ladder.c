@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define BROKER_SLACK_MS 300 /* for it to expire, to be dead-lettered and to be delivered */
+#define BROKER_SLACK_MS 3000 /* for it to expire, to be dead-lettered and to be delivered */
 
 static const char *first_rung, *second_rung, *parking;
 

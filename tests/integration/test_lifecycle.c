@@ -26,7 +26,7 @@ static void test_no_handler_runs_before_all_consume(void **state)
     test_listen(&(coney_listener){.queue = here.other, .missing_queue_is_fatal = true});
     assert_fails(coney_container_start(here.container), CONEY_E_NOT_FOUND, here.other);
     assert_int_equal(here.handler.calls, 0);
-    assert_int_equal(test_consumers_at_broker(here.queue), 0);
+    test_wait_for_consumers(here.queue, 0);
     test_wait_for_depth(here.queue, 3);
 }
 

@@ -25,6 +25,7 @@ static void test_attempts_follow_in_place_after_growing_delays(void **state)
         assert_in_range(gap_ms, delay_ms / 2, delay_ms + test_slack_ms(began));
         assert_false(listening.calls[i + 1].redelivered);
     }
+    test_wait_until(listening_statistics().rejected == 1);
     coney_listener_statistics statistics = listening_statistics();
     assert_int_equal(statistics.received, 1);
     assert_int_equal(statistics.retried, 3);
@@ -84,7 +85,7 @@ static void test_other_consumers_are_served_while_a_message_waits(void **state)
     const char *other = listening_make_other_queue("other");
     const coney_container_options options = {.workers = test_workers ? 1 : 0};
     const coney_listener listeners[] = {
-        {.queue = listening.queue, .on_message = listening_obey, .retry = {.max_attempts = 2, .first_delay_ms = 3000}},
+        {.queue = listening.queue, .on_message = listening_obey, .retry = {.max_attempts = 2, .first_delay_ms = 6000}},
         {.queue = other, .on_message = listening_obey},
     };
     assert_ok(coney_container_new(&listening.container, client.factory, &options));

@@ -41,7 +41,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    int64_t deadline = cny_deadline(10000);
+    int64_t deadline = cny_deadline(TEST_PATIENCE_MS);
     cny_workers_resize(workers, 0);
     while (releases < holds && cny_now_ms() < deadline)
         usleep(1000);
@@ -88,7 +88,7 @@ static void use_threads(int threads)
 
 static void wait_idle(const job *one)
 {
-    int64_t deadline = cny_deadline(10000);
+    int64_t deadline = cny_deadline(TEST_PATIENCE_MS);
     while (!cny_workers_is_idle(workers, &one->task)) {
         if (cny_now_ms() >= deadline)
             fail_msg("the task is not idle");
@@ -160,12 +160,12 @@ static void test_sleeping_tasks_run_in_the_order_of_their_times_and_not_before(v
     atomic_int order = 0;
     job jobs[20];
     int64_t now = cny_now_ms();
-    use_threads(1);
     for (size_t i = 0; i < COUNT_OF(jobs); i++) {
         size_t rank = i * 7 % COUNT_OF(jobs);
         jobs[i] = (job){.task.run = run, .order = &order};
         cny_workers_schedule_at(workers, &jobs[i].task, now + 50 + (int64_t)rank * 3);
     }
+    use_threads(1);
     test_wait_for(&order, COUNT_OF(jobs));
     for (size_t i = 0; i < COUNT_OF(jobs); i++) {
         size_t rank = i * 7 % COUNT_OF(jobs);
@@ -182,11 +182,11 @@ static void test_sooner_time_wins_whichever_comes_first(void **state)
     (void)state;
     job later = {.task.run = run}, sooner = {.task.run = run};
     int64_t now = cny_now_ms();
-    use_threads(1);
     cny_workers_schedule_at(workers, &later.task, now + FAR_MS);
     cny_workers_schedule_at(workers, &later.task, now + NEAR_MS);
     cny_workers_schedule_at(workers, &sooner.task, now + NEAR_MS);
     cny_workers_schedule_at(workers, &sooner.task, now + FAR_MS);
+    use_threads(1);
     test_wait_for(&later.runs, 1);
     test_wait_for(&sooner.runs, 1);
     assert_true(later.ran_at >= now + NEAR_MS);
@@ -247,7 +247,7 @@ static void test_task_may_ask_for_its_next_time_while_it_runs(void **state)
     use_threads(2);
     cny_workers_schedule(workers, &timer.task);
     test_wait_for(&timer.runs, 3);
-    for (int64_t deadline = cny_deadline(10000); !cny_workers_is_idle(workers, &timer.task);)
+    for (int64_t deadline = cny_deadline(TEST_PATIENCE_MS); !cny_workers_is_idle(workers, &timer.task);)
         assert_true(cny_now_ms() < deadline);
 }
 
@@ -400,7 +400,7 @@ static void test_every_schedule_is_honoured_while_threads_come_and_go(void **sta
     go_on = 0;
     pthread_join(resizer, NULL);
     use_threads(2);
-    int64_t deadline = cny_deadline(10000);
+    int64_t deadline = cny_deadline(TEST_PATIENCE_MS);
     for (int i = 0; i < TASKS; i++) {
         while (!is_honoured(&crowd[i]) || !cny_workers_is_idle(workers, &crowd[i].task)) {
             if (cny_now_ms() >= deadline)
