@@ -49,7 +49,10 @@ static void work(void)
 static coney_outcome book(coney_delivery *delivery, void *user)
 {
     const json_t *booking = coney_delivery_payload(delivery);
-    struct ledger *ledger = &ledgers[json_integer_value(json_object_get(booking, "account"))];
+    int64_t account = json_integer_value(json_object_get(booking, "account"));
+    if (account < 0 || account >= ACCOUNTS) /* anybody may send bookings */
+        return coney_delivery_fail(delivery, CONEY_REJECT, "there is no account %" PRId64, account);
+    struct ledger *ledger = &ledgers[account];
     int64_t number = json_integer_value(json_object_get(booking, "number"));
     (void)user;
     work();

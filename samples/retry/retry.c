@@ -47,6 +47,8 @@ static coney_outcome charge(coney_delivery *delivery, void *user)
 {
     const char *number = json_string_value(json_object_get(coney_delivery_payload(delivery), "card"));
     int attempt = coney_delivery_attempt(delivery);
+    if (!number)
+        return coney_delivery_fail(delivery, CONEY_REJECT, "the order names no card");
     bool accepted = bank_accepts(number, attempt);
     (void)user;
     printf("%5" PRId64 " ms  card %s, attempt %d: %s\n", now_ms() - start_ms, number, attempt,
