@@ -180,6 +180,7 @@ static void test_handlers_are_checked(void **state)
         {{.on_batch = handle_batch, .on_message = handle}, {"on_batch goes with no other handler, neither on_message"}},
         {{.on_batch = handle_batch, .handlers = twice, .handler_count = 2}, {"on_batch goes with no other handler"}},
         {{.validator = validate}, {"validator", "converter is NULL"}},
+        {{.validator = validate, .handlers = twice, .handler_count = 2}, {"validator", "converter is NULL"}},
     };
     expect_refusals(wrong, COUNT_OF(wrong));
 }
@@ -240,6 +241,28 @@ static void test_recovery_is_checked(void **state)
     expect_refusals(wrong, COUNT_OF(wrong));
 }
 
+static bool is_retriable(const coney_delivery *delivery, const coney_error *error, void *user)
+{
+    (void)delivery;
+    (void)error;
+    (void)user;
+    return true;
+}
+
+static void test_retry_options_without_effect_are_refused(void **state)
+{
+    (void)state;
+    static const wrong_listener wrong[] = {
+        {{.retry = {.parking_queue = "parked", .recovery = CONEY_RECOVER_REJECT}},
+         {"retry.parking_queue is 'parked', and retry.recovery does not park"}},
+        {{.retry.is_retriable = is_retriable}, {"retry.is_retriable has nothing to decide without max_attempts above"}},
+        {{.retry.first_delay_ms = 10}, {"retry.first_delay_ms", "max_attempts is 0"}},
+        {{.retry = {.max_attempts = 1, .multiplier = 3}}, {"multiplier", "max_attempts is 1"}},
+        {{.retry = {.stateful = true, .max_delay_ms = 3}}, {"max_delay_ms"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
 static void test_limits_themselves_are_accepted(void **state)
 {
     (void)state;
@@ -249,7 +272,7 @@ static void test_limits_themselves_are_accepted(void **state)
         {.ack_every = 65535, .ack_after_ms = INT_MAX, .priority = INT_MIN},
         {.max_concurrency = 2, .elasticity = {1, 1, 1, 1, 1}, .retry = {.multiplier = 1000, .max_attempts = INT_MAX}},
         {.exclusive = true, .concurrency = 1, .max_concurrency = 1, .transacted = true},
-        {.retry = {.multiplier = 1, .delays_ms = {1, INT_MAX}, .ladder_kind = CONEY_QUORUM}},
+        {.retry = {.max_attempts = 2, .multiplier = 1, .delays_ms = {1, INT_MAX}, .ladder_kind = CONEY_QUORUM}},
         {.retry = {.recovery = CONEY_RECOVER_CALL, .recoverer = recover}, .acknowledge = CONEY_ACKNOWLEDGE_NONE},
     };
     for (size_t i = 0; i < COUNT_OF(right); i++) {
@@ -317,6 +340,7 @@ int main(void)
         own_container(test_concurrency_is_checked_against_the_rest),
         own_container(test_acknowledging_is_checked),
         own_container(test_recovery_is_checked),
+        own_container(test_retry_options_without_effect_are_refused),
         own_container(test_limits_themselves_are_accepted),
         own_container(test_id_is_taken_once),
         own_container(test_options_of_a_container_are_checked),

@@ -53,6 +53,17 @@ static coney_status check_numbers(const coney_listener *listener)
                : cny_fail(CONEY_E_INVALID, "retry.multiplier is %g; 1 to 1,000 are possible", multiplier);
 }
 
+/* It must not be passed by because somebody gets a message unconverted. */
+static coney_status check_validator(const coney_listener *listener)
+{
+    bool all = !listener->on_message && !listener->on_batch;
+    for (size_t i = 0; i < listener->handler_count; i++)
+        all = all && listener->handlers[i].converter;
+    return !listener->validator || listener->converter || all
+               ? CONEY_OK
+               : cny_fail(CONEY_E_INVALID, "validator checks what a converter has made; converter is NULL");
+}
+
 static coney_status check_handlers(const coney_listener *listener)
 {
     if (listener->on_batch && (listener->on_message || listener->handler_count > 0))
@@ -70,9 +81,7 @@ static coney_status check_handlers(const coney_listener *listener)
                 return cny_fail(CONEY_E_INVALID, "type '%.255s' has two handlers, %zu and %zu", one->type, k, i);
         }
     }
-    if (listener->validator && !listener->converter && listener->handler_count == 0)
-        return cny_fail(CONEY_E_INVALID, "validator checks what a converter has made; converter is NULL");
-    return CONEY_OK;
+    return check_validator(listener);
 }
 
 /* What excludes what. */
@@ -118,6 +127,25 @@ static coney_status check_combinations(const coney_listener *listener)
     return CONEY_OK;
 }
 
+/* An option that would do nothing is a mistake, and one that loses messages perhaps. */
+static coney_status check_effect(const coney_listener_retry *retry)
+{
+    bool has_ladder = retry->delays_ms[0] != 0;
+    bool parks = retry->recovery == CONEY_RECOVER_PARK || retry->recovery == CONEY_RECOVER_DEFAULT;
+    if (retry->parking_queue && !parks)
+        return cny_fail(CONEY_E_INVALID, "retry.parking_queue is '%.255s', and retry.recovery does not park",
+                        retry->parking_queue);
+    if (retry->is_retriable && retry->max_attempts <= 1 && !retry->stateful && !has_ladder)
+        return cny_fail(CONEY_E_INVALID, "retry.is_retriable has nothing to decide without max_attempts above 1, "
+                                         "stateful or delays_ms");
+    if ((retry->first_delay_ms || retry->multiplier != 0 || retry->max_delay_ms) && retry->max_attempts <= 1)
+        return cny_fail(CONEY_E_INVALID,
+                        "retry.first_delay_ms, multiplier and max_delay_ms are for attempts in place; "
+                        "max_attempts is %d",
+                        retry->max_attempts);
+    return CONEY_OK;
+}
+
 static coney_status check_retry(const coney_listener_retry *retry)
 {
     if ((unsigned)retry->recovery > CONEY_RECOVER_CALL)
@@ -135,6 +163,8 @@ static coney_status check_retry(const coney_listener_retry *retry)
             return cny_fail(CONEY_E_INVALID, "retry.delays_ms[%d] is %d; a delay is positive, and a zero ends them", i,
                             retry->delays_ms[i]);
     }
+    if (check_effect(retry) != CONEY_OK)
+        return CONEY_E_INVALID;
     if (cny_check_name("retry.exchange", retry->exchange) != CONEY_OK ||
         cny_check_name("retry.routing_key", retry->routing_key) != CONEY_OK)
         return CONEY_E_INVALID;
@@ -191,7 +221,7 @@ static void set_retry_defaults(coney_listener_retry *retry)
     if (retry->multiplier == 0)
         retry->multiplier = 2;
     if (retry->recovery == CONEY_RECOVER_DEFAULT)
-        retry->recovery = retry->delays_ms[0] ? CONEY_RECOVER_PARK : CONEY_RECOVER_REJECT;
+        retry->recovery = retry->delays_ms[0] || retry->parking_queue ? CONEY_RECOVER_PARK : CONEY_RECOVER_REJECT;
 }
 
 static void set_defaults(coney_listener *options)
@@ -220,7 +250,8 @@ static void set_defaults(coney_listener *options)
 
 static bool has_retry(const coney_listener_retry *retry)
 {
-    return retry->max_attempts || retry->stateful || retry->delays_ms[0] || retry->recovery != CONEY_RECOVER_DEFAULT;
+    return retry->max_attempts || retry->stateful || retry->delays_ms[0] || retry->parking_queue ||
+           retry->recovery != CONEY_RECOVER_DEFAULT;
 }
 
 /* ---- the copy ---- */
