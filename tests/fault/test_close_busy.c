@@ -156,6 +156,33 @@ static void test_container_that_is_stopped_while_it_starts_does_not_run_later(vo
     fault_expect_status(CONEY_E_STATE, coney_container_check(fault.container));
 }
 
+static void let_the_second_in_late(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_BASIC_CONSUME_METHOD));
+    let_a_consumer_in_late(peer, NULL);
+    cny_peer_serve_until(peer, AMQP_CONNECTION_CLOSE_METHOD);
+}
+
+static void test_listener_that_goes_while_others_start_does_not_hold_them_up(void **state)
+{
+    (void)state;
+    const coney_container_options options = {.start_timeout_ms = LONG_MS};
+    fault_start(let_the_second_in_late, NULL);
+    fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, &options));
+    const coney_listener both[] = {{.id = "a", .queue = "orders", .on_message = fault_obey},
+                                   {.id = "b", .queue = "orders", .on_message = fault_obey}};
+    fault_expect_status(CONEY_OK, coney_container_listen(fault.container, &both[0]));
+    fault_expect_status(CONEY_OK, coney_container_listen(fault.container, &both[1]));
+    fault_in_background(start_container);
+    coney_health health = {0};
+    fault_wait_until(coney_container_health(fault.container, &health) == CONEY_OK && health.consumers == 1);
+    fault_expect_status(CONEY_OK, coney_container_unlisten(fault.container, "a"));
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, fault_background_end());
+    fault_expect_status(CONEY_OK, coney_container_stop(fault.container));
+}
+
 /* --- while several containers stop --- */
 
 enum { MOST_CONTAINERS = 20, PREFETCH = 2 };
@@ -372,6 +399,7 @@ int main(void)
         fault_test(test_close_ends_the_start_of_a_container),
         fault_test(test_stop_ends_the_start_of_a_container),
         fault_test(test_container_that_is_stopped_while_it_starts_does_not_run_later),
+        fault_test(test_listener_that_goes_while_others_start_does_not_hold_them_up),
         cmocka_unit_test_teardown(test_close_stops_all_containers_at_the_same_time, free_containers),
         cmocka_unit_test_teardown(test_handlers_that_hang_in_many_containers_cost_the_close_its_timeout_once,
                                   free_containers),

@@ -107,6 +107,8 @@ static void test_any_thread_settles(void **state)
     stop_and_expect(0, 0);
 }
 
+static atomic_bool settling_is_over;
+
 /* Hands each over to a thread that settles it at once, often before the handler has returned. */
 static coney_outcome hand_over(coney_delivery *delivery, void *user)
 {
@@ -144,6 +146,64 @@ static void test_settling_while_the_handler_returns_counts(void **state)
     stop_and_expect(0, 0);
     assert_ok(coney_container_statistics(container, queue, &statistics));
     assert_int_equal(statistics.acknowledged, 300);
+}
+
+/* The handler gives up waiting just when the thread settles: one of the two decides. */
+static coney_outcome hand_over_and_fail(coney_delivery *delivery, void *user)
+{
+    hand_over(delivery, user);
+    return coney_delivery_fail(delivery, CONEY_REJECT, "no answer about '%s'", coney_delivery_queue(delivery));
+}
+
+static void *settle_late(void *unused)
+{
+    while (!atomic_load(&settling_is_over)) {
+        coney_delivery *delivery = atomic_exchange(&kept, NULL);
+        if (!delivery)
+            continue;
+        coney_status status = coney_delivery_settle(delivery, coney_delivery_fail(delivery, CONEY_REJECT, "late"));
+        check(status == CONEY_OK || status == CONEY_E_STATE);
+        coney_delivery_unref(delivery);
+    }
+    return unused;
+}
+
+static void test_handler_and_another_thread_may_settle_at_once(void **state)
+{
+    (void)state;
+    enum { COUNT = 300 };
+    pthread_t thread;
+    test_log_start(CONEY_LOG_OFF);
+    atomic_store(&settling_is_over, false);
+    test_send_numbers(queue, COUNT);
+    assert_int_equal(pthread_create(&thread, NULL, settle_late, NULL), 0);
+    start(hand_over_and_fail, 0);
+    test_wait_for_depth(dead_queue, COUNT);
+    atomic_store(&settling_is_over, true);
+    pthread_join(thread, NULL);
+    stop_and_expect(0, COUNT);
+}
+
+static coney_outcome forget(coney_delivery *delivery, void *user)
+{
+    (void)delivery;
+    (void)user;
+    atomic_fetch_add(&deferred, 1);
+    return CONEY_DEFER; /* and has no reference */
+}
+
+static void test_forgotten_delivery_does_not_go_round_at_full_speed(void **state)
+{
+    (void)state;
+    test_log_start(CONEY_LOG_ERROR);
+    int64_t began = cny_now_ms();
+    test_send_numbers(queue, 1);
+    start(forget, 0);
+    test_wait_until(atomic_load(&deferred) >= 4);
+    assert_true(cny_now_ms() - began >= 100 + 200 - 20); /* before the third and the fourth */
+    assert_true(test_log_has("let go without being settled"));
+    assert_ok(coney_container_stop_with(container, CONEY_STOP_FINISH, 0));
+    test_wait_for_depth(queue, 1);
 }
 
 static void test_second_settlement_is_refused(void **state)
@@ -361,6 +421,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         own_queues(test_any_thread_settles),
         own_queues(test_settling_while_the_handler_returns_counts),
+        own_queues(test_handler_and_another_thread_may_settle_at_once),
+        own_queues(test_forgotten_delivery_does_not_go_round_at_full_speed),
         own_queues(test_second_settlement_is_refused),
         own_queues(test_settled_with_requeue_comes_again),
         own_queues(test_settled_with_stop_goes_back_and_stops_the_container),

@@ -290,6 +290,19 @@ static void test_manual_batch_is_settled_one_by_one(void **state)
     expect_left(2);
 }
 
+/* Its consumer ends, so no more can come. */
+static void test_stop_hands_over_a_batch_that_is_not_full(void **state)
+{
+    (void)state;
+    send_all((const char *const[]){"ack:a", "ack:b", NULL});
+    start((coney_listener){.batch_size = 10, .batch_timeout_ms = 600000});
+    test_wait_for_depth(listening.queue, 0);
+    assert_ok(coney_container_stop(listening.container));
+    assert_int_equal(listening.count, 2);
+    assert_int_equal(batches, 1);
+    test_wait_for_depth(listening.queue, 0);
+}
+
 int main(void)
 {
 #define batch_test(test) cmocka_unit_test_setup_teardown(test, setup, listening_teardown)
@@ -311,6 +324,7 @@ int main(void)
         batch_test(test_handler_is_not_called_for_nothing),
         batch_test(test_unreadable_one_is_rejected_and_the_rest_handled),
         batch_test(test_manual_batch_is_settled_one_by_one),
+        batch_test(test_stop_hands_over_a_batch_that_is_not_full),
     };
     return test_run_with_workers("batches", tests, test_client_setup, test_client_teardown);
 }

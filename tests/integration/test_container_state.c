@@ -139,14 +139,13 @@ static void test_slow_handler_is_told_once_for_each_call(void **state)
     (void)state;
     enum { SLOW_MS = 500 };
     test_use_container(NULL);
-    test_listen(&(coney_listener){.on_message = take_long, .slow_handler_ms = SLOW_MS, .idle_event_ms = 20});
+    test_listen(&(coney_listener){.on_message = take_long, .slow_handler_ms = SLOW_MS});
     assert_ok(coney_container_start(here.container));
     for (int call = 1; call <= 2; call++) {
         here.handler.holds = 1;
         test_send(here.queue, 2); /* the first is quick */
         test_wait_for_events(CONEY_HANDLER_SLOW, call);
-        int idle = test_count_events(CONEY_LISTENER_IDLE); /* shows that time goes on */
-        test_wait_for_events(CONEY_LISTENER_IDLE, idle + 5);
+        usleep(SLOW_MS * 1000); /* it is not told again */
         test_event slow = test_event_at(CONEY_HANDLER_SLOW, call - 1);
         assert_true(slow.duration_ms >= SLOW_MS);
         assert_string_equal(slow.queue, here.queue);
@@ -155,6 +154,23 @@ static void test_slow_handler_is_told_once_for_each_call(void **state)
         test_wait_for(&here.handler.calls, 2 * call);
     }
     assert_int_equal(test_count_events(CONEY_HANDLER_SLOW), 2);
+}
+
+static void test_listener_at_work_is_not_idle(void **state)
+{
+    (void)state;
+    enum { IDLE_MS = 200 };
+    here.handler.holds = 1;
+    test_use_container(NULL);
+    test_listen(&(coney_listener){.idle_event_ms = IDLE_MS});
+    test_send(here.queue, 1);
+    assert_ok(coney_container_start(here.container));
+    test_wait_for(&here.handler.calls, 1);
+    int told = test_count_events(CONEY_LISTENER_IDLE); /* before it came, perhaps */
+    usleep(3 * IDLE_MS * 1000);
+    assert_int_equal(test_count_events(CONEY_LISTENER_IDLE), told);
+    here.handler.holds = 0;
+    test_wait_for_events(CONEY_LISTENER_IDLE, told + 1);
 }
 
 static coney_outcome fail_for_want_of_stock(coney_delivery *delivery, void *user)
@@ -204,13 +220,13 @@ static void test_unreadable_message_from_a_dead_letter_queue_is_told_as_discarde
 
 /* ---- the events thread ---- */
 
-static atomic_int told, may_return;
+static atomic_int told, may_return, told_stopped;
 
 static void hang(const coney_container_event *event, void *user)
 {
-    (void)event;
     (void)user;
     atomic_fetch_add(&told, 1);
+    atomic_fetch_add(&told_stopped, event->kind == CONEY_CONTAINER_STOPPED);
     while (!atomic_load(&may_return))
         usleep(1000);
 }
@@ -219,7 +235,7 @@ static void test_callback_that_hangs_holds_up_no_consumer_and_events_beyond_a_th
 {
     (void)state;
     enum { MESSAGES = 1500, KEPT = 1000 };
-    told = may_return = 0;
+    told = may_return = told_stopped = 0;
     test_use_container(&(coney_container_options){.on_event = hang});
     test_listen(&(coney_listener){.on_message = fail_for_want_of_stock,
                                   .retry = {.max_attempts = 1, .recovery = CONEY_RECOVER_REJECT}});
@@ -230,10 +246,13 @@ static void test_callback_that_hangs_holds_up_no_consumer_and_events_beyond_a_th
     coney_message_unref(message);
     test_wait_until(test_statistics(NULL).rejected == MESSAGES);
     assert_int_equal(told, 1);
+    assert_ok(coney_container_stop(here.container));
     may_return = 1;
-    test_wait_until(told >= KEPT);
-    test_send(here.queue, 1); /* there is room again */
-    test_wait_until(told == KEPT + 1);
+    test_wait_until(told_stopped == 1); /* which is not dropped */
+    assert_int_equal(told, KEPT + 1);
+    assert_ok(coney_container_start(here.container));
+    test_send(here.queue, 1);              /* there is room again */
+    test_wait_until(told == KEPT + 1 + 3); /* both have started, and a message was recovered */
 }
 
 static atomic_int has_returned;
@@ -356,6 +375,7 @@ int main(void)
         state_test(test_deleted_queue_is_told_as_failed_then_as_missing),
         state_test(test_idle_listener_is_told_of_each_interval_until_something_comes),
         state_test(test_slow_handler_is_told_once_for_each_call),
+        state_test(test_listener_at_work_is_not_idle),
         state_test(test_recovered_message_is_told_with_the_reason_and_what_was_done),
         state_test(test_unreadable_message_from_a_dead_letter_queue_is_told_as_discarded),
         state_test(test_callback_that_hangs_holds_up_no_consumer_and_events_beyond_a_thousand_are_dropped),

@@ -61,10 +61,30 @@ static void test_messages_nobody_takes_stay_at_the_broker(void **state)
     test_wait_for_depth(listening.queue, 0);
 }
 
+/* More than it may hold before any handler runs, registered first: the others' answers must not wait behind it. */
+static void test_start_is_not_held_up_by_what_waits_for_it(void **state)
+{
+    (void)state;
+    const coney_queue others[] = {{.name = listening_other_queue("a")}, {.name = listening_other_queue("b")}};
+    atomic_store(&let_go, 1);
+    atomic_store(&handled, 0);
+    fill_queue();
+    assert_ok(coney_container_new(&listening.container, client.factory, NULL));
+    assert_ok(coney_container_listen(listening.container, &(coney_listener){.queue = listening.queue,
+                                                                            .on_message = wait_then_count,
+                                                                            .acknowledge = CONEY_ACKNOWLEDGE_NONE}));
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        assert_ok(coney_container_listen(listening.container,
+                                         &(coney_listener){.declare = &others[i], .on_message = listening_obey}));
+    assert_ok(coney_container_start(listening.container));
+    test_wait_for(&handled, MESSAGES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         listening_test(test_messages_nobody_takes_stay_at_the_broker),
+        listening_test(test_start_is_not_held_up_by_what_waits_for_it),
     };
     return cmocka_run_group_tests_name("faster than its handler", tests, test_client_setup, test_client_teardown);
 }

@@ -296,6 +296,39 @@ static void test_missing_exchange_leaves_the_original(void **state)
     test_wait_for_depth(listening.queue, 1);
 }
 
+static void test_parking_queue_alone_is_reason_to_park(void **state)
+{
+    (void)state;
+    const char *parked = listening_other_queue("parked");
+    listening_start(&(coney_listener){.retry = {.parking_queue = parked}});
+    listening_send("fail");
+    amqp_message_t copy = get_only(parked);
+    plain_expect_text(copy.body, "fail");
+    amqp_destroy_message(&copy);
+    expect_acknowledged();
+}
+
+static atomic_int attempt_of_recoverer;
+
+static coney_outcome note_attempt(coney_delivery *delivery, const coney_error *error, void *user)
+{
+    (void)error;
+    (void)user;
+    atomic_store(&attempt_of_recoverer, coney_delivery_attempt(delivery));
+    return CONEY_ACK;
+}
+
+static void test_recoverer_is_part_of_the_last_attempt(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){
+        .retry = {.max_attempts = 2, .first_delay_ms = 1, .recovery = CONEY_RECOVER_CALL, .recoverer = note_attempt}});
+    listening_send("fail");
+    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "after 2 attempts");
+    assert_int_equal(attempt_of_recoverer, 2);
+    expect_acknowledged();
+}
+
 static int teardown(void **state)
 {
     plain_close();
@@ -317,6 +350,8 @@ int main(void)
         listening_test(test_original_stays_when_no_queue_takes_the_copy),
         listening_test(test_original_stays_until_the_target_takes_the_copy),
         listening_test(test_missing_exchange_leaves_the_original),
+        listening_test(test_parking_queue_alone_is_reason_to_park),
+        listening_test(test_recoverer_is_part_of_the_last_attempt),
     };
     return test_run_with_workers("recovery", tests, test_client_setup, teardown);
 }

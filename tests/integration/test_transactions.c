@@ -213,6 +213,25 @@ static void test_message_whose_commit_fails_comes_again(void **state)
     expect_left(0);
 }
 
+static coney_outcome send_to_nowhere(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    check(send_text(delivery, "", "no-such-queue", "lost") == CONEY_OK);
+    listening_note(delivery);
+    return CONEY_ACK;
+}
+
+static void test_what_no_queue_takes_is_logged(void **state)
+{
+    (void)state;
+    test_log_start(CONEY_LOG_ERROR);
+    start((coney_listener){.on_message = send_to_nowhere});
+    listening_send("text");
+    test_wait_until(test_log_has("1 of what was sent in it came back and is lost"));
+    assert_true(test_log_has("no-such-queue"));
+    expect_left(0);
+}
+
 /* ---- when it may be used ---- */
 
 static coney_outcome send_without_transaction(coney_delivery *delivery, void *user)
@@ -378,6 +397,7 @@ int main(void)
         transaction_test(test_reply_vanishes_with_a_rejection),
         transaction_test(test_reply_that_is_left_is_there_with_the_acknowledgement),
         transaction_test(test_message_whose_commit_fails_comes_again),
+        transaction_test(test_what_no_queue_takes_is_logged),
         transaction_test(test_send_needs_a_transacted_listener),
         transaction_test(test_transaction_is_over_when_the_handler_has_returned),
         transaction_test(test_arguments_of_send_are_checked),

@@ -88,7 +88,9 @@ CONEY_API coney_status coney_container_stop_with(coney_container *container, con
 CONEY_API coney_status coney_container_stop(coney_container *container);
 
 /* Asks for no more messages, works off what was prefetched, and keeps the container running without consumers;
- * and consumes again. They return at once. CONEY_E_STATE (not running, or after fork()), CONEY_E_INVALID. */
+ * and consumes again. They return at once. Deliveries that are still deferred at the resume keep their consumer from
+ * consuming for up to recovery_interval_ms, and are CONEY_E_STALE then: they come again. CONEY_E_STATE (not running, or
+ * after fork()), CONEY_E_INVALID. */
 CONEY_API coney_status coney_container_pause(coney_container *container);
 CONEY_API coney_status coney_container_resume(coney_container *container);
 
@@ -98,8 +100,9 @@ CONEY_API void coney_container_free(coney_container *container);
 
 /* ---- single listeners, while the container runs ---- */
 
-/* Start one that does not run, or all of a group; they wait until all consumers consume or wait for their queue, at
- * most start_timeout_ms. In a container that is stopped they only say that its start is to start them.
+/* Start one that does not run, or all of a group; they wait until all consumers consume or wait for what may come (their
+ * queue, an exclusive consumer's end), at most start_timeout_ms. From a handler or an event, and while the container is
+ * paused, they return at once. In a container that is stopped they only say that its start is to start them.
  * CONEY_E_NOT_FOUND (no such id or group), and what coney_container_start() says; CONEY_E_TIMEOUT: they go on
  * trying. */
 CONEY_API coney_status coney_container_start_listener(coney_container *container, const char *id);

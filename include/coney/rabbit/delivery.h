@@ -84,7 +84,11 @@ CONEY_API coney_status coney_delivery_convert_and_reply(coney_delivery *delivery
 CONEY_API void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply);
 
 /* Publishes with a transacted listener's transaction: in the handler only, on its thread. It is sent when the message
- * is acknowledged, and not at all when it is not. (Spring: a transacted RabbitTemplate in a transacted container.)
+ * is acknowledged, and not at all when it is not. What no queue takes is logged when the transaction is committed, and
+ * lost: nothing can be undone then. It goes over the consuming connection, which has a price: while the broker is short
+ * of memory or disk it reads nothing more from that, so all consumers of the factory stand still until it is over. Give
+ * a transacted listener that sends much a factory of its own. (Spring: a transacted RabbitTemplate in a transacted
+ * container.)
  * CONEY_E_STATE: the listener is not transacted, or the handler has returned; CONEY_E_INVALID, CONEY_E_STALE,
  * CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_delivery_send(coney_delivery *delivery, const char *exchange, const char *routing_key,

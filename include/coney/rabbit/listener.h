@@ -61,7 +61,7 @@ typedef coney_outcome coney_message_recoverer(coney_delivery *delivery, const co
 
 /* What becomes of a message whose attempts are used up. */
 typedef enum coney_recovery {
-    CONEY_RECOVER_DEFAULT = 0, /* CONEY_RECOVER_PARK with delays_ms, else CONEY_RECOVER_REJECT */
+    CONEY_RECOVER_DEFAULT = 0, /* CONEY_RECOVER_PARK with delays_ms or parking_queue, else CONEY_RECOVER_REJECT */
     CONEY_RECOVER_REJECT,      /* to the queue's dead-letter exchange; gone if it has none. (Spring:
                                   RejectAndDontRequeueRecoverer) */
     CONEY_RECOVER_REPUBLISH,   /* sent elsewhere, and acknowledged when that is confirmed. (Spring:
@@ -138,7 +138,9 @@ typedef enum coney_acknowledge_mode {
     CONEY_ACKNOWLEDGE_MANUAL,   /* coney_delivery_settle() decides, on any thread, at any time; the handler returns
                                    CONEY_DEFER then. Any other outcome it returns settles what is not settled yet */
     CONEY_ACKNOWLEDGE_NONE,     /* the broker forgets a message when it has sent it: what is not handled then is lost,
-                                   and so is what a handler fails for. Faster, for readings of which many come */
+                                   and so is what a handler fails for. Faster, for readings of which many come. When
+                                   16 MiB wait for the handler, nothing more is read from the consuming connection, so
+                                   the handler must not wait for that: for an admin, or a template that receives */
 } coney_acknowledge_mode;
 
 /* ---- the listener ---- */
@@ -161,7 +163,7 @@ typedef struct coney_listener {
     void *user;                       /* must live as long as a handler may */
     const coney_converter *converter; /* makes the payload; NULL: none, the raw message */
     coney_message_filter *filter;     /* NULL: all are for this listener */
-    coney_validator *validator;       /* with a converter; NULL: all payloads are valid */
+    coney_validator *validator;       /* needs a converter for all that can come; NULL: all payloads are valid */
     coney_error_handler *on_error;    /* NULL: as coney_error_handler says */
 
     int concurrency;     /* consumers, each with a channel; 1 */
@@ -204,7 +206,7 @@ typedef struct coney_listener {
     bool missing_queue_is_fatal; /* start fails, or the container stops, instead of waiting for it to come. (Spring:
                                     missingQueuesFatal) */
     bool no_auto_start;          /* only coney_container_start_listener() starts it */
-    int idle_event_ms;           /* an event each time nothing has come for so long; none */
+    int idle_event_ms;           /* an event each time nothing has come, and no handler run, for so long; none */
     int slow_handler_ms;         /* an event when a handler has run for so long; 30,000, below 0: none */
 } coney_listener;
 

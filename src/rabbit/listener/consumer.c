@@ -148,6 +148,15 @@ int cny_consumer_drop_channel(cny_consumer *consumer)
     return forget_deferred(consumer);
 }
 
+void cny_consumer_withdraw(cny_consumer *consumer)
+{
+    cny_workers *workers = consumer->container->workers;
+    cny_consumer_drop_channel(consumer);
+    cny_workers_withdraw(workers, &consumer->task);
+    for (int i = 0; i < consumer->lane_count; i++)
+        cny_workers_withdraw(workers, &consumer->lanes[i].task);
+}
+
 /* ---- the lanes ---- */
 
 /* Under the workers' lock. */

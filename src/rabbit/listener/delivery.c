@@ -16,6 +16,7 @@ static void release_contents(coney_delivery *delivery)
     coney_message_unref(delivery->origin);
     coney_message_unref(delivery->reply);
     cny_error_unref(delivery->failure);
+    cny_error_unref(atomic_load(&delivery->said));
     cny_channel_unref(delivery->channel);
     coney_delivery_unref(delivery->whole);
     cny_consumer_unref(delivery->consumer);
@@ -86,16 +87,21 @@ bool cny_delivery_claim(coney_delivery *delivery)
     return true;
 }
 
-/* The program let go of it without a word. */
-static void settle_forgotten(coney_delivery *delivery)
+void cny_complain_of_forgotten(const coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
-    if (!claim(delivery))
-        return;
     if (cny_channel_alive(delivery->channel))
         cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
                      "queue '%s': message '%s' was let go without being settled; it goes back", listener->options.queue,
                      cny_id_of(delivery->message));
+}
+
+/* The program let go of it without a word. */
+static void settle_forgotten(coney_delivery *delivery)
+{
+    if (!claim(delivery))
+        return;
+    cny_complain_of_forgotten(delivery);
     delivery->verdict = CONEY_REQUEUE;
     cny_delivery_conclude(delivery, NULL);
     end_deferral(delivery);
@@ -168,6 +174,20 @@ const char *cny_failure_text(const coney_delivery *delivery)
     return delivery->failure ? cny_error_view(delivery->failure)->text : "the handler does not say why";
 }
 
+void cny_delivery_say(coney_delivery *delivery, cny_error *failure)
+{
+    cny_error_unref(atomic_exchange(&delivery->said, failure));
+}
+
+void cny_delivery_adopt_failure(coney_delivery *delivery)
+{
+    cny_error *said = atomic_exchange(&delivery->said, NULL);
+    if (!said)
+        return;
+    cny_error_unref(delivery->failure);
+    delivery->failure = said;
+}
+
 coney_outcome coney_delivery_fail(coney_delivery *delivery, coney_outcome outcome, const char *format, ...)
 {
     char text[1024];
@@ -175,8 +195,7 @@ coney_outcome coney_delivery_fail(coney_delivery *delivery, coney_outcome outcom
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    cny_error_unref(delivery->failure);
-    delivery->failure = cny_error_new(CONEY_E_STATE, 0, "%s", text);
+    cny_delivery_say(delivery, cny_error_new(CONEY_E_STATE, 0, "%s", text));
     return outcome;
 }
 

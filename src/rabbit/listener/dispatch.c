@@ -186,12 +186,14 @@ static void begin_handling(coney_delivery *delivery)
     if (options_of(delivery)->acknowledge == CONEY_ACKNOWLEDGE_MANUAL) {
         delivery->is_deferred = true;
         delivery->channel_number = cny_consumer_defer(delivery->consumer);
-        atomic_store(&delivery->settled, false); /* not between two attempts: the lane still has it */
     }
     coney_message_unref(delivery->reply); /* of an attempt that failed */
     delivery->reply = NULL;
     cny_error_unref(delivery->failure);
     delivery->failure = NULL;
+    cny_delivery_say(delivery, NULL);
+    if (delivery->is_deferred) /* last of all, and not between two attempts: the lane has it then */
+        atomic_store(&delivery->settled, false);
 }
 
 /* What the handler leaves to be sent belongs to its success. */
@@ -199,8 +201,7 @@ static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcom
 {
     cny_counters *counters = &delivery->consumer->listener->counters;
     if (outcome == CONEY_ACK && delivery->reply && cny_send_reply(delivery) != CONEY_OK) {
-        cny_error_unref(delivery->failure);
-        delivery->failure = cny_error_capture();
+        cny_delivery_say(delivery, cny_error_capture());
         outcome = CONEY_RETRY;
     }
     delivery->in_handler = false;

@@ -156,6 +156,14 @@ static bool take_message(cny_lane *lane)
     return true;
 }
 
+/* No more will come: its consumer ends. */
+static bool has_all(const cny_lane *lane)
+{
+    cny_channel *channel = lane->consumer->channel;
+    return atomic_load(&lane->consumer->leaving) && !cny_channel_is_consuming(channel) &&
+           !cny_channel_has_deliveries(channel);
+}
+
 /* Until there is something for a handler; false if that is not now. */
 static bool gather(cny_lane *lane)
 {
@@ -171,7 +179,7 @@ static bool gather(cny_lane *lane)
     int64_t now = cny_now_ms();
     if (lane->gather_until == 0)
         lane->gather_until = now + options->batch_timeout_ms;
-    return now >= lane->gather_until;
+    return now >= lane->gather_until || has_all(lane);
 }
 
 /* ---- verdicts ---- */
@@ -192,12 +200,16 @@ static bool must_brake(cny_lane *lane, const coney_delivery *delivery)
 /* The outcome of a handler, or of what kept it from being called. */
 static void on_outcome(cny_lane *lane, coney_delivery *delivery, coney_outcome outcome)
 {
-    bool is_manual = options_of(lane)->acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
     int delay_ms = 0;
+    bool is_forgotten = outcome == CONEY_DEFER && atomic_load(&delivery->refs) == 1;
     bool was_handled = delivery->is_deferred;
-    if (is_manual && was_handled && (outcome == CONEY_DEFER || !cny_delivery_claim(delivery))) {
+    if (was_handled && ((outcome == CONEY_DEFER && !is_forgotten) || !cny_delivery_claim(delivery))) {
         delivery->is_left = true;
         return;
+    }
+    if (was_handled && is_forgotten) {
+        cny_complain_of_forgotten(delivery);
+        outcome = CONEY_REQUEUE;
     }
     atomic_store(&lane->judging, true);
     delivery->verdict = cny_judge(delivery, outcome, true, &delay_ms);

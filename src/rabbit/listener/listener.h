@@ -175,6 +175,7 @@ struct cny_consumer {
     bool has_consumed;
     bool surplus; /* it is to end */
     bool told_missing;
+    bool told_end;      /* its lanes, that nothing more comes */
     int64_t resumed_at; /* 0: never */
     coney_status loss;
     uint64_t seen_received; /* for elasticity */
@@ -197,12 +198,16 @@ void cny_consumer_set_course(cny_consumer *consumer, cny_course course);
 /* Any thread, ahead of the supervisor: what lies behind a message that stopped the container gets to no handler. */
 void cny_consumer_give_up(cny_consumer *consumer, cny_channel *channel);
 
+bool cny_consumer_can_wait(const cny_consumer *consumer);    /* its trouble may pass */
 bool cny_consumer_is_idle(cny_consumer *consumer);           /* no lane runs or has anything */
 bool cny_consumer_is_handling(const cny_consumer *consumer); /* a handler runs */
 bool cny_consumer_may_publish(const cny_consumer *consumer); /* a handler, or what follows from its outcome */
 
 /* One that is idle. Gives how many deliveries were deferred: they are nobody's business any more. */
 int cny_consumer_drop_channel(cny_consumer *consumer);
+
+/* One for which no worker has done anything: its channel goes, and with it what has come. */
+void cny_consumer_withdraw(cny_consumer *consumer);
 
 /* Counts deferred deliveries of the channel there is: one more, which gives what one fewer needs. */
 uint32_t cny_consumer_defer(cny_consumer *consumer);
@@ -231,7 +236,7 @@ struct coney_delivery {
     void *payload;
     const coney_converter *payload_converter;
     const coney_typed_handler *handler; /* NULL: the listener's */
-    cny_error *failure;
+    cny_error *failure;                 /* as far as is known, without what was said since */
     coney_message *reply;
     bool is_broken; /* a batch that cannot be taken apart; failure tells why */
     bool prepared;
@@ -245,7 +250,8 @@ struct coney_delivery {
     bool is_deferred;      /* counted among its consumer's: */
     uint32_t channel_number;
     /* any thread */
-    atomic_bool settled; /* by its outcome or coney_delivery_settle() */
+    _Atomic(cny_error *) said; /* by coney_delivery_fail(), for whoever judges */
+    atomic_bool settled;       /* by its outcome or coney_delivery_settle() */
     atomic_int parts_left;
     atomic_int worst; /* of its parts */
 };
@@ -264,6 +270,7 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane);
 
 /* With CONEY_ACKNOWLEDGE_MANUAL: nobody else may settle it from now on. False if somebody has. */
 bool cny_delivery_claim(coney_delivery *delivery);
+void cny_complain_of_forgotten(const coney_delivery *delivery); /* let go of without being settled */
 
 /* Makes it ready for a handler and calls that. The outcome, whoever decided it. */
 coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane);
@@ -271,6 +278,10 @@ void cny_dispatch_batch(coney_delivery **deliveries, size_t count, coney_outcome
 
 /* Whether it can be handed to a handler; else *outcome tells what becomes of it. */
 bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome);
+
+/* By who settles it: what was said of its failure is what is known of it from now on. */
+void cny_delivery_adopt_failure(coney_delivery *delivery);
+void cny_delivery_say(coney_delivery *delivery, cny_error *failure); /* takes it; any thread */
 
 /* Why it failed, as far as is known. */
 const char *cny_failure_text(const coney_delivery *delivery);
@@ -354,6 +365,7 @@ struct coney_container {
     cny_publisher replies;
     atomic_bool has_trouble; /* a consumer waits for a connection, or for something to change */
     atomic_int notices;      /* events not told yet */
+    atomic_int dropped;      /* of them, since that was logged */
     atomic_int silence;      /* it is being freed: 1: nothing new is told; 2: nothing at all */
     /* supervisor only */
     bool is_connected;   /* when it began to look */

@@ -142,7 +142,7 @@ static coney_status check_started(const coney_container *container, const select
         if (!listener->consumers)
             return cny_fail(CONEY_E_TIMEOUT, "the consumers of queue '%s' have not begun", listener->options.queue);
         for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-            if (consumer->trouble && !consumer->told_missing)
+            if (consumer->trouble && !cny_consumer_can_wait(consumer))
                 return cny_error_raise(consumer->trouble);
             if (!consumer->trouble && consumer->state != CNY_CONSUMER_CONSUMING)
                 return cny_fail(CONEY_E_TIMEOUT, "no answer from the broker about queue '%s'", listener->options.queue);
@@ -157,14 +157,14 @@ static coney_status start(coney_container *container, const selection *which)
     if (status != CONEY_OK)
         return status;
     int64_t deadline = cny_deadline(container->options.start_timeout_ms);
-    bool in_time = !cny_container_is_served_here(container);
+    bool in_time = true, may_wait = !cny_container_is_served_here(container);
     pthread_mutex_lock(&container->lock);
     bool runs = container->state == CNY_CONTAINER_RUNNING;
     status = for_each(container, which, mark_started);
-    while (status == CONEY_OK && container->state == CNY_CONTAINER_RUNNING) {
+    while (status == CONEY_OK && may_wait && container->state == CNY_CONTAINER_RUNNING && !container->paused) {
         coney_status so_far = check_started(container, which);
-        bool may_wait = so_far == CONEY_E_TIMEOUT || so_far == CONEY_E_CONNECT || so_far == CONEY_E_LOST;
-        if (!may_wait || !in_time) {
+        bool may_come = so_far == CONEY_E_TIMEOUT || so_far == CONEY_E_CONNECT || so_far == CONEY_E_LOST;
+        if (!may_come || !in_time) {
             status = so_far == CONEY_OK ? status : cny_fail_in("%s", which->verb);
             break;
         }

@@ -95,6 +95,14 @@ int64_t cny_look_for_slow_handlers(const cny_listener *listener, int64_t now)
     return next;
 }
 
+static bool is_at_work(const cny_listener *listener)
+{
+    bool works = false;
+    for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
+        works = works || atomic_load(&consumer->in_lanes) > 0;
+    return works;
+}
+
 int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener, int64_t now)
 {
     int idle_ms = listener->options.idle_event_ms;
@@ -102,6 +110,8 @@ int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener
         return INT64_MAX;
     int64_t last = atomic_load(&listener->last_delivery_ms);
     if (last == 0)
+        atomic_store(&listener->last_delivery_ms, last = now);
+    if (is_at_work(listener))
         atomic_store(&listener->last_delivery_ms, last = now);
     int64_t from = listener->idle_told_at > last ? listener->idle_told_at : last;
     if (now - from < idle_ms)

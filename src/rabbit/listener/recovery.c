@@ -49,19 +49,21 @@ static bool set_text(coney_table *headers, const char *name, const char *text)
     return coney_table_set_string(headers, name, kept) == CONEY_OK;
 }
 
-static bool set_unless_there(coney_table *headers, const char *name, const char *text)
+/* From the ladder it comes with those it had before; what others wrote there is no better than in Spring. */
+static bool set_origin(coney_table *headers, const char *name, const char *text, bool is_kept)
 {
-    return coney_table_get(headers, name) || coney_table_set_string(headers, name, text) == CONEY_OK;
+    bool is_there = coney_table_get(headers, name) != NULL;
+    return (is_kept && is_there) || coney_table_set_string(headers, name, text) == CONEY_OK;
 }
 
 static bool fill_headers(coney_table *headers, const coney_delivery *delivery, int round, bool with_text)
 {
     const coney_message *origin = delivery->origin;
+    bool is_back = cny_rounds(origin) > 0;
     return copy_headers(headers, origin->properties.headers) &&
-           set_unless_there(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, origin->exchange) &&
-           set_unless_there(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, origin->routing_key) &&
-           coney_table_set_int64(headers, CONEY_HEADER_ATTEMPTS, delivery->earlier_attempts + delivery->tries) ==
-               CONEY_OK &&
+           set_origin(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, origin->exchange, is_back) &&
+           set_origin(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, origin->routing_key, is_back) &&
+           coney_table_set_int64(headers, CONEY_HEADER_ATTEMPTS, coney_delivery_attempt(delivery)) == CONEY_OK &&
            (round == 0 || coney_table_set_int64(headers, CONEY_HEADER_RETRY_COUNT, round) == CONEY_OK) &&
            (!with_text || set_text(headers, CONEY_HEADER_EXCEPTION_MESSAGE, cny_failure_text(delivery)));
 }
@@ -145,7 +147,7 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
     cny_listener *listener = delivery->consumer->listener;
     char text[1200];
     snprintf(text, sizeof text, "message '%s' %s after %d attempts: %s", cny_id_of(delivery->origin), what,
-             delivery->earlier_attempts + delivery->tries, cny_failure_text(delivery));
+             coney_delivery_attempt(delivery), cny_failure_text(delivery));
     cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_WARN, "queue '%s': %s", listener->options.queue, text);
     cny_tell(delivery->consumer->container, &(cny_event){.kind = CONEY_MESSAGE_RECOVERED,
                                                          .listener = listener,
@@ -183,6 +185,7 @@ static coney_outcome ask_recoverer(coney_delivery *delivery)
 {
     const coney_listener *options = &delivery->consumer->listener->options;
     coney_outcome outcome = options->retry.recoverer(delivery, cny_error_view(delivery->failure), options->user);
+    cny_delivery_adopt_failure(delivery);
     return outcome == CONEY_ACK || outcome == CONEY_REJECT ? outcome : CONEY_REQUEUE;
 }
 

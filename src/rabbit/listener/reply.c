@@ -15,9 +15,10 @@ static coney_status check_transaction(const coney_delivery *delivery)
 }
 
 static coney_status send_in_transaction(coney_delivery *delivery, const char *exchange, const char *routing_key,
-                                        coney_message *message)
+                                        coney_message *message, bool mandatory)
 {
-    const cny_publish publish = {.exchange = exchange, .routing_key = routing_key, .message = message};
+    const cny_publish publish = {
+        .exchange = exchange, .routing_key = routing_key, .message = message, .mandatory = mandatory};
     return cny_channel_publish_unconfirmed(delivery->channel, &publish,
                                            cny_deadline(delivery->consumer->container->options.publish_timeout_ms));
 }
@@ -35,7 +36,7 @@ coney_status coney_delivery_send(coney_delivery *delivery, const char *exchange,
     if (status == CONEY_OK)
         status = check_transaction(delivery);
     if (status == CONEY_OK)
-        status = send_in_transaction(delivery, exchange, routing_key, message);
+        status = send_in_transaction(delivery, exchange, routing_key, message, true);
     return status == CONEY_OK
                ? status
                : cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", exchange, routing_key);
@@ -60,9 +61,22 @@ void cny_transaction_rollback(cny_consumer *consumer)
     end_transaction(consumer, "rolled back", cny_channel_tx_rollback);
 }
 
+/* They come back before the answer to the commit, and then there is nothing that could be undone. */
+static void complain_of_returned(const cny_consumer *consumer)
+{
+    cny_error *first = NULL;
+    size_t count = cny_channel_take_returned(consumer->channel, &first);
+    if (count > 0)
+        cny_complain(consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_ERROR,
+                     "queue '%s': a transaction is committed, but %zu of what was sent in it came back and is lost: %s",
+                     consumer->listener->options.queue, count, first ? cny_error_view(first)->text : "");
+    cny_error_unref(first);
+}
+
 void cny_transaction_commit(cny_consumer *consumer)
 {
     end_transaction(consumer, "committed", cny_channel_tx_commit);
+    complain_of_returned(consumer);
 }
 
 /* ---- replies ---- */
@@ -131,7 +145,7 @@ static coney_status send(coney_delivery *delivery, coney_message *reply)
     if (status != CONEY_OK || !made)
         return status;
     if (delivery->consumer->listener->options.transacted)
-        status = send_in_transaction(delivery, to.exchange, to.routing_key, made);
+        status = send_in_transaction(delivery, to.exchange, to.routing_key, made, false);
     else
         status = publish_reply(delivery, &to, made);
     coney_message_unref(made);

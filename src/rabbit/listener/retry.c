@@ -77,11 +77,10 @@ static coney_outcome judge_failure(coney_delivery *delivery, bool may_repeat, in
     if (!listener->has_retry)
         return CONEY_REQUEUE;
     bool retriable = has_failure(delivery) && is_retriable(delivery);
-    delivery->tries++;
     if (retriable && retry->stateful && may_be_redelivered(delivery))
         return CONEY_REQUEUE;
-    if (retriable && !retry->stateful && may_repeat && delivery->tries < retry->max_attempts) {
-        *delay_ms = delay_before_next(retry, delivery->tries);
+    if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < retry->max_attempts) {
+        *delay_ms = delay_before_next(retry, ++delivery->tries);
         return (coney_outcome)0;
     }
     if (comes_again(delivery))
@@ -125,6 +124,7 @@ static bool is_outcome(const coney_delivery *delivery, coney_outcome outcome)
 coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
     cny_listener *listener = delivery->consumer->listener;
+    cny_delivery_adopt_failure(delivery);
     if (!is_outcome(delivery, outcome)) {
         cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
                      "queue '%s': the handler returned %d, which is no coney_outcome%s; that counts as CONEY_RETRY",

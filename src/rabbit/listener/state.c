@@ -99,6 +99,10 @@ static void run_notice(coney_message *unused, const coney_error *none, void *use
     (void)unused;
     (void)none;
     notice *one = user;
+    int dropped = atomic_exchange(&one->container->dropped, 0);
+    if (dropped > 0)
+        cny_log(CONEY_LOG_WARN, "container '%s': on_event is too slow, %d events were dropped",
+                one->container->options.name, dropped);
     if (atomic_load(&one->container->silence) < 2)
         one->container->options.on_event(&one->event, one->container->options.event_user);
     free_notice(one);
@@ -135,9 +139,13 @@ static void abandon_notice(notice *one)
 
 void cny_tell(coney_container *container, const cny_event *event)
 {
-    if (!container->options.on_event || atomic_load(&container->silence) ||
-        atomic_load(&container->notices) >= MAX_NOTICES)
+    bool is_of_many = event->listener != NULL; /* of the container itself there are few, and it stops only once */
+    if (!container->options.on_event || atomic_load(&container->silence))
         return;
+    if (is_of_many && atomic_load(&container->notices) >= MAX_NOTICES) {
+        atomic_fetch_add(&container->dropped, 1);
+        return;
+    }
     notice *one = cny_alloc(sizeof *one);
     if (!one)
         return;

@@ -10,6 +10,7 @@
 #define SUBSCRIBE_MS 5000 /* for the broker's answer */
 #define TICK_MS 5000      /* it looks at least that often */
 #define LOOK_FOR_CONNECTION_MS 1000
+#define LOOK_FOR_OTHERS_MS 10
 
 /* ---- who is wanted ---- */
 
@@ -159,11 +160,32 @@ static void declare_first(cny_consumer *consumer)
     on_refused(consumer);
 }
 
+/* Nothing but its handlers bounds what the broker sends to a consumer that acknowledges nothing, and no handler runs
+ * before all consume: it would come before the answers for the others. */
+static bool goes_before(const cny_consumer *other)
+{
+    bool is_none = other->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
+    return other->state != CNY_CONSUMER_CONSUMING && !other->trouble && (!is_none || other->listener->must_declare);
+}
+
+static bool lets_others_begin(const cny_consumer *consumer)
+{
+    const coney_container *container = consumer->container;
+    bool found = false;
+    if (container->state != CNY_CONTAINER_STARTING || consumer->listener->options.acknowledge != CONEY_ACKNOWLEDGE_NONE)
+        return false;
+    for (const cny_consumer *other = cny_first_consumer(container); other && !found; other = cny_next_consumer(other))
+        found = goes_before(other);
+    return found;
+}
+
 /* A queue that is gone comes back if it is in an admin's topology, and a listener's own queues come first. */
 static void subscribe_or_declare(cny_consumer *consumer)
 {
     if (consumer->declare_first || consumer->listener->must_declare)
         declare_first(consumer);
+    else if (lets_others_begin(consumer))
+        consumer->due = cny_deadline(LOOK_FOR_OTHERS_MS);
     else
         subscribe(consumer);
 }
@@ -174,6 +196,7 @@ static void on_consuming(cny_consumer *consumer)
     bool again = consumer->has_consumed;
     consumer->state = CNY_CONSUMER_CONSUMING;
     bool was_told = consumer->trouble && cny_error_view(consumer->trouble)->status != CONEY_E_CONNECT;
+    atomic_store(&consumer->listener->last_delivery_ms, cny_now_ms()); /* idleness begins anew */
     if (again)
         consumer->resumed_at = cny_now_ms();
     if (again || was_told) {
@@ -313,7 +336,11 @@ static bool go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t d
         set_course(consumer, wanted);
     consumer->state = CNY_CONSUMER_ENDING;
     consumer->due = deadline;
-    return has_ended(consumer) && has_worked_off(consumer);
+    bool ended = has_ended(consumer);
+    if (ended && !consumer->told_end && consumer->listener->options.on_batch) /* it need not wait for more */
+        cny_consumer_set_course(consumer, (cny_course)atomic_load(&consumer->course));
+    consumer->told_end = ended;
+    return ended && has_worked_off(consumer);
 }
 
 /* True once it has. */
@@ -323,7 +350,9 @@ static bool end(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
         on_consuming(consumer); /* its lanes may be at work already */
     if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
         mode = CONEY_STOP_NOW;
-    if (consumer->state != CNY_CONSUMER_WAITING && !go_on_ending(consumer, mode, deadline))
+    if (consumer->container->state == CNY_CONTAINER_STARTING) /* no worker runs yet */
+        cny_consumer_withdraw(consumer);
+    else if (consumer->state != CNY_CONSUMER_WAITING && !go_on_ending(consumer, mode, deadline))
         return false;
     if (consumer->has_consumed)
         tell_of(consumer, CONEY_CONSUMER_STOPPED, NULL);
@@ -357,8 +386,17 @@ static bool tend_consumer(cny_consumer *consumer)
     return false;
 }
 
+/* Who has the supervisor look when it is through. */
+static bool waits_for_declarer(const cny_consumer *consumer)
+{
+    return consumer->state == CNY_CONSUMER_WAITING && consumer->container->declare_wanted &&
+           (consumer->declare_first || consumer->listener->must_declare);
+}
+
 static int64_t due_of(const cny_consumer *consumer)
 {
+    if (waits_for_declarer(consumer))
+        return INT64_MAX;
     bool may_be_over = consumer->state == CNY_CONSUMER_ENDING || consumer->state == CNY_CONSUMER_LEAVING;
     bool has_due = consumer->state != CNY_CONSUMER_CONSUMING && !(may_be_over && cny_now_ms() >= consumer->due);
     return has_due ? consumer->due : INT64_MAX;
@@ -429,7 +467,7 @@ static int64_t tend_listener(coney_container *container, cny_listener *listener)
 /* ---- the container ---- */
 
 /* Something that may pass, so a start need not fail for it: a queue may come, an exclusive consumer go. */
-static bool can_wait(const cny_consumer *consumer)
+bool cny_consumer_can_wait(const cny_consumer *consumer)
 {
     const coney_error *error = cny_error_view(consumer->trouble);
     if (is_loss(error->status))
@@ -443,7 +481,7 @@ static bool is_hopeless(const cny_consumer *consumer)
 {
     coney_status status = cny_error_view(consumer->trouble)->status;
     bool may_pass = is_loss(status) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY;
-    return !may_pass && !can_wait(consumer);
+    return !may_pass && !cny_consumer_can_wait(consumer);
 }
 
 static int count_lanes(const coney_container *container)
@@ -472,7 +510,8 @@ static void look_at_start(coney_container *container)
             cny_container_begin_stop(container, CONEY_STOP_NOW, 0);
             return;
         }
-        all_done = all_done && (consumer->state == CNY_CONSUMER_CONSUMING || (consumer->trouble && can_wait(consumer)));
+        all_done = all_done && (consumer->state == CNY_CONSUMER_CONSUMING ||
+                                (consumer->trouble && cny_consumer_can_wait(consumer)));
     }
     if (!all_done)
         return;
@@ -498,7 +537,7 @@ static void look_at_declarations(coney_container *container)
 {
     bool declares = !cny_workers_is_idle(container->supervision, &container->declarer);
     cny_workers_resize(container->supervision, declares || container->declare_wanted ? 2 : 1);
-    if (container->declare_wanted)
+    if (container->declare_wanted && !declares)
         cny_workers_schedule(container->supervision, &container->declarer);
 }
 

@@ -97,6 +97,16 @@ static void take_out(cny_task **at, const cny_task *task)
     *at = task->next;
 }
 
+static void take_out_of_queue(cny_workers *workers, const cny_task *task)
+{
+    cny_task *before = NULL;
+    for (cny_task *one = workers->first; one != task; one = one->next)
+        before = one;
+    take_out(&workers->first, task);
+    if (workers->last == task)
+        workers->last = before;
+}
+
 static void wake_sleepers(cny_workers *workers)
 {
     int64_t now = workers->first_sleeper ? cny_now_ms() : 0;
@@ -132,6 +142,17 @@ void cny_workers_schedule_at(cny_workers *workers, cny_task *task, int64_t due)
         task->due = due;
     else if (task->state == CNY_TASK_IDLE && due < INT64_MAX)
         put_to_sleep(workers, task, due);
+    pthread_mutex_unlock(&workers->lock);
+}
+
+void cny_workers_withdraw(cny_workers *workers, cny_task *task)
+{
+    pthread_mutex_lock(&workers->lock);
+    if (task->state == CNY_TASK_SLEEPING)
+        take_out(&workers->first_sleeper, task);
+    else if (task->state == CNY_TASK_QUEUED)
+        take_out_of_queue(workers, task);
+    task->state = CNY_TASK_IDLE;
     pthread_mutex_unlock(&workers->lock);
 }
 

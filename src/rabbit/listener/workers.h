@@ -46,6 +46,9 @@ bool cny_workers_is_current(const cny_workers *workers);
 void cny_workers_schedule(cny_workers *workers, cny_task *task);
 void cny_workers_schedule_at(cny_workers *workers, cny_task *task, int64_t due);
 
+/* One that does not run is not to. */
+void cny_workers_withdraw(cny_workers *workers, cny_task *task);
+
 /* It neither runs nor is to run by itself. */
 bool cny_workers_is_idle(cny_workers *workers, const cny_task *task);
 
