@@ -189,7 +189,8 @@ cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listene
 cny_consumer *cny_consumer_ref(cny_consumer *consumer);
 void cny_consumer_unref(cny_consumer *consumer);
 
-/* Under the container's lock, supervisor: begins to subscribe. */
+/* Under the container's lock, supervisor: whether it is not its turn yet; begins to subscribe. */
+bool cny_consumer_lets_others_begin(const cny_consumer *consumer);
 coney_status cny_consumer_subscribe(cny_consumer *consumer);
 
 /* Sets lanes to work on what the course now is. */

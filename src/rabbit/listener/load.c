@@ -109,8 +109,6 @@ int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener
     if (idle_ms == 0 || cny_listener_consuming(listener) == 0)
         return INT64_MAX;
     int64_t last = atomic_load(&listener->last_delivery_ms);
-    if (last == 0)
-        atomic_store(&listener->last_delivery_ms, last = now);
     if (is_at_work(listener))
         atomic_store(&listener->last_delivery_ms, last = now);
     int64_t from = listener->idle_told_at > last ? listener->idle_told_at : last;

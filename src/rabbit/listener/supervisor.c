@@ -160,31 +160,12 @@ static void declare_first(cny_consumer *consumer)
     on_refused(consumer);
 }
 
-/* Nothing but its handlers bounds what the broker sends to a consumer that acknowledges nothing, and no handler runs
- * before all consume: it would come before the answers for the others. */
-static bool goes_before(const cny_consumer *other)
-{
-    bool is_none = other->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
-    return other->state != CNY_CONSUMER_CONSUMING && !other->trouble && (!is_none || other->listener->must_declare);
-}
-
-static bool lets_others_begin(const cny_consumer *consumer)
-{
-    const coney_container *container = consumer->container;
-    bool found = false;
-    if (container->state != CNY_CONTAINER_STARTING || consumer->listener->options.acknowledge != CONEY_ACKNOWLEDGE_NONE)
-        return false;
-    for (const cny_consumer *other = cny_first_consumer(container); other && !found; other = cny_next_consumer(other))
-        found = goes_before(other);
-    return found;
-}
-
 /* A queue that is gone comes back if it is in an admin's topology, and a listener's own queues come first. */
 static void subscribe_or_declare(cny_consumer *consumer)
 {
     if (consumer->declare_first || consumer->listener->must_declare)
         declare_first(consumer);
-    else if (lets_others_begin(consumer))
+    else if (cny_consumer_lets_others_begin(consumer))
         consumer->due = cny_deadline(LOOK_FOR_OTHERS_MS);
     else
         subscribe(consumer);
@@ -537,7 +518,7 @@ static void look_at_declarations(coney_container *container)
 {
     bool declares = !cny_workers_is_idle(container->supervision, &container->declarer);
     cny_workers_resize(container->supervision, declares || container->declare_wanted ? 2 : 1);
-    if (container->declare_wanted && !declares)
+    if (container->declare_wanted) /* once more, if it is at work: it may be past who wants it */
         cny_workers_schedule(container->supervision, &container->declarer);
 }
 

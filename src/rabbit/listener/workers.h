@@ -46,7 +46,7 @@ bool cny_workers_is_current(const cny_workers *workers);
 void cny_workers_schedule(cny_workers *workers, cny_task *task);
 void cny_workers_schedule_at(cny_workers *workers, cny_task *task, int64_t due);
 
-/* One that does not run is not to. */
+/* One that does not run now, and is not to any more. */
 void cny_workers_withdraw(cny_workers *workers, cny_task *task);
 
 /* It neither runs nor is to run by itself. */
