@@ -2,6 +2,7 @@
 /* A listener that acknowledges nothing, and a broker that is faster than its handler. */
 #include "support/listening.h"
 
+#include <stdio.h>
 #include <unistd.h>
 
 enum { MESSAGES = 30000, BODY_BYTES = 4096 }; /* some 130 MB with all that goes with them */
@@ -65,7 +66,8 @@ static void test_messages_nobody_takes_stay_at_the_broker(void **state)
 static void test_start_is_not_held_up_by_what_waits_for_it(void **state)
 {
     (void)state;
-    const coney_queue others[] = {{.name = listening_other_queue("a")}, {.name = listening_other_queue("b")}};
+    enum { OTHERS = 10 }; /* to be declared one after another, which takes a while */
+    coney_queue others[OTHERS] = {0};
     atomic_store(&let_go, 1);
     atomic_store(&handled, 0);
     fill_queue();
@@ -73,9 +75,14 @@ static void test_start_is_not_held_up_by_what_waits_for_it(void **state)
     assert_ok(coney_container_listen(listening.container, &(coney_listener){.queue = listening.queue,
                                                                             .on_message = wait_then_count,
                                                                             .acknowledge = CONEY_ACKNOWLEDGE_NONE}));
-    for (size_t i = 0; i < COUNT_OF(others); i++)
-        assert_ok(coney_container_listen(listening.container,
-                                         &(coney_listener){.declare = &others[i], .on_message = listening_obey}));
+    for (int i = 0; i < OTHERS; i++) {
+        char suffix[16];
+        snprintf(suffix, sizeof suffix, "%d", i);
+        others[i].name = listening_other_queue(suffix);
+        assert_ok(coney_container_listen(
+            listening.container,
+            &(coney_listener){.queue = others[i].name, .declare = &others[i], .on_message = listening_obey}));
+    }
     assert_ok(coney_container_start(listening.container));
     test_wait_for(&handled, MESSAGES);
 }

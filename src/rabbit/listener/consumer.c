@@ -124,7 +124,9 @@ static void on_change(void *self)
 static bool goes_before(const cny_consumer *other)
 {
     bool is_none = other->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
-    return other->state != CNY_CONSUMER_CONSUMING && !other->trouble && (!is_none || other->listener->must_declare);
+    bool has_not_begun =
+        other->state == CNY_CONSUMER_SUBSCRIBING || (other->state == CNY_CONSUMER_WAITING && !other->has_tried);
+    return has_not_begun && (!is_none || other->listener->must_declare);
 }
 
 bool cny_consumer_lets_others_begin(const cny_consumer *consumer)
