@@ -193,6 +193,56 @@ static void test_stop_does_not_wait_for_the_answer(void **state)
     cny_broker_go(fault.broker);
 }
 
+/* ---- a start that is interrupted ---- */
+
+enum { NOTICED_MS = 100 };
+
+static atomic_bool cancels; /* else the connection goes */
+
+/* The first consumer has begun, and has a message, when it ends; the second has no answer yet. */
+static void end_the_first_while_the_second_waits(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 0)
+        return;
+    amqp_channel_t first = cny_peer_serve_until_consumer(peer);
+    cny_peer_deliver(peer, first, 1, "ack");
+    cny_peer_method second = *cny_peer_serve_until(peer, AMQP_BASIC_CONSUME_METHOD);
+    cny_peer_silence(peer, NOTICED_MS);
+    if (!atomic_load(&cancels)) {
+        cny_peer_hang_up(peer);
+        return;
+    }
+    cny_peer_cancel_consumer(peer, first);
+    cny_peer_silence(peer, NOTICED_MS);
+    amqp_basic_consume_ok_t late = {amqp_cstring_bytes("late")};
+    cny_peer_send(peer, second.channel, AMQP_BASIC_CONSUME_OK_METHOD, &late);
+}
+
+static void expect_start(bool with_cancel)
+{
+    atomic_store(&cancels, with_cancel);
+    fault_start(end_the_first_while_the_second_waits, NULL);
+    use_container(INTERVAL_MS, LONG_MS);
+    listen_to("a", 1);
+    listen_to("b", 1);
+    start_container();
+    fault_wait_until(consumes_with(2));
+}
+
+static void test_start_outlives_the_loss_of_the_connection(void **state)
+{
+    (void)state;
+    expect_start(false);
+}
+
+static void test_start_outlives_the_end_of_a_consumer(void **state)
+{
+    (void)state;
+    expect_start(true);
+    fault_wait_for_calls(1); /* its queue may be gone, so the message would not come again */
+}
+
 /* ---- too many channels ---- */
 
 static void test_consumers_for_which_there_is_no_channel_come_when_there_is_room(void **state)
@@ -514,6 +564,8 @@ int main(void)
         fault_test(test_consumers_of_which_one_vanishes_after_the_other_are_there_again),
         fault_test(test_answer_that_does_not_come_keeps_no_other_listener_from_consuming),
         fault_test(test_stop_does_not_wait_for_the_answer),
+        fault_test(test_start_outlives_the_loss_of_the_connection),
+        fault_test(test_start_outlives_the_end_of_a_consumer),
         fault_test(test_consumers_for_which_there_is_no_channel_come_when_there_is_room),
         fault_test(test_thousand_consumers_resume_in_few_round_trips),
         fault_test(test_start_without_a_broker_fails),

@@ -119,27 +119,6 @@ static void on_change(void *self)
     cny_container_attention(consumer->container);
 }
 
-/* Nothing but its handlers bounds what the broker sends to a consumer that acknowledges nothing, and no handler runs
- * before all consume: it would come before the answers for the others. */
-static bool goes_before(const cny_consumer *other)
-{
-    bool is_none = other->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
-    bool has_not_begun =
-        other->state == CNY_CONSUMER_SUBSCRIBING || (other->state == CNY_CONSUMER_WAITING && !other->has_tried);
-    return has_not_begun && (!is_none || other->listener->must_declare);
-}
-
-bool cny_consumer_lets_others_begin(const cny_consumer *consumer)
-{
-    const coney_container *container = consumer->container;
-    bool found = false;
-    if (container->state != CNY_CONTAINER_STARTING || consumer->listener->options.acknowledge != CONEY_ACKNOWLEDGE_NONE)
-        return false;
-    for (const cny_consumer *other = cny_first_consumer(container); other && !found; other = cny_next_consumer(other))
-        found = goes_before(other);
-    return found;
-}
-
 coney_status cny_consumer_subscribe(cny_consumer *consumer)
 {
     const coney_listener *options = &consumer->listener->options;

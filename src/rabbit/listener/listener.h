@@ -189,8 +189,7 @@ cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listene
 cny_consumer *cny_consumer_ref(cny_consumer *consumer);
 void cny_consumer_unref(cny_consumer *consumer);
 
-/* Under the container's lock, supervisor: whether it is not its turn yet; begins to subscribe. */
-bool cny_consumer_lets_others_begin(const cny_consumer *consumer);
+/* Under the container's lock, supervisor: begins to subscribe. */
 coney_status cny_consumer_subscribe(cny_consumer *consumer);
 
 /* Sets lanes to work on what the course now is. */
@@ -199,7 +198,6 @@ void cny_consumer_set_course(cny_consumer *consumer, cny_course course);
 /* Any thread, ahead of the supervisor: what lies behind a message that stopped the container gets to no handler. */
 void cny_consumer_give_up(cny_consumer *consumer, cny_channel *channel);
 
-bool cny_consumer_can_wait(const cny_consumer *consumer);    /* its trouble may pass */
 bool cny_consumer_is_idle(cny_consumer *consumer);           /* no lane runs or has anything */
 bool cny_consumer_is_handling(const cny_consumer *consumer); /* a handler runs */
 bool cny_consumer_may_publish(const cny_consumer *consumer); /* a handler, or what follows from its outcome */
@@ -220,6 +218,20 @@ void cny_return_message(cny_channel *channel, const coney_message *message);
 
 void cny_lane_run(cny_task *task);
 void cny_lane_clear(cny_lane *lane); /* frees what it has; no worker runs it */
+
+/* ---- the start; under the container's lock ---- */
+
+bool cny_is_loss(coney_status status); /* of the connection: to wait for the next one is all there is to do */
+bool cny_is_refused_exclusive(const coney_error *error);
+
+/* Its trouble may pass, so that a start need not fail for it. */
+bool cny_consumer_can_wait(const cny_consumer *consumer);
+
+/* While the container starts: it is not its turn yet. */
+bool cny_consumer_lets_others_begin(const cny_consumer *consumer);
+
+/* All consume, or can wait. It is over at once for what makes it fail, a new reference. */
+bool cny_start_is_over(const coney_container *container, cny_error **failure);
 
 /* ---- deliveries ---- */
 

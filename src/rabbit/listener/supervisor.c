@@ -50,11 +50,6 @@ static void tell_of(const cny_consumer *consumer, coney_container_event_kind kin
              &(cny_event){.kind = kind, .listener = consumer->listener, .consumer_tag = tag, .error = error});
 }
 
-static bool is_refused_exclusive(const coney_error *error)
-{
-    return error->status == CONEY_E_ACCESS_REFUSED && strstr(error->text, "in exclusive use");
-}
-
 /* This thread's last error is why it does not consume. Said once for each reason, and an exclusive consumer elsewhere
  * is nothing to worry about. */
 static void set_trouble(cny_consumer *consumer, const char *what)
@@ -75,18 +70,12 @@ static void set_trouble(cny_consumer *consumer, const char *what)
     consumer->trouble = trouble;
     if (known || view->status == CONEY_E_CONNECT) /* the connection has a log and events of its own */
         return;
-    cny_container_remark(consumer->container, is_refused_exclusive(view) ? CONEY_LOG_DEBUG : CONEY_LOG_WARN,
+    cny_container_remark(consumer->container, cny_is_refused_exclusive(view) ? CONEY_LOG_DEBUG : CONEY_LOG_WARN,
                          "container '%s': %s", name, view->text);
     tell_of(consumer, CONEY_CONSUMER_FAILED, trouble);
 }
 
 /* ---- subscribing ---- */
-
-/* The connection is gone, and waiting for the next one is all there is to do. */
-static bool is_loss(coney_status status)
-{
-    return status == CONEY_E_LOST || status == CONEY_E_CONNECT;
-}
 
 static void wait_until(cny_consumer *consumer, int64_t due)
 {
@@ -112,7 +101,7 @@ static void on_refused(cny_consumer *consumer)
     consumer->listener->must_declare = consumer->listener->declares != NULL;
     if (status == CONEY_E_CLOSED)
         wait_until(consumer, INT64_MAX);
-    else if (is_loss(status))
+    else if (cny_is_loss(status))
         wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
     else
         wait_until(consumer, cny_deadline(container->options.recovery_interval_ms));
@@ -131,7 +120,7 @@ static bool is_due(const cny_consumer *consumer)
     if (consumer->state != CNY_CONSUMER_WAITING)
         return false;
     const coney_error *trouble = cny_error_view(consumer->trouble);
-    bool waits_for_connection = trouble && is_loss(trouble->status);
+    bool waits_for_connection = trouble && cny_is_loss(trouble->status);
     return cny_now_ms() >= consumer->due || (waits_for_connection && consumer->container->is_connected);
 }
 
@@ -181,7 +170,7 @@ static void on_consuming(cny_consumer *consumer)
     if (again)
         consumer->resumed_at = cny_now_ms();
     if (again || was_told) {
-        bool is_quiet = !again && is_refused_exclusive(cny_error_view(consumer->trouble));
+        bool is_quiet = !again && cny_is_refused_exclusive(cny_error_view(consumer->trouble));
         cny_container_remark(container, is_quiet ? CONEY_LOG_DEBUG : CONEY_LOG_WARN,
                              "container '%s': a consumer of queue '%s' has resumed", container->options.name,
                              consumer->listener->options.queue);
@@ -272,7 +261,7 @@ static void leave(cny_consumer *consumer)
 {
     int64_t interval = consumer->container->options.recovery_interval_ms;
     bool has_just_resumed = consumer->resumed_at > 0 && cny_now_ms() < consumer->resumed_at + interval;
-    bool must_wait = has_just_resumed && !is_loss(consumer->loss);
+    bool must_wait = has_just_resumed && !cny_is_loss(consumer->loss);
     cny_consumer_drop_channel(consumer);
     wait_until(consumer, must_wait ? cny_now_ms() + interval : 0);
 }
@@ -281,9 +270,12 @@ static void leave(cny_consumer *consumer)
  * is not waited for without end, as handlers are. */
 static void go_on_leaving(cny_consumer *consumer)
 {
-    if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
+    bool starts = consumer->container->state == CNY_CONTAINER_STARTING;
+    if (starts && !cny_channel_alive(consumer->channel)) /* no worker runs yet, and the start waits for it */
+        cny_consumer_withdraw(consumer);
+    else if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
         cny_channel_close(consumer->channel);
-    if (has_ended(consumer) && has_worked_off(consumer))
+    if (!consumer->channel || (has_ended(consumer) && has_worked_off(consumer)))
         leave(consumer);
 }
 
@@ -434,36 +426,24 @@ static int64_t tend_consumers(cny_listener *listener)
     return next;
 }
 
+static int64_t size_listener(coney_container *container, cny_listener *listener)
+{
+    bool may_grow = container->state == CNY_CONTAINER_RUNNING;
+    int64_t next = may_grow ? cny_look_at_load(listener, cny_now_ms()) : INT64_MAX;
+    if (cny_listener_is_wanted(container, listener))
+        adjust(container, listener);
+    return next;
+}
+
 static int64_t tend_listener(coney_container *container, cny_listener *listener)
 {
     int64_t now = cny_now_ms();
-    int64_t next = container->state == CNY_CONTAINER_RUNNING ? cny_look_at_load(listener, now) : INT64_MAX;
-    if (cny_listener_is_wanted(container, listener))
-        adjust(container, listener);
-    next = cny_sooner(next, tend_consumers(listener));
+    int64_t next = tend_consumers(listener);
     next = cny_sooner(next, cny_look_for_slow_handlers(listener, now));
     return cny_sooner(next, cny_look_for_idleness(container, listener, now));
 }
 
 /* ---- the container ---- */
-
-/* Something that may pass, so a start need not fail for it: a queue may come, an exclusive consumer go. */
-bool cny_consumer_can_wait(const cny_consumer *consumer)
-{
-    const coney_error *error = cny_error_view(consumer->trouble);
-    if (is_loss(error->status))
-        return consumer->container->options.start_without_broker;
-    return (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal) ||
-           error->status == CONEY_E_RESOURCE_LOCKED || is_refused_exclusive(error);
-}
-
-/* Nobody but a person can help, so there is no point in waiting for the deadline. */
-static bool is_hopeless(const cny_consumer *consumer)
-{
-    coney_status status = cny_error_view(consumer->trouble)->status;
-    bool may_pass = is_loss(status) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY;
-    return !may_pass && !cny_consumer_can_wait(consumer);
-}
 
 static int count_lanes(const coney_container *container)
 {
@@ -483,21 +463,13 @@ static coney_status resize_workers(coney_container *container)
 
 static void look_at_start(coney_container *container)
 {
-    bool all_done = true;
-    for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
-         consumer = cny_next_consumer(consumer)) {
-        if (consumer->trouble && is_hopeless(consumer)) {
-            container->failure = cny_error_ref(consumer->trouble);
-            cny_container_begin_stop(container, CONEY_STOP_NOW, 0);
-            return;
-        }
-        all_done = all_done && (consumer->state == CNY_CONSUMER_CONSUMING ||
-                                (consumer->trouble && cny_consumer_can_wait(consumer)));
-    }
-    if (!all_done)
+    cny_error *failure = NULL;
+    if (!cny_start_is_over(container, &failure))
         return;
-    if (resize_workers(container) != CONEY_OK) {
-        container->failure = cny_error_capture();
+    if (!failure && resize_workers(container) != CONEY_OK)
+        failure = cny_error_capture();
+    if (failure) {
+        container->failure = failure;
         cny_container_begin_stop(container, CONEY_STOP_NOW, 0);
         return;
     }
@@ -563,6 +535,8 @@ static int64_t look(coney_container *container)
     container->is_connected = cny_factory_check_open(container->factory, CONEY_CONSUMING, 0) == CONEY_OK;
     container->declare_wanted = false;
     for (cny_listener *listener = container->listeners; listener; listener = listener->next)
+        next = cny_sooner(next, size_listener(container, listener));
+    for (cny_listener *listener = container->listeners; listener; listener = listener->next) /* all are there now */
         next = cny_sooner(next, tend_listener(container, listener));
     bool starts = container->state == CNY_CONTAINER_STARTING;
     if (starts)

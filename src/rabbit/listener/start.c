@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* What the start of a container waits for, and what it fails for. No handler runs before it is over. The supervisor
+ * asks, under the container's lock. */
+#include "rabbit/listener/listener.h"
+
+#include <string.h>
+
+bool cny_is_loss(coney_status status)
+{
+    return status == CONEY_E_LOST || status == CONEY_E_CONNECT;
+}
+
+bool cny_is_refused_exclusive(const coney_error *error)
+{
+    return error->status == CONEY_E_ACCESS_REFUSED && strstr(error->text, "in exclusive use");
+}
+
+/* A queue may come, an exclusive consumer go. */
+bool cny_consumer_can_wait(const cny_consumer *consumer)
+{
+    const coney_error *error = cny_error_view(consumer->trouble);
+    if (cny_is_loss(error->status))
+        return consumer->container->options.start_without_broker;
+    return (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal) ||
+           error->status == CONEY_E_RESOURCE_LOCKED || cny_is_refused_exclusive(error);
+}
+
+/* Nobody but a person can help, so there is no point in waiting for the deadline. */
+static bool is_hopeless(const cny_consumer *consumer)
+{
+    coney_status status = cny_error_view(consumer->trouble)->status;
+    bool may_pass = cny_is_loss(status) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY;
+    return !may_pass && !cny_consumer_can_wait(consumer);
+}
+
+static bool is_awaited(const cny_consumer *consumer)
+{
+    bool may_wait = consumer->trouble && cny_consumer_can_wait(consumer);
+    return consumer->state != CNY_CONSUMER_CONSUMING && !may_wait;
+}
+
+bool cny_start_is_over(const coney_container *container, cny_error **failure)
+{
+    bool over = true;
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
+         consumer = cny_next_consumer(consumer)) {
+        if (consumer->trouble && is_hopeless(consumer)) {
+            *failure = cny_error_ref(consumer->trouble);
+            return true;
+        }
+        over = over && !is_awaited(consumer);
+    }
+    return over;
+}
+
+static bool acknowledges_nothing(const cny_consumer *consumer)
+{
+    return consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
+}
+
+/* Nothing but its handlers bounds what the broker sends to a consumer that acknowledges nothing: it would come before
+ * the answers for the others. */
+bool cny_consumer_lets_others_begin(const cny_consumer *consumer)
+{
+    const coney_container *container = consumer->container;
+    if (container->state != CNY_CONTAINER_STARTING || !acknowledges_nothing(consumer))
+        return false;
+    for (const cny_consumer *other = cny_first_consumer(container); other; other = cny_next_consumer(other)) {
+        bool goes_before = !acknowledges_nothing(other) || other->listener->must_declare;
+        if (goes_before && is_awaited(other))
+            return true;
+    }
+    return false;
+}
