@@ -228,6 +228,32 @@ static void test_listener_that_acknowledges_none_settles_nothing(void **state)
     cny_broker_wait(fault.broker, 1);
 }
 
+/* Some are with the handler, some with the lane and some nowhere yet when the connection goes. */
+static void deliver_and_hang_up(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 0)
+        return;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_deliver(peer, channel, 1, "hold");
+    cny_peer_deliver(peer, channel, 2, "ack");
+    wait_for_calls(peer, 1);
+    cny_peer_deliver(peer, channel, 3, "ack");
+    cny_peer_deliver(peer, channel, 4, "ack");
+    cny_peer_hang_up(peer);
+}
+
+/* They would not come again. */
+static void test_messages_that_need_no_acknowledgement_outlive_their_connection(void **state)
+{
+    (void)state;
+    fault_listen(deliver_and_hang_up, NULL, (coney_listener){.acknowledge = CONEY_ACKNOWLEDGE_NONE});
+    fault_wait_until(coney_container_check(fault.container) == CONEY_E_LOST);
+    fault_let_go();
+    fault_wait_for_calls(4);
+    fault_wait_until(coney_container_check(fault.container) == CONEY_OK);
+}
+
 /* --- lanes --- */
 
 static void deliver_with_key(cny_peer *peer, amqp_channel_t channel, uint64_t tag, const char *key, const char *body)
@@ -368,6 +394,7 @@ int main(void)
         fault_test(test_failures_that_come_together_are_rejected_one_by_one),
         fault_test(test_failures_of_a_batch_are_rejected_one_by_one),
         fault_test(test_listener_that_acknowledges_none_settles_nothing),
+        fault_test(test_messages_that_need_no_acknowledgement_outlive_their_connection),
         fault_test(test_each_lane_acks_its_own_messages_one_by_one),
         fault_test(test_stop_finish_returns_what_no_handler_got_one_by_one),
         fault_test(test_stop_now_closes_the_channel_and_says_no_more),

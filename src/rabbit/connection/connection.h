@@ -303,7 +303,7 @@ void cny_channel_cancel(cny_channel *channel);
  * cny_channel_cancel() ended it, else why it ended. CONEY_E_TIMEOUT. */
 coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_t deadline);
 
-/* The same without waiting; false if there are none, or none that could still be settled. */
+/* The same without waiting; false if there are none, or they would have to be settled and cannot. */
 bool cny_channel_take(cny_channel *channel, cny_buffer *batch);
 bool cny_channel_has_deliveries(cny_channel *channel);
 

@@ -74,6 +74,7 @@ static coney_status subscribe_on(cny_channel **channel, cny_connection *connecti
         made->feed.watcher = *watcher;
         made->feed.subscribing = true;
         made->feed.prefetch = what->consume.no_ack ? 0 : what->prefetch;
+        made->feed.no_ack = what->consume.no_ack;
         cny_connection_appended(connection, frames.size);
     }
     cny_channel_unlock(made);
@@ -188,12 +189,18 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
     return status;
 }
 
+/* What cannot be settled any more comes again. */
+static bool has_takeable(const cny_channel *channel)
+{
+    return channel->feed.deliveries.size > 0 && (!channel->reason || channel->feed.no_ack);
+}
+
 bool cny_channel_take(cny_channel *channel, cny_buffer *batch)
 {
     cny_channel_lock(channel);
     cny_feed *feed = &channel->feed;
     feed->told = false;
-    if (!channel->reason)
+    if (has_takeable(channel))
         cny_buffer_swap(&feed->deliveries, batch);
     feed->bytes = 0;
     set_full(channel, false);
@@ -204,7 +211,7 @@ bool cny_channel_take(cny_channel *channel, cny_buffer *batch)
 bool cny_channel_has_deliveries(cny_channel *channel)
 {
     cny_channel_lock(channel);
-    bool has = !channel->reason && channel->feed.deliveries.size > 0;
+    bool has = has_takeable(channel);
     cny_channel_unlock(channel);
     return has;
 }

@@ -387,6 +387,7 @@ typedef struct cny_feed {
     cny_buffer deliveries;  /* of coney_message * */
     cny_watcher watcher;    /* its functions are NULL if nobody watches */
     int prefetch;           /* 0: no limit */
+    bool no_ack;            /* the broker has forgotten what it sent, so it outlives the channel */
     unsigned moment;        /* I/O thread only: the last one that brought something, */
     int in_moment;          /* and how much */
     size_t in_hand;         /* not settled yet */

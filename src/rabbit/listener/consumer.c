@@ -219,6 +219,16 @@ void cny_return_message(cny_channel *channel, const coney_message *message)
         cny_channel_close(channel); /* else the broker would wait for it */
 }
 
+void cny_return_for_want_of_memory(cny_consumer *consumer, const coney_message *message)
+{
+    const char *queue = consumer->listener->options.queue;
+    bool is_lost = consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
+    cny_complain(consumer->listener, CNY_COMPLAINT_MEMORY, CONEY_LOG_ERROR,
+                 "queue '%s': no memory to handle a message; it %s", queue, is_lost ? "is lost" : "goes back");
+    if (!is_lost)
+        cny_return_message(consumer->channel, message);
+}
+
 /* ---- spreading messages over lanes ---- */
 
 static uint32_t hash_of_header(const coney_message *message, const char *name)
@@ -251,7 +261,7 @@ static void put_on_lane(cny_consumer *consumer, coney_message *message)
         cny_workers_schedule(consumer->container->workers, &lane->task);
         return;
     }
-    cny_return_message(consumer->channel, message);
+    cny_return_for_want_of_memory(consumer, message);
     atomic_fetch_sub(&consumer->in_lanes, 1);
     coney_message_unref(message);
 }

@@ -17,6 +17,11 @@ static const coney_listener *options_of(const cny_lane *lane)
     return &lane->consumer->listener->options;
 }
 
+static bool acknowledges_nothing(const cny_lane *lane)
+{
+    return options_of(lane)->acknowledge == CONEY_ACKNOWLEDGE_NONE;
+}
+
 static coney_delivery **items_of(const cny_lane *lane, size_t *count)
 {
     coney_delivery **items = (coney_delivery **)(void *)lane->items.data;
@@ -140,15 +145,12 @@ static bool take_message(cny_lane *lane)
     coney_message *message = next_message(lane);
     if (!message)
         return false;
-    cny_listener *listener = lane->consumer->listener;
     coney_delivery *delivery = cny_delivery_new(lane, message, message); /* in progress before it is received */
-    cny_count(&listener->counters.received);
+    cny_count(&lane->consumer->listener->counters.received);
     cny_count(&lane->consumer->received);
     if (!delivery || !expand(lane, delivery)) {
-        cny_complain(listener, CNY_COMPLAINT_MEMORY, CONEY_LOG_ERROR,
-                     "queue '%s': no memory to handle a message; it goes back", listener->options.queue);
         flush_acks(lane);
-        cny_return_message(lane->consumer->channel, message);
+        cny_return_for_want_of_memory(lane->consumer, message);
         wait_for(lane, FIRST_BRAKE_MS);
         count_in_lanes(lane, -1);
     }
@@ -375,12 +377,11 @@ static size_t drop(cny_lane *lane)
 
 static void log_left_over(const cny_lane *lane, size_t count)
 {
-    bool is_lost = options_of(lane)->acknowledge == CONEY_ACKNOWLEDGE_NONE;
     if (count > 0)
         cny_complain(lane->consumer->listener, CNY_COMPLAINT_LEFT_OVER, CONEY_LOG_WARN,
                      "container '%s': %zu prefetched messages of queue '%s' are not handled, they %s",
                      lane->consumer->container->options.name, count, options_of(lane)->queue,
-                     is_lost ? "are lost" : "go back");
+                     acknowledges_nothing(lane) ? "are lost" : "go back");
 }
 
 /* ---- running ---- */
@@ -389,12 +390,13 @@ static void log_left_over(const cny_lane *lane, size_t count)
 static bool step(cny_lane *lane)
 {
     cny_consumer *consumer = lane->consumer;
+    bool comes_again = !acknowledges_nothing(lane);
     int course = atomic_load_explicit(&consumer->course, memory_order_acquire);
-    if (course == CNY_COURSE_DROP || !cny_channel_alive(consumer->channel)) {
+    if (course == CNY_COURSE_DROP || (comes_again && !cny_channel_alive(consumer->channel))) {
         log_left_over(lane, drop(lane));
         return false;
     }
-    if (course == CNY_COURSE_RETURN && options_of(lane)->acknowledge != CONEY_ACKNOWLEDGE_NONE) {
+    if (comes_again && course == CNY_COURSE_RETURN) {
         log_left_over(lane, give_back(lane));
         return false;
     }

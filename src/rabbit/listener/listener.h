@@ -215,6 +215,7 @@ int cny_consumer_deferred(const cny_consumer *consumer);
 
 /* To its queue, untried. */
 void cny_return_message(cny_channel *channel, const coney_message *message);
+void cny_return_for_want_of_memory(cny_consumer *consumer, const coney_message *message); /* if that is possible */
 
 void cny_lane_run(cny_task *task);
 void cny_lane_clear(cny_lane *lane); /* frees what it has; no worker runs it */

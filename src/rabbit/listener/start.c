@@ -33,10 +33,11 @@ static bool is_hopeless(const cny_consumer *consumer)
     return !may_pass && !cny_consumer_can_wait(consumer);
 }
 
+/* One that has begun and is lost since is not: it works off what came before it resumes, and no worker runs yet. */
 static bool is_awaited(const cny_consumer *consumer)
 {
     bool may_wait = consumer->trouble && cny_consumer_can_wait(consumer);
-    return consumer->state != CNY_CONSUMER_CONSUMING && !may_wait;
+    return !consumer->has_consumed && !may_wait;
 }
 
 bool cny_start_is_over(const coney_container *container, cny_error **failure)

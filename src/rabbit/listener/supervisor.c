@@ -270,12 +270,9 @@ static void leave(cny_consumer *consumer)
  * is not waited for without end, as handlers are. */
 static void go_on_leaving(cny_consumer *consumer)
 {
-    bool starts = consumer->container->state == CNY_CONTAINER_STARTING;
-    if (starts && !cny_channel_alive(consumer->channel)) /* no worker runs yet, and the start waits for it */
-        cny_consumer_withdraw(consumer);
-    else if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
+    if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
         cny_channel_close(consumer->channel);
-    if (!consumer->channel || (has_ended(consumer) && has_worked_off(consumer)))
+    if (has_ended(consumer) && has_worked_off(consumer))
         leave(consumer);
 }
 
