@@ -292,6 +292,27 @@ static void test_each_lane_acks_its_own_messages_one_by_one(void **state)
     cny_broker_wait(fault.broker, 1);
 }
 
+/* One of the handlers has another message behind it. */
+static void hold_two_lanes(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    deliver_with_key(peer, channel, 1, "a", "hold");
+    deliver_with_key(peer, channel, 2, "a", "ack");
+    deliver_with_key(peer, channel, 3, "b", "hold");
+}
+
+static void test_stop_that_gives_up_tells_how_many_handlers_run(void **state)
+{
+    (void)state;
+    fault_listen(hold_two_lanes, NULL, (coney_listener){.lanes = 1000, .lane_header = "key"});
+    fault_wait_for_calls(2);
+    fault_expect_status(CONEY_E_TIMEOUT, coney_container_stop_with(fault.container, CONEY_STOP_DRAIN, SOON_MS));
+    fault_expect_text("2 handlers have not returned");
+    fault_let_go();
+    fault_let_go();
+}
+
 /* --- what no handler got --- */
 
 static void expect_the_rest_back(cny_peer *peer, void *user)
@@ -396,6 +417,7 @@ int main(void)
         fault_test(test_listener_that_acknowledges_none_settles_nothing),
         fault_test(test_messages_that_need_no_acknowledgement_outlive_their_connection),
         fault_test(test_each_lane_acks_its_own_messages_one_by_one),
+        fault_test(test_stop_that_gives_up_tells_how_many_handlers_run),
         fault_test(test_stop_finish_returns_what_no_handler_got_one_by_one),
         fault_test(test_stop_now_closes_the_channel_and_says_no_more),
         fault_test(test_outcome_stop_returns_its_message_and_those_behind_it),

@@ -160,6 +160,8 @@ static coney_outcome recover_as_told(coney_delivery *delivery, const coney_error
     check_text(error->text, expected);
     if (strstr(text, "requeue"))
         return atomic_fetch_add(calls, 1) == 0 ? CONEY_REQUEUE : CONEY_ACK;
+    if (strstr(text, "undecided"))
+        return atomic_fetch_add(calls, 1) == 0 ? CONEY_RETRY : CONEY_ACK;
     return strstr(text, "reject") ? CONEY_REJECT : CONEY_ACK;
 }
 
@@ -215,6 +217,21 @@ static void test_recoverer_may_requeue(void **state)
     assert_true(listening.calls[2].redelivered);
     test_wait_for(&requeued, 2);
     listening_stop();
+    test_wait_for_depth(listening.queue, 0);
+}
+
+static void test_recoverer_that_decides_nothing_is_told_and_the_message_goes_back(void **state)
+{
+    (void)state;
+    atomic_int undecided = 0;
+    test_log_start(CONEY_LOG_ERROR);
+    start_with_recoverer(&undecided);
+    listening_send("fail:undecided");
+    test_wait_for(&undecided, 2);
+    listening_stop();
+    test_log_stop();
+    assert_true(test_log_has("the recoverer returned 4"));
+    assert_true(test_log_has("counts as CONEY_REQUEUE"));
     test_wait_for_depth(listening.queue, 0);
 }
 
@@ -395,6 +412,7 @@ int main(void)
         listening_test(test_recoverer_may_acknowledge),
         listening_test(test_recoverer_may_reject),
         listening_test(test_recoverer_may_requeue),
+        listening_test(test_recoverer_that_decides_nothing_is_told_and_the_message_goes_back),
         listening_test(test_recovery_requeue_begins_anew),
         listening_test(test_stateful_attempts_are_redeliveries_counted_by_message_id),
         listening_test(test_stateful_counts_each_id_for_itself),

@@ -68,7 +68,7 @@ typedef enum coney_recovery {
                                   RepublishMessageRecovererWithConfirms) */
     CONEY_RECOVER_REQUEUE,     /* back to the queue. (Spring: ImmediateRequeueMessageRecoverer) */
     CONEY_RECOVER_PARK,        /* republished to the parking queue */
-    CONEY_RECOVER_CALL,        /* what the program's recoverer answers */
+    CONEY_RECOVER_CALL,        /* what the program's recoverer answers: CONEY_ACK, CONEY_REJECT or CONEY_REQUEUE */
 } coney_recovery;
 
 enum { CONEY_MAX_DELAYS = 16 };

@@ -195,13 +195,12 @@ bool cny_consumer_is_idle(cny_consumer *consumer)
     return idle;
 }
 
-bool cny_consumer_is_handling(const cny_consumer *consumer)
+int cny_consumer_handling(const cny_consumer *consumer)
 {
-    for (int i = 0; i < consumer->lane_count; i++) {
-        if (atomic_load(&consumer->lanes[i].handling_since) != 0)
-            return true;
-    }
-    return false;
+    int handling = 0;
+    for (int i = 0; i < consumer->lane_count; i++)
+        handling += atomic_load(&consumer->lanes[i].handling_since) != 0;
+    return handling;
 }
 
 bool cny_consumer_may_publish(const cny_consumer *consumer)
@@ -210,7 +209,7 @@ bool cny_consumer_may_publish(const cny_consumer *consumer)
         if (atomic_load(&consumer->lanes[i].judging))
             return true;
     }
-    return cny_consumer_is_handling(consumer);
+    return cny_consumer_handling(consumer) > 0;
 }
 
 void cny_return_message(cny_channel *channel, const coney_message *message)

@@ -347,11 +347,10 @@ static coney_status abandoned(const coney_container *container)
     const char *queue = "";
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
          consumer = cny_next_consumer(consumer)) {
-        bool handling = cny_consumer_is_handling(consumer);
+        int handling = cny_consumer_handling(consumer), unsettled = cny_consumer_deferred(consumer);
         handlers += handling;
-        int unsettled = cny_consumer_deferred(consumer);
-        deferred += unsettled - (handling && unsettled > 0);
-        others += !handling;
+        deferred += unsettled > handling ? unsettled - handling : 0; /* those in a handler count as well */
+        others += handling == 0;
         queue = consumer->listener->options.queue;
     }
     long long waited_ms = container->stop_deadline - container->stop_began;

@@ -199,7 +199,7 @@ void cny_consumer_set_course(cny_consumer *consumer, cny_course course);
 void cny_consumer_give_up(cny_consumer *consumer, cny_channel *channel);
 
 bool cny_consumer_is_idle(cny_consumer *consumer);           /* no lane runs or has anything */
-bool cny_consumer_is_handling(const cny_consumer *consumer); /* a handler runs */
+int cny_consumer_handling(const cny_consumer *consumer);     /* how many handlers run */
 bool cny_consumer_may_publish(const cny_consumer *consumer); /* a handler, or what follows from its outcome */
 
 /* One that is idle. Gives how many deliveries were deferred: they are nobody's business any more. */

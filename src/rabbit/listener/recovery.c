@@ -183,10 +183,17 @@ static coney_outcome park(coney_delivery *delivery)
 /* The program's recoverer may say anything but that nothing is decided. */
 static coney_outcome ask_recoverer(coney_delivery *delivery)
 {
-    const coney_listener *options = &delivery->consumer->listener->options;
+    cny_listener *listener = delivery->consumer->listener;
+    const coney_listener *options = &listener->options;
     coney_outcome outcome = options->retry.recoverer(delivery, cny_error_view(delivery->failure), options->user);
     cny_delivery_adopt_failure(delivery);
-    return outcome == CONEY_ACK || outcome == CONEY_REJECT ? outcome : CONEY_REQUEUE;
+    if (outcome == CONEY_ACK || outcome == CONEY_REJECT || outcome == CONEY_REQUEUE)
+        return outcome;
+    cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
+                 "queue '%s': the recoverer returned %d, which is neither CONEY_ACK, CONEY_REJECT nor CONEY_REQUEUE; "
+                 "that counts as CONEY_REQUEUE",
+                 options->queue, (int)outcome);
+    return CONEY_REQUEUE;
 }
 
 coney_outcome cny_recover(coney_delivery *delivery)
