@@ -61,11 +61,12 @@ CONEY_API coney_status coney_container_remove_after_receive(coney_container *con
 /* Subscribes every listener but those with no_auto_start, and waits until they consume; no handler runs before.
  * From then on consumers come back by themselves after every loss. Whatever can be waited for afterwards does not
  * fail the start: a queue that is missing (unless missing_queue_is_fatal), an exclusive consumer elsewhere, an
- * exclusive queue of another connection; event, log and health tell of it. On failure nothing is left running. May be
- * started again after a stop.
+ * exclusive queue of another connection, a NONE listener's turn while 16 MiB wait for another's handler; event, log and
+ * health tell of it. On failure nothing is left running. May be started again after a stop.
  * CONEY_E_NOT_FOUND (a queue, which one, if that is fatal), CONEY_E_ACCESS_REFUSED and the other refusals;
  * CONEY_E_STATE (running, or nothing to listen to); CONEY_E_CONNECT and the other statuses of connecting, unless
- * start_without_broker; CONEY_E_LOST, _TIMEOUT, _CLOSED, _NO_MEMORY, _SYSTEM. (Spring: start.) */
+ * start_without_broker; CONEY_E_CLOSED (the factory is, or is being closed); CONEY_E_LIMIT (channels of the
+ * connection); CONEY_E_LOST, _TIMEOUT, _NO_MEMORY, _SYSTEM (too few threads). (Spring: start.) */
 CONEY_API coney_status coney_container_start(coney_container *container);
 
 /* ---- stop ---- */

@@ -60,6 +60,7 @@ bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connectio
 
 /* CONEY_E_CLOSED once the factory's close has begun: only handlers and callbacks may send then. */
 coney_status cny_factory_check_draining(coney_connection_factory *factory);
+bool cny_factory_is_draining(const coney_connection_factory *factory); /* on whatever thread */
 
 /* Waits until then, or until this thread may not send any more: CONEY_E_CLOSED. */
 coney_status cny_factory_sleep(coney_connection_factory *factory, int64_t until);
@@ -306,6 +307,7 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
 /* The same without waiting; false if there are none, or they would have to be settled and cannot. */
 bool cny_channel_take(cny_channel *channel, cny_buffer *batch);
 bool cny_channel_has_deliveries(cny_channel *channel);
+bool cny_channel_is_full(cny_channel *channel); /* so that nothing is read until they are taken */
 
 typedef enum cny_settlement {
     CNY_SETTLE_ACK,

@@ -381,6 +381,11 @@ coney_status cny_factory_check_draining(coney_connection_factory *factory)
                : CONEY_OK;
 }
 
+bool cny_factory_is_draining(const coney_connection_factory *factory)
+{
+    return atomic_load(&factory->draining);
+}
+
 coney_status cny_factory_sleep(coney_connection_factory *factory, int64_t until)
 {
     coney_status status = CONEY_OK;

@@ -34,6 +34,8 @@ static void set_full(cny_channel *channel, bool full)
         return;
     channel->feed.full = full;
     connection->full_feeds += full ? 1 : -1;
+    if (full)
+        tell_change(channel);
     if (connection->full_feeds == 0)
         cny_connection_wake(connection);
 }
@@ -206,6 +208,14 @@ bool cny_channel_take(cny_channel *channel, cny_buffer *batch)
     set_full(channel, false);
     cny_channel_unlock(channel);
     return batch->size > 0;
+}
+
+bool cny_channel_is_full(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    bool full = channel->feed.full;
+    cny_channel_unlock(channel);
+    return full;
 }
 
 bool cny_channel_has_deliveries(cny_channel *channel)

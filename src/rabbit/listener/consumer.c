@@ -174,9 +174,9 @@ void cny_consumer_set_course(cny_consumer *consumer, cny_course course)
     atomic_store(&consumer->course, (int)course);
     atomic_store(&consumer->leaving, true);
     if (has_many_lanes(consumer))
-        cny_workers_schedule(workers, &consumer->task);
+        cny_workers_hasten(workers, &consumer->task);
     for (int i = 0; i < consumer->lane_count; i++)
-        cny_workers_schedule(workers, &consumer->lanes[i].task);
+        cny_workers_hasten(workers, &consumer->lanes[i].task);
 }
 
 void cny_consumer_give_up(cny_consumer *consumer, cny_channel *channel)
@@ -203,13 +203,12 @@ int cny_consumer_handling(const cny_consumer *consumer)
     return handling;
 }
 
-bool cny_consumer_may_publish(const cny_consumer *consumer)
+int cny_consumer_publishing(const cny_consumer *consumer)
 {
-    for (int i = 0; i < consumer->lane_count; i++) {
-        if (atomic_load(&consumer->lanes[i].judging))
-            return true;
-    }
-    return cny_consumer_handling(consumer) > 0;
+    int count = 0;
+    for (int i = 0; i < consumer->lane_count; i++)
+        count += atomic_load(&consumer->lanes[i].judging) || atomic_load(&consumer->lanes[i].handling_since) != 0;
+    return count;
 }
 
 void cny_return_message(cny_channel *channel, const coney_message *message)

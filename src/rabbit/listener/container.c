@@ -66,6 +66,7 @@ static bool has_resumed(void *self);
 static int64_t tend(void *self, int64_t now);
 static void begin_stop_for_factory(void *self, int64_t deadline);
 static coney_status wait_stopped(void *self, int64_t deadline);
+static void begin_stop_by(coney_container *container, coney_stop_mode mode, int64_t deadline);
 
 static const cny_member membership = {
     .ref = hold,
@@ -177,6 +178,8 @@ void coney_container_free(coney_container *container)
     if (!container || cny_factory_check_process(container->factory) != CONEY_OK)
         return;
     bool had_its_time = cny_factory_check_draining(container->factory) != CONEY_OK;
+    if (had_its_time)
+        begin_stop_by(container, CONEY_STOP_NOW, cny_now_ms());
     coney_status status = had_its_time ? wait_stopped(container, cny_now_ms()) : coney_container_stop(container);
     if (status != CONEY_OK)
         cny_log(CONEY_LOG_ERROR, "%s", coney_last_error());
@@ -222,13 +225,15 @@ coney_status coney_container_remove_after_receive(coney_container *container, co
 /* ---- start ---- */
 
 /* Under lock. */
-static coney_status enter_starting(coney_container *container)
+static coney_status enter_starting(coney_container *container, cny_start *start)
 {
     const char *name = container->options.name;
     if (container->state == CNY_CONTAINER_STOPPING)
         return cny_fail(CONEY_E_STATE, "container '%s' is still stopping", name);
     if (container->state != CNY_CONTAINER_STOPPED)
         return cny_fail(CONEY_E_STATE, "container '%s' is running", name);
+    if (cny_factory_is_draining(container->factory)) /* which has had its containers stopped, and does not come again */
+        return cny_fail(CONEY_E_CLOSED, "the connection factory is being closed");
     if (!container->listeners)
         return cny_fail(CONEY_E_STATE, "container '%s' has no listeners", name);
     bool declares = !cny_workers_is_idle(container->supervision, &container->declarer); /* since before the last stop */
@@ -236,10 +241,13 @@ static coney_status enter_starting(coney_container *container)
     if (status != CONEY_OK)
         return status;
     container->state = CNY_CONTAINER_STARTING;
+    cny_workers_hold(container->workers, true);
     cny_error_unref(container->failure);
     container->failure = NULL;
-    container->paused = container->has_started = false;
-    container->unsettled = 0;
+    container->paused = false;
+    container->start = start;
+    for (cny_listener *listener = container->listeners; listener; listener = listener->next)
+        listener->declare_at = 0; /* a new beginning */
     cny_container_attention(container);
     return CONEY_OK;
 }
@@ -249,11 +257,11 @@ static cny_error *why_not_started(const coney_container *container)
 {
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
          consumer = cny_next_consumer(consumer)) {
-        if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
+        if (consumer->state == CNY_CONSUMER_SUBSCRIBING && cny_consumer_is_awaited(consumer))
             return cny_error_new(CONEY_E_TIMEOUT, 0,
                                  "consume from queue '%s': no answer from the broker within the deadline",
                                  consumer->listener->options.queue);
-        if (consumer->trouble)
+        if (consumer->trouble && cny_consumer_is_awaited(consumer))
             return cny_error_ref(consumer->trouble);
     }
     return NULL;
@@ -268,24 +276,27 @@ static void give_up_start(coney_container *container)
 }
 
 /* Under lock. */
-static coney_status wait_started(coney_container *container)
+static coney_status wait_started(coney_container *container, cny_start *start)
 {
     int64_t deadline = cny_deadline(container->options.start_timeout_ms);
     bool in_time = true;
-    while (container->state == CNY_CONTAINER_STARTING && in_time)
+    while (!start->has_started && !start->failure && in_time)
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
-    if (container->has_started) /* whatever a handler has said since */
+    if (start->has_started) /* whatever a handler has said since */
         return CONEY_OK;
-    if (container->state == CNY_CONTAINER_STARTING)
+    if (!start->failure)
         give_up_start(container);
     deadline = cny_deadline(container->options.shutdown_timeout_ms); /* no handler has run */
     in_time = true;
-    while (container->state == CNY_CONTAINER_STOPPING && in_time)
+    while (!start->has_ended && in_time)
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
-    cny_error *failure = container->failure;
-    container->failure = NULL; /* it is told here */
-    coney_status status = cny_error_raise(failure);
-    cny_error_unref(failure);
+    if (!start->has_ended) {
+        container->start = NULL;
+        cny_error_unref(container->failure);
+        container->failure = NULL; /* it is told here */
+    }
+    coney_status status = cny_error_raise(start->failure);
+    cny_error_unref(start->failure);
     return status;
 }
 
@@ -296,9 +307,10 @@ coney_status coney_container_start(coney_container *container)
     coney_status status = cny_factory_check_process(container->factory);
     if (status != CONEY_OK)
         return status;
+    cny_start own = {0};
     pthread_mutex_lock(&container->lock);
-    status = enter_starting(container);
-    if (status == CONEY_OK && wait_started(container) != CONEY_OK)
+    status = enter_starting(container, &own);
+    if (status == CONEY_OK && wait_started(container, &own) != CONEY_OK)
         status = cny_fail_in("start container '%s'", container->options.name);
     pthread_mutex_unlock(&container->lock);
     return status;
@@ -309,8 +321,9 @@ coney_status coney_container_start(coney_container *container)
 void cny_container_begin_stop(coney_container *container, coney_stop_mode mode, int64_t deadline)
 {
     bool starts = container->state == CNY_CONTAINER_STARTING;
-    if (starts && !container->failure)
-        container->failure = cny_error_new(CONEY_E_STATE, 0, "it was stopped meanwhile");
+    if (starts) /* whoever asked for the end knows: that is no failure of the container */
+        container->start->failure = container->failure ? cny_error_ref(container->failure)
+                                                       : cny_error_new(CONEY_E_STATE, 0, "it was stopped meanwhile");
     if (starts || container->state == CNY_CONTAINER_RUNNING) {
         container->state = CNY_CONTAINER_STOPPING;
         container->stop_began = cny_now_ms();
@@ -382,16 +395,13 @@ static coney_status wait_stopped(void *self, int64_t deadline)
     coney_status status = CONEY_OK;
     bool in_time = true, may_wait = !cny_container_is_served_here(container);
     pthread_mutex_lock(&container->lock);
-    bool was_over = container->state == CNY_CONTAINER_STOPPED;
-    while (container->state != CNY_CONTAINER_STOPPED && in_time && may_wait) {
-        bool is_fresh = container->state == CNY_CONTAINER_RUNNING; /* started again meanwhile, by others */
-        if (is_fresh)
-            break;
+    bool was_over = container->state != CNY_CONTAINER_STOPPING; /* or it was started again meanwhile, by others */
+    unsigned stops = container->stops;
+    while (!was_over && container->stops == stops && in_time && may_wait)
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline + CNY_GRACE_MS);
-    }
-    if (container->state == CNY_CONTAINER_STOPPING && may_wait)
+    if (!was_over && container->stops == stops && may_wait)
         status = abandoned(container);
-    else if (container->state == CNY_CONTAINER_STOPPED && !was_over)
+    else if (!was_over && container->stops == stops + 1)
         status = check_unsettled(container);
     pthread_mutex_unlock(&container->lock);
     return status;
@@ -486,8 +496,17 @@ static int64_t tend(void *self, int64_t now)
 /* Publishers do not wait for a consumer in a handler, or on the way to the ladder: it may wait for them. */
 static bool is_back(const cny_consumer *consumer)
 {
-    return consumer->state == CNY_CONSUMER_ENDING || consumer->has_tried || cny_consumer_may_publish(consumer) ||
+    return consumer->state == CNY_CONSUMER_ENDING || consumer->has_tried || cny_consumer_publishing(consumer) > 0 ||
            (consumer->state == CNY_CONSUMER_CONSUMING && cny_channel_alive(consumer->channel));
+}
+
+/* All workers are in handlers, which may wait for publishers: no consumer gets on before. */
+static bool has_no_worker_left(const coney_container *container)
+{
+    int busy = 0;
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
+        busy += cny_consumer_publishing(consumer);
+    return container->options.workers > 0 && busy >= container->options.workers;
 }
 
 static bool has_resumed(void *self)
@@ -497,6 +516,7 @@ static bool has_resumed(void *self)
     pthread_mutex_lock(&container->lock);
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
         all = all && (container->state != CNY_CONTAINER_RUNNING || is_back(consumer));
+    all = all || has_no_worker_left(container);
     pthread_mutex_unlock(&container->lock);
     return all;
 }

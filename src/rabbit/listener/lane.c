@@ -274,6 +274,19 @@ static void roll_back(cny_lane *lane, size_t handled)
     }
 }
 
+static void release_held(cny_lane *lane)
+{
+    size_t count;
+    coney_delivery **items = items_of(lane, &count);
+    bool any = false;
+    for (size_t i = 0; i < count; i++)
+        any = any || items[i]->is_held;
+    if (any)
+        finish_decided(lane, true);
+    if (any && lane->items.size == 0)
+        lane->due = 0;
+}
+
 /* The handler has returned, for the first so many. Of a transaction a rejection is part, too, so it comes after the
  * rollback. */
 static void settle_up(cny_lane *lane, size_t handled)
@@ -400,6 +413,8 @@ static bool step(cny_lane *lane)
         log_left_over(lane, give_back(lane));
         return false;
     }
+    if (atomic_load(&consumer->leaving)) /* nothing comes round any more, so nothing need be held back */
+        release_held(lane);
     if (lane->due > 0 && cny_now_ms() < lane->due)
         return false;
     if (lane->due > 0) {

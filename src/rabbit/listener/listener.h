@@ -198,9 +198,9 @@ void cny_consumer_set_course(cny_consumer *consumer, cny_course course);
 /* Any thread, ahead of the supervisor: what lies behind a message that stopped the container gets to no handler. */
 void cny_consumer_give_up(cny_consumer *consumer, cny_channel *channel);
 
-bool cny_consumer_is_idle(cny_consumer *consumer);           /* no lane runs or has anything */
-int cny_consumer_handling(const cny_consumer *consumer);     /* how many handlers run */
-bool cny_consumer_may_publish(const cny_consumer *consumer); /* a handler, or what follows from its outcome */
+bool cny_consumer_is_idle(cny_consumer *consumer);         /* no lane runs or has anything */
+int cny_consumer_handling(const cny_consumer *consumer);   /* how many handlers run */
+int cny_consumer_publishing(const cny_consumer *consumer); /* and that may publish, what follows from outcomes, too */
 
 /* One that is idle. Gives how many deliveries were deferred: they are nobody's business any more. */
 int cny_consumer_drop_channel(cny_consumer *consumer);
@@ -227,6 +227,9 @@ bool cny_is_refused_exclusive(const coney_error *error);
 
 /* Its trouble may pass, so that a start need not fail for it. */
 bool cny_consumer_can_wait(const cny_consumer *consumer);
+
+/* The start waits for it. */
+bool cny_consumer_is_awaited(const cny_consumer *consumer);
 
 /* While the container starts: it is not its turn yet. */
 bool cny_consumer_lets_others_begin(const cny_consumer *consumer);
@@ -363,6 +366,13 @@ typedef enum cny_container_state {
     CNY_CONTAINER_STOPPING,
 } cny_container_state;
 
+/* One call of coney_container_start(), on its stack; under the container's lock. */
+typedef struct cny_start {
+    bool has_started;
+    bool has_ended;     /* after a failure: nothing is left running */
+    cny_error *failure; /* NULL: it has not failed */
+} cny_start;
+
 struct coney_container {
     /* fixed after new */
     atomic_uint refs;
@@ -390,10 +400,11 @@ struct coney_container {
     pthread_cond_t changed; /* the state, or a consumer's */
     cny_container_state state;
     bool paused;
-    bool has_started; /* since it was asked to */
+    cny_start *start; /* NULL: nobody waits for it */
     coney_stop_mode stop_mode;
     int64_t stop_began;
     int64_t stop_deadline;
+    unsigned stops;     /* that are over */
     int unsettled;      /* deliveries that the last stop did not wait for any longer */
     cny_error *failure; /* why it stopped, or could not start */
     bool was_blocked;
@@ -425,6 +436,7 @@ cny_consumer *cny_next_consumer(const cny_consumer *consumer);
 
 /* Under lock. */
 cny_listener *cny_container_find(const coney_container *container, const char *id);
+int cny_listener_count(const cny_listener *listener); /* consumers that are not to end */
 int cny_listener_consuming(const cny_listener *listener);
 bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener);
 

@@ -127,9 +127,16 @@ static coney_status check(const coney_container *container, const selection *whi
 
 /* ---- starting ---- */
 
+static bool is_under_way(const coney_container *container)
+{
+    return container->state == CNY_CONTAINER_RUNNING || container->state == CNY_CONTAINER_STARTING;
+}
+
 static void mark_started(coney_container *container, cny_listener *listener)
 {
     (void)container;
+    if (!listener->started)
+        listener->declare_at = 0; /* a new beginning */
     listener->started = true;
 }
 
@@ -142,6 +149,8 @@ static coney_status check_started(const coney_container *container, const select
         if (!listener->consumers)
             return cny_fail(CONEY_E_TIMEOUT, "the consumers of queue '%s' have not begun", listener->options.queue);
         for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
+            if (consumer->surplus)
+                continue;
             if (consumer->trouble && !cny_consumer_can_wait(consumer))
                 return cny_error_raise(consumer->trouble);
             if (!consumer->trouble && consumer->state != CNY_CONSUMER_CONSUMING)
@@ -159,9 +168,9 @@ static coney_status start(coney_container *container, const selection *which)
     int64_t deadline = cny_deadline(container->options.start_timeout_ms);
     bool in_time = true, may_wait = !cny_container_is_served_here(container);
     pthread_mutex_lock(&container->lock);
-    bool runs = container->state == CNY_CONTAINER_RUNNING;
+    bool runs = is_under_way(container);
     status = for_each(container, which, mark_started);
-    while (status == CONEY_OK && may_wait && container->state == CNY_CONTAINER_RUNNING && !container->paused) {
+    while (status == CONEY_OK && may_wait && is_under_way(container) && !container->paused) {
         coney_status so_far = check_started(container, which);
         bool may_come = so_far == CONEY_E_TIMEOUT || so_far == CONEY_E_CONNECT || so_far == CONEY_E_LOST;
         if (!may_come || !in_time) {
@@ -170,7 +179,7 @@ static coney_status start(coney_container *container, const selection *which)
         }
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
     }
-    if (status == CONEY_OK && runs && container->state != CNY_CONTAINER_RUNNING)
+    if (status == CONEY_OK && runs && !is_under_way(container))
         status = container->failure ? cny_error_raise(container->failure)
                                     : cny_fail(CONEY_E_STATE, "%s: the container was stopped meanwhile", which->verb);
     pthread_mutex_unlock(&container->lock);
@@ -222,7 +231,7 @@ static int count_consumers(const coney_container *container, cny_listener *const
     int consumers = 0;
     for (const cny_listener *one = container->listeners; one; one = one->next) {
         for (size_t i = 0; i < count; i++)
-            consumers += one == listeners[i] && one->consumers;
+            consumers += one == listeners[i] && one->consumers && !one->started; /* else it was started again */
     }
     return consumers;
 }

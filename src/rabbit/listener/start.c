@@ -25,38 +25,61 @@ bool cny_consumer_can_wait(const cny_consumer *consumer)
            error->status == CONEY_E_RESOURCE_LOCKED || cny_is_refused_exclusive(error);
 }
 
-/* Nobody but a person can help, so there is no point in waiting for the deadline. */
+/* Nobody but a person can help, so there is no point in waiting for the deadline. All channels may be in use because
+ * those of the last run are being closed. */
 static bool is_hopeless(const cny_consumer *consumer)
 {
     coney_status status = cny_error_view(consumer->trouble)->status;
-    bool may_pass = cny_is_loss(status) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY;
+    bool may_pass =
+        cny_is_loss(status) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY || status == CONEY_E_LIMIT;
     return !may_pass && !cny_consumer_can_wait(consumer);
 }
 
 /* One that has begun and is lost since is not: it works off what came before it resumes, and no worker runs yet. */
-static bool is_awaited(const cny_consumer *consumer)
+bool cny_consumer_is_awaited(const cny_consumer *consumer)
 {
     bool may_wait = consumer->trouble && cny_consumer_can_wait(consumer);
     return !consumer->has_consumed && !may_wait;
 }
 
+static bool acknowledges_nothing(const cny_consumer *consumer)
+{
+    return consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
+}
+
+/* Nothing is read any more before workers take what has come. */
+static bool is_held_up(const coney_container *container)
+{
+    for (const cny_consumer *one = cny_first_consumer(container); one; one = cny_next_consumer(one)) {
+        if (one->channel && cny_channel_is_full(one->channel))
+            return true;
+    }
+    return false;
+}
+
+/* There was no memory for them. */
+static bool lacks_consumers(const coney_container *container)
+{
+    for (const cny_listener *one = container->listeners; one; one = one->next) {
+        if (cny_listener_is_wanted(container, one) && cny_listener_count(one) < one->wanted)
+            return true;
+    }
+    return false;
+}
+
 bool cny_start_is_over(const coney_container *container, cny_error **failure)
 {
-    bool over = true;
+    bool held_up = is_held_up(container), over = !lacks_consumers(container);
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
          consumer = cny_next_consumer(consumer)) {
         if (consumer->trouble && is_hopeless(consumer)) {
             *failure = cny_error_ref(consumer->trouble);
             return true;
         }
-        over = over && !is_awaited(consumer);
+        bool comes_later = held_up && acknowledges_nothing(consumer);
+        over = over && (comes_later || !cny_consumer_is_awaited(consumer));
     }
     return over;
-}
-
-static bool acknowledges_nothing(const cny_consumer *consumer)
-{
-    return consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
 }
 
 /* Nothing but its handlers bounds what the broker sends to a consumer that acknowledges nothing: it would come before
@@ -68,7 +91,7 @@ bool cny_consumer_lets_others_begin(const cny_consumer *consumer)
         return false;
     for (const cny_consumer *other = cny_first_consumer(container); other; other = cny_next_consumer(other)) {
         bool goes_before = !acknowledges_nothing(other) || other->listener->must_declare;
-        if (goes_before && is_awaited(other))
+        if (goes_before && cny_consumer_is_awaited(other))
             return true;
     }
     return false;

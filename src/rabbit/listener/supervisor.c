@@ -266,13 +266,23 @@ static void leave(cny_consumer *consumer)
     wait_until(consumer, must_wait ? cny_now_ms() + interval : 0);
 }
 
+/* Lanes that gather a batch need not wait for more. Gives whether it has. */
+static bool tell_end(cny_consumer *consumer)
+{
+    bool ended = has_ended(consumer);
+    if (ended && !consumer->told_end && consumer->listener->options.on_batch)
+        cny_consumer_set_course(consumer, (cny_course)atomic_load(&consumer->course));
+    consumer->told_end = ended;
+    return ended;
+}
+
 /* Its channel may be alive: what the broker still sends is handled, and what handlers have deferred settled. But that
  * is not waited for without end, as handlers are. */
 static void go_on_leaving(cny_consumer *consumer)
 {
     if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
         cny_channel_close(consumer->channel);
-    if (has_ended(consumer) && has_worked_off(consumer))
+    if (tell_end(consumer) && has_worked_off(consumer))
         leave(consumer);
 }
 
@@ -306,11 +316,17 @@ static bool go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t d
         set_course(consumer, wanted);
     consumer->state = CNY_CONSUMER_ENDING;
     consumer->due = deadline;
-    bool ended = has_ended(consumer);
-    if (ended && !consumer->told_end && consumer->listener->options.on_batch) /* it need not wait for more */
-        cny_consumer_set_course(consumer, (cny_course)atomic_load(&consumer->course));
-    consumer->told_end = ended;
-    return ended && has_worked_off(consumer);
+    return tell_end(consumer) && has_worked_off(consumer);
+}
+
+/* What the broker has sent by now to one that acknowledges nothing would be lost. */
+static bool waits_for_answer(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
+{
+    bool waits = consumer->state == CNY_CONSUMER_SUBSCRIBING && mode != CONEY_STOP_NOW &&
+                 consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE &&
+                 consumer->container->state != CNY_CONTAINER_STARTING && !has_ended(consumer);
+    consumer->due = waits ? cny_sooner(consumer->due, deadline) : consumer->due;
+    return waits && cny_now_ms() < consumer->due;
 }
 
 /* True once it has. */
@@ -318,14 +334,17 @@ static bool end(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
 {
     if (consumer->state == CNY_CONSUMER_SUBSCRIBING && *cny_channel_consumer_tag(consumer->channel))
         on_consuming(consumer); /* its lanes may be at work already */
+    if (waits_for_answer(consumer, mode, deadline))
+        return false;
     if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
         mode = CONEY_STOP_NOW;
-    if (consumer->container->state == CNY_CONTAINER_STARTING) /* no worker runs yet */
-        cny_consumer_withdraw(consumer);
-    else if (consumer->state != CNY_CONSUMER_WAITING && !go_on_ending(consumer, mode, deadline))
+    bool starts = consumer->container->state == CNY_CONTAINER_STARTING;
+    if (!starts && consumer->state != CNY_CONSUMER_WAITING && !go_on_ending(consumer, mode, deadline))
         return false;
     if (consumer->has_consumed)
         tell_of(consumer, CONEY_CONSUMER_STOPPED, NULL);
+    if (starts) /* no worker runs yet */
+        cny_consumer_withdraw(consumer);
     int unsettled = cny_consumer_drop_channel(consumer);
     if (consumer->container->state == CNY_CONTAINER_STOPPING && mode != CONEY_STOP_NOW)
         consumer->container->unsettled += unsettled;
@@ -374,7 +393,7 @@ static int64_t due_of(const cny_consumer *consumer)
 
 /* ---- a listener's consumers ---- */
 
-static int count_wanted(const cny_listener *listener)
+int cny_listener_count(const cny_listener *listener)
 {
     int count = 0;
     for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
@@ -385,7 +404,7 @@ static int count_wanted(const cny_listener *listener)
 /* The youngest are the first to go. */
 static void adjust(coney_container *container, cny_listener *listener)
 {
-    int there = count_wanted(listener);
+    int there = cny_listener_count(listener);
     for (cny_consumer *consumer = listener->consumers; consumer && there > listener->wanted;
          consumer = consumer->next) {
         there -= !consumer->surplus;
@@ -471,12 +490,15 @@ static void look_at_start(coney_container *container)
         return;
     }
     container->state = CNY_CONTAINER_RUNNING;
-    container->has_started = true;
+    cny_container_attention(container); /* loads are looked at from now on */
+    container->start->has_started = true;
+    container->start = NULL;
     cny_tell(container, &(cny_event){.kind = CONEY_CONTAINER_STARTED});
 }
 
 static void look_at_workers(coney_container *container)
 {
+    cny_workers_hold(container->workers, false);
     if (resize_workers(container) != CONEY_OK)
         cny_container_remark(container, CONEY_LOG_ERROR, "container '%s' has fewer workers than it should: %s",
                              container->options.name, coney_last_error());
@@ -496,10 +518,17 @@ static void look_at_end(coney_container *container)
     if (container->state != CNY_CONTAINER_STOPPING || count_lanes(container) > 0)
         return;
     container->state = CNY_CONTAINER_STOPPED;
+    container->stops++;
     cny_workers_resize(container->supervision, 0);
     cny_tell(container, &(cny_event){.kind = CONEY_CONTAINER_STOPPED,
                                      .error = container->failure,
                                      .fatal = container->failure != NULL});
+    if (!container->start)
+        return;
+    container->start->has_ended = true; /* who started it tells the failure */
+    container->start = NULL;
+    cny_error_unref(container->failure);
+    container->failure = NULL;
 }
 
 static void look_at_blocking(coney_container *container)

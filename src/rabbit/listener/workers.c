@@ -16,6 +16,7 @@ struct cny_workers {
     int wanted;              /* threads */
     int threads;             /* that have not ended */
     int idle;
+    bool held;    /* nothing is run for now */
     bool watched; /* a thread that is idle wakes when the first sleeper is due */
 };
 
@@ -119,15 +120,29 @@ static void wake_sleepers(cny_workers *workers)
 
 /* ---- tasks ---- */
 
-void cny_workers_schedule(cny_workers *workers, cny_task *task)
+/* Under lock. */
+static void make_due(cny_workers *workers, cny_task *task)
 {
-    pthread_mutex_lock(&workers->lock);
     if (task->state == CNY_TASK_SLEEPING)
         take_out(&workers->first_sleeper, task);
     if (task->state == CNY_TASK_RUNNING)
         task->again = true;
     else if (task->state != CNY_TASK_QUEUED)
         enqueue(workers, task);
+}
+
+void cny_workers_schedule(cny_workers *workers, cny_task *task)
+{
+    pthread_mutex_lock(&workers->lock);
+    make_due(workers, task);
+    pthread_mutex_unlock(&workers->lock);
+}
+
+void cny_workers_hasten(cny_workers *workers, cny_task *task)
+{
+    pthread_mutex_lock(&workers->lock);
+    if (task->state != CNY_TASK_IDLE)
+        make_due(workers, task);
     pthread_mutex_unlock(&workers->lock);
 }
 
@@ -217,7 +232,7 @@ static void *workers_main(void *argument)
     pthread_mutex_lock(&workers->lock);
     while (workers->threads <= workers->wanted) {
         wake_sleepers(workers);
-        if (!workers->first) {
+        if (!workers->first || workers->held) {
             sleep_for_a_task(workers);
             continue;
         }
@@ -245,6 +260,16 @@ static coney_status add_thread(cny_workers *workers)
     pthread_detach(thread);
     workers->threads++;
     return CONEY_OK;
+}
+
+void cny_workers_hold(cny_workers *workers, bool hold)
+{
+    pthread_mutex_lock(&workers->lock);
+    bool released = workers->held && !hold;
+    workers->held = hold;
+    if (released)
+        pthread_cond_broadcast(&workers->changed);
+    pthread_mutex_unlock(&workers->lock);
 }
 
 coney_status cny_workers_resize(cny_workers *workers, int threads)

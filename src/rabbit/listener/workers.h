@@ -39,11 +39,15 @@ void cny_workers_free(cny_workers *workers);                  /* none of whose t
 /* So many threads from now on. Those too many end when they are free. CONEY_E_SYSTEM: fewer than that run. */
 coney_status cny_workers_resize(cny_workers *workers, int threads);
 
+/* While they are held they run nothing. */
+void cny_workers_hold(cny_workers *workers, bool hold);
+
 /* Is this one of them? */
 bool cny_workers_is_current(const cny_workers *workers);
 
 /* Runs it as soon as may be; and no later than then, unless that is INT64_MAX. */
 void cny_workers_schedule(cny_workers *workers, cny_task *task);
+void cny_workers_hasten(cny_workers *workers, cny_task *task); /* one that is idle stays so */
 void cny_workers_schedule_at(cny_workers *workers, cny_task *task, int64_t due);
 
 /* One that does not run now, and is not to any more. */
