@@ -238,8 +238,10 @@ static coney_status enter_starting(coney_container *container, cny_start *start)
         return cny_fail(CONEY_E_STATE, "container '%s' has no listeners", name);
     bool declares = !cny_workers_is_idle(container->supervision, &container->declarer); /* since before the last stop */
     coney_status status = cny_workers_resize(container->supervision, declares ? 2 : 1);
-    if (status != CONEY_OK)
+    if (status != CONEY_OK) {
+        cny_workers_resize(container->supervision, 0);
         return status;
+    }
     container->state = CNY_CONTAINER_STARTING;
     cny_workers_hold(container->workers, true);
     cny_error_unref(container->failure);

@@ -394,6 +394,7 @@ struct coney_container {
     /* supervisor only */
     bool is_connected;   /* when it began to look */
     bool declare_wanted; /* a consumer waits for that */
+    bool lacks_workers;  /* which has been said */
     cny_buffer remarks;  /* for the log */
     /* under lock */
     pthread_mutex_t lock;

@@ -499,9 +499,11 @@ static void look_at_start(coney_container *container)
 static void look_at_workers(coney_container *container)
 {
     cny_workers_hold(container->workers, false);
-    if (resize_workers(container) != CONEY_OK)
+    bool lacks = resize_workers(container) != CONEY_OK;
+    if (lacks && !container->lacks_workers)
         cny_container_remark(container, CONEY_LOG_ERROR, "container '%s' has fewer workers than it should: %s",
                              container->options.name, coney_last_error());
+    container->lacks_workers = lacks;
 }
 
 /* Declaring waits for the broker, so it has a thread as long as it takes. */
