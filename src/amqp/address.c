@@ -31,7 +31,7 @@ coney_status cny_correlate(coney_message **correlated, const coney_message *requ
     const char *id = request->properties.correlation_id;
     properties.correlation_id = id ? id : request->properties.message_id;
     if (properties.correlation_id)
-        return coney_message_with(correlated, reply, &properties, NULL, 0);
+        return cny_message_with(correlated, reply, &properties);
     *correlated = coney_message_ref(reply);
     return CONEY_OK;
 }

@@ -56,6 +56,9 @@ struct coney_message {
     cny_arena arena;       /* holds all of the above; begins right behind this struct */
 };
 
+/* coney_message_with() without checks: for what a broker has delivered, which may have been sent by anyone. */
+coney_status cny_message_with(coney_message **copy, coney_message *message, const coney_properties *properties);
+
 /* An empty message whose arena has room for that many bytes without a second allocation. */
 coney_message *cny_message_alloc(size_t room);
 

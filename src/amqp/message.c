@@ -128,17 +128,9 @@ static bool copy_origin(coney_message *made, const coney_message *message)
            cny_arena_strdup(&made->arena, &made->defect, message->defect);
 }
 
-coney_status coney_message_with(coney_message **copy, coney_message *message, const coney_properties *properties,
-                                const void *body, size_t size)
+static coney_status make_with(coney_message **copy, coney_message *message, const coney_properties *properties,
+                              const void *body, size_t size)
 {
-    if (!copy || !message || (!body && size > 0))
-        return cny_fail(CONEY_E_INVALID, "copy, message or body is NULL");
-    coney_status status = properties ? check_properties(properties) : CONEY_OK;
-    if (status != CONEY_OK)
-        return status;
-    if (!properties)
-        properties = &message->properties;
-
     coney_message *made = cny_message_alloc(size + room_for_texts(properties));
     if (!made || !copy_properties(made, properties) || !copy_origin(made, message) ||
         (body && !(made->body = (uint8_t *)cny_arena_copy(&made->arena, body, size)))) {
@@ -150,6 +142,21 @@ coney_status coney_message_with(coney_message **copy, coney_message *message, co
         share_body(made, message);
     *copy = made;
     return CONEY_OK;
+}
+
+coney_status cny_message_with(coney_message **copy, coney_message *message, const coney_properties *properties)
+{
+    return make_with(copy, message, properties, NULL, 0);
+}
+
+coney_status coney_message_with(coney_message **copy, coney_message *message, const coney_properties *properties,
+                                const void *body, size_t size)
+{
+    if (!copy || !message || (!body && size > 0))
+        return cny_fail(CONEY_E_INVALID, "copy, message or body is NULL");
+    coney_status status = properties ? check_properties(properties) : CONEY_OK;
+    return status == CONEY_OK ? make_with(copy, message, properties ? properties : &message->properties, body, size)
+                              : status;
 }
 
 coney_status coney_message_with_header(coney_message **copy, coney_message *message, const char *name,

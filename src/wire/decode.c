@@ -164,6 +164,22 @@ static bool set_texts(coney_message *message, const amqp_basic_properties_t *fro
     return true;
 }
 
+/* Those that can be read: x-death tells whether it has come round before. */
+static cny_table_result set_some_headers(coney_message *message, const amqp_table_t *headers)
+{
+    cny_table_result result = CNY_TABLE_DONE;
+    coney_table *some = cny_table_in(&message->arena, (size_t)headers->num_entries);
+    for (int i = 0; some && i < headers->num_entries && result != CNY_TABLE_NO_MEMORY; i++) {
+        const amqp_table_t one = {.num_entries = 1, .entries = &headers->entries[i]};
+        const coney_table *read;
+        result = cny_table_from_amqp(&message->arena, &read, &one);
+        if (result == CNY_TABLE_DONE)
+            cny_table_put(some, coney_table_name_at(read, 0), *coney_table_value_at(read, 0)); /* there is room */
+    }
+    message->properties.headers = some;
+    return some ? result : CNY_TABLE_NO_MEMORY;
+}
+
 static bool set_headers(coney_message *message, const amqp_table_t *headers)
 {
     switch (cny_table_from_amqp(&message->arena, &message->properties.headers, headers)) {
@@ -171,9 +187,8 @@ static bool set_headers(coney_message *message, const amqp_table_t *headers)
     case CNY_TABLE_NO_MEMORY: return false;
     case CNY_TABLE_TOO_DEEP: break;
     }
-    message->properties.headers = NULL;
     message->defect = "its headers are nested too deep";
-    return true;
+    return set_some_headers(message, headers) != CNY_TABLE_NO_MEMORY;
 }
 
 static bool set_properties(coney_message *message, const amqp_basic_properties_t *from)

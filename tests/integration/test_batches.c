@@ -222,6 +222,17 @@ static void test_one_may_be_rejected_and_the_rest_come_again(void **state)
 
 /* ---- what the handler does not get ---- */
 
+/* With a brake that grows for each of them the second round would take 3.2 s. */
+static void test_messages_that_go_back_together_are_held_back_once(void **state)
+{
+    (void)state;
+    enum { HELD_MS = 100, MUCH_MS = 3000 };
+    start((coney_listener){.batch_size = 6, .batch_timeout_ms = 300});
+    send_all((const char *const[]){"requeue:a", "requeue:b", "requeue:c", "requeue:d", "requeue:e", "requeue:f", NULL});
+    listening_wait_for_calls(13);
+    assert_in_range(listening.calls[12].at_ms - listening.calls[6].at_ms, HELD_MS - 10, MUCH_MS);
+}
+
 static bool is_wanted(const coney_message *message, void *user)
 {
     (void)user;
@@ -320,6 +331,7 @@ int main(void)
         batch_test(test_whole_batch_may_be_rejected),
         batch_test(test_half_a_batch_may_be_rejected),
         batch_test(test_one_may_be_rejected_and_the_rest_come_again),
+        batch_test(test_messages_that_go_back_together_are_held_back_once),
         batch_test(test_filter_takes_messages_out_of_a_batch),
         batch_test(test_handler_is_not_called_for_nothing),
         batch_test(test_unreadable_one_is_rejected_and_the_rest_handled),

@@ -1,21 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /* Batches in Spring's format are taken apart for the handler, and settled as one when their last message is. */
+#include "support/elapsed.h"
 #include "support/listening.h"
 #include "support/plain_client.h"
 
 enum { MAX_FRAGMENTS = 8 };
 
-static void send_batch(const char *const *texts)
+static coney_message *make_batch(const char *const *texts, const coney_properties *properties)
 {
     coney_message *fragments[MAX_FRAGMENTS] = {0}, *batch;
     size_t count = 0;
     for (; texts[count]; count++)
-        fragments[count] = test_text(texts[count]);
+        assert_ok(coney_message_new(&fragments[count], texts[count], strlen(texts[count]), properties));
     assert_ok(coney_message_batch(&batch, fragments, count));
-    assert_ok(coney_template_send(client.sender, listening.queue, batch, NULL));
-    coney_message_unref(batch);
     while (count > 0)
         coney_message_unref(fragments[--count]);
+    return batch;
+}
+
+static void send_batch_with(const char *const *texts, const coney_properties *properties)
+{
+    coney_message *batch = make_batch(texts, properties);
+    assert_ok(coney_template_send(client.sender, listening.queue, batch, NULL));
+    coney_message_unref(batch);
+}
+
+static void send_batch(const char *const *texts)
+{
+    send_batch_with(texts, NULL);
 }
 
 static void expect_calls(const char *const *texts)
@@ -310,6 +322,88 @@ static void test_whole_comes_again_if_a_fragment_was_not_settled(void **state)
     coney_delivery_unref(kept[2]);
 }
 
+/* ---- attempts ---- */
+
+static const coney_properties with_id = {.message_id = "m-1"};
+
+static void test_stateful_retry_counts_a_fragment_whatever_becomes_of_another(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.retry = {.stateful = true, .max_attempts = 3}});
+    send_batch_with((const char *const[]){"fail:a", "ack:b", NULL}, &with_id);
+    test_wait_for_depth(listening.dead, 1);
+    assert_int_equal(listening_calls_of("fail:a"), 3);
+}
+
+static void test_stateful_retry_counts_a_batch_once_each_time_it_comes(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.retry = {.stateful = true, .max_attempts = 3}});
+    send_batch_with((const char *const[]){"fail:a", "fail 2:b", NULL}, &with_id);
+    test_wait_for_depth(listening.dead, 1);
+    assert_int_equal(listening_calls_of("fail:a"), 3);
+    assert_int_equal(listening_calls_of("fail 2:b"), 3);
+}
+
+/* With one for each fragment the second round would take 100 + 200 + 400 + 800 + 1600 + 3200 ms. */
+static void test_batch_that_goes_back_is_held_back_once(void **state)
+{
+    (void)state;
+    enum { HELD_MS = 100, MUCH_MS = 3000 };
+    listening_start(&(coney_listener){0});
+    send_batch((const char *const[]){"fail:a", "fail:b", "fail:c", "fail:d", "fail:e", "fail:f", NULL});
+    listening_wait_for_calls(13);
+    assert_in_range(listening.calls[12].at_ms - listening.calls[6].at_ms, HELD_MS - 10, MUCH_MS);
+}
+
+/* ---- on the way ---- */
+
+/* What a processor did to it when it was sent is undone first. */
+static void test_compressed_batch_is_taken_apart(void **state)
+{
+    (void)state;
+    coney_processor compress, decompress;
+    assert_ok(coney_compress_processor(&compress, NULL));
+    assert_ok(coney_decompress_processor(&decompress, NULL));
+    coney_template *sender;
+    assert_ok(coney_template_new(&sender, client.factory, NULL));
+    assert_ok(coney_template_add_before_publish(sender, &compress));
+    listening_start(&(coney_listener){0});
+    assert_ok(coney_container_add_after_receive(listening.container, &decompress));
+    coney_message *batch = make_batch((const char *const[]){"ack:a", "ack:b", NULL}, NULL);
+    assert_ok(coney_template_send(sender, listening.queue, batch, NULL));
+    coney_message_unref(batch);
+    coney_template_free(sender);
+    expect_calls((const char *const[]){"ack:a", "ack:b", NULL});
+    expect_left(0);
+}
+
+static coney_outcome acknowledge(coney_delivery *delivery, void *user)
+{
+    (void)delivery;
+    (void)user;
+    return CONEY_ACK;
+}
+
+/* In a time that is proportional to their number: half a minute if it were to its square. */
+static void test_large_batch_is_taken_apart_quickly(void **state)
+{
+    (void)state;
+    enum { MUCH_MS = 10000 };
+    static coney_message *fragments[CONEY_MAX_BATCH_SIZE];
+    coney_message *one = test_text("x"), *batch;
+    for (int i = 0; i < CONEY_MAX_BATCH_SIZE; i++)
+        fragments[i] = one;
+    assert_ok(coney_message_batch(&batch, fragments, CONEY_MAX_BATCH_SIZE));
+    listening_start(&(coney_listener){.on_message = acknowledge});
+    assert_ok(coney_template_send(client.sender, listening.queue, batch, NULL));
+    coney_message_unref(batch);
+    coney_message_unref(one);
+    int64_t began = cny_now_ms();
+    test_wait_until(listening_statistics().acknowledged == 1);
+    test_expect_elapsed(began, 0, MUCH_MS);
+}
+
 static int teardown(void **state)
 {
     plain_close();
@@ -337,6 +431,11 @@ int main(void)
         listening_test(test_whole_is_acknowledged_with_the_last_fragment_that_is_settled),
         listening_test(test_whole_is_rejected_with_the_last_fragment_that_is_settled),
         listening_test(test_whole_comes_again_if_a_fragment_was_not_settled),
+        listening_test(test_stateful_retry_counts_a_fragment_whatever_becomes_of_another),
+        listening_test(test_stateful_retry_counts_a_batch_once_each_time_it_comes),
+        listening_test(test_batch_that_goes_back_is_held_back_once),
+        listening_test(test_compressed_batch_is_taken_apart),
+        listening_test(test_large_batch_is_taken_apart_quickly),
     };
     return test_run_with_workers("debatching", tests, test_client_setup, teardown);
 }

@@ -55,6 +55,16 @@ static void hear_answers(void)
     hears_answers = true;
 }
 
+void plain_publish(const char *exchange, const char *routing_key, const amqp_basic_properties_t *properties,
+                   const char *text)
+{
+    if (!connection)
+        open_connection();
+    assert_int_equal(amqp_basic_publish(connection, CHANNEL, amqp_cstring_bytes(exchange),
+                                        amqp_cstring_bytes(routing_key), 0, 0, properties, amqp_cstring_bytes(text)),
+                     AMQP_STATUS_OK);
+}
+
 void plain_ask(const char *queue, const char *text, const char *correlation_id)
 {
     amqp_basic_properties_t properties = {._flags = AMQP_BASIC_REPLY_TO_FLAG | AMQP_BASIC_CORRELATION_ID_FLAG,
@@ -64,9 +74,7 @@ void plain_ask(const char *queue, const char *text, const char *correlation_id)
         open_connection();
     if (!hears_answers)
         hear_answers();
-    assert_int_equal(amqp_basic_publish(connection, CHANNEL, amqp_empty_bytes, amqp_cstring_bytes(queue), 0, 0,
-                                        &properties, amqp_cstring_bytes(text)),
-                     AMQP_STATUS_OK);
+    plain_publish("", queue, &properties, text);
 }
 
 amqp_message_t plain_answer(void)

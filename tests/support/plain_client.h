@@ -12,6 +12,10 @@ amqp_message_t plain_get(const char *queue);
 /* The header of that name; NULL if there is none. A view. */
 const amqp_field_value_t *plain_header(const amqp_message_t *message, const char *name);
 
+/* Publishes what Coney itself would not, unconfirmed. */
+void plain_publish(const char *exchange, const char *routing_key, const amqp_basic_properties_t *properties,
+                   const char *text);
+
 /* Asks a question whose answer comes by the pseudo queue amq.rabbitmq.reply-to; waits for the answer, to be freed with
  * amqp_destroy_message(). */
 void plain_ask(const char *queue, const char *text, const char *correlation_id);
@@ -22,7 +26,7 @@ void plain_expect_header(const amqp_message_t *message, const char *name, const 
 int64_t plain_number_header(const amqp_message_t *message, const char *name);
 void plain_expect_text(amqp_bytes_t bytes, const char *text);
 
-/* Ends its connection, which the first plain_get() has made. */
+/* Ends its connection, which the first call has made. */
 void plain_close(void);
 
 #endif

@@ -156,6 +156,7 @@ static void test_names_are_checked(void **state)
         {{.group = long_name}, {"group 'nnnn", "AMQP allows 255"}},
         {{.consumer_tag = "\xff"}, {"consumer_tag is not UTF-8"}},
         {{.send_to = "\xff"}, {"send_to is not UTF-8"}},
+        {{.send_to = ""}, {"send_to is empty"}},
         {{.retry = {.recovery = CONEY_RECOVER_REPUBLISH, .exchange = "\xff"}}, {"retry.exchange is not UTF-8"}},
         {{.retry = {.recovery = CONEY_RECOVER_REPUBLISH, .routing_key = "\xff"}}, {"retry.routing_key is not UTF-8"}},
         {{.retry = {.recovery = CONEY_RECOVER_PARK, .parking_queue = "\xff"}}, {"retry.parking_queue is not UTF-8"}},

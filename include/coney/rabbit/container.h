@@ -46,7 +46,8 @@ CONEY_API coney_status coney_container_unlisten(coney_container *container, cons
 
 /* Adds a processor to those that run on each message before it is converted, on a worker's thread.
  * What it leaves goes to the handler; the message it discards (NULL) is acknowledged; one it fails for
- * is rejected like one that cannot be converted, after CONEY_E_NO_MEMORY it goes back to the queue.
+ * is rejected like one that cannot be converted, after CONEY_E_NO_MEMORY it goes back to the queue. A batch meets it
+ * before it is taken apart, so what compressed the batch is undone; its messages do not meet it again.
  * Any time. The processor is copied but for its user pointer, which is taken, success or
  * failure, and must live as long as a handler may. (Spring: setAfterReceivePostProcessors.)
  * CONEY_E_INVALID (no name, or one that is there already), CONEY_E_STATE (after fork()), CONEY_E_NO_MEMORY. */

@@ -44,7 +44,8 @@ typedef coney_status coney_validator(const void *payload, void *user);
 
 /* Decides about a message that no handler gets, because it cannot be read, converted or validated, or no handler
  * takes its type. The outcome is what Coney would do, CONEY_REJECT, or CONEY_ACK for one that came back from a
- * dead-letter queue; the answer is what is done. delivery and error are views for the call.
+ * dead-letter queue; the answer is what is done. delivery and error are views for the call. One that could not be
+ * read (too large, headers nested too deep) is not here whole, so it is rejected where it would be republished.
  * (Spring: ConditionalRejectingErrorHandler, RabbitListenerErrorHandler.) */
 typedef coney_outcome coney_error_handler(coney_delivery *delivery, const coney_error *error, coney_outcome outcome,
                                           void *user);

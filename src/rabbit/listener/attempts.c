@@ -133,7 +133,7 @@ void cny_attempts_forget(cny_attempts *attempts, const char *message_id)
 }
 
 /* Since it was delivered for the first time. */
-static int64_t remembered(cny_attempts *attempts, const char *message_id)
+int cny_attempts_of(cny_attempts *attempts, const char *message_id)
 {
     pthread_mutex_lock(&attempts->lock);
     const struct cny_attempt *one = find(attempts, message_id);
@@ -144,6 +144,12 @@ static int64_t remembered(cny_attempts *attempts, const char *message_id)
 
 /* ---- both together ---- */
 
+const char *cny_countable_id(const coney_message *message)
+{
+    const char *id = message->properties.message_id;
+    return id && *id ? id : NULL; /* some clients send an empty one with each message */
+}
+
 int64_t cny_redeliveries(cny_listener *listener, const coney_message *message)
 {
     const coney_table *headers = message->properties.headers;
@@ -151,9 +157,9 @@ int64_t cny_redeliveries(cny_listener *listener, const coney_message *message)
         return count_in(headers, "x-acquired-count");
     if (coney_table_get(headers, "x-delivery-count"))
         return count_in(headers, "x-delivery-count");
-    const char *id = message->properties.message_id;
+    const char *id = cny_countable_id(message);
     int64_t count =
-        message->redelivered && listener->options.retry.stateful && id ? remembered(&listener->attempts, id) : 0;
+        message->redelivered && listener->options.retry.stateful && id ? cny_attempts_of(&listener->attempts, id) : 0;
     return count > 0 ? count : message->redelivered;
 }
 

@@ -272,6 +272,8 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
     cny_settlement settlement;
     if (!merge(delivery, whole, &settlement))
         return CONEY_OK;
+    if (delivery->whole && (settlement == CNY_SETTLE_ACK || settlement == CNY_SETTLE_REJECT))
+        cny_forget_failures(delivery);
     if (listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE) {
         count_settlement(&listener->counters, settlement);
         if (settlement != CNY_SETTLE_ACK)

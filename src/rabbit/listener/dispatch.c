@@ -147,7 +147,7 @@ static coney_status prepare(coney_delivery *delivery, bool *filtered)
     begin_anew(delivery);
     coney_status status = read(delivery);
     const coney_message *origin = delivery->origin;
-    if (status == CONEY_OK)
+    if (status == CONEY_OK && !delivery->is_processed)
         status = cny_processors_run(&delivery->consumer->container->after_receive, &delivery->message, origin->exchange,
                                     origin->routing_key);
     if (status != CONEY_OK)

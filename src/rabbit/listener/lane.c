@@ -25,8 +25,8 @@ static bool acknowledges_nothing(const cny_lane *lane)
 static coney_delivery **items_of(const cny_lane *lane, size_t *count)
 {
     coney_delivery **items = (coney_delivery **)(void *)lane->items.data;
-    *count = lane->items.size / sizeof *items;
-    return items;
+    *count = lane->items.size / sizeof *items - lane->first_item;
+    return items ? items + lane->first_item : items;
 }
 
 static void wait_for(cny_lane *lane, int delay_ms)
@@ -98,6 +98,7 @@ static coney_status add_part(coney_message *fragment, size_t index, size_t count
     coney_delivery *part = cny_delivery_new(of->lane, fragment, fragment);
     if (!part)
         return cny_fail_memory();
+    part->is_processed = true;
     part->whole = coney_delivery_ref(of->whole);
     part->last_in_batch = index + 1 == count;
     if (!add_item(of->lane, part))
@@ -108,22 +109,36 @@ static coney_status add_part(coney_message *fragment, size_t index, size_t count
 
 static void drop_items_from(cny_lane *lane, size_t size)
 {
-    size_t count;
-    coney_delivery **items = items_of(lane, &count);
-    for (size_t i = size / sizeof *items; i < count; i++)
+    coney_delivery **items = (coney_delivery **)(void *)lane->items.data;
+    for (size_t i = size / sizeof *items; i < lane->items.size / sizeof *items; i++)
         coney_delivery_unref(items[i]);
     lane->items.size = size;
+}
+
+/* What was done to a batch when it was sent, compressing it perhaps, is undone before it is taken apart. NULL: it is
+ * discarded, or that fails, as the dispatcher will find, too. */
+static coney_message *process_batch(const cny_lane *lane, const coney_delivery *whole)
+{
+    coney_message *origin = whole->origin, *message = coney_message_ref(origin);
+    coney_status status =
+        cny_processors_run(&lane->consumer->container->after_receive, &message, origin->exchange, origin->routing_key);
+    if (status == CONEY_OK && coney_message_is_batch(message))
+        return message;
+    coney_message_unref(message);
+    return NULL;
 }
 
 /* What cannot be taken apart stays whole: the dispatcher finds out why. */
 static bool expand(cny_lane *lane, coney_delivery *whole)
 {
     bool in_parts = !options_of(lane)->keep_batches && !whole->origin->defect && coney_message_is_batch(whole->origin);
-    if (!in_parts)
+    coney_message *batch = in_parts ? process_batch(lane, whole) : NULL;
+    if (!batch)
         return add_item(lane, whole);
     const parts of = {.lane = lane, .whole = whole};
     size_t before = lane->items.size;
-    coney_status status = coney_message_debatch(whole->origin, add_part, (void *)(uintptr_t)&of);
+    coney_status status = coney_message_debatch(batch, add_part, (void *)(uintptr_t)&of);
+    coney_message_unref(batch);
     if (status == CONEY_OK) {
         count_in_lanes(lane, (int)((lane->items.size - before) / sizeof(coney_delivery *)) - 1);
         coney_delivery_unref(whole); /* its parts have it */
@@ -186,16 +201,20 @@ static bool gather(cny_lane *lane)
 
 /* ---- verdicts ---- */
 
-/* One that has come again and goes back again is held for a while, so that it does not go round at full speed. */
-static bool must_brake(cny_lane *lane, const coney_delivery *delivery)
+/* One that has come again and goes back again is held for a while, so that it does not go round at full speed: a batch
+ * that is taken apart once, and those that a handler had together for the same time. */
+static bool must_brake(cny_lane *lane, coney_delivery *delivery)
 {
+    coney_delivery *whole = cny_whole(delivery);
     bool again = coney_message_redelivered(delivery->origin) || delivery->earlier_attempts > 0;
-    if (delivery->verdict != CONEY_REQUEUE || !again) {
-        if (delivery->verdict == CONEY_ACK)
-            lane->brake_ms = 0;
+    bool is_last = delivery == whole || (delivery->last_in_batch && atomic_load(&whole->worst) == 0);
+    if (delivery->verdict == CONEY_ACK && is_last && !whole->was_held)
+        lane->brake_ms = 0;
+    if (delivery->verdict != CONEY_REQUEUE || !again || whole->was_held)
         return false;
-    }
-    lane->brake_ms = cny_backoff(lane->brake_ms, FIRST_BRAKE_MS, 2, MAX_BRAKE_MS);
+    if (!lane->braked || lane->brake_ms == 0)
+        lane->brake_ms = cny_backoff(lane->brake_ms, FIRST_BRAKE_MS, 2, MAX_BRAKE_MS);
+    lane->braked = whole->was_held = true;
     return true;
 }
 
@@ -238,10 +257,7 @@ static void finish(cny_lane *lane, coney_delivery *delivery)
     cny_delivery_recycle(lane, delivery);
 }
 
-/* Those whose verdict is known go, in their order; the others stay, and those that are held if that is not over. What
- * handlers sent in a transaction is committed with the acknowledgements; after a failure the channel is dead, and the
- * broker delivers again. */
-static void finish_decided(cny_lane *lane, bool with_held)
+static size_t finish_any(cny_lane *lane, bool with_held)
 {
     size_t count, kept = 0;
     coney_delivery **items = items_of(lane, &count);
@@ -252,7 +268,29 @@ static void finish_decided(cny_lane *lane, bool with_held)
             items[kept++] = items[i];
     }
     lane->items.size = kept * sizeof(coney_delivery *);
-    if (options_of(lane)->transacted && kept < count)
+    return count - kept;
+}
+
+/* Of those that are handled one by one nothing is decided behind the first that is not. */
+static size_t finish_first(cny_lane *lane, bool with_held)
+{
+    size_t count, finished = 0;
+    coney_delivery **items = items_of(lane, &count);
+    for (; finished < count && is_finished(items[finished], with_held); finished++)
+        finish(lane, items[finished]);
+    lane->first_item += finished;
+    if (finished == count)
+        lane->items.size = lane->first_item = 0;
+    return finished;
+}
+
+/* Those whose verdict is known go, in their order; the others stay, and those that are held if that is not over. What
+ * handlers sent in a transaction is committed with the acknowledgements; after a failure the channel is dead, and the
+ * broker delivers again. */
+static void finish_decided(cny_lane *lane, bool with_held)
+{
+    size_t finished = options_of(lane)->on_batch ? finish_any(lane, with_held) : finish_first(lane, with_held);
+    if (options_of(lane)->transacted && finished > 0)
         cny_transaction_commit(lane->consumer);
 }
 
@@ -279,6 +317,8 @@ static void release_held(cny_lane *lane)
     size_t count;
     coney_delivery **items = items_of(lane, &count);
     bool any = false;
+    if (count > 1 && !options_of(lane)->on_batch)
+        count = 1;
     for (size_t i = 0; i < count; i++)
         any = any || items[i]->is_held;
     if (any)
@@ -302,6 +342,7 @@ static void handle_one(cny_lane *lane)
 {
     size_t count;
     coney_delivery *delivery = items_of(lane, &count)[0];
+    lane->braked = false;
     on_outcome(lane, delivery, cny_dispatch(delivery, lane));
     settle_up(lane, 1);
 }
@@ -329,6 +370,7 @@ static size_t prepare_all(cny_lane *lane)
 
 static void handle_batch(cny_lane *lane)
 {
+    lane->braked = false;
     size_t count, ready = prepare_all(lane);
     coney_delivery **items = items_of(lane, &count);
     coney_outcome *outcomes = ready > 0 ? cny_alloc(ready * sizeof *outcomes) : NULL;
@@ -378,7 +420,7 @@ static size_t drop(cny_lane *lane)
         coney_delivery_unref(items[i]);
     }
     dropped = count;
-    lane->items.size = 0;
+    lane->items.size = lane->first_item = 0;
     lane->due = lane->gather_until = lane->ack_due = 0;
     lane->acks = 0;
     for (coney_message *message; (message = next_message(lane)); dropped++) {

@@ -131,13 +131,15 @@ struct cny_lane {
     /* by the worker that runs it */
     cny_buffer todo; /* of coney_message *, from next on */
     size_t next;
-    cny_buffer items; /* of coney_delivery *, that wait for a handler */
-    int64_t due;      /* not before; 0: now */
+    cny_buffer items;  /* of coney_delivery *, that wait for a handler, from first_item on */
+    size_t first_item; /* 0 with on_batch */
+    int64_t due;       /* not before; 0: now */
     int64_t gather_until;
     size_t acks; /* not sent yet */
     uint64_t ack_tag;
     int64_t ack_due;
     int brake_ms;
+    bool braked;           /* for what the handler has said last */
     coney_delivery *spare; /* one that may be used again */
     /* under lock; only with several lanes */
     pthread_mutex_t lock; /* below the connection's; none is taken under it */
@@ -255,7 +257,8 @@ struct coney_delivery {
     const coney_typed_handler *handler; /* NULL: the listener's */
     cny_error *failure;                 /* as far as is known, without what was said since */
     coney_message *reply;
-    bool is_broken; /* a batch that cannot be taken apart; failure tells why */
+    bool is_processed; /* as part of a whole */
+    bool is_broken;    /* a batch that cannot be taken apart; failure tells why */
     bool prepared;
     bool in_handler;
     bool has_succeeded;    /* its handler, when it was called last */
@@ -270,7 +273,9 @@ struct coney_delivery {
     _Atomic(cny_error *) said; /* by coney_delivery_fail(), for whoever judges */
     atomic_bool settled;       /* by its outcome or coney_delivery_settle() */
     atomic_int parts_left;
-    atomic_int worst; /* of its parts */
+    atomic_int worst;       /* of its parts */
+    atomic_bool is_counted; /* for stateful retry: that it has failed this time, or one of its parts */
+    bool was_held;          /* it goes back, and that was held up for a part */
 };
 
 coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, coney_message *message); /* takes neither */
@@ -318,6 +323,9 @@ bool cny_attempts_init(cny_attempts *attempts);
 void cny_attempts_free(cny_attempts *attempts);
 int cny_attempts_add(cny_attempts *attempts, const char *message_id); /* one more failure: how many that makes */
 void cny_attempts_forget(cny_attempts *attempts, const char *message_id);
+int cny_attempts_of(cny_attempts *attempts, const char *message_id);
+const char *cny_countable_id(const coney_message *message); /* NULL: none */
+void cny_forget_failures(const coney_delivery *delivery);   /* for stateful retry */
 
 coney_outcome cny_recover(coney_delivery *delivery);          /* attempts are used up: the verdict */
 coney_outcome cny_climb(coney_delivery *delivery, int round); /* sends it to wait for its next round */

@@ -197,6 +197,8 @@ static coney_status check(const coney_listener *listener)
         if (cny_check_name(names[i].what, names[i].text) != CONEY_OK)
             return CONEY_E_INVALID;
     }
+    if (listener->send_to && !*listener->send_to)
+        return cny_fail(CONEY_E_INVALID, "send_to is empty: no queue takes replies to it");
     coney_status status = check_handlers(listener);
     if (status == CONEY_OK)
         status = check_numbers(listener);

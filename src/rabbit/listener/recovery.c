@@ -13,7 +13,7 @@
 
 /* The broker counts anew, what it or somebody else wrote for the original does not hold for the copy, and that goes to
  * one queue, not once more to those it was copied to (CC). */
-static bool is_left_out(const char *name)
+static bool is_left_out(const char *name, bool is_back)
 {
     static const char *const names[] = {"CC",
                                         "BCC",
@@ -26,14 +26,18 @@ static bool is_left_out(const char *name)
         if (strcmp(name, names[i]) == 0)
             return true;
     }
-    return strncmp(name, "x-first-death-", 14) == 0 || strncmp(name, "x-last-death-", 13) == 0;
+    bool is_origin =
+        strcmp(name, CONEY_HEADER_ORIGINAL_EXCHANGE) == 0 || strcmp(name, CONEY_HEADER_ORIGINAL_ROUTING_KEY) == 0;
+    return (is_origin && !is_back) || strncmp(name, "x-first-death-", 14) == 0 ||
+           strncmp(name, "x-last-death-", 13) == 0;
 }
 
-static bool copy_headers(coney_table *to, const coney_table *from)
+/* Views, unchecked: another client may have sent what Coney would not, and that must be parked like anything else. */
+static bool copy_headers(coney_table *to, const coney_table *from, bool is_back)
 {
     for (size_t i = 0; i < coney_table_size(from); i++) {
         const char *name = coney_table_name_at(from, i);
-        if (!is_left_out(name) && coney_table_set(to, name, coney_table_value_at(from, i)) != CONEY_OK)
+        if (!is_left_out(name, is_back) && !cny_table_put(to, name, *coney_table_value_at(from, i)))
             return false;
     }
     return true;
@@ -50,19 +54,18 @@ static bool set_text(coney_table *headers, const char *name, const char *text)
 }
 
 /* From the ladder it comes with those it had before; what others wrote there is no better than in Spring. */
-static bool set_origin(coney_table *headers, const char *name, const char *text, bool is_kept)
+static bool set_origin(coney_table *headers, const char *name, const char *text)
 {
-    bool is_there = coney_table_get(headers, name) != NULL;
-    return (is_kept && is_there) || coney_table_set_string(headers, name, text) == CONEY_OK;
+    return coney_table_get(headers, name) || cny_table_put(headers, name, coney_value_string(text));
 }
 
 static bool fill_headers(coney_table *headers, const coney_delivery *delivery, int round, bool with_text)
 {
     const coney_message *origin = delivery->origin;
     bool is_back = cny_rounds(origin) > 0;
-    return copy_headers(headers, origin->properties.headers) &&
-           set_origin(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, origin->exchange, is_back) &&
-           set_origin(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, origin->routing_key, is_back) &&
+    return copy_headers(headers, origin->properties.headers, is_back) &&
+           set_origin(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, origin->exchange) &&
+           set_origin(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, origin->routing_key) &&
            coney_table_set_int64(headers, CONEY_HEADER_ATTEMPTS, coney_delivery_attempt(delivery)) == CONEY_OK &&
            (round == 0 || coney_table_set_int64(headers, CONEY_HEADER_RETRY_COUNT, round) == CONEY_OK) &&
            (!with_text || set_text(headers, CONEY_HEADER_EXCEPTION_MESSAGE, cny_failure_text(delivery)));
@@ -80,7 +83,7 @@ static coney_status make_copy(coney_message **copy, coney_delivery *delivery, in
         properties.delivery_mode = CONEY_PERSISTENT;
         properties.user_id = NULL;
         properties.expiration = NULL;
-        status = coney_message_with(copy, delivery->origin, &properties, NULL, 0);
+        status = cny_message_with(copy, delivery->origin, &properties);
     }
     coney_table_free(headers);
     return status;
@@ -133,9 +136,17 @@ static coney_outcome not_republished(coney_delivery *delivery)
 
 /* ---- the ladder ---- */
 
+/* Of one that could not be read there is less here than at the broker: only that can hand it on whole. */
+static bool is_incomplete(const coney_delivery *delivery)
+{
+    return delivery->origin->defect != NULL;
+}
+
 coney_outcome cny_climb(coney_delivery *delivery, int round)
 {
     const cny_listener *listener = delivery->consumer->listener;
+    if (is_incomplete(delivery))
+        return cny_recover(delivery);
     return republish_to(delivery, listener->delay_queues[round], round + 1) == CONEY_OK ? CONEY_ACK
                                                                                         : not_republished(delivery);
 }
@@ -201,6 +212,8 @@ coney_outcome cny_recover(coney_delivery *delivery)
     coney_outcome verdict = CONEY_REJECT;
     const char *what = "is rejected";
     coney_recovery recovery = delivery->consumer->listener->options.retry.recovery;
+    if (is_incomplete(delivery) && (recovery == CONEY_RECOVER_REPUBLISH || recovery == CONEY_RECOVER_PARK))
+        recovery = CONEY_RECOVER_REJECT;
     switch (recovery) {
     case CONEY_RECOVER_DEFAULT:
     case CONEY_RECOVER_REJECT: break;

@@ -135,6 +135,14 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
     return CONEY_OK;
 }
 
+/* An exchange that the request names and that is not there costs the channel, and the transaction with it, so the request
+ * comes again, for ever. When it has come again its reply goes by the channel that can be lost. */
+static bool may_spoil_transaction(const coney_delivery *delivery, const cny_address *to)
+{
+    const char *reply_to = delivery->message->properties.reply_to;
+    return reply_to && *reply_to && *to->exchange && delivery->origin->redelivered;
+}
+
 static coney_status send(coney_delivery *delivery, coney_message *reply)
 {
     cny_address to;
@@ -144,7 +152,7 @@ static coney_status send(coney_delivery *delivery, coney_message *reply)
         status = make_reply(&made, delivery, reply, &to);
     if (status != CONEY_OK || !made)
         return status;
-    if (delivery->consumer->listener->options.transacted)
+    if (delivery->consumer->listener->options.transacted && !may_spoil_transaction(delivery, &to))
         status = send_in_transaction(delivery, to.exchange, to.routing_key, made, false);
     else
         status = publish_reply(delivery, &to, made);

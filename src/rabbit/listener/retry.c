@@ -5,27 +5,47 @@
 
 /* ---- stateful ---- */
 
+/* A batch that is taken apart goes back as a whole, so it counts once for each time it came. */
+static int count_by_id(coney_delivery *delivery, const char *id)
+{
+    cny_attempts *attempts = &delivery->consumer->listener->attempts;
+    if (atomic_exchange(&cny_whole(delivery)->is_counted, true)) {
+        int count = cny_attempts_of(attempts, id);
+        return count > 0 ? count : 1;
+    }
+    if (!delivery->origin->redelivered)
+        cny_attempts_forget(attempts, id); /* an earlier message of that id, or the same in another round */
+    return cny_attempts_add(attempts, id);
+}
+
 /* How often it has failed since it came to the queue, this time included; 0 if nobody can tell. The broker's count is
  * the better one, for it survives this process. */
 static int64_t failures(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
     const coney_message *message = delivery->origin;
-    if (coney_message_header(message, "x-delivery-count") || coney_message_header(message, "x-acquired-count"))
-        return cny_redeliveries(listener, message) + 1;
-    const char *id = message->properties.message_id;
+    bool has_count =
+        coney_message_header(message, "x-delivery-count") || coney_message_header(message, "x-acquired-count");
+    int64_t counted = has_count ? cny_redeliveries(listener, message) + 1 : 0;
+    const char *id = cny_countable_id(message);
     if (!id)
-        return message->redelivered ? 0 : 1;
-    if (!message->redelivered)
-        cny_attempts_forget(&listener->attempts, id); /* an earlier message of that id, or the same in another round */
-    return cny_attempts_add(&listener->attempts, id);
+        return has_count ? counted : message->redelivered ? 0 : 1;
+    int known = count_by_id(delivery, id); /* more than the broker's if that is none of it, but came with the message */
+    return known > counted ? known : counted;
 }
 
-static void forget_failures(const coney_delivery *delivery)
+void cny_forget_failures(const coney_delivery *delivery)
 {
-    const char *id = delivery->origin->properties.message_id;
+    const char *id = cny_countable_id(delivery->origin);
     if (id && delivery->consumer->listener->options.retry.stateful)
         cny_attempts_forget(&delivery->consumer->listener->attempts, id);
+}
+
+/* Parts share an id: what is known of that is forgotten with the whole. */
+static void forget_unless_part(const coney_delivery *delivery)
+{
+    if (!delivery->whole)
+        cny_forget_failures(delivery);
 }
 
 static bool may_be_redelivered(coney_delivery *delivery)
@@ -85,7 +105,7 @@ static coney_outcome judge_failure(coney_delivery *delivery, bool may_repeat, in
     }
     if (comes_again(delivery))
         return CONEY_REQUEUE;
-    forget_failures(delivery);
+    forget_unless_part(delivery);
     int round = cny_rounds(delivery->origin);
     if (retriable && round < listener->delay_count)
         return cny_climb(delivery, round);
@@ -140,6 +160,6 @@ coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool ma
     default: break;
     }
     if (delivery->origin->redelivered)
-        forget_failures(delivery);
+        forget_unless_part(delivery);
     return outcome;
 }
