@@ -378,6 +378,31 @@ static void test_compressed_batch_is_taken_apart(void **state)
     expect_left(0);
 }
 
+static atomic_int processed;
+
+static coney_status fail_once(coney_message **message, const char *exchange, const char *routing_key, void *user)
+{
+    (void)message;
+    (void)exchange;
+    (void)routing_key;
+    (void)user;
+    return atomic_fetch_add(&processed, 1) == 0 ? coney_conversion_failed("not this one") : CONEY_OK;
+}
+
+/* It is not handed over whole instead, to a handler that expects its messages. */
+static void test_batch_that_a_processor_fails_for_is_rejected(void **state)
+{
+    (void)state;
+    atomic_store(&processed, 0);
+    listening_start(&(coney_listener){0});
+    assert_ok(coney_container_add_after_receive(listening.container,
+                                                &(coney_processor){.name = "fails once", .process = fail_once}));
+    send_batch((const char *const[]){"ack:a", "ack:b", NULL});
+    test_wait_for_depth(listening.dead, 1);
+    assert_int_equal(processed, 1);
+    assert_int_equal(listening.count, 0);
+}
+
 static coney_outcome acknowledge(coney_delivery *delivery, void *user)
 {
     (void)delivery;
@@ -435,6 +460,7 @@ int main(void)
         listening_test(test_stateful_retry_counts_a_batch_once_each_time_it_comes),
         listening_test(test_batch_that_goes_back_is_held_back_once),
         listening_test(test_compressed_batch_is_taken_apart),
+        listening_test(test_batch_that_a_processor_fails_for_is_rejected),
         listening_test(test_large_batch_is_taken_apart_quickly),
     };
     return test_run_with_workers("debatching", tests, test_client_setup, teardown);

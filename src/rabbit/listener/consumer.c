@@ -220,7 +220,7 @@ void cny_return_message(cny_channel *channel, const coney_message *message)
 void cny_return_for_want_of_memory(cny_consumer *consumer, const coney_message *message)
 {
     const char *queue = consumer->listener->options.queue;
-    bool is_lost = consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
+    bool is_lost = cny_acknowledges_nothing(consumer->listener);
     cny_complain(consumer->listener, CNY_COMPLAINT_MEMORY, CONEY_LOG_ERROR,
                  "queue '%s': no memory to handle a message; it %s", queue, is_lost ? "is lost" : "goes back");
     if (!is_lost)

@@ -224,6 +224,11 @@ coney_status coney_container_remove_after_receive(coney_container *container, co
 
 /* ---- start ---- */
 
+bool cny_container_is_under_way(const coney_container *container)
+{
+    return container->state == CNY_CONTAINER_RUNNING || container->state == CNY_CONTAINER_STARTING;
+}
+
 /* Under lock. */
 static coney_status enter_starting(coney_container *container, cny_start *start)
 {

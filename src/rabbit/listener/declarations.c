@@ -146,8 +146,8 @@ static void on_declared(const coney_container *container, cny_listener *listener
     listener->refusal = is_final(status) ? failure : NULL;
     listener->setback = is_final(status) ? NULL : failure;
     listener->must_declare = listener->setback != NULL;
-    bool is_loss = status == CONEY_E_LOST || status == CONEY_E_CONNECT; /* the next connection is a new beginning */
-    listener->declare_at = is_loss ? 0 : cny_deadline(container->options.recovery_interval_ms);
+    listener->declare_at = cny_is_loss(status) ? 0 /* the next connection is a new beginning */
+                                               : cny_deadline(container->options.recovery_interval_ms);
 }
 
 static void declare_for_listeners(coney_container *container)

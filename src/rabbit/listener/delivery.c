@@ -274,7 +274,7 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
         return CONEY_OK;
     if (delivery->whole && (settlement == CNY_SETTLE_ACK || settlement == CNY_SETTLE_REJECT))
         cny_forget_failures(delivery);
-    if (listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE) {
+    if (cny_acknowledges_nothing(listener)) {
         count_settlement(&listener->counters, settlement);
         if (settlement != CNY_SETTLE_ACK)
             cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_ERROR,

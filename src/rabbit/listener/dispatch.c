@@ -132,7 +132,7 @@ static coney_status read(const coney_delivery *delivery)
 /* What an earlier attempt to prepare it has left. */
 static void begin_anew(coney_delivery *delivery)
 {
-    if (delivery->message != delivery->origin) {
+    if (!delivery->is_processed && delivery->message != delivery->origin) {
         coney_message_unref(delivery->message);
         delivery->message = coney_message_ref(delivery->origin);
     }

@@ -19,7 +19,7 @@ static const coney_listener *options_of(const cny_lane *lane)
 
 static bool acknowledges_nothing(const cny_lane *lane)
 {
-    return options_of(lane)->acknowledge == CONEY_ACKNOWLEDGE_NONE;
+    return cny_acknowledges_nothing(lane->consumer->listener);
 }
 
 static coney_delivery **items_of(const cny_lane *lane, size_t *count)
@@ -115,30 +115,33 @@ static void drop_items_from(cny_lane *lane, size_t size)
     lane->items.size = size;
 }
 
-/* What was done to a batch when it was sent, compressing it perhaps, is undone before it is taken apart. NULL: it is
- * discarded, or that fails, as the dispatcher will find, too. */
-static coney_message *process_batch(const cny_lane *lane, const coney_delivery *whole)
+static void note_broken(coney_delivery *whole)
 {
-    coney_message *origin = whole->origin, *message = coney_message_ref(origin);
-    coney_status status =
-        cny_processors_run(&lane->consumer->container->after_receive, &message, origin->exchange, origin->routing_key);
-    if (status == CONEY_OK && coney_message_is_batch(message))
-        return message;
-    coney_message_unref(message);
-    return NULL;
+    whole->failure = cny_error_capture();
+    whole->is_broken = true;
+}
+
+/* What was done to a batch when it was sent, compressing it perhaps, is undone before it is taken apart. */
+static bool process_whole(const cny_lane *lane, coney_delivery *whole)
+{
+    const coney_message *origin = whole->origin;
+    coney_status status = cny_processors_run(&lane->consumer->container->after_receive, &whole->message,
+                                             origin->exchange, origin->routing_key);
+    whole->is_processed = true;
+    if (status != CONEY_OK)
+        note_broken(whole);
+    return status == CONEY_OK && coney_message_is_batch(whole->message);
 }
 
 /* What cannot be taken apart stays whole: the dispatcher finds out why. */
 static bool expand(cny_lane *lane, coney_delivery *whole)
 {
     bool in_parts = !options_of(lane)->keep_batches && !whole->origin->defect && coney_message_is_batch(whole->origin);
-    coney_message *batch = in_parts ? process_batch(lane, whole) : NULL;
-    if (!batch)
+    if (!in_parts || !process_whole(lane, whole))
         return add_item(lane, whole);
     const parts of = {.lane = lane, .whole = whole};
     size_t before = lane->items.size;
-    coney_status status = coney_message_debatch(batch, add_part, (void *)(uintptr_t)&of);
-    coney_message_unref(batch);
+    coney_status status = coney_message_debatch(whole->message, add_part, (void *)(uintptr_t)&of);
     if (status == CONEY_OK) {
         count_in_lanes(lane, (int)((lane->items.size - before) / sizeof(coney_delivery *)) - 1);
         coney_delivery_unref(whole); /* its parts have it */
@@ -150,8 +153,7 @@ static bool expand(cny_lane *lane, coney_delivery *whole)
         coney_delivery_unref(whole);
         return false;
     }
-    whole->failure = cny_error_capture();
-    whole->is_broken = true;
+    note_broken(whole);
     return add_item(lane, whole);
 }
 

@@ -91,6 +91,11 @@ struct cny_listener {
 coney_status cny_listener_new(cny_listener **listener, const coney_listener *options);
 void cny_listener_unref(cny_listener *listener); /* takes NULL */
 
+static inline bool cny_acknowledges_nothing(const cny_listener *listener)
+{
+    return listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
+}
+
 static inline int64_t cny_sooner(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -257,7 +262,7 @@ struct coney_delivery {
     const coney_typed_handler *handler; /* NULL: the listener's */
     cny_error *failure;                 /* as far as is known, without what was said since */
     coney_message *reply;
-    bool is_processed; /* as part of a whole */
+    bool is_processed; /* before it came to the dispatcher */
     bool is_broken;    /* a batch that cannot be taken apart; failure tells why */
     bool prepared;
     bool in_handler;
@@ -445,7 +450,8 @@ cny_consumer *cny_next_consumer(const cny_consumer *consumer);
 
 /* Under lock. */
 cny_listener *cny_container_find(const coney_container *container, const char *id);
-int cny_listener_count(const cny_listener *listener); /* consumers that are not to end */
+bool cny_container_is_under_way(const coney_container *container); /* it runs, or starts */
+int cny_listener_count(const cny_listener *listener);              /* consumers that are not to end */
 int cny_listener_consuming(const cny_listener *listener);
 bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener);
 

@@ -127,11 +127,6 @@ static coney_status check(const coney_container *container, const selection *whi
 
 /* ---- starting ---- */
 
-static bool is_under_way(const coney_container *container)
-{
-    return container->state == CNY_CONTAINER_RUNNING || container->state == CNY_CONTAINER_STARTING;
-}
-
 static void mark_started(coney_container *container, cny_listener *listener)
 {
     (void)container;
@@ -168,18 +163,18 @@ static coney_status start(coney_container *container, const selection *which)
     int64_t deadline = cny_deadline(container->options.start_timeout_ms);
     bool in_time = true, may_wait = !cny_container_is_served_here(container);
     pthread_mutex_lock(&container->lock);
-    bool runs = is_under_way(container);
+    bool runs = cny_container_is_under_way(container);
     status = for_each(container, which, mark_started);
-    while (status == CONEY_OK && may_wait && is_under_way(container) && !container->paused) {
+    while (status == CONEY_OK && may_wait && cny_container_is_under_way(container) && !container->paused) {
         coney_status so_far = check_started(container, which);
-        bool may_come = so_far == CONEY_E_TIMEOUT || so_far == CONEY_E_CONNECT || so_far == CONEY_E_LOST;
+        bool may_come = so_far == CONEY_E_TIMEOUT || cny_is_loss(so_far);
         if (!may_come || !in_time) {
             status = so_far == CONEY_OK ? status : cny_fail_in("%s", which->verb);
             break;
         }
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
     }
-    if (status == CONEY_OK && runs && !is_under_way(container))
+    if (status == CONEY_OK && runs && !cny_container_is_under_way(container))
         status = container->failure ? cny_error_raise(container->failure)
                                     : cny_fail(CONEY_E_STATE, "%s: the container was stopped meanwhile", which->verb);
     pthread_mutex_unlock(&container->lock);

@@ -86,8 +86,7 @@ static bool has_failure(coney_delivery *delivery)
 /* Its channel is gone, so it would be there twice if it were sent on now. */
 static bool comes_again(const coney_delivery *delivery)
 {
-    return delivery->consumer->listener->options.acknowledge != CONEY_ACKNOWLEDGE_NONE &&
-           !cny_channel_alive(delivery->channel);
+    return !cny_acknowledges_nothing(delivery->consumer->listener) && !cny_channel_alive(delivery->channel);
 }
 
 static coney_outcome judge_failure(coney_delivery *delivery, bool may_repeat, int *delay_ms)

@@ -42,11 +42,6 @@ bool cny_consumer_is_awaited(const cny_consumer *consumer)
     return !consumer->has_consumed && !may_wait;
 }
 
-static bool acknowledges_nothing(const cny_consumer *consumer)
-{
-    return consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
-}
-
 /* Nothing is read any more before workers take what has come. */
 static bool is_held_up(const coney_container *container)
 {
@@ -76,7 +71,7 @@ bool cny_start_is_over(const coney_container *container, cny_error **failure)
             *failure = cny_error_ref(consumer->trouble);
             return true;
         }
-        bool comes_later = held_up && acknowledges_nothing(consumer);
+        bool comes_later = held_up && cny_acknowledges_nothing(consumer->listener);
         over = over && (comes_later || !cny_consumer_is_awaited(consumer));
     }
     return over;
@@ -87,10 +82,10 @@ bool cny_start_is_over(const coney_container *container, cny_error **failure)
 bool cny_consumer_lets_others_begin(const cny_consumer *consumer)
 {
     const coney_container *container = consumer->container;
-    if (container->state != CNY_CONTAINER_STARTING || !acknowledges_nothing(consumer))
+    if (container->state != CNY_CONTAINER_STARTING || !cny_acknowledges_nothing(consumer->listener))
         return false;
     for (const cny_consumer *other = cny_first_consumer(container); other; other = cny_next_consumer(other)) {
-        bool goes_before = !acknowledges_nothing(other) || other->listener->must_declare;
+        bool goes_before = !cny_acknowledges_nothing(other->listener) || other->listener->must_declare;
         if (goes_before && cny_consumer_is_awaited(other))
             return true;
     }

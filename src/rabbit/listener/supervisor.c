@@ -16,8 +16,7 @@
 
 bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener)
 {
-    bool runs = container->state == CNY_CONTAINER_RUNNING || container->state == CNY_CONTAINER_STARTING;
-    return runs && !container->paused && listener->started && !listener->removed;
+    return cny_container_is_under_way(container) && !container->paused && listener->started && !listener->removed;
 }
 
 /* How a consumer is to end; false if it is not to. */
@@ -323,8 +322,8 @@ static bool go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t d
 static bool waits_for_answer(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
 {
     bool waits = consumer->state == CNY_CONSUMER_SUBSCRIBING && mode != CONEY_STOP_NOW &&
-                 consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE &&
-                 consumer->container->state != CNY_CONTAINER_STARTING && !has_ended(consumer);
+                 cny_acknowledges_nothing(consumer->listener) && consumer->container->state != CNY_CONTAINER_STARTING &&
+                 !has_ended(consumer);
     consumer->due = waits ? cny_sooner(consumer->due, deadline) : consumer->due;
     return waits && cny_now_ms() < consumer->due;
 }
