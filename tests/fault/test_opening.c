@@ -189,7 +189,7 @@ static void set_no_limits(cny_peer *peer, void *user)
     (void)user;
     tune(peer, 0, 0);
     const amqp_connection_tune_ok_t *agreed = cny_peer_expect(peer, AMQP_CONNECTION_TUNE_OK_METHOD)->args;
-    cny_peer_check(peer, agreed->channel_max == 2047 && agreed->frame_max == 131072 && agreed->heartbeat == 30);
+    cny_peer_check(peer, agreed->channel_max == 2047 && agreed->frame_max == 131072 && agreed->heartbeat == 10);
 }
 
 static void test_broker_without_limits_gets_ours(void **state)

@@ -107,7 +107,7 @@ static void test_recovery_has_defaults_that_go_with_what_is_given(void **state)
     static const struct {
         coney_recovery_options given;
         int first_delay_ms, max_delay_ms;
-    } cases[] = {{{0}, 1000, 30000}, {{.first_delay_ms = 60000}, 60000, 60000}, {{.max_delay_ms = 50}, 50, 50}};
+    } cases[] = {{{0}, 1000, 5000}, {{.first_delay_ms = 60000}, 60000, 60000}, {{.max_delay_ms = 50}, 50, 50}};
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         assert_ok(read_config("amqp://h", &(coney_connection_factory_options){.recovery = cases[i].given}));
         assert_int_equal(config.recovery.first_delay_ms, cases[i].first_delay_ms);
