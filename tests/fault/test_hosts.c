@@ -3,14 +3,17 @@
 #include "support/fault_fixture.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { HOSTS = 3, LONG_MS = 10000, RUNS = 30 };
 
 static cny_broker *brokers[HOSTS];
+static coney_recovery_options recovery;
 
 static int setup_brokers(void **state)
 {
     (void)state;
+    recovery = (coney_recovery_options)FAULT_QUICK_RECOVERY;
     coney_log_set_level(CONEY_LOG_OFF);
     return 0;
 }
@@ -40,6 +43,20 @@ static void hang_up_at_once(cny_peer *peer, void *user)
     (void)user;
     cny_peer_serve_until(peer, CNY_PROTOCOL_HEADER);
     cny_peer_hang_up(peer);
+}
+
+static void hang_up_the_first_when_told(cny_peer *peer, void *user)
+{
+    if (cny_peer_number(peer) == 0)
+        hang_up_when_told(peer, user);
+}
+
+static void hang_up_the_first_when_told_then_all_at_once(cny_peer *peer, void *user)
+{
+    if (cny_peer_number(peer) == 0)
+        hang_up_when_told(peer, user);
+    else
+        hang_up_at_once(peer, user);
 }
 
 static void refuse_password(cny_peer *peer, void *user)
@@ -85,13 +102,20 @@ static void use_hosts(coney_host_order order, cny_script *first, cny_script *sec
     char uri[128];
     cny_script *const scripts[] = {first, second, third};
     const coney_connection_factory_options options = {
-        .host_order = order, .close_timeout_ms = 500, .recovery = FAULT_QUICK_RECOVERY};
+        .host_order = order, .close_timeout_ms = 500, .recovery = recovery};
     for (int i = 0; i < HOSTS; i++)
         brokers[i] = cny_broker_start(&(cny_broker_options){.script = scripts[i]});
     snprintf(uri, sizeof uri, "amqp://127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d", cny_broker_port(brokers[0]),
              cny_broker_port(brokers[1]), cny_broker_port(brokers[2]));
     fault_expect_status(CONEY_OK, coney_connection_factory_new(&fault.factory, uri, &options));
     fault_use_admin(LONG_MS);
+}
+
+/* Too slowly for the test, once there is a pause. */
+static void use_hosts_slowly(cny_script *first, cny_script *second, cny_script *third)
+{
+    recovery = (coney_recovery_options){.first_delay_ms = LONG_MS * 10, .max_delay_ms = LONG_MS * 20};
+    use_hosts(CONEY_HOSTS_IN_ORDER, first, second, third);
 }
 
 static void expect_connections(int first, int second, int third)
@@ -108,14 +132,90 @@ static void lose_connection_to(int host, uint64_t times_opened)
     fault_expect_status(CONEY_OK, fault_ask());
 }
 
-static void test_hosts_in_order_begin_with_the_first_each_time(void **state)
+static int host_in_use(void)
+{
+    char text[48];
+    for (int i = 0; i < HOSTS; i++) {
+        snprintf(text, sizeof text, "open to 127.0.0.1:%d", cny_broker_port(brokers[i]));
+        if (strcmp(fault_info(CONEY_CONSUMING).text, text) == 0)
+            return i;
+    }
+    fail_msg("%s", fault_info(CONEY_CONSUMING).text);
+    return -1;
+}
+
+/* Half of it, for a part of it is random. */
+static void expect_pause_of_the_first_delay(const char *attempt)
+{
+    const char *text = fault_wait_for_info(CONEY_CONSUMING, attempt).text;
+    long wait_ms = strtol(strstr(text, attempt) + strlen(attempt), NULL, 10);
+    assert_in_range(wait_ms, recovery.first_delay_ms / 2 - LONG_MS, recovery.first_delay_ms);
+}
+
+static void test_hosts_in_order_begin_with_the_first_but_for_the_one_just_lost(void **state)
 {
     (void)state;
     use_hosts(CONEY_HOSTS_IN_ORDER, hang_up_when_told, hang_up_when_told, hang_up_when_told);
     fault_expect_status(CONEY_OK, fault_ask());
     lose_connection_to(0, 2);
-    lose_connection_to(0, 3);
-    expect_connections(3, 0, 0);
+    expect_connections(1, 1, 0);
+    lose_connection_to(1, 3);
+    expect_connections(2, 1, 0);
+}
+
+static void test_shuffled_hosts_end_with_the_one_just_lost(void **state)
+{
+    (void)state;
+    use_hosts(CONEY_HOSTS_SHUFFLE, hang_up_when_told, hang_up_when_told, hang_up_when_told);
+    fault_expect_status(CONEY_OK, fault_ask());
+    for (uint64_t times = 2; times < 8; times++) {
+        int before[HOSTS], in_use = host_in_use();
+        for (int i = 0; i < HOSTS; i++)
+            before[i] = cny_broker_count_heard(brokers[i], CNY_PROTOCOL_HEADER);
+        lose_connection_to(in_use, times);
+        assert_int_equal(cny_broker_count_heard(brokers[in_use], CNY_PROTOCOL_HEADER), before[in_use]);
+    }
+}
+
+static void test_lost_host_is_tried_again_in_the_same_attempt_if_no_other_answers(void **state)
+{
+    (void)state;
+    use_hosts(CONEY_HOSTS_IN_ORDER, hang_up_the_first_when_told, hang_up_at_once, hang_up_at_once);
+    fault_expect_status(CONEY_OK, fault_ask());
+    lose_connection_to(0, 2);
+    expect_connections(2, 1, 1);
+}
+
+static void test_first_attempt_after_a_loss_does_not_wait_where_there_is_another_host(void **state)
+{
+    (void)state;
+    use_hosts_slowly(hang_up_when_told, NULL, NULL);
+    fault_expect_status(CONEY_OK, fault_ask());
+    cny_broker_go(brokers[0]);
+    fault_wait_for_opening(CONEY_CONSUMING, 2);
+    expect_connections(1, 1, 0);
+}
+
+static void test_pauses_begin_when_all_hosts_were_tried(void **state)
+{
+    (void)state;
+    use_hosts_slowly(hang_up_the_first_when_told_then_all_at_once, hang_up_at_once, hang_up_at_once);
+    fault_expect_status(CONEY_OK, fault_ask());
+    cny_broker_go(brokers[0]);
+    expect_pause_of_the_first_delay("attempt 2 in ");
+    expect_connections(2, 1, 1);
+}
+
+/* A broker that ends each connection as soon as it is used is not asked for one after another. */
+static void test_connection_that_is_lost_at_once_again_waits(void **state)
+{
+    (void)state;
+    use_hosts_slowly(hang_up_when_told, hang_up_when_told, hang_up_when_told);
+    fault_expect_status(CONEY_OK, fault_ask());
+    lose_connection_to(0, 2);
+    cny_broker_go(brokers[1]);
+    expect_pause_of_the_first_delay("attempt 1 in ");
+    expect_connections(1, 1, 0);
 }
 
 static void test_one_attempt_goes_through_all_hosts(void **state)
@@ -229,7 +329,12 @@ static void test_info_names_the_host_in_use(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        hosts_test(test_hosts_in_order_begin_with_the_first_each_time),
+        hosts_test(test_hosts_in_order_begin_with_the_first_but_for_the_one_just_lost),
+        hosts_test(test_shuffled_hosts_end_with_the_one_just_lost),
+        hosts_test(test_lost_host_is_tried_again_in_the_same_attempt_if_no_other_answers),
+        hosts_test(test_first_attempt_after_a_loss_does_not_wait_where_there_is_another_host),
+        hosts_test(test_pauses_begin_when_all_hosts_were_tried),
+        hosts_test(test_connection_that_is_lost_at_once_again_waits),
         hosts_test(test_one_attempt_goes_through_all_hosts),
         hosts_test(test_refused_login_is_not_tried_on_the_other_hosts),
         hosts_test(test_missing_virtual_host_is_not_looked_for_on_the_other_hosts),

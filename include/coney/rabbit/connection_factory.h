@@ -60,22 +60,25 @@ typedef void coney_channel_listener(const coney_channel_info *info, void *user);
 
 /* ---- options ---- */
 
-/* After a loss or a failed attempt the next one follows after first_delay_ms, multiplied after
+/* After a loss or a failed attempt the next attempt follows after first_delay_ms, multiplied after
  * each failure up to max_delay_ms, less a random part of up to a half, so that a thousand clients do
- * not come back in the same moment. An attempt goes through all hosts. */
+ * not come back in the same moment. An attempt goes through all hosts. If the URI has several, the first attempt
+ * after a loss begins within 100 ms, and the delays begin when that attempt has failed on all of them, or when the
+ * connection it made was lost sooner than first_delay_ms. */
 typedef struct coney_recovery_options {
     int first_delay_ms;       /* 1,000 */
-    int max_delay_ms;         /* 30,000 */
+    int max_delay_ms;         /* 5,000 */
     double multiplier;        /* 2 */
     int max_attempts;         /* that fail one after another until it gives up; 0: any number */
     bool retry_refused_login; /* wrong credentials or a missing virtual host are no reason to give up */
 } coney_recovery_options;
 
-/* (Spring: AddressShuffleMode.) */
+/* In which order an attempt tries the hosts of the URI. The first attempt after a loss tries the host that was lost
+ * last, and the others in this order. (Spring: AddressShuffleMode.) */
 typedef enum coney_host_order {
     CONEY_HOSTS_IN_ORDER, /* each attempt begins with the first of the URI */
-    CONEY_HOSTS_ROTATE,   /* with the one behind the last that worked */
-    CONEY_HOSTS_SHUFFLE,
+    CONEY_HOSTS_ROTATE,   /* with the host after the last that worked */
+    CONEY_HOSTS_SHUFFLE,  /* in a random order, drawn for each attempt */
 } coney_host_order;
 
 typedef enum coney_sasl_mechanism {
@@ -103,10 +106,11 @@ typedef struct coney_connection_factory_options {
     int connection_timeout_ms;            /* for one address, until logged in; 10,000. With several hosts better a
                                              fraction of what calls may wait */
     int close_timeout_ms;                 /* for close and free; 5,000 */
-    int heartbeat_s;                      /* proposed to the broker; 30. Below 0: none */
-    uint32_t frame_max;                   /* bytes, proposed to the broker; 131,072. RabbitMQ 4.1 wants 8,192 or more */
-    size_t max_message_bytes;             /* a larger incoming body is not kept but rejected; 64 MiB */
-    size_t max_outbound_bytes;            /* not yet written; more makes senders wait; 16 MiB */
+    int heartbeat_s;           /* proposed to the broker; 10. Below 0: none. A broker that is silent is noticed
+                                             after one and a half to two of these */
+    uint32_t frame_max;        /* bytes, proposed to the broker; 131,072. RabbitMQ 4.1 wants 8,192 or more */
+    size_t max_message_bytes;  /* a larger incoming body is not kept but rejected; 64 MiB */
+    size_t max_outbound_bytes; /* not yet written; more makes senders wait; 16 MiB */
     coney_host_order host_order;
     coney_recovery_options recovery;
     const coney_tls_options *tls; /* for an amqps:// URI; NULL: all defaults */

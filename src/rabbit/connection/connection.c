@@ -53,35 +53,49 @@ static void free_connection(cny_connection *connection)
     cny_free(connection);
 }
 
-/* The order in which this attempt goes through the hosts. */
-static size_t *order_hosts(const cny_connection_config *config, size_t first)
+static void move_to_the_end(size_t *hosts, size_t count, size_t host)
 {
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (hosts[i] != host)
+            hosts[kept++] = hosts[i];
+    }
+    if (kept < count)
+        hosts[kept] = host;
+}
+
+/* The order in which this attempt goes through the hosts. */
+static size_t *order_hosts(const cny_link *link)
+{
+    const cny_connection_config *config = &link->factory->config;
     size_t count = config->uri.host_count;
     size_t *hosts = cny_alloc(count * sizeof *hosts);
     for (size_t i = 0; hosts && i < count; i++)
-        hosts[i] = (first + i) % count;
+        hosts[i] = (link->first_host + i) % count;
     for (size_t i = count; hosts && config->host_order == CONEY_HOSTS_SHUFFLE && i > 1; i--) {
         size_t other = cny_random((uint32_t)i);
         size_t host = hosts[i - 1];
         hosts[i - 1] = hosts[other];
         hosts[other] = host;
     }
+    if (hosts)
+        move_to_the_end(hosts, count, link->lost_host);
     return hosts;
 }
 
-static bool fill(cny_connection *made, size_t first_host, const coney_credentials *credentials)
+static bool fill(cny_connection *made, const cny_link *link, const coney_credentials *credentials)
 {
     const cny_uri *uri = &made->config->uri;
-    made->hosts = order_hosts(made->config, first_host);
+    made->hosts = order_hosts(link);
     made->user = cny_strdup(credentials->user ? credentials->user : uri->user);
     made->password = cny_strdup(credentials->password ? credentials->password : uri->password);
     made->wire = cny_wire_new();
     return made->hosts && made->user && made->password && made->wire;
 }
 
-coney_status cny_connection_new(cny_connection **connection, coney_connection_factory *factory,
-                                coney_connection_role role, size_t first_host, const coney_credentials *credentials)
+coney_status cny_connection_new(cny_connection **connection, const cny_link *link, const coney_credentials *credentials)
 {
+    coney_connection_factory *factory = link->factory;
     cny_connection *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
@@ -90,13 +104,13 @@ coney_status cny_connection_new(cny_connection **connection, coney_connection_fa
     made->config = &factory->config;
     made->events = factory->events;
     cny_events_enter(made->events);
-    made->role = role;
+    made->role = link->role;
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->changed);
     made->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pthread_t io = 0;
     coney_status status = CONEY_OK;
-    if (!fill(made, first_host, credentials))
+    if (!fill(made, link, credentials))
         status = cny_fail_memory();
     else if (made->wake_fd < 0)
         status = cny_fail(CONEY_E_SYSTEM, "cannot make an eventfd: %s", cny_errno_text(errno));

@@ -54,7 +54,8 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
     pthread_mutex_init(&made->lock, NULL);
     cny_cond_init(&made->changed);
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
-        made->links[role] = (cny_link){.factory = made, .role = (coney_connection_role)role, .refresh_at = INT64_MAX};
+        made->links[role] = (cny_link){
+            .factory = made, .role = (coney_connection_role)role, .refresh_at = INT64_MAX, .lost_host = CNY_NO_HOST};
     coney_status status = cny_config_read(&made->config, uri, options ? options : &defaults);
     if (status == CONEY_OK)
         status = cny_events_start(&made->events);
@@ -153,10 +154,18 @@ static int current_attempt(const cny_link *link)
     return link->attempt + is_waiting;
 }
 
+static size_t current_host(const cny_link *link)
+{
+    if (link->connection)
+        return cny_connection_host(link->connection);
+    size_t second = (link->first_host + 1) % link->factory->config.uri.host_count;
+    return link->first_host == link->lost_host ? second : link->first_host;
+}
+
 static void describe_connecting(const cny_link *link, char *text, size_t size)
 {
     const cny_host *hosts = link->factory->config.uri.hosts;
-    const cny_host *host = &hosts[link->connection ? cny_connection_host(link->connection) : link->first_host];
+    const cny_host *host = &hosts[current_host(link)];
     bool preparing = link->connection && cny_connection_get_state(link->connection) == CNY_OPEN;
     char when[64] = "";
     long long wait_ms = link->next_attempt - cny_now_ms();

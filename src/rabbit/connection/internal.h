@@ -74,6 +74,8 @@ coney_status cny_config_read(cny_connection_config *config, const char *uri,
                              const coney_connection_factory_options *options);
 void cny_config_free(cny_connection_config *config);
 
+#define CNY_NO_HOST SIZE_MAX
+
 /* What a factory keeps for a role: the connection there is, or the next attempt. Under the
  * factory's lock. */
 typedef struct cny_link {
@@ -88,7 +90,8 @@ typedef struct cny_link {
     cny_error *reason;          /* of the last loss or failed attempt */
     cny_error *loss;            /* the last one */
     int attempt;                /* since it was open */
-    int delay_ms;               /* before the next attempt */
+    int delay_ms;               /* before the next attempt, */
+    bool hurries;               /* which does not wait for it */
     int64_t next_attempt;       /* when */
     int64_t declared_at;
     int64_t opened_at;           /* for use */
@@ -98,7 +101,8 @@ typedef struct cny_link {
     uint64_t times_opened;       /* ever */
     uint64_t failures;           /* of attempts, ever */
     uint64_t consumers_failures; /* those of the consuming link when this one connected */
-    size_t first_host;           /* of the next attempt */
+    size_t first_host;           /* of the next attempt, */
+    size_t lost_host;            /* but for this one, which comes last; CNY_NO_HOST: none was just lost */
     coney_connection_info news;
 } cny_link;
 
@@ -255,10 +259,10 @@ struct cny_connection {
     size_t channel_capacity;
 };
 
-/* Starts the I/O thread, which connects at once. It begins with the first host, and takes the
- * URI's user and password where credentials have none. */
-coney_status cny_connection_new(cny_connection **connection, coney_connection_factory *factory,
-                                coney_connection_role role, size_t first_host, const coney_credentials *credentials);
+/* Starts the I/O thread, which connects at once, for the link's role and to its hosts. It takes the URI's user and
+ * password where credentials have none. Under the factory's lock. */
+coney_status cny_connection_new(cny_connection **connection, const cny_link *link,
+                                const coney_credentials *credentials);
 cny_connection *cny_connection_ref(cny_connection *connection);
 void cny_connection_unref(cny_connection *connection);
 cny_connection_state cny_connection_get_state(cny_connection *connection);

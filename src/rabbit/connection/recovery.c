@@ -11,7 +11,8 @@
 #include <string.h>
 
 #define NEVER INT64_MAX
-#define TICK_MS 10 /* until asking again about what is not done yet */
+#define TICK_MS 10   /* until asking again about what is not done yet */
+#define CROWD_MS 100 /* in which the clients of a host that is gone come to the others */
 #define PATIENCE_WITH_CONSUMERS_MS 5000
 #define REFRESH_AGAIN_MS 5000
 #define LONGEST_SLEEP_MS 3600000
@@ -54,13 +55,29 @@ static bool was_steady(const cny_link *link)
     return cny_now_ms() - link->opened_at >= link->delay_ms;
 }
 
+/* Another host may be there at once, so the first attempt after a loss does not wait for the delay, and the first
+ * delay is left for the time when that attempt has failed, or the connection it made was lost at once. */
+static void plan_attempt(cny_link *link, bool was_open)
+{
+    const cny_connection_config *config = &link->factory->config;
+    bool is_steady_loss = was_open && was_steady(link);
+    bool begins_anew = is_steady_loss || link->hurries;
+    link->hurries = is_steady_loss && config->uri.host_count > 1;
+    link->delay_ms =
+        begins_anew ? config->recovery.first_delay_ms : cny_recovery_delay(&config->recovery, link->delay_ms);
+    int pause_ms = cny_jitter(link->delay_ms);
+    if (link->hurries && pause_ms > CROWD_MS)
+        pause_ms = (int)cny_random(CROWD_MS);
+    link->next_attempt = cny_now_ms() + pause_ms;
+}
+
 /* There is no connection any more; the reason is taken. */
 static void on_end(cny_link *link, cny_error *reason)
 {
-    const coney_recovery_options *options = &link->factory->config.recovery;
     bool was_open = link->state == CONEY_CONNECTION_OPEN;
     cny_error_unref(link->reason);
     link->reason = reason;
+    link->lost_host = was_open ? cny_connection_host(link->connection) : CNY_NO_HOST;
     cny_connection_unref(link->connection);
     link->connection = NULL;
     cny_link_count_blocked(link, false);
@@ -71,9 +88,7 @@ static void on_end(cny_link *link, cny_error *reason)
     } else {
         link->failures++;
     }
-    link->delay_ms =
-        was_open && was_steady(link) ? options->first_delay_ms : cny_recovery_delay(options, link->delay_ms);
-    link->next_attempt = cny_now_ms() + cny_jitter(link->delay_ms);
+    plan_attempt(link, was_open);
     set_state(link, !was_open && gives_up(link) ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
 }
 
@@ -102,7 +117,7 @@ static void begin_attempt(cny_link *link)
         return;
     link->attempt++;
     if (status == CONEY_OK)
-        status = cny_connection_new(&link->connection, link->factory, link->role, link->first_host, &credentials);
+        status = cny_connection_new(&link->connection, link, &credentials);
     if (status != CONEY_OK)
         on_end(link, cny_error_capture());
 }
