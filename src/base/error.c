@@ -45,6 +45,7 @@ const char *coney_status_name(coney_status status)
     case CONEY_E_RETURNED: return "RETURNED";
     case CONEY_E_NACKED: return "NACKED";
     case CONEY_E_BROKER: return "BROKER";
+    case CONEY_E_HANDLER: return "HANDLER";
     }
     return "UNKNOWN";
 }
@@ -60,7 +61,8 @@ static bool is_retriable(coney_status status)
     case CONEY_E_TIMEOUT:
     case CONEY_E_BLOCKED:
     case CONEY_E_RESOURCE_LOCKED:
-    case CONEY_E_NACKED: return true;
+    case CONEY_E_NACKED:
+    case CONEY_E_HANDLER: return true;
     default: return false;
     }
 }

@@ -194,6 +194,7 @@ static void test_recovered_message_is_told_with_the_reason_and_what_was_done(voi
     assert_string_equal(recovered.queue, here.queue);
     assert_non_null(strstr(recovered.text, "no stock"));
     assert_non_null(strstr(recovered.text, "is rejected after 2 attempts"));
+    assert_int_equal(recovered.status, CONEY_E_HANDLER);
     assert_false(recovered.fatal);
 }
 

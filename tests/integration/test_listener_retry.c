@@ -150,6 +150,38 @@ static void test_handler_that_does_not_say_why_has_a_default_text(void **state)
     test_wait_for_depth(listening.dead, 1);
 }
 
+static bool if_retriable_and_of_the_handler(const coney_delivery *delivery, const coney_error *error, void *user)
+{
+    (void)delivery;
+    (void)user;
+    check(error->status == CONEY_E_HANDLER);
+    check(!error->fatal);
+    return error->retriable;
+}
+
+static void expect_status_of_handler(coney_message_handler *handler)
+{
+    listening_start(&(coney_listener){
+        .on_message = handler,
+        .retry = {.max_attempts = 2, REPEATED_AT_ONCE, .is_retriable = if_retriable_and_of_the_handler},
+    });
+    listening_send("fail");
+    test_wait_for_depth(listening.dead, 1);
+    listening_expect_attempts((const int[]){1, 2, 0});
+}
+
+static void test_failure_that_a_handler_explains_has_a_status_of_its_own(void **state)
+{
+    (void)state;
+    expect_status_of_handler(listening_obey);
+}
+
+static void test_failure_that_a_handler_does_not_explain_has_the_same_status(void **state)
+{
+    (void)state;
+    expect_status_of_handler(fail_silently);
+}
+
 /* ---- recovery ---- */
 
 static coney_outcome recover_as_told(coney_delivery *delivery, const coney_error *error, void *user)
@@ -408,6 +440,8 @@ int main(void)
         listening_test(test_other_consumers_are_served_while_a_message_waits),
         listening_test(test_failure_that_is_not_retriable_goes_to_the_recovery_at_once),
         listening_test(test_handler_that_does_not_say_why_has_a_default_text),
+        listening_test(test_failure_that_a_handler_explains_has_a_status_of_its_own),
+        listening_test(test_failure_that_a_handler_does_not_explain_has_the_same_status),
         listening_test(test_failure_text_reaches_the_recoverer_and_the_event),
         listening_test(test_recoverer_may_acknowledge),
         listening_test(test_recoverer_may_reject),

@@ -20,6 +20,7 @@ static void test_error_travels_with_code_and_answers(void **state)
     assert_string_equal(coney_last_error(), "declare 'x': no queue 'q'");
     assert_int_equal(coney_last_error_details()->broker_code, 404);
     assert_string_equal(coney_status_name(CONEY_E_NOT_FOUND), "NOT_FOUND");
+    assert_string_equal(coney_status_name(CONEY_E_HANDLER), "HANDLER");
     assert_int_equal(cny_error_raise(NULL), CONEY_OK);
 }
 

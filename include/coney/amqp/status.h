@@ -49,6 +49,9 @@ typedef enum coney_status {
     CONEY_E_RETURNED,            /* 312: no queue takes the message */
     CONEY_E_NACKED,              /* the broker could not take responsibility for the message */
     CONEY_E_BROKER,              /* any other refusal; the code tells which */
+
+    /* the program */
+    CONEY_E_HANDLER, /* a handler failed: it returned CONEY_RETRY, or said why with coney_delivery_fail() */
 } coney_status;
 
 /* An error that happened earlier or on another thread. All of it is a view. */

@@ -22,7 +22,8 @@ typedef enum coney_container_event_kind {
     CONEY_QUEUE_MISSING,         /* it waits for its queue */
     CONEY_LISTENER_IDLE,         /* for duration_ms nothing has come */
     CONEY_HANDLER_SLOW,          /* one runs for duration_ms already */
-    CONEY_MESSAGE_RECOVERED,     /* its attempts were used up; text tells why and what was done */
+    CONEY_MESSAGE_RECOVERED,     /* its attempts were used up; text tells why and what was done. status is
+                                    CONEY_E_HANDLER if the handler failed */
     CONEY_MESSAGE_DISCARDED,     /* one that cannot be handled came back from a dead-letter queue and is dropped */
     CONEY_PUBLISHERS_BLOCKED,    /* the broker holds back publishers, so replies and republished messages wait */
     CONEY_PUBLISHERS_UNBLOCKED,

@@ -52,8 +52,9 @@ typedef coney_outcome coney_error_handler(coney_delivery *delivery, const coney_
 
 /* ---- retry ---- */
 
-/* Whether a failure is worth another attempt; false goes to the recovery at once. The error holds what the handler
- * gave coney_delivery_fail(). Views for the call. */
+/* Whether a failure is worth another attempt; false goes to the recovery at once. The error holds the text that
+ * the handler gave coney_delivery_fail(), and its status is CONEY_E_HANDLER, which is retriable. A failure of Coney's
+ * own, such as a reply that could not be sent, has another status. Views for the call. */
 typedef bool coney_is_retriable_delivery(const coney_delivery *delivery, const coney_error *error, void *user);
 
 /* Takes over a message whose attempts are used up; the answer is what becomes of it, CONEY_ACK if it is in good

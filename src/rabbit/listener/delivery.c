@@ -195,7 +195,7 @@ coney_outcome coney_delivery_fail(coney_delivery *delivery, coney_outcome outcom
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    cny_delivery_say(delivery, cny_error_new(CONEY_E_STATE, 0, "%s", text));
+    cny_delivery_say(delivery, cny_error_new(CONEY_E_HANDLER, 0, "%s", text));
     return outcome;
 }
 

@@ -79,7 +79,7 @@ static bool is_retriable(const coney_delivery *delivery)
 static bool has_failure(coney_delivery *delivery)
 {
     if (!delivery->failure)
-        delivery->failure = cny_error_new(CONEY_E_STATE, 0, "the handler returned CONEY_RETRY");
+        delivery->failure = cny_error_new(CONEY_E_HANDLER, 0, "the handler returned CONEY_RETRY");
     return true;
 }
 
