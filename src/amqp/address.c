@@ -10,6 +10,7 @@ void cny_address_parse(cny_address *to, const char *text)
 {
     to->exchange = "";
     to->routing_key = text;
+    to->is_requesters = false;
     to->is_direct = strncmp(text, DIRECT_REPLY_TO, strlen(DIRECT_REPLY_TO)) == 0;
     if (to->is_direct || !strchr(text, '/'))
         return;
@@ -23,6 +24,16 @@ void cny_address_parse(cny_address *to, const char *text)
     to->exchange_room[size] = '\0';
     to->exchange = to->exchange_room;
     to->routing_key = slash ? slash + 1 : "";
+}
+
+bool cny_address_of_requester(cny_address *to, const coney_message *request)
+{
+    const char *reply_to = request->properties.reply_to;
+    if (!reply_to || !*reply_to)
+        return false;
+    cny_address_parse(to, reply_to);
+    to->is_requesters = true;
+    return true;
 }
 
 coney_status cny_correlate(coney_message **correlated, const coney_message *request, coney_message *reply)

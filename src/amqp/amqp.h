@@ -59,6 +59,9 @@ struct coney_message {
 /* coney_message_with() without checks: for what a broker has delivered, which may have been sent by anyone. */
 coney_status cny_message_with(coney_message **copy, coney_message *message, const coney_properties *properties);
 
+/* For a sentence; the message may be NULL. */
+const char *cny_id_of(const coney_message *message);
+
 /* An empty message whose arena has room for that many bytes without a second allocation. */
 coney_message *cny_message_alloc(size_t room);
 
@@ -69,10 +72,14 @@ typedef struct cny_address {
     const char *exchange;    /* a view of that, or a constant */
     const char *routing_key; /* a view of the text */
     bool is_direct;          /* RabbitMQ's pseudo-queue: it counts as unroutable even when it works */
+    bool is_requesters;      /* a request names it, so a mistake in it is not this program's */
 } cny_address;
 
 /* "queue" or "exchange/routing key", perhaps with a scheme in front. */
 void cny_address_parse(cny_address *to, const char *text);
+
+/* The request's reply_to; false if it has none. */
+bool cny_address_of_requester(cny_address *to, const coney_message *request);
 
 /* Gives the reply with the request's correlation id, or else its message id. */
 coney_status cny_correlate(coney_message **correlated, const coney_message *request, coney_message *reply);

@@ -227,3 +227,9 @@ bool coney_message_redelivered(const coney_message *message)
 {
     return message->redelivered;
 }
+
+const char *cny_id_of(const coney_message *message)
+{
+    const char *id = message ? message->properties.message_id : NULL;
+    return id && *id ? id : "(without id)";
+}

@@ -407,25 +407,38 @@ static coney_status reply_by(coney_reply_callback *callback)
     return coney_template_receive_and_reply(fault.sender, "orders", NULL, NULL, callback, NULL);
 }
 
-static void expect_reply(const char *to, const char *expected)
+static void expect_reply_with(const char *to, const coney_reply_options *options, const char *expected)
 {
     reply_to = to;
     start(expect_a_reply, LONG_MS);
-    fault_expect_status(CONEY_OK, reply_by(hello));
+    fault_expect_status(CONEY_OK, coney_template_receive_and_reply(fault.sender, "orders", options, NULL, hello, NULL));
     cny_broker_wait(fault.broker, 2);
     assert_string_equal(mandatory_says, expected);
+}
+
+static void expect_reply(const char *to, const char *expected)
+{
+    expect_reply_with(to, NULL, expected);
 }
 
 static void test_request_is_acknowledged_when_the_reply_is_confirmed(void **state)
 {
     (void)state;
-    expect_reply("replies", "mandatory");
+    expect_reply("replies", "optional");
+}
+
+static const coney_reply_options returned = {.return_unroutable = true};
+
+static void test_reply_is_mandatory_if_its_return_is_wanted(void **state)
+{
+    (void)state;
+    expect_reply_with("replies", &returned, "mandatory");
 }
 
 static void test_direct_reply_to_counts_as_unroutable_so_nobody_asks(void **state)
 {
     (void)state;
-    expect_reply("amq.rabbitmq.reply-to.g1h2AA/x==", "optional");
+    expect_reply_with("amq.rabbitmq.reply-to.g1h2AA/x==", &returned, "optional");
 }
 
 static void nack_the_reply(cny_peer *peer, void *user)
@@ -447,6 +460,30 @@ static void test_request_goes_back_if_its_reply_is_nacked(void **state)
     start(nack_the_reply, LONG_MS);
     fault_expect_status(CONEY_E_NACKED, reply_by(hello));
     fault_expect_text("reply: send to exchange '' with routing key 'replies'");
+    cny_broker_wait(fault.broker, 2);
+}
+
+static void refuse_the_publishers_login(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) == 0) {
+        cny_peer_log_in(peer);
+        hand_out_a_request(peer);
+        fault_expect_reject(peer, 1, true);
+    } else {
+        cny_peer_serve_until(peer, AMQP_CONNECTION_START_OK_METHOD);
+        cny_peer_close_connection(peer, 403, "ACCESS_REFUSED - Login was refused");
+    }
+}
+
+/* As an exchange that the user may not write to: the same code. */
+static void test_refused_login_is_not_taken_for_a_requester_that_is_gone(void **state)
+{
+    (void)state;
+    reply_to = "exchange/key";
+    start(refuse_the_publishers_login, LONG_MS);
+    fault_expect_status(CONEY_E_ACCESS_REFUSED, reply_by(hello));
+    fault_expect_text("Login was refused");
     cny_broker_wait(fault.broker, 2);
 }
 
@@ -525,7 +562,9 @@ int main(void)
         fault_test(test_loss_ends_the_wait),
         fault_test(test_closing_the_factory_ends_the_wait),
         fault_test(test_request_is_acknowledged_when_the_reply_is_confirmed),
+        fault_test(test_reply_is_mandatory_if_its_return_is_wanted),
         fault_test(test_direct_reply_to_counts_as_unroutable_so_nobody_asks),
+        fault_test(test_refused_login_is_not_taken_for_a_requester_that_is_gone),
         fault_test(test_request_goes_back_if_its_reply_is_nacked),
         fault_test(test_request_whose_channel_is_gone_comes_again),
         fault_test(test_receives_go_on_while_publishers_are_blocked),

@@ -394,15 +394,90 @@ static void test_failing_callback_puts_the_request_back(void **state)
     expect_text(queue, 5000, "who?");
 }
 
-static void test_reply_that_no_queue_takes_puts_the_request_back_or_is_dropped(void **state)
+/* ---- replies that nobody takes ---- */
+
+static void test_reply_to_a_requester_that_is_gone_is_dropped(void **state)
+{
+    (void)state;
+    int calls = 0;
+    bool received = false;
+    ask(&(coney_properties){.reply_to = "gone"});
+    assert_ok(answer_with(reply_hello, &calls, &received, NULL));
+    assert_true(received);
+    expect_nothing(queue, 100);
+}
+
+static void test_reply_to_a_requester_that_is_gone_is_returned_if_wanted(void **state)
 {
     (void)state;
     int calls = 0;
     ask(&(coney_properties){.reply_to = "gone"});
-    assert_fails(answer_with(reply_hello, &calls, NULL, NULL), CONEY_E_RETURNED, "routing key 'gone'");
+    assert_fails(answer_with(reply_hello, &calls, NULL, &(coney_reply_options){.return_unroutable = true}),
+                 CONEY_E_RETURNED, "routing key 'gone'");
+    expect_text(queue, 5000, "who?");
+}
+
+static void test_reply_to_the_options_queue_that_is_gone_is_returned_unless_dropped(void **state)
+{
+    (void)state;
+    int calls = 0;
+    ask(NULL);
+    assert_fails(
+        answer_with(reply_hello, &calls, NULL, &(coney_reply_options){.exchange = "", .routing_key = "options.gone"}),
+        CONEY_E_RETURNED, "routing key 'options.gone'");
     test_wait_for_depth(queue, 1);
-    assert_ok(answer_with(reply_hello, &calls, NULL, &(coney_reply_options){.drop_unroutable = true}));
+    assert_ok(
+        answer_with(reply_hello, &calls, NULL,
+                    &(coney_reply_options){.exchange = "", .routing_key = "options.gone", .drop_unroutable = true}));
     expect_nothing(queue, 100);
+}
+
+static void test_reply_to_a_requesters_exchange_that_does_not_exist_reaches_nobody(void **state)
+{
+    (void)state;
+    int calls = 0;
+    ask(&(coney_properties){.reply_to = "no-such-exchange/key", .message_id = "m-1"});
+    test_log_start(CONEY_LOG_WARN);
+    assert_ok(answer_with(reply_hello, &calls, NULL, NULL));
+    assert_true(test_log_has("the reply to message 'm-1' reaches nobody"));
+    assert_true(test_log_has("no exchange 'no-such-exchange'"));
+    test_log_stop();
+    expect_nothing(queue, 100);
+}
+
+static void test_reply_to_a_requesters_exchange_that_does_not_exist_fails_if_wanted(void **state)
+{
+    (void)state;
+    int calls = 0;
+    ask(&(coney_properties){.reply_to = "no-such-exchange/key"});
+    assert_fails(answer_with(reply_hello, &calls, NULL, &(coney_reply_options){.return_unroutable = true}),
+                 CONEY_E_NOT_FOUND, "no exchange 'no-such-exchange'");
+    expect_text(queue, 5000, "who?");
+}
+
+static void test_reply_to_the_options_exchange_that_does_not_exist_puts_the_request_back(void **state)
+{
+    (void)state;
+    int calls = 0;
+    ask(NULL);
+    assert_fails(answer_with(reply_hello, &calls, NULL,
+                             &(coney_reply_options){.exchange = "no-such-exchange", .drop_unroutable = true}),
+                 CONEY_E_NOT_FOUND, "no exchange 'no-such-exchange'");
+    expect_text(queue, 5000, "who?");
+}
+
+static void test_reply_cannot_be_dropped_and_returned(void **state)
+{
+    (void)state;
+    int calls = 0;
+    bool received = true;
+    ask(&(coney_properties){.reply_to = replies});
+    assert_fails(answer_with(reply_hello, &calls, &received,
+                             &(coney_reply_options){.drop_unroutable = true, .return_unroutable = true}),
+                 CONEY_E_INVALID, "drop_unroutable and return_unroutable contradict each other");
+    assert_false(received);
+    assert_int_equal(calls, 0);
+    expect_text(queue, 0, "who?");
 }
 
 #define receive_test(function) cmocka_unit_test_teardown(function, empty_queues)
@@ -430,7 +505,13 @@ int main(void)
         receive_test(test_no_request_is_no_error),
         receive_test(test_request_without_a_reply_is_done),
         receive_test(test_failing_callback_puts_the_request_back),
-        receive_test(test_reply_that_no_queue_takes_puts_the_request_back_or_is_dropped),
+        receive_test(test_reply_to_a_requester_that_is_gone_is_dropped),
+        receive_test(test_reply_to_a_requester_that_is_gone_is_returned_if_wanted),
+        receive_test(test_reply_to_the_options_queue_that_is_gone_is_returned_unless_dropped),
+        receive_test(test_reply_to_a_requesters_exchange_that_does_not_exist_reaches_nobody),
+        receive_test(test_reply_to_a_requesters_exchange_that_does_not_exist_fails_if_wanted),
+        receive_test(test_reply_to_the_options_exchange_that_does_not_exist_puts_the_request_back),
+        receive_test(test_reply_cannot_be_dropped_and_returned),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -46,7 +46,9 @@ typedef struct coney_reply_options {
     int timeout_ms;       /* how long to wait for a request; 0 only looks */
     const char *exchange; /* where replies go to requests that name no reply_to; the template's */
     const char *routing_key;
-    bool drop_unroutable; /* a reply that no queue takes is dropped and its request done */
+    bool drop_unroutable;   /* a reply to that exchange which no queue takes is dropped, and its request is done */
+    bool return_unroutable; /* a reply to the request's reply_to which nobody can get is a failure, and the request
+                               goes back. Not with drop_unroutable */
 } coney_reply_options;
 
 /* Takes one request and sends the reply that the callback makes. It goes to the request's reply_to ("queue", or
@@ -54,9 +56,15 @@ typedef struct coney_reply_options {
  * acknowledged when the broker has confirmed the reply; if callback or reply fail, it goes back to its queue, and
  * the next call may get it again and reply twice. *received, which may be NULL, tells whether there was a request.
  * queue and options may be NULL. (Spring: receiveAndReply.)
+ *
+ * As in a container nobody hears of a reply that cannot reach its requester, who may have gone: if no queue takes a
+ * reply to a reply_to, the reply is dropped; if the exchange that a reply_to names does not exist, or this user may not
+ * write to it, the log says so; and the request is done. With return_unroutable both are failures. A reply to the
+ * exchange of the options, or of the template, is a failure in both cases; with drop_unroutable (here or in the
+ * template) it is dropped if no queue takes it.
  * CONEY_OK, also if there is none; what the callback returned; the statuses of coney_template_receive() and
  * coney_template_send(): CONEY_E_RETURNED says that the queue for the reply is gone; CONEY_E_INVALID: nobody says
- * where the reply goes; CONEY_E_LOST: the reply was sent, but the request comes again. */
+ * where the reply goes, or drop_unroutable and return_unroutable are both set; CONEY_E_LOST: the reply was sent, but the request comes again. */
 CONEY_API coney_status coney_template_receive_and_reply(coney_template *sender, const char *queue,
                                                         const coney_reply_options *options, bool *received,
                                                         coney_reply_callback *callback, void *user);

@@ -58,6 +58,10 @@ coney_status cny_factory_check_open(coney_connection_factory *factory, coney_con
 /* The role's connection does not come back by itself any more. */
 bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connection_role role);
 
+/* Whether this status of a send means that its exchange does not exist, or that this user may not write to it. A
+ * refused login has the same status. */
+bool cny_factory_is_exchange_refused(coney_connection_factory *factory, coney_status status);
+
 /* CONEY_E_CLOSED once the factory's close has begun: only handlers and callbacks may send then. */
 coney_status cny_factory_check_draining(coney_connection_factory *factory);
 bool cny_factory_is_draining(const coney_connection_factory *factory); /* on whatever thread */

@@ -383,6 +383,14 @@ bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connectio
     return given_up;
 }
 
+bool cny_factory_is_exchange_refused(coney_connection_factory *factory, coney_status status)
+{
+    pthread_mutex_lock(&factory->lock);
+    bool is_open = factory->links[CONEY_PUBLISHING].state == CONEY_CONNECTION_OPEN;
+    pthread_mutex_unlock(&factory->lock);
+    return is_open && (status == CONEY_E_NOT_FOUND || status == CONEY_E_ACCESS_REFUSED);
+}
+
 coney_status cny_factory_check_draining(coney_connection_factory *factory)
 {
     return atomic_load(&factory->draining) && !cny_factory_is_served_here(factory)

@@ -163,12 +163,6 @@ bool coney_delivery_is_last_in_batch(const coney_delivery *delivery)
     return delivery->last_in_batch;
 }
 
-const char *cny_id_of(const coney_message *message)
-{
-    const char *id = message ? message->properties.message_id : NULL;
-    return id ? id : "(without id)";
-}
-
 const char *cny_failure_text(const coney_delivery *delivery)
 {
     return delivery->failure ? cny_error_view(delivery->failure)->text : "the handler does not say why";

@@ -312,7 +312,6 @@ void cny_delivery_say(coney_delivery *delivery, cny_error *failure); /* takes it
 
 /* Why it failed, as far as is known. */
 const char *cny_failure_text(const coney_delivery *delivery);
-const char *cny_id_of(const coney_message *message);
 
 /* ---- retry ---- */
 

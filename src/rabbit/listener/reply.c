@@ -83,15 +83,12 @@ void cny_transaction_commit(cny_consumer *consumer)
 
 static coney_status find_address(cny_address *to, const coney_delivery *delivery)
 {
-    const char *reply_to = delivery->message->properties.reply_to;
     const char *send_to = delivery->consumer->listener->options.send_to;
-    *to = (cny_address){0};
-    if (reply_to && *reply_to)
-        cny_address_parse(to, reply_to);
-    else if (send_to)
-        cny_address_parse(to, send_to);
-    else
+    if (cny_address_of_requester(to, delivery->message))
+        return CONEY_OK;
+    if (!send_to)
         return cny_fail(CONEY_E_INVALID, "the request names no reply_to, and its listener no send_to");
+    cny_address_parse(to, send_to);
     return CONEY_OK;
 }
 
@@ -125,9 +122,7 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
     coney_container *container = delivery->consumer->container;
     coney_status status =
         cny_container_publish(container, &container->replies, to->exchange, to->routing_key, reply, false);
-    const char *reply_to = delivery->message->properties.reply_to;
-    bool is_refused = status == CONEY_E_NOT_FOUND || status == CONEY_E_ACCESS_REFUSED;
-    if (!is_refused || !reply_to || !*reply_to)
+    if (!to->is_requesters || !cny_factory_is_exchange_refused(container->factory, status))
         return status;
     cny_complain(delivery->consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_WARN,
                  "queue '%s': the reply to message '%s' reaches nobody: %s",
@@ -139,8 +134,7 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
  * comes again, for ever. When it has come again its reply goes by the channel that can be lost. */
 static bool may_spoil_transaction(const coney_delivery *delivery, const cny_address *to)
 {
-    const char *reply_to = delivery->message->properties.reply_to;
-    return reply_to && *reply_to && *to->exchange && delivery->origin->redelivered;
+    return to->is_requesters && *to->exchange && delivery->origin->redelivered;
 }
 
 static coney_status send(coney_delivery *delivery, coney_message *reply)

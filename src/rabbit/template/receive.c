@@ -138,10 +138,9 @@ static coney_status settle_failed(reception *one, cny_settlement settlement)
 /* For good, as in a container, unless only memory lacks. */
 static coney_status refuse(reception *one)
 {
-    const char *id = one->message ? one->message->properties.message_id : NULL;
     bool lacks_memory = coney_last_error_details()->status == CONEY_E_NO_MEMORY;
     if (!lacks_memory)
-        cny_fail_in("receive from queue '%s': message '%s' is rejected", one->queue, id ? id : "(without id)");
+        cny_fail_in("receive from queue '%s': message '%s' is rejected", one->queue, cny_id_of(one->message));
     coney_status status = settle_failed(one, lacks_memory ? CNY_SETTLE_REQUEUE : CNY_SETTLE_REJECT);
     coney_message_unref(one->message);
     one->message = NULL;
@@ -229,11 +228,8 @@ coney_status coney_template_receive_and_convert(coney_template *sender, const ch
 static coney_status find_address(cny_address *to, const coney_template *sender, const coney_message *request,
                                  const coney_reply_options *options)
 {
-    const char *reply_to = request->properties.reply_to;
-    if (reply_to && *reply_to) {
-        cny_address_parse(to, reply_to);
+    if (cny_address_of_requester(to, request))
         return CONEY_OK;
-    }
     *to = (cny_address){.exchange = options->exchange, .routing_key = options->routing_key};
     bool nowhere =
         !options->exchange && !options->routing_key && !*sender->options.exchange && !*sender->options.routing_key;
@@ -242,33 +238,42 @@ static coney_status find_address(cny_address *to, const coney_template *sender, 
                    : CONEY_OK;
 }
 
-static coney_status send_reply(coney_template *sender, const coney_message *request, coney_message *reply,
-                               const coney_reply_options *options)
+/* Where a request wants its reply is its sender's affair: if nobody can get it there, nobody waits for it. */
+static coney_status send_reply(const reception *one, coney_message *reply, const coney_reply_options *options)
 {
-    cny_address to = {0};
-    coney_message *correlated = NULL;
+    coney_template *sender = one->sender;
+    const coney_message *request = one->message;
+    cny_address to;
+    coney_message *correlated;
     coney_status status = find_address(&to, sender, request, options);
     if (status == CONEY_OK)
         status = cny_correlate(&correlated, request, reply);
     if (status != CONEY_OK)
         return status;
-    coney_send_options how = {.exchange = to.exchange, .drop_unroutable = options->drop_unroutable || to.is_direct};
+    bool drops = options->drop_unroutable || to.is_direct || (to.is_requesters && !options->return_unroutable);
+    const coney_send_options how = {
+        .exchange = to.exchange, .drop_unroutable = drops, .return_unroutable = !drops && options->return_unroutable};
     status = coney_template_send(sender, to.routing_key, correlated, &how);
     coney_message_unref(correlated);
-    return status;
+    bool hears = !to.is_requesters || options->return_unroutable;
+    if (hears || !cny_factory_is_exchange_refused(sender->factory, status))
+        return status;
+    cny_log(CONEY_LOG_WARN, "queue '%s': the reply to message '%s' reaches nobody: %s", one->queue, cny_id_of(request),
+            coney_last_error());
+    return CONEY_OK;
 }
 
-static coney_status answer(coney_template *sender, coney_message *request, const coney_reply_options *options,
-                           coney_reply_callback *callback, void *user)
+static coney_status answer(const reception *one, const coney_reply_options *options, coney_reply_callback *callback,
+                           void *user)
 {
     coney_message *reply = NULL;
-    coney_status status = callback(request, &reply, user);
+    coney_status status = callback(one->message, &reply, user);
     if (status != CONEY_OK && coney_last_error_details()->status != status)
         cny_fail(status, "it returned %s and does not say why", coney_status_name(status));
     if (status != CONEY_OK)
         cny_fail_in("the reply callback failed");
     else if (reply)
-        status = send_reply(sender, request, reply, options);
+        status = send_reply(one, reply, options);
     coney_message_unref(reply);
     return status == CONEY_OK ? status : cny_fail_in("reply");
 }
@@ -284,13 +289,16 @@ coney_status coney_template_receive_and_reply(coney_template *sender, const char
         *received = false;
     if (!callback)
         return cny_fail(CONEY_E_INVALID, "receive and reply: the callback is NULL");
+    if (options->drop_unroutable && options->return_unroutable)
+        return cny_fail(CONEY_E_INVALID,
+                        "receive and reply: drop_unroutable and return_unroutable contradict each other; set one");
     reception one;
     coney_status status = receive(&one, sender, queue, options->timeout_ms);
     if (status != CONEY_OK || !one.message)
         return status;
     if (received)
         *received = true;
-    status = answer(sender, one.message, options, callback, user);
+    status = answer(&one, options, callback, user);
     status = status == CONEY_OK ? settle(&one, CNY_SETTLE_ACK) : settle_failed(&one, CNY_SETTLE_REQUEUE);
     coney_message_unref(one.message);
     return status;
