@@ -188,6 +188,28 @@ static void test_refused_batch_refuses_each_message(void **state)
     expect_completed(0, COUNT, CONEY_E_NACKED);
 }
 
+static void refuse_the_second_for_its_size(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    const cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    char text[120];
+    snprintf(text, sizeof text, "PRECONDITION_FAILED - message size %zu is larger than max size %zu", publish->size,
+             publish->size - 1);
+    cny_peer_close_channel(peer, publish->channel, 406, text);
+}
+
+static void test_batch_over_the_limit_is_refused_and_its_neighbour_lost(void **state)
+{
+    (void)state;
+    start(refuse_the_second_for_its_size, COUNT, 0);
+    add_all(0, 1);
+    fault_expect_status(CONEY_OK, coney_batching_template_flush(all.batching));
+    add_all(1, 1 + COUNT);
+    expect_completed(0, 1, CONEY_E_LOST);
+    expect_completed(1, 1 + COUNT, CONEY_E_PRECONDITION_FAILED);
+}
+
 /* ---- no connection ---- */
 
 static void say_nothing(cny_peer *peer, void *user)
@@ -452,6 +474,7 @@ int main(void)
         batching_test(test_send_options_are_those_of_the_batch_and_others_get_another),
         batching_test(test_send_options_that_make_no_sense_are_refused),
         batching_test(test_refused_batch_refuses_each_message),
+        batching_test(test_batch_over_the_limit_is_refused_and_its_neighbour_lost),
         batching_test(test_batch_that_cannot_be_sent_fails_by_the_deadline_of_the_sender_that_completes_it),
         batching_test(test_flush_that_fails_tells_the_callbacks_too),
         batching_test(test_timer_that_cannot_send_tells_the_callbacks),

@@ -466,6 +466,63 @@ static void test_refused_login_is_retried_when_told_so(void **state)
     expect_recovery();
 }
 
+/* ---- a message that is too large ---- */
+
+enum { NEIGHBOURS = 10, LIMIT = 100000, TOO_LARGE = 5 };
+
+static struct {
+    atomic_int completed;
+    coney_status status[NEIGHBOURS + 1];
+} sends;
+
+static void note(coney_message *message, const coney_error *error, void *user)
+{
+    (void)message;
+    *(coney_status *)user = error ? error->status : CONEY_OK;
+    atomic_fetch_add(&sends.completed, 1);
+}
+
+static void send_to_nobody(coney_template *sender, int index, size_t size)
+{
+    static const char body[LIMIT + 1];
+    coney_message *message;
+    assert_ok(coney_message_new(&message, body, size, NULL));
+    assert_ok(coney_template_send_async(sender, "nobody", message, &(coney_send_options){.drop_unroutable = true}, note,
+                                        &sends.status[index]));
+    coney_message_unref(message);
+}
+
+/* 3.10 reads one of them, 4 the other. */
+static void limit_message_size(int bytes)
+{
+    char command[160];
+    snprintf(command, sizeof command,
+             "eval 'application:set_env(rabbit, max_message_size, %d), persistent_term:put(max_message_size, %d).'",
+             bytes, bytes);
+    ctl(command);
+}
+
+static void test_message_over_the_brokers_limit_is_refused_and_its_neighbours_are_sent_again(void **state)
+{
+    (void)state;
+    coney_connection_factory *factory;
+    coney_template *sender;
+    heal_broker();
+    limit_message_size(LIMIT);
+    assert_ok(coney_connection_factory_new(&factory, uri, NULL));
+    assert_ok(coney_template_new(&sender, factory, &(coney_template_options){.resend_unconfirmed = true}));
+    atomic_store(&sends.completed, 0);
+    for (int i = 0; i <= NEIGHBOURS; i++)
+        send_to_nobody(sender, i, i == TOO_LARGE ? LIMIT + 1 : LIMIT);
+    test_wait_for(&sends.completed, NEIGHBOURS + 1);
+    coney_template_free(sender);
+    coney_connection_factory_free(factory);
+    limit_message_size(128 * 1024 * 1024);
+    for (int i = 0; i <= NEIGHBOURS; i++)
+        assert_int_equal(sends.status[i], i == TOO_LARGE ? CONEY_E_PRECONDITION_FAILED : CONEY_OK);
+    sound = true;
+}
+
 int main(void)
 {
 #define across(test) cmocka_unit_test_setup_teardown(test, start_traffic, cny_traffic_teardown)
@@ -484,6 +541,7 @@ int main(void)
         across(test_broker_killed_during_a_memory_alarm_loses_nothing),
         across(test_consumer_returns_to_a_deleted_queue_when_it_is_there_again),
         unbroken(test_deleted_queue_that_an_admin_knows_is_declared_and_consumed_again),
+        cmocka_unit_test(test_message_over_the_brokers_limit_is_refused_and_its_neighbours_are_sent_again),
         in_shop(test_deleted_virtual_host_is_fatal_until_connect, start_shop),
         in_shop(test_changed_password_is_fatal_until_connect, start_shop),
         in_shop(test_provider_that_knows_the_new_password_recovers, start_shop_with_provider),

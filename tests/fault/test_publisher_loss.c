@@ -161,6 +161,126 @@ static void test_missing_exchange_is_not_found_for_its_sends_and_lost_for_the_ot
     assert_non_null(strstr(fault_completed(1).text, "no exchange 'missing'"));
 }
 
+static coney_message *message_of_size(size_t size)
+{
+    static const char body[1000];
+    coney_message *message;
+    fault_expect_status(CONEY_OK, coney_message_new(&message, body, size, NULL));
+    return message;
+}
+
+static void send_of_size(int index, size_t size)
+{
+    fault_expect_status(CONEY_OK, fault_send_message_async(index, NULL, message_of_size(size)));
+}
+
+/* As RabbitMQ says it with max_message_size, and without. */
+static const char *const too_large[] = {
+    "PRECONDITION_FAILED - message size 101 is larger than configured max size 100",
+    "PRECONDITION_FAILED - message size 101 is larger than max size 100",
+};
+
+static void refuse_for_that(cny_peer *peer, void *text)
+{
+    cny_peer_close_channel(peer, take_messages(peer, 5), 406, text);
+}
+
+static void start_refusing(const char *text)
+{
+    fault_start_with(&(cny_broker_options){.script = refuse_for_that, .user = (void *)(uintptr_t)text}, NULL);
+    fault_use_template(NULL);
+}
+
+static void expect_refused(int index)
+{
+    fault_expect_completion(index, CONEY_E_PRECONDITION_FAILED);
+    assert_int_equal(fault_completed(index).broker_code, 406);
+}
+
+static void test_all_messages_over_the_limit_are_refused_and_the_others_lost(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {10, 101, 100, 900, 0};
+    for (int wording = 0; wording < 2; wording++) {
+        start_refusing(too_large[wording]);
+        for (int i = 0; i < 5; i++)
+            send_of_size(i, sizes[i]);
+        fault_wait_for_confirms();
+        for (int i = 0; i < 5; i++) {
+            if (sizes[i] > 100)
+                expect_refused(i);
+            else
+                fault_expect_completion(i, CONEY_E_LOST);
+        }
+        fault_teardown(state);
+    }
+}
+
+static coney_status send_large(void)
+{
+    coney_message *message = message_of_size(500);
+    coney_status status = coney_template_send(fault.sender, "key", message, NULL);
+    coney_message_unref(message);
+    return status;
+}
+
+static void test_synchronous_sender_of_a_message_over_the_limit_is_told(void **state)
+{
+    (void)state;
+    start_refusing(too_large[0]);
+    fault_in_background(send_large);
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD) == 1);
+    for (int i = 0; i < 4; i++)
+        send_of_size(i, 10);
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, fault_background_end());
+    fault_expect_text("message size 101");
+    fault_wait_for_confirms();
+    for (int i = 0; i < 4; i++)
+        fault_expect_completion(i, CONEY_E_LOST);
+}
+
+static void expect_third_refused(const coney_properties *properties, const coney_properties *others, const char *text)
+{
+    start_refusing(text);
+    for (int i = 0; i < 5; i++) {
+        coney_message *message;
+        fault_expect_status(CONEY_OK, coney_message_new(&message, "hello", 5, i == 2 ? properties : others));
+        fault_expect_status(CONEY_OK, fault_send_message_async(i, NULL, message));
+    }
+    fault_wait_for_confirms();
+    for (int i = 0; i < 5; i++) {
+        if (i == 2)
+            expect_refused(i);
+        else
+            fault_expect_completion(i, CONEY_E_LOST);
+    }
+}
+
+static void test_message_whose_user_id_is_refused_is_told_by_it(void **state)
+{
+    (void)state;
+    expect_third_refused(&(coney_properties){.user_id = "bob"}, &(coney_properties){.user_id = "bobby"},
+                         "PRECONDITION_FAILED - user_id property set to 'bob' but authenticated user was 'bobby'");
+}
+
+static void test_message_whose_expiration_is_refused_is_told_by_it(void **state)
+{
+    (void)state;
+    expect_third_refused(&(coney_properties){.expiration = "99999999999"}, &(coney_properties){.expiration = "9"},
+                         "PRECONDITION_FAILED - invalid expiration '99999999999': {value_too_large,99999999999}");
+}
+
+static void test_text_that_names_nothing_loses_all(void **state)
+{
+    (void)state;
+    start_refusing("PRECONDITION_FAILED - message size is larger than max size, no exchange '");
+    for (int i = 0; i < 5; i++)
+        send_of_size(i, 900);
+    fault_wait_for_confirms();
+    for (int i = 0; i < 5; i++)
+        fault_expect_completion(i, CONEY_E_LOST);
+}
+
 static void miss_every_exchange(cny_peer *peer, void *user)
 {
     (void)user;
@@ -308,6 +428,11 @@ int main(void)
         fault_test(test_sends_confirmed_before_the_loss_stay_confirmed),
         fault_test(test_hang_up_inside_a_return_loses_the_send),
         fault_test(test_missing_exchange_is_not_found_for_its_sends_and_lost_for_the_others),
+        fault_test(test_all_messages_over_the_limit_are_refused_and_the_others_lost),
+        fault_test(test_synchronous_sender_of_a_message_over_the_limit_is_told),
+        fault_test(test_message_whose_user_id_is_refused_is_told_by_it),
+        fault_test(test_message_whose_expiration_is_refused_is_told_by_it),
+        fault_test(test_text_that_names_nothing_loses_all),
         fault_test(test_send_after_a_closed_channel_opens_a_new_one),
         fault_test(test_missing_permission_is_access_refused),
         fault_test(test_loss_before_confirms_are_selected_costs_the_send_nothing),

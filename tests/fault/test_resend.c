@@ -323,6 +323,33 @@ static void test_refused_message_ends_with_the_verdict_and_the_others_are_sent_a
     assert_int_equal(connections(), 1);
 }
 
+static void refuse_what_is_too_large(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_close_channel(peer, take(peer, 0, 4), 406,
+                           "PRECONDITION_FAILED - message size 1001 is larger than configured max size 1000");
+    cny_peer_ack(peer, take(peer, 0, 0), 1, false);
+    cny_peer_ack(peer, take(peer, 2, 2), 2, false);
+    cny_peer_ack(peer, take(peer, 4, 4), 3, false);
+}
+
+static void test_messages_over_the_limit_end_with_the_verdict_and_the_others_are_sent_again(void **state)
+{
+    (void)state;
+    start(refuse_what_is_too_large);
+    for (int i = 0; i < 5; i++) {
+        char text[1002] = "";
+        memset(text, ' ', i % 2 ? 1001 : 1000);
+        text[0] = (char)('0' + i);
+        fault_expect_status(CONEY_OK, fault_send_message_async(i, NULL, fault_message(text)));
+    }
+    cny_broker_wait(fault.broker, 1);
+    fault_wait_for_confirms();
+    for (int i = 0; i < 5; i++)
+        fault_expect_completion(i, i % 2 ? CONEY_E_PRECONDITION_FAILED : CONEY_OK);
+    assert_int_equal(connections(), 1);
+}
+
 static void refuse_a_topic(cny_peer *peer, void *user)
 {
     (void)user;
@@ -712,6 +739,7 @@ int main(void)
         fault_test(test_send_behind_kept_messages_fails_at_once_after_a_refused_login),
         fault_test(test_send_behind_kept_messages_tells_attempt_and_reason_at_its_deadline),
         fault_test(test_refused_message_ends_with_the_verdict_and_the_others_are_sent_again),
+        fault_test(test_messages_over_the_limit_end_with_the_verdict_and_the_others_are_sent_again),
         fault_test(test_refused_topic_concerns_messages_with_its_routing_key_only),
         fault_test(test_culprit_that_is_not_named_is_found_and_the_others_are_delivered),
         fault_test(test_message_that_costs_the_connection_is_found_and_not_sent_for_ever),

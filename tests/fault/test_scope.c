@@ -270,6 +270,24 @@ static void test_nack_is_told_once(void **state)
     fault_expect_status(CONEY_OK, coney_scope_wait_for_confirms(scope, LONG_MS));
 }
 
+static void refuse_what_is_too_large(cny_peer *peer, void *user)
+{
+    (void)user;
+    serve_three(peer);
+    cny_peer_close_channel(peer, serve_until(peer, AMQP_BASIC_PUBLISH_METHOD), 406,
+                           "PRECONDITION_FAILED - message size 9 is larger than configured max size 8");
+}
+
+static void test_message_over_the_limit_is_told_before_those_that_it_cost(void **state)
+{
+    (void)state;
+    start(refuse_what_is_too_large, CONEY_SCOPE_CONFIRMED, LONG_MS);
+    send_three();
+    fault_expect_status(CONEY_OK, send("too large"));
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, coney_scope_wait_for_confirms(scope, LONG_MS));
+    fault_expect_text("message size 9 is larger");
+}
+
 /* ---- transacted ---- */
 
 static void hang_up_before_the_commit(cny_peer *peer, void *user)
@@ -445,6 +463,7 @@ int main(void)
         scope_test(test_scope_that_has_ended_never_says_that_all_is_confirmed),
         scope_test(test_scope_does_not_move_to_the_next_connection),
         scope_test(test_nack_is_told_once),
+        scope_test(test_message_over_the_limit_is_told_before_those_that_it_cost),
         scope_test(test_loss_before_the_commit_is_a_rollback),
         scope_test(test_loss_in_the_commit_leaves_its_outcome_unknown),
         scope_test(test_commit_has_a_deadline),

@@ -115,7 +115,8 @@ typedef struct coney_send_options {
  * lock held. error is NULL if the broker confirmed the message; otherwise its status is
  *   CONEY_E_RETURNED   no queue takes it      CONEY_E_NACKED    the broker could not store it
  *   CONEY_E_NOT_FOUND  no such exchange (any more)   CONEY_E_ACCESS_REFUSED  no permission
- *   CONEY_E_PRECONDITION_FAILED, CONEY_E_BROKER      refused for another reason, in the sentence
+ *   CONEY_E_PRECONDITION_FAILED, CONEY_E_BROKER      refused for another reason, in the sentence: larger than the
+ *                      broker's max_message_size, for one
  *   CONEY_E_LOST       connection or channel gone: maybe delivered (not with resend_unconfirmed)
  *   CONEY_E_CLOSED     template or factory freed: maybe delivered, unless the text says "never sent"
  *   CONEY_E_TIMEOUT    no word from the broker within confirm_timeout_ms: maybe delivered, not sent again;

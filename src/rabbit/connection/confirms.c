@@ -6,6 +6,8 @@
  * returns come in the order of sending and before their ack, and carry the message. */
 #include "rabbit/connection/internal.h"
 
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 static uint32_t hash_text(const char *text)
@@ -330,36 +332,41 @@ void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
         confirm->returned = cny_returned_error(incoming);
 }
 
-/* The hash of what the text has in quotes after the word, 0 if there is nothing. */
-static uint32_t hash_of_named(const char *text, const char *word)
+/* The text has the words and then the value in quotes. */
+static bool names(const char *text, const char *words, const char *value)
 {
-    size_t size = strlen(word);
-    const char *from = strstr(text, word);
-    const char *to = from ? strchr(from + size, '\'') : NULL;
-    return to ? cny_hash(from + size, (size_t)(to - from) - size) : 0;
+    size_t words_size = strlen(words), size = value ? strlen(value) : 0;
+    for (const char *at = strstr(text, words); value && at; at = strstr(at + 1, words)) {
+        if (strncmp(at + words_size, value, size) == 0 && at[words_size + size] == '\'')
+            return true;
+    }
+    return false;
 }
 
-/* Which messages the end of a channel is about, as far as the broker's text tells: "NOT_FOUND - no exchange 'x' in
- * vhost '/'", "ACCESS_REFUSED - access to topic 'k' in exchange 'x' in vhost '/' refused for user 'u'". */
-typedef struct refusal {
-    uint32_t exchange_hash; /* 0: it names none */
-    uint32_t routing_key_hash;
-    bool names_routing_key;
-} refusal;
-
-static refusal read_refusal(const char *text)
+/* "PRECONDITION_FAILED - message size 1001 is larger than configured max size 1000", or without "configured" */
+static bool is_over_limit(const char *text, size_t size)
 {
-    return (refusal){
-        .exchange_hash = hash_of_named(text, "exchange '"),
-        .routing_key_hash = hash_of_named(text, "access to topic '"),
-        .names_routing_key = strstr(text, "access to topic ") != NULL,
-    };
+    static const char words[] = " max size ";
+    const char *limit = strstr(text, "message size ");
+    limit = limit ? strstr(limit, words) : NULL;
+    return limit && isdigit((unsigned char)limit[sizeof words - 1]) &&
+           size > strtoull(limit + sizeof words - 1, NULL, 10);
 }
 
-static bool is_about(const refusal *said, const cny_confirm *confirm)
+/* Whether the end of a channel is about this message, as far as the broker's text tells. It may name what several
+ * messages have: "NOT_FOUND - no exchange 'x' in vhost '/'", "ACCESS_REFUSED - access to topic 'k' in exchange 'x' in
+ * vhost '/' refused for user 'u'", "PRECONDITION_FAILED - user_id property set to 'u' but authenticated user was 'v'",
+ * "PRECONDITION_FAILED - invalid expiration '99999999999': {value_too_large,99999999999}". */
+static bool is_about(const char *text, const cny_confirm *confirm)
 {
-    return said->exchange_hash != 0 && confirm->exchange_hash == said->exchange_hash &&
-           (!said->names_routing_key || confirm->routing_key_hash == said->routing_key_hash);
+    static const char topic[] = "access to topic '";
+    const char *exchange = cny_confirm_route(confirm), *routing_key = exchange + strlen(exchange) + 1;
+    const coney_properties *properties = &confirm->message->properties;
+    if (names(text, "exchange '", exchange))
+        return !strstr(text, topic) || names(text, topic, routing_key);
+    return is_over_limit(text, confirm->message->size) ||
+           names(text, "user_id property set to '", properties->user_id) ||
+           names(text, "invalid expiration '", properties->expiration);
 }
 
 /* What the senders learn whose message may or may not have been taken. */
@@ -390,7 +397,6 @@ typedef struct ending {
     cny_channel *channel;
     cny_error *reason;
     cny_error *unknown;
-    refusal said;
     bool is_refusal;
     bool alone; /* the message */
 } ending;
@@ -400,7 +406,7 @@ static void end_one(const ending *end, cny_confirm *confirm)
     cny_confirms *confirms = &end->channel->confirms;
     if (confirm->done)
         return;
-    if (end->is_refusal && (end->alone || is_about(&end->said, confirm))) {
+    if (end->is_refusal && (end->alone || is_about(cny_error_view(end->reason)->text, confirm))) {
         finish(end->channel, confirm, end->reason);
         confirms->suspect = false;
         confirms->found_culprit = true;
@@ -421,7 +427,6 @@ void cny_confirms_fail(cny_channel *channel, cny_error *reason)
         .channel = channel,
         .reason = reason,
         .unknown = unknown_outcome(reason),
-        .said = read_refusal(view->text),
         .is_refusal = view->broker_code != 0 && view->status != CONEY_E_LOST,
         .alone = cny_confirms_outstanding(confirms) == 1,
     };
