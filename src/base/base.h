@@ -125,4 +125,10 @@ void cny_error_unref(cny_error *error);                    /* takes NULL */
 coney_status cny_error_raise(const cny_error *error);      /* records it for this thread; NULL is CONEY_OK */
 const coney_error *cny_error_view(const cny_error *error); /* NULL stays NULL */
 
+/* The broker closed the connection, over this request or over another one of its kind: it does not say. The mark
+ * stays on what is captured and raised. */
+cny_error *cny_error_new_suspicion(coney_status status, int broker_code, const char *text); /* never NULL */
+bool cny_error_is_suspicion(const cny_error *error);                                        /* NULL is none */
+bool cny_last_is_suspicion(void); /* what this thread recorded last */
+
 #endif

@@ -13,10 +13,12 @@
 struct cny_error {
     atomic_uint refs;
     coney_error view;
+    bool is_suspicion;
     char text[];
 };
 
 static _Thread_local coney_error last = {.text = ""};
+static _Thread_local bool last_is_suspicion;
 static _Thread_local char last_text[MAX_TEXT];
 static _Thread_local char last_return[3][MAX_SHORT_TEXT];
 
@@ -107,6 +109,7 @@ static coney_status record(coney_status status, int broker_code, const char *for
     vsnprintf(text, sizeof text, format, arguments);
     memcpy(last_text, text, strlen(text) + 1);
     last = describe(status, broker_code, last_text);
+    last_is_suspicion = false;
     return status;
 }
 
@@ -141,10 +144,12 @@ coney_status cny_fail_in(const char *format, ...)
     vsnprintf(prefix, sizeof prefix, format, arguments);
     va_end(arguments);
     const coney_error before = last;
+    bool is_suspicion = last_is_suspicion;
     cny_fail_code(last.status, last.broker_code, "%s: %s", prefix, last.text);
     last.reply_text = before.reply_text;
     last.exchange = before.exchange;
     last.routing_key = before.routing_key;
+    last_is_suspicion = is_suspicion;
     return last.status;
 }
 
@@ -212,9 +217,31 @@ cny_error *cny_error_new_return(int broker_code, const char *reply_text, const c
     return copy_of(view);
 }
 
+static cny_error *mark(cny_error *made, bool is_suspicion)
+{
+    if (made != &no_memory)
+        made->is_suspicion = is_suspicion;
+    return made;
+}
+
 cny_error *cny_error_capture(void)
 {
-    return copy_of(last);
+    return mark(copy_of(last), last_is_suspicion);
+}
+
+cny_error *cny_error_new_suspicion(coney_status status, int broker_code, const char *text)
+{
+    return mark(copy_of(describe(status, broker_code, text)), true);
+}
+
+bool cny_error_is_suspicion(const cny_error *error)
+{
+    return error && error->is_suspicion;
+}
+
+bool cny_last_is_suspicion(void)
+{
+    return last_is_suspicion;
 }
 
 cny_error *cny_error_ref(cny_error *error)
@@ -248,6 +275,7 @@ coney_status cny_error_raise(const cny_error *error)
     last.reply_text = keep_short(last_return[0], error->view.reply_text);
     last.exchange = keep_short(last_return[1], error->view.exchange);
     last.routing_key = keep_short(last_return[2], error->view.routing_key);
+    last_is_suspicion = error->is_suspicion;
     return last.status;
 }
 

@@ -34,11 +34,13 @@ typedef enum cny_method {
     CNY_QUEUE_PURGE_OK = 0x0032001f,
     CNY_QUEUE_DELETE_OK = 0x00320029,
     CNY_QUEUE_UNBIND_OK = 0x00320033,
+    CNY_BASIC_QOS = 0x003c000a, /* this and the like: as the cause of a connection.close */
     CNY_BASIC_QOS_OK = 0x003c000b,
+    CNY_BASIC_CONSUME = 0x003c0014,
     CNY_BASIC_CONSUME_OK = 0x003c0015,
     CNY_BASIC_CANCEL = 0x003c001e,
     CNY_BASIC_CANCEL_OK = 0x003c001f,
-    CNY_BASIC_PUBLISH = 0x003c0028, /* as the cause of a connection.close */
+    CNY_BASIC_PUBLISH = 0x003c0028,
     CNY_BASIC_RETURN = 0x003c0032,
     CNY_BASIC_DELIVER = 0x003c003c,
     CNY_BASIC_GET_OK = 0x003c0047,
@@ -46,6 +48,7 @@ typedef enum cny_method {
     CNY_BASIC_ACK = 0x003c0050,
     CNY_BASIC_NACK = 0x003c0078,
     CNY_CONFIRM_SELECT_OK = 0x0055000b,
+    CNY_TX_SELECT = 0x005a000a,
     CNY_TX_SELECT_OK = 0x005a000b,
     CNY_TX_COMMIT_OK = 0x005a0015,
     CNY_TX_ROLLBACK_OK = 0x005a001f,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The delays between attempts to connect, before the random part is taken off. */
+/* The delays between attempts to connect, before the random part is taken off, and those of suspects. */
 #include "rabbit/connection/internal.h"
+#include "rabbit/connection/isolation.h"
 #include "support/test_support.h"
 
 #include <limits.h>
@@ -53,6 +54,25 @@ static void test_largest_numbers_do_not_overflow(void **state)
     assert_int_equal(nth_delay(&options, 3), INT_MAX);
 }
 
+static void test_second_strike_isolates_at_once_and_later_ones_after_pauses(void **state)
+{
+    (void)state;
+    cny_strikes strikes = {0};
+    cny_strike(&strikes, 100);
+    assert_false(cny_must_isolate(&strikes));
+    assert_int_equal(strikes.retry_at, 100);
+    cny_strike(&strikes, 200);
+    assert_true(cny_must_isolate(&strikes));
+    assert_int_equal(strikes.retry_at, 200);
+    const int pauses_ms[] = {1000, 2000, 4000, 8000, 16000, 30000, 30000};
+    for (size_t i = 0; i < COUNT_OF(pauses_ms); i++) {
+        cny_strike(&strikes, 300);
+        assert_int_equal(strikes.retry_at, 300 + pauses_ms[i]);
+    }
+    cny_strikes_clear(&strikes);
+    assert_false(cny_must_isolate(&strikes));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -61,6 +81,7 @@ int main(void)
         cmocka_unit_test(test_delay_stays_at_the_maximum),
         cmocka_unit_test(test_multiplier_of_one_keeps_the_delay),
         cmocka_unit_test(test_largest_numbers_do_not_overflow),
+        cmocka_unit_test(test_second_strike_isolates_at_once_and_later_ones_after_pauses),
     };
     return cmocka_run_group_tests_name("recovery", tests, NULL, NULL);
 }

@@ -308,6 +308,21 @@ coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uin
     return status;
 }
 
+/* The four methods of a subscription go out together, and the broker may have dropped its answers to the first ones
+ * when it closed the connection: so each of the four stands for all of them. */
+static bool is_of_subscription(uint32_t method)
+{
+    return method == CNY_CHANNEL_OPEN || method == CNY_BASIC_QOS || method == CNY_TX_SELECT ||
+           method == CNY_BASIC_CONSUME;
+}
+
+bool cny_channel_is_suspect_of(const cny_channel *channel, uint32_t cause)
+{
+    if (channel->feed.subscribing)
+        return cause == 0 || is_of_subscription(cause);
+    return channel->awaited && (cause == 0 || channel->calling == cause);
+}
+
 /* ---- what the broker says to the channel; I/O thread ---- */
 
 static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)

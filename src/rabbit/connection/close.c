@@ -11,7 +11,7 @@ typedef struct closing {
     int64_t deadline;
     int64_t latest; /* what comes last has a moment even if the rest took all the time */
     cny_buffer members;
-    cny_connection *connections[CNY_ROLE_COUNT];
+    cny_connection *connections[CNY_ROLE_COUNT + 1]; /* the last one is the isolated one */
     cny_error *complaint;
 } closing;
 
@@ -78,21 +78,23 @@ static void declare_closed(closing *one)
         cny_link_changed(link);
         one->connections[role] = link->connection ? cny_connection_ref(link->connection) : NULL;
     }
+    cny_connection *isolated = factory->isolation.connection;
+    one->connections[CNY_ROLE_COUNT] = isolated ? cny_connection_ref(isolated) : NULL;
     pthread_cond_broadcast(&factory->changed);
     pthread_mutex_unlock(&factory->lock);
 }
 
 static void close_connections(closing *one)
 {
-    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        if (one->connections[role])
-            cny_connection_begin_close(one->connections[role], one->deadline);
+    for (int i = 0; i <= CNY_ROLE_COUNT; i++) {
+        if (one->connections[i])
+            cny_connection_begin_close(one->connections[i], one->deadline);
     }
-    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        if (one->connections[role] && !cny_connection_wait_ended(one->connections[role], one->latest))
+    for (int i = 0; i <= CNY_ROLE_COUNT; i++) {
+        if (one->connections[i] && !cny_connection_wait_ended(one->connections[i], one->latest))
             note(one, cny_fail(CONEY_E_TIMEOUT, "the thread of the %s connection, resolving a name perhaps, ends later",
-                               cny_role_name((coney_connection_role)role)));
-        cny_connection_unref(one->connections[role]);
+                               i < CNY_ROLE_COUNT ? cny_role_name((coney_connection_role)i) : "isolated"));
+        cny_connection_unref(one->connections[i]);
     }
 }
 

@@ -124,14 +124,16 @@ static void default_name(char *name, size_t size)
 /* As Spring does, the publishing connection's name has a suffix. */
 static coney_status set_names(cny_connection_config *config, const char *given)
 {
-    char name[160], publisher[CNY_MAX_SHORT_STRING + 16];
+    char name[160], publisher[CNY_MAX_SHORT_STRING + 16], isolated[CNY_MAX_SHORT_STRING + 16];
     if (!given) {
         default_name(name, sizeof name);
         given = name;
     }
     snprintf(publisher, sizeof publisher, "%s.publisher", given);
+    snprintf(isolated, sizeof isolated, "%s.isolated", given);
     bool copied = cny_arena_strdup(&config->arena, &config->names[CONEY_CONSUMING], given) &&
-                  cny_arena_strdup(&config->arena, &config->names[CONEY_PUBLISHING], publisher);
+                  cny_arena_strdup(&config->arena, &config->names[CONEY_PUBLISHING], publisher) &&
+                  cny_arena_strdup(&config->arena, &config->isolated_name, isolated);
     return copied ? CONEY_OK : cny_fail_memory();
 }
 

@@ -72,7 +72,8 @@ static size_t *order_hosts(const cny_link *link)
     size_t *hosts = cny_alloc(count * sizeof *hosts);
     for (size_t i = 0; hosts && i < count; i++)
         hosts[i] = (link->first_host + i) % count;
-    for (size_t i = count; hosts && config->host_order == CONEY_HOSTS_SHUFFLE && i > 1; i--) {
+    bool shuffles = config->host_order == CONEY_HOSTS_SHUFFLE && !link->is_isolated;
+    for (size_t i = count; hosts && shuffles && i > 1; i--) {
         size_t other = cny_random((uint32_t)i);
         size_t host = hosts[i - 1];
         hosts[i - 1] = hosts[other];
@@ -105,6 +106,7 @@ coney_status cny_connection_new(cny_connection **connection, const cny_link *lin
     made->events = factory->events;
     cny_events_enter(made->events);
     made->role = link->role;
+    made->is_isolated = link->is_isolated;
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->changed);
     made->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -67,6 +67,7 @@ typedef struct cny_connection_config {
     coney_channel_listener *on_channel;       /* may be NULL */
     void *listener_user;
     const char *names[CNY_ROLE_COUNT]; /* connection_name for each role */
+    const char *isolated_name;
 } cny_connection_config;
 
 /* Checks and copies. On failure, too, the config is to be freed. CONEY_E_INVALID, _NO_MEMORY. */
@@ -81,6 +82,7 @@ void cny_config_free(cny_connection_config *config);
 typedef struct cny_link {
     coney_connection_factory *factory; /* the one it is part of */
     coney_connection_role role;
+    bool is_isolated; /* not one of the factory's, but what the isolated connection is made for */
     coney_connection_state state;
     bool to_be_logged;          /* news, as soon as the lock is not held */
     bool is_loud;               /* and they are worth a warning */
@@ -106,6 +108,16 @@ typedef struct cny_link {
     coney_connection_info news;
 } cny_link;
 
+/* The isolated connection; see isolation.h. Under the factory's lock. */
+typedef struct cny_isolation {
+    bool is_taken;      /* somebody uses it, or waits until it is open */
+    bool is_wanted;     /* the recovery thread is to make it */
+    bool is_being_made; /* the recovery thread may be without the lock */
+    bool is_abandoned;  /* while it was being made: nobody waits for it any more */
+    cny_connection *connection;
+    cny_error *failure; /* why there is none */
+} cny_isolation;
+
 typedef struct cny_membership {
     const cny_member *member;
     void *self;
@@ -122,6 +134,7 @@ struct coney_connection_factory {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a link, or something for the recovery thread to see */
     cny_link links[CNY_ROLE_COUNT];
+    cny_isolation isolation;
     cny_buffer members;   /* of cny_membership */
     bool recovering;      /* the recovery thread was started */
     bool recovered;       /* and has ended */
@@ -155,7 +168,15 @@ void cny_factory_log(const coney_connection_info *news, bool is_loud); /* not un
 /* ---- recovery; under the factory's lock ---- */
 
 coney_status cny_recovery_want(cny_link *link);
-void cny_recovery_retry(cny_link *link); /* one that has failed for good begins again */
+coney_status cny_recovery_start(coney_connection_factory *factory); /* the thread, unless it runs */
+void cny_recovery_retry(cny_link *link);                            /* one that has failed for good begins again */
+
+/* Recovery thread: what the program's provider answers; without the lock while it runs. */
+coney_status cny_recovery_ask_for_credentials(coney_connection_factory *factory, coney_credentials *credentials);
+
+/* Recovery thread: makes the isolated connection if somebody wants it. And its end: nobody has it any more. */
+void cny_isolation_make(coney_connection_factory *factory);
+void cny_isolation_end(coney_connection_factory *factory);
 
 /* The delay after one more failure. */
 int cny_recovery_delay(const coney_recovery_options *options, int delay_ms);
@@ -210,6 +231,7 @@ struct cny_connection {
     const cny_connection_config *config;
     cny_events *events; /* there as long as the I/O thread has not ended */
     coney_connection_role role;
+    bool is_isolated;
     int wake_fd;
     cny_wire *wire;
     size_t *hosts; /* indices into the URI's, in the order in which they are tried */
@@ -441,6 +463,10 @@ static inline void cny_channel_unlock(cny_channel *channel)
     pthread_mutex_unlock(&channel->connection->lock);
 }
 
+/* Under lock, I/O thread: the broker closes the connection. Channels whose requests or messages may be the reason end
+ * with an error that is marked (cny_error_is_suspicion()). */
+void cny_accuse(cny_connection *connection, const cny_incoming *incoming);
+
 /* Sends the frame of a method and waits for its reply; reply may be NULL. */
 coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uint32_t awaited, cny_incoming *reply,
                               int64_t deadline);
@@ -450,6 +476,10 @@ void cny_channel_close_locked(cny_channel *channel, cny_error *reason);
 
 /* Under lock, I/O thread: the channel is gone, for this reason. */
 void cny_channel_die(cny_channel *channel, cny_error *reason);
+
+/* Under lock: the broker closes the connection over this method (0: it names none), and an answer to such a request of
+ * this channel has not come. Publishes are not looked at. */
+bool cny_channel_is_suspect_of(const cny_channel *channel, uint32_t cause);
 
 /* Instead of close, without the lock: one that the broker has not heard of; this thread's last error tells why. */
 void cny_channel_forget(cny_channel *channel);

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define FAREWELL_MS 250
-#define ENOUGH_BLAME 3
 #define MOST_PIECES 64                          /* for one system call */
 #define BATCH 32                                /* of what the broker said is handled together */
 #define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* what a burst needed beyond this is given back, */
@@ -42,7 +41,7 @@ static coney_status connect_to(cny_connection *connection, size_t host)
         .user = connection->user,
         .password = connection->password,
         .vhost = config->uri.vhost,
-        .connection_name = config->names[connection->role],
+        .connection_name = connection->is_isolated ? config->isolated_name : config->names[connection->role],
         .client_properties = config->client_properties,
         .tls = config->tls,
         .external = config->sasl == CONEY_SASL_EXTERNAL,
@@ -199,57 +198,17 @@ static void end_connection(cny_connection *connection)
 
 /* ---- reading ---- */
 
-/* How many messages the broker may have objected to. */
-static size_t count_outstanding(const cny_connection *connection)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < connection->channel_capacity; i++) {
-        const cny_channel *channel = connection->channels[i];
-        if (channel)
-            count += channel->confirms.max > 0 ? cny_confirms_outstanding(&channel->confirms)
-                                               : channel->statistics.forgotten > 0; /* who knows */
-    }
-    return count;
-}
-
-/* The broker ends the connection over a message, and would do so again whenever that came again. It was the only one
- * on its way, or it is the only one on its channel for the third time: it has its verdict. Else those that are kept
- * are sent again one by one. */
-static void on_refused_publish(const cny_connection *connection, cny_error *verdict)
-{
-    bool alone = count_outstanding(connection) == 1;
-    for (size_t i = 0; i < connection->channel_capacity; i++) {
-        cny_channel *channel = connection->channels[i];
-        if (!channel || channel->confirms.max == 0)
-            continue;
-        channel->confirms.suspect = true;
-        if (cny_confirms_outstanding(&channel->confirms) == 1 &&
-            (alone || ++cny_confirms_nth(&channel->confirms, 0)->blamed == ENOUGH_BLAME))
-            cny_channel_die(channel, verdict);
-    }
-}
-
-/* The broker ends the connection. Whoever waits for the method it objects to learns its verdict,
- * all others that they lost it. */
+/* The broker ends the connection. What it may have objected to learns that, all others that they lost it. */
 static coney_status on_connection_close(cny_connection *connection, const cny_incoming *incoming)
 {
     coney_status status = cny_fail_code(CONEY_E_LOST, incoming->code, "the broker closed the connection: %u %s",
                                         incoming->code, incoming->text);
-    cny_error *verdict =
-        cny_error_new(cny_reply_status(incoming->code), incoming->code, "%u %s", incoming->code, incoming->text);
     pthread_mutex_lock(&connection->lock);
     append(connection, cny_encode_connection_close_ok);
-    for (size_t i = 0; incoming->cause != 0 && i < connection->channel_capacity; i++) {
-        cny_channel *channel = connection->channels[i];
-        if (channel && channel->calling == incoming->cause)
-            cny_channel_die(channel, verdict);
-    }
-    if (incoming->cause == CNY_BASIC_PUBLISH && cny_error_view(verdict)->status != CONEY_E_LOST)
-        on_refused_publish(connection, verdict);
+    cny_accuse(connection, incoming);
     if (connection->state == CNY_OPEN)
         declare_dead(connection, cny_error_capture());
     pthread_mutex_unlock(&connection->lock);
-    cny_error_unref(verdict);
     write_outgoing(connection); /* as much of the close-ok as the socket takes */
     return status;
 }

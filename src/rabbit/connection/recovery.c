@@ -92,21 +92,26 @@ static void on_end(cny_link *link, cny_error *reason)
     set_state(link, !was_open && gives_up(link) ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
 }
 
-/* Without the lock while the program's provider runs. */
-static coney_status ask_for_credentials(cny_link *link, coney_credentials *credentials)
+coney_status cny_recovery_ask_for_credentials(coney_connection_factory *factory, coney_credentials *credentials)
 {
-    const cny_connection_config *config = &link->factory->config;
-    link->refresh_at = NEVER;
+    const cny_connection_config *config = &factory->config;
     if (!config->credentials)
         return CONEY_OK;
-    unlock(link);
+    pthread_mutex_unlock(&factory->lock);
     coney_status status = config->credentials(credentials, config->credentials_user);
-    lock(link);
-    if (status != CONEY_OK)
-        return cny_fail(status, "the credentials provider answered %s (%d)", coney_status_name(status), (int)status);
-    if (credentials->valid_for_s > 0)
+    pthread_mutex_lock(&factory->lock);
+    return status == CONEY_OK
+               ? status
+               : cny_fail(status, "the credentials provider answered %s (%d)", coney_status_name(status), (int)status);
+}
+
+static coney_status ask_for_credentials(cny_link *link, coney_credentials *credentials)
+{
+    link->refresh_at = NEVER;
+    coney_status status = cny_recovery_ask_for_credentials(link->factory, credentials);
+    if (status == CONEY_OK && credentials->valid_for_s > 0)
         link->refresh_at = cny_now_ms() + (int64_t)credentials->valid_for_s * 800;
-    return CONEY_OK;
+    return status;
 }
 
 static void begin_attempt(cny_link *link)
@@ -433,6 +438,7 @@ static void *recovery_main(void *argument)
     while (!factory->closed) {
         factory->attention = false;
         int64_t next = tend_all(factory), next_of_members = tend_members(factory);
+        cny_isolation_make(factory);
         sleep_until(factory, next < next_of_members ? next : next_of_members);
     }
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
@@ -446,23 +452,29 @@ static void *recovery_main(void *argument)
     return NULL;
 }
 
+coney_status cny_recovery_start(coney_connection_factory *factory)
+{
+    pthread_t thread;
+    if (factory->recovering)
+        return CONEY_OK;
+    coney_status status = cny_thread_start(&thread, "coney-recovery", 0, recovery_main, cny_factory_ref(factory));
+    if (status != CONEY_OK) {
+        cny_factory_unref(factory);
+        return status;
+    }
+    pthread_detach(thread);
+    factory->recovering = true;
+    return CONEY_OK;
+}
+
 coney_status cny_recovery_want(cny_link *link)
 {
-    coney_connection_factory *factory = link->factory;
     if (link->state != CONEY_CONNECTION_IDLE)
         return CONEY_OK;
-    pthread_t thread;
-    if (!factory->recovering) {
-        coney_status status = cny_thread_start(&thread, "coney-recovery", 0, recovery_main, cny_factory_ref(factory));
-        if (status != CONEY_OK) {
-            cny_factory_unref(factory);
-            return status;
-        }
-        pthread_detach(thread);
-        factory->recovering = true;
-    }
-    cny_recovery_retry(link);
-    return CONEY_OK;
+    coney_status status = cny_recovery_start(link->factory);
+    if (status == CONEY_OK)
+        cny_recovery_retry(link);
+    return status;
 }
 
 void cny_recovery_retry(cny_link *link)

@@ -230,6 +230,8 @@ void cny_lane_clear(cny_lane *lane); /* frees what it has; no worker runs it */
 /* ---- the start; under the container's lock ---- */
 
 bool cny_is_loss(coney_status status); /* of the connection: to wait for the next one is all there is to do */
+/* With its connection, perhaps over its own subscription. */
+bool cny_consumer_is_lost(const cny_consumer *consumer);
 bool cny_is_refused_exclusive(const coney_error *error);
 
 /* Its trouble may pass, so that a start need not fail for it. */

@@ -10,6 +10,12 @@ bool cny_is_loss(coney_status status)
     return status == CONEY_E_LOST || status == CONEY_E_CONNECT;
 }
 
+bool cny_consumer_is_lost(const cny_consumer *consumer)
+{
+    const coney_error *trouble = cny_error_view(consumer->trouble);
+    return trouble && (cny_is_loss(trouble->status) || cny_error_is_suspicion(consumer->trouble));
+}
+
 bool cny_is_refused_exclusive(const coney_error *error)
 {
     return error->status == CONEY_E_ACCESS_REFUSED && strstr(error->text, "in exclusive use");
@@ -19,7 +25,7 @@ bool cny_is_refused_exclusive(const coney_error *error)
 bool cny_consumer_can_wait(const cny_consumer *consumer)
 {
     const coney_error *error = cny_error_view(consumer->trouble);
-    if (cny_is_loss(error->status))
+    if (cny_consumer_is_lost(consumer))
         return consumer->container->options.start_without_broker;
     return (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal) ||
            error->status == CONEY_E_RESOURCE_LOCKED || cny_is_refused_exclusive(error);
@@ -30,8 +36,8 @@ bool cny_consumer_can_wait(const cny_consumer *consumer)
 static bool is_hopeless(const cny_consumer *consumer)
 {
     coney_status status = cny_error_view(consumer->trouble)->status;
-    bool may_pass =
-        cny_is_loss(status) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY || status == CONEY_E_LIMIT;
+    bool may_pass = cny_consumer_is_lost(consumer) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY ||
+                    status == CONEY_E_LIMIT;
     return !may_pass && !cny_consumer_can_wait(consumer);
 }
 

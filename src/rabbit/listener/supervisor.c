@@ -100,7 +100,7 @@ static void on_refused(cny_consumer *consumer)
     consumer->listener->must_declare = consumer->listener->declares != NULL;
     if (status == CONEY_E_CLOSED)
         wait_until(consumer, INT64_MAX);
-    else if (cny_is_loss(status))
+    else if (cny_consumer_is_lost(consumer))
         wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
     else
         wait_until(consumer, cny_deadline(container->options.recovery_interval_ms));
@@ -118,9 +118,7 @@ static bool is_due(const cny_consumer *consumer)
 {
     if (consumer->state != CNY_CONSUMER_WAITING)
         return false;
-    const coney_error *trouble = cny_error_view(consumer->trouble);
-    bool waits_for_connection = trouble && cny_is_loss(trouble->status);
-    return cny_now_ms() >= consumer->due || (waits_for_connection && consumer->container->is_connected);
+    return cny_now_ms() >= consumer->due || (cny_consumer_is_lost(consumer) && consumer->container->is_connected);
 }
 
 static void subscribe(cny_consumer *consumer)

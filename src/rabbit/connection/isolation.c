@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/* The isolated connection of a factory. The recovery thread makes it, because it alone runs the program's credentials
+ * provider; the thread that wants it waits for that, uses it and closes it. Closing the factory closes it as well. */
+#include "rabbit/connection/isolation.h"
+#include "rabbit/connection/internal.h"
+
+#define FIRST_PAUSE_MS 1000
+#define LONGEST_PAUSE_MS 30000
+#define CLOSE_MS 1000
+
+/* ---- strikes ---- */
+
+void cny_strike(cny_strikes *strikes, int64_t now)
+{
+    strikes->count++;
+    if (strikes->count > CNY_STRIKES_TO_ISOLATE)
+        strikes->delay_ms = cny_backoff(strikes->delay_ms, FIRST_PAUSE_MS, 2, LONGEST_PAUSE_MS);
+    strikes->retry_at = now + strikes->delay_ms;
+}
+
+void cny_strikes_clear(cny_strikes *strikes)
+{
+    *strikes = (cny_strikes){0};
+}
+
+/* ---- making it; the recovery thread, under the factory's lock ---- */
+
+/* It goes where the consuming connection is: what is refused may be refused by that node alone. */
+static coney_status connect(coney_connection_factory *factory, const coney_credentials *credentials)
+{
+    const cny_link *consuming = &factory->links[CONEY_CONSUMING];
+    const cny_link link = {
+        .factory = factory,
+        .role = CONEY_CONSUMING,
+        .is_isolated = true,
+        .first_host = consuming->connection ? cny_connection_host(consuming->connection) : consuming->first_host,
+        .lost_host = CNY_NO_HOST,
+    };
+    return cny_connection_new(&factory->isolation.connection, &link, credentials);
+}
+
+static coney_status make(coney_connection_factory *factory)
+{
+    cny_isolation *isolation = &factory->isolation;
+    coney_credentials credentials = {0};
+    coney_status status = cny_recovery_ask_for_credentials(factory, &credentials);
+    if (status != CONEY_OK || isolation->is_abandoned || factory->closed)
+        return status;
+    return connect(factory, &credentials);
+}
+
+void cny_isolation_make(coney_connection_factory *factory)
+{
+    cny_isolation *isolation = &factory->isolation;
+    if (!isolation->is_wanted)
+        return;
+    isolation->is_wanted = false;
+    isolation->is_being_made = true;
+    if (make(factory) != CONEY_OK)
+        isolation->failure = cny_error_capture();
+    isolation->is_being_made = false;
+    if (isolation->is_abandoned)
+        cny_isolation_end(factory);
+    pthread_cond_broadcast(&factory->changed);
+}
+
+/* ---- using it ---- */
+
+void cny_isolation_end(coney_connection_factory *factory)
+{
+    cny_isolation *isolation = &factory->isolation;
+    cny_connection_unref(isolation->connection);
+    cny_error_unref(isolation->failure);
+    *isolation = (cny_isolation){0};
+    pthread_cond_broadcast(&factory->changed);
+}
+
+/* Under lock. */
+static coney_status take_turn(coney_connection_factory *factory, int64_t deadline)
+{
+    cny_isolation *isolation = &factory->isolation;
+    bool in_time = true;
+    while (isolation->is_taken && !factory->closed && in_time)
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
+    if (factory->closed)
+        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    if (isolation->is_taken)
+        return cny_fail(CONEY_E_TIMEOUT, "the isolated connection was in use until the deadline");
+    coney_status status = cny_recovery_start(factory);
+    if (status != CONEY_OK)
+        return status;
+    isolation->is_taken = isolation->is_wanted = true;
+    factory->attention = true;
+    pthread_cond_broadcast(&factory->changed);
+    return CONEY_OK;
+}
+
+/* Under lock: whether there is anything to wait for; else the status tells how it went. */
+static bool is_under_way(coney_connection_factory *factory, coney_status *status)
+{
+    const cny_isolation *isolation = &factory->isolation;
+    cny_connection_state state =
+        isolation->connection ? cny_connection_get_state(isolation->connection) : CNY_CONNECTING;
+    *status = CONEY_OK;
+    if (factory->closed) {
+        *status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    } else if (isolation->failure) {
+        *status = cny_error_raise(isolation->failure);
+    } else if (state == CNY_DEAD) {
+        cny_error *reason = cny_connection_reason(isolation->connection);
+        *status = cny_error_raise(reason);
+        cny_error_unref(reason);
+    }
+    return *status == CONEY_OK && state != CNY_OPEN;
+}
+
+/* Under lock. */
+static coney_status wait_until_open(coney_connection_factory *factory, int64_t deadline)
+{
+    bool in_time = true;
+    coney_status status;
+    while (is_under_way(factory, &status)) {
+        if (!in_time)
+            return cny_fail(CONEY_E_TIMEOUT, "the isolated connection was not open within the deadline");
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
+    }
+    return status;
+}
+
+/* Under lock. */
+static void give_up(coney_connection_factory *factory)
+{
+    cny_isolation *isolation = &factory->isolation;
+    if (isolation->connection)
+        cny_connection_begin_close(isolation->connection, cny_now_ms());
+    if (isolation->is_being_made)
+        isolation->is_abandoned = true;
+    else
+        cny_isolation_end(factory);
+}
+
+coney_status cny_isolated_connection(cny_connection **connection, coney_connection_factory *factory, int64_t deadline)
+{
+    *connection = NULL;
+    pthread_mutex_lock(&factory->lock);
+    coney_status status = take_turn(factory, deadline);
+    if (status == CONEY_OK) {
+        status = wait_until_open(factory, deadline);
+        if (status == CONEY_OK)
+            *connection = cny_connection_ref(factory->isolation.connection);
+        else
+            give_up(factory);
+    }
+    pthread_mutex_unlock(&factory->lock);
+    return status == CONEY_OK ? status : cny_fail_in("open an isolated connection");
+}
+
+void cny_isolated_close(cny_connection *connection)
+{
+    if (!connection)
+        return;
+    coney_connection_factory *factory = connection->factory;
+    int64_t deadline = cny_deadline(CLOSE_MS);
+    cny_connection_begin_close(connection, deadline);
+    cny_connection_wait_ended(connection, deadline);
+    pthread_mutex_lock(&factory->lock);
+    cny_isolation_end(factory);
+    pthread_mutex_unlock(&factory->lock);
+    cny_connection_unref(connection);
+}
