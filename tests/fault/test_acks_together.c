@@ -109,12 +109,40 @@ static void test_acknowledgements_do_not_cover_one_that_is_not_settled(void **st
     cny_broker_wait(fault.broker, 1);
 }
 
+/* The third message waits before it goes back, so "up to" a later one would acknowledge it. */
+static void deliver_around_one_that_goes_back(cny_peer *peer, void *user)
+{
+    (void)user;
+    enum { DELAYED = 3, LAST = 8 };
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    for (uint64_t tag = 1; tag <= LAST; tag++)
+        cny_peer_deliver(peer, channel, tag, tag == DELAYED ? "retry" : "ack");
+    fault_expect_ack_up_to(peer, DELAYED - 1);
+    for (uint64_t tag = DELAYED + 1; tag <= LAST; tag++)
+        fault_expect_ack(peer, tag);
+    fault_expect_reject(peer, DELAYED, true);
+    for (uint64_t tag = LAST + 1; tag <= 2 * LAST; tag++)
+        cny_peer_deliver(peer, channel, tag, "ack");
+    fault_expect_ack_up_to(peer, 2 * LAST);
+}
+
+static void test_acknowledgement_of_several_does_not_cover_one_that_waits_before_it_goes_back(void **state)
+{
+    (void)state;
+    enum { LONG_MS = 600000, DELAY_MS = 3000 };
+    fault_listen(deliver_around_one_that_goes_back, NULL,
+                 (coney_listener){
+                     .ack_every = 8, .ack_after_ms = LONG_MS, .retry = {.stateful = true, .first_delay_ms = DELAY_MS}});
+    cny_broker_wait(fault.broker, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_each_message_of_a_burst_is_acknowledged_once),
         fault_test(test_failure_in_a_burst_is_rejected_alone),
         fault_test(test_acknowledgements_do_not_cover_one_that_is_not_settled),
+        fault_test(test_acknowledgement_of_several_does_not_cover_one_that_waits_before_it_goes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -259,7 +259,7 @@ static void test_retry_options_without_effect_are_refused(void **state)
         {{.retry.is_retriable = is_retriable}, {"retry.is_retriable has nothing to decide without max_attempts above"}},
         {{.retry.first_delay_ms = 10}, {"retry.first_delay_ms", "max_attempts is 0"}},
         {{.retry = {.max_attempts = 1, .multiplier = 3}}, {"multiplier", "max_attempts is 1"}},
-        {{.retry = {.stateful = true, .max_delay_ms = 3}}, {"max_delay_ms"}},
+        {{.retry = {.stateful = true, .max_attempts = 1, .max_delay_ms = 3}}, {"max_delay_ms", "max_attempts is 1"}},
     };
     expect_refusals(wrong, COUNT_OF(wrong));
 }
@@ -274,6 +274,7 @@ static void test_limits_themselves_are_accepted(void **state)
         {.max_concurrency = 2, .elasticity = {1, 1, 1, 1, 1}, .retry = {.multiplier = 1000, .max_attempts = INT_MAX}},
         {.exclusive = true, .concurrency = 1, .max_concurrency = 1, .transacted = true},
         {.retry = {.max_attempts = 2, .multiplier = 1, .delays_ms = {1, INT_MAX}, .ladder_kind = CONEY_QUORUM}},
+        {.retry = {.stateful = true, .first_delay_ms = INT_MAX, .multiplier = 1, .max_delay_ms = INT_MAX}},
         {.retry = {.recovery = CONEY_RECOVER_CALL, .recoverer = recover}, .acknowledge = CONEY_ACKNOWLEDGE_NONE},
     };
     for (size_t i = 0; i < COUNT_OF(right); i++) {

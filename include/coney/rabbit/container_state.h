@@ -84,7 +84,7 @@ typedef struct coney_listener_statistics {
     uint64_t failed;      /* calls of a handler with another outcome than CONEY_ACK or CONEY_DEFER */
     uint64_t fatal;       /* no handler could get them */
     uint64_t stale;       /* handled when their channel was gone: they come again */
-    uint64_t in_progress; /* now in a handler, waiting for another attempt, or deferred */
+    uint64_t in_progress; /* now in a handler, waiting for another attempt or to go back, or deferred */
     uint64_t handled;     /* calls of handlers that have returned */
     uint64_t handler_us;  /* how long they took, in all */
     uint64_t handler_times[CONEY_HANDLER_TIME_BUCKETS]; /* how many took up to 100 us, 1 ms, 10 ms, 100 ms, 1 s, 10 s,

@@ -17,7 +17,7 @@ typedef struct coney_delivery coney_delivery;
 typedef enum coney_outcome {
     CONEY_ACK = 1, /* done (basic.ack) */
     CONEY_REJECT,  /* never again; it goes to the queue's dead-letter exchange if there is one (basic.reject) */
-    CONEY_REQUEUE, /* not now; back to the queue, held back a little if it has come again (basic.reject, requeue) */
+    CONEY_REQUEUE, /* not now; back to the queue, after a back-off if it has come again (basic.reject, requeue) */
     CONEY_RETRY,   /* failed, to be tried again: what coney_listener_retry says */
     CONEY_STOP,    /* back to the queue, and the container stops: nobody here can handle this */
     CONEY_DEFER,   /* only with CONEY_ACKNOWLEDGE_MANUAL: coney_delivery_settle() tells, or has told */

@@ -77,11 +77,13 @@ enum { CONEY_MAX_DELAYS = 16 };
 
 /* What CONEY_RETRY means. Without any of it the message goes back to the queue; one that has come again is held
  * back before, for 100 ms, then twice as long each time up to 5 s, so that a handler that always fails does not go
- * round at full speed. With it:
+ * round at full speed. Each message waits for its own back-off only, and those after it are handled meanwhile; but it
+ * keeps its place in the prefetch, so when all places are taken by messages that wait, the others wait, too. With it:
  *
  * 1. The handler is called again in place, up to max_attempts times in all, with a back-off in between, during which
  *    the worker serves others; the message stays unacknowledged, and those behind it on its lane wait, so order is
- *    kept. With `stateful` it goes back to the queue instead, and its attempts are counted across deliveries.
+ *    kept. With `stateful` it goes back to the queue instead, after the same back-off, in which those behind it are
+ *    handled, and its attempts are counted across deliveries.
  * 2. With delays_ms it then goes through as many further rounds: it is published, confirmed, to a queue where it
  *    waits for the first delay, then the second and so on, and comes back to its queue. No plugin is needed: the
  *    container declares QUEUE.retry.DELAY for each delay, with a TTL and dead-lettering back to QUEUE.
@@ -94,7 +96,7 @@ enum { CONEY_MAX_DELAYS = 16 };
  * says so. (Spring: RetryInterceptorBuilder.) */
 typedef struct coney_listener_retry {
     int max_attempts;   /* in each round; 1, with stateful 3 */
-    int first_delay_ms; /* before the second attempt; 1,000 */
+    int first_delay_ms; /* before the second attempt, stateful or not; 1,000 */
     double multiplier;  /* 2 */
     int max_delay_ms;   /* 10,000; each delay is shortened by up to half, at random */
     bool stateful;      /* counted by message id, for the last 1,000 messages that failed, or by a quorum queue's
@@ -179,7 +181,8 @@ typedef struct coney_listener {
     const char *lane_header; /* the key is this header; the routing key. Without the header: one common key */
 
     coney_acknowledge_mode acknowledge;
-    int ack_every;    /* acknowledges so many at once, by one frame; 1. Not with MANUAL, NONE, lanes, on_batch or
+    int ack_every;    /* acknowledges so many at once, by one frame; 1. While a message is held back before it returns
+                         to the queue, those after it are acknowledged singly. Not with MANUAL, NONE, lanes, on_batch or
                          transacted. (Spring: messagesPerAck) */
     int ack_after_ms; /* but none later than that, or than the handler at work then returns; 1,000.
                          (Spring: ackTimeout) */

@@ -238,12 +238,13 @@ static coney_status tell_broker(coney_delivery *whole, uint64_t tag, cny_settlem
     return status;
 }
 
-/* Those not sent yet go before anything else, and together at the last. */
+/* Those not sent yet go before anything else, and together at the last; but singly while a message waits before it goes
+ * back, for "up to" would cover that. */
 static coney_status tell_broker_in_order(coney_delivery *whole, cny_lane *lane, cny_settlement settlement)
 {
     const coney_listener *options = &whole->consumer->listener->options;
     uint64_t tag = whole->origin->delivery_tag;
-    if (!lane || options->ack_every == 1)
+    if (!lane || options->ack_every == 1 || cny_lane_next_due(lane) < INT64_MAX)
         return tell_broker(whole, tag, settlement);
     if (settlement == CNY_SETTLE_ACK) {
         lane->ack_tag = tag;

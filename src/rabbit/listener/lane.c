@@ -8,9 +8,8 @@
 
 #include <coney/amqp/batch.h>
 
-#define FIRST_BRAKE_MS 100
-#define MAX_BRAKE_MS 5000
-#define FAIR_STEPS 16 /* before looking whether other lanes wait for a worker */
+#define MEMORY_PAUSE_MS 100 /* before the next message is taken */
+#define FAIR_STEPS 16       /* before looking whether other lanes wait for a worker */
 
 static const coney_listener *options_of(const cny_lane *lane)
 {
@@ -168,7 +167,7 @@ static bool take_message(cny_lane *lane)
     if (!delivery || !expand(lane, delivery)) {
         flush_acks(lane);
         cny_return_for_want_of_memory(lane->consumer, message);
-        wait_for(lane, FIRST_BRAKE_MS);
+        wait_for(lane, MEMORY_PAUSE_MS);
         count_in_lanes(lane, -1);
     }
     coney_message_unref(message);
@@ -203,27 +202,31 @@ static bool gather(cny_lane *lane)
 
 /* ---- verdicts ---- */
 
-/* One that has come again and goes back again is held for a while, so that it does not go round at full speed: a batch
- * that is taken apart once, and those that a handler had together for the same time. */
-static bool must_brake(cny_lane *lane, coney_delivery *delivery)
+/* When a message that goes back may do so; 0: at once. Without acknowledgements no prefetch limits how many would wait,
+ * so none does. */
+static int64_t time_of_requeue(const cny_lane *lane, const coney_delivery *delivery, int retry_delay_ms)
+{
+    if (delivery->verdict != CONEY_REQUEUE || acknowledges_nothing(lane))
+        return 0;
+    int delay_ms = retry_delay_ms >= 0 ? retry_delay_ms : cny_requeue_delay(delivery);
+    return delay_ms > 0 ? cny_deadline(delay_ms) : 0;
+}
+
+/* A batch that is taken apart waits once, for the first of its parts that goes back. */
+static void decide_time(cny_lane *lane, coney_delivery *delivery, int retry_delay_ms)
 {
     coney_delivery *whole = cny_whole(delivery);
-    bool again = coney_message_redelivered(delivery->origin) || delivery->earlier_attempts > 0;
-    bool is_last = delivery == whole || (delivery->last_in_batch && atomic_load(&whole->worst) == 0);
-    if (delivery->verdict == CONEY_ACK && is_last && !whole->was_held)
-        lane->brake_ms = 0;
-    if (delivery->verdict != CONEY_REQUEUE || !again || whole->was_held)
-        return false;
-    if (!lane->braked || lane->brake_ms == 0)
-        lane->brake_ms = cny_backoff(lane->brake_ms, FIRST_BRAKE_MS, 2, MAX_BRAKE_MS);
-    lane->braked = whole->was_held = true;
-    return true;
+    if (delivery->verdict != CONEY_REQUEUE && coney_message_redelivered(whole->origin) && delivery == whole)
+        cny_backoff_forget(lane->consumer->listener, whole->origin);
+    if (!whole->was_delayed)
+        delivery->requeue_at = time_of_requeue(lane, delivery, retry_delay_ms);
+    whole->was_delayed |= delivery->requeue_at > 0;
 }
 
 /* The outcome of a handler, or of what kept it from being called. */
 static void on_outcome(cny_lane *lane, coney_delivery *delivery, coney_outcome outcome)
 {
-    int delay_ms = 0;
+    int delay_ms = -1;
     bool is_forgotten = outcome == CONEY_DEFER && atomic_load(&delivery->refs) == 1;
     bool was_handled = delivery->is_deferred;
     if (was_handled && ((outcome == CONEY_DEFER && !is_forgotten) || !cny_delivery_claim(delivery))) {
@@ -240,18 +243,17 @@ static void on_outcome(cny_lane *lane, coney_delivery *delivery, coney_outcome o
     if (delivery->verdict == 0) {
         cny_count(&lane->consumer->listener->counters.retried);
         wait_for(lane, delay_ms);
-    } else if (must_brake(lane, delivery)) {
-        delivery->is_held = true;
-        wait_for(lane, lane->brake_ms);
+    } else {
+        decide_time(lane, delivery, delay_ms);
     }
 }
 
-static bool is_finished(const coney_delivery *delivery, bool with_held)
+static bool is_finished(const coney_delivery *delivery)
 {
-    return delivery->is_left || (delivery->verdict != 0 && (with_held || !delivery->is_held));
+    return delivery->is_left || delivery->verdict != 0;
 }
 
-static void finish(cny_lane *lane, coney_delivery *delivery)
+static void conclude(cny_lane *lane, coney_delivery *delivery)
 {
     if (!delivery->is_left)
         cny_delivery_conclude(delivery, lane);
@@ -259,12 +261,24 @@ static void finish(cny_lane *lane, coney_delivery *delivery)
     cny_delivery_recycle(lane, delivery);
 }
 
-static size_t finish_any(cny_lane *lane, bool with_held)
+/* A message that waits before it goes back leaves the handler to the next one. When the consumer ends, nothing comes
+ * round any more, so the message does not wait. Acknowledgements that are not sent yet go first, because an "up to"
+ * that is sent later would cover the message. */
+static void finish(cny_lane *lane, coney_delivery *delivery)
+{
+    bool waits = !delivery->is_left && delivery->requeue_at > 0 && !atomic_load(&lane->consumer->leaving);
+    if (waits)
+        flush_acks(lane);
+    if (!waits || !cny_lane_delay(lane, delivery, delivery->requeue_at))
+        conclude(lane, delivery);
+}
+
+static size_t finish_any(cny_lane *lane)
 {
     size_t count, kept = 0;
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
-        if (is_finished(items[i], with_held))
+        if (is_finished(items[i]))
             finish(lane, items[i]);
         else
             items[kept++] = items[i];
@@ -274,11 +288,11 @@ static size_t finish_any(cny_lane *lane, bool with_held)
 }
 
 /* Of those that are handled one by one nothing is decided behind the first that is not. */
-static size_t finish_first(cny_lane *lane, bool with_held)
+static size_t finish_first(cny_lane *lane)
 {
     size_t count, finished = 0;
     coney_delivery **items = items_of(lane, &count);
-    for (; finished < count && is_finished(items[finished], with_held); finished++)
+    for (; finished < count && is_finished(items[finished]); finished++)
         finish(lane, items[finished]);
     lane->first_item += finished;
     if (finished == count)
@@ -286,14 +300,24 @@ static size_t finish_first(cny_lane *lane, bool with_held)
     return finished;
 }
 
-/* Those whose verdict is known go, in their order; the others stay, and those that are held if that is not over. What
- * handlers sent in a transaction is committed with the acknowledgements; after a failure the channel is dead, and the
- * broker delivers again. */
-static void finish_decided(cny_lane *lane, bool with_held)
+/* What handlers sent in a transaction is committed with the acknowledgements; after a failure the channel is dead, and
+ * the broker delivers again. */
+static void commit(cny_lane *lane, size_t finished)
 {
-    size_t finished = options_of(lane)->on_batch ? finish_any(lane, with_held) : finish_first(lane, with_held);
     if (options_of(lane)->transacted && finished > 0)
         cny_transaction_commit(lane->consumer);
+}
+
+/* Those whose verdict is known go, in their order; the others stay. */
+static void finish_decided(cny_lane *lane)
+{
+    commit(lane, options_of(lane)->on_batch ? finish_any(lane) : finish_first(lane));
+}
+
+/* The messages that were to wait until then, or less, go back. */
+static void release_delayed(cny_lane *lane, int64_t now)
+{
+    commit(lane, cny_lane_take_due(lane, now, conclude));
 }
 
 /* What the handler sent for those it failed for must not stay, whatever becomes of them. With it goes what it sent for
@@ -314,28 +338,13 @@ static void roll_back(cny_lane *lane, size_t handled)
     }
 }
 
-static void release_held(cny_lane *lane)
-{
-    size_t count;
-    coney_delivery **items = items_of(lane, &count);
-    bool any = false;
-    if (count > 1 && !options_of(lane)->on_batch)
-        count = 1;
-    for (size_t i = 0; i < count; i++)
-        any = any || items[i]->is_held;
-    if (any)
-        finish_decided(lane, true);
-    if (any && lane->items.size == 0)
-        lane->due = 0;
-}
-
 /* The handler has returned, for the first so many. Of a transaction a rejection is part, too, so it comes after the
  * rollback. */
 static void settle_up(cny_lane *lane, size_t handled)
 {
     if (options_of(lane)->transacted)
         roll_back(lane, handled);
-    finish_decided(lane, false);
+    finish_decided(lane);
 }
 
 /* ---- handling ---- */
@@ -344,7 +353,6 @@ static void handle_one(cny_lane *lane)
 {
     size_t count;
     coney_delivery *delivery = items_of(lane, &count)[0];
-    lane->braked = false;
     on_outcome(lane, delivery, cny_dispatch(delivery, lane));
     settle_up(lane, 1);
 }
@@ -372,7 +380,6 @@ static size_t prepare_all(cny_lane *lane)
 
 static void handle_batch(cny_lane *lane)
 {
-    lane->braked = false;
     size_t count, ready = prepare_all(lane);
     coney_delivery **items = items_of(lane, &count);
     coney_outcome *outcomes = ready > 0 ? cny_alloc(ready * sizeof *outcomes) : NULL;
@@ -402,7 +409,8 @@ static size_t give_back(cny_lane *lane)
     }
     returned = count;
     lane->due = lane->gather_until = 0;
-    finish_decided(lane, true);
+    finish_decided(lane);
+    release_delayed(lane, INT64_MAX);
     flush_acks(lane);
     for (coney_message *message; (message = next_message(lane)); returned++) {
         cny_return_message(lane->consumer->channel, message);
@@ -413,14 +421,19 @@ static size_t give_back(cny_lane *lane)
 }
 
 /* Their channel is gone, so the broker has them already. */
+static void drop_one(cny_lane *lane, coney_delivery *delivery)
+{
+    count_in_lanes(lane, -1);
+    coney_delivery_unref(delivery);
+}
+
 static size_t drop(cny_lane *lane)
 {
     size_t count, dropped;
     coney_delivery **items = items_of(lane, &count);
-    for (size_t i = 0; i < count; i++) {
-        count_in_lanes(lane, -1);
-        coney_delivery_unref(items[i]);
-    }
+    for (size_t i = 0; i < count; i++)
+        drop_one(lane, items[i]);
+    cny_lane_take_due(lane, INT64_MAX, drop_one);
     dropped = count;
     lane->items.size = lane->first_item = 0;
     lane->due = lane->gather_until = lane->ack_due = 0;
@@ -457,14 +470,11 @@ static bool step(cny_lane *lane)
         log_left_over(lane, give_back(lane));
         return false;
     }
-    if (atomic_load(&consumer->leaving)) /* nothing comes round any more, so nothing need be held back */
-        release_held(lane);
-    if (lane->due > 0 && cny_now_ms() < lane->due)
+    int64_t now = cny_now_ms();
+    release_delayed(lane, atomic_load(&consumer->leaving) ? INT64_MAX : now); /* then nothing comes round any more */
+    if (now < lane->due)
         return false;
-    if (lane->due > 0) {
-        lane->due = 0;
-        finish_decided(lane, true);
-    }
+    lane->due = 0;
     if (!gather(lane))
         return false;
     if (options_of(lane)->on_batch)
@@ -483,6 +493,7 @@ static void plan(cny_lane *lane)
 {
     int64_t next = lane->due > 0 ? lane->due : or_never(lane->gather_until);
     next = cny_sooner(next, or_never(lane->ack_due));
+    next = cny_sooner(next, cny_lane_next_due(lane));
     if (next < INT64_MAX)
         cny_workers_schedule_at(lane->consumer->container->workers, &lane->task, next);
 }
@@ -517,5 +528,6 @@ void cny_lane_clear(cny_lane *lane)
     coney_delivery_unref(lane->spare);
     cny_buffer_free(&lane->todo);
     cny_buffer_free(&lane->items);
+    cny_buffer_free(&lane->delayed);
     cny_buffer_free(&lane->inbox);
 }

@@ -35,6 +35,12 @@ typedef struct cny_attempts {
     size_t next;
 } cny_attempts;
 
+/* How long messages waited last before they went back. */
+typedef struct cny_backoffs {
+    pthread_mutex_t lock; /* below all others */
+    struct cny_backoff_slot *slots;
+} cny_backoffs;
+
 /* Between two log lines of a kind there is a pause, so that what goes wrong with each message does not fill a disk. */
 typedef struct cny_quiet {
     atomic_llong until;
@@ -65,6 +71,7 @@ struct cny_listener {
     /* any thread */
     cny_counters counters;
     cny_attempts attempts;
+    cny_backoffs backoffs;
     cny_quiet quiet[CNY_COMPLAINT_COUNT];
     atomic_llong last_delivery_ms;
     /* under the container's lock */
@@ -136,15 +143,14 @@ struct cny_lane {
     /* by the worker that runs it */
     cny_buffer todo; /* of coney_message *, from next on */
     size_t next;
-    cny_buffer items;  /* of coney_delivery *, that wait for a handler, from first_item on */
-    size_t first_item; /* 0 with on_batch */
-    int64_t due;       /* not before; 0: now */
+    cny_buffer items;   /* of coney_delivery *, that wait for a handler, from first_item on */
+    size_t first_item;  /* 0 with on_batch */
+    cny_buffer delayed; /* deliveries that wait before they go back to the queue; backoff.c */
+    int64_t due;        /* not before; 0: now */
     int64_t gather_until;
     size_t acks; /* not sent yet */
     uint64_t ack_tag;
     int64_t ack_due;
-    int brake_ms;
-    bool braked;           /* for what the handler has said last */
     coney_delivery *spare; /* one that may be used again */
     /* under lock; only with several lanes */
     pthread_mutex_t lock; /* below the connection's; none is taken under it */
@@ -272,7 +278,7 @@ struct coney_delivery {
     atomic_int tries;      /* so far */
     coney_outcome verdict; /* what is to become of it; 0: not known yet */
     bool is_left;          /* to whoever settles, who alone may touch the verdict then */
-    bool is_held;          /* before it goes back */
+    int64_t requeue_at;    /* when it may go back; 0: at once */
     bool is_returned;      /* nobody has tried: not the message's fault */
     bool is_deferred;      /* counted among its consumer's: */
     uint32_t channel_number;
@@ -282,7 +288,7 @@ struct coney_delivery {
     atomic_int parts_left;
     atomic_int worst;       /* of its parts */
     atomic_bool is_counted; /* for stateful retry: that it has failed this time, or one of its parts */
-    bool was_held;          /* it goes back, and that was held up for a part */
+    bool was_delayed;       /* it goes back, and waits or has waited before that, for itself or for a part */
 };
 
 coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, coney_message *message); /* takes neither */
@@ -322,7 +328,8 @@ int64_t cny_redeliveries(cny_listener *listener, const coney_message *message); 
 bool cny_came_from_dead_letters(const cny_listener *listener, const coney_message *message);
 int cny_rounds(const coney_message *message); /* on the ladder */
 
-/* The verdict on an outcome; 0: another attempt in place, after *delay_ms. With may_repeat false there is none. */
+/* The verdict on an outcome; 0: another attempt in place, after *delay_ms. With may_repeat false there is none. Stateful
+ * retry says CONEY_REQUEUE and sets *delay_ms, too, which is left alone else. */
 coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms);
 
 bool cny_attempts_init(cny_attempts *attempts);
@@ -332,6 +339,23 @@ void cny_attempts_forget(cny_attempts *attempts, const char *message_id);
 int cny_attempts_of(cny_attempts *attempts, const char *message_id);
 const char *cny_countable_id(const coney_message *message); /* NULL: none */
 void cny_forget_failures(const coney_delivery *delivery);   /* for stateful retry */
+
+bool cny_backoffs_init(cny_backoffs *backoffs);
+void cny_backoffs_free(cny_backoffs *backoffs);
+
+/* How long to wait after so many failures, shortened at random. */
+int cny_retry_delay(const coney_listener_retry *retry, int64_t failures);
+
+/* How long a message waits that goes back; 0 if it has not come again. It is longer each time, until
+ * cny_backoff_forget(). */
+int cny_requeue_delay(const coney_delivery *delivery);
+void cny_backoff_forget(cny_listener *listener, const coney_message *message);
+
+/* Has it wait in its lane; false without memory. Taking takes those that are due, in their order, the list being
+ * theirs still; returns how many. */
+bool cny_lane_delay(cny_lane *lane, coney_delivery *delivery, int64_t due);
+int64_t cny_lane_next_due(const cny_lane *lane); /* INT64_MAX: none */
+size_t cny_lane_take_due(cny_lane *lane, int64_t now, void (*take)(cny_lane *lane, coney_delivery *delivery));
 
 coney_outcome cny_recover(coney_delivery *delivery);          /* attempts are used up: the verdict */
 coney_outcome cny_climb(coney_delivery *delivery, int round); /* sends it to wait for its next round */

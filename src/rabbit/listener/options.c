@@ -138,10 +138,12 @@ static coney_status check_effect(const coney_listener_retry *retry)
     if (retry->is_retriable && retry->max_attempts <= 1 && !retry->stateful && !has_ladder)
         return cny_fail(CONEY_E_INVALID, "retry.is_retriable has nothing to decide without max_attempts above 1, "
                                          "stateful or delays_ms");
-    if ((retry->first_delay_ms || retry->multiplier != 0 || retry->max_delay_ms) && retry->max_attempts <= 1)
+    bool has_delays = retry->first_delay_ms || retry->multiplier != 0 || retry->max_delay_ms;
+    bool tries_once = retry->max_attempts == 1 || (retry->max_attempts == 0 && !retry->stateful);
+    if (has_delays && tries_once)
         return cny_fail(CONEY_E_INVALID,
-                        "retry.first_delay_ms, multiplier and max_delay_ms are for attempts in place; "
-                        "max_attempts is %d",
+                        "retry.first_delay_ms, multiplier and max_delay_ms are for the time between attempts; "
+                        "max_attempts is %d, so there is one attempt; take more, or stateful",
                         retry->max_attempts);
     return CONEY_OK;
 }
@@ -329,6 +331,11 @@ coney_status cny_listener_new(cny_listener **listener, const coney_listener *opt
         cny_free(made);
         return cny_fail_memory();
     }
+    if (!cny_backoffs_init(&made->backoffs)) {
+        cny_attempts_free(&made->attempts);
+        cny_free(made);
+        return cny_fail_memory();
+    }
     status = fill(made, options);
     if (status != CONEY_OK) {
         cny_listener_unref(made);
@@ -343,6 +350,7 @@ void cny_listener_unref(cny_listener *listener)
     if (!listener || atomic_fetch_sub_explicit(&listener->refs, 1, memory_order_acq_rel) != 1)
         return;
     cny_attempts_free(&listener->attempts);
+    cny_backoffs_free(&listener->backoffs);
     coney_topology_free(listener->declares);
     cny_error_unref(listener->refusal);
     cny_error_unref(listener->setback);

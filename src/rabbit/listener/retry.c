@@ -48,22 +48,14 @@ static void forget_unless_part(const coney_delivery *delivery)
         cny_forget_failures(delivery);
 }
 
-static bool may_be_redelivered(coney_delivery *delivery)
+static bool may_be_redelivered(coney_delivery *delivery, int *delay_ms)
 {
+    const coney_listener_retry *retry = &delivery->consumer->listener->options.retry;
     int64_t count = failures(delivery);
-    return count > 0 && count < delivery->consumer->listener->options.retry.max_attempts;
-}
-
-/* ---- in place ---- */
-
-static int delay_before_next(const coney_listener_retry *retry, int tries)
-{
-    int delay_ms = 0;
-    for (int i = 0; i < tries && delay_ms < retry->max_delay_ms; i++)
-        delay_ms = cny_backoff(delay_ms, retry->first_delay_ms, retry->multiplier, retry->max_delay_ms);
-    if (delay_ms > retry->max_delay_ms)
-        delay_ms = retry->max_delay_ms;
-    return cny_jitter(delay_ms);
+    bool may = count > 0 && count < retry->max_attempts;
+    if (may)
+        *delay_ms = cny_retry_delay(retry, count);
+    return may;
 }
 
 /* ---- the verdict ---- */
@@ -96,10 +88,10 @@ static coney_outcome judge_failure(coney_delivery *delivery, bool may_repeat, in
     if (!listener->has_retry)
         return CONEY_REQUEUE;
     bool retriable = has_failure(delivery) && is_retriable(delivery);
-    if (retriable && retry->stateful && may_be_redelivered(delivery))
+    if (retriable && retry->stateful && may_be_redelivered(delivery, delay_ms))
         return CONEY_REQUEUE;
     if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < retry->max_attempts) {
-        *delay_ms = delay_before_next(retry, ++delivery->tries);
+        *delay_ms = cny_retry_delay(retry, ++delivery->tries);
         return (coney_outcome)0;
     }
     if (comes_again(delivery))

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* How long a message waits before it goes back to its queue, and the list in which a lane keeps those that wait. Each
+ * message has a back-off of its own, which grows with each time it comes again and fails.
+ *
+ * The memory of a listener may be used by any thread; the list belongs to the worker that runs the lane. */
+#include "rabbit/listener/listener.h"
+
+#include <string.h>
+
+#define FIRST_MS 100
+#define LONGEST_MS 5000
+#define HASHED_BYTES 4096 /* of a body, at most */
+
+/* ---- the memory ---- */
+
+#define SLOTS 1024
+#define FORGOTTEN_MS 10000 /* after the last back-off of a slot */
+
+/* What is remembered of one message. Messages that cannot be told apart share a slot, and so do the few whose hashes
+ * meet. They grow together: by one step when the first of them comes again, not by one for each of them. */
+struct cny_backoff_slot {
+    uint32_t identity;
+    int times;
+    int64_t until; /* the end of the back-off that the last step began */
+};
+
+bool cny_backoffs_init(cny_backoffs *backoffs)
+{
+    return pthread_mutex_init(&backoffs->lock, NULL) == 0;
+}
+
+void cny_backoffs_free(cny_backoffs *backoffs)
+{
+    cny_free(backoffs->slots);
+    pthread_mutex_destroy(&backoffs->lock);
+}
+
+/* A message without an id is known by its body and its way. */
+static uint32_t identity_of(const coney_message *message)
+{
+    const char *id = cny_countable_id(message);
+    if (id)
+        return cny_hash(id, strlen(id));
+    size_t size = coney_message_size(message);
+    uint32_t hash = cny_hash(coney_message_body(message), size < HASHED_BYTES ? size : HASHED_BYTES);
+    const char *key = cny_original_routing_key(message);
+    return hash ^ cny_hash(key, strlen(key)) ^ (uint32_t)size;
+}
+
+static int delay_of(int times, int first_ms, double multiplier, int longest_ms)
+{
+    int before_ms = -1, delay_ms = 0;
+    for (int i = 0; i < times && delay_ms > before_ms; i++) {
+        before_ms = delay_ms;
+        delay_ms = cny_backoff(delay_ms, first_ms, multiplier, longest_ms);
+    }
+    return delay_ms < longest_ms ? delay_ms : longest_ms;
+}
+
+/* Under lock: the next back-off. The broker may have counted more redeliveries than this process knows of. */
+static int next_delay(struct cny_backoff_slot *slot, uint32_t identity, int counted)
+{
+    int64_t now = cny_now_ms();
+    bool waits = now < slot->until; /* another one of this slot, so this is the same step */
+    if (now >= slot->until + FORGOTTEN_MS)
+        *slot = (struct cny_backoff_slot){.identity = identity};
+    if (!waits && delay_of(slot->times, FIRST_MS, 2, LONGEST_MS) < LONGEST_MS)
+        slot->times++;
+    int delay_ms = delay_of(slot->times > counted ? slot->times : counted, FIRST_MS, 2, LONGEST_MS);
+    if (!waits)
+        slot->until = now + delay_ms;
+    return delay_ms;
+}
+
+static int requeue_delay(cny_listener *listener, const coney_message *message)
+{
+    cny_backoffs *backoffs = &listener->backoffs;
+    struct cny_backoff_slot fresh = {0};
+    uint32_t identity = identity_of(message);
+    int64_t counted = cny_redeliveries(listener, message);
+    pthread_mutex_lock(&backoffs->lock);
+    if (!backoffs->slots)
+        backoffs->slots = cny_alloc(SLOTS * sizeof *backoffs->slots);
+    struct cny_backoff_slot *slot = backoffs->slots ? &backoffs->slots[identity % SLOTS] : &fresh;
+    int delay_ms = next_delay(slot, identity, counted < INT32_MAX ? (int)counted : INT32_MAX);
+    pthread_mutex_unlock(&backoffs->lock);
+    return delay_ms;
+}
+
+void cny_backoff_forget(cny_listener *listener, const coney_message *message)
+{
+    cny_backoffs *backoffs = &listener->backoffs;
+    pthread_mutex_lock(&backoffs->lock);
+    if (backoffs->slots) {
+        uint32_t identity = identity_of(message);
+        struct cny_backoff_slot *slot = &backoffs->slots[identity % SLOTS];
+        if (slot->identity == identity)
+            *slot = (struct cny_backoff_slot){0};
+    }
+    pthread_mutex_unlock(&backoffs->lock);
+}
+
+/* ---- delays ---- */
+
+int cny_retry_delay(const coney_listener_retry *retry, int64_t failures)
+{
+    int times = failures < INT32_MAX ? (int)failures : INT32_MAX;
+    return cny_jitter(delay_of(times, retry->first_delay_ms, retry->multiplier, retry->max_delay_ms));
+}
+
+int cny_requeue_delay(const coney_delivery *delivery)
+{
+    bool has_come_again = coney_message_redelivered(delivery->origin) || delivery->earlier_attempts > 0;
+    const coney_delivery *whole = delivery->whole ? delivery->whole : delivery;
+    return has_come_again ? requeue_delay(delivery->consumer->listener, whole->origin) : 0;
+}
+
+/* ---- those that wait ---- */
+
+typedef struct delayed {
+    int64_t due;
+    coney_delivery *delivery;
+} delayed;
+
+static delayed *list_of(const cny_lane *lane, size_t *count)
+{
+    *count = lane->delayed.size / sizeof(delayed);
+    return (delayed *)(void *)lane->delayed.data;
+}
+
+bool cny_lane_delay(cny_lane *lane, coney_delivery *delivery, int64_t due)
+{
+    const delayed last = {.due = due, .delivery = delivery};
+    if (!cny_buffer_append(&lane->delayed, &last, sizeof last))
+        return false;
+    size_t count;
+    delayed *list = list_of(lane, &count);
+    size_t place = count - 1;
+    for (; place > 0 && list[place - 1].due > due; place--)
+        list[place] = list[place - 1];
+    list[place] = last;
+    return true;
+}
+
+int64_t cny_lane_next_due(const cny_lane *lane)
+{
+    size_t count;
+    const delayed *list = list_of(lane, &count);
+    return count > 0 ? list[0].due : INT64_MAX;
+}
+
+size_t cny_lane_take_due(cny_lane *lane, int64_t now, void (*take)(cny_lane *lane, coney_delivery *delivery))
+{
+    size_t count, taken = 0;
+    delayed *list = list_of(lane, &count);
+    for (; taken < count && list[taken].due <= now; taken++)
+        take(lane, list[taken].delivery);
+    if (taken > 0) {
+        memmove(list, list + taken, (count - taken) * sizeof *list);
+        lane->delayed.size = (count - taken) * sizeof *list;
+    }
+    return taken;
+}
