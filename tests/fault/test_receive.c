@@ -3,6 +3,8 @@
  * ends in time, says why, and a message is acknowledged only when it is held. */
 #include "support/fault_consumer.h"
 
+#include <stdatomic.h>
+
 enum { LONG_MS = 10000, SHORT_MS = 300 };
 
 static coney_status receive(int timeout_ms, coney_message **message)
@@ -242,21 +244,38 @@ static void deliver_after_the_cancel(cny_peer *peer, void *user)
     (void)user;
     amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
     cny_peer_expect(peer, AMQP_BASIC_CANCEL_METHOD);
-    cny_peer_deliver(peer, channel, 1, "too late");
+    cny_peer_deliver(peer, channel, 1, "just in time");
     cny_peer_send(peer, channel, AMQP_BASIC_CANCEL_OK_METHOD, &(amqp_basic_cancel_ok_t){amqp_cstring_bytes("tag")});
-    cny_peer_answer(peer, cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_METHOD)); /* no acknowledgement before */
-    cny_peer_get_ok(peer, serve_until_get(peer), 1, NULL, "too late");
     fault_expect_ack(peer, 1);
+    cny_peer_answer(peer, cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_METHOD));
 }
 
-static void test_delivery_after_the_time_out_goes_back_with_the_channel(void **state)
+/* Else it would be on its way back when the caller looks again. */
+static void test_message_that_comes_before_its_consumer_has_ended_is_received(void **state)
 {
     (void)state;
     start(deliver_after_the_cancel, LONG_MS);
     int64_t began = cny_now_ms();
-    fault_expect_status(CONEY_OK, receive_nothing(SHORT_MS));
+    expect_message(SHORT_MS, "just in time");
     test_expect_elapsed(began, SHORT_MS, SHORT_MS);
-    expect_message(0, "too late");
+    cny_broker_wait(fault.broker, 1);
+}
+
+static void say_nothing_to_a_cancel(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_serve_until_consumer(peer);
+    cny_peer_expect(peer, AMQP_BASIC_CANCEL_METHOD);
+    cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_METHOD);
+}
+
+static void test_consumer_whose_end_is_not_confirmed_is_not_waited_for_any_longer(void **state)
+{
+    (void)state;
+    start(say_nothing_to_a_cancel, SHORT_MS);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_OK, receive_nothing(SHORT_MS));
+    test_expect_elapsed(began, 2 * SHORT_MS, 2 * SHORT_MS);
 }
 
 static void expect_the_priority(cny_peer *peer, void *user)
@@ -487,6 +506,39 @@ static void test_refused_login_is_not_taken_for_a_requester_that_is_gone(void **
     cny_broker_wait(fault.broker, 2);
 }
 
+enum { LATE_MS = 100 };
+static atomic_bool gone_back;
+
+static void take_back_late(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_log_in(peer))
+        return;
+    hand_out_a_request(peer);
+    fault_expect_reject(peer, 1, true);
+    const cny_peer_method *end = cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_METHOD);
+    cny_peer_stall(peer, LATE_MS);
+    atomic_store(&gone_back, true);
+    cny_peer_answer(peer, end);
+}
+
+static coney_status fail_to_reply(coney_message *request, coney_message **reply, void *user)
+{
+    (void)request;
+    (void)reply;
+    (void)user;
+    return CONEY_E_CONVERSION;
+}
+
+static void test_failed_reply_is_told_when_its_request_has_gone_back(void **state)
+{
+    (void)state;
+    atomic_store(&gone_back, false);
+    start(take_back_late, LONG_MS);
+    fault_expect_status(CONEY_E_CONVERSION, reply_by(fail_to_reply));
+    assert_true(atomic_load(&gone_back));
+}
+
 static void close_the_requests_channel(cny_peer *peer, void *user)
 {
     (void)user;
@@ -554,7 +606,8 @@ int main(void)
         fault_test(test_message_over_max_message_bytes_is_rejected),
         fault_test(test_what_cannot_be_converted_is_rejected_and_not_acknowledged),
         fault_test(test_consumer_is_cancelled_before_its_message_is_acknowledged),
-        fault_test(test_delivery_after_the_time_out_goes_back_with_the_channel),
+        fault_test(test_message_that_comes_before_its_consumer_has_ended_is_received),
+        fault_test(test_consumer_whose_end_is_not_confirmed_is_not_waited_for_any_longer),
         fault_test(test_consumer_has_the_arguments_of_the_template),
         fault_test(test_subscription_without_an_answer_fails_by_the_deadline),
         fault_test(test_missing_queue_is_told_when_waiting),
@@ -566,6 +619,7 @@ int main(void)
         fault_test(test_direct_reply_to_counts_as_unroutable_so_nobody_asks),
         fault_test(test_refused_login_is_not_taken_for_a_requester_that_is_gone),
         fault_test(test_request_goes_back_if_its_reply_is_nacked),
+        fault_test(test_failed_reply_is_told_when_its_request_has_gone_back),
         fault_test(test_request_whose_channel_is_gone_comes_again),
         fault_test(test_receives_go_on_while_publishers_are_blocked),
     };

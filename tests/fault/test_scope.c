@@ -3,6 +3,8 @@
  * transaction, and never goes on over another channel. */
 #include "support/fault_consumer.h"
 
+#include <stdatomic.h>
+
 enum { LONG_MS = 10000, SHORT_MS = 300 };
 
 static coney_scope *scope;
@@ -138,6 +140,58 @@ static void test_messages_of_a_scope_are_counted_when_it_is_freed(void **state)
     assert_int_equal(counted.sent, 3);
     assert_int_equal(counted.confirmed, 3);
     assert_int_equal(counted.unconfirmed, 0);
+}
+
+/* ---- freeing ---- */
+
+enum { LATE_MS = 100 };
+static atomic_bool gone_back; /* what was received */
+
+static void put_back_late(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_get_ok(peer, serve_until(peer, AMQP_BASIC_GET_METHOD), 1, NULL, "hello");
+    const cny_peer_method *end = cny_peer_serve_until(peer, AMQP_TX_COMMIT_METHOD);
+    cny_peer_stall(peer, LATE_MS);
+    atomic_store(&gone_back, true);
+    cny_peer_answer(peer, end);
+}
+
+static void never_put_back(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_get_ok(peer, serve_until(peer, AMQP_BASIC_GET_METHOD), 1, NULL, "hello");
+    cny_peer_serve_until(peer, AMQP_TX_COMMIT_METHOD);
+    cny_peer_stall_until_go(peer);
+}
+
+static void receive_and_free(void)
+{
+    coney_message *message;
+    fault_expect_status(CONEY_OK, coney_scope_receive(scope, "orders", &message));
+    assert_non_null(message);
+    coney_message_unref(message);
+    coney_scope_free(scope);
+    scope = NULL;
+}
+
+static void test_free_waits_until_what_was_received_has_gone_back(void **state)
+{
+    (void)state;
+    atomic_store(&gone_back, false);
+    start(put_back_late, CONEY_SCOPE_TRANSACTED, LONG_MS);
+    receive_and_free();
+    assert_true(atomic_load(&gone_back));
+}
+
+static void test_free_waits_no_longer_than_the_timeout_of_the_scope(void **state)
+{
+    (void)state;
+    start(never_put_back, CONEY_SCOPE_TRANSACTED, SHORT_MS);
+    int64_t began = cny_now_ms();
+    receive_and_free();
+    test_expect_elapsed(began, SHORT_MS, SHORT_MS);
+    cny_broker_go(fault.broker);
 }
 
 /* ---- opening ---- */
@@ -455,6 +509,8 @@ int main(void)
         scope_test(test_scope_without_room_fails_at_once_if_the_template_does),
         scope_test(test_scope_while_blocked_tells_so_and_its_commit_is_rolled_back_at_the_deadline),
         scope_test(test_messages_of_a_scope_are_counted_when_it_is_freed),
+        scope_test(test_free_waits_until_what_was_received_has_gone_back),
+        scope_test(test_free_waits_no_longer_than_the_timeout_of_the_scope),
         scope_test(test_broker_without_transactions_refuses_the_scope),
         scope_test(test_opening_has_a_deadline),
         scope_test(test_confirms_and_transactions_never_share_a_channel),

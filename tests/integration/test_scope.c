@@ -319,6 +319,44 @@ static void test_free_without_commit_puts_back_what_was_received(void **state)
     test_wait_for_depth(queue, 1);
 }
 
+/* Over another channel, and at once. */
+static void expect_all_there(const char *own, int messages)
+{
+    open_scope(CONEY_SCOPE_TRANSACTED);
+    for (int i = 0; i < messages; i++) {
+        coney_message *message;
+        assert_ok(coney_scope_receive(scope, own, &message));
+        if (!message)
+            fail_msg("message %d of %d is not there", i, messages);
+        coney_message_unref(message);
+    }
+    coney_scope_free(scope);
+    scope = NULL;
+}
+
+static void expect_all_back_after_each_free(coney_queue_kind kind)
+{
+    enum { ROUNDS = 15, MESSAGES = 20 };
+    const char *own = test_name("given back");
+    assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = own, .kind = kind}, NULL));
+    test_send_numbers(own, MESSAGES);
+    for (int i = 0; i < ROUNDS; i++)
+        expect_all_there(own, MESSAGES);
+    test_delete_queue(own);
+}
+
+static void test_free_returns_when_what_was_received_is_back(void **state)
+{
+    (void)state;
+    expect_all_back_after_each_free(CONEY_CLASSIC);
+}
+
+static void test_free_returns_when_what_was_received_from_a_quorum_queue_is_back(void **state)
+{
+    (void)state;
+    expect_all_back_after_each_free(CONEY_QUORUM);
+}
+
 static void test_confirmed_scope_acknowledges_at_once(void **state)
 {
     (void)state;
@@ -425,6 +463,8 @@ int main(void)
         scope_test(test_commit_acknowledges_what_was_received),
         scope_test(test_rollback_puts_back_what_was_received),
         scope_test(test_free_without_commit_puts_back_what_was_received),
+        scope_test(test_free_returns_when_what_was_received_is_back),
+        scope_test(test_free_returns_when_what_was_received_from_a_quorum_queue_is_back),
         scope_test(test_confirmed_scope_acknowledges_at_once),
         scope_test(test_missing_queue_ends_the_scope),
         scope_test(test_second_thread_is_told),

@@ -21,8 +21,8 @@ CONEY_BEGIN
 
 /* Takes one message from the queue (NULL: the template's receive_queue) and acknowledges it. *message is given;
  * it is NULL if there is none. With timeout_ms 0 it only looks (AMQP: basic.get), else it waits so long
- * (basic.qos 1, basic.consume, basic.cancel); what arrives too late goes back to its queue, marked
- * as redelivered.
+ * (basic.qos 1, basic.consume, basic.cancel), and takes a message that arrives before the broker has confirmed the
+ * end of the consumer.
  * CONEY_OK, also if there is none; CONEY_E_INVALID (no queue, a timeout below 0); CONEY_E_NOT_FOUND (the
  * queue), _ACCESS_REFUSED, _RESOURCE_LOCKED and the other refusals; CONEY_E_CONVERSION (the message cannot be
  * read and is rejected); CONEY_E_LOST (a message goes back), _TIMEOUT, _CONNECT and the other statuses of
@@ -53,8 +53,8 @@ typedef struct coney_reply_options {
 
 /* Takes one request and sends the reply that the callback makes. It goes to the request's reply_to ("queue", or
  * "exchange/routing key"), with the request's correlation_id, or its message_id if it has none. The request is
- * acknowledged when the broker has confirmed the reply; if callback or reply fail, it goes back to its queue, and
- * the next call may get it again and reply twice. *received, which may be NULL, tells whether there was a request.
+ * acknowledged when the broker has confirmed the reply; if callback or reply fail, it is back in its queue when the
+ * call returns, and the next call may get it again and reply twice. *received, which may be NULL, tells whether there was a request.
  * queue and options may be NULL. (Spring: receiveAndReply.)
  *
  * As in a container nobody hears of a reply that cannot reach its requester, who may have gone: if no queue takes a

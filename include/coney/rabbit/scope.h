@@ -41,8 +41,10 @@ typedef struct coney_scope_options {
  * of connecting, CONEY_E_BROKER (it has no transactions), CONEY_E_CLOSED, _STATE (after fork()), _NO_MEMORY. */
 CONEY_API coney_status coney_scope_new(coney_scope **scope, coney_template *sender, const coney_scope_options *options);
 
-/* Ends it. A transaction that is not committed is rolled back by the broker. What is unconfirmed may arrive or not;
- * if nobody waited for it, the log tells how much that is. No other thread may be inside a call on it. Takes NULL. */
+/* Ends it. A transaction that is not committed is rolled back. If messages were received in it, the call waits, at most
+ * timeout_ms, until they are back in their queue, as coney_scope_rollback() does; while the broker holds back
+ * publishers it does not wait. What is unconfirmed may arrive or not; if nobody waited for it, the log tells how much
+ * that is. No other thread may be inside a call on it. Takes NULL. */
 CONEY_API void coney_scope_free(coney_scope *scope);
 
 /* Puts the message on its way and does not wait for the broker. routing_key and options may be NULL.

@@ -238,6 +238,19 @@ void cny_channel_close(cny_channel *channel)
     cny_error_unref(reason);
 }
 
+void cny_channel_close_and_wait(cny_channel *channel, int64_t deadline)
+{
+    cny_channel_close(channel);
+    if (!channel)
+        return;
+    cny_connection *connection = channel->connection;
+    bool in_time = true;
+    cny_channel_lock(channel);
+    while (channel->state == CNY_CHANNEL_CLOSING && !*connection->blocked && in_time)
+        in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
+    cny_channel_unlock(channel);
+}
+
 /* ---- calls ---- */
 
 static uint32_t method_of(const cny_buffer *frame)

@@ -137,6 +137,10 @@ cny_error *cny_channel_reason(cny_channel *channel);
  * CONEY_E_CLOSED, unacknowledged deliveries go back to their queue. Idempotent. */
 void cny_channel_close(cny_channel *channel);
 
+/* Closes it and waits for the broker's close-ok, which says that whatever was settled before has got to
+ * its queue. Not for a broker that holds back publishers: it does not read. */
+void cny_channel_close_and_wait(cny_channel *channel, int64_t deadline);
+
 /* ---- methods with a reply ---- */
 
 typedef struct cny_confirm_options {

@@ -152,7 +152,6 @@ void cny_channel_cancel(cny_channel *channel)
     size_t before = connection->outgoing.bytes.size;
     bool possible = channel->state == CNY_CHANNEL_USABLE && feed->consumer_tag[0] && !feed->cancelled;
     feed->cancelled = true;
-    feed->recheck = true;
     if (possible && cny_encode_cancel(&connection->outgoing.bytes, channel->number, feed->consumer_tag) == CONEY_OK) {
         cny_connection_appended(connection, connection->outgoing.bytes.size - before);
     } else if (possible) { /* no memory; that ends it as well */
@@ -172,10 +171,9 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
     cny_channel_lock(channel);
     cny_feed *feed = &channel->feed;
     feed->waiting = true;
-    while (feed->deliveries.size == 0 && !feed->ended && !feed->recheck && in_time)
+    while (feed->deliveries.size == 0 && !feed->ended && in_time)
         in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
     feed->waiting = false;
-    feed->recheck = false;
     coney_status status = CONEY_OK;
     if (channel->reason) /* what is left in the feed cannot be acknowledged any more */
         status = cny_error_raise(channel->reason);

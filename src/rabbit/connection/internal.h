@@ -427,7 +427,6 @@ typedef struct cny_feed {
     bool ended;             /* no more will come */
     cny_error *reason;      /* why the broker ended it, NULL if we did */
     bool waiting;           /* a thread sleeps in cny_channel_receive() */
-    bool recheck;           /* it should look up, for its deadline has changed */
     char consumer_tag[256]; /* "" while nothing is consumed */
 } cny_feed;
 

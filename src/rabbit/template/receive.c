@@ -15,6 +15,7 @@ typedef struct reception {
     uint64_t delivery_tag;  /* of what came, which may not be the message any more */
     const char *queue;      /* where it came from */
     bool is_reusable;       /* the channel, for the next basic.get */
+    bool goes_back;         /* the message, to its queue */
 } reception;
 
 coney_status cny_template_receive_queue(const coney_template *sender, const char **queue)
@@ -69,7 +70,9 @@ static void release(reception *one)
     if (one->is_reusable) {
         put_back(one->sender, one->channel);
     } else {
-        cny_channel_close(one->channel); /* what came too late goes back to its queue */
+        if (one->goes_back) /* whoever looks again finds it */
+            cny_channel_close_and_wait(one->channel, cny_deadline(one->sender->options.timeout_ms));
+        cny_channel_close(one->channel);
         cny_channel_unref(one->channel);
     }
     one->channel = NULL;
@@ -96,7 +99,8 @@ static void take_first(cny_buffer *batch, coney_message **message)
     cny_buffer_free(batch);
 }
 
-/* The consumer is cancelled before the message is settled, so that no other one comes. */
+/* The consumer is cancelled before the message is settled, so that no other one comes. A message that comes before the
+ * consumer has ended is in time: else it would be on its way back when the caller looks again. */
 static coney_status consume(reception *one, const char *queue, int timeout_ms, int64_t deadline)
 {
     const cny_consume what = {.queue = queue, .arguments = one->sender->options.receive_arguments};
@@ -107,8 +111,10 @@ static coney_status consume(reception *one, const char *queue, int timeout_ms, i
         return cny_fail_in("receive from queue '%s'", queue);
     cny_buffer batch = {0};
     status = cny_channel_receive(one->channel, &batch, cny_deadline(timeout_ms));
-    take_first(&batch, &one->message);
     cny_channel_cancel(one->channel);
+    if (status == CONEY_E_TIMEOUT)
+        status = cny_channel_receive(one->channel, &batch, cny_deadline(one->sender->options.timeout_ms));
+    take_first(&batch, &one->message);
     if (status == CONEY_E_TIMEOUT)
         return CONEY_OK;
     return status == CONEY_OK ? status : cny_fail_in("receive from queue '%s'", queue);
@@ -118,7 +124,8 @@ static coney_status consume(reception *one, const char *queue, int timeout_ms, i
 static coney_status settle(reception *one, cny_settlement settlement)
 {
     coney_status status = cny_channel_settle(one->channel, one->delivery_tag, settlement);
-    if (status != CONEY_OK) /* it stays unacknowledged: the broker must not wait for that */
+    one->goes_back = settlement == CNY_SETTLE_REQUEUE;
+    if (status != CONEY_OK || one->goes_back) /* the broker must not wait for what stays unacknowledged */
         one->is_reusable = false;
     release(one);
     return status == CONEY_E_STALE ? cny_fail(CONEY_E_LOST, "%s; the message is delivered again", coney_last_error())

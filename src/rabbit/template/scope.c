@@ -112,14 +112,6 @@ static void log_unheard(const coney_scope *scope)
     cny_error_unref(first);
 }
 
-void coney_scope_free(coney_scope *scope)
-{
-    if (!scope || cny_factory_check_process(scope->sender->factory) != CONEY_OK)
-        return;
-    log_unheard(scope);
-    free_scope(scope);
-}
-
 /* ---- one thread at a time ---- */
 
 static coney_status enter(coney_scope *scope, const char *what)
@@ -370,4 +362,24 @@ coney_status coney_scope_rollback(coney_scope *scope)
 {
     coney_status status = enter_transacted(scope, "rollback");
     return status == CONEY_OK ? leave(scope, rollback(scope)) : status;
+}
+
+/* ---- the end ---- */
+
+/* The broker puts back what was received as soon as it has closed the channel, but whoever frees the scope may look for
+ * it at once. Not while it holds back publishers, for then it does not hear of it. */
+static void give_back(coney_scope *scope)
+{
+    if (scope->taken.size > 0 && cny_channel_alive(scope->channel) &&
+        cny_factory_check_blocked(scope->sender->factory) == CONEY_OK)
+        rollback(scope);
+}
+
+void coney_scope_free(coney_scope *scope)
+{
+    if (!scope || cny_factory_check_process(scope->sender->factory) != CONEY_OK)
+        return;
+    log_unheard(scope);
+    give_back(scope);
+    free_scope(scope);
 }
