@@ -34,23 +34,6 @@ static coney_outcome answer(coney_delivery *delivery, void *user)
     return CONEY_ACK;
 }
 
-static void expect_reply_in(const char *queue, const char *text, const char *correlation_id)
-{
-    test_wait_for_depth(queue, 1);
-    amqp_message_t reply = plain_get(queue);
-    plain_expect_text(reply.body, text);
-    if (correlation_id)
-        plain_expect_text(reply.properties.correlation_id, correlation_id);
-    amqp_destroy_message(&reply);
-}
-
-static void expect_request_is_gone(void)
-{
-    listening_stop();
-    test_wait_for_depth(listening.queue, 0);
-    test_wait_for_depth(listening.dead, 0);
-}
-
 static void bind_replies(const char *exchange)
 {
     assert_ok(coney_admin_declare_binding(
@@ -64,8 +47,8 @@ static void test_reply_goes_to_the_queue_that_the_request_names(void **state)
     (void)state;
     listening_start(&(coney_listener){.on_message = answer});
     listening_send_with("question", &(coney_properties){.reply_to = replies});
-    expect_reply_in(replies, "the answer", NULL);
-    expect_request_is_gone();
+    plain_expect_reply(replies, "the answer", NULL);
+    listening_expect_nothing_left();
 }
 
 static void test_reply_goes_to_the_exchange_and_key_that_the_request_names(void **state)
@@ -76,7 +59,7 @@ static void test_reply_goes_to_the_exchange_and_key_that_the_request_names(void 
     bind_replies("amq.direct");
     listening_start(&(coney_listener){.on_message = answer});
     listening_send_with("question", &(coney_properties){.reply_to = address});
-    expect_reply_in(replies, "the answer", NULL);
+    plain_expect_reply(replies, "the answer", NULL);
 }
 
 static void test_reply_goes_to_a_requester_without_a_queue(void **state)
@@ -99,7 +82,7 @@ static void test_reply_goes_where_the_listener_says_if_the_request_does_not(void
     (void)state;
     listening_start(&(coney_listener){.on_message = answer, .send_to = replies});
     listening_send("question");
-    expect_reply_in(replies, "the answer", NULL);
+    plain_expect_reply(replies, "the answer", NULL);
 }
 
 static void test_listener_may_name_exchange_and_key(void **state)
@@ -110,7 +93,7 @@ static void test_listener_may_name_exchange_and_key(void **state)
     bind_replies("amq.direct");
     listening_start(&(coney_listener){.on_message = answer, .send_to = address});
     listening_send("question");
-    expect_reply_in(replies, "the answer", NULL);
+    plain_expect_reply(replies, "the answer", NULL);
 }
 
 static void test_request_wins_over_the_listener(void **state)
@@ -119,7 +102,7 @@ static void test_request_wins_over_the_listener(void **state)
     const char *other = listening_make_other_queue("other");
     listening_start(&(coney_listener){.on_message = answer, .send_to = other});
     listening_send_with("question", &(coney_properties){.reply_to = replies});
-    expect_reply_in(replies, "the answer", NULL);
+    plain_expect_reply(replies, "the answer", NULL);
     test_wait_for_depth(other, 0);
 }
 
@@ -139,7 +122,7 @@ static void test_reply_without_an_address_is_invalid(void **state)
     listening_start(&(coney_listener){.on_message = answer_nowhere});
     listening_send("question");
     listening_wait_for_calls(1);
-    expect_request_is_gone();
+    listening_expect_nothing_left();
 }
 
 /* ---- correlation ---- */
@@ -150,7 +133,7 @@ static void expect_correlation(const coney_properties *request, const char *expe
     made.reply_to = replies;
     listening_start(&(coney_listener){.on_message = answer});
     listening_send_with("question", &made);
-    expect_reply_in(replies, "the answer", expected);
+    plain_expect_reply(replies, "the answer", expected);
 }
 
 static void test_reply_is_correlated_with_the_correlation_id(void **state)
@@ -177,7 +160,7 @@ static void test_reply_keeps_its_own_correlation_id_if_the_request_has_none(void
     (void)state;
     listening_start(&(coney_listener){.on_message = answer_correlated});
     listening_send_with("question", &(coney_properties){.reply_to = replies});
-    expect_reply_in(replies, "the answer", "mine");
+    plain_expect_reply(replies, "the answer", "mine");
 }
 
 /* ---- converted ---- */
@@ -232,106 +215,6 @@ static void test_object_is_converted_by_the_reply_converter(void **state)
                      "{\"n\":42}", "application/json");
 }
 
-/* ---- left to be sent with the acknowledgement ---- */
-
-static void leave_reply(coney_delivery *delivery, const char *text)
-{
-    coney_message *reply = NULL;
-    check(coney_message_new(&reply, text, strlen(text), NULL) == CONEY_OK);
-    coney_delivery_set_reply(delivery, reply);
-}
-
-/* Leaves what the message's text is as a reply, and then does what it says. */
-static coney_outcome leave_and_obey(coney_delivery *delivery, void *user)
-{
-    char text[64];
-    leave_reply(delivery, "not this one");
-    leave_reply(delivery, listening_text(delivery, text));
-    if (strstr(text, "nothing"))
-        coney_delivery_set_reply(delivery, NULL);
-    return listening_obey(delivery, user);
-}
-
-static void test_last_reply_that_is_left_is_sent(void **state)
-{
-    (void)state;
-    listening_start(&(coney_listener){.on_message = leave_and_obey, .send_to = replies});
-    listening_send_with("ack", &(coney_properties){.message_id = "m-1"});
-    expect_reply_in(replies, "ack", "m-1");
-    expect_request_is_gone();
-}
-
-static void test_reply_may_be_taken_back(void **state)
-{
-    (void)state;
-    listening_start(&(coney_listener){.on_message = leave_and_obey, .send_to = replies});
-    listening_send("ack:nothing");
-    listening_send("ack:something");
-    listening_wait_for_calls(2);
-    expect_reply_in(replies, "ack:something", NULL);
-}
-
-static void test_reply_that_is_left_is_not_sent_after_a_failure(void **state)
-{
-    (void)state;
-    listening_start(&(coney_listener){
-        .on_message = leave_and_obey, .send_to = replies, .retry = {.max_attempts = 2, .first_delay_ms = 2}});
-    listening_send("reject");
-    listening_send("fail 1");
-    listening_wait_for_calls(3);
-    expect_reply_in(replies, "fail 1", NULL);
-    test_wait_for_depth(listening.dead, 1);
-}
-
-static coney_outcome leave_at_the_first_attempt(coney_delivery *delivery, void *user)
-{
-    if (coney_delivery_attempt(delivery) == 1)
-        leave_reply(delivery, "of the first attempt");
-    return listening_obey(delivery, user);
-}
-
-static void test_reply_of_an_attempt_that_failed_is_forgotten(void **state)
-{
-    (void)state;
-    listening_start(&(coney_listener){.on_message = leave_at_the_first_attempt,
-                                      .send_to = replies,
-                                      .retry = {.max_attempts = 2, .first_delay_ms = 2}});
-    listening_send("fail 1");
-    listening_wait_for_calls(2);
-    expect_request_is_gone();
-    test_wait_for_depth(replies, 0);
-}
-
-static void test_reply_that_cannot_be_sent_is_a_failure_of_the_request(void **state)
-{
-    (void)state;
-    listening_start(&(coney_listener){.on_message = leave_and_obey,
-                                      .send_to = "no-such-exchange/key",
-                                      .retry = {.max_attempts = 2, .first_delay_ms = 2}});
-    listening_send("ack");
-    test_wait_for_depth(listening.dead, 1);
-    assert_int_equal(listening.count, 2);
-    assert_int_equal(listening_statistics().acknowledged, 0);
-    assert_int_equal(listening_statistics().failed, 2);
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "no-such-exchange");
-}
-
-static void test_request_is_kept_until_its_reply_can_be_sent(void **state)
-{
-    (void)state;
-    const char *full = listening_other_queue("full");
-    assert_ok(coney_admin_declare_queue(
-        client.admin, &(coney_queue){.name = full, .max_length = 1, .overflow = CONEY_REJECT_PUBLISH}, NULL));
-    listening_send_to("", full, "first", NULL);
-    listening_start(&(coney_listener){.on_message = leave_and_obey, .send_to = full});
-    listening_send("ack");
-    listening_wait_for_calls(2); /* the broker has not taken the first reply */
-    assert_int_equal(listening_statistics().acknowledged, 0);
-    expect_reply_in(full, "first", NULL);
-    expect_reply_in(full, "ack", NULL);
-    expect_request_is_gone();
-}
-
 /* ---- processed ---- */
 
 static coney_status stamp_or_refuse(coney_message **message, const char *exchange, const char *routing_key, void *user)
@@ -377,7 +260,7 @@ static void test_processor_may_discard_the_reply(void **state)
     (void)state;
     start_processing(answer, "discard");
     listening_wait_for_calls(1);
-    expect_request_is_gone();
+    listening_expect_nothing_left();
     test_wait_for_depth(replies, 0);
 }
 
@@ -395,7 +278,7 @@ static void test_processor_may_refuse_the_reply(void **state)
     (void)state;
     start_processing(answer_refused, "refuse");
     listening_wait_for_calls(1);
-    expect_request_is_gone();
+    listening_expect_nothing_left();
     test_wait_for_depth(replies, 0);
 }
 
@@ -407,7 +290,7 @@ static void test_missing_reply_queue_is_no_failure(void **state)
     listening_start(&(coney_listener){.on_message = answer});
     listening_send_with("question", &(coney_properties){.reply_to = "no-such-queue"});
     listening_wait_for_calls(1);
-    expect_request_is_gone();
+    listening_expect_nothing_left();
 }
 
 static atomic_int asked, requester_is_gone;
@@ -430,7 +313,7 @@ static void test_requester_that_has_left_is_no_failure(void **state)
     plain_close();
     requester_is_gone = 1;
     listening_wait_for_calls(1);
-    expect_request_is_gone();
+    listening_expect_nothing_left();
 }
 
 static atomic_int kept_count;
@@ -454,8 +337,8 @@ static void test_reply_may_be_sent_later_from_another_thread(void **state)
     assert_ok(reply_with(kept, "a late answer", NULL));
     assert_ok(coney_delivery_settle(kept, CONEY_ACK));
     coney_delivery_unref(kept);
-    expect_reply_in(replies, "a late answer", "m-1");
-    expect_request_is_gone();
+    plain_expect_reply(replies, "a late answer", "m-1");
+    listening_expect_nothing_left();
 }
 
 static int teardown(void **state)
@@ -481,12 +364,6 @@ int main(void)
         reply_test(test_object_is_sent_as_json_without_a_converter),
         reply_test(test_object_is_converted_by_the_listeners_converter),
         reply_test(test_object_is_converted_by_the_reply_converter),
-        reply_test(test_last_reply_that_is_left_is_sent),
-        reply_test(test_reply_may_be_taken_back),
-        reply_test(test_reply_that_is_left_is_not_sent_after_a_failure),
-        reply_test(test_reply_of_an_attempt_that_failed_is_forgotten),
-        reply_test(test_reply_that_cannot_be_sent_is_a_failure_of_the_request),
-        reply_test(test_request_is_kept_until_its_reply_can_be_sent),
         reply_test(test_processor_gets_the_correlated_reply),
         reply_test(test_processor_may_discard_the_reply),
         reply_test(test_processor_may_refuse_the_reply),

@@ -114,6 +114,13 @@ void listening_stop(void)
     listening.container = NULL;
 }
 
+void listening_expect_nothing_left(void)
+{
+    listening_stop();
+    test_wait_for_depth(listening.queue, 0);
+    test_wait_for_depth(listening.dead, 0);
+}
+
 coney_listener_statistics listening_statistics(void)
 {
     coney_listener_statistics statistics;

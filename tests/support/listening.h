@@ -44,6 +44,9 @@ void listening_delete_later(const char *queue);
  * there is another handler. */
 void listening_start(const coney_listener *listener);
 void listening_stop(void);
+
+/* Stops it; neither the test's queue nor its dead-letter queue has a message then. */
+void listening_expect_nothing_left(void);
 coney_listener_statistics listening_statistics(void);
 
 /* Sends a text to the test's queue; and with properties. */

@@ -104,6 +104,16 @@ void plain_expect_text(amqp_bytes_t bytes, const char *text)
         fail_msg("'%.*s' is not '%s'", (int)bytes.len, (const char *)bytes.bytes, text);
 }
 
+void plain_expect_reply(const char *queue, const char *text, const char *correlation_id)
+{
+    test_wait_for_depth(queue, 1);
+    amqp_message_t reply = plain_get(queue);
+    plain_expect_text(reply.body, text);
+    if (correlation_id)
+        plain_expect_text(reply.properties.correlation_id, correlation_id);
+    amqp_destroy_message(&reply);
+}
+
 void plain_expect_header(const amqp_message_t *message, const char *name, const char *text)
 {
     const amqp_field_value_t *value = plain_header(message, name);

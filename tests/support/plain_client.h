@@ -26,6 +26,9 @@ void plain_expect_header(const amqp_message_t *message, const char *name, const 
 int64_t plain_number_header(const amqp_message_t *message, const char *name);
 void plain_expect_text(amqp_bytes_t bytes, const char *text);
 
+/* Waits for the only message of the queue and takes it; with a correlation id, unless that is NULL. */
+void plain_expect_reply(const char *queue, const char *text, const char *correlation_id);
+
 /* Ends its connection, which the first call has made. */
 void plain_close(void);
 

@@ -14,7 +14,7 @@ static void release_contents(coney_delivery *delivery)
         delivery->payload_converter->free_object(delivery->payload);
     coney_message_unref(delivery->message);
     coney_message_unref(delivery->origin);
-    coney_message_unref(delivery->reply);
+    coney_message_unref(atomic_load(&delivery->reply));
     cny_error_unref(delivery->failure);
     cny_error_unref(atomic_load(&delivery->said));
     cny_channel_unref(delivery->channel);
@@ -283,6 +283,21 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
     return status;
 }
 
+/* The caller has claimed it. */
+static coney_status settle(coney_delivery *delivery, coney_outcome outcome)
+{
+    int delay_ms;
+    cny_error *failure = NULL;
+    if (outcome == CONEY_ACK && cny_send_reply_left(delivery, &outcome) != CONEY_OK)
+        failure = cny_error_capture();
+    delivery->verdict = cny_judge(delivery, outcome, false, &delay_ms);
+    coney_status status = cny_delivery_conclude(delivery, NULL);
+    if (failure)
+        status = cny_error_raise(failure);
+    cny_error_unref(failure);
+    return status;
+}
+
 coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outcome)
 {
     if (!delivery)
@@ -304,9 +319,7 @@ coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outco
         status = cny_fail(CONEY_E_STALE, "settle a delivery of queue '%s': its channel is gone, it is delivered again",
                           options->queue);
     } else {
-        int delay_ms;
-        delivery->verdict = cny_judge(delivery, outcome, false, &delay_ms);
-        status = cny_delivery_conclude(delivery, NULL);
+        status = settle(delivery, outcome);
     }
     end_deferral(delivery);
     return status;

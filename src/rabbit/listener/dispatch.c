@@ -187,8 +187,7 @@ static void begin_handling(coney_delivery *delivery)
         delivery->is_deferred = true;
         delivery->channel_number = cny_consumer_defer(delivery->consumer);
     }
-    coney_message_unref(delivery->reply); /* of an attempt that failed */
-    delivery->reply = NULL;
+    coney_delivery_set_reply(delivery, NULL); /* of an attempt that failed */
     cny_error_unref(delivery->failure);
     delivery->failure = NULL;
     cny_delivery_say(delivery, NULL);
@@ -196,14 +195,13 @@ static void begin_handling(coney_delivery *delivery)
         atomic_store(&delivery->settled, false);
 }
 
-/* What the handler leaves to be sent belongs to its success. */
+/* A reply that the handler leaves belongs to its success, and to whoever acknowledges. */
 static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcome)
 {
     cny_counters *counters = &delivery->consumer->listener->counters;
-    if (outcome == CONEY_ACK && delivery->reply && cny_send_reply(delivery) != CONEY_OK) {
-        cny_delivery_say(delivery, cny_error_capture());
-        outcome = CONEY_RETRY;
-    }
+    bool is_replying = outcome == CONEY_ACK && atomic_load(&delivery->reply);
+    if (is_replying && (!delivery->is_deferred || cny_delivery_claim(delivery)))
+        cny_send_reply_left(delivery, &outcome);
     delivery->in_handler = false;
     delivery->has_succeeded = outcome == CONEY_ACK;
     if (outcome != CONEY_ACK && outcome != CONEY_DEFER)

@@ -269,9 +269,8 @@ struct coney_delivery {
     const coney_converter *payload_converter;
     const coney_typed_handler *handler; /* NULL: the listener's */
     cny_error *failure;                 /* as far as is known, without what was said since */
-    coney_message *reply;
-    bool is_processed; /* before it came to the dispatcher */
-    bool is_broken;    /* a batch that cannot be taken apart; failure tells why */
+    bool is_processed;                  /* before it came to the dispatcher */
+    bool is_broken;                     /* a batch that cannot be taken apart; failure tells why */
     bool prepared;
     bool in_handler;
     bool has_succeeded;    /* its handler, when it was called last */
@@ -283,8 +282,9 @@ struct coney_delivery {
     bool is_deferred;      /* counted among its consumer's: */
     uint32_t channel_number;
     /* any thread */
-    _Atomic(cny_error *) said; /* by coney_delivery_fail(), for whoever judges */
-    atomic_bool settled;       /* by its outcome or coney_delivery_settle() */
+    _Atomic(cny_error *) said;      /* by coney_delivery_fail(), for whoever judges */
+    _Atomic(coney_message *) reply; /* left by the handler, for whoever acknowledges */
+    atomic_bool settled;            /* by its outcome or coney_delivery_settle() */
     atomic_int parts_left;
     atomic_int worst;       /* of its parts */
     atomic_bool is_counted; /* for stateful retry: that it has failed this time, or one of its parts */
@@ -387,8 +387,9 @@ coney_status cny_container_publish(coney_container *container, cny_publisher *pu
 void cny_publisher_init(cny_publisher *publisher);
 void cny_publisher_free(cny_publisher *publisher);
 
-/* Sends the reply that the handler left behind. */
-coney_status cny_send_reply(coney_delivery *delivery);
+/* By whoever acknowledges, before that: sends the reply that the handler has left, if there is one. If it cannot be
+ * sent, the delivery fails for that. */
+coney_status cny_send_reply_left(coney_delivery *delivery, coney_outcome *outcome);
 
 /* On a transacted listener's channel; its worker waits. After a failure the channel is closed, which is logged. */
 void cny_transaction_rollback(cny_consumer *consumer);

@@ -189,12 +189,18 @@ coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const vo
 
 void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply)
 {
-    coney_message_unref(delivery->reply);
-    delivery->reply = reply;
+    coney_message_unref(atomic_exchange(&delivery->reply, reply));
 }
 
-coney_status cny_send_reply(coney_delivery *delivery)
+coney_status cny_send_reply_left(coney_delivery *delivery, coney_outcome *outcome)
 {
-    coney_status status = send(delivery, delivery->reply);
-    return status == CONEY_OK ? status : fail_reply(delivery);
+    coney_message *reply = atomic_exchange(&delivery->reply, NULL);
+    coney_status status = reply ? send(delivery, reply) : CONEY_OK;
+    coney_message_unref(reply);
+    if (status == CONEY_OK)
+        return CONEY_OK;
+    fail_reply(delivery);
+    cny_delivery_say(delivery, cny_error_capture());
+    *outcome = CONEY_RETRY;
+    return status;
 }
