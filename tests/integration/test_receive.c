@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Receiving through the template from a real broker: looking, waiting, converting, replying. */
+#include "support/plain_client.h"
 #include "support/test_support.h"
 
 #include <coney/amqp/json.h>
@@ -466,6 +467,23 @@ static void test_reply_to_the_options_exchange_that_does_not_exist_puts_the_requ
     expect_text(queue, 5000, "who?");
 }
 
+/* As another client may send it: a name that Coney cannot send to. */
+static void test_reply_to_a_requesters_name_that_is_not_utf8_reaches_nobody(void **state)
+{
+    (void)state;
+    int calls = 0;
+    amqp_basic_properties_t properties = {._flags = AMQP_BASIC_REPLY_TO_FLAG, .reply_to = amqp_cstring_bytes("\xff")};
+    plain_publish("", queue, &properties, "who?");
+    plain_close();
+    test_log_start(CONEY_LOG_WARN);
+    assert_ok(answer_with(reply_hello, &calls, NULL, &(coney_reply_options){.timeout_ms = 5000}));
+    assert_int_equal(calls, 1);
+    assert_true(test_log_has("reaches nobody"));
+    assert_true(test_log_has("routing key is not UTF-8"));
+    test_log_stop();
+    expect_nothing(queue, 100);
+}
+
 static void test_reply_cannot_be_dropped_and_returned(void **state)
 {
     (void)state;
@@ -511,6 +529,7 @@ int main(void)
         receive_test(test_reply_to_a_requesters_exchange_that_does_not_exist_reaches_nobody),
         receive_test(test_reply_to_a_requesters_exchange_that_does_not_exist_fails_if_wanted),
         receive_test(test_reply_to_the_options_exchange_that_does_not_exist_puts_the_request_back),
+        receive_test(test_reply_to_a_requesters_name_that_is_not_utf8_reaches_nobody),
         receive_test(test_reply_cannot_be_dropped_and_returned),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -245,28 +245,41 @@ static coney_status find_address(cny_address *to, const coney_template *sender, 
                    : CONEY_OK;
 }
 
+static coney_status send_to(const cny_address *to, const reception *one, coney_message *reply,
+                            const coney_reply_options *options)
+{
+    bool drops = options->drop_unroutable || to->is_direct || (to->is_requesters && !options->return_unroutable);
+    const coney_send_options how = {
+        .exchange = to->exchange, .drop_unroutable = drops, .return_unroutable = !drops && options->return_unroutable};
+    coney_message *correlated;
+    coney_status status = cny_correlate(&correlated, one->message, reply);
+    if (status != CONEY_OK)
+        return status;
+    status = coney_template_send(one->sender, to->routing_key, correlated, &how);
+    coney_message_unref(correlated);
+    return status;
+}
+
+static bool is_nowhere(const cny_address *to, coney_connection_factory *factory, coney_status status)
+{
+    if (cny_factory_is_exchange_refused(factory, status))
+        return true;
+    return status == CONEY_E_INVALID && (cny_check_name("exchange", to->exchange) != CONEY_OK ||
+                                         cny_check_name("routing key", to->routing_key) != CONEY_OK);
+}
+
 /* Where a request wants its reply is its sender's affair: if nobody can get it there, nobody waits for it. */
 static coney_status send_reply(const reception *one, coney_message *reply, const coney_reply_options *options)
 {
-    coney_template *sender = one->sender;
-    const coney_message *request = one->message;
     cny_address to;
-    coney_message *correlated;
-    coney_status status = find_address(&to, sender, request, options);
+    coney_status status = find_address(&to, one->sender, one->message, options);
     if (status == CONEY_OK)
-        status = cny_correlate(&correlated, request, reply);
-    if (status != CONEY_OK)
+        status = send_to(&to, one, reply, options);
+    bool is_told = status == CONEY_OK || !to.is_requesters || options->return_unroutable;
+    if (is_told || !is_nowhere(&to, one->sender->factory, status))
         return status;
-    bool drops = options->drop_unroutable || to.is_direct || (to.is_requesters && !options->return_unroutable);
-    const coney_send_options how = {
-        .exchange = to.exchange, .drop_unroutable = drops, .return_unroutable = !drops && options->return_unroutable};
-    status = coney_template_send(sender, to.routing_key, correlated, &how);
-    coney_message_unref(correlated);
-    bool hears = !to.is_requesters || options->return_unroutable;
-    if (hears || !cny_factory_is_exchange_refused(sender->factory, status))
-        return status;
-    cny_log(CONEY_LOG_WARN, "queue '%s': the reply to message '%s' reaches nobody: %s", one->queue, cny_id_of(request),
-            coney_last_error());
+    cny_log(CONEY_LOG_WARN, "queue '%s': the reply to message '%s' reaches nobody: %s", one->queue,
+            cny_id_of(one->message), coney_last_error());
     return CONEY_OK;
 }
 
