@@ -53,6 +53,13 @@ static void wait_until_heard(amqp_method_number_t id, int count)
     fault_wait_until(cny_broker_count_heard(fault.broker, id) == count);
 }
 
+static int consuming(void)
+{
+    coney_health health = {.consumers = -1};
+    fault_expect_status(CONEY_OK, coney_container_health(fault.container, &health));
+    return health.consumers;
+}
+
 /* ---- scripts ---- */
 
 static void hold_one(cny_peer *peer, void *user)
@@ -359,7 +366,7 @@ static void test_start_of_a_listener_does_not_wait_for_a_consumer_that_goes(void
     fault_listen(hold_two, &(coney_container_options){.start_timeout_ms = 1000}, (coney_listener){.concurrency = 2});
     fault_wait_for_calls(2);
     fault_expect_status(CONEY_OK, coney_container_set_concurrency(fault.container, "orders", 1, 1));
-    wait_until_heard(AMQP_BASIC_CANCEL_METHOD, 1);
+    fault_wait_until(consuming() == 1);
     fault_expect_status(CONEY_OK, coney_container_start_listener(fault.container, "orders"));
     fault_let_go();
     fault_let_go();

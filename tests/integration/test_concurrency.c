@@ -134,9 +134,9 @@ static void test_consumer_too_many_finishes_its_message_and_returns_the_rest(voi
     test_wait_for(&handled[0], 2);
     test_log_start(CONEY_LOG_OFF);
     assert_ok(coney_container_set_concurrency(container, "it", 1, 1));
-    test_wait_for_consumers(queue, 1); /* it takes no more, though its handler runs */
     atomic_store(&permits, 10);
     test_wait_for(&handled[0], 10); /* none twice */
+    test_wait_for_consumers(queue, 1);
     test_wait_for_depth(queue, 0);
     assert_ok(coney_container_stop(container));
     test_wait_for_depth(queue, 0);

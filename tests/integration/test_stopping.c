@@ -27,6 +27,13 @@ static void wait_until_stopping(void)
     test_health(); /* takes the container's lock: what begins the stop is through with it */
 }
 
+/* With CONEY_STOP_FINISH its consumers stay those of the queue until the handler returns. */
+static void wait_until_finishing(void)
+{
+    test_wait_until(test_health().consumers == 0);
+    assert_int_equal(test_consumers_at_broker(here.queue), 1);
+}
+
 static void expect_it_works_again(void)
 {
     int before = here.handler.calls;
@@ -63,7 +70,7 @@ static void test_finish_ends_the_current_message_and_leaves_the_others_in_the_qu
     (void)state;
     start_holding(5);
     test_stop_in_background(CONEY_STOP_FINISH, 0);
-    wait_until_stopping();
+    wait_until_finishing();
     here.handler.holds = 0;
     assert_ok(test_background_end());
     assert_int_equal(here.handler.calls, 1);
@@ -134,7 +141,7 @@ static void test_second_stop_makes_it_no_softer(void **state)
     (void)state;
     start_holding(5);
     test_stop_in_background(CONEY_STOP_FINISH, 0);
-    wait_until_stopping();
+    wait_until_finishing();
     assert_fails(coney_container_stop_with(here.container, CONEY_STOP_DRAIN, 50), CONEY_E_TIMEOUT,
                  "have not returned within");
     here.handler.holds = 0;

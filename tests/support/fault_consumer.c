@@ -135,12 +135,6 @@ void fault_expect_ack_up_to(cny_peer *peer, uint64_t tag)
     cny_peer_check(peer, ack->delivery_tag == tag && ack->multiple);
 }
 
-void fault_expect_return(cny_peer *peer, uint64_t tag)
-{
-    amqp_basic_nack_t *nack = cny_peer_expect(peer, AMQP_BASIC_NACK_METHOD)->args;
-    cny_peer_check(peer, nack->delivery_tag == tag && nack->requeue && !nack->multiple);
-}
-
 void fault_expect_reject(cny_peer *peer, uint64_t tag, bool requeue)
 {
     amqp_basic_reject_t *reject = cny_peer_expect(peer, AMQP_BASIC_REJECT_METHOD)->args;

@@ -24,7 +24,6 @@ coney_outcome fault_obey(coney_delivery *delivery, void *user); /* the handler, 
 /* The next thing the client says is this settlement, of one delivery but for ack_up_to. */
 void fault_expect_ack(cny_peer *peer, uint64_t tag);
 void fault_expect_ack_up_to(cny_peer *peer, uint64_t tag);
-void fault_expect_return(cny_peer *peer, uint64_t tag);
 void fault_expect_reject(cny_peer *peer, uint64_t tag, bool requeue);
 
 #endif

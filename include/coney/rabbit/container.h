@@ -73,9 +73,13 @@ CONEY_API coney_status coney_container_start(coney_container *container);
 /* ---- stop ---- */
 
 typedef enum coney_stop_mode {
-    CONEY_STOP_DRAIN = 0, /* what was prefetched is handled first; what deferred deliveries wait for, too */
-    CONEY_STOP_FINISH,    /* handlers that run finish; the rest goes back to the queue. (Spring: forceStop) */
-    CONEY_STOP_NOW,       /* all goes back; handlers that run finish, but what they say comes too late */
+    CONEY_STOP_DRAIN = 0, /* what was prefetched is handled first; what deferred deliveries wait for, too. Keeps the
+                             order of a queue with single active consumer only if the listener's `declare` says that it
+                             is one */
+    CONEY_STOP_FINISH, /* handlers that run finish and are settled; then the channel is closed without a basic.cancel,
+                             and the rest goes back to the queue. Keeps the order of every queue: no other consumer gets
+                             the messages after these before. (Spring: forceStop) */
+    CONEY_STOP_NOW,    /* all goes back; handlers that run finish, but what they say comes too late */
 } coney_stop_mode;
 
 /* Stops, within timeout_ms (0: shutdown_timeout_ms); then what is not handled goes back to the queue in
@@ -118,7 +122,7 @@ CONEY_API coney_status coney_container_stop_listener(coney_container *container,
 CONEY_API coney_status coney_container_stop_group(coney_container *container, const char *group);
 
 /* Changes the number of consumers, and with max above min makes it elastic; 0 for max is min. Consumers too many
- * end between two messages. Returns at once. (Spring: setConcurrentConsumers.)
+ * end like CONEY_STOP_FINISH, between two messages. Returns at once. (Spring: setConcurrentConsumers.)
  * CONEY_E_NOT_FOUND, CONEY_E_INVALID, CONEY_E_STATE (after fork()). */
 CONEY_API coney_status coney_container_set_concurrency(coney_container *container, const char *id, int min, int max);
 

@@ -307,6 +307,11 @@ coney_status cny_channel_get(cny_channel *channel, const char *queue, coney_mess
 /* Asks the broker for no more deliveries; those on their way still come before the end. */
 void cny_channel_cancel(cny_channel *channel);
 
+/* Takes no more deliveries, and leaves the consumer to its queue: a queue that serves one consumer at a time gives
+ * nothing to the next one before the channel is closed. Then everything goes back together, in its order: what comes
+ * from now on, and what is to go back, of which the broker is not told before. */
+void cny_channel_keep_consumer(cny_channel *channel);
+
 /* Waits for deliveries and swaps all that are there into the empty batch, as coney_message
  * pointers which are the caller's. When no more will come: CONEY_OK with an empty batch if
  * cny_channel_cancel() ended it, else why it ended. CONEY_E_TIMEOUT. */

@@ -163,6 +163,17 @@ void cny_channel_cancel(cny_channel *channel)
     cny_channel_unlock(channel);
 }
 
+void cny_channel_keep_consumer(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    cny_feed *feed = &channel->feed;
+    if (!feed->ended && !feed->cancelled) {
+        feed->is_kept = feed->ended = true;
+        tell_change(channel);
+    }
+    cny_channel_unlock(channel);
+}
+
 /* ---- taking ---- */
 
 coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_t deadline)
@@ -298,6 +309,26 @@ static coney_status settle(cny_channel *channel, uint64_t tag, cny_settlement se
     return CONEY_OK;
 }
 
+static void note_settled(cny_feed *feed, uint64_t tag)
+{
+    feed->settled_last = feed->settled_last > tag ? feed->settled_last : tag;
+}
+
+/* What goes back with the channel's end must not be covered by one acknowledgement of several. Those come in the order of
+ * their messages, so each covers what follows upon the last one that is settled. */
+static coney_status settle_kept(cny_channel *channel, uint64_t tag, cny_settlement settlement)
+{
+    cny_feed *feed = &channel->feed;
+    bool goes_back = settlement == CNY_SETTLE_RETURN || settlement == CNY_SETTLE_REQUEUE;
+    coney_status status = CONEY_OK;
+    feed->holds_back = feed->holds_back || goes_back;
+    if (!goes_back && (settlement != CNY_SETTLE_ACK_UP_TO || !feed->holds_back))
+        return settle(channel, tag, settlement);
+    for (uint64_t each = feed->settled_last + 1; each <= tag && !goes_back && status == CONEY_OK; each++)
+        status = settle(channel, each, CNY_SETTLE_ACK);
+    return status;
+}
+
 coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement)
 {
     cny_channel_lock(channel);
@@ -306,9 +337,12 @@ coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny
     if (channel->state != CNY_CHANNEL_USABLE) {
         status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(channel->reason)->text);
         atomic_fetch_add(&connection->factory->stale_acknowledgements[connection->role], 1);
+    } else if (channel->feed.is_kept) {
+        status = settle_kept(channel, delivery_tag, settlement);
     } else {
         status = settle(channel, delivery_tag, settlement);
     }
+    note_settled(&channel->feed, delivery_tag);
     cny_channel_unlock(channel);
     return status;
 }

@@ -419,11 +419,14 @@ typedef struct cny_feed {
     size_t in_hand;         /* not settled yet */
     uint64_t last_tag;      /* of what came */
     uint64_t settled_up_to; /* all before it are, too */
+    uint64_t settled_last;  /* the highest that is settled, or held back */
     bool told;              /* the watcher, of deliveries that were not taken yet */
     size_t bytes;           /* of deliveries */
     bool full;              /* counted in the connection's full_feeds */
     bool subscribing;       /* the answers to cny_channel_subscribe() have not come */
     bool cancelled;         /* we asked for no more */
+    bool is_kept;           /* we take no more, but the consumer stays the queue's until the channel is closed */
+    bool holds_back;        /* while it is kept: something settled goes back then, and the broker was not told */
     bool ended;             /* no more will come */
     cny_error *reason;      /* why the broker ended it, NULL if we did */
     bool waiting;           /* a thread sleeps in cny_channel_receive() */

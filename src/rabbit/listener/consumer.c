@@ -179,10 +179,23 @@ void cny_consumer_set_course(cny_consumer *consumer, cny_course course)
         cny_workers_hasten(workers, &consumer->lanes[i].task);
 }
 
+/* A basic.cancel would let the next consumer of a queue with single active consumer begin after what is here, before that
+ * is handled or back. Only a consumer that acknowledges nothing needs one: what the broker sends to it is lost unless it
+ * is handled, so the broker must stop. */
+void cny_consumer_end_feed(cny_consumer *consumer, cny_channel *channel, cny_course course)
+{
+    const cny_listener *listener = consumer->listener;
+    bool may_keep = course == CNY_COURSE_RETURN || cny_listener_keeps_order(listener);
+    if (may_keep && !cny_acknowledges_nothing(listener))
+        cny_channel_keep_consumer(channel);
+    else
+        cny_channel_cancel(channel);
+}
+
 void cny_consumer_give_up(cny_consumer *consumer, cny_channel *channel)
 {
     int handles = CNY_COURSE_HANDLE;
-    cny_channel_cancel(channel);
+    cny_consumer_end_feed(consumer, channel, CNY_COURSE_RETURN);
     atomic_compare_exchange_strong(&consumer->course, &handles, CNY_COURSE_RETURN);
 }
 

@@ -103,6 +103,10 @@ static inline bool cny_acknowledges_nothing(const cny_listener *listener)
     return listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
 }
 
+/* Its queue serves one consumer at a time: an exclusive listener's, or one that is declared with single active consumer.
+ * False if nobody here knows the queue. */
+bool cny_listener_keeps_order(const cny_listener *listener);
+
 static inline int64_t cny_sooner(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -207,6 +211,9 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer);
 
 /* Sets lanes to work on what the course now is. */
 void cny_consumer_set_course(cny_consumer *consumer, cny_course course);
+
+/* No more deliveries are taken. Those that are here are handled, or go back, before the channel is closed. */
+void cny_consumer_end_feed(cny_consumer *consumer, cny_channel *channel, cny_course course);
 
 /* Any thread, ahead of the supervisor: what lies behind a message that stopped the container gets to no handler. */
 void cny_consumer_give_up(cny_consumer *consumer, cny_channel *channel);

@@ -300,7 +300,7 @@ static void set_course(cny_consumer *consumer, cny_course course)
     if (course == CNY_COURSE_DROP)
         cny_channel_close(consumer->channel);
     else
-        cny_channel_cancel(consumer->channel);
+        cny_consumer_end_feed(consumer, consumer->channel, course);
     cny_consumer_set_course(consumer, course);
 }
 
