@@ -46,6 +46,32 @@ static void copy_text(char to[256], amqp_bytes_t from)
     to[size] = '\0';
 }
 
+/* A control character of ASCII or, in UTF-8, of Latin-1; *size is how many bytes it has. */
+static bool is_control(const uint8_t *at, size_t left, size_t *size)
+{
+    bool is_latin = left > 1 && at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
+    *size = is_latin ? 2 : 1;
+    return is_latin || at[0] < ' ' || at[0] == 0x7f;
+}
+
+void cny_copy_sentence(char to[256], amqp_bytes_t from)
+{
+    const uint8_t *at = from.bytes, *end = at + from.len;
+    bool in_gap = true; /* a space stands for all that was skipped */
+    size_t used = 0, size;
+    for (; at < end && used < 255; at += size) {
+        bool control = is_control(at, (size_t)(end - at), &size);
+        if (control && !in_gap && to[used - 1] != ' ')
+            to[used++] = ' ';
+        in_gap = control || (in_gap && *at == ' ');
+        if (!in_gap)
+            to[used++] = (char)*at;
+    }
+    while (used > 0 && to[used - 1] == ' ')
+        used--;
+    to[used] = '\0';
+}
+
 coney_status cny_reply_status(int code)
 {
     switch (code) {
@@ -114,7 +140,7 @@ static coney_status start_get_ok(cny_wire *wire, uint16_t channel, const amqp_ba
 static coney_status start_return(cny_wire *wire, uint16_t channel, const amqp_basic_return_t *method)
 {
     struct cny_assembly assembly = {.method = CNY_BASIC_RETURN, .channel = channel, .code = method->reply_code};
-    copy_text(assembly.text, method->reply_text);
+    cny_copy_sentence(assembly.text, method->reply_text);
     return start(wire, assembly, method->exchange, method->routing_key);
 }
 
@@ -290,7 +316,7 @@ static coney_status fill_close(cny_incoming *incoming, uint16_t code, amqp_bytes
 {
     incoming->code = code;
     incoming->cause = (uint32_t)class_id << 16 | method_id;
-    copy_text(incoming->text, text);
+    cny_copy_sentence(incoming->text, text);
     return CONEY_OK;
 }
 
@@ -348,7 +374,9 @@ static coney_status fill_method(cny_incoming *incoming, const void *decoded)
         copy_text(incoming->text, ((const amqp_basic_consume_ok_t *)decoded)->consumer_tag);
         break;
     case CNY_BASIC_CANCEL: copy_text(incoming->text, ((const amqp_basic_cancel_t *)decoded)->consumer_tag); break;
-    case CNY_CONNECTION_BLOCKED: copy_text(incoming->text, ((const amqp_connection_blocked_t *)decoded)->reason); break;
+    case CNY_CONNECTION_BLOCKED:
+        cny_copy_sentence(incoming->text, ((const amqp_connection_blocked_t *)decoded)->reason);
+        break;
     case CNY_CONNECTION_CLOSE_OK:
     case CNY_CONNECTION_UNBLOCKED:
     case CNY_CONNECTION_UPDATE_SECRET_OK:

@@ -36,6 +36,8 @@ static coney_status fail_frame(const login *in)
     size_t size = in->wire->input_end - in->wire->input_start;
     if (in->greeted || size < 4)
         return fail_protocol(in, coney_last_error());
+    if (memcmp(at, "HTTP", 4) == 0)
+        return fail_protocol(in, "it answers in HTTP; AMQP has another port, 5672 if nobody changed that");
     if (at[0] == TLS_ALERT && at[1] == 3)
         return fail_protocol(in, "it speaks TLS; the URI must begin with amqps://");
     if (memcmp(at, "AMQP", 4) != 0)
@@ -47,27 +49,48 @@ static coney_status fail_frame(const login *in)
                     in->target->host, in->target->port, at[5], at[6], at[7], at[4]);
 }
 
+static bool is_silent(const login *in)
+{
+    return !in->greeted && in->wire->input_end == 0;
+}
+
 /* Says for a failed wait, read or write at which stage it happened. */
 static coney_status fail_transport(const login *in, coney_status status)
 {
     const cny_wire_target *target = in->target;
     if (status == CONEY_E_TIMEOUT)
-        return cny_fail(status, "%s:%d accepted the connection but did not finish the login within %d ms", target->host,
-                        target->port, target->timeout_ms);
+        return cny_fail(status, "%s:%d accepted the connection but did not finish the login within %d ms%s",
+                        target->host, target->port, target->timeout_ms,
+                        is_silent(in)
+                            ? ": it has not said a word; is it an AMQP port? One for HTTP waits like this (of "
+                              "RabbitMQ's, 15672)"
+                            : "");
     if (status == CONEY_E_LOST)
-        return cny_fail(CONEY_E_CONNECT, "%s:%d closed the connection during login: %s", target->host, target->port,
-                        coney_last_error());
+        return cny_fail(CONEY_E_CONNECT, "%s:%d closed the connection during login: %s%s", target->host, target->port,
+                        coney_last_error(), is_silent(in) ? "; is it an AMQP port?" : "");
     return status;
+}
+
+/* What most who run a broker in a container meet first. */
+static const char *hint_at_guest(const login *in, int code)
+{
+    bool is_guest = !in->target->external && strcmp(in->target->user, "guest") == 0;
+    return code == 403 && is_guest
+               ? " (RabbitMQ by default lets the user guest in from its own host only, and a container "
+                 "is a host of its own: add another user)"
+               : "";
 }
 
 static coney_status fail_closed(const login *in, const amqp_connection_close_t *close)
 {
     const cny_wire_target *target = in->target;
+    char text[256];
+    cny_copy_sentence(text, close->reply_text);
     return cny_fail_code(cny_reply_status(close->reply_code), close->reply_code,
-                         "%s:%d refuses %s%s%s on virtual host '%s': %d %.*s", target->host, target->port,
+                         "%s:%d refuses %s%s%s on virtual host '%s': %d %s%s", target->host, target->port,
                          target->external ? "the client's certificate" : "user '", target->external ? "" : target->user,
-                         target->external ? "" : "'", target->vhost, close->reply_code, (int)close->reply_text.len,
-                         (const char *)close->reply_text.bytes);
+                         target->external ? "" : "'", target->vhost, close->reply_code, text,
+                         hint_at_guest(in, close->reply_code));
 }
 
 /* ---- frames out and in ---- */
@@ -186,11 +209,12 @@ static coney_status check_start(const login *in, const amqp_connection_start_t *
     if (start->version_major != 0 || start->version_minor != 9)
         return cny_fail(CONEY_E_PROTOCOL, "%s:%d does not speak AMQP 0-9-1 as expected: it offers version %u-%u",
                         target->host, target->port, start->version_major, start->version_minor);
-    if (!offers(start->mechanisms, mechanism(target)))
-        return cny_fail(CONEY_E_PROTOCOL, "%s:%d does not offer the SASL mechanism %s; it offers %.*s", target->host,
-                        target->port, mechanism(target), (int)start->mechanisms.len,
-                        (const char *)start->mechanisms.bytes);
-    return CONEY_OK;
+    if (offers(start->mechanisms, mechanism(target)))
+        return CONEY_OK;
+    char offered[256];
+    cny_copy_sentence(offered, start->mechanisms);
+    return cny_fail(CONEY_E_PROTOCOL, "%s:%d does not offer the SASL mechanism %s; it offers %s", target->host,
+                    target->port, mechanism(target), offered);
 }
 
 static amqp_table_entry_t text_entry(const char *key, const char *text)

@@ -55,6 +55,10 @@ coney_status cny_wire_cut_frame(cny_wire *wire, cny_frame *frame, bool *have);
 /* Lets rabbitmq-c decode a method frame into the wire's pool. CONEY_E_PROTOCOL, _NO_MEMORY. */
 coney_status cny_wire_decode_method(cny_wire *wire, const cny_frame *frame, uint32_t *id, void **decoded);
 
+/* What the broker says to people, in one line: line ends and other control characters become one space, with the
+ * spaces after them. Spaces elsewhere may be part of a name. */
+void cny_copy_sentence(char to[256], amqp_bytes_t from);
+
 /* Appends a method's frame with at most payload_max bytes of payload; an AMQP_STATUS below 0 if
  * they do not suffice or memory is short. */
 int cny_append_method(cny_buffer *out, uint16_t channel, amqp_method_number_t id, void *method, size_t payload_max);

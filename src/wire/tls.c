@@ -138,7 +138,7 @@ static const char *meaning_of(unsigned long cause)
         return "TLS failed";
     switch (ERR_GET_REASON(cause)) {
     case SSL_R_WRONG_VERSION_NUMBER:
-    case SSL_R_PACKET_LENGTH_TOO_LONG: return "the server does not speak TLS; is it an amqp:// port?";
+    case SSL_R_PACKET_LENGTH_TOO_LONG: return "the server does not speak TLS; is it a port for amqp:// or HTTP?";
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION: return "the server does not speak TLS 1.2 or newer";
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
@@ -165,16 +165,17 @@ static bool is_end_of_stream(unsigned long cause)
 #endif
 }
 
-/* For a result of SSL_get_error() that is not about waiting. */
+/* For a result of SSL_get_error() that is not about waiting; CONEY_E_CONNECT in the handshake, CONEY_E_LOST later. */
 static coney_status fail_io(cny_tls *tls, coney_status status, const char *doing, int problem, int error_number)
 {
     unsigned long cause = take_cause();
     tls->usable = false;
     if (problem == SSL_ERROR_SSL && !is_end_of_stream(cause))
         return cny_fail(status, "%s (%s)", meaning_of(cause), reason_of(cause));
+    const char *hint = status == CONEY_E_CONNECT ? "; is it a port for TLS?" : "";
     if (problem == SSL_ERROR_SYSCALL && error_number != 0)
-        return cny_fail(status, "%s failed: %s", doing, cny_errno_text(error_number));
-    return cny_fail(status, "the broker closed the connection without a word");
+        return cny_fail(status, "%s failed: %s%s", doing, cny_errno_text(error_number), hint);
+    return cny_fail(status, "the broker closed the connection without a word%s", hint);
 }
 
 /* ---- certificates and keys ---- */

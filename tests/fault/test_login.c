@@ -50,6 +50,25 @@ static void test_wrong_password_is_access_refused_in_the_brokers_words(void **st
     assert_true(coney_last_error_details()->fatal);
 }
 
+static const char guest_hint[] = "lets the user guest in from its own host only";
+
+static void test_refused_guest_is_told_that_guest_is_local(void **state)
+{
+    (void)state;
+    fault_start(refuse_password, NULL);
+    fault_expect_status(CONEY_E_ACCESS_REFUSED, coney_connection_factory_connect(fault.factory));
+    fault_expect_text(guest_hint);
+}
+
+static void test_other_refused_users_are_not(void **state)
+{
+    (void)state;
+    fault.broker = cny_broker_start(&(cny_broker_options){.script = refuse_password});
+    use_uri("amqp://carrot:orange@127.0.0.1:%d", cny_broker_port(fault.broker), 0);
+    fault_expect_status(CONEY_E_ACCESS_REFUSED, coney_connection_factory_connect(fault.factory));
+    assert_null(strstr(coney_last_error(), guest_hint));
+}
+
 static void refuse_vhost(cny_peer *peer, void *user)
 {
     (void)user;
@@ -121,6 +140,7 @@ static void test_peer_that_never_speaks_times_out(void **state)
     (void)state;
     fault_start(say_nothing, &impatient);
     expect_timeout();
+    fault_expect_text("it has not said a word; is it an AMQP port? One for HTTP waits like this");
 }
 
 static void test_peer_that_never_opens_the_virtual_host_times_out(void **state)
@@ -128,6 +148,7 @@ static void test_peer_that_never_opens_the_virtual_host_times_out(void **state)
     (void)state;
     fault_start(say_nothing_once_tuned, &impatient);
     expect_timeout();
+    assert_null(strstr(coney_last_error(), "HTTP"));
 }
 
 static void dribble(cny_peer *peer, void *user)
@@ -235,6 +256,22 @@ static void test_peer_that_hangs_up_at_once_is_no_connection(void **state)
 {
     (void)state;
     expect_failure(hang_up_at_once, CONEY_E_CONNECT);
+    fault_expect_text("is it an AMQP port?");
+}
+
+static void hang_up_without_reading(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_hang_up(peer);
+}
+
+static void test_peer_that_hangs_up_in_the_handshake_may_not_speak_tls(void **state)
+{
+    (void)state;
+    fault.broker = cny_broker_start(&(cny_broker_options){.script = hang_up_without_reading});
+    use_uri("amqps://127.0.0.1:%d", cny_broker_port(fault.broker), 0);
+    fault_expect_status(CONEY_E_CONNECT, coney_connection_factory_connect(fault.factory));
+    fault_expect_text("is it a port for TLS?");
 }
 
 static void test_peer_that_hangs_up_during_login_is_no_connection(void **state)
@@ -253,6 +290,7 @@ static void test_peer_that_speaks_http_is_a_protocol_error(void **state)
 {
     (void)state;
     expect_failure(speak_http, CONEY_E_PROTOCOL);
+    fault_expect_text("it answers in HTTP; AMQP has another port, 5672 if nobody changed that");
 }
 
 static void test_peer_of_another_amqp_version_is_a_protocol_error(void **state)
@@ -415,6 +453,8 @@ static void test_second_host_is_used_if_the_first_never_answers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        fault_test(test_refused_guest_is_told_that_guest_is_local),
+        fault_test(test_other_refused_users_are_not),
         fault_test(test_wrong_password_is_access_refused_in_the_brokers_words),
         fault_test(test_missing_virtual_host_is_not_allowed_and_named),
         fault_test(test_connect_works_once_the_broker_has_come_round),
@@ -426,6 +466,7 @@ int main(void)
         fault_test(test_free_ends_a_login_at_once),
         fault_test(test_free_does_not_wait_for_a_login),
         fault_test(test_peer_that_hangs_up_at_once_is_no_connection),
+        fault_test(test_peer_that_hangs_up_in_the_handshake_may_not_speak_tls),
         fault_test(test_peer_that_hangs_up_during_login_is_no_connection),
         fault_test(test_reset_during_login_is_no_connection),
         fault_test(test_peer_that_speaks_http_is_a_protocol_error),

@@ -442,7 +442,7 @@ static void test_plain_port_does_not_speak_tls(void **state)
     const char *colon = strrchr(test_uri(), ':');
     from_environment("CONEY_TEST_TLS_PORT");
     assert_fails(try_to_connect(uri_of("amqps", "127.0.0.1", atoi(colon + 1)), NULL), CONEY_E_CONNECT,
-                 "the server does not speak TLS");
+                 "the server does not speak TLS; is it a port for amqp:// or HTTP?");
 }
 
 static void test_tls_port_does_not_speak_plain_amqp(void **state)
