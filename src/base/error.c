@@ -208,8 +208,12 @@ cny_error *cny_error_new(coney_status status, int broker_code, const char *forma
 cny_error *cny_error_new_return(int broker_code, const char *reply_text, const char *exchange, const char *routing_key)
 {
     char text[MAX_TEXT];
-    snprintf(text, sizeof text, "%d %s: no queue takes a message for exchange '%s' with routing key '%s'", broker_code,
-             reply_text, exchange, routing_key);
+    bool is_default = !*exchange;
+    snprintf(text, sizeof text,
+             "%d %s: no binding of %s%s%s takes the message (routing key '%s')%s; if such messages may be dropped, set "
+             "drop_unroutable",
+             broker_code, reply_text, is_default ? "the default exchange" : "exchange '", exchange,
+             is_default ? "" : "'", routing_key, is_default ? ": there is no queue of that name" : "");
     coney_error view = describe(CONEY_E_RETURNED, broker_code, text);
     view.reply_text = reply_text;
     view.exchange = exchange;

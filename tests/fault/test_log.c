@@ -14,13 +14,12 @@ static int line_count, io_line_count;
 
 static void note_line(coney_log_level level, const char *text, void *user)
 {
-    (void)level;
     (void)user;
     char thread[16] = "";
     pthread_getname_np(pthread_self(), thread, sizeof thread);
     pthread_mutex_lock(&lock);
     if (line_count < MAX_LINES)
-        snprintf(lines[line_count++], sizeof *lines, "%s", text);
+        snprintf(lines[line_count++], sizeof *lines, "%s: %s", coney_log_level_name(level), text);
     if (strncmp(thread, "coney-io", 8) == 0) {
         io_line_count++;
         print_error("logged on an I/O thread: %s\n", text);
@@ -28,14 +27,19 @@ static void note_line(coney_log_level level, const char *text, void *user)
     pthread_mutex_unlock(&lock);
 }
 
-static bool was_logged(const char *part)
+static int count_logged(const char *part)
 {
-    bool found = false;
+    int found = 0;
     pthread_mutex_lock(&lock);
     for (int i = 0; i < line_count; i++)
-        found |= strstr(lines[i], part) != NULL;
+        found += strstr(lines[i], part) != NULL;
     pthread_mutex_unlock(&lock);
     return found;
+}
+
+static bool was_logged(const char *part)
+{
+    return count_logged(part) > 0;
 }
 
 static void log_everything(void)
@@ -149,6 +153,64 @@ static void test_losses_are_not_logged_on_an_io_thread(void **state)
     fault_wait_until(was_logged("broker shuts down"));
 }
 
+/* --- good news --- */
+
+static void hang_up_the_first(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 0)
+        return;
+    cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_hang_up(peer);
+}
+
+static void test_loss_is_a_warning_and_the_return_is_not(void **state)
+{
+    (void)state;
+    start(hang_up_the_first);
+    fault_expect_status(CONEY_E_LOST, fault_send(LONG_MS));
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    fault_wait_until(count_logged("info: publishing connection: open to") == 2);
+    assert_true(was_logged("warn: publishing connection: connecting to"));
+    assert_false(was_logged("warn: publishing connection: open to"));
+}
+
+static void lose_the_first_consumer(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_number(peer) > 0)
+        return;
+    cny_peer_serve_until_consumer(peer);
+    cny_peer_hang_up(peer);
+}
+
+static coney_outcome acknowledge(coney_delivery *delivery, void *user)
+{
+    (void)delivery;
+    (void)user;
+    return CONEY_ACK;
+}
+
+static void test_consumer_that_has_resumed_is_no_warning(void **state)
+{
+    (void)state;
+    start(lose_the_first_consumer);
+    fault_use_container(NULL, acknowledge, 1);
+    fault_wait_until(was_logged("has resumed"));
+    assert_true(was_logged("info: container 'container': a consumer of queue 'orders' has resumed"));
+}
+
+static void test_blocking_is_a_warning_and_its_end_is_not(void **state)
+{
+    (void)state;
+    start(block_for_a_moment);
+    fault_expect_status(CONEY_OK, fault_send(LONG_MS));
+    fault_wait_until(was_logged("warn: publishing connection: open to"));
+    cny_broker_go(fault.broker);
+    fault_wait_until(count_logged("info: publishing connection: open to") == 2);
+    assert_int_equal(count_logged("warn: "), 1);
+}
+
 /* --- several hosts --- */
 
 static cny_broker *first_host;
@@ -192,6 +254,9 @@ int main(void)
         cmocka_unit_test_teardown(test_unknown_confirm_is_not_logged_on_an_io_thread, expect_none_on_an_io_thread),
         cmocka_unit_test_teardown(test_unknown_return_is_not_logged_on_an_io_thread, expect_none_on_an_io_thread),
         cmocka_unit_test_teardown(test_losses_are_not_logged_on_an_io_thread, expect_none_on_an_io_thread),
+        cmocka_unit_test_teardown(test_loss_is_a_warning_and_the_return_is_not, expect_none_on_an_io_thread),
+        cmocka_unit_test_teardown(test_consumer_that_has_resumed_is_no_warning, expect_none_on_an_io_thread),
+        cmocka_unit_test_teardown(test_blocking_is_a_warning_and_its_end_is_not, expect_none_on_an_io_thread),
         cmocka_unit_test_teardown(test_hosts_that_fail_are_not_logged_on_an_io_thread, stop_both_hosts),
     };
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);

@@ -89,6 +89,30 @@ static void test_return_before_the_ack_fails_the_send_with_code_and_text(void **
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
 }
 
+static void expect_returned(const char *exchange, const char *text)
+{
+    fault_start(return_and_ack, NULL);
+    fault_use_template(&(coney_template_options){.exchange = exchange});
+    fault_expect_status(CONEY_E_RETURNED, fault_send(LONG_MS));
+    fault_expect_text(text);
+    fault_expect_text("if such messages may be dropped, set drop_unroutable");
+}
+
+static void test_return_says_that_no_binding_takes_the_message(void **state)
+{
+    (void)state;
+    expect_returned("orders",
+                    "312 NO_ROUTE: no binding of exchange 'orders' takes the message (routing key 'key'); if");
+}
+
+static void test_return_from_the_default_exchange_says_that_there_is_no_such_queue(void **state)
+{
+    (void)state;
+    expect_returned(NULL,
+                    "312 NO_ROUTE: no binding of the default exchange takes the message (routing key 'key'): there "
+                    "is no queue of that name; if");
+}
+
 /* Returns the second of three, then confirms all at once, as RabbitMQ may. */
 static void return_the_second(cny_peer *peer, void *user)
 {
@@ -501,6 +525,8 @@ int main(void)
         fault_test(test_nack_fails_the_send),
         fault_test(test_multiple_nack_fails_those_up_to_its_number),
         fault_test(test_return_before_the_ack_fails_the_send_with_code_and_text),
+        fault_test(test_return_says_that_no_binding_takes_the_message),
+        fault_test(test_return_from_the_default_exchange_says_that_there_is_no_such_queue),
         fault_test(test_return_is_matched_to_its_own_send),
         fault_test(test_callback_learns_where_a_returned_message_was_to_go),
         fault_test(test_returns_of_messages_that_differ_in_headers_only_are_told_apart),

@@ -140,7 +140,7 @@ static coney_status close_now(coney_connection_factory *factory)
     end_recovery(&one);
     abandon_rest(&one);
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
-        cny_factory_log(&factory->links[role].news, false); /* which does not change any more */
+        cny_factory_log(&factory->links[role].news); /* which does not change any more */
     if (!cny_events_stop(factory->events, one.latest))
         note(&one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
     cny_members_free(&one.members);

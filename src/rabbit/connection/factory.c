@@ -273,22 +273,24 @@ void cny_factory_blocked_changed(cny_connection *connection)
     pthread_mutex_lock(&factory->lock);
     if (link->connection == connection && !factory->closed) {
         cny_connection_blocked(connection, blocked);
-        link->is_loud = link->blocked_since && !*blocked; /* who saw it begin wants to see it end */
         cny_link_count_blocked(link, *blocked);
         cny_link_changed(link);
     }
     pthread_mutex_unlock(&factory->lock);
 }
 
-void cny_factory_log(const coney_connection_info *news, bool is_loud)
+/* Good news are not loud: the loss was, and what is open again is no trouble. */
+static coney_log_level level_of(const coney_connection_info *news)
 {
     bool is_loss = news->state == CONEY_CONNECTION_CONNECTING && news->reason != CONEY_OK;
-    bool is_return =
-        news->state == CONEY_CONNECTION_OPEN && news->times_opened > 1; /* who saw the loss wants to see it */
-    coney_log_level level = is_loss || is_return || is_loud || news->blocked ? CONEY_LOG_WARN : CONEY_LOG_INFO;
     if (news->state == CONEY_CONNECTION_FAILED)
-        level = CONEY_LOG_ERROR;
-    cny_log(level, "%s connection: %s", cny_role_name(news->role), news->text);
+        return CONEY_LOG_ERROR;
+    return is_loss || news->blocked ? CONEY_LOG_WARN : CONEY_LOG_INFO;
+}
+
+void cny_factory_log(const coney_connection_info *news)
+{
+    cny_log(level_of(news), "%s connection: %s", cny_role_name(news->role), news->text);
 }
 
 /* ---- connections ---- */

@@ -85,7 +85,6 @@ typedef struct cny_link {
     bool is_isolated; /* not one of the factory's, but what the isolated connection is made for */
     coney_connection_state state;
     bool to_be_logged;          /* news, as soon as the lock is not held */
-    bool is_loud;               /* and they are worth a warning */
     bool declared;              /* the topology, on this connection */
     bool declaring;             /* a thread does; it may be for a connection that is gone */
     cny_connection *connection; /* NULL: none, or none yet. Only the recovery thread changes it */
@@ -163,7 +162,7 @@ void cny_link_count_blocked(cny_link *link, bool blocked);
 /* The broker holds back publishers on this connection, or does so no more. Not under a lock. */
 void cny_factory_blocked_changed(cny_connection *connection);
 
-void cny_factory_log(const coney_connection_info *news, bool is_loud); /* not under a lock */
+void cny_factory_log(const coney_connection_info *news); /* not under a lock */
 
 /* ---- recovery; under the factory's lock ---- */
 

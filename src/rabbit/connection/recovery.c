@@ -379,14 +379,14 @@ static int64_t tend(cny_link *link)
 static void write_log(cny_link *link)
 {
     const char *remark = link->connection ? cny_connection_take_remark(link->connection) : NULL;
-    bool changed = link->to_be_logged, is_loud = link->is_loud;
-    link->to_be_logged = link->is_loud = false;
+    bool changed = link->to_be_logged;
+    link->to_be_logged = false;
     const coney_connection_info news = link->news;
     unlock(link);
     if (remark)
         cny_log(CONEY_LOG_WARN, "%s", remark);
     if (changed)
-        cny_factory_log(&news, is_loud);
+        cny_factory_log(&news);
     lock(link);
 }
 

@@ -168,7 +168,7 @@ static void on_consuming(cny_consumer *consumer)
         consumer->resumed_at = cny_now_ms();
     if (again || was_told) {
         bool is_quiet = !again && cny_is_refused_exclusive(cny_error_view(consumer->trouble));
-        cny_container_remark(container, is_quiet ? CONEY_LOG_DEBUG : CONEY_LOG_WARN,
+        cny_container_remark(container, is_quiet ? CONEY_LOG_DEBUG : CONEY_LOG_INFO,
                              "container '%s': a consumer of queue '%s' has resumed", container->options.name,
                              consumer->listener->options.queue);
     }
