@@ -235,6 +235,14 @@ bool cny_channel_has_deliveries(cny_channel *channel)
     return has;
 }
 
+size_t cny_channel_untaken(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    size_t count = channel->feed.deliveries.size / sizeof(coney_message *);
+    cny_channel_unlock(channel);
+    return count;
+}
+
 /* ---- settling ---- */
 
 static coney_status encode_settlement(cny_buffer *out, uint16_t number, uint64_t tag, cny_settlement settlement)

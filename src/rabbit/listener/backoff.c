@@ -122,9 +122,14 @@ typedef struct delayed {
     coney_delivery *delivery;
 } delayed;
 
+size_t cny_lane_delayed(const cny_lane *lane)
+{
+    return lane->delayed.size / sizeof(delayed);
+}
+
 static delayed *list_of(const cny_lane *lane, size_t *count)
 {
-    *count = lane->delayed.size / sizeof(delayed);
+    *count = cny_lane_delayed(lane);
     return (delayed *)(void *)lane->delayed.data;
 }
 

@@ -143,6 +143,7 @@ int cny_consumer_drop_channel(cny_consumer *consumer)
         return 0;
     cny_channel_unwatch(consumer->channel);
     cny_channel_close(consumer->channel);
+    consumer->listener->left_over += cny_channel_untaken(consumer->channel) + atomic_exchange(&consumer->left_over, 0);
     cny_channel_unref(consumer->channel);
     consumer->channel = NULL;
     return forget_deferred(consumer);

@@ -397,17 +397,26 @@ static void handle_batch(cny_lane *lane)
 
 /* ---- giving back ---- */
 
+/* Parts of a batch stand together, and count once. */
+static size_t count_messages(const cny_lane *lane)
+{
+    size_t count, messages = cny_lane_delayed(lane);
+    coney_delivery **items = items_of(lane, &count);
+    for (size_t i = 0; i < count; i++)
+        messages += i == 0 || cny_whole(items[i]) != cny_whole(items[i - 1]);
+    return messages;
+}
+
 /* What no handler will get any more: by the broker's reckoning it was never tried. */
 static size_t give_back(cny_lane *lane)
 {
-    size_t count, returned;
+    size_t count, returned = count_messages(lane);
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
         items[i]->is_returned = items[i]->is_returned || items[i]->verdict == 0;
         if (items[i]->verdict == 0)
             items[i]->verdict = CONEY_REQUEUE;
     }
-    returned = count;
     lane->due = lane->gather_until = 0;
     finish_decided(lane);
     release_delayed(lane, INT64_MAX);
@@ -429,12 +438,11 @@ static void drop_one(cny_lane *lane, coney_delivery *delivery)
 
 static size_t drop(cny_lane *lane)
 {
-    size_t count, dropped;
+    size_t count, dropped = count_messages(lane);
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++)
         drop_one(lane, items[i]);
     cny_lane_take_due(lane, INT64_MAX, drop_one);
-    dropped = count;
     lane->items.size = lane->first_item = 0;
     lane->due = lane->gather_until = lane->ack_due = 0;
     lane->acks = 0;
@@ -443,15 +451,6 @@ static size_t drop(cny_lane *lane)
         count_in_lanes(lane, -1);
     }
     return dropped;
-}
-
-static void log_left_over(const cny_lane *lane, size_t count)
-{
-    if (count > 0)
-        cny_complain(lane->consumer->listener, CNY_COMPLAINT_LEFT_OVER, CONEY_LOG_WARN,
-                     "container '%s': %zu prefetched messages of queue '%s' are not handled, they %s",
-                     lane->consumer->container->options.name, count, options_of(lane)->queue,
-                     acknowledges_nothing(lane) ? "are lost" : "go back");
 }
 
 /* ---- running ---- */
@@ -463,11 +462,11 @@ static bool step(cny_lane *lane)
     bool comes_again = !acknowledges_nothing(lane);
     int course = atomic_load_explicit(&consumer->course, memory_order_acquire);
     if (course == CNY_COURSE_DROP || (comes_again && !cny_channel_alive(consumer->channel))) {
-        log_left_over(lane, drop(lane));
+        atomic_fetch_add(&consumer->left_over, drop(lane));
         return false;
     }
     if (comes_again && course == CNY_COURSE_RETURN) {
-        log_left_over(lane, give_back(lane));
+        atomic_fetch_add(&consumer->left_over, give_back(lane));
         return false;
     }
     int64_t now = cny_now_ms();

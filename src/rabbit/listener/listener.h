@@ -53,7 +53,6 @@ typedef enum cny_complaint {
     CNY_COMPLAINT_FAILURE,
     CNY_COMPLAINT_RECOVERY,
     CNY_COMPLAINT_REPUBLISHING,
-    CNY_COMPLAINT_LEFT_OVER,
     CNY_COMPLAINT_REPLY,
     CNY_COMPLAINT_MEMORY,
     CNY_COMPLAINT_COUNT,
@@ -92,6 +91,7 @@ struct cny_listener {
     cny_error *refusal; /* of a declaration, by the broker; NULL: none */
     cny_error *setback; /* of the last declaration, which may pass; NULL: none */
     int64_t declare_at; /* not again before */
+    size_t left_over;   /* prefetched messages of consumers that have ended, unhandled, which is not said yet */
 };
 
 /* Gives a checked copy with all defaults. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
@@ -173,9 +173,10 @@ struct cny_consumer {
     cny_listener *listener;     /* a reference */
     char tag[256];              /* that is asked for; "": the broker's choice */
     /* any thread */
-    atomic_int course;   /* cny_course */
-    atomic_bool leaving; /* the supervisor waits for the lanes */
-    atomic_int in_lanes; /* messages taken and not finished */
+    atomic_int course;       /* cny_course */
+    atomic_bool leaving;     /* the supervisor waits for the lanes */
+    atomic_int in_lanes;     /* messages taken and not finished */
+    atomic_size_t left_over; /* messages that its lanes gave back or dropped because it ends */
     atomic_ullong received;
     atomic_ullong deferred; /* whose handler has returned, or runs, and which are not settled; in the upper half: by
                                which of its channels they came */
@@ -361,6 +362,7 @@ void cny_backoff_forget(cny_listener *listener, const coney_message *message);
 /* Has it wait in its lane; false without memory. Taking takes those that are due, in their order, the list being
  * theirs still; returns how many. */
 bool cny_lane_delay(cny_lane *lane, coney_delivery *delivery, int64_t due);
+size_t cny_lane_delayed(const cny_lane *lane);   /* how many wait */
 int64_t cny_lane_next_due(const cny_lane *lane); /* INT64_MAX: none */
 size_t cny_lane_take_due(cny_lane *lane, int64_t now, void (*take)(cny_lane *lane, coney_delivery *delivery));
 
@@ -496,6 +498,9 @@ void cny_write_remarks(cny_buffer *remarks); /* and empties it; not under a lock
 int64_t cny_look_at_load(cny_listener *listener, int64_t now); /* and changes how many consumers are wanted */
 int64_t cny_look_for_slow_handlers(const cny_listener *listener, int64_t now);
 int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener, int64_t now);
+
+/* Says once, for all consumers that end together, how many messages they left unhandled. */
+void cny_tell_left_over(coney_container *container, cny_listener *listener);
 
 /* ---- events ---- */
 

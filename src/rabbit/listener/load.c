@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How much a listener has to do: whether it should have more consumers or fewer, whether handlers are slow, whether
- * nothing comes. The supervisor asks, under the container's lock, and each answer is when to ask again. */
+ * nothing comes, and what its consumers left unhandled. The supervisor asks, under the container's lock, and each answer
+ * is when to ask again. */
 #include "rabbit/listener/listener.h"
 
 /* ---- elasticity ---- */
@@ -120,4 +121,20 @@ int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener
                                      .duration_ms = now - last,
                                      .text = "nothing has come"});
     return now + idle_ms;
+}
+
+/* ---- what is left over ---- */
+
+void cny_tell_left_over(coney_container *container, cny_listener *listener)
+{
+    for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
+        if (consumer->state == CNY_CONSUMER_LEAVING || consumer->state == CNY_CONSUMER_ENDING)
+            return;
+    }
+    if (listener->left_over > 0)
+        cny_container_remark(container, CONEY_LOG_WARN,
+                             "container '%s': %zu prefetched messages of queue '%s' are not handled, they %s",
+                             container->options.name, listener->left_over, listener->options.queue,
+                             cny_acknowledges_nothing(listener) ? "are lost" : "go back");
+    listener->left_over = 0;
 }

@@ -452,6 +452,7 @@ static int64_t tend_listener(coney_container *container, cny_listener *listener)
 {
     int64_t now = cny_now_ms();
     int64_t next = tend_consumers(listener);
+    cny_tell_left_over(container, listener);
     next = cny_sooner(next, cny_look_for_slow_handlers(listener, now));
     return cny_sooner(next, cny_look_for_idleness(container, listener, now));
 }
@@ -516,6 +517,10 @@ static void look_at_end(coney_container *container)
 {
     if (container->state != CNY_CONTAINER_STOPPING || count_lanes(container) > 0)
         return;
+    if (container->remarks.size > 0) { /* who waits for the end finds in the log what led to it */
+        cny_container_attention(container);
+        return;
+    }
     container->state = CNY_CONTAINER_STOPPED;
     container->stops++;
     cny_workers_resize(container->supervision, 0);
