@@ -4,8 +4,13 @@
 #include "support/elapsed.h"
 #include "support/test_support.h"
 #include "support/tls_peer.h"
+#include "wire/rabbitmq_c.h"
+#include "wire/tls.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -468,6 +473,43 @@ static void test_server_that_hangs_up_after_the_handshake_is_no_connection(void 
     assert_non_null(strstr(coney_last_error(), "during login: the broker closed the connection without a word"));
 }
 
+/* Under the connection: how it comes to a write before the words are read is a matter of chance there. */
+static cny_wire *wire_to(int port)
+{
+    const coney_tls_options tls = {.dangerously_trust_any_server = true};
+    const cny_wire_target target = {.host = "127.0.0.1", .port = port, .timeout_ms = CONNECT_MS, .tls = &tls};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    cny_wire *wire = cny_wire_new();
+    assert_non_null(wire);
+    wire->input_size = 1000;
+    wire->input = cny_alloc(wire->input_size);
+    wire->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(wire->fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(fcntl(wire->fd, F_SETFL, O_NONBLOCK), 0);
+    assert_ok(cny_tls_open(wire, &target, cny_deadline(CONNECT_MS)));
+    return wire;
+}
+
+static void test_last_words_are_read_after_a_write_has_failed(void **state)
+{
+    (void)state;
+    size_t size;
+    const tls_peer_options options = {
+        .certificate = certificate("server.pem"), .key = certificate("server.key"), .last_words = "farewell"};
+    peer = tls_peer_start(&options);
+    cny_wire *wire = wire_to(tls_peer_port(peer));
+    struct pollfd reset = {.fd = wire->fd};
+    assert_int_equal(poll(&reset, 1, CONNECT_MS), 1); /* only errors count */
+    coney_status write_status = cny_wire_write(wire, (const uint8_t *)"hello", 5, &size);
+    coney_status read_status = cny_wire_read(wire, &size);
+    bool is_farewell = size == 8 && memcmp(wire->input, "farewell", 8) == 0;
+    cny_wire_free(wire);
+    assert_int_equal(write_status, CONEY_E_LOST);
+    assert_int_equal(read_status, CONEY_OK);
+    assert_true(is_farewell);
+}
+
 static void test_silent_server_times_out_in_the_handshake(void **state)
 {
     (void)state;
@@ -531,6 +573,7 @@ int main(void)
         tls_test(test_tls_port_does_not_speak_plain_amqp),
         tls_test(test_server_that_only_knows_old_tls_is_refused),
         tls_test(test_server_that_hangs_up_after_the_handshake_is_no_connection),
+        tls_test(test_last_words_are_read_after_a_write_has_failed),
         tls_test(test_silent_server_times_out_in_the_handshake),
         tls_test(test_free_ends_a_handshake_at_once),
     };

@@ -3,6 +3,7 @@
 #include "support/tls_peer.h"
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -19,6 +20,7 @@ enum { TIMEOUT_S = 2, MAX_GREETINGS = 100 };
 
 struct tls_peer {
     SSL_CTX *context; /* NULL: says nothing */
+    const char *last_words;
     int listener;
     int wake;
     int port;
@@ -52,6 +54,16 @@ int tls_peer_count_announced(tls_peer *peer, const char *name)
     return count;
 }
 
+/* Closing resets the connection then. */
+static void say_last_words(const tls_peer *peer, SSL *ssl, int fd)
+{
+    const struct linger reset = {.l_onoff = 1};
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* else they may wait, and go with the reset */
+    (void)SSL_write(ssl, peer->last_words, (int)strlen(peer->last_words));
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
+
 static void serve(const tls_peer *peer, int fd)
 {
     char bytes[64];
@@ -60,9 +72,14 @@ static void serve(const tls_peer *peer, int fd)
     SSL *ssl = SSL_new(peer->context);
     if (!ssl || SSL_set_fd(ssl, fd) != 1)
         abort();
-    if (SSL_accept(ssl) == 1)
+    bool has_shaken_hands = SSL_accept(ssl) == 1;
+    if (has_shaken_hands && peer->last_words)
+        say_last_words(peer, ssl, fd);
+    else if (has_shaken_hands)
         (void)SSL_read(ssl, bytes, sizeof bytes);
     SSL_free(ssl);
+    if (has_shaken_hands && peer->last_words)
+        return;
     shutdown(fd, SHUT_WR); /* an alert just sent is to be read, not lost to a reset */
     while (read(fd, bytes, sizeof bytes) > 0)
         ;
@@ -116,6 +133,7 @@ tls_peer *tls_peer_start(const tls_peer_options *options)
     if (!peer)
         abort();
     pthread_mutex_init(&peer->lock, NULL);
+    peer->last_words = options->last_words;
     if (options->certificate) {
         peer->context = make_context(options);
         SSL_CTX_set_tlsext_servername_callback(peer->context, note_name);

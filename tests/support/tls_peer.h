@@ -13,6 +13,7 @@ typedef struct tls_peer_options {
     const char *key;         /* file */
     const char *authority;   /* file: of the client certificate that it requires; NULL: it asks for none */
     int newest_version;      /* TLS1_1_VERSION, for example; 0: any */
+    const char *last_words;  /* says them, then the connection is reset; NULL: it reads a little and hangs up */
 } tls_peer_options;
 
 tls_peer *tls_peer_start(const tls_peer_options *options); /* aborts where it cannot */

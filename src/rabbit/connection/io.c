@@ -495,6 +495,28 @@ static coney_status read_input(cny_connection *connection)
     return status == CONEY_OK ? handle_input(connection) : status;
 }
 
+/* A write has failed, as it does after a broker has hung up on us, and what the broker said before that may wait to be
+ * read: confirms, and why it ended the connection, which tells more than that we could not write. */
+static coney_status read_last_words(cny_connection *connection)
+{
+    cny_error *loss = cny_error_capture();
+    int64_t deadline = cny_deadline(FAREWELL_MS);
+    coney_status status;
+    do {
+        status = read_input(connection);
+    } while (status == CONEY_OK && connection->streaming && cny_now_ms() < deadline);
+    if (cny_connection_get_state(connection) != CNY_DEAD)
+        status = cny_error_raise(loss);
+    cny_error_unref(loss);
+    return status;
+}
+
+static coney_status write_all(cny_connection *connection)
+{
+    coney_status status = write_outgoing(connection);
+    return status == CONEY_E_LOST ? read_last_words(connection) : status;
+}
+
 static coney_status wait_and_read(cny_connection *connection)
 {
     bool readable = false;
@@ -509,7 +531,7 @@ static coney_status serve(cny_connection *connection)
     while (status == CONEY_OK) {
         status = begin_closing(connection);
         if (status == CONEY_OK)
-            status = write_outgoing(connection);
+            status = write_all(connection);
         if (status == CONEY_OK)
             status = wait_and_read(connection);
         if (status == CONEY_OK)
