@@ -222,24 +222,6 @@ static void test_failure_that_is_not_retriable_is_parked_at_once(void **state)
     expect_nothing_left();
 }
 
-/* A person who moves it back wants the whole ladder for it again; the attempts it had remain known. */
-static void test_parked_message_that_is_moved_back_gets_all_rounds_again(void **state)
-{
-    (void)state;
-    coney_table *headers = coney_table_new();
-    start_with_retry((coney_listener_retry){0});
-    listening_send("fail");
-    amqp_message_t parked = get_parked();
-    assert_null(plain_header(&parked, "retry-count"));
-    assert_ok(coney_table_set_int64(headers, "x-coney-attempts", plain_number_header(&parked, "x-coney-attempts")));
-    amqp_destroy_message(&parked);
-    listening_send_with("fail", &(coney_properties){.headers = headers});
-    coney_table_free(headers);
-    parked = get_parked();
-    amqp_destroy_message(&parked);
-    listening_expect_attempts((const int[]){1, 2, 3, 4, 5, 6, 0});
-}
-
 /* ---- its end ---- */
 
 static void test_last_round_may_end_in_the_dead_letter_exchange(void **state)
@@ -407,7 +389,6 @@ int main(void)
         with_ladder(test_attempts_in_place_and_rounds_count_together),
         with_ladder(test_stateful_attempts_and_rounds_count_together),
         with_ladder(test_failure_that_is_not_retriable_is_parked_at_once),
-        with_ladder(test_parked_message_that_is_moved_back_gets_all_rounds_again),
         with_ladder(test_last_round_may_end_in_the_dead_letter_exchange),
         with_ladder(test_last_round_may_end_in_the_queue_named_after_the_original_key),
         with_ladder(test_parking_queue_may_have_another_name),

@@ -31,9 +31,10 @@ CONEY_API const char *coney_delivery_queue(const coney_delivery *delivery);
 CONEY_API const char *coney_delivery_listener_id(const coney_delivery *delivery);
 CONEY_API const char *coney_delivery_consumer_tag(const coney_delivery *delivery);
 
-/* Which attempt to handle it this is, as far as anybody knows, from 1: those in place, those before it was
- * republished (CONEY_HEADER_ATTEMPTS, or Spring's retry-count), those the broker counts (x-acquired-count, or
- * x-delivery-count, or once for redelivered), and its rejections by this queue (x-death). Any thread. */
+/* Which attempt to handle it this is, as far as anybody knows, from 1. It counts attempts in place; those before the
+ * ladder (CONEY_HEADER_ATTEMPTS, of a message that comes from there); returns to the queue (x-delivery-count of a
+ * quorum queue without what this process gave back unhandled, else once for redelivered); and rejections by this queue
+ * (x-death). docs/listening.md tells which headers are believed when. Any thread. */
 CONEY_API int coney_delivery_attempt(const coney_delivery *delivery);
 
 /* Part of a batch in Spring's format: its last one? False for all others. (Spring: isLastInBatch.) */

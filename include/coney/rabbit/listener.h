@@ -99,9 +99,10 @@ typedef struct coney_listener_retry {
     int first_delay_ms; /* before the second attempt, stateful or not; 1,000 */
     double multiplier;  /* 2 */
     int max_delay_ms;   /* 10,000; each delay is shortened by up to half, at random */
-    bool stateful;      /* counted by message id, for the last 1,000 messages that failed, or by a quorum queue's
-                           x-delivery-count. A message without either goes to the recovery when it comes again.
-                           (Spring: stateful retry) */
+    bool stateful;      /* counted by message id, for the last messages that failed (at least 1,000), or by a quorum
+                           queue's x-delivery-count, without those deliveries of which this process knows that no
+                           handler saw them, which takes a message id. A message without either goes to the recovery
+                           when it comes again. (Spring: stateful retry) */
     coney_is_retriable_delivery *is_retriable; /* every failure is */
 
     int delays_ms[CONEY_MAX_DELAYS]; /* the ladder, ended by a zero; none */
@@ -115,9 +116,11 @@ typedef struct coney_listener_retry {
     coney_message_recoverer *recoverer; /* CONEY_RECOVER_CALL */
 } coney_listener_retry;
 
-/* How often it was tried before this publishing; beside it the broker's counts are added. */
+/* How often it was tried before this publishing, and after how many rounds of the ladder (Spring's name). Both count
+ * for a message that comes from the ladder's queue of that round, by the broker's x-death; elsewhere they are only there
+ * to be read, and so a message that is forwarded, or moved back from the parking queue, begins anew. */
 #define CONEY_HEADER_ATTEMPTS "x-coney-attempts"
-#define CONEY_HEADER_RETRY_COUNT "retry-count" /* Spring's: how many rounds of the ladder it has behind it */
+#define CONEY_HEADER_RETRY_COUNT "retry-count"
 #define CONEY_HEADER_EXCEPTION_MESSAGE "x-exception-message"
 #define CONEY_HEADER_ORIGINAL_EXCHANGE "x-original-exchange"
 #define CONEY_HEADER_ORIGINAL_ROUTING_KEY "x-original-routingKey"

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Which attempt to handle a message this is: what headers tell, and for stateful retry a memory of the ids of those
- * that failed last. */
+/* Which attempt to handle a message this is. Three witnesses know something: headers that the broker writes, headers
+ * that the ladder writes, which are believed only if the broker says that the message comes from there, and a memory
+ * by message id of what has happened to messages in this process. */
 #include "rabbit/listener/listener.h"
 
 #include <string.h>
 
 #define MOST (INT32_MAX / 4) /* attempts that are believed: anyone may send headers */
-#define KEPT 1000            /* Spring's cache of stateful retries */
+#define SET 16               /* places for ids with the same hash */
+#define MIN_KEPT 4096        /* with stateful retry; Spring's cache has 1,000 */
+#define MAX_KEPT 65536
 
 /* ---- headers ---- */
 
@@ -34,22 +37,36 @@ static const coney_array *deaths_of(const coney_message *message)
     return value && value->type == CONEY_ARRAY ? value->as.array : NULL;
 }
 
+/* By this queue; by any if it is NULL. */
 static int64_t rejections(const char *queue, const coney_message *message)
 {
     const coney_array *deaths = deaths_of(message);
     int64_t count = 0;
     for (size_t i = 0; deaths && i < coney_array_size(deaths); i++) {
         const coney_table *death = death_at(deaths, i);
-        if (is_text(coney_table_get_string(death, "queue"), queue) &&
+        if ((!queue || is_text(coney_table_get_string(death, "queue"), queue)) &&
             is_text(coney_table_get_string(death, "reason"), "rejected"))
             count += count_in(death, "count");
     }
     return count;
 }
 
-int cny_rounds(const coney_message *message)
+/* The broker puts the latest death first, so this is the one that has brought the message here: a message that was
+ * rejected after the ladder, or forwarded to another queue, begins anew there. */
+static bool comes_from(const coney_message *message, const char *delay_queue)
 {
-    return (int)count_in(message->properties.headers, CONEY_HEADER_RETRY_COUNT);
+    const coney_array *deaths = deaths_of(message);
+    const coney_table *latest = deaths && coney_array_size(deaths) > 0 ? death_at(deaths, 0) : NULL;
+    return is_text(coney_table_get_string(latest, "queue"), delay_queue) &&
+           is_text(coney_table_get_string(latest, "reason"), "expired");
+}
+
+int cny_rounds(const cny_listener *listener, const coney_message *message)
+{
+    int64_t round = count_in(message->properties.headers, CONEY_HEADER_RETRY_COUNT);
+    bool is_ours =
+        round > 0 && round <= listener->delay_count && comes_from(message, listener->delay_queues[round - 1]);
+    return is_ours ? (int)round : 0;
 }
 
 static bool is_of_ladder(const cny_listener *listener, const char *queue)
@@ -71,16 +88,73 @@ bool cny_came_from_dead_letters(const cny_listener *listener, const coney_messag
     return false;
 }
 
+/* ---- the broker's count ---- */
+
+static coney_queue_kind kind_by_argument(const coney_queue *queue)
+{
+    const char *type = coney_table_get_string(queue->arguments, "x-queue-type");
+    return !type                         ? CONEY_QUEUE_DEFAULT
+           : strcmp(type, "quorum") == 0 ? CONEY_QUORUM
+           : strcmp(type, "stream") == 0 ? CONEY_STREAM
+                                         : CONEY_CLASSIC;
+}
+
+/* A queue that is not durable, or goes with its connection or its consumers, is a classic one in any virtual host. */
+coney_queue_kind cny_queue_kind(const coney_queue *queue)
+{
+    if (queue->kind != CONEY_QUEUE_DEFAULT)
+        return queue->kind;
+    coney_queue_kind kind = kind_by_argument(queue);
+    bool is_classic = queue->transient || queue->exclusive || queue->auto_delete || queue->max_priority > 0;
+    return kind == CONEY_QUEUE_DEFAULT && is_classic ? CONEY_CLASSIC : kind;
+}
+
+coney_queue_kind cny_listener_queue_kind(const cny_listener *listener)
+{
+    return listener->queue_kind;
+}
+
+/* How often the message has come back to this queue, by the count of a quorum queue; -1: nobody has counted. Who sends
+ * a message may send such a header, too, but the broker replaces that when the message comes back.
+ *
+ * A rejected message keeps its count when it is dead-lettered. RabbitMQ 3.10 starts anew when it comes to its next
+ * queue. RabbitMQ 4.0 starts anew there, too, but shows the number of rejections until the message comes back for the
+ * first time. RabbitMQ 4.3, the only one with x-acquired-count, goes on counting. */
+static int64_t counted_returns(const cny_listener *listener, const coney_message *message)
+{
+    const coney_table *headers = message->properties.headers;
+    bool has_acquired = coney_table_get(headers, "x-acquired-count") != NULL;
+    if (!message->redelivered || cny_listener_queue_kind(listener) == CONEY_CLASSIC)
+        return -1;
+    if (!has_acquired && !coney_table_get(headers, "x-delivery-count"))
+        return -1;
+    int64_t count = count_in(headers, "x-delivery-count");
+    int64_t here = rejections(listener->options.queue, message), anywhere = rejections(NULL, message);
+    if (has_acquired)
+        return count > here ? count - here : 0;
+    bool is_of_4_0 = coney_table_get(headers, "x-last-death-queue") != NULL;
+    return is_of_4_0 && count > 0 && (count == here || count == anywhere) ? 0 : count;
+}
+
 /* ---- the memory ---- */
 
 struct cny_attempt {
-    char message_id[CNY_MAX_SHORT_STRING + 1];
-    int count; /* 0: free */
+    uint64_t id;   /* its hash */
+    uint64_t used; /* when, as a number that grows; 0: free */
+    cny_history history;
 };
 
 bool cny_attempts_init(cny_attempts *attempts)
 {
     return pthread_mutex_init(&attempts->lock, NULL) == 0;
+}
+
+void cny_attempts_size_for(cny_attempts *attempts, const coney_listener *options)
+{
+    uint64_t wanted = 2 * (uint64_t)options->prefetch * (uint64_t)options->max_concurrency;
+    attempts->sets = (options->retry.stateful ? MIN_KEPT : SET) / SET;
+    while (attempts->sets * SET < wanted && attempts->sets * SET < MAX_KEPT)
+        attempts->sets *= 2;
 }
 
 void cny_attempts_free(cny_attempts *attempts)
@@ -89,85 +163,128 @@ void cny_attempts_free(cny_attempts *attempts)
     pthread_mutex_destroy(&attempts->lock);
 }
 
+/* FNV-1a: whoever can choose an id with the hash of another can as well choose the other. */
+static uint64_t hash_of(const char *message_id)
+{
+    uint64_t hash = 14695981039346656037U;
+    for (; *message_id; message_id++)
+        hash = (hash ^ (unsigned char)*message_id) * 1099511628211U;
+    return hash ^ hash >> 32;
+}
+
 /* Under lock. */
 static struct cny_attempt *find(const cny_attempts *attempts, const char *message_id)
 {
-    for (size_t i = 0; attempts->kept && i < KEPT; i++) {
-        if (attempts->kept[i].count > 0 && strcmp(attempts->kept[i].message_id, message_id) == 0)
-            return &attempts->kept[i];
+    uint64_t id = hash_of(message_id);
+    struct cny_attempt *set = attempts->kept ? &attempts->kept[id % attempts->sets * SET] : NULL;
+    for (int i = 0; set && i < SET; i++) {
+        if (set[i].used > 0 && set[i].id == id)
+            return &set[i];
     }
     return NULL;
 }
 
-/* Under lock: in the place of the oldest; NULL without memory. */
+/* Under lock: in the place of the oldest of its set; NULL without memory. */
 static struct cny_attempt *add(cny_attempts *attempts, const char *message_id)
 {
     if (!attempts->kept)
-        attempts->kept = cny_alloc(KEPT * sizeof *attempts->kept);
+        attempts->kept = cny_alloc(attempts->sets * SET * sizeof *attempts->kept);
     if (!attempts->kept)
         return NULL;
-    struct cny_attempt *one = &attempts->kept[attempts->next++ % KEPT];
-    one->count = 0;
-    memcpy(one->message_id, message_id, strlen(message_id) + 1);
-    return one;
+    uint64_t id = hash_of(message_id);
+    struct cny_attempt *set = &attempts->kept[id % attempts->sets * SET], *oldest = set;
+    for (int i = 1; i < SET; i++) {
+        if (set[i].used < oldest->used)
+            oldest = &set[i];
+    }
+    *oldest = (struct cny_attempt){.id = id, .used = ++attempts->clock};
+    return oldest;
 }
 
-int cny_attempts_add(cny_attempts *attempts, const char *message_id)
-{
-    pthread_mutex_lock(&attempts->lock);
-    struct cny_attempt *one = find(attempts, message_id);
-    if (!one)
-        one = add(attempts, message_id);
-    int count = one ? ++one->count : 1;
-    pthread_mutex_unlock(&attempts->lock);
-    return count;
-}
-
-void cny_attempts_forget(cny_attempts *attempts, const char *message_id)
-{
-    pthread_mutex_lock(&attempts->lock);
-    struct cny_attempt *one = find(attempts, message_id);
-    if (one)
-        one->count = 0;
-    pthread_mutex_unlock(&attempts->lock);
-}
-
-/* Since it was delivered for the first time. */
-int cny_attempts_of(cny_attempts *attempts, const char *message_id)
-{
-    pthread_mutex_lock(&attempts->lock);
-    const struct cny_attempt *one = find(attempts, message_id);
-    int count = one ? one->count : 0;
-    pthread_mutex_unlock(&attempts->lock);
-    return count;
-}
-
-/* ---- both together ---- */
-
+/* Some clients send an empty one with each message. */
 const char *cny_countable_id(const coney_message *message)
 {
     const char *id = message->properties.message_id;
-    return id && *id ? id : NULL; /* some clients send an empty one with each message */
+    return id && *id ? id : NULL;
+}
+
+bool cny_attempts_note(cny_attempts *attempts, const coney_message *message, cny_deed deed, cny_history *history)
+{
+    const char *id = cny_countable_id(message);
+    if (!id)
+        return false;
+    pthread_mutex_lock(&attempts->lock);
+    struct cny_attempt *one = find(attempts, id);
+    if (one && !message->redelivered) /* an earlier message of that id, or the same in another round */
+        one->history = (cny_history){0};
+    if (!one)
+        one = add(attempts, id);
+    cny_history now = one ? one->history : (cny_history){0};
+    now.failed += deed == CNY_DEED_FAILED;
+    now.unseen += deed == CNY_DEED_GONE_UNSEEN;
+    if (one)
+        one->history = now;
+    if (history)
+        *history = now;
+    pthread_mutex_unlock(&attempts->lock);
+    return true;
+}
+
+bool cny_attempts_of(cny_attempts *attempts, const coney_message *message, cny_history *history)
+{
+    const char *id = cny_countable_id(message);
+    *history = (cny_history){0};
+    if (!id)
+        return false;
+    pthread_mutex_lock(&attempts->lock);
+    const struct cny_attempt *one = find(attempts, id);
+    if (one)
+        *history = one->history;
+    pthread_mutex_unlock(&attempts->lock);
+    return one != NULL;
+}
+
+void cny_attempts_forget(cny_attempts *attempts, const coney_message *message)
+{
+    const char *id = cny_countable_id(message);
+    if (!id)
+        return;
+    pthread_mutex_lock(&attempts->lock);
+    struct cny_attempt *one = find(attempts, id);
+    if (one)
+        one->used = 0;
+    pthread_mutex_unlock(&attempts->lock);
+}
+
+/* ---- all together ---- */
+
+/* What went back from this process unhandled was no attempt. What went back from other processes may have been one, so
+ * that is counted. */
+int64_t cny_returns(cny_listener *listener, const coney_message *message)
+{
+    int64_t count = counted_returns(listener, message);
+    cny_history history;
+    if (count <= 0 || !cny_attempts_of(&listener->attempts, message, &history))
+        return count;
+    return count > history.unseen ? count - history.unseen : 0;
 }
 
 int64_t cny_redeliveries(cny_listener *listener, const coney_message *message)
 {
-    const coney_table *headers = message->properties.headers;
-    if (coney_table_get(headers, "x-acquired-count"))
-        return count_in(headers, "x-acquired-count");
-    if (coney_table_get(headers, "x-delivery-count"))
-        return count_in(headers, "x-delivery-count");
-    const char *id = cny_countable_id(message);
-    int64_t count =
-        message->redelivered && listener->options.retry.stateful && id ? cny_attempts_of(&listener->attempts, id) : 0;
-    return count > 0 ? count : message->redelivered;
+    int64_t count = cny_returns(listener, message);
+    cny_history history;
+    bool is_known = message->redelivered && cny_attempts_of(&listener->attempts, message, &history);
+    if (is_known && listener->options.retry.stateful)
+        return count > history.failed ? count : history.failed;
+    return count >= 0 ? count : message->redelivered;
 }
 
 int cny_earlier_attempts(cny_listener *listener, const coney_message *message)
 {
-    const coney_table *headers = message->properties.headers;
-    int64_t before = coney_table_get(headers, CONEY_HEADER_ATTEMPTS) ? count_in(headers, CONEY_HEADER_ATTEMPTS)
-                                                                     : cny_rounds(message);
+    int round = cny_rounds(listener, message);
+    int64_t before = round > 0 ? count_in(message->properties.headers, CONEY_HEADER_ATTEMPTS) : 0;
+    if (before < round)
+        before = round;
     int64_t count = before + cny_redeliveries(listener, message) + rejections(listener->options.queue, message);
     return count < MOST ? (int)count : MOST;
 }

@@ -36,14 +36,14 @@ void cny_backoffs_free(cny_backoffs *backoffs)
 }
 
 /* A message without an id is known by its body and its way. */
-static uint32_t identity_of(const coney_message *message)
+static uint32_t identity_of(const cny_listener *listener, const coney_message *message)
 {
     const char *id = cny_countable_id(message);
     if (id)
         return cny_hash(id, strlen(id));
     size_t size = coney_message_size(message);
     uint32_t hash = cny_hash(coney_message_body(message), size < HASHED_BYTES ? size : HASHED_BYTES);
-    const char *key = cny_original_routing_key(message);
+    const char *key = cny_original_routing_key(listener, message);
     return hash ^ cny_hash(key, strlen(key)) ^ (uint32_t)size;
 }
 
@@ -76,7 +76,7 @@ static int requeue_delay(cny_listener *listener, const coney_message *message)
 {
     cny_backoffs *backoffs = &listener->backoffs;
     struct cny_backoff_slot fresh = {0};
-    uint32_t identity = identity_of(message);
+    uint32_t identity = identity_of(listener, message);
     int64_t counted = cny_redeliveries(listener, message);
     pthread_mutex_lock(&backoffs->lock);
     if (!backoffs->slots)
@@ -92,7 +92,7 @@ void cny_backoff_forget(cny_listener *listener, const coney_message *message)
     cny_backoffs *backoffs = &listener->backoffs;
     pthread_mutex_lock(&backoffs->lock);
     if (backoffs->slots) {
-        uint32_t identity = identity_of(message);
+        uint32_t identity = identity_of(listener, message);
         struct cny_backoff_slot *slot = &backoffs->slots[identity % SLOTS];
         if (slot->identity == identity)
             *slot = (struct cny_backoff_slot){0};

@@ -257,7 +257,7 @@ static uint32_t hash_of_header(const coney_message *message, const char *name)
 static cny_lane *lane_of(cny_consumer *consumer, const coney_message *message)
 {
     const char *header = consumer->listener->options.lane_header;
-    const char *key = cny_original_routing_key(message); /* so that it comes back from the ladder to the same */
+    const char *key = cny_original_routing_key(consumer->listener, message); /* back from the ladder to the same */
     uint32_t value = header ? hash_of_header(message, header) : cny_hash(key, strlen(key));
     return &consumer->lanes[value % (uint32_t)consumer->lane_count];
 }

@@ -268,7 +268,7 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
     if (!merge(delivery, whole, &settlement))
         return CONEY_OK;
     if (delivery->whole && (settlement == CNY_SETTLE_ACK || settlement == CNY_SETTLE_REJECT))
-        cny_forget_failures(delivery);
+        cny_attempts_forget(&listener->attempts, delivery->origin);
     if (cny_acknowledges_nothing(listener)) {
         count_settlement(&listener->counters, settlement);
         if (settlement != CNY_SETTLE_ACK)

@@ -407,9 +407,27 @@ static size_t count_messages(const cny_lane *lane)
     return messages;
 }
 
+/* So that nobody takes their coming again for an attempt. A part of a batch may have been handled. */
+static void note_unseen(const cny_lane *lane, const coney_message *message)
+{
+    if (!acknowledges_nothing(lane))
+        cny_attempts_note(&lane->consumer->listener->attempts, message, CNY_DEED_GONE_UNSEEN, NULL);
+}
+
+static void note_unseen_items(const cny_lane *lane)
+{
+    size_t count;
+    coney_delivery **items = items_of(lane, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (!items[i]->whole && !items[i]->prepared && items[i]->verdict == 0)
+            note_unseen(lane, items[i]->origin);
+    }
+}
+
 /* What no handler will get any more: by the broker's reckoning it was never tried. */
 static size_t give_back(cny_lane *lane)
 {
+    note_unseen_items(lane);
     size_t count, returned = count_messages(lane);
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
@@ -422,6 +440,7 @@ static size_t give_back(cny_lane *lane)
     release_delayed(lane, INT64_MAX);
     flush_acks(lane);
     for (coney_message *message; (message = next_message(lane)); returned++) {
+        note_unseen(lane, message);
         cny_return_message(lane->consumer->channel, message);
         coney_message_unref(message);
         count_in_lanes(lane, -1);
@@ -438,6 +457,7 @@ static void drop_one(cny_lane *lane, coney_delivery *delivery)
 
 static size_t drop(cny_lane *lane)
 {
+    note_unseen_items(lane);
     size_t count, dropped = count_messages(lane);
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++)
@@ -447,6 +467,7 @@ static size_t drop(cny_lane *lane)
     lane->due = lane->gather_until = lane->ack_due = 0;
     lane->acks = 0;
     for (coney_message *message; (message = next_message(lane)); dropped++) {
+        note_unseen(lane, message);
         coney_message_unref(message);
         count_in_lanes(lane, -1);
     }

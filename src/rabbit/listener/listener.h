@@ -28,11 +28,23 @@ typedef struct cny_counters {
     atomic_ullong handler_times[CONEY_HANDLER_TIME_BUCKETS];
 } cny_counters;
 
-/* How often messages that failed were tried, by their ids: the last ones only. */
+/* What has happened to a message in this process. */
+typedef struct cny_history {
+    int failed; /* its handler, with stateful retry */
+    int unseen; /* its channel ended before a handler had it */
+} cny_history;
+
+typedef enum cny_deed {
+    CNY_DEED_FAILED,
+    CNY_DEED_GONE_UNSEEN,
+} cny_deed;
+
+/* The histories of messages that came back, by their ids: the last ones only. */
 typedef struct cny_attempts {
     pthread_mutex_t lock; /* below all others */
     struct cny_attempt *kept;
-    size_t next;
+    size_t sets; /* fixed after new */
+    uint64_t clock;
 } cny_attempts;
 
 /* How long messages waited last before they went back. */
@@ -62,9 +74,10 @@ struct cny_listener {
     /* fixed after listen */
     atomic_uint refs;
     cny_arena arena;
-    coney_listener options;   /* with every default filled in */
-    coney_topology *declares; /* its queue and those of the ladder; NULL: none */
-    bool has_retry;           /* anything of options.retry */
+    coney_listener options;      /* with every default filled in */
+    coney_topology *declares;    /* its queue and those of the ladder; NULL: none */
+    coney_queue_kind queue_kind; /* as far as it is declared */
+    bool has_retry;              /* anything of options.retry */
     int delay_count;
     const char *delay_queues[CONEY_MAX_DELAYS];
     /* any thread */
@@ -332,21 +345,31 @@ const char *cny_failure_text(const coney_delivery *delivery);
 /* ---- retry ---- */
 
 int cny_earlier_attempts(cny_listener *listener, const coney_message *message);
-int64_t cny_redeliveries(cny_listener *listener, const coney_message *message); /* before, from this queue */
+/* How often it has come back to this queue, by the broker's count, without those returns of which this process knows
+ * that no handler had it; -1: the broker does not count. */
+int64_t cny_returns(cny_listener *listener, const coney_message *message);
+int64_t cny_redeliveries(cny_listener *listener, const coney_message *message); /* the same, as far as anybody knows */
 bool cny_came_from_dead_letters(const cny_listener *listener, const coney_message *message);
-int cny_rounds(const coney_message *message); /* on the ladder */
+int cny_rounds(const cny_listener *listener, const coney_message *message); /* of its ladder, which it comes from */
+
+/* The kind of a queue that is declared so, and what is known of the kind of the listener's queue. */
+coney_queue_kind cny_queue_kind(const coney_queue *queue);
+coney_queue_kind cny_listener_queue_kind(const cny_listener *listener);
 
 /* The verdict on an outcome; 0: another attempt in place, after *delay_ms. With may_repeat false there is none. Stateful
  * retry says CONEY_REQUEUE and sets *delay_ms, too, which is left alone else. */
 coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms);
 
 bool cny_attempts_init(cny_attempts *attempts);
+void cny_attempts_size_for(cny_attempts *attempts, const coney_listener *options); /* with defaults; before its use */
 void cny_attempts_free(cny_attempts *attempts);
-int cny_attempts_add(cny_attempts *attempts, const char *message_id); /* one more failure: how many that makes */
-void cny_attempts_forget(cny_attempts *attempts, const char *message_id);
-int cny_attempts_of(cny_attempts *attempts, const char *message_id);
+
+/* Adds to the history of the message, which begins anew if the message is not redelivered. Gives what the history is
+ * now, unless that is NULL. False: the message has no id to remember. */
+bool cny_attempts_note(cny_attempts *attempts, const coney_message *message, cny_deed deed, cny_history *history);
+bool cny_attempts_of(cny_attempts *attempts, const coney_message *message, cny_history *history); /* false: none */
+void cny_attempts_forget(cny_attempts *attempts, const coney_message *message);
 const char *cny_countable_id(const coney_message *message); /* NULL: none */
-void cny_forget_failures(const coney_delivery *delivery);   /* for stateful retry */
 
 bool cny_backoffs_init(cny_backoffs *backoffs);
 void cny_backoffs_free(cny_backoffs *backoffs);
@@ -370,7 +393,7 @@ coney_outcome cny_recover(coney_delivery *delivery);          /* attempts are us
 coney_outcome cny_climb(coney_delivery *delivery, int round); /* sends it to wait for its next round */
 
 /* The one it had before it went up the ladder. A view. */
-const char *cny_original_routing_key(const coney_message *message);
+const char *cny_original_routing_key(const cny_listener *listener, const coney_message *message);
 
 /* ---- what a listener brings along ---- */
 

@@ -329,6 +329,8 @@ static coney_status fill(cny_listener *made, const coney_listener *options)
     made->options.declare = NULL; /* in declares */
     made->has_retry = has_retry(&options->retry);
     set_defaults(&made->options);
+    cny_attempts_size_for(&made->attempts, &made->options);
+    made->queue_kind = options->declare ? cny_queue_kind(options->declare) : CONEY_QUEUE_DEFAULT;
     made->min = made->wanted = made->options.concurrency;
     made->max = made->options.max_concurrency;
     made->started = !options->no_auto_start;

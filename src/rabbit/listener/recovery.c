@@ -12,16 +12,11 @@
 /* ---- the copy that is published ---- */
 
 /* The broker counts anew, what it or somebody else wrote for the original does not hold for the copy, and that goes to
- * one queue, not once more to those it was copied to (CC). */
+ * one queue, not once more to those it was copied to (CC). As in Spring a retry-count stays, for people to read. */
 static bool is_left_out(const char *name, bool is_back)
 {
-    static const char *const names[] = {"CC",
-                                        "BCC",
-                                        "x-death",
-                                        "x-delivery-count",
-                                        "x-acquired-count",
-                                        CONEY_HEADER_RETRY_COUNT,
-                                        CONEY_HEADER_EXCEPTION_MESSAGE};
+    static const char *const names[] = {
+        "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", CONEY_HEADER_EXCEPTION_MESSAGE};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(name, names[i]) == 0)
             return true;
@@ -62,7 +57,7 @@ static bool set_origin(coney_table *headers, const char *name, const char *text)
 static bool fill_headers(coney_table *headers, const coney_delivery *delivery, int round, bool with_text)
 {
     const coney_message *origin = delivery->origin;
-    bool is_back = cny_rounds(origin) > 0;
+    bool is_back = cny_rounds(delivery->consumer->listener, origin) > 0;
     return copy_headers(headers, origin->properties.headers, is_back) &&
            set_origin(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, origin->exchange) &&
            set_origin(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, origin->routing_key) &&
@@ -168,17 +163,18 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
 }
 
 /* Not that of its way back from the ladder. */
-const char *cny_original_routing_key(const coney_message *message)
+const char *cny_original_routing_key(const cny_listener *listener, const coney_message *message)
 {
     const char *original = coney_table_get_string(message->properties.headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY);
-    return original && cny_rounds(message) > 0 ? original : message->routing_key;
+    return original && cny_rounds(listener, message) > 0 ? original : message->routing_key;
 }
 
 static coney_outcome recover_elsewhere(coney_delivery *delivery)
 {
-    const coney_listener_retry *retry = &delivery->consumer->listener->options.retry;
+    const cny_listener *listener = delivery->consumer->listener;
+    const coney_listener_retry *retry = &listener->options.retry;
     char key[CNY_MAX_SHORT_STRING + 8];
-    snprintf(key, sizeof key, "error.%.255s", cny_original_routing_key(delivery->origin));
+    snprintf(key, sizeof key, "error.%.255s", cny_original_routing_key(listener, delivery->origin));
     key[CNY_MAX_SHORT_STRING] = '\0';
     const char *exchange = retry->exchange ? retry->exchange : "";
     const char *routing_key = retry->routing_key ? retry->routing_key : key;

@@ -6,46 +6,34 @@
 /* ---- stateful ---- */
 
 /* A batch that is taken apart goes back as a whole, so it counts once for each time it came. */
-static int count_by_id(coney_delivery *delivery, const char *id)
+static bool note_failure(coney_delivery *delivery, cny_history *history)
 {
     cny_attempts *attempts = &delivery->consumer->listener->attempts;
-    if (atomic_exchange(&cny_whole(delivery)->is_counted, true)) {
-        int count = cny_attempts_of(attempts, id);
-        return count > 0 ? count : 1;
-    }
-    if (!delivery->origin->redelivered)
-        cny_attempts_forget(attempts, id); /* an earlier message of that id, or the same in another round */
-    return cny_attempts_add(attempts, id);
+    if (!atomic_exchange(&cny_whole(delivery)->is_counted, true))
+        return cny_attempts_note(attempts, delivery->origin, CNY_DEED_FAILED, history);
+    bool is_known = cny_attempts_of(attempts, delivery->origin, history);
+    if (is_known && history->failed == 0)
+        history->failed = 1;
+    return is_known;
 }
 
-/* How often it has failed since it came to the queue, this time included; 0 if nobody can tell. The broker's count is
- * the better one, for it survives this process. */
+/* How often it has failed since it came to the queue, this time included; 0 if nobody can tell. The broker's count
+ * survives this process, and knows of other processes. */
 static int64_t failures(coney_delivery *delivery)
 {
-    cny_listener *listener = delivery->consumer->listener;
     const coney_message *message = delivery->origin;
-    bool has_count =
-        coney_message_header(message, "x-delivery-count") || coney_message_header(message, "x-acquired-count");
-    int64_t counted = has_count ? cny_redeliveries(listener, message) + 1 : 0;
-    const char *id = cny_countable_id(message);
-    if (!id)
-        return has_count ? counted : message->redelivered ? 0 : 1;
-    int known = count_by_id(delivery, id); /* more than the broker's if that is none of it, but came with the message */
-    return known > counted ? known : counted;
-}
-
-void cny_forget_failures(const coney_delivery *delivery)
-{
-    const char *id = cny_countable_id(delivery->origin);
-    if (id && delivery->consumer->listener->options.retry.stateful)
-        cny_attempts_forget(&delivery->consumer->listener->attempts, id);
+    int64_t counted = cny_returns(delivery->consumer->listener, message) + 1;
+    cny_history history;
+    if (!note_failure(delivery, &history))
+        return counted > 0 || message->redelivered ? counted : 1;
+    return history.failed > counted ? history.failed : counted;
 }
 
 /* Parts share an id: what is known of that is forgotten with the whole. */
 static void forget_unless_part(const coney_delivery *delivery)
 {
     if (!delivery->whole)
-        cny_forget_failures(delivery);
+        cny_attempts_forget(&delivery->consumer->listener->attempts, delivery->origin);
 }
 
 static bool may_be_redelivered(coney_delivery *delivery, int *delay_ms)
@@ -97,7 +85,7 @@ static coney_outcome judge_failure(coney_delivery *delivery, bool may_repeat, in
     if (comes_again(delivery))
         return CONEY_REQUEUE;
     forget_unless_part(delivery);
-    int round = cny_rounds(delivery->origin);
+    int round = cny_rounds(listener, delivery->origin);
     if (retriable && round < listener->delay_count)
         return cny_climb(delivery, round);
     return cny_recover(delivery);

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+/* Whom Coney believes when it counts attempts: the broker only about what has come back to this queue, the ladder's
+ * headers only about a message that comes from this ladder, and neither for what no handler has seen. */
+#include "support/container_fixture.h"
+#include "support/listening.h"
+#include "support/plain_client.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static coney_table *headers;
+
+static int setup(void **state)
+{
+    headers = coney_table_new();
+    return headers ? listening_setup(state) : -1;
+}
+
+static int teardown(void **state)
+{
+    coney_table_free(headers);
+    return listening_teardown(state);
+}
+
+static void set_header(const char *name, int64_t value)
+{
+    assert_ok(coney_table_set_int64(headers, name, value));
+}
+
+static void send_with_headers(const char *text)
+{
+    listening_send_with(text, &(coney_properties){.headers = headers});
+}
+
+static void expect_parked(const char *queue, const char *header, int64_t value)
+{
+    test_wait_for_depth(queue, 1);
+    amqp_message_t parked = plain_get(queue);
+    assert_int_equal(plain_number_header(&parked, header), value);
+    amqp_destroy_message(&parked);
+}
+
+/* ---- what the ladder writes ---- */
+
+static void set_death(const char *queue, const char *reason)
+{
+    coney_array *deaths = coney_array_new();
+    coney_table *table = coney_table_new();
+    coney_value death = {.type = CONEY_TABLE, .as.table = table}, all = {.type = CONEY_ARRAY, .as.array = deaths};
+    assert_ok(coney_table_set_string(table, "queue", queue));
+    assert_ok(coney_table_set_string(table, "reason", reason));
+    assert_ok(coney_table_set_int64(table, "count", 1));
+    assert_ok(coney_array_append(deaths, &death));
+    assert_ok(coney_table_set(headers, "x-death", &all));
+    coney_table_free(table);
+    coney_array_free(deaths);
+}
+
+/* It fails its first queue twice, then a handler sends it on with all its headers. */
+static coney_outcome fail_twice_and_forward(coney_delivery *delivery, void *user)
+{
+    if (coney_delivery_attempt(delivery) < 3)
+        return CONEY_RETRY;
+    coney_message *message = coney_delivery_message(delivery);
+    check(coney_table_get_int64(coney_message_properties(message)->headers, CONEY_HEADER_RETRY_COUNT, 0) == 2);
+    check(coney_template_send(client.sender, user, message, NULL) == CONEY_OK);
+    return CONEY_ACK;
+}
+
+static void test_forwarded_message_gets_all_rounds_of_its_next_queue(void **state)
+{
+    (void)state;
+    const char *first = listening_make_other_queue("first");
+    const char *const rungs[] = {"first.retry.50", "first.retry.60", "first.parking", "retry.50", "retry.60"};
+    for (size_t i = 0; i < COUNT_OF(rungs); i++)
+        listening_other_queue(rungs[i]);
+    const char *parking = listening_other_queue("parking");
+    listening_start(&(coney_listener){.retry = {.delays_ms = {50, 60}}});
+    coney_container *before;
+    assert_ok(coney_container_new(&before, client.factory, NULL));
+    assert_ok(coney_container_listen(before, &(coney_listener){.queue = first,
+                                                               .on_message = fail_twice_and_forward,
+                                                               .user = listening.queue,
+                                                               .retry = {.delays_ms = {50, 60}}}));
+    assert_ok(coney_container_start(before));
+    listening_send_to("", first, "fail", NULL);
+    test_wait_for_depth(parking, 1);
+    coney_container_free(before);
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+}
+
+static void start_with_ladder(void)
+{
+    listening_other_queue("retry.50");
+    listening_other_queue("retry.60");
+    listening_start(&(coney_listener){.retry = {.delays_ms = {50, 60}}});
+}
+
+static void expect_all_rounds(void)
+{
+    const char *parking = listening_other_queue("parking");
+    set_header(CONEY_HEADER_RETRY_COUNT, 2);
+    set_header(CONEY_HEADER_ATTEMPTS, 3);
+    start_with_ladder();
+    send_with_headers("fail");
+    test_wait_for_depth(parking, 1);
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+}
+
+static void test_rounds_are_not_believed_without_a_death(void **state)
+{
+    (void)state;
+    expect_all_rounds();
+}
+
+static void test_rounds_are_not_believed_beside_the_death_in_a_queue_of_another_ladder(void **state)
+{
+    (void)state;
+    set_death("other.retry.60", "expired");
+    expect_all_rounds();
+}
+
+static void test_rounds_are_not_believed_beside_the_death_of_another_round(void **state)
+{
+    (void)state;
+    char queue[300];
+    snprintf(queue, sizeof queue, "%s.retry.50", listening.queue);
+    set_death(queue, "expired");
+    expect_all_rounds();
+}
+
+static void test_rounds_are_not_believed_beside_another_reason(void **state)
+{
+    (void)state;
+    char queue[300];
+    snprintf(queue, sizeof queue, "%s.retry.60", listening.queue);
+    set_death(queue, "maxlen");
+    expect_all_rounds();
+}
+
+/* A person moves it back from there, headers and all. */
+static void test_message_that_was_rejected_after_the_ladder_and_is_moved_back_gets_all_rounds_again(void **state)
+{
+    (void)state;
+    listening_other_queue("retry.50");
+    listening_start(&(coney_listener){.retry = {.delays_ms = {50}, .recovery = CONEY_RECOVER_REJECT}});
+    listening_send("fail");
+    test_wait_for_depth(listening.dead, 1);
+    coney_message *message;
+    assert_ok(coney_template_receive(client.sender, listening.dead, &message, 5000));
+    assert_int_equal(coney_table_get_int64(coney_message_properties(message)->headers, CONEY_HEADER_RETRY_COUNT, 0), 1);
+    assert_ok(coney_template_send(client.sender, listening.queue, message, NULL));
+    coney_message_unref(message);
+    listening_wait_for_calls(4);
+    test_wait_for_depth(listening.dead, 1);
+    assert_int_equal(listening.count, 4);
+}
+
+static void test_parked_message_keeps_the_number_of_its_last_round(void **state)
+{
+    (void)state;
+    const char *parking = listening_other_queue("parking");
+    start_with_ladder();
+    listening_send("fail");
+    expect_parked(parking, CONEY_HEADER_RETRY_COUNT, 2);
+}
+
+static void test_parked_message_keeps_a_retry_count_that_others_wrote(void **state)
+{
+    (void)state;
+    const char *parking = listening_other_queue("parking");
+    set_header(CONEY_HEADER_RETRY_COUNT, 7);
+    listening_start(&(coney_listener){.retry = {.recovery = CONEY_RECOVER_PARK}});
+    send_with_headers("fail");
+    expect_parked(parking, CONEY_HEADER_RETRY_COUNT, 7);
+}
+
+static void test_republished_message_keeps_a_retry_count_that_others_wrote(void **state)
+{
+    (void)state;
+    const char *elsewhere = listening_make_other_queue("elsewhere");
+    set_header(CONEY_HEADER_RETRY_COUNT, 7);
+    listening_start(&(coney_listener){.retry = {.recovery = CONEY_RECOVER_REPUBLISH, .routing_key = elsewhere}});
+    send_with_headers("fail");
+    expect_parked(elsewhere, CONEY_HEADER_RETRY_COUNT, 7);
+}
+
+static void test_message_moved_back_from_the_parking_queue_gets_all_attempts_again(void **state)
+{
+    (void)state;
+    const char *parking = listening_other_queue("parking");
+    const coney_properties with_id = {.message_id = "m-1"};
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    listening_other_queue("retry.50");
+    listening_start(&(coney_listener){.retry = {.stateful = true, .max_attempts = 2, .delays_ms = {50}}});
+    listening_send_with("fail", &with_id);
+    test_wait_for_depth(parking, 1);
+    listening_expect_attempts((const int[]){1, 2, 3, 4, 0});
+    coney_message *message;
+    assert_ok(coney_template_receive(client.sender, parking, &message, 5000));
+    assert_ok(coney_template_send(client.sender, listening.queue, message, NULL));
+    coney_message_unref(message);
+    test_wait_for_depth(parking, 1);
+    listening_expect_attempts((const int[]){1, 2, 3, 4, 1, 2, 3, 4, 0});
+}
+
+/* ---- what the broker counts ---- */
+
+/* Rejected by its handler, it waits in another queue and comes back. */
+static void expect_each_rejection_once(coney_queue_kind waiting)
+{
+    const char *wait = listening_other_queue("wait");
+    test_delete_queue(listening.queue);
+    assert_ok(coney_admin_declare_queue(
+        client.admin,
+        &(coney_queue){
+            .name = listening.queue, .kind = CONEY_QUORUM, .dead_letter_exchange = "", .dead_letter_routing_key = wait},
+        NULL));
+    assert_ok(coney_admin_declare_queue(client.admin,
+                                        &(coney_queue){.name = wait,
+                                                       .kind = waiting,
+                                                       .message_ttl_ms = 50,
+                                                       .dead_letter_exchange = "",
+                                                       .dead_letter_routing_key = listening.queue},
+                                        NULL));
+    listening_start(&(coney_listener){0});
+    listening_send("reject");
+    listening_expect_attempts((const int[]){1, 2, 3, 4, 5, 0});
+}
+
+static void test_own_reject_cycle_through_a_quorum_queue_counts_each_rejection_once(void **state)
+{
+    (void)state;
+    expect_each_rejection_once(CONEY_QUORUM);
+}
+
+static void test_own_reject_cycle_through_a_classic_queue_counts_each_rejection_once(void **state)
+{
+    (void)state;
+    expect_each_rejection_once(CONEY_CLASSIC);
+}
+
+/* After a rejection the broker's count begins anew with what comes back to the queue. */
+static coney_outcome reject_then_requeue(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    static const coney_outcome outcomes[] = {CONEY_REJECT, CONEY_REJECT, CONEY_REQUEUE, CONEY_ACK};
+    int index = listening_note(delivery);
+    return index < (int)COUNT_OF(outcomes) ? outcomes[index] : CONEY_ACK;
+}
+
+static void test_requeue_after_rejections_counts_beside_them(void **state)
+{
+    (void)state;
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    test_delete_queue(listening.dead);
+    assert_ok(coney_admin_declare_queue(client.admin,
+                                        &(coney_queue){.name = listening.dead,
+                                                       .message_ttl_ms = 50,
+                                                       .dead_letter_exchange = "",
+                                                       .dead_letter_routing_key = listening.queue},
+                                        NULL));
+    listening_start(&(coney_listener){.on_message = reject_then_requeue});
+    listening_send("go");
+    listening_expect_attempts((const int[]){1, 2, 3, 4, 0});
+}
+
+static void expect_forged_count_unseen(const char *header)
+{
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    set_header(header, 3);
+    listening_start(&(coney_listener){.retry = {.stateful = true, .max_attempts = 3}});
+    send_with_headers("fail");
+    test_wait_for_depth(listening.dead, 1);
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+}
+
+static void test_delivery_count_that_came_with_a_first_delivery_is_not_believed(void **state)
+{
+    (void)state;
+    expect_forged_count_unseen("x-delivery-count");
+}
+
+static void test_acquired_count_that_came_with_a_message_is_not_believed(void **state)
+{
+    (void)state;
+    expect_forged_count_unseen("x-acquired-count");
+}
+
+static void test_count_on_a_queue_that_is_declared_classic_is_not_believed(void **state)
+{
+    (void)state;
+    set_header("x-delivery-count", 3);
+    const coney_queue classic = {.name = listening.queue, .kind = CONEY_CLASSIC};
+    test_delete_queue(listening.queue);
+    listening_start(&(coney_listener){.declare = &classic});
+    send_with_headers("again");
+    listening_expect_attempts((const int[]){1, 2, 0});
+}
+
+static void test_quorum_queue_that_others_declared_keeps_its_count(void **state)
+{
+    (void)state;
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    listening_start(&(coney_listener){0});
+    listening_send("fail 3");
+    listening_expect_attempts((const int[]){1, 2, 3, 4, 0});
+}
+
+/* ---- what no handler saw ---- */
+
+/* While the handler has the first message, the second one waits in the prefetch. */
+static atomic_int is_held, is_inside;
+
+static coney_outcome hold_or_obey(coney_delivery *delivery, void *user)
+{
+    char text[64];
+    if (strcmp(listening_text(delivery, text), "hold") != 0)
+        return listening_obey(delivery, user);
+    bool was_held = atomic_load(&is_held);
+    atomic_store(&is_inside, 1);
+    while (atomic_load(&is_held))
+        usleep(1000);
+    atomic_store(&is_inside, 0);
+    return was_held ? CONEY_REQUEUE : CONEY_ACK;
+}
+
+static void stop_while_the_second_waits(coney_stop_mode mode)
+{
+    test_wait_for(&is_inside, 1);
+    test_wait_for_depth(listening.queue, 0);
+    test_stop_in_background(mode, 10000);
+    test_wait_for_consumers(listening.queue, 0);
+    atomic_store(&is_held, 0);
+    assert_ok(test_background_end());
+    test_wait_for_depth(listening.queue, 2);
+    test_wait_for(&is_inside, 0);
+}
+
+static void expect_all_attempts_after_three(coney_stop_mode mode)
+{
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    listening_send("hold");
+    listening_send_with("fail", &(coney_properties){.message_id = "m-1"});
+    atomic_store(&is_held, 1);
+    listening_start(&(coney_listener){.on_message = hold_or_obey, .retry = {.stateful = true}});
+    here.container = listening.container;
+    for (int i = 0; i < 3; i++) {
+        stop_while_the_second_waits(mode);
+        atomic_store(&is_held, i < 2);
+        assert_int_equal(listening.count, 0);
+        assert_ok(coney_container_start(listening.container));
+    }
+    test_wait_for_depth(listening.dead, 1);
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+    assert_int_equal(listening.count, 3);
+}
+
+static void test_message_that_three_stops_gave_back_has_all_its_attempts(void **state)
+{
+    (void)state;
+    expect_all_attempts_after_three(CONEY_STOP_FINISH);
+}
+
+static void test_message_that_was_lost_with_three_channels_has_all_its_attempts(void **state)
+{
+    (void)state;
+    expect_all_attempts_after_three(CONEY_STOP_NOW);
+}
+
+static int group_teardown(void **state)
+{
+    plain_close();
+    return test_client_teardown(state);
+}
+
+int main(void)
+{
+#define with_queues(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        with_queues(test_forwarded_message_gets_all_rounds_of_its_next_queue),
+        with_queues(test_rounds_are_not_believed_without_a_death),
+        with_queues(test_rounds_are_not_believed_beside_the_death_in_a_queue_of_another_ladder),
+        with_queues(test_rounds_are_not_believed_beside_the_death_of_another_round),
+        with_queues(test_rounds_are_not_believed_beside_another_reason),
+        with_queues(test_message_that_was_rejected_after_the_ladder_and_is_moved_back_gets_all_rounds_again),
+        with_queues(test_parked_message_keeps_the_number_of_its_last_round),
+        with_queues(test_parked_message_keeps_a_retry_count_that_others_wrote),
+        with_queues(test_republished_message_keeps_a_retry_count_that_others_wrote),
+        with_queues(test_message_moved_back_from_the_parking_queue_gets_all_attempts_again),
+        with_queues(test_own_reject_cycle_through_a_quorum_queue_counts_each_rejection_once),
+        with_queues(test_own_reject_cycle_through_a_classic_queue_counts_each_rejection_once),
+        with_queues(test_requeue_after_rejections_counts_beside_them),
+        with_queues(test_delivery_count_that_came_with_a_first_delivery_is_not_believed),
+        with_queues(test_acquired_count_that_came_with_a_message_is_not_believed),
+        with_queues(test_count_on_a_queue_that_is_declared_classic_is_not_believed),
+        with_queues(test_quorum_queue_that_others_declared_keeps_its_count),
+        with_queues(test_message_that_three_stops_gave_back_has_all_its_attempts),
+        with_queues(test_message_that_was_lost_with_three_channels_has_all_its_attempts),
+    };
+    return cmocka_run_group_tests_name("counting", tests, test_client_setup, group_teardown);
+}
