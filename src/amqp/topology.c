@@ -3,31 +3,116 @@
  * types as Spring's builders send them, so that both declare the same thing), and topologies. */
 #include "amqp/amqp.h"
 
+#include <stdio.h>
 #include <string.h>
 
-/* ---- checks ---- */
+/* ---- typed fields and the arguments they stand for ---- */
 
-static coney_status check_not_negative(const char *queue, const char *field, int64_t number)
+/* A field of a declaration that the broker knows as an argument. */
+typedef struct typed_field {
+    const char *field; /* in the public struct */
+    const char *argument;
+    coney_value value; /* CONEY_VOID: not set */
+} typed_field;
+
+static coney_value text_or_none(const char *text)
 {
-    if (number >= 0)
-        return CONEY_OK;
-    return cny_fail(CONEY_E_INVALID, "queue '%s': %s is %lld, which is below 0", queue, field, (long long)number);
+    return text ? coney_value_string(text) : (coney_value){.type = CONEY_VOID};
 }
+
+/* Zero means not set. Spring sends 32 bits where its builder takes an int. */
+static coney_value number_or_none(int64_t number, coney_value_type type)
+{
+    if (number == 0)
+        return (coney_value){.type = CONEY_VOID};
+    return (coney_value){.type = number > INT32_MAX ? CONEY_INT64 : type, .as.integer = number};
+}
+
+enum { QUEUE_FIELDS = 11 };
+
+static void read_queue_fields(typed_field fields[QUEUE_FIELDS], const coney_queue *queue)
+{
+    static const char *const kinds[] = {NULL, "classic", "quorum", "stream"};
+    static const char *const overflows[] = {NULL, "drop-head", "reject-publish", "reject-publish-dlx"};
+    const typed_field all[QUEUE_FIELDS] = {
+        {"kind", "x-queue-type", text_or_none(kinds[queue->kind])},
+        {"overflow", "x-overflow", text_or_none(overflows[queue->overflow])},
+        {"dead_letter_exchange", "x-dead-letter-exchange", text_or_none(queue->dead_letter_exchange)},
+        {"dead_letter_routing_key", "x-dead-letter-routing-key", text_or_none(queue->dead_letter_routing_key)},
+        {"message_ttl_ms", "x-message-ttl", number_or_none(queue->message_ttl_ms, CONEY_INT32)},
+        {"expires_ms", "x-expires", number_or_none(queue->expires_ms, CONEY_INT32)},
+        {"max_length", "x-max-length", number_or_none(queue->max_length, CONEY_INT64)},
+        {"max_length_bytes", "x-max-length-bytes", number_or_none(queue->max_length_bytes, CONEY_INT32)},
+        {"max_priority", "x-max-priority", number_or_none(queue->max_priority, CONEY_INT32)},
+        {"delivery_limit", "x-delivery-limit", number_or_none(queue->delivery_limit, CONEY_INT32)},
+        {"single_active_consumer",
+         "x-single-active-consumer",
+         {.type = queue->single_active_consumer ? CONEY_BOOL : CONEY_VOID, .as.boolean = true}},
+    };
+    memcpy(fields, all, sizeof all);
+}
+
+static typed_field alternate_exchange_of(const coney_exchange *exchange)
+{
+    return (typed_field){"alternate_exchange", "alternate-exchange", text_or_none(exchange->alternate_exchange)};
+}
+
+static void describe_value(const coney_value *value, char *text, size_t size)
+{
+    if (value->type == CONEY_STRING || value->type == CONEY_BYTES)
+        snprintf(text, size, "'%.*s'", (int)(value->as.bytes.size < 255 ? value->as.bytes.size : 255),
+                 value->as.bytes.data);
+    else if (value->type == CONEY_BOOL)
+        snprintf(text, size, "%s", value->as.boolean ? "true" : "false");
+    else if (value->type <= CONEY_INT64 && value->type != CONEY_VOID)
+        snprintf(text, size, "%lld", (long long)value->as.integer);
+    else
+        snprintf(text, size, "a value of another type");
+}
+
+/* An argument that contradicts the field for it would win or lose in silence. Integers of any width are alike. */
+static coney_status check_arguments(const char *thing, const char *name, const coney_table *arguments,
+                                    const typed_field *fields, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const coney_value *given = coney_table_get(arguments, fields[i].argument);
+        char field_text[300], given_text[300];
+        if (!given || fields[i].value.type == CONEY_VOID)
+            continue;
+        describe_value(&fields[i].value, field_text, sizeof field_text);
+        describe_value(given, given_text, sizeof given_text);
+        if (strcmp(field_text, given_text) != 0)
+            return cny_fail(CONEY_E_INVALID, "%s '%s': %s is %s, but its argument '%s' is %s; set one of the two",
+                            thing, name, fields[i].field, field_text, fields[i].argument, given_text);
+    }
+    return CONEY_OK;
+}
+
+/* ---- checks ---- */
 
 static coney_status check_queue_numbers(const coney_queue *queue)
 {
     const struct {
         const char *field;
-        int64_t number;
+        int64_t number, least;
     } numbers[] = {
-        {"message_ttl_ms", queue->message_ttl_ms}, {"expires_ms", queue->expires_ms},
-        {"max_length", queue->max_length},         {"max_length_bytes", queue->max_length_bytes},
-        {"max_priority", queue->max_priority},     {"delivery_limit", queue->delivery_limit},
+        {"message_ttl_ms", queue->message_ttl_ms, 0}, {"expires_ms", queue->expires_ms, 0},
+        {"max_length", queue->max_length, 0},         {"max_length_bytes", queue->max_length_bytes, 0},
+        {"max_priority", queue->max_priority, 0},     {"delivery_limit", queue->delivery_limit, -1},
     };
-    coney_status status = CONEY_OK;
-    for (size_t i = 0; status == CONEY_OK && i < sizeof numbers / sizeof *numbers; i++)
-        status = check_not_negative(queue->name, numbers[i].field, numbers[i].number);
-    return status;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (numbers[i].number < numbers[i].least)
+            return cny_fail(CONEY_E_INVALID, "queue '%s': %s is %lld, which is below %lld", queue->name,
+                            numbers[i].field, (long long)numbers[i].number, (long long)numbers[i].least);
+    }
+    return CONEY_OK;
+}
+
+static coney_status check_queue_arguments(const coney_queue *queue)
+{
+    typed_field fields[QUEUE_FIELDS];
+    read_queue_fields(fields, queue);
+    return check_arguments("queue", queue->name, queue->arguments, fields, QUEUE_FIELDS);
 }
 
 coney_status cny_queue_check(const coney_queue *queue)
@@ -49,7 +134,7 @@ coney_status cny_queue_check(const coney_queue *queue)
     if (queue->dead_letter_routing_key && !queue->dead_letter_exchange)
         return cny_fail(CONEY_E_INVALID, "queue '%s': dead_letter_routing_key needs a dead_letter_exchange",
                         queue->name);
-    return CONEY_OK;
+    return check_queue_arguments(queue);
 }
 
 coney_status cny_exchange_check(const coney_exchange *exchange)
@@ -60,7 +145,11 @@ coney_status cny_exchange_check(const coney_exchange *exchange)
         return cny_fail(CONEY_E_INVALID, "exchange '%s': %d is no coney_exchange_type", exchange->name,
                         (int)exchange->type);
     coney_status status = cny_check_name("exchange name", exchange->name);
-    return status == CONEY_OK ? cny_check_name("exchange type", exchange->custom_type) : status;
+    if (status == CONEY_OK)
+        status = cny_check_name("exchange type", exchange->custom_type);
+    const typed_field alternate = alternate_exchange_of(exchange);
+    return status == CONEY_OK ? check_arguments("exchange", exchange->name, exchange->arguments, &alternate, 1)
+                              : status;
 }
 
 coney_status cny_binding_check(const coney_binding *binding)
@@ -80,85 +169,35 @@ coney_status cny_binding_check(const coney_binding *binding)
 
 /* ---- arguments ---- */
 
-static coney_status set_text(coney_table *table, const char *name, const char *text)
-{
-    return text ? coney_table_set_string(table, name, text) : CONEY_OK;
-}
-
-/* Zero means not set. Spring sends 32 bits where its builder takes an int. */
-static coney_status set_number(coney_table *table, const char *name, int64_t number, coney_value_type type)
-{
-    if (number == 0)
-        return CONEY_OK;
-    coney_value value = {.type = number > INT32_MAX ? CONEY_INT64 : type, .as.integer = number};
-    return coney_table_set(table, name, &value);
-}
-
-static coney_table *start_arguments(const coney_table *given)
+static coney_status make_arguments(coney_table **arguments, const coney_table *given, const typed_field *fields,
+                                   size_t count)
 {
     coney_table *table = coney_table_new();
-    for (size_t i = 0; table && i < coney_table_size(given); i++) {
-        if (coney_table_set(table, coney_table_name_at(given, i), coney_table_value_at(given, i)) != CONEY_OK) {
-            coney_table_free(table);
-            return NULL;
-        }
+    coney_status status = table ? CONEY_OK : cny_fail_memory();
+    for (size_t i = 0; status == CONEY_OK && i < coney_table_size(given); i++)
+        status = coney_table_set(table, coney_table_name_at(given, i), coney_table_value_at(given, i));
+    for (size_t i = 0; status == CONEY_OK && i < count; i++) {
+        if (fields[i].value.type != CONEY_VOID)
+            status = coney_table_set(table, fields[i].argument, &fields[i].value);
     }
-    return table;
-}
-
-static coney_status finish_arguments(coney_table **arguments, coney_table *table, coney_status status)
-{
-    if (status != CONEY_OK) {
+    if (status == CONEY_OK)
+        *arguments = table;
+    else
         coney_table_free(table);
-        return status;
-    }
-    *arguments = table;
-    return CONEY_OK;
+    return status;
 }
 
 coney_status cny_queue_arguments(coney_table **arguments, const coney_queue *queue)
 {
-    static const char *const kinds[] = {NULL, "classic", "quorum", "stream"};
-    static const char *const overflows[] = {NULL, "drop-head", "reject-publish", "reject-publish-dlx"};
-    const struct {
-        const char *name, *text;
-    } texts[] = {
-        {"x-queue-type", kinds[queue->kind]},
-        {"x-overflow", overflows[queue->overflow]},
-        {"x-dead-letter-exchange", queue->dead_letter_exchange},
-        {"x-dead-letter-routing-key", queue->dead_letter_routing_key},
-    };
-    const struct {
-        const char *name;
-        int64_t number;
-        coney_value_type type;
-    } numbers[] = {
-        {"x-message-ttl", queue->message_ttl_ms, CONEY_INT32},
-        {"x-expires", queue->expires_ms, CONEY_INT32},
-        {"x-max-length", queue->max_length, CONEY_INT64},
-        {"x-max-length-bytes", queue->max_length_bytes, CONEY_INT32},
-        {"x-max-priority", queue->max_priority, CONEY_INT32},
-        {"x-delivery-limit", queue->delivery_limit, CONEY_INT32},
-    };
-    coney_table *table = start_arguments(queue->arguments);
-    if (!table)
-        return cny_fail_memory();
-    coney_status status = CONEY_OK;
-    for (size_t i = 0; status == CONEY_OK && i < sizeof texts / sizeof *texts; i++)
-        status = set_text(table, texts[i].name, texts[i].text);
-    for (size_t i = 0; status == CONEY_OK && i < sizeof numbers / sizeof *numbers; i++)
-        status = set_number(table, numbers[i].name, numbers[i].number, numbers[i].type);
-    if (status == CONEY_OK && queue->single_active_consumer)
-        status = coney_table_set_bool(table, "x-single-active-consumer", true);
-    return finish_arguments(arguments, table, status);
+    typed_field fields[QUEUE_FIELDS];
+    read_queue_fields(fields, queue);
+    return make_arguments(arguments, queue->arguments, fields, QUEUE_FIELDS);
 }
 
 coney_status cny_exchange_arguments(coney_table **arguments, const coney_exchange *exchange)
 {
-    coney_table *table = start_arguments(exchange->arguments);
-    if (!table)
-        return cny_fail_memory();
-    return finish_arguments(arguments, table, set_text(table, "alternate-exchange", exchange->alternate_exchange));
+    const typed_field alternate = alternate_exchange_of(exchange);
+    return make_arguments(arguments, exchange->arguments, &alternate, 1);
 }
 
 const char *cny_exchange_type_name(const coney_exchange *exchange)
@@ -221,6 +260,10 @@ coney_status coney_topology_add_queue(coney_topology *topology, const coney_queu
     if (!topology)
         return cny_fail(CONEY_E_INVALID, "topology is NULL");
     coney_status status = cny_queue_check(queue);
+    if (status == CONEY_OK && !*queue->name)
+        status = cny_fail(CONEY_E_INVALID, "a topology needs the queue's name: for an empty one the broker makes up "
+                                           "another name, so another queue, on each new connection. Name it, or "
+                                           "declare it once with coney_admin_declare_queue()");
     if (status != CONEY_OK)
         return remember(topology, status);
     coney_queue copy = *queue;

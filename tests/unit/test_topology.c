@@ -103,6 +103,39 @@ static void test_topology_remembers_its_first_failure(void **state)
     coney_topology_free(topology);
 }
 
+/* Which of the two would win nobody sees. */
+static void test_argument_that_contradicts_its_field_is_refused(void **state)
+{
+    (void)state;
+    coney_table *arguments = coney_table_new();
+    assert_ok(coney_table_set_int64(arguments, "x-message-ttl", 6000));
+    assert_ok(coney_table_set_string(arguments, "x-queue-type", "classic"));
+    assert_fails(cny_queue_check(&(coney_queue){.name = "q", .message_ttl_ms = 5000, .arguments = arguments}),
+                 CONEY_E_INVALID, "message_ttl_ms is 5000, but its argument 'x-message-ttl' is 6000");
+    assert_fails(cny_queue_check(&(coney_queue){.name = "q", .kind = CONEY_QUORUM, .arguments = arguments}),
+                 CONEY_E_INVALID, "kind is 'quorum', but its argument 'x-queue-type' is 'classic'");
+    assert_ok(cny_queue_check(
+        &(coney_queue){.name = "q", .kind = CONEY_CLASSIC, .message_ttl_ms = 6000, .arguments = arguments}));
+    assert_ok(coney_table_set_string(arguments, "alternate-exchange", "one"));
+    assert_fails(
+        cny_exchange_check(&(coney_exchange){.name = "e", .alternate_exchange = "two", .arguments = arguments}),
+        CONEY_E_INVALID, "alternate_exchange is 'two', but its argument 'alternate-exchange' is 'one'");
+    coney_table_free(arguments);
+}
+
+static void test_no_delivery_limit_is_minus_one(void **state)
+{
+    (void)state;
+    coney_table *arguments;
+    const coney_queue queue = {.name = "q", .delivery_limit = -1};
+    assert_ok(cny_queue_check(&queue));
+    assert_ok(cny_queue_arguments(&arguments, &queue));
+    assert_int_equal(coney_table_get_int64(arguments, "x-delivery-limit", 0), -1);
+    coney_table_free(arguments);
+    assert_fails(cny_queue_check(&(coney_queue){.name = "q", .delivery_limit = -2}), CONEY_E_INVALID,
+                 "delivery_limit is -2, which is below -1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +143,8 @@ int main(void)
         cmocka_unit_test(test_nothing_set_sends_no_arguments),
         cmocka_unit_test(test_what_cannot_be_declared_is_refused),
         cmocka_unit_test(test_topology_remembers_its_first_failure),
+        cmocka_unit_test(test_argument_that_contradicts_its_field_is_refused),
+        cmocka_unit_test(test_no_delivery_limit_is_minus_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,7 +44,7 @@ typedef enum coney_overflow {
 } coney_overflow;
 
 typedef struct coney_queue {
-    const char *name; /* "" lets the broker make one up */
+    const char *name; /* "" lets the broker make one up; not in a topology, which is declared again and again */
     coney_queue_kind kind;
     bool transient;   /* gone when the broker restarts; RabbitMQ 4.3 wants exclusive with it */
     bool exclusive;   /* this connection's only, gone with it */
@@ -59,9 +59,10 @@ typedef struct coney_queue {
     const char *dead_letter_exchange;
     const char *dead_letter_routing_key;
     int max_priority;
-    int delivery_limit; /* quorum queues */
+    int delivery_limit; /* Quorum queues: how often a message may come back. Default: the broker's. -1: no limit,
+                           which RabbitMQ 4.0 and newer are told; older ones have none, and are sent nothing. */
     bool single_active_consumer;
-    const coney_table *arguments; /* any other argument */
+    const coney_table *arguments; /* any other argument; one that contradicts a field above is CONEY_E_INVALID */
 } coney_queue;
 
 typedef struct coney_binding {
