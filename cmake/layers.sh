@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 rabbitmq_c="rabbitmq-c/ amqp.h amqp_framing.h amqp_ssl_socket.h amqp_tcp_socket.h"
-above="base/ amqp/ rabbit/connection/connection.h rabbit/connection/isolation.h coney/"
+above="base/ amqp/ rabbit/connection/connection.h rabbit/connection/isolation.h rabbit/factory/declarations.h coney/"
 
 # The prefixes that a file's includes may have.
 allowed() {
@@ -18,7 +18,8 @@ allowed() {
     src/amqp/compression.c) echo "base/ amqp/ coney/amqp/ zlib.h" ;;
     src/amqp/*) echo "base/ amqp/ coney/amqp/ jansson.h" ;;
     src/wire/*) echo "base/ amqp/ wire/ coney/amqp/ coney/rabbit/tls.h openssl/ $rabbitmq_c" ;;
-    src/rabbit/connection/*) echo "base/ amqp/ wire/wire.h rabbit/connection/ coney/" ;;
+    src/rabbit/connection/*) echo "base/ amqp/ wire/wire.h rabbit/connection/ rabbit/factory/ coney/" ;;
+    src/rabbit/factory/*) echo "base/ amqp/ wire/wire.h rabbit/connection/ rabbit/factory/ coney/" ;;
     src/rabbit/template/*) echo "$above rabbit/template/" ;;
     src/rabbit/admin/*) echo "$above rabbit/admin/" ;;
     src/rabbit/listener/*) echo "$above rabbit/listener/" ;;

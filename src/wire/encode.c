@@ -199,7 +199,7 @@ coney_status cny_encode_queue_declare(cny_buffer *out, uint16_t channel, uint32_
 }
 
 coney_status cny_encode_exchange_declare(cny_buffer *out, uint16_t channel, uint32_t frame_max,
-                                         const coney_exchange *exchange)
+                                         const coney_exchange *exchange, bool passive)
 {
     coney_table *arguments;
     coney_status status = cny_exchange_arguments(&arguments, exchange);
@@ -208,6 +208,7 @@ coney_status cny_encode_exchange_declare(cny_buffer *out, uint16_t channel, uint
     amqp_exchange_declare_t method = {
         .exchange = bytes(exchange->name),
         .type = bytes(cny_exchange_type_name(exchange)),
+        .passive = passive,
         .durable = !exchange->transient,
         .auto_delete = exchange->auto_delete,
         .internal = exchange->internal,

@@ -8,6 +8,8 @@
 #include "wire/tls.h"
 
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CHANNEL_MAX 2047     /* what RabbitMQ allows by default */
@@ -19,6 +21,7 @@ typedef struct login {
     const cny_wire_target *target;
     int64_t deadline;
     bool greeted; /* a frame has come, so the peer speaks AMQP */
+    int broker_major;
 } login;
 
 /* ---- what can be wrong ---- */
@@ -217,6 +220,23 @@ static coney_status check_start(const login *in, const amqp_connection_start_t *
                     target->port, mechanism(target), offered);
 }
 
+/* The first number of the broker's version, such as 3 of "3.10.8"; 0 if it tells none. */
+static int read_major(const amqp_table_t *properties)
+{
+    for (int i = 0; i < properties->num_entries; i++) {
+        const amqp_table_entry_t *one = &properties->entries[i];
+        bool is_text = one->value.kind == AMQP_FIELD_KIND_UTF8 && one->value.value.bytes.len > 0;
+        char text[16] = "";
+        if (!is_text || !same(one->key, amqp_cstring_bytes("version")))
+            continue;
+        snprintf(text, sizeof text, "%.*s", (int)one->value.value.bytes.len,
+                 (const char *)one->value.value.bytes.bytes);
+        long major = strtol(text, NULL, 10);
+        return major > 0 && major < 1000 ? (int)major : 0;
+    }
+    return 0;
+}
+
 static amqp_table_entry_t text_entry(const char *key, const char *text)
 {
     amqp_table_entry_t entry = {.key = amqp_cstring_bytes(key)};
@@ -345,6 +365,7 @@ static coney_status start(login *in)
     const amqp_connection_start_t *begin = expect(in, AMQP_CONNECTION_START_METHOD, &status);
     if (!begin)
         return status;
+    in->broker_major = read_major(&begin->server_properties);
     status = check_start(in, begin);
     return status == CONEY_OK ? send_start_ok(in) : status;
 }
@@ -364,6 +385,7 @@ static coney_status agree(const login *in, const amqp_connection_tune_t *tune, c
         .channel_max = (uint16_t)lower(CHANNEL_MAX, tune->channel_max),
         .frame_max = lower(target->frame_max, tune->frame_max),
         .heartbeat_s = (int)lower((uint32_t)target->heartbeat_s, tune->heartbeat),
+        .broker_major = in->broker_major,
     };
     if (limits->frame_max < CNY_FRAME_MIN)
         return cny_fail(CONEY_E_PROTOCOL, "%s:%d wants frames of at most %u bytes; AMQP needs %d", target->host,

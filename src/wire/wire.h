@@ -25,11 +25,15 @@ typedef enum cny_method {
     CNY_CHANNEL_OPEN_OK = 0x0014000b,
     CNY_CHANNEL_CLOSE = 0x00140028,
     CNY_CHANNEL_CLOSE_OK = 0x00140029,
+    CNY_EXCHANGE_DECLARE = 0x0028000a,
     CNY_EXCHANGE_DECLARE_OK = 0x0028000b,
     CNY_EXCHANGE_DELETE_OK = 0x00280015,
+    CNY_EXCHANGE_BIND = 0x0028001e,
     CNY_EXCHANGE_BIND_OK = 0x0028001f,
     CNY_EXCHANGE_UNBIND_OK = 0x00280033,
+    CNY_QUEUE_DECLARE = 0x0032000a,
     CNY_QUEUE_DECLARE_OK = 0x0032000b,
+    CNY_QUEUE_BIND = 0x00320014,
     CNY_QUEUE_BIND_OK = 0x00320015,
     CNY_QUEUE_PURGE_OK = 0x0032001f,
     CNY_QUEUE_DELETE_OK = 0x00320029,
@@ -78,7 +82,8 @@ typedef struct cny_wire_target {
 typedef struct cny_wire_limits {
     uint16_t channel_max;
     uint32_t frame_max;
-    int heartbeat_s; /* 0: none */
+    int heartbeat_s;  /* 0: none */
+    int broker_major; /* the first number of the broker's version; 0: the broker does not tell it */
 } cny_wire_limits;
 
 cny_wire *cny_wire_new(void);        /* NULL without memory */
@@ -159,11 +164,11 @@ coney_status cny_encode_tx_select(cny_buffer *out, uint16_t channel);
 coney_status cny_encode_tx_commit(cny_buffer *out, uint16_t channel);
 coney_status cny_encode_tx_rollback(cny_buffer *out, uint16_t channel);
 
-/* With passive the broker only tells whether the queue is there. */
+/* With passive the broker only tells whether the queue or exchange is there. */
 coney_status cny_encode_queue_declare(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_queue *queue,
                                       bool passive);
 coney_status cny_encode_exchange_declare(cny_buffer *out, uint16_t channel, uint32_t frame_max,
-                                         const coney_exchange *exchange);
+                                         const coney_exchange *exchange, bool passive);
 coney_status cny_encode_bind(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_binding *binding);
 coney_status cny_encode_unbind(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_binding *binding);
 coney_status cny_encode_queue_purge(cny_buffer *out, uint16_t channel, const char *queue);

@@ -34,10 +34,12 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static test_event events[MAX_EVENTS];
 static int event_count;
 
+coney_connection_factory *test_events_factory;
+
 void test_record_event(const coney_container_event *event, void *user)
 {
     (void)user;
-    check(cny_factory_on_events_thread(client.factory));
+    check(cny_factory_on_events_thread(test_events_factory ? test_events_factory : client.factory));
     pthread_mutex_lock(&lock);
     if (event_count < MAX_EVENTS) {
         test_event *one = &events[event_count++];

@@ -74,6 +74,7 @@ typedef struct test_event {
     char container[64], listener_id[300], queue[300], consumer_tag[256], text[1024];
 } test_event;
 
+extern coney_connection_factory *test_events_factory; /* whose containers tell; NULL: client.factory */
 void test_record_event(const coney_container_event *event, void *user);
 int test_count_events(coney_container_event_kind kind);
 void test_wait_for_events(coney_container_event_kind kind, int count); /* at least so many */

@@ -15,6 +15,7 @@
 
 #include <coney/amqp/status.h>
 #include <coney/amqp/value.h>
+#include <coney/rabbit/declaration.h>
 #include <coney/rabbit/tls.h>
 
 CONEY_BEGIN
@@ -119,6 +120,7 @@ typedef struct coney_connection_factory_options {
     void *credentials_user;
     coney_connection_listener *on_connection; /* a state has changed, blocked included */
     coney_channel_listener *on_channel;
+    coney_declaration_listener *on_declaration; /* a declaration was refused, or has succeeded after all */
     void *listener_user;
 } coney_connection_factory_options;
 
@@ -146,6 +148,12 @@ CONEY_API coney_status coney_connection_factory_connect(coney_connection_factory
 /* How a connection is doing, now. Any thread. CONEY_OK, CONEY_E_INVALID, CONEY_E_STATE. */
 CONEY_API coney_status coney_connection_factory_info(coney_connection_factory *factory, coney_connection_role role,
                                                      coney_connection_info *info);
+
+/* Calls visit for everything that is to be declared, by admins with a topology and by listeners that run, on the
+ * calling thread with no lock held: how each thing stands now. Any thread. CONEY_E_INVALID, CONEY_E_STATE (after
+ * fork()), CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_connection_factory_list_declarations(coney_connection_factory *factory,
+                                                                  coney_declaration_listener *visit, void *user);
 
 /* Ends it in order, within close_timeout_ms for all steps together: containers stop (their handlers
  * finish and may still send, other threads not), what templates have sent is confirmed,

@@ -27,6 +27,9 @@ typedef enum coney_container_event_kind {
     CONEY_MESSAGE_DISCARDED,     /* one that cannot be handled came back from a dead-letter queue and is dropped */
     CONEY_PUBLISHERS_BLOCKED,    /* the broker holds back publishers, so replies and republished messages wait */
     CONEY_PUBLISHERS_UNBLOCKED,
+    CONEY_DECLARATION_NOT_MADE, /* the broker refused a declaration of anybody in the factory; status, code and text
+                                   tell which and why. Told once for each connection. (Spring:
+                                   DeclarationExceptionEvent) */
 } coney_container_event_kind;
 
 typedef struct coney_container_event {
@@ -54,7 +57,8 @@ CONEY_API const char *coney_container_event_name(coney_container_event_kind kind
 typedef struct coney_health {
     bool live;           /* false: it will not come back by itself, restart the program: it was given up, or every
                             worker is in a handler that has been slow for as long again */
-    bool ready;          /* every consumer that should consume does */
+    bool ready;          /* every consumer that should consume does, and everything that is to be declared in the
+                            factory is there */
     coney_status status; /* why not ready; CONEY_OK if it is */
     int consumers;       /* those that consume */
     int wanted;          /* those that should */

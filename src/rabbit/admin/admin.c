@@ -2,11 +2,8 @@
 /* The admin: every call opens a channel, does its work there and closes it. A refusal, which
  * costs AMQP a channel, thus costs nobody else anything, and calls need no lock. Channels live
  * on the consuming connection, because exclusive queues belong to the connection that declared
- * them. The recovery thread has the topology declared on each new connection. (Spring: RabbitAdmin.) */
+ * them. The topology is the factory's affair: it is declared together with what others bring. (Spring: RabbitAdmin.) */
 #include "rabbit/connection/connection.h"
-
-#include <stdatomic.h>
-#include <string.h>
 
 #define DEFAULT_TIMEOUT_MS 10000
 
@@ -14,24 +11,15 @@
 struct coney_admin {
     atomic_uint refs; /* the program's and, for a while, the recovery thread's */
     coney_connection_factory *factory;
-    coney_topology *topology; /* may be NULL */
+    cny_declaration_set *declarations; /* its topology; NULL: it has none */
     int timeout_ms;
 };
 
 /* ---- life ---- */
 
-static void ref_admin(void *self)
+static void free_admin(coney_admin *admin)
 {
-    coney_admin *admin = self;
-    atomic_fetch_add_explicit(&admin->refs, 1, memory_order_relaxed);
-}
-
-static void unref_admin(void *self)
-{
-    coney_admin *admin = self;
-    if (atomic_fetch_sub_explicit(&admin->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    coney_topology_free(admin->topology);
+    cny_declaration_set_unref(admin->declarations);
     cny_factory_unref(admin->factory);
     cny_free(admin);
 }
@@ -40,13 +28,10 @@ void coney_admin_free(coney_admin *admin)
 {
     if (!admin || cny_factory_check_process(admin->factory) != CONEY_OK)
         return;
-    cny_factory_leave(admin->factory, admin);
-    unref_admin(admin);
+    if (admin->declarations)
+        cny_declarations_leave(admin->factory, admin->declarations);
+    free_admin(admin);
 }
-
-static coney_status declare_on(void *self, cny_connection *connection, coney_connection_role role, int64_t deadline);
-
-static const cny_member membership = {.ref = ref_admin, .unref = unref_admin, .declare = declare_on};
 
 static coney_status check_options(const coney_admin_options *options)
 {
@@ -55,6 +40,14 @@ static coney_status check_options(const coney_admin_options *options)
     if (options->topology && options->topology->failure)
         return cny_error_raise(options->topology->failure);
     return CONEY_OK;
+}
+
+static coney_status add_topology(coney_admin *made, const coney_admin_options *options)
+{
+    coney_topology *copy = cny_topology_copy(options->topology);
+    made->declarations = copy ? cny_declaration_set_new(copy, made->timeout_ms) : NULL;
+    return made->declarations ? cny_declarations_join(made->factory, made->declarations, !options->no_auto_declare)
+                              : cny_fail_memory();
 }
 
 coney_status coney_admin_new(coney_admin **admin, coney_connection_factory *factory, const coney_admin_options *options)
@@ -71,16 +64,11 @@ coney_status coney_admin_new(coney_admin **admin, coney_connection_factory *fact
     coney_admin *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
-    atomic_init(&made->refs, 1);
     made->factory = cny_factory_ref(factory);
     made->timeout_ms = options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
-    coney_status status = CONEY_OK;
-    if (options->topology && !(made->topology = cny_topology_copy(options->topology)))
-        status = cny_fail_memory();
-    else if (options->topology && !options->no_auto_declare)
-        status = cny_factory_join(factory, &membership, made);
+    coney_status status = options->topology ? add_topology(made, options) : CONEY_OK;
     if (status != CONEY_OK) {
-        unref_admin(made);
+        free_admin(made);
         return status;
     }
     *admin = made;
@@ -90,28 +78,11 @@ coney_status coney_admin_new(coney_admin **admin, coney_connection_factory *fact
 /* ---- one piece of work on a channel of its own ---- */
 
 typedef struct task {
-    const coney_admin *admin;
-    cny_connection *connection; /* NULL: the factory's consuming one, waited for */
-    coney_connection_role role;
-    cny_channel *channel; /* NULL: none open */
+    cny_channel *channel;
     int64_t deadline;
 } task;
 
 typedef coney_status work(const task *one, const void *thing, void *result);
-
-static coney_status open_channel(task *one)
-{
-    if (one->connection)
-        return cny_channel_open_on(&one->channel, one->connection, true, one->deadline);
-    return cny_channel_open(&one->channel, one->admin->factory, CONEY_CONSUMING, false, one->deadline);
-}
-
-static void close_channel(task *one)
-{
-    cny_channel_close(one->channel);
-    cny_channel_unref(one->channel);
-    one->channel = NULL;
-}
 
 static coney_status perform(coney_admin *admin, const char *what, coney_status checked, work *function,
                             const void *thing, void *result)
@@ -123,13 +94,12 @@ static coney_status perform(coney_admin *admin, const char *what, coney_status c
     coney_status status = cny_factory_check_process(admin->factory);
     if (status != CONEY_OK)
         return status;
-    task one = {.admin = admin, .deadline = cny_deadline(admin->timeout_ms)};
-    status = open_channel(&one);
-    if (status != CONEY_OK)
-        status = cny_fail_in("%s", what);
-    if (status == CONEY_OK)
-        status = function(&one, thing, result);
-    close_channel(&one);
+    task one = {.deadline = cny_deadline(admin->timeout_ms)};
+    if (cny_channel_open(&one.channel, admin->factory, CONEY_CONSUMING, false, one.deadline) != CONEY_OK)
+        return cny_fail_in("%s", what);
+    status = function(&one, thing, result);
+    cny_channel_close(one.channel);
+    cny_channel_unref(one.channel);
     return status;
 }
 
@@ -186,12 +156,19 @@ static coney_status purge_queue(const task *one, const void *queue, void *messag
 
 coney_status coney_admin_declare_queue(coney_admin *admin, const coney_queue *queue, coney_queue_info *info)
 {
-    return perform(admin, "declare a queue", cny_queue_check(queue), declare_queue, queue, info);
+    coney_status status = perform(admin, "declare a queue", cny_queue_check(queue), declare_queue, queue, info);
+    if (status == CONEY_OK)
+        cny_declarations_appeared(admin->factory, CNY_DECLARE_QUEUE, queue->name);
+    return status;
 }
 
 coney_status coney_admin_declare_exchange(coney_admin *admin, const coney_exchange *exchange)
 {
-    return perform(admin, "declare an exchange", cny_exchange_check(exchange), declare_exchange, exchange, NULL);
+    coney_status status =
+        perform(admin, "declare an exchange", cny_exchange_check(exchange), declare_exchange, exchange, NULL);
+    if (status == CONEY_OK)
+        cny_declarations_appeared(admin->factory, CNY_DECLARE_EXCHANGE, exchange->name);
+    return status;
 }
 
 coney_status coney_admin_declare_binding(coney_admin *admin, const coney_binding *binding)
@@ -226,111 +203,11 @@ coney_status coney_admin_purge_queue(coney_admin *admin, const char *queue, uint
 
 /* ---- the topology ---- */
 
-/* The broker has answered and said no; only this one thing is concerned. */
-static bool is_refusal(coney_status status)
-{
-    switch (status) {
-    case CONEY_E_INVALID:
-    case CONEY_E_ACCESS_REFUSED:
-    case CONEY_E_NOT_FOUND:
-    case CONEY_E_RESOURCE_LOCKED:
-    case CONEY_E_PRECONDITION_FAILED:
-    case CONEY_E_NOT_ALLOWED:
-    case CONEY_E_BROKER: return true;
-    default: return false;
-    }
-}
-
-/* Exclusive queues belong to the connection that declares them, and one that the broker names
- * would get another name on each. */
-static bool is_shared(const coney_queue *queue)
-{
-    return !queue->exclusive && queue->name && *queue->name;
-}
-
-static bool is_to_shared(const task *one, const coney_binding *binding)
-{
-    const cny_buffer *queues = &one->admin->topology->queues;
-    const coney_queue *all = (const coney_queue *)(const void *)queues->data;
-    for (size_t i = 0; !binding->to_exchange && i < queues->size / sizeof *all; i++) {
-        if (strcmp(all[i].name, binding->destination) == 0)
-            return is_shared(&all[i]);
-    }
-    return true;
-}
-
-static bool belongs_here(const task *one, work *function, const void *thing)
-{
-    if (one->role == CONEY_CONSUMING)
-        return true;
-    if (function == declare_queue)
-        return is_shared(thing);
-    return function != declare_binding || is_to_shared(one, thing);
-}
-
-/* Declares all things of one kind; refusals are logged, the first one is kept. A refusal costs
- * the channel, so the next thing gets a new one. */
-static coney_status declare_all(task *one, work *function, const cny_buffer *things, size_t size, cny_error **refusal)
-{
-    for (size_t at = 0; at < things->size; at += size) {
-        if (!one->channel || !cny_channel_alive(one->channel)) {
-            close_channel(one);
-            if (open_channel(one) != CONEY_OK) /* a refused login concerns everything */
-                return coney_last_error_details()->status;
-        }
-        if (!belongs_here(one, function, things->data + at))
-            continue;
-        coney_status status = function(one, things->data + at, NULL);
-        if (status != CONEY_OK && !is_refusal(status))
-            return status;
-        if (status == CONEY_OK)
-            continue;
-        cny_log(CONEY_LOG_WARN, "%s", coney_last_error());
-        if (!*refusal)
-            *refusal = cny_error_capture();
-    }
-    return CONEY_OK;
-}
-
-/* Refusals are logged; the first one is given. Any other failure ends it. */
-static coney_status declare_topology(task *one, cny_error **refusal)
-{
-    const coney_topology *topology = one->admin->topology;
-    coney_status status = declare_all(one, declare_exchange, &topology->exchanges, sizeof(coney_exchange), refusal);
-    if (status == CONEY_OK)
-        status = declare_all(one, declare_queue, &topology->queues, sizeof(coney_queue), refusal);
-    if (status == CONEY_OK)
-        status = declare_all(one, declare_binding, &topology->bindings, sizeof(coney_binding), refusal);
-    close_channel(one);
-    return status;
-}
-
 coney_status coney_admin_declare(coney_admin *admin)
 {
-    if (!admin || !admin->topology)
+    if (!admin || !admin->declarations)
         return cny_fail(CONEY_E_INVALID, "declare: the admin is NULL or was made without a topology");
     coney_status status = cny_factory_check_process(admin->factory);
-    if (status != CONEY_OK)
-        return status;
-    task one = {.admin = admin, .deadline = cny_deadline(admin->timeout_ms)};
-    cny_error *refusal = NULL;
-    status = declare_topology(&one, &refusal);
-    if (status == CONEY_OK)
-        status = cny_error_raise(refusal);
-    cny_error_unref(refusal);
-    return status;
-}
-
-static coney_status declare_on(void *self, cny_connection *connection, coney_connection_role role, int64_t deadline)
-{
-    const coney_admin *admin = self;
-    int64_t own_deadline = cny_deadline(admin->timeout_ms);
-    task one = {.admin = admin,
-                .connection = connection,
-                .role = role,
-                .deadline = deadline < own_deadline ? deadline : own_deadline};
-    cny_error *refusal = NULL;
-    coney_status status = declare_topology(&one, &refusal);
-    cny_error_unref(refusal);
-    return status == CONEY_OK ? status : cny_fail_in("declare the topology");
+    return status == CONEY_OK ? cny_declarations_declare(admin->factory, admin->declarations, admin->timeout_ms)
+                              : status;
 }

@@ -333,7 +333,8 @@ bool cny_channel_is_suspect_of(const cny_channel *channel, uint32_t cause)
 {
     if (channel->feed.subscribing)
         return cause == 0 || is_of_subscription(cause);
-    return channel->awaited && (cause == 0 || channel->calling == cause);
+    bool is_asked = channel->awaited || channel->series.unanswered > 0;
+    return is_asked && (cause == 0 || channel->calling == cause);
 }
 
 /* ---- what the broker says to the channel; I/O thread ---- */
@@ -364,6 +365,8 @@ static bool is_awaited(const cny_channel *channel, uint32_t method)
 static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
 {
     if (channel->feed.subscribing && cny_feed_is_step(channel, incoming))
+        return CONEY_OK;
+    if (cny_series_is_step(channel, incoming))
         return CONEY_OK;
     if (!is_awaited(channel, incoming->method)) {
         coney_message_unref(incoming->message);

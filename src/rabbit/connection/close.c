@@ -100,10 +100,8 @@ static void close_connections(closing *one)
 
 static bool is_recovering(const coney_connection_factory *factory)
 {
-    bool declaring = false;
-    for (int role = 0; role < CNY_ROLE_COUNT; role++)
-        declaring |= factory->links[role].declaring;
-    return declaring || (factory->recovering && !factory->recovered);
+    const cny_declarations *declarations = &factory->declarations;
+    return declarations->running_on || declarations->isolating || (factory->recovering && !factory->recovered);
 }
 
 static void end_recovery(closing *one)

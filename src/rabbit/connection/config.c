@@ -184,6 +184,7 @@ static coney_status copy_rest(cny_connection_config *config, const coney_connect
     config->credentials_user = options->credentials_user;
     config->on_connection = options->on_connection;
     config->on_channel = options->on_channel;
+    config->on_declaration = options->on_declaration;
     config->listener_user = options->listener_user;
     coney_status status = config->uri.tls ? copy_tls(config, options->tls) : CONEY_OK;
     if (status != CONEY_OK || !options->client_properties)

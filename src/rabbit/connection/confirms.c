@@ -443,13 +443,20 @@ void cny_confirms_fail(cny_channel *channel, cny_error *reason)
         channel->connection->has_news = true;
 }
 
+/* All that is not done is kept. */
+cny_confirm *cny_confirms_kept_from(cny_channel *channel, size_t *i)
+{
+    const cny_confirms *confirms = &channel->confirms;
+    size_t count = confirms->kept > 0 ? cny_confirms_outstanding(confirms) : 0;
+    while (*i < count && cny_confirms_nth(confirms, *i)->done)
+        ++*i;
+    return *i < count ? cny_confirms_nth(confirms, (*i)++) : NULL;
+}
+
 cny_confirm *cny_confirms_oldest_kept(cny_channel *channel)
 {
-    cny_confirms *confirms = &channel->confirms;
     size_t i = 0;
-    while (confirms->kept > 0 && cny_confirms_nth(confirms, i)->done) /* all that is not done is kept */
-        i++;
-    return confirms->kept > 0 ? cny_confirms_nth(confirms, i) : NULL;
+    return cny_confirms_kept_from(channel, &i);
 }
 
 void cny_confirms_end_kept(cny_channel *channel, cny_confirm *confirm, cny_error *reason)

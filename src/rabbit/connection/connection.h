@@ -12,6 +12,7 @@
 #define CNY_CONNECTION_H
 
 #include "amqp/amqp.h"
+#include "rabbit/factory/declarations.h"
 
 #include <coney/rabbit/admin.h>
 #include <coney/rabbit/confirmation.h>
@@ -29,10 +30,6 @@ enum { CNY_ROLE_COUNT = CONEY_PUBLISHING + 1 };
 
 coney_connection_factory *cny_factory_ref(coney_connection_factory *factory);
 void cny_factory_unref(coney_connection_factory *factory);
-
-cny_connection *cny_connection_ref(cny_connection *connection);
-void cny_connection_unref(cny_connection *connection); /* takes NULL */
-bool cny_connection_is_open(cny_connection *connection);
 
 /* Is this the factory's events thread, on which callbacks run? */
 bool cny_factory_on_events_thread(coney_connection_factory *factory);
@@ -82,15 +79,15 @@ uint64_t cny_factory_blocked_us(coney_connection_factory *factory);
 /* ---- members: what lives on a factory and has a part in its recovery and its end ----
  *
  * Functions that are NULL are not needed. They are called with no lock held, by the recovery
- * thread but for declare, which has a thread, and the last four, which the thread that closes the
+ * thread but for on_declaration, and the last four, which the thread that closes the
  * factory calls. */
 
 typedef struct cny_member {
     void (*ref)(void *self);
     void (*unref)(void *self);
 
-    /* Declares its part of the topology on a new connection. Refusals are its own affair. */
-    coney_status (*declare)(void *self, cny_connection *connection, coney_connection_role role, int64_t deadline);
+    /* A declaration was refused, whoever wants it. On the thread that declares. */
+    void (*on_declaration)(void *self, const coney_declaration *declaration);
 
     /* Has it tried to resume consuming since the loss? Publishers wait for that. */
     bool (*has_resumed)(void *self);
@@ -114,9 +111,6 @@ void cny_factory_attention(coney_connection_factory *factory);
 /* The member must leave before it goes away. CONEY_E_NO_MEMORY. */
 coney_status cny_factory_join(coney_connection_factory *factory, const cny_member *member, void *self);
 void cny_factory_leave(coney_connection_factory *factory, const void *self);
-
-/* Has all members declare again, on the consuming connection: a queue is missing. */
-coney_status cny_factory_declare(coney_connection_factory *factory, int64_t deadline);
 
 /* ---- channels ---- */
 
@@ -168,6 +162,17 @@ coney_status cny_channel_unbind(cny_channel *channel, const coney_binding *bindi
 coney_status cny_channel_delete_queue(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline);
 coney_status cny_channel_delete_exchange(cny_channel *channel, const char *exchange, int64_t deadline);
 coney_status cny_channel_purge(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline);
+
+/* Declarations, many on their way at a time; on a channel for nothing else. Sends one and does not wait for its
+ * answer; those on their way must be of the same kind. The thing is a coney_exchange, coney_queue or coney_binding.
+ * CONEY_E_INVALID, CONEY_E_NO_MEMORY, or why the channel is gone. */
+coney_status cny_channel_send_declaration(cny_channel *channel, cny_declaration_kind kind, const void *thing,
+                                          bool passive);
+
+/* Waits until no more than so many of them are unanswered, and tells how many are. CONEY_E_TIMEOUT: the oldest has
+ * not been answered within timeout_ms after the one before it; else why the channel is gone, over the oldest
+ * unanswered one if the broker says so. */
+coney_status cny_channel_await_declarations(cny_channel *channel, size_t left, int timeout_ms, size_t *unanswered);
 
 /* ---- publishing, after confirm_select unless said otherwise ---- */
 
@@ -254,7 +259,8 @@ int64_t cny_channel_expire(cny_channel *channel, int64_t now);
 size_t cny_channel_kept(cny_channel *channel);
 
 /* Sends the oldest message that `from` kept again, through `to`, which waits for its confirm from
- * then on. Both must not be in use by another cny_channel_resend(). CONEY_E_BLOCKED: not now;
+ * then on. Both must not be in use by another cny_channel_resend(). CONEY_E_LIMIT: what is left has to wait until
+ * its exchange or queue is declared; CONEY_E_BLOCKED: not now;
  * CONEY_E_STALE: `to` is gone; CONEY_E_NO_MEMORY. */
 coney_status cny_channel_resend(cny_channel *to, cny_channel *from);
 
@@ -288,8 +294,6 @@ typedef struct cny_subscription {
  * and the other statuses of connecting, CONEY_E_LIMIT, CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory,
                                    const cny_subscription *subscription, const cny_watcher *watcher);
-coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *connection,
-                                      const cny_subscription *subscription, const cny_watcher *watcher);
 void cny_channel_unwatch(cny_channel *channel); /* once it returns the watcher is not called any more */
 
 typedef enum cny_feed_state {

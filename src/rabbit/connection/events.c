@@ -188,9 +188,11 @@ typedef struct notice {
     cny_events *events;
     coney_connection_listener *on_connection;
     coney_channel_listener *on_channel;
+    coney_declaration_listener *on_declaration;
     void *user;
     coney_connection_info connection;
     coney_channel_info channel;
+    coney_declaration declaration;
 } notice;
 
 static void run_notice(coney_message *unused, const coney_error *error, void *user)
@@ -200,6 +202,8 @@ static void run_notice(coney_message *unused, const coney_error *error, void *us
     notice *one = user;
     if (one->on_connection)
         one->on_connection(&one->connection, one->user);
+    else if (one->on_declaration)
+        one->on_declaration(&one->declaration, one->user);
     else
         one->on_channel(&one->channel, one->user);
     pthread_mutex_lock(&one->events->lock);
@@ -230,6 +234,18 @@ void cny_tell_connection(coney_connection_factory *factory, const coney_connecti
     one->on_connection = config->on_connection;
     one->user = config->listener_user;
     one->connection = *info;
+    post_notice(factory->events, one);
+}
+
+void cny_tell_declaration(coney_connection_factory *factory, const coney_declaration *declaration)
+{
+    const cny_connection_config *config = &factory->config;
+    notice *one = config->on_declaration ? cny_alloc(sizeof *one) : NULL;
+    if (!one)
+        return;
+    one->on_declaration = config->on_declaration;
+    one->user = config->listener_user;
+    one->declaration = *declaration;
     post_notice(factory->events, one);
 }
 

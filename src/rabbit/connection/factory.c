@@ -18,6 +18,7 @@ static void free_factory(coney_connection_factory *factory)
         cny_error_unref(factory->links[role].reason);
         cny_error_unref(factory->links[role].loss);
     }
+    cny_declarations_free(&factory->declarations);
     cny_buffer_free(&factory->members);
     cny_buffer_free(&factory->spare);
     cny_events_unref(factory->events);
@@ -124,15 +125,6 @@ void cny_factory_leave(coney_connection_factory *factory, const void *self)
     }
     factory->members.size = kept * sizeof *all;
     pthread_mutex_unlock(&factory->lock);
-}
-
-/* References to all members, for calling them without the lock. */
-static bool get_members(coney_connection_factory *factory, cny_buffer *members)
-{
-    pthread_mutex_lock(&factory->lock);
-    bool got = cny_factory_members(factory, members);
-    pthread_mutex_unlock(&factory->lock);
-    return got;
 }
 
 /* ---- how it is doing ---- */
@@ -460,23 +452,6 @@ coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *f
     if (lost) /* it would have come back */
         status = cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code,
                                "not connected within the deadline: %s", coney_last_error());
-    return status;
-}
-
-coney_status cny_factory_declare(coney_connection_factory *factory, int64_t deadline)
-{
-    cny_connection *connection = NULL;
-    coney_status status = cny_factory_get_connection(&connection, factory, CONEY_CONSUMING, false, deadline);
-    cny_buffer members = {0};
-    if (status == CONEY_OK && !get_members(factory, &members))
-        status = cny_fail_memory();
-    const cny_membership *all = (const cny_membership *)(const void *)members.data;
-    for (size_t i = 0; status == CONEY_OK && i < members.size / sizeof *all; i++) {
-        if (all[i].member->declare)
-            status = all[i].member->declare(all[i].self, connection, CONEY_CONSUMING, deadline);
-    }
-    cny_members_free(&members);
-    cny_connection_unref(connection);
     return status;
 }
 

@@ -8,6 +8,7 @@
 
 #include "rabbit/connection/connection.h"
 #include "rabbit/connection/uri.h"
+#include "rabbit/factory/declarations.h"
 #include "wire/wire.h"
 
 /* ---- events: callbacks, in the order in which their causes happened ---- */
@@ -45,6 +46,7 @@ void cny_events_wake(cny_events *events);
 
 /* Tell the program's listener; nothing happens if there is none. Not under the events lock. */
 void cny_tell_connection(coney_connection_factory *factory, const coney_connection_info *info);
+void cny_tell_declaration(coney_connection_factory *factory, const coney_declaration *declaration);
 void cny_tell_channel(cny_channel *channel, bool open, const cny_error *reason);
 
 /* ---- factory ---- */
@@ -63,8 +65,9 @@ typedef struct cny_connection_config {
     const coney_table *client_properties;    /* may be NULL */
     coney_credentials_provider *credentials; /* may be NULL */
     void *credentials_user;
-    coney_connection_listener *on_connection; /* may be NULL */
-    coney_channel_listener *on_channel;       /* may be NULL */
+    coney_connection_listener *on_connection;   /* may be NULL */
+    coney_channel_listener *on_channel;         /* may be NULL */
+    coney_declaration_listener *on_declaration; /* may be NULL */
     void *listener_user;
     const char *names[CNY_ROLE_COUNT]; /* connection_name for each role */
     const char *isolated_name;
@@ -85,17 +88,18 @@ typedef struct cny_link {
     bool is_isolated; /* not one of the factory's, but what the isolated connection is made for */
     coney_connection_state state;
     bool to_be_logged;          /* news, as soon as the lock is not held */
-    bool declared;              /* the topology, on this connection */
-    bool declaring;             /* a thread does; it may be for a connection that is gone */
+    bool is_prepared;           /* what is to be declared was, or a part of it has to wait */
+    bool was_logged_in;         /* this connection */
+    int declare_delay_ms;       /* after a connection that was logged in and lost while it was prepared */
     cny_connection *connection; /* NULL: none, or none yet. Only the recovery thread changes it */
     cny_error *reason;          /* of the last loss or failed attempt */
     cny_error *loss;            /* the last one */
     int attempt;                /* since it was open */
     int delay_ms;               /* before the next attempt, */
     bool hurries;               /* which does not wait for it */
-    int refusals;               /* how often in a row the broker closed it over a request */
     int64_t next_attempt;       /* when */
-    int64_t declared_at;
+    int64_t logged_in_at;
+    int64_t prepared_at;
     int64_t opened_at;           /* for use */
     int64_t blocked_since;       /* in microseconds; 0: it is not */
     uint64_t blocked_us;         /* before that */
@@ -144,6 +148,7 @@ struct coney_connection_factory {
     atomic_bool draining; /* only handlers and callbacks may send */
     bool closed;
     bool close_done;
+    cny_declarations declarations;
 };
 
 const char *cny_role_name(coney_connection_role role);
@@ -188,6 +193,8 @@ void cny_members_free(cny_buffer *members);
 /* Gives the role's connection; see cny_channel_open(). */
 coney_status cny_factory_get_connection(cny_connection **connection, coney_connection_factory *factory,
                                         coney_connection_role role, bool at_once, int64_t deadline);
+
+enum { CNY_INTERNAL_ERROR = 541 }; /* AMQP's reply code; a cluster that is not complete answers so, too */
 
 /* ---- outbound ---- */
 
@@ -269,8 +276,7 @@ struct cny_connection {
     bool reading_put_off; /* until it has slept a little: it must be woken to read an answer at once */
     bool close_wanted;
     int64_t close_deadline;
-    bool is_over_request; /* the broker closed it for what a channel asked or sent */
-    bool settling;        /* the I/O thread is in cny_confirms_settled() */
+    bool settling; /* the I/O thread is in cny_confirms_settled() */
     cny_outbound outgoing;
     cny_last_ack last_ack;
     size_t unwritten;                                       /* bytes of outgoing and writing together */
@@ -286,9 +292,10 @@ struct cny_connection {
  * password where credentials have none. Under the factory's lock. */
 coney_status cny_connection_new(cny_connection **connection, const cny_link *link,
                                 const coney_credentials *credentials);
+cny_connection *cny_connection_ref(cny_connection *connection);
+void cny_connection_unref(cny_connection *connection);
 cny_connection_state cny_connection_get_state(cny_connection *connection);
 bool cny_connection_is_dead(cny_connection *connection);
-bool cny_connection_is_over_request(cny_connection *connection); /* see there */
 size_t cny_connection_host(cny_connection *connection);
 cny_error *cny_connection_reason(cny_connection *connection);               /* why it is dead; gives a reference */
 const char *cny_connection_take_remark(cny_connection *connection);         /* to be logged, or NULL */
@@ -433,6 +440,14 @@ typedef struct cny_feed {
     char consumer_tag[256]; /* "" while nothing is consumed */
 } cny_feed;
 
+/* Declarations that were sent and are not answered yet, all of one kind: the broker answers them in their order. */
+typedef struct cny_series {
+    uint32_t reply; /* the method of their answers */
+    size_t unanswered;
+    size_t wake_at;      /* so few unanswered ones wake who waits for them */
+    int64_t answered_ms; /* when the last answer came, or the first was sent */
+} cny_series;
+
 struct cny_channel {
     /* fixed after new */
     atomic_uint refs;
@@ -448,6 +463,7 @@ struct cny_channel {
     uint32_t calling;       /* the method of the call under way, 0 if none */
     uint32_t awaited;       /* its reply; 0 once it is there */
     cny_incoming *reply;
+    cny_series series;
     cny_confirms confirms;
     coney_send_statistics statistics;
     size_t returned; /* without confirms: messages that came back, and why the first one did */
@@ -489,6 +505,9 @@ void cny_channel_forget(cny_channel *channel);
 /* Under lock, I/O thread: something for this channel. Takes the message in it.
  * CONEY_E_PROTOCOL: it makes no sense, the connection must end. */
 coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming);
+
+/* Under lock, I/O thread: the answer to the oldest declaration on its way; the answer is taken then. */
+bool cny_series_is_step(cny_channel *channel, const cny_incoming *incoming);
 
 /* NULL with the reason as this thread's last error. */
 cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t deadline);
@@ -549,6 +568,7 @@ void cny_confirms_fail(cny_channel *channel, cny_error *reason);
 /* The oldest kept one, NULL if there is none; and its end: for this reason, or because another
  * channel has taken it over. */
 cny_confirm *cny_confirms_oldest_kept(cny_channel *channel);
+cny_confirm *cny_confirms_kept_from(cny_channel *channel, size_t *i); /* the next one; *i begins with 0 */
 void cny_confirms_end_kept(cny_channel *channel, cny_confirm *confirm, cny_error *reason);
 void cny_confirms_taken_over(cny_channel *channel, cny_confirm *confirm);
 

@@ -68,13 +68,22 @@ coney_status cny_channel_tx_rollback(cny_channel *channel, int64_t deadline)
     return perform_plain(channel, cny_encode_tx_rollback, CNY_TX_ROLLBACK_OK, deadline);
 }
 
+/* RabbitMQ before 4.0 knows no "no limit": it takes -1 and drops the message at its first return. */
+static coney_status encode_queue(cny_buffer *out, const cny_channel *channel, const coney_queue *queue, bool passive)
+{
+    coney_queue copy = *queue;
+    if (copy.delivery_limit < 0 && channel->connection->limits.broker_major < 4)
+        copy.delivery_limit = 0;
+    return cny_encode_queue_declare(out, channel->number, frame_max(channel), &copy, passive);
+}
+
 coney_status cny_channel_declare_queue(cny_channel *channel, const coney_queue *queue, bool passive,
                                        coney_queue_info *info, int64_t deadline)
 {
     call one;
     cny_incoming reply;
     prepare(&one, channel);
-    coney_status status = cny_encode_queue_declare(&one.frame, channel->number, frame_max(channel), queue, passive);
+    coney_status status = encode_queue(&one.frame, channel, queue, passive);
     status = perform(&one, status, CNY_QUEUE_DECLARE_OK, &reply, deadline);
     if (status != CONEY_OK)
         return cny_fail_in("%s queue '%s'", passive ? "look at" : "declare", queue->name);
@@ -90,7 +99,7 @@ coney_status cny_channel_declare_exchange(cny_channel *channel, const coney_exch
 {
     call one;
     prepare(&one, channel);
-    coney_status status = cny_encode_exchange_declare(&one.frame, channel->number, frame_max(channel), exchange);
+    coney_status status = cny_encode_exchange_declare(&one.frame, channel->number, frame_max(channel), exchange, false);
     status = perform(&one, status, CNY_EXCHANGE_DECLARE_OK, NULL, deadline);
     return status == CONEY_OK ? status : cny_fail_in("declare exchange '%s'", exchange->name);
 }
@@ -184,4 +193,88 @@ coney_status cny_channel_get(cny_channel *channel, const char *queue, coney_mess
     status = perform(&one, status, CNY_BASIC_GET_OK, &reply, deadline);
     *message = reply.message;
     return status;
+}
+
+/* ---- declarations, many on their way at a time ---- */
+
+static coney_status encode_declaration(cny_buffer *out, const cny_channel *channel, cny_declaration_kind kind,
+                                       const void *thing, bool passive)
+{
+    uint16_t number = channel->number;
+    switch (kind) {
+    case CNY_DECLARE_EXCHANGE: return cny_encode_exchange_declare(out, number, frame_max(channel), thing, passive);
+    case CNY_DECLARE_QUEUE: return encode_queue(out, channel, thing, passive);
+    case CNY_DECLARE_EXCHANGE_BINDING:
+    case CNY_DECLARE_QUEUE_BINDING: break;
+    }
+    return cny_encode_bind(out, number, frame_max(channel), thing);
+}
+
+/* Under lock. All that are on their way are of one kind. */
+static coney_status append_declaration(cny_channel *channel, const cny_buffer *frame, cny_declaration_kind kind)
+{
+    static const uint32_t requests[] = {CNY_EXCHANGE_DECLARE, CNY_QUEUE_DECLARE, CNY_EXCHANGE_BIND, CNY_QUEUE_BIND};
+    static const uint32_t replies[] = {CNY_EXCHANGE_DECLARE_OK, CNY_QUEUE_DECLARE_OK, CNY_EXCHANGE_BIND_OK,
+                                       CNY_QUEUE_BIND_OK};
+    if (channel->reason)
+        return cny_error_raise(channel->reason);
+    if (!cny_buffer_append(&channel->connection->outgoing.bytes, frame->data, frame->size))
+        return cny_fail_memory();
+    if (channel->series.unanswered == 0)
+        channel->series.answered_ms = cny_now_ms();
+    channel->calling = requests[kind];
+    channel->series.reply = replies[kind];
+    channel->series.unanswered++;
+    cny_connection_appended(channel->connection, frame->size);
+    return CONEY_OK;
+}
+
+coney_status cny_channel_send_declaration(cny_channel *channel, cny_declaration_kind kind, const void *thing,
+                                          bool passive)
+{
+    uint8_t room[FRAME_ROOM];
+    cny_buffer frame;
+    cny_buffer_on_stack(&frame, room, sizeof room);
+    coney_status status = encode_declaration(&frame, channel, kind, thing, passive);
+    if (status == CONEY_OK) {
+        cny_channel_lock(channel);
+        status = append_declaration(channel, &frame, kind);
+        cny_channel_unlock(channel);
+    }
+    cny_buffer_free(&frame);
+    return status;
+}
+
+coney_status cny_channel_await_declarations(cny_channel *channel, size_t left, int timeout_ms, size_t *unanswered)
+{
+    coney_status status = CONEY_OK;
+    cny_channel_lock(channel);
+    cny_series *series = &channel->series;
+    channel->connection->waiting_for_answer++;
+    while (series->unanswered > left && !channel->reason && status == CONEY_OK) {
+        int64_t deadline = series->answered_ms + timeout_ms;
+        series->wake_at = left;
+        if (!cny_cond_wait(&channel->changed, &channel->connection->lock, deadline) &&
+            cny_now_ms() >= series->answered_ms + timeout_ms)
+            status = cny_fail(CONEY_E_TIMEOUT, "no answer from the broker within %d ms", timeout_ms);
+    }
+    channel->connection->waiting_for_answer--;
+    *unanswered = series->unanswered;
+    if (series->unanswered > left && channel->reason)
+        status = cny_error_raise(channel->reason);
+    cny_channel_unlock(channel);
+    return status;
+}
+
+bool cny_series_is_step(cny_channel *channel, const cny_incoming *incoming)
+{
+    cny_series *series = &channel->series;
+    if (series->unanswered == 0 || incoming->method != series->reply)
+        return false;
+    series->answered_ms = cny_now_ms();
+    if (--series->unanswered == 0)
+        channel->calling = 0;
+    if (series->unanswered <= series->wake_at)
+        pthread_cond_broadcast(&channel->changed);
+    return true;
 }

@@ -438,15 +438,38 @@ void cny_channel_acquit(cny_channel *channel)
     cny_channel_unlock(channel);
 }
 
+static cny_confirm *kept_from(cny_channel *from, size_t *i)
+{
+    cny_channel_lock(from);
+    cny_confirm *kept = cny_confirms_kept_from(from, i);
+    cny_channel_unlock(from);
+    return kept;
+}
+
+/* The oldest that may go: those wait whose exchange or queue the program is still to declare. NULL: none may. */
+static cny_confirm *next_to_resend(cny_channel *from)
+{
+    coney_connection_factory *factory = from->connection->factory;
+    const cny_confirm *waits = NULL; /* the last one that does: the next is often for the same place */
+    size_t i = 0;
+    for (cny_confirm *kept; (kept = kept_from(from, &i));) {
+        const char *route = cny_confirm_route(kept);
+        if (waits && waits->exchange_hash == kept->exchange_hash && waits->routing_key_hash == kept->routing_key_hash)
+            continue;
+        if (cny_declarations_wait(factory, route, route + strlen(route) + 1, 0) == CONEY_OK)
+            return kept;
+        waits = kept;
+    }
+    return NULL;
+}
+
 /* The kept entry stays where it is while the locks are not held: nobody else touches it. */
 coney_status cny_channel_resend(cny_channel *to, cny_channel *from)
 {
-    cny_channel_lock(from);
-    cny_confirm *kept = cny_confirms_oldest_kept(from);
-    bool one_by_one = from->confirms.suspect;
-    cny_channel_unlock(from);
+    cny_confirm *kept = next_to_resend(from);
+    bool one_by_one = cny_channel_is_suspect(from);
     if (!kept)
-        return CONEY_OK;
+        return cny_fail(CONEY_E_LIMIT, "what is left waits for its exchange or queue to be declared");
     coney_status status = resend(to, kept, one_by_one);
     if (status != CONEY_OK && status != CONEY_E_INVALID)
         return status;

@@ -6,7 +6,6 @@
  * and does the next thing. It lets go of the factory's lock for what may take time: the members' part in
  * sending again and the program's credentials provider. */
 #include "rabbit/connection/internal.h"
-#include "rabbit/connection/isolation.h"
 
 #include <assert.h>
 #include <string.h>
@@ -15,6 +14,9 @@
 #define TICK_MS 10   /* until asking again about what is not done yet */
 #define CROWD_MS 100 /* in which the clients of a host that is gone come to the others */
 #define PATIENCE_WITH_CONSUMERS_MS 5000
+#define PATIENCE_WITH_DECLARATIONS_MS 5000
+#define FIRST_DECLARE_DELAY_MS 1000
+#define MAX_DECLARE_DELAY_MS 30000
 #define REFRESH_AGAIN_MS 5000
 #define LONGEST_SLEEP_MS 3600000
 
@@ -60,11 +62,17 @@ static bool was_steady(const cny_link *link)
  * delay is left for the time when that attempt has failed, or the connection it made was lost at once. */
 static void plan_attempt(cny_link *link, bool was_open)
 {
+    bool was_being_prepared = link->was_logged_in && !link->is_prepared;
+    if (was_being_prepared) { /* connecting is not what failed */
+        link->attempt = 0;
+        link->declare_delay_ms = cny_backoff(link->declare_delay_ms, FIRST_DECLARE_DELAY_MS, 2, MAX_DECLARE_DELAY_MS);
+        link->next_attempt = cny_now_ms() + cny_jitter(link->declare_delay_ms);
+        return;
+    }
     const cny_connection_config *config = &link->factory->config;
     bool is_steady_loss = was_open && was_steady(link);
     bool begins_anew = is_steady_loss || link->hurries;
-    bool is_first_refusal = link->refusals > 0 && link->refusals <= CNY_STRIKES_TO_ISOLATE;
-    link->hurries = (is_steady_loss && config->uri.host_count > 1) || is_first_refusal;
+    link->hurries = is_steady_loss && config->uri.host_count > 1;
     link->delay_ms =
         begins_anew ? config->recovery.first_delay_ms : cny_recovery_delay(&config->recovery, link->delay_ms);
     int pause_ms = cny_jitter(link->delay_ms);
@@ -73,35 +81,25 @@ static void plan_attempt(cny_link *link, bool was_open)
     link->next_attempt = cny_now_ms() + pause_ms;
 }
 
-/* The broker is well when it closes a connection over a request, and from the second time on whatever it may have been
- * about is tried on the isolated connection: so there is nothing to wait for. */
-static void count_refusal(cny_link *link, bool was_open)
-{
-    bool is_refusal = link->connection && cny_connection_is_over_request(link->connection);
-    if (!is_refusal || (was_open && was_steady(link)))
-        link->refusals = 0;
-    link->refusals += is_refusal;
-}
-
 /* There is no connection any more; the reason is taken. */
 static void on_end(cny_link *link, cny_error *reason)
 {
     bool was_open = link->state == CONEY_CONNECTION_OPEN;
     cny_error_unref(link->reason);
     link->reason = reason;
-    count_refusal(link, was_open);
     link->lost_host = was_open ? cny_connection_host(link->connection) : CNY_NO_HOST;
     cny_connection_unref(link->connection);
     link->connection = NULL;
     cny_link_count_blocked(link, false);
-    link->declared = false;
+    cny_declarations_lost(link->factory, link->role);
     if (was_open) {
         cny_error_unref(link->loss);
         link->loss = cny_error_ref(reason);
-    } else {
+    } else if (!link->was_logged_in || link->is_prepared) {
         link->failures++;
     }
     plan_attempt(link, was_open);
+    link->was_logged_in = link->is_prepared = false;
     set_state(link, !was_open && gives_up(link) ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
 }
 
@@ -205,7 +203,7 @@ static bool resend(const cny_link *link, const cny_membership *one)
 static bool consumers_are_back(cny_link *link)
 {
     cny_link *consuming = &link->factory->links[CONEY_CONSUMING];
-    if (cny_now_ms() > link->declared_at + PATIENCE_WITH_CONSUMERS_MS)
+    if (cny_now_ms() > link->prepared_at + PATIENCE_WITH_CONSUMERS_MS)
         return true;
     if (consuming->state == CONEY_CONNECTION_CONNECTING)
         return consuming->failures > link->consumers_failures;
@@ -215,7 +213,7 @@ static bool consumers_are_back(cny_link *link)
 static void open_for_use(cny_link *link)
 {
     const cny_connection_config *config = &link->factory->config;
-    link->attempt = 0;
+    link->attempt = link->declare_delay_ms = 0;
     link->opened_at = cny_now_ms();
     link->times_opened++;
     if (config->host_order == CONEY_HOSTS_ROTATE)
@@ -223,103 +221,36 @@ static void open_for_use(cny_link *link)
     set_state(link, CONEY_CONNECTION_OPEN);
 }
 
-static void on_declared(cny_link *link)
+static void on_prepared(cny_link *link)
 {
     cny_link *links = link->factory->links;
-    link->declared = true;
-    link->declared_at = cny_now_ms();
+    link->is_prepared = true;
+    link->prepared_at = cny_now_ms();
     link->consumers_failures = links[CONEY_CONSUMING].failures;
     hurry(&links[link->role == CONEY_CONSUMING ? CONEY_PUBLISHING : CONEY_CONSUMING]);
 }
 
-/* Declaring waits for answers, so it has a thread: neither the other connection nor the deadlines of confirms wait
- * for a broker that is silent on this one. */
-typedef struct declaring {
-    cny_link *link;
-    cny_connection *connection; /* a reference */
-    cny_buffer members;         /* references */
-} declaring;
-
-static bool declare(const declaring *work, const cny_membership *one)
-{
-    if (!one->member->declare)
-        return true;
-    if (cny_connection_get_state(work->connection) != CNY_OPEN)
-        return false;
-    if (one->member->declare(one->self, work->connection, work->connection->role, INT64_MAX) == CONEY_OK)
-        return true;
-    if (!is_blocked(work->connection)) /* else it answers later */
-        cny_connection_abort(work->connection);
-    return false;
-}
-
-static void free_declaring(declaring *work)
-{
-    coney_connection_factory *factory = work->link->factory;
-    cny_members_free(&work->members);
-    cny_connection_unref(work->connection);
-    cny_free(work);
-    cny_factory_unref(factory);
-}
-
-static void *declare_main(void *argument)
-{
-    declaring *work = argument;
-    cny_link *link = work->link;
-    const cny_membership *all = (const cny_membership *)(const void *)work->members.data;
-    bool done = true;
-    for (size_t i = 0; i < work->members.size / sizeof *all; i++)
-        done = declare(work, &all[i]) && done;
-    lock(link);
-    link->declaring = false;
-    if (done && link->connection == work->connection && !link->factory->closed)
-        on_declared(link);
-    link->factory->attention = true;
-    pthread_cond_broadcast(&link->factory->changed);
-    unlock(link);
-    free_declaring(work);
-    return NULL;
-}
-
-static bool has_declarations(const coney_connection_factory *factory)
-{
-    const cny_membership *all = (const cny_membership *)(const void *)factory->members.data;
-    for (size_t i = 0; i < factory->members.size / sizeof *all; i++) {
-        if (all[i].member->declare)
-            return true;
-    }
-    return false;
-}
-
-/* False if that must be tried again. */
-static bool begin_declaring(cny_link *link)
-{
-    declaring *work = cny_alloc(sizeof *work);
-    pthread_t thread;
-    if (!work)
-        return false;
-    work->link = link;
-    work->connection = cny_connection_ref(link->connection);
-    cny_factory_ref(link->factory);
-    link->declaring = cny_factory_members(link->factory, &work->members) &&
-                      cny_thread_start(&thread, "coney-declare", 0, declare_main, work) == CONEY_OK;
-    if (link->declaring)
-        pthread_detach(thread);
-    else
-        free_declaring(work);
-    return link->declaring;
-}
-
-/* The connection is open; nobody has it yet. Returns when to go on; the end of what is waited for is noticed. */
+/* The connection is open; nobody has it yet. Returns when to go on; the end of what is waited for is noticed.
+ *
+ * What is due is declared first, then consumers resume, then publishers go on. But declarations that take long hold up
+ * nobody who publishes elsewhere, so publishers get their connection after a while: who publishes to what is not
+ * declared yet waits for that in any case. */
 static int64_t prepare(cny_link *link)
 {
-    if (link->declaring || is_blocked(link->connection))
+    bool is_consuming = link->role == CONEY_CONSUMING;
+    if (!link->was_logged_in) {
+        link->was_logged_in = true;
+        link->logged_in_at = cny_now_ms();
+    }
+    if (is_blocked(link->connection))
         return NEVER;
-    if (!link->declared && has_declarations(link->factory))
-        return begin_declaring(link) ? NEVER : cny_now_ms() + TICK_MS;
-    if (!link->declared)
-        on_declared(link);
-    if (link->role == CONEY_PUBLISHING && !consumers_are_back(link))
+    int64_t patience_ends = link->logged_in_at + PATIENCE_WITH_DECLARATIONS_MS;
+    bool is_declaring = !link->is_prepared && cny_declarations_are_under_way(link->factory, link->role);
+    if (is_declaring && (is_consuming || cny_now_ms() < patience_ends))
+        return is_consuming ? NEVER : patience_ends;
+    if (!link->is_prepared)
+        on_prepared(link);
+    if (!is_consuming && !is_declaring && !consumers_are_back(link))
         return cny_now_ms() + TICK_MS;
     if (!link->factory->closed)
         open_for_use(link);
@@ -412,7 +343,8 @@ static int64_t tend_all(coney_connection_factory *factory)
         next = wanted < next ? wanted : next;
         write_log(link);
     }
-    return next;
+    int64_t declares = cny_declarations_run_due(factory);
+    return declares < next ? declares : next;
 }
 
 /* Without the lock: what the members do by the clock. A little slack spares wake-ups. */

@@ -22,7 +22,6 @@ static void free_container(coney_container *container)
     }
     cny_workers_free(container->workers);
     cny_workers_free(container->supervision);
-    cny_workers_free(container->trials);
     cny_publisher_free(&container->failed);
     cny_publisher_free(&container->replies);
     cny_error_unref(container->failure);
@@ -69,9 +68,12 @@ static void begin_stop_for_factory(void *self, int64_t deadline);
 static coney_status wait_stopped(void *self, int64_t deadline);
 static void begin_stop_by(coney_container *container, coney_stop_mode mode, int64_t deadline);
 
+static void on_declaration(void *self, const coney_declaration *declaration);
+
 static const cny_member membership = {
     .ref = hold,
     .unref = release,
+    .on_declaration = on_declaration,
     .has_resumed = has_resumed,
     .tend = tend,
     .begin_stop = begin_stop_for_factory,
@@ -120,12 +122,7 @@ static coney_status make_parts(coney_container *made, const char *name)
     owner.name = "coney-listen";
     made->supervision = cny_workers_new(&owner);
     made->supervisor.run = cny_supervise;
-    owner.name = "coney-trial";
-    made->trials = cny_workers_new(&owner);
-    made->trial.run = cny_try_suspects;
-    made->declarer.run = cny_declare_for_consumers;
-    return made->workers && made->supervision && made->trials ? cny_factory_join(made->factory, &membership, made)
-                                                              : cny_fail_memory();
+    return made->workers && made->supervision ? cny_factory_join(made->factory, &membership, made) : cny_fail_memory();
 }
 
 coney_status coney_container_new(coney_container **container, coney_connection_factory *factory,
@@ -246,8 +243,7 @@ static coney_status enter_starting(coney_container *container, cny_start *start)
         return cny_fail(CONEY_E_CLOSED, "the connection factory is being closed");
     if (!container->listeners)
         return cny_fail(CONEY_E_STATE, "container '%s' has no listeners", name);
-    bool declares = !cny_workers_is_idle(container->supervision, &container->declarer); /* since before the last stop */
-    coney_status status = cny_workers_resize(container->supervision, declares ? 2 : 1);
+    coney_status status = cny_workers_resize(container->supervision, 1);
     if (status != CONEY_OK) {
         cny_workers_resize(container->supervision, 0);
         return status;
@@ -258,8 +254,6 @@ static coney_status enter_starting(coney_container *container, cny_start *start)
     container->failure = NULL;
     container->paused = false;
     container->start = start;
-    for (cny_listener *listener = container->listeners; listener; listener = listener->next)
-        listener->declare_at = 0; /* a new beginning */
     cny_container_attention(container);
     return CONEY_OK;
 }
@@ -503,6 +497,14 @@ static int64_t tend(void *self, int64_t now)
     if (atomic_load(&container->has_trouble) || has_blocking_changed(container))
         cny_container_attention(container);
     return INT64_MAX;
+}
+
+static void on_declaration(void *self, const coney_declaration *declaration)
+{
+    coney_container *container = self;
+    cny_error *error = cny_error_new(declaration->status, declaration->broker_code, "%s", declaration->text);
+    cny_tell(container, &(cny_event){.kind = CONEY_DECLARATION_NOT_MADE, .error = error});
+    cny_error_unref(error);
 }
 
 /* Publishers do not wait for a consumer in a handler, or on the way to the ladder: it may wait for them. */

@@ -8,7 +8,6 @@
 
 #include "amqp/processor.h"
 #include "rabbit/connection/connection.h"
-#include "rabbit/connection/isolation.h"
 #include "rabbit/listener/workers.h"
 
 #include <coney/rabbit/container.h>
@@ -75,10 +74,10 @@ struct cny_listener {
     /* fixed after listen */
     atomic_uint refs;
     cny_arena arena;
-    coney_listener options;      /* with every default filled in */
-    coney_topology *declares;    /* its queue and those of the ladder; NULL: none */
-    coney_queue_kind queue_kind; /* as far as it is declared */
-    bool has_retry;              /* anything of options.retry */
+    coney_listener options;            /* with every default filled in */
+    cny_declaration_set *declarations; /* its queue, the ladder, the parking queue; NULL: it brings none of them */
+    coney_queue_kind queue_kind;       /* as far as it is declared */
+    bool has_retry;                    /* anything of options.retry */
     int delay_count;
     const char *delay_queues[CONEY_MAX_DELAYS];
     /* any thread */
@@ -100,12 +99,8 @@ struct cny_listener {
     int64_t grown_at, shrunk_at, cycle_at;
     int active_cycles;
     int64_t idle_told_at;
-    bool must_declare;  /* before a consumer of its begins */
-    unsigned declared;  /* in that round */
-    cny_error *refusal; /* of a declaration, by the broker; NULL: none */
-    cny_error *setback; /* of the last declaration, which may pass; NULL: none */
-    int64_t declare_at; /* not again before */
-    size_t left_over;   /* prefetched messages of consumers that have ended, unhandled, which is not said yet */
+    bool has_joined;  /* its declarations are among those of the factory */
+    size_t left_over; /* prefetched messages of consumers that have ended, unhandled, which is not said yet */
 };
 
 /* Gives a checked copy with all defaults. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
@@ -200,21 +195,17 @@ struct cny_consumer {
     /* under the container's lock */
     cny_consumer *next;
     cny_consumer_state state;
-    int64_t due;        /* when waiting: to try again; subscribing, ending: the deadline */
-    cny_error *trouble; /* why it does not consume; NULL while it does */
-    bool has_tried;     /* to consume, in vain, since the loss */
-    bool declare_first; /* the queue is not there */
+    int64_t due;              /* when waiting: to try again; subscribing, ending: the deadline */
+    cny_error *trouble;       /* why it does not consume; NULL while it does */
+    bool has_tried;           /* to consume, in vain, since the loss */
+    bool awaits_declarations; /* it goes on as soon as these have come further */
+    bool is_restored;         /* its queue was missing and has been declared again since */
     bool has_consumed;
     bool surplus; /* it is to end */
     bool told_missing;
     bool told_end;      /* its lanes, that nothing more comes */
     int64_t resumed_at; /* 0: never */
     coney_status loss;
-    cny_strikes strikes;       /* of its subscription */
-    bool awaits_trial;         /* alone: it goes on when it has a connection for that, */
-    cny_connection *trial;     /* which is this one; NULL: it is not tried alone */
-    bool needs_own_connection; /* the trial is on the consuming connection, for its queue is exclusive to that */
-    bool is_refused;        /* the broker closed a connection over nothing but its subscription: that is its trouble */
     uint64_t seen_received; /* for elasticity */
     int idle_cycles;
     /* fixed after new */
@@ -260,27 +251,11 @@ void cny_return_for_want_of_memory(cny_consumer *consumer, const coney_message *
 void cny_lane_run(cny_task *task);
 void cny_lane_clear(cny_lane *lane); /* frees what it has; no worker runs it */
 
-/* ---- trials of suspects; the supervisor, under the container's lock ---- */
-
-/* It must be tried alone, and is not yet: it waits from now on. */
-bool cny_consumer_awaits_trial(cny_consumer *consumer);
-
-/* On the isolated connection, where it is not to stay. */
-bool cny_consumer_is_tried_alone(const cny_consumer *consumer);
-void cny_consumer_end_trial(cny_consumer *consumer);    /* if there is one */
-void cny_consumer_is_acquitted(cny_consumer *consumer); /* the broker has answered */
-
-/* It could not consume, as this thread's last error tells: it is a suspect, or refused alone, or innocent. The error may
- * be another one then. False: it is to be tried once more, at once. */
-bool cny_consumer_note_refusal(cny_consumer *consumer);
-
-void cny_look_at_trials(coney_container *container);
-void cny_try_suspects(cny_task *task);
-
 /* ---- the start; under the container's lock ---- */
 
 bool cny_is_loss(coney_status status); /* of the connection: to wait for the next one is all there is to do */
-bool cny_consumer_is_lost(const cny_consumer *consumer); /* with its connection */
+/* With its connection, perhaps over its own subscription. */
+bool cny_consumer_is_lost(const cny_consumer *consumer);
 bool cny_is_refused_exclusive(const coney_error *error);
 
 /* Its trouble may pass, so that a start need not fail for it. */
@@ -422,11 +397,14 @@ const char *cny_original_routing_key(const cny_listener *listener, const coney_m
 /* Names its queues, of which the given one may be NULL. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 coney_status cny_listener_plan_declarations(cny_listener *made, const coney_queue *queue);
 
-/* Declares them. Waits. */
-coney_status cny_listener_declare(coney_container *container, const cny_listener *listener, int64_t deadline);
+/* Has them declared as long as its consumers are wanted; and not any more. */
+void cny_listener_join_declarations(coney_container *container, cny_listener *listener);
+void cny_listener_leave_declarations(coney_container *container, cny_listener *listener);
 
-/* The task: declares what consumers wait for. */
-void cny_declare_for_consumers(cny_task *task);
+/* How they stand: CNY_DECLARATION_WANTED (with an error: it may pass), _REFUSED, or else its consumers may begin. Gives
+ * a reference to the error, NULL if there is none. */
+cny_declaration_state cny_listener_declarations(const coney_container *container, const cny_listener *listener,
+                                                cny_error **error);
 
 /* ---- publishing ---- */
 
@@ -473,11 +451,8 @@ struct coney_container {
     coney_container_options options; /* with every default filled in */
     cny_arena arena;                 /* holds its texts */
     cny_workers *workers;
-    cny_workers *supervision; /* one thread, while not stopped; two while something is declared */
+    cny_workers *supervision; /* one thread, while not stopped */
     cny_task supervisor;
-    cny_task declarer;
-    cny_workers *trials; /* one thread, while a suspect is tried alone */
-    cny_task trial;
     /* any thread; have locks of their own */
     cny_processors after_receive;
     cny_publisher failed; /* for messages that are republished */
@@ -487,10 +462,9 @@ struct coney_container {
     atomic_int dropped;      /* of them, since that was logged */
     atomic_int silence;      /* it is being freed: 1: nothing new is told; 2: nothing at all */
     /* supervisor only */
-    bool is_connected;   /* when it began to look */
-    bool declare_wanted; /* a consumer waits for that */
-    bool lacks_workers;  /* which has been said */
-    cny_buffer remarks;  /* for the log */
+    bool is_connected;  /* when it began to look */
+    bool lacks_workers; /* which has been said */
+    cny_buffer remarks; /* for the log */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the state, or a consumer's */
@@ -504,7 +478,6 @@ struct coney_container {
     int unsettled;      /* deliveries that the last stop did not wait for any longer */
     cny_error *failure; /* why it stopped, or could not start */
     bool was_blocked;
-    unsigned round; /* of declaring */
     cny_listener *listeners;
 };
 

@@ -130,8 +130,6 @@ static coney_status check(const coney_container *container, const selection *whi
 static void mark_started(coney_container *container, cny_listener *listener)
 {
     (void)container;
-    if (!listener->started)
-        listener->declare_at = 0; /* a new beginning */
     listener->started = true;
 }
 

@@ -263,7 +263,7 @@ static bool has_retry(const coney_listener_retry *retry)
 /* NULL: nobody here declares it. */
 static const coney_queue *declared_queue(const cny_listener *listener)
 {
-    const coney_topology *declares = listener->declares;
+    const coney_topology *declares = listener->declarations ? listener->declarations->topology : NULL;
     const coney_queue *queues = declares ? (const coney_queue *)(const void *)declares->queues.data : NULL;
     for (size_t i = 0; queues && i < declares->queues.size / sizeof *queues; i++) {
         if (strcmp(queues[i].name, listener->options.queue) == 0)
@@ -326,7 +326,7 @@ static bool add_priority(cny_listener *made)
 static coney_status fill(cny_listener *made, const coney_listener *options)
 {
     made->options = *options;
-    made->options.declare = NULL; /* in declares */
+    made->options.declare = NULL; /* in declarations */
     made->has_retry = has_retry(&options->retry);
     set_defaults(&made->options);
     cny_attempts_size_for(&made->attempts, &made->options);
@@ -376,9 +376,7 @@ void cny_listener_unref(cny_listener *listener)
         return;
     cny_attempts_free(&listener->attempts);
     cny_backoffs_free(&listener->backoffs);
-    coney_topology_free(listener->declares);
-    cny_error_unref(listener->refusal);
-    cny_error_unref(listener->setback);
+    cny_declaration_set_unref(listener->declarations);
     cny_arena_free(&listener->arena);
     cny_free(listener);
 }

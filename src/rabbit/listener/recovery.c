@@ -115,8 +115,8 @@ static coney_status republish_to(coney_delivery *delivery, const char *queue, in
     coney_status status = republish(delivery, "", queue, round);
     if (status != CONEY_E_RETURNED)
         return status;
-    status = cny_listener_declare(container, delivery->consumer->listener,
-                                  cny_deadline(container->options.publish_timeout_ms));
+    cny_declarations_restore(container->factory, queue);
+    status = cny_declarations_wait(container->factory, "", queue, cny_deadline(container->options.publish_timeout_ms));
     return status == CONEY_OK ? republish(delivery, "", queue, round) : status;
 }
 

@@ -13,7 +13,7 @@ bool cny_is_loss(coney_status status)
 bool cny_consumer_is_lost(const cny_consumer *consumer)
 {
     const coney_error *trouble = cny_error_view(consumer->trouble);
-    return trouble && cny_is_loss(trouble->status) && !consumer->is_refused;
+    return trouble && (cny_is_loss(trouble->status) || cny_error_is_suspicion(consumer->trouble));
 }
 
 bool cny_is_refused_exclusive(const coney_error *error)
@@ -27,8 +27,7 @@ bool cny_consumer_can_wait(const cny_consumer *consumer)
     const coney_error *error = cny_error_view(consumer->trouble);
     if (cny_consumer_is_lost(consumer))
         return consumer->container->options.start_without_broker;
-    return consumer->is_refused ||
-           (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal) ||
+    return (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal) ||
            error->status == CONEY_E_RESOURCE_LOCKED || cny_is_refused_exclusive(error);
 }
 
@@ -92,7 +91,7 @@ bool cny_consumer_lets_others_begin(const cny_consumer *consumer)
     if (container->state != CNY_CONTAINER_STARTING || !cny_acknowledges_nothing(consumer->listener))
         return false;
     for (const cny_consumer *other = cny_first_consumer(container); other; other = cny_next_consumer(other)) {
-        bool goes_before = !cny_acknowledges_nothing(other->listener) || other->listener->must_declare;
+        bool goes_before = !cny_acknowledges_nothing(other->listener) || other->awaits_declarations;
         if (goes_before && cny_consumer_is_awaited(other))
             return true;
     }

@@ -78,6 +78,7 @@ const char *coney_container_event_name(coney_container_event_kind kind)
     case CONEY_MESSAGE_DISCARDED: return "MESSAGE_DISCARDED";
     case CONEY_PUBLISHERS_BLOCKED: return "PUBLISHERS_BLOCKED";
     case CONEY_PUBLISHERS_UNBLOCKED: return "PUBLISHERS_UNBLOCKED";
+    case CONEY_DECLARATION_NOT_MADE: return "DECLARATION_NOT_MADE";
     }
     return "unknown";
 }
@@ -263,7 +264,7 @@ coney_status coney_container_check(coney_container *container)
     pthread_mutex_lock(&container->lock);
     status = check(container);
     pthread_mutex_unlock(&container->lock);
-    return status;
+    return status == CONEY_OK ? cny_declarations_check(container->factory) : status;
 }
 
 coney_status coney_container_health(coney_container *container, coney_health *health)
@@ -286,6 +287,8 @@ coney_status coney_container_health(coney_container *container, coney_health *he
         health->wanted += cny_listener_is_wanted(container, listener) ? listener->wanted : 0;
     }
     pthread_mutex_unlock(&container->lock);
+    if (health->status == CONEY_OK)
+        health->status = cny_declarations_check(container->factory);
     health->ready = health->status == CONEY_OK;
     if (!health->ready)
         snprintf(health->reason, sizeof health->reason, "%s", coney_last_error());

@@ -60,8 +60,7 @@ static void set_trouble(cny_consumer *consumer, const char *what)
         cny_fail_in("consume from queue '%s'", queue);
     cny_error *trouble = cny_error_capture();
     const coney_error *view = cny_error_view(trouble), *before = cny_error_view(consumer->trouble);
-    bool tells_more = before && (before->status == CONEY_E_LOST || consumer->is_refused);
-    if (view->status == CONEY_E_CONNECT && tells_more) {
+    if (view->status == CONEY_E_CONNECT && before && before->status == CONEY_E_LOST) { /* which tells more */
         cny_error_unref(trouble);
         return;
     }
@@ -90,6 +89,29 @@ static void fail_for_good(coney_container *container, const cny_consumer *consum
     cny_container_begin_stop(container, CONEY_STOP_FINISH, cny_deadline(container->options.shutdown_timeout_ms));
 }
 
+/* One of the queues that its listener brings is there otherwise, or cannot be. */
+static bool is_refused_for_good(const cny_consumer *consumer)
+{
+    cny_error *error;
+    cny_declaration_state state = cny_listener_declarations(consumer->container, consumer->listener, &error);
+    cny_error_unref(error);
+    return state == CNY_DECLARATION_REFUSED;
+}
+
+/* A queue that somebody in the factory declares was deleted, or went with its last consumer: it is declared again, with
+ * its bindings, and tried at once. Only once, for it may go each time. */
+static bool is_restored(cny_consumer *consumer)
+{
+    bool may_help = !consumer->is_restored && coney_last_error_details()->status == CONEY_E_NOT_FOUND;
+    consumer->is_restored =
+        may_help && cny_declarations_restore(consumer->container->factory, consumer->listener->options.queue);
+    if (!consumer->is_restored)
+        return false;
+    consumer->awaits_declarations = true;
+    wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
+    return true;
+}
+
 /* This thread's last error tells why it cannot consume. */
 static void on_refused(cny_consumer *consumer)
 {
@@ -97,21 +119,17 @@ static void on_refused(cny_consumer *consumer)
     coney_status status = coney_last_error_details()->status;
     set_trouble(consumer, "cannot resume yet");
     consumer->has_tried = status != CONEY_E_CONNECT;
-    consumer->declare_first = status == CONEY_E_NOT_FOUND;
-    consumer->listener->must_declare = consumer->listener->declares != NULL;
     if (status == CONEY_E_CLOSED)
         wait_until(consumer, INT64_MAX);
-    else if (cny_is_loss(status))
+    else if (cny_consumer_is_lost(consumer))
         wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
-    else if (cny_must_isolate(&consumer->strikes))
-        wait_until(consumer, consumer->strikes.retry_at);
     else
         wait_until(consumer, cny_deadline(container->options.recovery_interval_ms));
     bool is_missing = status == CONEY_E_NOT_FOUND;
     if (is_missing && !consumer->told_missing)
         tell_of(consumer, CONEY_QUEUE_MISSING, consumer->trouble);
     consumer->told_missing |= is_missing;
-    bool is_fatal = consumer->listener->refusal || (is_missing && consumer->listener->options.missing_queue_is_fatal);
+    bool is_fatal = is_refused_for_good(consumer) || (is_missing && consumer->listener->options.missing_queue_is_fatal);
     if (is_fatal && container->state == CNY_CONTAINER_RUNNING)
         fail_for_good(container, consumer);
 }
@@ -121,44 +139,46 @@ static bool is_due(const cny_consumer *consumer)
 {
     if (consumer->state != CNY_CONSUMER_WAITING)
         return false;
-    bool is_back = cny_consumer_is_lost(consumer) && consumer->container->is_connected && !consumer->awaits_trial;
-    return cny_now_ms() >= consumer->due || is_back || consumer->trial;
+    return cny_now_ms() >= consumer->due || consumer->awaits_declarations ||
+           (cny_consumer_is_lost(consumer) && consumer->container->is_connected);
 }
 
 static void subscribe(cny_consumer *consumer)
 {
-    if (cny_consumer_awaits_trial(consumer))
-        return;
-    bool may_begin = cny_error_raise(consumer->listener->refusal) == CONEY_OK;
-    if (may_begin && cny_consumer_subscribe(consumer) == CONEY_OK) {
+    consumer->awaits_declarations = false;
+    if (cny_consumer_subscribe(consumer) == CONEY_OK) {
         consumer->state = CNY_CONSUMER_SUBSCRIBING;
         consumer->due = cny_deadline(SUBSCRIBE_MS);
     } else {
-        if (cny_consumer_note_refusal(consumer))
-            on_refused(consumer);
-        cny_consumer_end_trial(consumer);
+        on_refused(consumer);
     }
 }
 
-/* Under way, unless the last time has just failed or there is no connection. */
-static void declare_first(cny_consumer *consumer)
+/* What its listener brings, and what others declare for its queue, comes first. True if the consumer has to wait for
+ * that; what was refused for good is why it cannot begin. */
+static bool waits_for_declarations(cny_consumer *consumer)
 {
-    coney_container *container = consumer->container;
-    const cny_listener *listener = consumer->listener;
-    if (listener->setback && cny_now_ms() < listener->declare_at)
-        cny_error_raise(listener->setback);
-    else if (cny_factory_check_open(container->factory, CONEY_CONSUMING, 0) == CONEY_OK) {
-        container->declare_wanted = true;
+    cny_error *error;
+    cny_declaration_state state = cny_listener_declarations(consumer->container, consumer->listener, &error);
+    bool is_on_its_way = (state == CNY_DECLARATION_WANTED && !error) ||
+                         cny_declarations_awaits(consumer->container->factory, consumer->listener->options.queue);
+    consumer->awaits_declarations = is_on_its_way || state == CNY_DECLARATION_WANTED;
+    if (is_on_its_way) {
+        consumer->due = cny_deadline(LOOK_FOR_CONNECTION_MS);
+    } else if (error && state != CNY_DECLARATION_DECLARED) {
+        cny_error_raise(error);
+        on_refused(consumer);
+    }
+    cny_error_unref(error);
+    return is_on_its_way || state == CNY_DECLARATION_WANTED || state == CNY_DECLARATION_REFUSED;
+}
+
+static void begin_to_subscribe(cny_consumer *consumer)
+{
+    if (cny_factory_check_open(consumer->container->factory, CONEY_CONSUMING, 0) != CONEY_OK)
+        on_refused(consumer);
+    else if (waits_for_declarations(consumer))
         return;
-    }
-    on_refused(consumer);
-}
-
-/* A queue that is gone comes back if it is in an admin's topology, and a listener's own queues come first. */
-static void subscribe_or_declare(cny_consumer *consumer)
-{
-    if (consumer->declare_first || consumer->listener->must_declare)
-        declare_first(consumer);
     else if (cny_consumer_lets_others_begin(consumer))
         consumer->due = cny_deadline(LOOK_FOR_OTHERS_MS);
     else
@@ -181,23 +201,10 @@ static void on_consuming(cny_consumer *consumer)
                              consumer->listener->options.queue);
     }
     consumer->has_consumed = true;
-    consumer->has_tried = consumer->told_missing = false;
-    cny_consumer_is_acquitted(consumer);
+    consumer->has_tried = consumer->told_missing = consumer->is_restored = false;
     cny_error_unref(consumer->trouble);
     consumer->trouble = NULL;
     tell_of(consumer, again ? CONEY_CONSUMER_RESTARTED : CONEY_CONSUMER_STARTED, NULL);
-}
-
-/* This thread's last error tells why. */
-static void on_no_subscription(cny_consumer *consumer)
-{
-    bool is_over = cny_consumer_note_refusal(consumer);
-    cny_consumer_drop_channel(consumer);
-    if (is_over)
-        on_refused(consumer);
-    else
-        wait_until(consumer, 0);
-    cny_container_attention(consumer->container);
 }
 
 /* If it came at the last moment after all, lanes may be at work. */
@@ -209,33 +216,9 @@ static void on_no_answer(cny_consumer *consumer)
         cny_container_attention(consumer->container);
         return;
     }
+    cny_consumer_drop_channel(consumer);
     cny_fail(CONEY_E_TIMEOUT, "no answer from the broker within the deadline");
-    on_no_subscription(consumer);
-}
-
-/* What came before the end is worked off, unless its channel is gone. */
-static void begin_leaving(cny_consumer *consumer)
-{
-    consumer->state = CNY_CONSUMER_LEAVING;
-    consumer->due = cny_deadline(consumer->container->options.recovery_interval_ms);
-}
-
-/* It is to go on with the others. What the broker has sent meanwhile goes back to the queue, or, if that is impossible,
- * is handled first. */
-static void on_innocent(cny_consumer *consumer)
-{
-    if (cny_acknowledges_nothing(consumer->listener)) {
-        on_consuming(consumer);
-        begin_leaving(consumer);
-        consumer->loss = CONEY_E_LOST;
-        cny_channel_cancel(consumer->channel);
-        cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
-    } else {
-        cny_consumer_is_acquitted(consumer);
-        cny_consumer_drop_channel(consumer);
-        wait_until(consumer, 0);
-    }
-    cny_container_attention(consumer->container);
+    on_refused(consumer);
 }
 
 /* Whether the broker has answered. */
@@ -245,16 +228,15 @@ static void look_at_subscription(cny_consumer *consumer)
     cny_feed_state state = cny_channel_feed(consumer->channel, &reason);
     bool has_begun =
         state != CNY_FEED_BEGINNING && *cny_channel_consumer_tag(consumer->channel); /* does not change now */
-    if (has_begun && cny_consumer_is_tried_alone(consumer)) {
-        on_innocent(consumer);
-    } else if (has_begun) {
+    if (has_begun) {
         on_consuming(consumer);
-        cny_consumer_end_trial(consumer);
         if (state == CNY_FEED_ENDED) /* already; a start was a start all the same */
             cny_container_attention(consumer->container);
     } else if (state == CNY_FEED_ENDED) {
         cny_error_raise(reason);
-        on_no_subscription(consumer);
+        cny_consumer_drop_channel(consumer);
+        if (!is_restored(consumer))
+            on_refused(consumer);
     } else if (cny_now_ms() >= consumer->due) {
         on_no_answer(consumer);
     }
@@ -263,14 +245,19 @@ static void look_at_subscription(cny_consumer *consumer)
 
 /* ---- losses ---- */
 
+/* What came before the end is worked off, unless its channel is gone. */
+static void begin_leaving(cny_consumer *consumer)
+{
+    consumer->state = CNY_CONSUMER_LEAVING;
+    consumer->due = cny_deadline(consumer->container->options.recovery_interval_ms);
+}
+
 static void look_for_loss(cny_consumer *consumer)
 {
     cny_error *reason;
     if (cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED) {
         consumer->loss = cny_error_raise(reason);
         consumer->has_tried = false;
-        consumer->declare_first = consumer->loss == CONEY_E_NOT_FOUND;
-        consumer->listener->must_declare = consumer->listener->declares != NULL;
         set_trouble(consumer, "was interrupted");
         begin_leaving(consumer);
         cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
@@ -300,6 +287,8 @@ static void leave(cny_consumer *consumer)
     bool has_just_resumed = consumer->resumed_at > 0 && cny_now_ms() < consumer->resumed_at + interval;
     bool must_wait = has_just_resumed && !cny_is_loss(consumer->loss);
     cny_consumer_drop_channel(consumer);
+    if (consumer->loss == CONEY_E_NOT_FOUND && !must_wait)
+        cny_declarations_restore(consumer->container->factory, consumer->listener->options.queue);
     wait_until(consumer, must_wait ? cny_now_ms() + interval : 0);
 }
 
@@ -319,10 +308,7 @@ static void go_on_leaving(cny_consumer *consumer)
 {
     if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
         cny_channel_close(consumer->channel);
-    bool has_ended_by_now = tell_end(consumer);
-    if (has_ended_by_now)
-        cny_consumer_end_trial(consumer);
-    if (has_ended_by_now && has_worked_off(consumer))
+    if (tell_end(consumer) && has_worked_off(consumer))
         leave(consumer);
 }
 
@@ -409,23 +395,14 @@ static bool tend_consumer(cny_consumer *consumer)
     if (consumer->state == CNY_CONSUMER_LEAVING)
         go_on_leaving(consumer);
     if (is_due(consumer))
-        subscribe_or_declare(consumer);
+        begin_to_subscribe(consumer);
     if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
         look_at_subscription(consumer);
     return false;
 }
 
-/* Who has the supervisor look when it is through. */
-static bool waits_for_declarer(const cny_consumer *consumer)
-{
-    return consumer->state == CNY_CONSUMER_WAITING && consumer->container->declare_wanted &&
-           (consumer->declare_first || consumer->listener->must_declare);
-}
-
 static int64_t due_of(const cny_consumer *consumer)
 {
-    if (waits_for_declarer(consumer))
-        return INT64_MAX;
     bool may_be_over = consumer->state == CNY_CONSUMER_ENDING || consumer->state == CNY_CONSUMER_LEAVING;
     bool has_due = consumer->state != CNY_CONSUMER_CONSUMING && !(may_be_over && cny_now_ms() >= consumer->due);
     return has_due ? consumer->due : INT64_MAX;
@@ -460,7 +437,6 @@ static void adjust(coney_container *container, cny_listener *listener)
         }
         made->next = listener->consumers;
         listener->consumers = made;
-        listener->must_declare = listener->declares != NULL;
     }
 }
 
@@ -486,8 +462,10 @@ static int64_t size_listener(coney_container *container, cny_listener *listener)
 {
     bool may_grow = container->state == CNY_CONTAINER_RUNNING;
     int64_t next = may_grow ? cny_look_at_load(listener, cny_now_ms()) : INT64_MAX;
-    if (cny_listener_is_wanted(container, listener))
+    if (cny_listener_is_wanted(container, listener)) {
+        cny_listener_join_declarations(container, listener);
         adjust(container, listener);
+    }
     return next;
 }
 
@@ -496,6 +474,8 @@ static int64_t tend_listener(coney_container *container, cny_listener *listener)
     int64_t now = cny_now_ms();
     int64_t next = tend_consumers(listener);
     cny_tell_left_over(container, listener);
+    if (!listener->consumers && !cny_listener_is_wanted(container, listener))
+        cny_listener_leave_declarations(container, listener);
     next = cny_sooner(next, cny_look_for_slow_handlers(listener, now));
     return cny_sooner(next, cny_look_for_idleness(container, listener, now));
 }
@@ -545,15 +525,6 @@ static void look_at_workers(coney_container *container)
         cny_container_remark(container, CONEY_LOG_ERROR, "container '%s' has fewer workers than it should: %s",
                              container->options.name, coney_last_error());
     container->lacks_workers = lacks;
-}
-
-/* Declaring waits for the broker, so it has a thread as long as it takes. */
-static void look_at_declarations(coney_container *container)
-{
-    bool declares = !cny_workers_is_idle(container->supervision, &container->declarer);
-    cny_workers_resize(container->supervision, declares || container->declare_wanted ? 2 : 1);
-    if (container->declare_wanted) /* once more, if it is at work: it may be past who wants it */
-        cny_workers_schedule(container->supervision, &container->declarer);
 }
 
 static void look_at_end(coney_container *container)
@@ -606,7 +577,6 @@ static int64_t look(coney_container *container)
     int64_t next = cny_deadline(TICK_MS);
     bool trouble = false;
     container->is_connected = cny_factory_check_open(container->factory, CONEY_CONSUMING, 0) == CONEY_OK;
-    container->declare_wanted = false;
     for (cny_listener *listener = container->listeners; listener; listener = listener->next)
         next = cny_sooner(next, size_listener(container, listener));
     for (cny_listener *listener = container->listeners; listener; listener = listener->next) /* all are there now */
@@ -618,8 +588,6 @@ static int64_t look(coney_container *container)
     forget_removed(container);
     if (!starts || container->state == CNY_CONTAINER_RUNNING) /* no handler runs before all consume */
         look_at_workers(container);
-    look_at_declarations(container);
-    cny_look_at_trials(container);
     look_at_end(container);
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
         trouble = trouble || consumer->state == CNY_CONSUMER_WAITING;

@@ -74,6 +74,7 @@ static void retire(coney_template *sender)
         let_go(sender, old);
     else
         insert_retired(sender, old);
+    sender->kept_waits = false;
 }
 
 /* Under lock. */
@@ -85,6 +86,13 @@ bool cny_template_has_kept(const coney_template *sender)
             return true;
     }
     return false;
+}
+
+/* Under lock. What waits for its exchange or queue to be declared holds up nothing that goes elsewhere. */
+static bool has_kept_to_go(const coney_template *sender)
+{
+    bool all_wait = sender->kept_waits && sender->kept_since == cny_declarations_settled(sender->factory);
+    return !all_wait && cny_template_has_kept(sender);
 }
 
 static coney_status select_confirms(const coney_template *sender, cny_channel *made, int64_t deadline)
@@ -156,7 +164,7 @@ static coney_status renew_channel(coney_template *sender, int64_t deadline)
 /* Under lock. */
 static bool has_older(const coney_template *sender, uint64_t number)
 {
-    return cny_template_has_kept(sender) || cny_store_has_before(sender, number);
+    return has_kept_to_go(sender) || cny_store_has_before(sender, number);
 }
 
 /* Under lock. A callback that sends must not wait for callbacks. */
@@ -181,7 +189,7 @@ static bool is_our_turn(coney_template *sender, uint64_t number)
     if (sender->busy)
         return false;
     retire(sender);
-    if (cny_template_has_kept(sender) || is_swamped(sender))
+    if (has_kept_to_go(sender) || is_swamped(sender))
         return false;
     while (sender->channel && cny_store_has_before(sender, number) && cny_store_flush(sender) == CONEY_OK)
         continue;
@@ -215,7 +223,7 @@ static coney_status wait_for_connection(coney_template *sender, uint64_t number,
 static coney_status check_hindrance(coney_template *sender, int64_t deadline)
 {
     coney_status status = cny_factory_check_blocked(sender->factory);
-    if (status == CONEY_OK && cny_template_has_kept(sender)) {
+    if (status == CONEY_OK && has_kept_to_go(sender)) {
         status = cny_factory_check_open(sender->factory, CONEY_PUBLISHING, deadline);
         if (status == CONEY_OK)
             status = cny_fail(CONEY_E_CONNECT, "connected, but older messages are still being sent again");
@@ -238,7 +246,7 @@ static coney_status not_our_turn(const coney_template *sender, uint64_t number)
     coney_status status = cny_factory_check_blocked(sender->factory);
     if (status != CONEY_OK)
         return status;
-    if (cny_template_has_kept(sender))
+    if (has_kept_to_go(sender))
         return cny_fail(CONEY_E_CONNECT, "not sent by the deadline: older messages are still to be sent again");
     if (cny_store_has_before(sender, number))
         return cny_fail(CONEY_E_LIMIT, "not sent by the deadline: %zu messages are still stored, older ones first",
@@ -321,13 +329,13 @@ static bool open_channel_on(coney_template *sender, cny_connection *connection)
 
 /* Where they go one by one, the next one goes when the last one is settled, and usually other templates' do, too:
  * if the broker closes the connection over one, it should be alone on it. */
-static bool resend_one(const coney_template *sender, cny_channel *from)
+static coney_status resend_one(const coney_template *sender, cny_channel *from)
 {
     bool one_by_one = cny_channel_is_suspect(from);
-    bool sent = cny_channel_resend(sender->channel, from) == CONEY_OK;
+    coney_status status = cny_channel_resend(sender->channel, from);
     if (one_by_one)
         cny_channel_wait_until_settled(sender->channel, cny_deadline(ONE_BY_ONE_WAIT_MS));
-    return sent;
+    return status;
 }
 
 /* The thread that is busy alone changes the channel and the list of retired ones. */
@@ -339,7 +347,10 @@ static bool resend_to(coney_template *sender, cny_connection *connection)
     for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
         while (cny_channel_kept(retired[i]) > 0) {
             bool one_only = cny_channel_is_suspect(retired[i]); /* others need the recovery thread, too */
-            if (!resend_one(sender, retired[i]) || one_only)
+            coney_status status = resend_one(sender, retired[i]);
+            if (status == CONEY_E_LIMIT) /* what is left there waits for a declaration */
+                break;
+            if (status != CONEY_OK || one_only)
                 return false;
         }
     }
@@ -362,8 +373,13 @@ static bool while_busy(coney_template *sender, bool (*part)(coney_template *, cn
 /* Under lock: the next thing on the way to nothing that is kept or stored; false if it cannot be done now. */
 static bool resend_some(coney_template *sender, cny_connection *connection)
 {
-    if (cny_template_has_kept(sender))
-        return while_busy(sender, resend_to, connection);
+    if (has_kept_to_go(sender)) {
+        uint64_t settled = cny_declarations_settled(sender->factory);
+        bool done = while_busy(sender, resend_to, connection);
+        sender->kept_waits = done;
+        sender->kept_since = settled;
+        return done;
+    }
     if (!sender->channel)
         return !is_swamped(sender) && while_busy(sender, open_channel_on, connection);
     return cny_store_flush(sender) == CONEY_OK;

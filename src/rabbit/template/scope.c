@@ -167,6 +167,9 @@ static coney_status fail_on_channel(const coney_scope *scope, coney_status statu
 static coney_status publish(coney_scope *scope, const cny_publish *message, int64_t deadline)
 {
     coney_status status = cny_factory_check_draining(scope->sender->factory);
+    if (status == CONEY_OK)
+        status = cny_declarations_wait(scope->sender->factory, message->exchange, message->routing_key,
+                                       message->flow == CONEY_FLOW_FAIL ? 0 : deadline);
     if (status != CONEY_OK)
         return status;
     if (scope->mode == CONEY_SCOPE_TRANSACTED)

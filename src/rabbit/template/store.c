@@ -148,6 +148,9 @@ static coney_status make_room(coney_template *sender, size_t bytes)
 static coney_status send_first(coney_template *sender)
 {
     const cny_stored *one = sender->store.first;
+    coney_status status = cny_declarations_wait(sender->factory, one->exchange, one->routing_key, 0);
+    if (status != CONEY_OK)
+        return status;
     const cny_publish publish = {
         .exchange = one->exchange,
         .routing_key = one->routing_key,
@@ -301,7 +304,9 @@ coney_status cny_store_send(coney_template *sender, const cny_publish *publish)
     now_or_later.flow = CONEY_FLOW_STORE;
     cny_channel *channel = cny_template_channel_for_now(sender);
     if (channel) {
-        status = cny_channel_publish(channel, &now_or_later, 0);
+        bool is_declared =
+            cny_declarations_wait(sender->factory, publish->exchange, publish->routing_key, 0) == CONEY_OK;
+        status = is_declared ? cny_channel_publish(channel, &now_or_later, 0) : CONEY_E_BLOCKED;
         cny_channel_unref(channel);
         if (status != CONEY_E_BLOCKED && status != CONEY_E_LIMIT && status != CONEY_E_STALE)
             return status;

@@ -180,7 +180,10 @@ static coney_status publish_by(coney_template *sender, const cny_publish *publis
         status = get_channel(sender, &channel, deadline);
         if (status != CONEY_OK)
             return status;
-        status = function(channel, publish, deadline);
+        status = cny_declarations_wait(sender->factory, publish->exchange, publish->routing_key,
+                                       publish->flow == CONEY_FLOW_FAIL ? 0 : deadline);
+        if (status == CONEY_OK)
+            status = function(channel, publish, deadline);
         cny_channel_unref(channel);
     } while (status == CONEY_E_STALE && cny_now_ms() < deadline);
     return status == CONEY_E_STALE ? cny_fail(CONEY_E_CONNECT, "not sent by the deadline: %s", coney_last_error())

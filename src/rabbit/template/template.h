@@ -42,6 +42,8 @@ struct coney_template {
     int64_t quiet_until;         /* nothing is logged of refusals of plain channels */
     bool busy;                   /* some thread opens a channel or sends again, without the lock */
     bool closed;                 /* being freed */
+    bool kept_waits;             /* all that is kept does, for exchanges and queues to be declared, */
+    uint64_t kept_since;         /* since the factory's declarations were so far */
     coney_send_statistics ended; /* what channels counted that are gone, and what is counted here */
     cny_buffer retired; /* of cny_channel *: gone, but with callbacks on their way or messages kept; oldest first */
     cny_store store;

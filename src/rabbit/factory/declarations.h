@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/* Everything that is to be declared at the broker, whoever brings it: admins bring topologies, listeners their queues.
+ *
+ * The registry of a factory knows how each thing stands. A thing is wanted from the moment it is brought, after each
+ * loss of a connection, and when somebody finds it missing; whatever is wanted and due is declared in one order:
+ * exchanges, queues, bindings. declaring.c does that, on a thread of its own, because it waits for answers.
+ *
+ * A binding depends on its queue and its exchange: when one of these is declared, by whomever, its bindings are wanted
+ * again, because a queue that had to be made again has none.
+ *
+ * All state is under the factory's lock. Functions without a comment may be called from any thread. */
+#ifndef CNY_FACTORY_DECLARATIONS_H
+#define CNY_FACTORY_DECLARATIONS_H
+
+#include "amqp/amqp.h"
+#include "rabbit/connection/strikes.h"
+
+#include <coney/rabbit/connection_factory.h>
+
+/* In the order in which things are declared. */
+typedef enum cny_declaration_kind {
+    CNY_DECLARE_EXCHANGE,
+    CNY_DECLARE_QUEUE,
+    CNY_DECLARE_EXCHANGE_BINDING,
+    CNY_DECLARE_QUEUE_BINDING,
+} cny_declaration_kind;
+
+enum { CNY_DECLARATION_KINDS = CNY_DECLARE_QUEUE_BINDING + 1 };
+
+/* wanted -> declared, found or refused; each of these -> wanted. */
+typedef enum cny_declaration_state {
+    CNY_DECLARATION_IDLE,   /* declared only when coney_admin_declare() asks for it */
+    CNY_DECLARATION_WANTED, /* with an error: the last refusal, which may pass */
+    CNY_DECLARATION_DECLARED,
+    CNY_DECLARATION_FOUND,   /* refused, but it is there */
+    CNY_DECLARATION_REFUSED, /* refused, and it is not there; tried again when it is due */
+} cny_declaration_state;
+
+enum { CNY_DECLARATION_STATES = CNY_DECLARATION_REFUSED + 1 };
+
+/* One thing of a set. */
+typedef struct cny_declaration {
+    /* fixed after new */
+    const struct cny_declaration_set *set;
+    cny_declaration_kind kind;
+    const void *thing;    /* coney_exchange, coney_queue or coney_binding, in the set's topology */
+    uint32_t name_hash;   /* of the queue or exchange, of a binding's destination */
+    uint32_t source_hash; /* of a binding's exchange */
+    bool is_exclusive;    /* an exclusive queue or a binding to one: of the consuming connection */
+    int timeout_ms;       /* for the broker's answer */
+    /* the thread that declares */
+    cny_error *refusal; /* until it is known whether the thing is there all the same */
+    /* under the factory's lock */
+    cny_declaration_state state;
+    cny_error *error;    /* the broker's refusal; NULL: there was none */
+    bool is_told;        /* the error is, to the program */
+    int delay_ms;        /* before the next attempt */
+    int64_t due_at;      /* not tried before */
+    cny_strikes strikes; /* from the second on it is declared alone, on the isolated connection */
+} cny_declaration;
+
+/* What one admin or listener brings. Reference-counted, because it may leave while it is being declared. */
+typedef struct cny_declaration_set {
+    atomic_uint refs;
+    coney_topology *topology;
+    bool is_automatic; /* wanted on each new connection, not only when asked for */
+    bool has_joined;   /* under the factory's lock: it is one of the registry's */
+    size_t count;
+    cny_declaration items[];
+} cny_declaration_set;
+
+/* Takes the topology, on failure, too. NULL without memory. */
+cny_declaration_set *cny_declaration_set_new(coney_topology *topology, int timeout_ms);
+cny_declaration_set *cny_declaration_set_ref(cny_declaration_set *set);
+void cny_declaration_set_unref(cny_declaration_set *set); /* takes NULL */
+
+/* A factory's registry; under its lock. */
+typedef struct cny_declarations {
+    cny_buffer sets;                       /* of cny_declaration_set *, references */
+    size_t counts[CNY_DECLARATION_STATES]; /* of all items */
+    atomic_size_t wanted;                  /* the same as counts[CNY_DECLARATION_WANTED], for a look without the lock */
+    atomic_ullong settled;                 /* how often a thing was not wanted any more: messages for it may go */
+    struct cny_connection *running_on;     /* something is being declared on it; NULL: nothing is. A reference */
+    bool isolating;                        /* a suspect is being declared on a connection of its own */
+    uint64_t answers;                      /* of the broker, ever */
+} cny_declarations;
+
+/* ---- for those who bring something ---- */
+
+/* From now on the set's things are declared, at once if there is a connection; automatic: on each new one.
+ * CONEY_E_NO_MEMORY. leave: they are forgotten, not deleted. */
+coney_status cny_declarations_join(coney_connection_factory *factory, cny_declaration_set *set, bool automatic);
+void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_set *set);
+
+/* Declares the set now. Waits, as long as answers come, at most timeout_ms for one. The status and sentence are those
+ * of the first refusal. */
+coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *set, int timeout_ms);
+
+/* How the items of a set stand: wanted as long as one is, refused if one is and none is wanted. Gives a reference to
+ * the error of the first item that is not declared, NULL if there is none. accepts decides about those that are found. */
+typedef bool cny_accepts_found(const cny_declaration *item, void *user);
+cny_declaration_state cny_declaration_set_state(coney_connection_factory *factory, const cny_declaration_set *set,
+                                                cny_accepts_found *accepts, void *user, cny_error **error);
+
+/* ---- for those who use what is declared ---- */
+
+/* The broker says that the queue is not there: it is wanted, with its bindings and their exchanges. False if nobody
+ * in the factory declares it. */
+bool cny_declarations_restore(coney_connection_factory *factory, const char *queue);
+
+/* Somebody has declared the queue or exchange: its bindings are wanted. */
+void cny_declarations_appeared(coney_connection_factory *factory, cny_declaration_kind kind, const char *name);
+
+/* The queue, or one of its bindings, is wanted, and the broker has not refused it. */
+bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue);
+
+/* What the declarations of the factory say of a queue. */
+typedef struct cny_declared_queue {
+    coney_queue_kind kind; /* CONEY_QUEUE_DEFAULT: they do not say */
+    bool single_active_consumer;
+} cny_declared_queue;
+
+/* False if nobody in the factory declares it. */
+bool cny_declarations_find_queue(coney_connection_factory *factory, const char *queue, cny_declared_queue *found);
+
+/* Waits until a message may go there: until the exchange (for the default exchange the queue) and the bindings of it
+ * that somebody in the factory declares are declared or finally refused. At the deadline the status is that of the
+ * refusal, CONEY_E_CONNECT if there was none: nothing was sent. deadline 0: only looks. */
+coney_status cny_declarations_wait(coney_connection_factory *factory, const char *exchange, const char *routing_key,
+                                   int64_t deadline);
+
+/* Changes when a message that had to wait may go. */
+uint64_t cny_declarations_settled(coney_connection_factory *factory);
+
+/* CONEY_OK, or why something that should be there is not. */
+coney_status cny_declarations_check(coney_connection_factory *factory);
+
+/* ---- for recovery; under the factory's lock ---- */
+
+void cny_declarations_free(cny_declarations *declarations);
+
+/* A connection of that role was lost: what it may have taken along is wanted. */
+void cny_declarations_lost(coney_connection_factory *factory, coney_connection_role role);
+
+/* Something is being declared, or is due and can be declared by a connection of that role. */
+bool cny_declarations_are_under_way(const coney_connection_factory *factory, coney_connection_role role);
+
+/* Begins what is due; returns when the next thing will be. */
+int64_t cny_declarations_run_due(coney_connection_factory *factory);
+
+/* ---- between declarations.c and declaring.c; under the factory's lock ---- */
+
+/* Appends the items of that kind that are due and can be declared by that role, of the sets given. False without
+ * memory. */
+bool cny_declarations_collect(const cny_buffer *sets, cny_declaration_kind kind, coney_connection_role role,
+                              cny_buffer *items);
+
+/* When the next thing is due that a connection of that role can declare; isolated: of those that are tried alone. */
+int64_t cny_declarations_next_due(const coney_connection_factory *factory, coney_connection_role role, bool isolated);
+void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *item, cny_declaration_state state);
+
+/* Wants the bindings that have an end among these names, of which the hashes are given, sorted. */
+void cny_declarations_sort_names(uint32_t *names, size_t count);
+void cny_declarations_want_bindings(coney_connection_factory *factory, const uint32_t *names, size_t count);
+
+/* The binding's queue or exchange is wanted, too. */
+bool cny_declarations_have_wanted_end(const coney_connection_factory *factory, const coney_binding *binding);
+
+/* Copies what is told of an item. */
+void cny_declaration_describe(const cny_declaration *item, coney_declaration *declaration);
+
+#endif
