@@ -173,9 +173,8 @@ static uint64_t hash_of(const char *message_id)
 }
 
 /* Under lock. */
-static struct cny_attempt *find(const cny_attempts *attempts, const char *message_id)
+static struct cny_attempt *find(const cny_attempts *attempts, uint64_t id)
 {
-    uint64_t id = hash_of(message_id);
     struct cny_attempt *set = attempts->kept ? &attempts->kept[id % attempts->sets * SET] : NULL;
     for (int i = 0; set && i < SET; i++) {
         if (set[i].used > 0 && set[i].id == id)
@@ -185,13 +184,12 @@ static struct cny_attempt *find(const cny_attempts *attempts, const char *messag
 }
 
 /* Under lock: in the place of the oldest of its set; NULL without memory. */
-static struct cny_attempt *add(cny_attempts *attempts, const char *message_id)
+static struct cny_attempt *add(cny_attempts *attempts, uint64_t id)
 {
     if (!attempts->kept)
         attempts->kept = cny_alloc(attempts->sets * SET * sizeof *attempts->kept);
     if (!attempts->kept)
         return NULL;
-    uint64_t id = hash_of(message_id);
     struct cny_attempt *set = &attempts->kept[id % attempts->sets * SET], *oldest = set;
     for (int i = 1; i < SET; i++) {
         if (set[i].used < oldest->used)
@@ -199,6 +197,16 @@ static struct cny_attempt *add(cny_attempts *attempts, const char *message_id)
     }
     *oldest = (struct cny_attempt){.id = id, .used = ++attempts->clock};
     return oldest;
+}
+
+/* Under lock: the one there is, begun anew if it is about an earlier message of that id, or about the same in another
+ * round; or a new one; NULL without memory. */
+static struct cny_attempt *open_for(cny_attempts *attempts, uint64_t id, const coney_message *message)
+{
+    struct cny_attempt *one = find(attempts, id);
+    if (one && !message->redelivered)
+        one->history = (cny_history){0};
+    return one ? one : add(attempts, id);
 }
 
 /* Some clients send an empty one with each message. */
@@ -214,11 +222,7 @@ bool cny_attempts_note(cny_attempts *attempts, const coney_message *message, cny
     if (!id)
         return false;
     pthread_mutex_lock(&attempts->lock);
-    struct cny_attempt *one = find(attempts, id);
-    if (one && !message->redelivered) /* an earlier message of that id, or the same in another round */
-        one->history = (cny_history){0};
-    if (!one)
-        one = add(attempts, id);
+    struct cny_attempt *one = open_for(attempts, hash_of(id), message);
     cny_history now = one ? one->history : (cny_history){0};
     now.failed += deed == CNY_DEED_FAILED;
     now.unseen += deed == CNY_DEED_GONE_UNSEEN;
@@ -237,7 +241,7 @@ bool cny_attempts_of(cny_attempts *attempts, const coney_message *message, cny_h
     if (!id)
         return false;
     pthread_mutex_lock(&attempts->lock);
-    const struct cny_attempt *one = find(attempts, id);
+    const struct cny_attempt *one = find(attempts, hash_of(id));
     if (one)
         *history = one->history;
     pthread_mutex_unlock(&attempts->lock);
@@ -250,10 +254,83 @@ void cny_attempts_forget(cny_attempts *attempts, const coney_message *message)
     if (!id)
         return;
     pthread_mutex_lock(&attempts->lock);
-    struct cny_attempt *one = find(attempts, id);
+    struct cny_attempt *one = find(attempts, hash_of(id));
     if (one)
         one->used = 0;
     pthread_mutex_unlock(&attempts->lock);
+}
+
+/* ---- attempts in place across a loss ---- */
+
+/* Parts of a batch share its id, and have attempts of their own. 0: it has no id. */
+static uint64_t id_of(const coney_delivery *delivery)
+{
+    const char *id = cny_countable_id(delivery->origin);
+    return id ? hash_of(id) + (uint64_t)delivery->part * 0x9E3779B97F4A7C15U : 0;
+}
+
+static bool tries_in_place(const cny_listener *listener)
+{
+    const coney_listener_retry *retry = &listener->options.retry;
+    return !retry->stateful && retry->max_attempts > 1 && !cny_acknowledges_nothing(listener);
+}
+
+void cny_tries_keep(const coney_delivery *delivery, int tries)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    cny_attempts *attempts = &listener->attempts;
+    uint64_t id = tries > 0 && tries_in_place(listener) ? id_of(delivery) : 0;
+    if (id == 0)
+        return;
+    pthread_mutex_lock(&attempts->lock);
+    struct cny_attempt *one = open_for(attempts, id, delivery->origin);
+    if (one)
+        one->history.tries = tries;
+    pthread_mutex_unlock(&attempts->lock);
+}
+
+/* Of the message, or of this part of a batch. With forget they begin anew the next time. */
+static int kept_tries(const coney_delivery *delivery, bool forget)
+{
+    cny_attempts *attempts = &delivery->consumer->listener->attempts;
+    uint64_t id = delivery->origin->redelivered ? id_of(delivery) : 0;
+    if (id == 0)
+        return 0;
+    pthread_mutex_lock(&attempts->lock);
+    struct cny_attempt *one = find(attempts, id);
+    int tries = one ? one->history.tries : 0;
+    if (one && forget)
+        one->history.tries = 0;
+    pthread_mutex_unlock(&attempts->lock);
+    return tries;
+}
+
+/* The broker counts the redelivery that followed upon these attempts. */
+void cny_tries_resume(coney_delivery *delivery)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    int tries = tries_in_place(listener) ? kept_tries(delivery, false) : 0;
+    if (tries == 0)
+        return;
+    int64_t counted = cny_redeliveries(listener, delivery->origin);
+    delivery->earlier_attempts -= counted < tries ? (int)counted : tries;
+    delivery->tries = tries;
+}
+
+void cny_tries_forget(const coney_delivery *delivery)
+{
+    kept_tries(delivery, true);
+}
+
+bool cny_tries_are_used_up(coney_delivery *delivery)
+{
+    int most = delivery->consumer->listener->options.retry.max_attempts;
+    if (delivery->tries < most || delivery->tries == 0)
+        return false;
+    delivery->tries = most - 1;
+    if (!delivery->failure)
+        delivery->failure = cny_error_new(CONEY_E_LOST, 0, "its channel was lost during the last attempt");
+    return true;
 }
 
 /* ---- all together ---- */

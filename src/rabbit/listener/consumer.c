@@ -158,6 +158,19 @@ void cny_consumer_withdraw(cny_consumer *consumer)
         cny_workers_withdraw(workers, &consumer->lanes[i].task);
 }
 
+/* (Broker: consumer_timeout, 30 minutes.) It happens again with each such message, so the program is told what helps. */
+coney_status cny_consumer_raise_loss(const cny_error *reason)
+{
+    coney_status status = cny_error_raise(reason);
+    const char *text = coney_last_error();
+    if (!strstr(text, "delivery acknowledgement") || !strstr(text, "timed out"))
+        return status;
+    return cny_fail_code(status, coney_last_error_details()->broker_code,
+                         "%s; so that messages are acknowledged in time, lower retry.first_delay_ms, "
+                         "retry.max_delay_ms, retry.max_attempts or prefetch, or raise the broker's consumer_timeout",
+                         text);
+}
+
 /* ---- the lanes ---- */
 
 /* Under the workers' lock. */

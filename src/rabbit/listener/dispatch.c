@@ -167,7 +167,8 @@ bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome)
     coney_status status = prepare(delivery, &filtered);
     if (status == CONEY_OK && !filtered) {
         delivery->prepared = true;
-        return true;
+        *outcome = CONEY_RETRY;
+        return !cny_tries_are_used_up(delivery);
     }
     *outcome = CONEY_ACK;
     if (filtered)

@@ -99,7 +99,9 @@ static coney_status add_part(coney_message *fragment, size_t index, size_t count
         return cny_fail_memory();
     part->is_processed = true;
     part->whole = coney_delivery_ref(of->whole);
+    part->part = (int)index + 1;
     part->last_in_batch = index + 1 == count;
+    cny_tries_resume(part);
     if (!add_item(of->lane, part))
         return cny_fail_memory();
     atomic_fetch_add(&of->whole->parts_left, 1);
@@ -136,6 +138,7 @@ static bool process_whole(const cny_lane *lane, coney_delivery *whole)
 static bool expand(cny_lane *lane, coney_delivery *whole)
 {
     bool in_parts = !options_of(lane)->keep_batches && !whole->origin->defect && coney_message_is_batch(whole->origin);
+    cny_tries_resume(whole);
     if (!in_parts || !process_whole(lane, whole))
         return add_item(lane, whole);
     const parts of = {.lane = lane, .whole = whole};
@@ -451,6 +454,8 @@ static size_t give_back(cny_lane *lane)
 /* Their channel is gone, so the broker has them already. */
 static void drop_one(cny_lane *lane, coney_delivery *delivery)
 {
+    if (delivery->verdict == 0)
+        cny_tries_keep(delivery, delivery->tries);
     count_in_lanes(lane, -1);
     coney_delivery_unref(delivery);
 }

@@ -32,6 +32,7 @@ typedef struct cny_counters {
 typedef struct cny_history {
     int failed; /* its handler, with stateful retry */
     int unseen; /* its channel ended before a handler had it */
+    int tries;  /* in place, which failed, before its channel was lost */
 } cny_history;
 
 typedef enum cny_deed {
@@ -233,6 +234,9 @@ bool cny_consumer_is_idle(cny_consumer *consumer);         /* no lane runs or ha
 int cny_consumer_handling(const cny_consumer *consumer);   /* how many handlers run */
 int cny_consumer_publishing(const cny_consumer *consumer); /* and that may publish, what follows from outcomes, too */
 
+/* This thread's last error is why the broker has ended consuming, and what helps where Coney knows that. */
+coney_status cny_consumer_raise_loss(const cny_error *reason);
+
 /* One that is idle. Gives how many deliveries were deferred: they are nobody's business any more. */
 int cny_consumer_drop_channel(cny_consumer *consumer);
 
@@ -279,6 +283,7 @@ struct coney_delivery {
     cny_channel *channel;   /* a reference */
     coney_message *origin;  /* as it came */
     coney_delivery *whole;  /* a reference to that of which it is a part; NULL: it is whole */
+    int part;               /* of the whole, from 1 */
     bool last_in_batch;
     int earlier_attempts;
     /* by the worker, then by who settles */
@@ -367,6 +372,16 @@ bool cny_attempts_note(cny_attempts *attempts, const coney_message *message, cny
 bool cny_attempts_of(cny_attempts *attempts, const coney_message *message, cny_history *history); /* false: none */
 void cny_attempts_forget(cny_attempts *attempts, const coney_message *message);
 const char *cny_countable_id(const coney_message *message); /* NULL: none */
+
+/* Attempts in place go on when the message comes again after the loss of its channel: they are kept at the loss, by id,
+ * and resumed when a worker takes the message. Else they would never end where a back-off is longer than the broker's
+ * consumer_timeout. They are forgotten when it is known what becomes of the message. */
+void cny_tries_keep(const coney_delivery *delivery, int tries);
+void cny_tries_resume(coney_delivery *delivery);
+void cny_tries_forget(const coney_delivery *delivery);
+
+/* The channel was lost while the handler was at the last attempt: the handler is not called again. */
+bool cny_tries_are_used_up(coney_delivery *delivery);
 
 bool cny_backoffs_init(cny_backoffs *backoffs);
 void cny_backoffs_free(cny_backoffs *backoffs);

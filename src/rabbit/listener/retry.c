@@ -32,6 +32,7 @@ static int64_t failures(coney_delivery *delivery)
 /* Parts share an id: what is known of that is forgotten with the whole. */
 static void forget_unless_part(const coney_delivery *delivery)
 {
+    cny_tries_forget(delivery);
     if (!delivery->whole)
         cny_attempts_forget(&delivery->consumer->listener->attempts, delivery->origin);
 }
@@ -82,8 +83,10 @@ static coney_outcome judge_failure(coney_delivery *delivery, bool may_repeat, in
         *delay_ms = cny_retry_delay(retry, ++delivery->tries);
         return (coney_outcome)0;
     }
-    if (comes_again(delivery))
+    if (comes_again(delivery)) {
+        cny_tries_keep(delivery, delivery->tries + 1);
         return CONEY_REQUEUE;
+    }
     forget_unless_part(delivery);
     int round = cny_rounds(listener, delivery->origin);
     if (retriable && round < listener->delay_count)

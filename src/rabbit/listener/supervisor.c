@@ -256,7 +256,7 @@ static void look_for_loss(cny_consumer *consumer)
 {
     cny_error *reason;
     if (cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED) {
-        consumer->loss = cny_error_raise(reason);
+        consumer->loss = cny_consumer_raise_loss(reason);
         consumer->has_tried = false;
         set_trouble(consumer, "was interrupted");
         begin_leaving(consumer);

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages that stay unacknowledged for longer than the broker's consumer_timeout: each time the broker closes the
+ * channel. The attempts go on across that, so that they come to an end, and the program is told what to change.
+ *
+ * The group changes the broker's time-out and gives it back at the end. */
+#include "support/container_fixture.h"
+#include "support/listening.h"
+
+#include <coney/amqp/batch.h>
+
+#include <unistd.h>
+
+enum { TIMEOUT_MS = 500 };
+
+static int use_short_timeout(void **state)
+{
+    test_rabbitmqctl("eval 'application:set_env(rabbit, consumer_timeout, 500), "
+                     "application:set_env(rabbit, channel_tick_interval, 100).'");
+    return test_client_setup(state);
+}
+
+static int use_long_timeout(void **state)
+{
+    test_rabbitmqctl("eval 'application:set_env(rabbit, consumer_timeout, 1800000), "
+                     "application:set_env(rabbit, channel_tick_interval, 60000).'");
+    return test_client_teardown(state);
+}
+
+/* Each back-off is longer than the broker waits. */
+#define LONG_BACKOFFS .max_attempts = 3, .first_delay_ms = 6 * TIMEOUT_MS, .multiplier = 1
+
+static const coney_properties with_id = {.message_id = "m-1"};
+
+static void test_attempts_in_place_come_to_an_end(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.retry = {LONG_BACKOFFS}});
+    listening_send_with("fail", &with_id);
+    test_wait_for_depth(listening.dead, 1);
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "after 3 attempts");
+    assert_int_equal(listening.count, 3);
+}
+
+static void test_attempts_of_each_message_come_to_an_end(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.retry = {LONG_BACKOFFS}});
+    for (int i = 0; i < 3; i++) {
+        const char *id = (const char *[]){"a", "b", "c"}[i];
+        listening_send_with(i == 1 ? "ack" : "fail", &(coney_properties){.message_id = id});
+    }
+    test_wait_for_depth(listening.dead, 2);
+    assert_int_equal(listening_calls_of("fail"), 6);
+    listening_stop();
+    test_wait_for_depth(listening.queue, 0);
+}
+
+static void test_attempts_of_a_quorum_queue_come_to_an_end(void **state)
+{
+    (void)state;
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    listening_start(&(coney_listener){.retry = {LONG_BACKOFFS}});
+    listening_send_with("fail", &with_id);
+    test_wait_for_depth(listening.dead, 1);
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+}
+
+/* ---- handlers that take too long ---- */
+
+static coney_outcome fail_too_late(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    listening_note(delivery);
+    usleep(3 * TIMEOUT_MS * 1000);
+    return CONEY_RETRY;
+}
+
+static void test_handler_that_fails_too_late_is_called_max_attempts_times(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.on_message = fail_too_late,
+                                      .retry = {.max_attempts = 2, .first_delay_ms = 1, .max_delay_ms = 1}});
+    listening_send_with("fail", &with_id);
+    test_wait_for_depth(listening.dead, 1);
+    listening_expect_attempts((const int[]){1, 2, 0});
+    assert_int_equal(listening.count, 2);
+}
+
+/* ---- batches ---- */
+
+static void test_attempts_of_the_parts_of_a_batch_come_to_an_end(void **state)
+{
+    (void)state;
+    coney_message *parts[2], *batch;
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        const char *text = i == 0 ? "ack" : "fail";
+        assert_ok(coney_message_new(&parts[i], text, strlen(text), &with_id));
+    }
+    assert_ok(coney_message_batch(&batch, parts, COUNT_OF(parts)));
+    listening_start(&(coney_listener){.retry = {LONG_BACKOFFS}});
+    assert_ok(coney_template_send(client.sender, listening.queue, batch, NULL));
+    coney_message_unref(batch);
+    for (size_t i = 0; i < COUNT_OF(parts); i++)
+        coney_message_unref(parts[i]);
+    test_wait_for_depth(listening.dead, 1);
+    assert_int_equal(listening_calls_of("fail"), 3);
+}
+
+/* ---- the count ends with the message ---- */
+
+static void test_message_that_was_recovered_is_forgotten(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.retry = {LONG_BACKOFFS}});
+    for (int i = 1; i <= 2; i++) {
+        listening_send_with("fail", &with_id);
+        test_wait_for_depth(listening.dead, (uint32_t)i);
+        assert_int_equal(listening.count, 3 * i);
+    }
+}
+
+/* ---- what is told ---- */
+
+static void test_event_and_log_tell_what_to_change(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"retry.first_delay_ms", "retry.max_delay_ms", "retry.max_attempts", "prefetch",
+                                        "consumer_timeout"};
+    listening_start(&(coney_listener){.retry = {LONG_BACKOFFS}});
+    listening_send_with("fail", &with_id);
+    for (size_t i = 0; i < COUNT_OF(words); i++) {
+        listening_wait_for_event(CONEY_CONSUMER_FAILED, words[i]);
+        test_wait_until(test_log_has(words[i]));
+    }
+    listening_wait_for_event(CONEY_CONSUMER_FAILED, "delivery acknowledgement");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        listening_test(test_attempts_in_place_come_to_an_end),
+        listening_test(test_attempts_of_each_message_come_to_an_end),
+        listening_test(test_attempts_of_a_quorum_queue_come_to_an_end),
+        listening_test(test_handler_that_fails_too_late_is_called_max_attempts_times),
+        listening_test(test_attempts_of_the_parts_of_a_batch_come_to_an_end),
+        listening_test(test_message_that_was_recovered_is_forgotten),
+        listening_test(test_event_and_log_tell_what_to_change),
+    };
+    return cmocka_run_group_tests(tests, use_short_timeout, use_long_timeout);
+}
