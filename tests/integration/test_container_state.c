@@ -198,25 +198,22 @@ static void test_recovered_message_is_told_with_the_reason_and_what_was_done(voi
     assert_false(recovered.fatal);
 }
 
-static void test_unreadable_message_from_a_dead_letter_queue_is_told_as_discarded(void **state)
+static void test_unreadable_message_is_told_as_rejected(void **state)
 {
     (void)state;
-    const coney_queue dead_letters = {
-        .name = here.other, .message_ttl_ms = 1, .dead_letter_exchange = "", .dead_letter_routing_key = here.queue};
     coney_message *broken;
-    assert_ok(coney_admin_declare_queue(client.admin, &dead_letters, NULL));
     assert_ok(coney_message_new(&broken, "{", 1, &(coney_properties){.content_type = "application/json"}));
     test_use_container(NULL);
     test_listen(&(coney_listener){.converter = coney_json_converter()});
     assert_ok(coney_container_start(here.container));
-    assert_ok(coney_template_send(client.sender, here.other, broken, NULL));
+    assert_ok(coney_template_send(client.sender, here.queue, broken, NULL));
     coney_message_unref(broken);
-    test_wait_for_events(CONEY_MESSAGE_DISCARDED, 1);
-    test_event discarded = test_event_at(CONEY_MESSAGE_DISCARDED, 0);
-    assert_string_equal(discarded.queue, here.queue);
-    assert_int_equal(discarded.status, CONEY_E_CONVERSION);
-    assert_non_null(strstr(discarded.text, "invalid JSON"));
-    test_wait_until(test_statistics(NULL).acknowledged == 1);
+    test_wait_for_events(CONEY_MESSAGE_REJECTED, 1);
+    test_event rejected = test_event_at(CONEY_MESSAGE_REJECTED, 0);
+    assert_string_equal(rejected.queue, here.queue);
+    assert_int_equal(rejected.status, CONEY_E_CONVERSION);
+    assert_non_null(strstr(rejected.text, "invalid JSON"));
+    test_wait_until(test_statistics(NULL).rejected == 1);
 }
 
 /* ---- the events thread ---- */
@@ -378,7 +375,7 @@ int main(void)
         state_test(test_slow_handler_is_told_once_for_each_call),
         state_test(test_listener_at_work_is_not_idle),
         state_test(test_recovered_message_is_told_with_the_reason_and_what_was_done),
-        state_test(test_unreadable_message_from_a_dead_letter_queue_is_told_as_discarded),
+        state_test(test_unreadable_message_is_told_as_rejected),
         state_test(test_callback_that_hangs_holds_up_no_consumer_and_events_beyond_a_thousand_are_dropped),
         state_test(test_free_waits_for_the_events_to_be_told),
         state_test(test_events_have_names),

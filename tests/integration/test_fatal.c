@@ -75,6 +75,19 @@ static void test_fatal_message_is_not_retried(void **state)
         "{\"n\":", NULL, "invalid JSON");
 }
 
+static void test_log_and_event_tell_which_message_is_gone_and_why(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.converter = coney_json_converter()});
+    test_log_start(CONEY_LOG_ERROR);
+    listening_send_with("{\"n\":", &with_id);
+    listening_wait_for_event_about(CONEY_MESSAGE_REJECTED, "m-1", "invalid JSON");
+    assert_true(test_log_has("message 'm-1' is rejected, and gone unless its queue has a dead-letter exchange"));
+    test_log_stop();
+    assert_int_equal(listening_events(CONEY_MESSAGE_REJECTED), 1);
+    assert_int_equal(listening_events(CONEY_MESSAGE_DISCARDED), 0);
+}
+
 static void test_handler_gets_those_behind_a_fatal_one(void **state)
 {
     (void)state;
@@ -87,6 +100,15 @@ static void test_handler_gets_those_behind_a_fatal_one(void **state)
 }
 
 /* ---- from the dead-letter queue and back ---- */
+
+static void expect_nothing_left(uint32_t dead)
+{
+    test_wait_for_depth(listening.dead, dead);
+    assert_int_equal(listening.count, 0);
+    listening_stop();
+    test_wait_for_depth(listening.queue, 0);
+    test_wait_for_depth(listening.dead, dead);
+}
 
 /* Whatever is in the dead-letter queue goes back soon. */
 static void send_dead_letters_back(void)
@@ -106,7 +128,7 @@ static void expect_discarded(coney_acknowledge_mode mode)
     listening_start(&(coney_listener){.converter = coney_json_converter(), .acknowledge = mode});
     test_log_start(CONEY_LOG_ERROR);
     listening_send_with("{\"n\":", &with_id);
-    listening_wait_for_event(CONEY_MESSAGE_DISCARDED, "invalid JSON");
+    listening_wait_for_event_about(CONEY_MESSAGE_DISCARDED, "m-1", "invalid JSON");
     test_log_stop();
     coney_listener_statistics statistics = listening_statistics();
     assert_int_equal(statistics.received, 2);
@@ -130,6 +152,120 @@ static void test_fatal_message_that_came_back_is_dropped_with_manual_acknowledge
 {
     (void)state;
     expect_discarded(CONEY_ACKNOWLEDGE_MANUAL);
+}
+
+/* As publishers have messages come later. */
+static const char *make_delay_queue(void)
+{
+    const char *name = listening_other_queue("delay");
+    test_delete_queue(name);
+    assert_ok(coney_admin_declare_queue(
+        client.admin,
+        &(coney_queue){
+            .name = name, .message_ttl_ms = 20, .dead_letter_exchange = "", .dead_letter_routing_key = listening.queue},
+        NULL));
+    return name;
+}
+
+static void expect_rejected_again(void)
+{
+    test_wait_for_depth(listening.dead, 1);
+    assert_int_equal(listening_statistics().discarded, 0);
+    assert_int_equal(listening_statistics().rejected, 1);
+    listening_stop();
+    test_wait_for_depth(listening.queue, 0);
+}
+
+static void test_fatal_message_that_a_publisher_delayed_is_rejected(void **state)
+{
+    (void)state;
+    const char *delay = make_delay_queue();
+    listening_start(&(coney_listener){.converter = coney_json_converter()});
+    listening_send_to("", delay, "{\"n\":", &with_id);
+    expect_rejected_again();
+}
+
+/* The header x-death as the broker writes it: the newest death first; ended by a NULL. */
+typedef struct death {
+    const char *queue, *reason;
+} death;
+
+static coney_table *headers_with_deaths(const death *deaths)
+{
+    coney_table *headers = coney_table_new();
+    coney_array *all = coney_array_new();
+    for (; deaths->queue; deaths++) {
+        coney_table *one = coney_table_new();
+        assert_ok(coney_table_set_string(one, "queue", deaths->queue));
+        assert_ok(coney_table_set_string(one, "reason", deaths->reason));
+        assert_ok(coney_table_set_int64(one, "count", 1));
+        const coney_value value = {.type = CONEY_TABLE, .as.table = one};
+        assert_ok(coney_array_append(all, &value));
+        coney_table_free(one);
+    }
+    assert_ok(coney_table_set_array(headers, "x-death", all));
+    coney_array_free(all);
+    return headers;
+}
+
+static void send_with_deaths(const death *deaths)
+{
+    coney_table *headers = headers_with_deaths(deaths);
+    listening_start(&(coney_listener){.converter = coney_json_converter()});
+    listening_send_with("{\"n\":", &(coney_properties){.message_id = "m-1", .headers = headers});
+    coney_table_free(headers);
+}
+
+/* By a shovel or a consumer that keeps headers. */
+static void test_fatal_message_that_an_operator_moved_back_is_rejected_again(void **state)
+{
+    (void)state;
+    send_with_deaths((const death[]){{listening.queue, "rejected"}, {0}});
+    expect_rejected_again();
+}
+
+static void test_fatal_message_that_an_operator_moved_back_after_a_delay_is_rejected_again(void **state)
+{
+    (void)state;
+    send_with_deaths((const death[]){{listening.queue, "rejected"}, {"a.delay.queue", "expired"}, {0}});
+    expect_rejected_again();
+}
+
+static void test_fatal_message_that_another_queue_rejected_is_rejected_again(void **state)
+{
+    (void)state;
+    send_with_deaths((const death[]){{"another.queue", "rejected"}, {listening.queue, "rejected"}, {0}});
+    expect_rejected_again();
+}
+
+static void test_fatal_message_that_another_queue_had_no_room_for_is_rejected_again(void **state)
+{
+    (void)state;
+    send_with_deaths((const death[]){{"another.queue", "maxlen"}, {listening.queue, "rejected"}, {0}});
+    expect_rejected_again();
+}
+
+static void test_fatal_message_that_expired_here_is_rejected_again(void **state)
+{
+    (void)state;
+    send_with_deaths((const death[]){{listening.queue, "expired"}, {listening.queue, "rejected"}, {0}});
+    expect_rejected_again();
+}
+
+static void test_fatal_message_that_only_another_queue_rejected_before_its_delay_is_rejected(void **state)
+{
+    (void)state;
+    send_with_deaths((const death[]){{"a.delay.queue", "expired"}, {"another.queue", "rejected"}, {0}});
+    expect_rejected_again();
+}
+
+static void test_fatal_message_that_came_round_by_several_queues_is_dropped(void **state)
+{
+    (void)state;
+    send_with_deaths(
+        (const death[]){{"a.delay.queue", "expired"}, {"a.full.queue", "maxlen"}, {listening.queue, "rejected"}, {0}});
+    listening_wait_for_event(CONEY_MESSAGE_DISCARDED, "invalid JSON");
+    expect_nothing_left(0);
 }
 
 static coney_outcome reject_the_first(coney_delivery *delivery, void *user)
@@ -172,15 +308,6 @@ static void start_deciding(decision *made, coney_acknowledge_mode mode, coney_li
     listening_start(&(coney_listener){
         .converter = coney_json_converter(), .user = made, .on_error = decide, .acknowledge = mode, .retry = retry});
     listening_send_with("{\"n\":", &with_id);
-}
-
-static void expect_nothing_left(uint32_t dead)
-{
-    test_wait_for_depth(listening.dead, dead);
-    assert_int_equal(listening.count, 0);
-    listening_stop();
-    test_wait_for_depth(listening.queue, 0);
-    test_wait_for_depth(listening.dead, dead);
 }
 
 static void test_on_error_may_acknowledge(void **state)
@@ -306,9 +433,18 @@ int main(void)
         listening_test(test_unreadable_text_is_rejected_at_once),
         listening_test(test_unreadable_text_is_rejected_at_once_with_manual_acknowledgement),
         listening_test(test_fatal_message_is_not_retried),
+        listening_test(test_log_and_event_tell_which_message_is_gone_and_why),
         listening_test(test_handler_gets_those_behind_a_fatal_one),
         listening_test(test_fatal_message_that_came_back_is_dropped_and_told),
         listening_test(test_fatal_message_that_came_back_is_dropped_with_manual_acknowledgement),
+        listening_test(test_fatal_message_that_a_publisher_delayed_is_rejected),
+        listening_test(test_fatal_message_that_an_operator_moved_back_is_rejected_again),
+        listening_test(test_fatal_message_that_an_operator_moved_back_after_a_delay_is_rejected_again),
+        listening_test(test_fatal_message_that_another_queue_rejected_is_rejected_again),
+        listening_test(test_fatal_message_that_another_queue_had_no_room_for_is_rejected_again),
+        listening_test(test_fatal_message_that_expired_here_is_rejected_again),
+        listening_test(test_fatal_message_that_only_another_queue_rejected_before_its_delay_is_rejected),
+        listening_test(test_fatal_message_that_came_round_by_several_queues_is_dropped),
         listening_test(test_readable_message_that_came_back_is_handled_as_its_second_attempt),
         listening_test(test_on_error_may_acknowledge),
         listening_test(test_on_error_may_agree),

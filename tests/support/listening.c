@@ -18,6 +18,7 @@ static int other_count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the calls and events */
 static struct {
     coney_container_event_kind kind;
+    char message_id[64];
     char text[512];
 } events[MAX_EVENTS];
 static int event_count;
@@ -90,6 +91,7 @@ static void note_event(const coney_container_event *event, void *user)
     pthread_mutex_lock(&lock);
     if (event_count < MAX_EVENTS) {
         events[event_count].kind = event->kind;
+        snprintf(events[event_count].message_id, sizeof events[0].message_id, "%s", event->message_id);
         snprintf(events[event_count++].text, sizeof events[0].text, "%s", event->text);
     }
     pthread_mutex_unlock(&lock);
@@ -222,22 +224,28 @@ void listening_expect_attempts(const int *attempts)
 
 /* ---- events ---- */
 
-static bool has_event(coney_container_event_kind kind, const char *words)
+static bool has_event(coney_container_event_kind kind, const char *message_id, const char *words)
 {
     bool found = false;
     pthread_mutex_lock(&lock);
     for (int i = 0; i < event_count; i++)
-        found = found || (events[i].kind == kind && strstr(events[i].text, words));
+        found = found || (events[i].kind == kind && strstr(events[i].text, words) &&
+                          (!message_id || strcmp(events[i].message_id, message_id) == 0));
     pthread_mutex_unlock(&lock);
     return found;
 }
 
-void listening_wait_for_event(coney_container_event_kind kind, const char *words)
+void listening_wait_for_event_about(coney_container_event_kind kind, const char *message_id, const char *words)
 {
-    for (int64_t until = cny_now_ms() + TEST_PATIENCE_MS; !has_event(kind, words); usleep(1000)) {
+    for (int64_t until = cny_now_ms() + TEST_PATIENCE_MS; !has_event(kind, message_id, words); usleep(1000)) {
         if (cny_now_ms() > until)
             fail_msg("no event %s with '%s'", coney_container_event_name(kind), words);
     }
+}
+
+void listening_wait_for_event(coney_container_event_kind kind, const char *words)
+{
+    listening_wait_for_event_about(kind, NULL, words);
 }
 
 int listening_events(coney_container_event_kind kind)

@@ -72,6 +72,7 @@ void listening_expect_attempts(const int *attempts);
 
 /* Until an event of the kind with these words in its text was told; how many of the kind were. */
 void listening_wait_for_event(coney_container_event_kind kind, const char *words);
+void listening_wait_for_event_about(coney_container_event_kind kind, const char *message_id, const char *words);
 int listening_events(coney_container_event_kind kind);
 
 #endif

@@ -22,14 +22,17 @@ typedef enum coney_container_event_kind {
     CONEY_QUEUE_MISSING,         /* it waits for its queue */
     CONEY_LISTENER_IDLE,         /* for duration_ms nothing has come */
     CONEY_HANDLER_SLOW,          /* one runs for duration_ms already */
-    CONEY_MESSAGE_RECOVERED,     /* its attempts were used up; text tells why and what was done. status is
-                                    CONEY_E_HANDLER if the handler failed */
-    CONEY_MESSAGE_DISCARDED,     /* one that cannot be handled came back from a dead-letter queue and is dropped */
-    CONEY_PUBLISHERS_BLOCKED,    /* the broker holds back publishers, so replies and republished messages wait */
+    CONEY_MESSAGE_RECOVERED,     /* its attempts were used up, or it was parked because no handler can get it; text
+                                    tells why and what was done. status is CONEY_E_HANDLER if the handler failed */
+    CONEY_MESSAGE_DISCARDED,  /* no handler can get it, and it was dropped: it had been rejected before, and the broker
+                                    brought it back when it expired elsewhere */
+    CONEY_PUBLISHERS_BLOCKED, /* the broker holds back publishers, so replies and republished messages wait */
     CONEY_PUBLISHERS_UNBLOCKED,
     CONEY_DECLARATION_NOT_MADE, /* the broker refused a declaration of anybody in the factory; status, code and text
                                    tell which and why. Told once for each connection. (Spring:
                                    DeclarationExceptionEvent) */
+    CONEY_MESSAGE_REJECTED,     /* no handler can get it, and it was rejected: it is gone unless its queue has a
+                                   dead-letter exchange; text tells why */
 } coney_container_event_kind;
 
 typedef struct coney_container_event {
@@ -38,9 +41,10 @@ typedef struct coney_container_event {
     const char *listener_id;
     const char *queue;
     const char *consumer_tag;
-    coney_status status; /* CONEY_OK if nothing failed */
-    int broker_code;     /* of that failure, such as 404; 0 if the broker did not speak */
-    bool fatal;          /* it will not come back by itself */
+    const char *message_id; /* of the message that an event is about; "" if it has none, too */
+    coney_status status;    /* CONEY_OK if nothing failed */
+    int broker_code;        /* of that failure, such as 404; 0 if the broker did not speak */
+    bool fatal;             /* it will not come back by itself */
     int64_t duration_ms;
     const char *text; /* one sentence */
 } coney_container_event;
@@ -82,7 +86,7 @@ typedef struct coney_listener_statistics {
     uint64_t requeued;    /* back to the queue, by outcome or to be tried again */
     uint64_t retried;     /* further attempts in place */
     uint64_t republished; /* to the ladder, the parking queue or as CONEY_RECOVER_REPUBLISH says */
-    uint64_t recovered;   /* whose attempts were used up */
+    uint64_t recovered;   /* as CONEY_MESSAGE_RECOVERED */
     uint64_t discarded;   /* dropped as CONEY_MESSAGE_DISCARDED */
     uint64_t filtered;    /* acknowledged unhandled, because filter or a processor said so */
     uint64_t failed;      /* calls of a handler with another outcome than CONEY_ACK or CONEY_DEFER */

@@ -21,6 +21,8 @@ typedef enum coney_outcome {
     CONEY_RETRY,   /* failed, to be tried again: what coney_listener_retry says */
     CONEY_STOP,    /* back to the queue, and the container stops: nobody here can handle this */
     CONEY_DEFER,   /* only with CONEY_ACKNOWLEDGE_MANUAL: coney_delivery_settle() tells, or has told */
+    CONEY_PARK,    /* never again; republished, with the reason, to the parking queue of coney_listener_retry. Only if
+                      that has one: CONEY_RECOVER_PARK */
 } coney_outcome;
 
 /* The message as processors left it; the object the listener's converter made of it (NULL without a converter);

@@ -43,10 +43,15 @@ typedef bool coney_message_filter(const coney_message *message, void *user);
 typedef coney_status coney_validator(const void *payload, void *user);
 
 /* Decides about a message that no handler gets, because it cannot be read, converted or validated, or no handler
- * takes its type. The outcome is what Coney would do, CONEY_REJECT, or CONEY_ACK for one that came back from a
- * dead-letter queue; the answer is what is done. delivery and error are views for the call. One that could not be
- * read (too large, headers nested too deep) is not here whole, so it is rejected where it would be republished.
- * (Spring: ConditionalRejectingErrorHandler, RabbitListenerErrorHandler.) */
+ * takes its type. `outcome` is what Coney would do; the answer is what is done. delivery and error are views for the
+ * call. Coney's outcome is
+ * - CONEY_PARK if the listener has a parking queue (CONEY_RECOVER_PARK): it is republished there, with the reason;
+ * - else CONEY_ACK if the message came back by itself: this queue has rejected it, it expired in another queue, and the
+ *   broker brought it back. It is dropped, or it would go round for ever. What a person, a shovel or a consumer moves
+ *   back from the dead-letter queue is not meant by that, nor what a publisher's delay queue brings;
+ * - else CONEY_REJECT.
+ * A message that could not be read (too large, headers nested too deep) is not here whole, so it is rejected where it
+ * would be republished. (Spring: ConditionalRejectingErrorHandler, RabbitListenerErrorHandler.) */
 typedef coney_outcome coney_error_handler(coney_delivery *delivery, const coney_error *error, coney_outcome outcome,
                                           void *user);
 
@@ -69,7 +74,7 @@ typedef enum coney_recovery {
     CONEY_RECOVER_REPUBLISH,   /* sent elsewhere, and acknowledged when that is confirmed. (Spring:
                                   RepublishMessageRecovererWithConfirms) */
     CONEY_RECOVER_REQUEUE,     /* back to the queue. (Spring: ImmediateRequeueMessageRecoverer) */
-    CONEY_RECOVER_PARK,        /* republished to the parking queue */
+    CONEY_RECOVER_PARK,        /* republished to the parking queue, and so is what no handler can get */
     CONEY_RECOVER_CALL,        /* what the program's recoverer answers: CONEY_ACK, CONEY_REJECT or CONEY_REQUEUE */
 } coney_recovery;
 

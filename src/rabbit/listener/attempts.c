@@ -51,14 +51,23 @@ static int64_t rejections(const char *queue, const coney_message *message)
     return count;
 }
 
-/* The broker puts the latest death first, so this is the one that has brought the message here: a message that was
- * rejected after the ladder, or forwarded to another queue, begins anew there. */
-static bool comes_from(const coney_message *message, const char *delay_queue)
+/* The death that has brought the message here: the broker puts the latest one first. */
+static const coney_table *latest_death(const coney_message *message)
 {
     const coney_array *deaths = deaths_of(message);
-    const coney_table *latest = deaths && coney_array_size(deaths) > 0 ? death_at(deaths, 0) : NULL;
-    return is_text(coney_table_get_string(latest, "queue"), delay_queue) &&
-           is_text(coney_table_get_string(latest, "reason"), "expired");
+    return deaths && coney_array_size(deaths) > 0 ? death_at(deaths, 0) : NULL;
+}
+
+static bool has_expired(const coney_table *death)
+{
+    return is_text(coney_table_get_string(death, "reason"), "expired");
+}
+
+/* A message that was rejected after the ladder, or forwarded to another queue, begins anew there. */
+static bool comes_from(const coney_message *message, const char *delay_queue)
+{
+    const coney_table *latest = latest_death(message);
+    return is_text(coney_table_get_string(latest, "queue"), delay_queue) && has_expired(latest);
 }
 
 int cny_rounds(const cny_listener *listener, const coney_message *message)
@@ -69,23 +78,12 @@ int cny_rounds(const cny_listener *listener, const coney_message *message)
     return is_ours ? (int)round : 0;
 }
 
-static bool is_of_ladder(const cny_listener *listener, const char *queue)
+/* Not one that a person, a shovel or a consumer has moved back with its headers, nor one that a publisher delayed. */
+bool cny_came_round(const cny_listener *listener, const coney_message *message)
 {
-    for (int i = 0; i < listener->delay_count; i++) {
-        if (is_text(queue, listener->delay_queues[i]))
-            return true;
-    }
-    return false;
-}
-
-bool cny_came_from_dead_letters(const cny_listener *listener, const coney_message *message)
-{
-    const coney_array *deaths = deaths_of(message);
-    for (size_t i = 0; deaths && i < coney_array_size(deaths); i++) {
-        if (!is_of_ladder(listener, coney_table_get_string(death_at(deaths, i), "queue")))
-            return true;
-    }
-    return false;
+    const coney_table *latest = latest_death(message);
+    return has_expired(latest) && !is_text(coney_table_get_string(latest, "queue"), listener->options.queue) &&
+           rejections(listener->options.queue, message) > 0;
 }
 
 /* ---- the broker's count ---- */

@@ -303,7 +303,11 @@ coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outco
     if (!delivery)
         return cny_fail(CONEY_E_INVALID, "settle: the delivery is NULL");
     const coney_listener *options = &delivery->consumer->listener->options;
-    if (outcome < CONEY_ACK || outcome > CONEY_STOP)
+    if (outcome == CONEY_PARK && !cny_has_parking_queue(delivery->consumer->listener))
+        return cny_fail(CONEY_E_INVALID,
+                        "settle a delivery of queue '%s': CONEY_PARK needs a parking queue, and retry has none",
+                        options->queue);
+    if (outcome != CONEY_PARK && (outcome < CONEY_ACK || outcome > CONEY_STOP))
         return cny_fail(CONEY_E_INVALID, "settle a delivery of queue '%s': %d is no outcome that settles it",
                         options->queue, (int)outcome);
     if (options->acknowledge != CONEY_ACKNOWLEDGE_MANUAL)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* From a message to an outcome: processors, filter, the handler for its type, converter, validator, and the call. What
- * no handler can get is fatal, for it would fail the same way each time: rejected, or dropped if it has been so before.
- * Runs on a worker with no lock held. */
+ * no handler can get is fatal, for it would fail the same way each time: parked if there is where, else rejected, or
+ * dropped if the broker brings it back after that. Runs on a worker with no lock held. */
 #include "rabbit/listener/listener.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define TYPE_HEADER "__TypeId__" /* Spring's */
@@ -15,41 +16,70 @@ static const coney_listener *options_of(const coney_delivery *delivery)
 
 /* ---- what is fatal ---- */
 
-static void tell_discarded(const coney_delivery *delivery)
+static bool may_be_parked(const coney_delivery *delivery)
 {
-    cny_tell(delivery->consumer->container, &(cny_event){.kind = CONEY_MESSAGE_DISCARDED,
-                                                         .listener = delivery->consumer->listener,
-                                                         .consumer_tag = coney_delivery_consumer_tag(delivery),
-                                                         .error = delivery->failure});
+    return cny_has_parking_queue(delivery->consumer->listener) && !delivery->origin->defect; /* it is here whole */
+}
+
+static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome usual)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    const coney_listener *options = &listener->options;
+    if (!options->on_error)
+        return usual;
+    coney_outcome outcome = options->on_error(delivery, cny_error_view(delivery->failure), usual, options->user);
+    if (outcome == CONEY_PARK && delivery->origin->defect)
+        return CONEY_REJECT; /* to where it can go whole */
+    if (outcome != CONEY_DEFER)
+        return outcome;
+    cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, /* nobody holds what could be settled */
+                 "queue '%s': on_error returned CONEY_DEFER, which only a handler can; that counts as CONEY_RETRY",
+                 options->queue);
+    return CONEY_RETRY;
+}
+
+static const char *fate_of(const cny_listener *listener, coney_outcome outcome, bool is_usual)
+{
+    if (outcome == CONEY_REJECT)
+        return cny_acknowledges_nothing(listener)
+                   ? "is lost, for its listener acknowledges NONE"
+                   : "is rejected, and gone unless its queue has a dead-letter exchange that takes it";
+    return outcome == CONEY_ACK && is_usual ? "came back from where rejected messages expire, and is dropped"
+                                            : "is left to the error handler";
+}
+
+/* What is parked is told when it is. */
+static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bool is_usual)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    char text[1200];
+    snprintf(text, sizeof text, "message '%s' %s: %s", cny_id_of(delivery->origin),
+             fate_of(listener, outcome, is_usual), cny_failure_text(delivery));
+    cny_complain(listener, CNY_COMPLAINT_UNREADABLE, CONEY_LOG_ERROR, "queue '%s': %s", listener->options.queue, text);
+    if (outcome != CONEY_REJECT && !(outcome == CONEY_ACK && is_usual))
+        return;
+    if (outcome == CONEY_ACK)
+        cny_count(&listener->counters.discarded);
+    cny_tell(delivery->consumer->container,
+             &(cny_event){.kind = outcome == CONEY_REJECT ? CONEY_MESSAGE_REJECTED : CONEY_MESSAGE_DISCARDED,
+                          .listener = listener,
+                          .consumer_tag = coney_delivery_consumer_tag(delivery),
+                          .message = delivery->origin,
+                          .error = delivery->failure,
+                          .text = text});
 }
 
 /* For what delivery->failure tells. */
 static coney_outcome decide_fatal(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
-    const coney_listener *options = &listener->options;
-    const coney_error *error = cny_error_view(delivery->failure);
-    bool discard = cny_came_from_dead_letters(listener, delivery->origin);
-    coney_outcome usual = discard ? CONEY_ACK : CONEY_REJECT;
-    coney_outcome outcome = options->on_error ? options->on_error(delivery, error, usual, options->user) : usual;
+    coney_outcome usual = may_be_parked(delivery)                      ? CONEY_PARK
+                          : cny_came_round(listener, delivery->origin) ? CONEY_ACK
+                                                                       : CONEY_REJECT;
+    coney_outcome outcome = ask_error_handler(delivery, usual);
     cny_count(&listener->counters.fatal);
-    if (outcome == CONEY_DEFER) { /* nobody holds what could be settled */
-        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
-                     "queue '%s': on_error returned CONEY_DEFER, which only a handler can; that counts as CONEY_RETRY",
-                     options->queue);
-        outcome = CONEY_RETRY;
-    }
-    bool is_usual = outcome == usual;
-    cny_complain(listener, CNY_COMPLAINT_UNREADABLE, CONEY_LOG_ERROR,
-                 "queue '%s': message '%s' %s, it cannot be read: %s", options->queue, cny_id_of(delivery->origin),
-                 !is_usual ? "is left to the error handler"
-                 : discard ? "came back from a dead-letter queue and is dropped"
-                           : "is rejected",
-                 error->text);
-    if (is_usual && discard) {
-        cny_count(&listener->counters.discarded);
-        tell_discarded(delivery);
-    }
+    if (outcome != CONEY_PARK)
+        tell_fatal(delivery, outcome, outcome == usual);
     return outcome;
 }
 
@@ -101,7 +131,7 @@ static coney_status validate(const coney_delivery *delivery)
     coney_status status = options->validator(delivery->payload, options->user);
     if (status != CONEY_OK && coney_last_error_details()->status != status)
         cny_fail(status, "the validator returned %s and does not say why", coney_status_name(status));
-    return status;
+    return status == CONEY_OK ? status : cny_fail_in("it is not valid");
 }
 
 static coney_status convert(coney_delivery *delivery)
@@ -113,7 +143,7 @@ static coney_status convert(coney_delivery *delivery)
         return CONEY_OK;
     delivery->payload_converter = converter;
     coney_status status = cny_from_message(converter, &delivery->payload, delivery->message);
-    return status == CONEY_OK ? validate(delivery) : status;
+    return status == CONEY_OK ? validate(delivery) : cny_fail_in("it cannot be converted");
 }
 
 static bool is_filtered(const coney_delivery *delivery)
@@ -125,7 +155,7 @@ static bool is_filtered(const coney_delivery *delivery)
 static coney_status read(const coney_delivery *delivery)
 {
     if (delivery->origin->defect)
-        return cny_fail(CONEY_E_CONVERSION, "%s", delivery->origin->defect);
+        return cny_fail(CONEY_E_CONVERSION, "it cannot be read: %s", delivery->origin->defect);
     return delivery->is_broken ? cny_error_raise(delivery->failure) : CONEY_OK;
 }
 

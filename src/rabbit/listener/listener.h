@@ -117,6 +117,11 @@ static inline bool cny_acknowledges_nothing(const cny_listener *listener)
  * False if nobody here knows the queue. */
 bool cny_listener_keeps_order(const cny_listener *listener);
 
+static inline bool cny_has_parking_queue(const cny_listener *listener)
+{
+    return listener->options.retry.recovery == CONEY_RECOVER_PARK;
+}
+
 static inline int64_t cny_sooner(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -351,12 +356,14 @@ int cny_earlier_attempts(cny_listener *listener, const coney_message *message);
  * that no handler had it; -1: the broker does not count. */
 int64_t cny_returns(cny_listener *listener, const coney_message *message);
 int64_t cny_redeliveries(cny_listener *listener, const coney_message *message); /* the same, as far as anybody knows */
-bool cny_came_from_dead_letters(const cny_listener *listener, const coney_message *message);
-int cny_rounds(const cny_listener *listener, const coney_message *message); /* of its ladder, which it comes from */
+int cny_rounds(const cny_listener *listener, const coney_message *message);     /* of its ladder, which it comes from */
 
 /* The kind of a queue that is declared so, and what is known of the kind of the listener's queue. */
 coney_queue_kind cny_queue_kind(const coney_queue *queue);
 coney_queue_kind cny_listener_queue_kind(const cny_listener *listener);
+
+/* This queue has rejected it, and the broker has brought it back by itself: it expired where it had gone. */
+bool cny_came_round(const cny_listener *listener, const coney_message *message);
 
 /* The verdict on an outcome; 0: another attempt in place, after *delay_ms. With may_repeat false there is none. Stateful
  * retry says CONEY_REQUEUE and sets *delay_ms, too, which is left alone else. */
@@ -402,6 +409,7 @@ int64_t cny_lane_next_due(const cny_lane *lane); /* INT64_MAX: none */
 size_t cny_lane_take_due(cny_lane *lane, int64_t now, void (*take)(cny_lane *lane, coney_delivery *delivery));
 
 coney_outcome cny_recover(coney_delivery *delivery);          /* attempts are used up: the verdict */
+coney_outcome cny_park(coney_delivery *delivery);             /* whatever the recovery is: the same */
 coney_outcome cny_climb(coney_delivery *delivery, int round); /* sends it to wait for its next round */
 
 /* The one it had before it went up the ladder. A view. */
@@ -543,8 +551,9 @@ void cny_tell_left_over(coney_container *container, cny_listener *listener);
 typedef struct cny_event {
     coney_container_event_kind kind;
     const cny_listener *listener;
-    const char *consumer_tag; /* NULL is "" */
-    const cny_error *error;   /* NULL: nothing failed */
+    const char *consumer_tag;     /* NULL is "" */
+    const coney_message *message; /* that it is about; NULL: none */
+    const cny_error *error;       /* NULL: nothing failed */
     bool fatal;
     int64_t duration_ms;
     const char *text; /* NULL: the error's */

@@ -151,13 +151,16 @@ coney_outcome cny_climb(coney_delivery *delivery, int round)
 static void tell_recovered(const coney_delivery *delivery, const char *what)
 {
     cny_listener *listener = delivery->consumer->listener;
-    char text[1200];
-    snprintf(text, sizeof text, "message '%s' %s after %d attempts: %s", cny_id_of(delivery->origin), what,
-             coney_delivery_attempt(delivery), cny_failure_text(delivery));
+    char text[1200], after[40] = "";
+    if (delivery->prepared) /* else no handler has tried */
+        snprintf(after, sizeof after, " after %d attempts", coney_delivery_attempt(delivery));
+    snprintf(text, sizeof text, "message '%s' %s%s: %s", cny_id_of(delivery->origin), what, after,
+             cny_failure_text(delivery));
     cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_WARN, "queue '%s': %s", listener->options.queue, text);
     cny_tell(delivery->consumer->container, &(cny_event){.kind = CONEY_MESSAGE_RECOVERED,
                                                          .listener = listener,
                                                          .consumer_tag = coney_delivery_consumer_tag(delivery),
+                                                         .message = delivery->origin,
                                                          .error = delivery->failure,
                                                          .text = text});
 }
@@ -203,11 +206,10 @@ static coney_outcome ask_recoverer(coney_delivery *delivery)
     return CONEY_REQUEUE;
 }
 
-coney_outcome cny_recover(coney_delivery *delivery)
+static coney_outcome recover(coney_delivery *delivery, coney_recovery recovery)
 {
     coney_outcome verdict = CONEY_REJECT;
     const char *what = "is rejected";
-    coney_recovery recovery = delivery->consumer->listener->options.retry.recovery;
     if (is_incomplete(delivery) && (recovery == CONEY_RECOVER_REPUBLISH || recovery == CONEY_RECOVER_PARK))
         recovery = CONEY_RECOVER_REJECT;
     switch (recovery) {
@@ -225,4 +227,14 @@ coney_outcome cny_recover(coney_delivery *delivery)
         tell_recovered(delivery, what);
     }
     return verdict;
+}
+
+coney_outcome cny_recover(coney_delivery *delivery)
+{
+    return recover(delivery, delivery->consumer->listener->options.retry.recovery);
+}
+
+coney_outcome cny_park(coney_delivery *delivery)
+{
+    return recover(delivery, CONEY_RECOVER_PARK);
 }

@@ -57,11 +57,10 @@ static bool is_retriable(const coney_delivery *delivery)
 }
 
 /* The predicate and the recoverer get an error in any case. */
-static bool has_failure(coney_delivery *delivery)
+static void need_failure(coney_delivery *delivery, const char *outcome)
 {
     if (!delivery->failure)
-        delivery->failure = cny_error_new(CONEY_E_HANDLER, 0, "the handler returned CONEY_RETRY");
-    return true;
+        delivery->failure = cny_error_new(CONEY_E_HANDLER, 0, "the handler returned %s", outcome);
 }
 
 /* Its channel is gone, so it would be there twice if it were sent on now. */
@@ -76,7 +75,8 @@ static coney_outcome judge_failure(coney_delivery *delivery, bool may_repeat, in
     const coney_listener_retry *retry = &listener->options.retry;
     if (!listener->has_retry)
         return CONEY_REQUEUE;
-    bool retriable = has_failure(delivery) && is_retriable(delivery);
+    need_failure(delivery, "CONEY_RETRY");
+    bool retriable = is_retriable(delivery);
     if (retriable && retry->stateful && may_be_redelivered(delivery, delay_ms))
         return CONEY_REQUEUE;
     if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < retry->max_attempts) {
@@ -94,11 +94,20 @@ static coney_outcome judge_failure(coney_delivery *delivery, bool may_repeat, in
     return cny_recover(delivery);
 }
 
+static coney_outcome park(coney_delivery *delivery)
+{
+    if (comes_again(delivery))
+        return CONEY_REQUEUE;
+    forget_unless_part(delivery);
+    need_failure(delivery, "CONEY_PARK");
+    return cny_park(delivery);
+}
+
 static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
 {
     cny_listener *listener = delivery->consumer->listener;
     const char *what = outcome == CONEY_REJECT ? "is rejected" : outcome == CONEY_RETRY ? "failed" : "goes back";
-    bool is_told = !delivery->prepared && outcome != CONEY_RETRY; /* by who kept it from the handler */
+    bool is_told = outcome == CONEY_PARK || (!delivery->prepared && outcome != CONEY_RETRY); /* by who decides it */
     if (is_told || (!delivery->failure && outcome != CONEY_RETRY))
         return;
     cny_complain(listener, CNY_COMPLAINT_FAILURE, CONEY_LOG_WARN, "queue '%s': message '%s' %s at attempt %d: %s",
@@ -120,7 +129,8 @@ static coney_outcome stop_container(coney_delivery *delivery)
 static bool is_outcome(const coney_delivery *delivery, coney_outcome outcome)
 {
     bool is_manual = delivery->consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
-    return outcome >= CONEY_ACK && outcome <= (is_manual ? CONEY_DEFER : CONEY_STOP);
+    return outcome == CONEY_PARK ? cny_has_parking_queue(delivery->consumer->listener)
+                                 : outcome >= CONEY_ACK && outcome <= (is_manual ? CONEY_DEFER : CONEY_STOP);
 }
 
 coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
@@ -131,13 +141,16 @@ coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool ma
         cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
                      "queue '%s': the handler returned %d, which is no coney_outcome%s; that counts as CONEY_RETRY",
                      listener->options.queue, (int)outcome,
-                     outcome == CONEY_DEFER ? " of a listener that acknowledges AUTO or NONE" : "");
+                     outcome == CONEY_DEFER  ? " of a listener that acknowledges AUTO or NONE"
+                     : outcome == CONEY_PARK ? " of a listener without a parking queue"
+                                             : "");
         outcome = CONEY_RETRY;
     } else if (outcome != CONEY_ACK) {
         log_failure(delivery, outcome);
     }
     switch (outcome) {
     case CONEY_RETRY: return judge_failure(delivery, may_repeat, delay_ms);
+    case CONEY_PARK: return park(delivery);
     case CONEY_STOP: return stop_container(delivery);
     default: break;
     }

@@ -75,6 +75,7 @@ const char *coney_container_event_name(coney_container_event_kind kind)
     case CONEY_LISTENER_IDLE: return "LISTENER_IDLE";
     case CONEY_HANDLER_SLOW: return "HANDLER_SLOW";
     case CONEY_MESSAGE_RECOVERED: return "MESSAGE_RECOVERED";
+    case CONEY_MESSAGE_REJECTED: return "MESSAGE_REJECTED";
     case CONEY_MESSAGE_DISCARDED: return "MESSAGE_DISCARDED";
     case CONEY_PUBLISHERS_BLOCKED: return "PUBLISHERS_BLOCKED";
     case CONEY_PUBLISHERS_UNBLOCKED: return "PUBLISHERS_UNBLOCKED";
@@ -114,6 +115,7 @@ static bool fill_notice(notice *one, const cny_event *event)
     const coney_listener *options = event->listener ? &event->listener->options : NULL;
     const coney_error *error = cny_error_view(event->error);
     const char *text = event->text ? event->text : error ? error->text : "";
+    const char *id = event->message ? event->message->properties.message_id : NULL;
     one->event = (coney_container_event){
         .kind = event->kind,
         .container = one->container->options.name,
@@ -125,6 +127,7 @@ static bool fill_notice(notice *one, const cny_event *event)
     return cny_arena_strdup(&one->arena, &one->event.listener_id, options ? options->id : "") &&
            cny_arena_strdup(&one->arena, &one->event.queue, options ? options->queue : "") &&
            cny_arena_strdup(&one->arena, &one->event.consumer_tag, event->consumer_tag ? event->consumer_tag : "") &&
+           cny_arena_strdup(&one->arena, &one->event.message_id, id ? id : "") &&
            cny_arena_strdup(&one->arena, &one->event.text, text);
 }
 
