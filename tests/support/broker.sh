@@ -19,6 +19,7 @@
 # DIR/restart kills the node if it is alive, starts it again with its data and waits until it serves.
 #
 # With CONEY_RELEASE=4 the node is that of Debian 13, which tests/support/trixie sets up.
+# With CONEY_DENY_TRANSIENT=1 as well it closes the connection (541) over a transient queue that is not exclusive.
 
 source "$(dirname "${BASH_SOURCE[0]}")/certificates.sh"
 
@@ -54,6 +55,8 @@ auth_mechanisms.2 = AMQPLAIN
 auth_mechanisms.3 = EXTERNAL
 log.file.level = info
 END
+    [[ -z ${CONEY_DENY_TRANSIENT:-} ]] ||
+        echo "deprecated_features.permit.transient_nonexcl_queues = false" >>"$dir/rabbitmq.conf"
 
     # RabbitMQ's own scripts, in an environment that holds nothing but this node. The little busy
     # waiting makes it start in a third of the time on a virtual machine.
