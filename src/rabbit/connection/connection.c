@@ -160,6 +160,19 @@ bool cny_connection_is_dead(cny_connection *connection)
     return cny_connection_get_state(connection) == CNY_DEAD;
 }
 
+bool cny_connection_is_open(cny_connection *connection)
+{
+    return cny_connection_get_state(connection) == CNY_OPEN;
+}
+
+bool cny_connection_is_over_request(cny_connection *connection)
+{
+    pthread_mutex_lock(&connection->lock);
+    bool is_over_request = connection->is_over_request;
+    pthread_mutex_unlock(&connection->lock);
+    return is_over_request;
+}
+
 size_t cny_connection_host(cny_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);

@@ -31,6 +31,10 @@ enum { CNY_ROLE_COUNT = CONEY_PUBLISHING + 1 };
 coney_connection_factory *cny_factory_ref(coney_connection_factory *factory);
 void cny_factory_unref(coney_connection_factory *factory);
 
+cny_connection *cny_connection_ref(cny_connection *connection);
+void cny_connection_unref(cny_connection *connection); /* takes NULL */
+bool cny_connection_is_open(cny_connection *connection);
+
 /* Is this the factory's events thread, on which callbacks run? */
 bool cny_factory_on_events_thread(coney_connection_factory *factory);
 
@@ -294,6 +298,8 @@ typedef struct cny_subscription {
  * and the other statuses of connecting, CONEY_E_LIMIT, CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory,
                                    const cny_subscription *subscription, const cny_watcher *watcher);
+coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *connection,
+                                      const cny_subscription *subscription, const cny_watcher *watcher);
 void cny_channel_unwatch(cny_channel *channel); /* once it returns the watcher is not called any more */
 
 typedef enum cny_feed_state {

@@ -56,8 +56,8 @@ static coney_status encode_subscription(cny_channel *channel, const cny_subscrip
 }
 
 /* All four methods in one go, for a broker answers one after another. The first it refuses closes the channel. */
-static coney_status subscribe_on(cny_channel **channel, cny_connection *connection, const cny_subscription *what,
-                                 const cny_watcher *watcher)
+coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *connection, const cny_subscription *what,
+                                      const cny_watcher *watcher)
 {
     uint8_t room[1024];
     cny_buffer frames;
@@ -95,7 +95,7 @@ coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_facto
     coney_status status = cny_factory_get_connection(&connection, factory, CONEY_CONSUMING, true, 0);
     if (status != CONEY_OK)
         return status;
-    status = subscribe_on(channel, connection, subscription, watcher);
+    status = cny_channel_subscribe_on(channel, connection, subscription, watcher);
     if (status != CONEY_OK && cny_connection_is_dead(connection)) /* it will come back */
         status = cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code, "not connected: %s",
                                coney_last_error());

@@ -97,6 +97,7 @@ typedef struct cny_link {
     int attempt;                /* since it was open */
     int delay_ms;               /* before the next attempt, */
     bool hurries;               /* which does not wait for it */
+    int refusals;               /* how often in a row the broker closed it over a request */
     int64_t next_attempt;       /* when */
     int64_t logged_in_at;
     int64_t prepared_at;
@@ -276,7 +277,8 @@ struct cny_connection {
     bool reading_put_off; /* until it has slept a little: it must be woken to read an answer at once */
     bool close_wanted;
     int64_t close_deadline;
-    bool settling; /* the I/O thread is in cny_confirms_settled() */
+    bool is_over_request; /* the broker closed it for what a channel asked or sent */
+    bool settling;        /* the I/O thread is in cny_confirms_settled() */
     cny_outbound outgoing;
     cny_last_ack last_ack;
     size_t unwritten;                                       /* bytes of outgoing and writing together */
@@ -292,10 +294,9 @@ struct cny_connection {
  * password where credentials have none. Under the factory's lock. */
 coney_status cny_connection_new(cny_connection **connection, const cny_link *link,
                                 const coney_credentials *credentials);
-cny_connection *cny_connection_ref(cny_connection *connection);
-void cny_connection_unref(cny_connection *connection);
 cny_connection_state cny_connection_get_state(cny_connection *connection);
 bool cny_connection_is_dead(cny_connection *connection);
+bool cny_connection_is_over_request(cny_connection *connection); /* see there */
 size_t cny_connection_host(cny_connection *connection);
 cny_error *cny_connection_reason(cny_connection *connection);               /* why it is dead; gives a reference */
 const char *cny_connection_take_remark(cny_connection *connection);         /* to be logged, or NULL */

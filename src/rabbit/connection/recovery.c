@@ -6,6 +6,7 @@
  * and does the next thing. It lets go of the factory's lock for what may take time: the members' part in
  * sending again and the program's credentials provider. */
 #include "rabbit/connection/internal.h"
+#include "rabbit/connection/isolation.h"
 
 #include <assert.h>
 #include <string.h>
@@ -72,7 +73,8 @@ static void plan_attempt(cny_link *link, bool was_open)
     const cny_connection_config *config = &link->factory->config;
     bool is_steady_loss = was_open && was_steady(link);
     bool begins_anew = is_steady_loss || link->hurries;
-    link->hurries = is_steady_loss && config->uri.host_count > 1;
+    bool is_first_refusal = link->refusals > 0 && link->refusals <= CNY_STRIKES_TO_ISOLATE;
+    link->hurries = (is_steady_loss && config->uri.host_count > 1) || is_first_refusal;
     link->delay_ms =
         begins_anew ? config->recovery.first_delay_ms : cny_recovery_delay(&config->recovery, link->delay_ms);
     int pause_ms = cny_jitter(link->delay_ms);
@@ -81,12 +83,23 @@ static void plan_attempt(cny_link *link, bool was_open)
     link->next_attempt = cny_now_ms() + pause_ms;
 }
 
+/* The broker is well when it closes a connection over a request, and from the second time on whatever it may have been
+ * about is tried on the isolated connection: so there is nothing to wait for. */
+static void count_refusal(cny_link *link, bool was_open)
+{
+    bool is_refusal = link->connection && cny_connection_is_over_request(link->connection);
+    if (!is_refusal || (was_open && was_steady(link)))
+        link->refusals = 0;
+    link->refusals += is_refusal;
+}
+
 /* There is no connection any more; the reason is taken. */
 static void on_end(cny_link *link, cny_error *reason)
 {
     bool was_open = link->state == CONEY_CONNECTION_OPEN;
     cny_error_unref(link->reason);
     link->reason = reason;
+    count_refusal(link, was_open);
     link->lost_host = was_open ? cny_connection_host(link->connection) : CNY_NO_HOST;
     cny_connection_unref(link->connection);
     link->connection = NULL;

@@ -88,6 +88,7 @@ void cny_accuse(cny_connection *connection, const cny_incoming *incoming)
     if (!is_over_request(incoming))
         return;
     refusal one = {.connection = connection, .method = incoming->cause};
+    connection->is_over_request = true;
     char text[sizeof incoming->text + 64];
     snprintf(text, sizeof text, "%u %s", incoming->code, incoming->text);
     one.verdict = cny_error_new_suspicion(cny_reply_status(incoming->code), incoming->code, text);

@@ -122,8 +122,8 @@ static void on_change(void *self)
 coney_status cny_consumer_subscribe(cny_consumer *consumer)
 {
     const coney_listener *options = &consumer->listener->options;
-    const cny_watcher watcher = {.on_deliveries = on_deliveries, .on_change = on_change, .self = consumer};
-    const cny_subscription what = {
+    cny_watcher watcher = {.on_deliveries = on_deliveries, .on_change = on_change, .self = consumer};
+    cny_subscription what = {
         .consume = {.queue = options->queue,
                     .consumer_tag = *consumer->tag ? consumer->tag : NULL,
                     .no_ack = options->acknowledge == CONEY_ACKNOWLEDGE_NONE,
@@ -134,11 +134,18 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
     };
     atomic_store(&consumer->course, CNY_COURSE_HANDLE);
     atomic_store(&consumer->leaving, false);
-    return cny_channel_subscribe(&consumer->channel, consumer->container->factory, &what, &watcher);
+    if (!cny_consumer_is_tried_alone(consumer))
+        return cny_channel_subscribe(&consumer->channel, consumer->container->factory, &what, &watcher);
+    if (!what.consume.no_ack) { /* what comes goes back with the channel: as few as may be */
+        what.prefetch = 1;
+        watcher.on_deliveries = NULL;
+    }
+    return cny_channel_subscribe_on(&consumer->channel, consumer->trial, &what, &watcher);
 }
 
 int cny_consumer_drop_channel(cny_consumer *consumer)
 {
+    cny_consumer_end_trial(consumer);
     if (!consumer->channel)
         return 0;
     cny_channel_unwatch(consumer->channel);

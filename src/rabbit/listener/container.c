@@ -22,6 +22,7 @@ static void free_container(coney_container *container)
     }
     cny_workers_free(container->workers);
     cny_workers_free(container->supervision);
+    cny_workers_free(container->trials);
     cny_publisher_free(&container->failed);
     cny_publisher_free(&container->replies);
     cny_error_unref(container->failure);
@@ -122,7 +123,11 @@ static coney_status make_parts(coney_container *made, const char *name)
     owner.name = "coney-listen";
     made->supervision = cny_workers_new(&owner);
     made->supervisor.run = cny_supervise;
-    return made->workers && made->supervision ? cny_factory_join(made->factory, &membership, made) : cny_fail_memory();
+    owner.name = "coney-trial";
+    made->trials = cny_workers_new(&owner);
+    made->trial.run = cny_try_suspects;
+    return made->workers && made->supervision && made->trials ? cny_factory_join(made->factory, &membership, made)
+                                                              : cny_fail_memory();
 }
 
 coney_status coney_container_new(coney_container **container, coney_connection_factory *factory,

@@ -8,6 +8,7 @@
 
 #include "amqp/processor.h"
 #include "rabbit/connection/connection.h"
+#include "rabbit/connection/isolation.h"
 #include "rabbit/listener/workers.h"
 
 #include <coney/rabbit/container.h>
@@ -212,6 +213,11 @@ struct cny_consumer {
     bool told_end;      /* its lanes, that nothing more comes */
     int64_t resumed_at; /* 0: never */
     coney_status loss;
+    cny_strikes strikes;       /* of its subscription */
+    bool awaits_trial;         /* alone: it goes on when it has a connection for that, */
+    cny_connection *trial;     /* which is this one; NULL: it is not tried alone */
+    bool needs_own_connection; /* the trial is on the consuming connection, for its queue is exclusive to that */
+    bool is_refused;        /* the broker closed a connection over nothing but its subscription: that is its trouble */
     uint64_t seen_received; /* for elasticity */
     int idle_cycles;
     /* fixed after new */
@@ -260,11 +266,27 @@ void cny_return_for_want_of_memory(cny_consumer *consumer, const coney_message *
 void cny_lane_run(cny_task *task);
 void cny_lane_clear(cny_lane *lane); /* frees what it has; no worker runs it */
 
+/* ---- trials of suspects; the supervisor, under the container's lock ---- */
+
+/* It must be tried alone, and is not yet: it waits from now on. */
+bool cny_consumer_awaits_trial(cny_consumer *consumer);
+
+/* On the isolated connection, where it is not to stay. */
+bool cny_consumer_is_tried_alone(const cny_consumer *consumer);
+void cny_consumer_end_trial(cny_consumer *consumer);    /* if there is one */
+void cny_consumer_is_acquitted(cny_consumer *consumer); /* the broker has answered */
+
+/* It could not consume, as this thread's last error tells: it is a suspect, or refused alone, or innocent. The error may
+ * be another one then. False: it is to be tried once more, at once. */
+bool cny_consumer_note_refusal(cny_consumer *consumer);
+
+void cny_look_at_trials(coney_container *container);
+void cny_try_suspects(cny_task *task);
+
 /* ---- the start; under the container's lock ---- */
 
 bool cny_is_loss(coney_status status); /* of the connection: to wait for the next one is all there is to do */
-/* With its connection, perhaps over its own subscription. */
-bool cny_consumer_is_lost(const cny_consumer *consumer);
+bool cny_consumer_is_lost(const cny_consumer *consumer); /* with its connection */
 bool cny_is_refused_exclusive(const coney_error *error);
 
 /* Its trouble may pass, so that a start need not fail for it. */
@@ -476,6 +498,8 @@ struct coney_container {
     cny_workers *workers;
     cny_workers *supervision; /* one thread, while not stopped */
     cny_task supervisor;
+    cny_workers *trials; /* one thread, while a suspect is tried alone */
+    cny_task trial;
     /* any thread; have locks of their own */
     cny_processors after_receive;
     cny_publisher failed; /* for messages that are republished */

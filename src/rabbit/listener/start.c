@@ -13,7 +13,7 @@ bool cny_is_loss(coney_status status)
 bool cny_consumer_is_lost(const cny_consumer *consumer)
 {
     const coney_error *trouble = cny_error_view(consumer->trouble);
-    return trouble && (cny_is_loss(trouble->status) || cny_error_is_suspicion(consumer->trouble));
+    return trouble && cny_is_loss(trouble->status) && !consumer->is_refused;
 }
 
 bool cny_is_refused_exclusive(const coney_error *error)
@@ -27,7 +27,8 @@ bool cny_consumer_can_wait(const cny_consumer *consumer)
     const coney_error *error = cny_error_view(consumer->trouble);
     if (cny_consumer_is_lost(consumer))
         return consumer->container->options.start_without_broker;
-    return (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal) ||
+    return consumer->is_refused ||
+           (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal) ||
            error->status == CONEY_E_RESOURCE_LOCKED || cny_is_refused_exclusive(error);
 }
 

@@ -60,7 +60,8 @@ static void set_trouble(cny_consumer *consumer, const char *what)
         cny_fail_in("consume from queue '%s'", queue);
     cny_error *trouble = cny_error_capture();
     const coney_error *view = cny_error_view(trouble), *before = cny_error_view(consumer->trouble);
-    if (view->status == CONEY_E_CONNECT && before && before->status == CONEY_E_LOST) { /* which tells more */
+    bool tells_more = before && (before->status == CONEY_E_LOST || consumer->is_refused);
+    if (view->status == CONEY_E_CONNECT && tells_more) {
         cny_error_unref(trouble);
         return;
     }
@@ -121,8 +122,10 @@ static void on_refused(cny_consumer *consumer)
     consumer->has_tried = status != CONEY_E_CONNECT;
     if (status == CONEY_E_CLOSED)
         wait_until(consumer, INT64_MAX);
-    else if (cny_consumer_is_lost(consumer))
+    else if (cny_is_loss(status))
         wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
+    else if (cny_must_isolate(&consumer->strikes))
+        wait_until(consumer, consumer->strikes.retry_at);
     else
         wait_until(consumer, cny_deadline(container->options.recovery_interval_ms));
     bool is_missing = status == CONEY_E_NOT_FOUND;
@@ -139,18 +142,22 @@ static bool is_due(const cny_consumer *consumer)
 {
     if (consumer->state != CNY_CONSUMER_WAITING)
         return false;
-    return cny_now_ms() >= consumer->due || consumer->awaits_declarations ||
-           (cny_consumer_is_lost(consumer) && consumer->container->is_connected);
+    bool is_back = cny_consumer_is_lost(consumer) && consumer->container->is_connected && !consumer->awaits_trial;
+    return cny_now_ms() >= consumer->due || consumer->awaits_declarations || is_back || consumer->trial;
 }
 
 static void subscribe(cny_consumer *consumer)
 {
     consumer->awaits_declarations = false;
+    if (cny_consumer_awaits_trial(consumer))
+        return;
     if (cny_consumer_subscribe(consumer) == CONEY_OK) {
         consumer->state = CNY_CONSUMER_SUBSCRIBING;
         consumer->due = cny_deadline(SUBSCRIBE_MS);
     } else {
-        on_refused(consumer);
+        if (cny_consumer_note_refusal(consumer))
+            on_refused(consumer);
+        cny_consumer_end_trial(consumer);
     }
 }
 
@@ -202,9 +209,22 @@ static void on_consuming(cny_consumer *consumer)
     }
     consumer->has_consumed = true;
     consumer->has_tried = consumer->told_missing = consumer->is_restored = false;
+    cny_consumer_is_acquitted(consumer);
     cny_error_unref(consumer->trouble);
     consumer->trouble = NULL;
     tell_of(consumer, again ? CONEY_CONSUMER_RESTARTED : CONEY_CONSUMER_STARTED, NULL);
+}
+
+/* This thread's last error tells why. */
+static void on_no_subscription(cny_consumer *consumer)
+{
+    bool is_over = cny_consumer_note_refusal(consumer);
+    cny_consumer_drop_channel(consumer);
+    if (!is_over)
+        wait_until(consumer, 0);
+    else if (!is_restored(consumer))
+        on_refused(consumer);
+    cny_container_attention(consumer->container);
 }
 
 /* If it came at the last moment after all, lanes may be at work. */
@@ -216,9 +236,33 @@ static void on_no_answer(cny_consumer *consumer)
         cny_container_attention(consumer->container);
         return;
     }
-    cny_consumer_drop_channel(consumer);
     cny_fail(CONEY_E_TIMEOUT, "no answer from the broker within the deadline");
-    on_refused(consumer);
+    on_no_subscription(consumer);
+}
+
+/* What came before the end is worked off, unless its channel is gone. */
+static void begin_leaving(cny_consumer *consumer)
+{
+    consumer->state = CNY_CONSUMER_LEAVING;
+    consumer->due = cny_deadline(consumer->container->options.recovery_interval_ms);
+}
+
+/* It is to go on with the others. What the broker has sent meanwhile goes back to the queue, or, if that is impossible,
+ * is handled first. */
+static void on_innocent(cny_consumer *consumer)
+{
+    if (cny_acknowledges_nothing(consumer->listener)) {
+        on_consuming(consumer);
+        begin_leaving(consumer);
+        consumer->loss = CONEY_E_LOST;
+        cny_channel_cancel(consumer->channel);
+        cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
+    } else {
+        cny_consumer_is_acquitted(consumer);
+        cny_consumer_drop_channel(consumer);
+        wait_until(consumer, 0);
+    }
+    cny_container_attention(consumer->container);
 }
 
 /* Whether the broker has answered. */
@@ -228,15 +272,16 @@ static void look_at_subscription(cny_consumer *consumer)
     cny_feed_state state = cny_channel_feed(consumer->channel, &reason);
     bool has_begun =
         state != CNY_FEED_BEGINNING && *cny_channel_consumer_tag(consumer->channel); /* does not change now */
-    if (has_begun) {
+    if (has_begun && cny_consumer_is_tried_alone(consumer)) {
+        on_innocent(consumer);
+    } else if (has_begun) {
         on_consuming(consumer);
+        cny_consumer_end_trial(consumer);
         if (state == CNY_FEED_ENDED) /* already; a start was a start all the same */
             cny_container_attention(consumer->container);
     } else if (state == CNY_FEED_ENDED) {
         cny_error_raise(reason);
-        cny_consumer_drop_channel(consumer);
-        if (!is_restored(consumer))
-            on_refused(consumer);
+        on_no_subscription(consumer);
     } else if (cny_now_ms() >= consumer->due) {
         on_no_answer(consumer);
     }
@@ -244,13 +289,6 @@ static void look_at_subscription(cny_consumer *consumer)
 }
 
 /* ---- losses ---- */
-
-/* What came before the end is worked off, unless its channel is gone. */
-static void begin_leaving(cny_consumer *consumer)
-{
-    consumer->state = CNY_CONSUMER_LEAVING;
-    consumer->due = cny_deadline(consumer->container->options.recovery_interval_ms);
-}
 
 static void look_for_loss(cny_consumer *consumer)
 {
@@ -308,7 +346,10 @@ static void go_on_leaving(cny_consumer *consumer)
 {
     if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
         cny_channel_close(consumer->channel);
-    if (tell_end(consumer) && has_worked_off(consumer))
+    bool has_ended_by_now = tell_end(consumer);
+    if (has_ended_by_now)
+        cny_consumer_end_trial(consumer);
+    if (has_ended_by_now && has_worked_off(consumer))
         leave(consumer);
 }
 
@@ -394,8 +435,11 @@ static bool tend_consumer(cny_consumer *consumer)
     }
     if (consumer->state == CNY_CONSUMER_LEAVING)
         go_on_leaving(consumer);
-    if (is_due(consumer))
+    if (is_due(consumer)) {
         begin_to_subscribe(consumer);
+        if (consumer->state == CNY_CONSUMER_WAITING) /* whoever is next need not wait for it */
+            cny_consumer_end_trial(consumer);
+    }
     if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
         look_at_subscription(consumer);
     return false;
@@ -588,6 +632,7 @@ static int64_t look(coney_container *container)
     forget_removed(container);
     if (!starts || container->state == CNY_CONTAINER_RUNNING) /* no handler runs before all consume */
         look_at_workers(container);
+    cny_look_at_trials(container);
     look_at_end(container);
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
         trouble = trouble || consumer->state == CNY_CONSUMER_WAITING;

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/* What the broker refuses by closing the connection. Everything else in the factory is interrupted twice at most; the
+ * one that is refused fails with the broker's sentence, while it is tried again and again. */
+#include "support/test_support.h"
+
+#include "base/base.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct {
+    coney_connection_factory *factory;
+    coney_container *container;
+    coney_template *sender;
+    char queue[256], stream[256], innocent[256];
+    atomic_int refusals;          /* channels that ended so, */
+    atomic_int refused_with;      /* with this code */
+    atomic_int handled, answered; /* by the innocent, and by the one whose replies are refused */
+    atomic_int failures;          /* told by events */
+    char failure[512];            /* the last one */
+    atomic_int confirmed, unconfirmed;
+} here;
+
+/* ---- what is told ---- */
+
+static void on_channel(const coney_channel_info *info, void *user)
+{
+    (void)user;
+    if (!info->open && info->broker_code == atomic_load(&here.refused_with))
+        atomic_fetch_add(&here.refusals, 1);
+}
+
+static void on_event(const coney_container_event *event, void *user)
+{
+    (void)user;
+    if (event->kind != CONEY_CONSUMER_FAILED || event->status == CONEY_E_LOST)
+        return;
+    snprintf(here.failure, sizeof here.failure, "%s: %s", event->queue, event->text);
+    atomic_fetch_add(&here.failures, 1);
+}
+
+static coney_outcome handle(coney_delivery *delivery, void *user)
+{
+    (void)delivery;
+    atomic_fetch_add((atomic_int *)user, 1);
+    return CONEY_ACK;
+}
+
+/* ---- the stage ---- */
+
+static void make_queue(char name[256], const char *what, coney_queue_kind kind)
+{
+    snprintf(name, 256, "%s", test_name(what));
+    const coney_queue queue = {.name = name, .kind = kind};
+    assert_ok(coney_admin_declare_queue(client.admin, &queue, NULL));
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(&here, 0, sizeof here);
+    coney_log_set_level(getenv("CONEY_TEST_LOG") ? CONEY_LOG_DEBUG : CONEY_LOG_OFF); /* NOLINT(concurrency-mt-unsafe) */
+    make_queue(here.queue, "queue", CONEY_CLASSIC);
+    make_queue(here.stream, "stream", CONEY_STREAM);
+    make_queue(here.innocent, "innocent", CONEY_CLASSIC);
+    const coney_connection_factory_options options = {.on_channel = on_channel};
+    assert_ok(coney_connection_factory_new(&here.factory, test_uri(), &options));
+    assert_ok(coney_template_new(&here.sender, here.factory, &(coney_template_options){.resend_unconfirmed = true}));
+    const coney_container_options listening = {.on_event = on_event};
+    assert_ok(coney_container_new(&here.container, here.factory, &listening));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    coney_container_free(here.container);
+    coney_template_free(here.sender);
+    coney_connection_factory_free(here.factory);
+    test_delete_queue(here.queue);
+    test_delete_queue(here.stream);
+    test_delete_queue(here.innocent);
+    coney_log_set_level(CONEY_LOG_WARN);
+    return test_no_failed_checks(state);
+}
+
+static void listen_to(const char *queue, coney_listener listener)
+{
+    listener.queue = queue;
+    if (!listener.on_message) {
+        listener.on_message = handle;
+        listener.user = &here.handled;
+    }
+    assert_ok(coney_container_listen(here.container, &listener));
+}
+
+static uint64_t openings(coney_connection_role role)
+{
+    coney_connection_info info;
+    assert_ok(coney_connection_factory_info(here.factory, role, &info));
+    return info.times_opened;
+}
+
+static void on_sent(coney_message *message, const coney_error *error, void *user)
+{
+    (void)message;
+    (void)user;
+    atomic_fetch_add(error ? &here.unconfirmed : &here.confirmed, 1);
+}
+
+static void send_to_innocent(int count)
+{
+    for (int i = 0; i < count; i++) {
+        coney_message *message = test_text("work");
+        assert_ok(coney_template_send_async(here.sender, here.innocent, message, NULL, on_sent, NULL));
+        coney_message_unref(message);
+    }
+}
+
+/* While the refused one is tried again so often, the innocent one and the template work, and no connection is lost. */
+static void expect_the_rest_to_go_on(int refusals_more)
+{
+    uint64_t consuming = openings(CONEY_CONSUMING), publishing = openings(CONEY_PUBLISHING);
+    int refusals = here.refusals;
+    test_wait_until(here.refusals >= refusals + refusals_more);
+    int handled = here.handled, confirmed = here.confirmed;
+    send_to_innocent(10);
+    test_wait_until(here.handled >= handled + 10);
+    test_wait_until(here.confirmed >= confirmed + 10);
+    assert_int_equal(here.unconfirmed, 0);
+    assert_int_equal(openings(CONEY_CONSUMING), consuming);
+    if (publishing > 0)
+        assert_int_equal(openings(CONEY_PUBLISHING), publishing);
+}
+
+/* ---- consumers ---- */
+
+static void expect_listener_is_refused(int code, const char *words)
+{
+    atomic_store(&here.refused_with, code);
+    listen_to(here.innocent, (coney_listener){0});
+    int64_t began = cny_now_ms();
+    assert_ok(coney_container_start(here.container));
+    assert_true(cny_now_ms() - began < 8000);
+    assert_true(openings(CONEY_CONSUMING) <= 3);
+    expect_the_rest_to_go_on(2);
+    coney_health health;
+    assert_ok(coney_container_health(here.container, &health));
+    assert_int_equal(health.consumers, 1);
+    assert_int_equal(health.status, CONEY_E_BROKER);
+    assert_non_null(strstr(health.reason, words));
+    assert_non_null(strstr(health.reason, here.stream));
+    assert_int_equal(here.failures, 1);
+    assert_non_null(strstr(here.failure, words));
+    assert_ok(coney_container_stop(here.container));
+}
+
+static void test_stream_without_acknowledgements_is_refused_alone(void **state)
+{
+    (void)state;
+    listen_to(here.stream, (coney_listener){.acknowledge = CONEY_ACKNOWLEDGE_NONE});
+    expect_listener_is_refused(540, "540 NOT_IMPLEMENTED");
+}
+
+static void test_offset_that_is_none_is_refused_alone(void **state)
+{
+    (void)state;
+    coney_table *arguments = coney_table_new();
+    assert_ok(coney_table_set_bool(arguments, "x-stream-offset", true));
+    listen_to(here.stream, (coney_listener){.arguments = arguments});
+    coney_table_free(arguments);
+    expect_listener_is_refused(541, "541 INTERNAL_ERROR");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_stream_without_acknowledgements_is_refused_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_offset_that_is_none_is_refused_alone, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, test_client_setup, test_client_teardown);
+}
