@@ -37,6 +37,8 @@ static void test_start_that_failed_can_be_tried_again(void **state)
     test_listen(&(coney_listener){.queue = here.other, .missing_queue_is_fatal = true});
     assert_fails(coney_container_start(here.container), CONEY_E_NOT_FOUND, here.other);
     assert_int_equal(coney_last_error_details()->broker_code, 404);
+    test_wait_for_events(CONEY_CONSUMER_FAILED, 1);
+    assert_true(test_event_at(CONEY_CONSUMER_FAILED, 0).fatal);
     assert_true(test_health().live);
     make_other_queue();
     assert_ok(coney_container_start(here.container));
@@ -193,6 +195,8 @@ static void test_running_container_stops_if_a_queue_goes_that_is_fatal(void **st
     assert_int_equal(event.status, CONEY_E_NOT_FOUND);
     assert_true(event.fatal);
     assert_non_null(strstr(event.text, here.queue));
+    assert_false(test_event_at(CONEY_CONSUMER_FAILED, 0).fatal); /* the queue might be declared again */
+    assert_true(test_event_at(CONEY_CONSUMER_FAILED, 1).fatal);
     coney_health health = test_health();
     assert_false(health.live);
     assert_int_equal(health.status, CONEY_E_NOT_FOUND);

@@ -68,6 +68,13 @@ static int find_event(coney_container_event_kind kind, int index)
     return -1;
 }
 
+void test_forget_events(void)
+{
+    pthread_mutex_lock(&lock);
+    event_count = 0;
+    pthread_mutex_unlock(&lock);
+}
+
 int test_count_events(coney_container_event_kind kind)
 {
     int count = 0;
@@ -157,9 +164,7 @@ int test_listening_setup(void **state)
     here = (test_listening){.container = NULL};
     snprintf(here.queue, sizeof here.queue, "%s", test_name(what));
     snprintf(here.other, sizeof here.other, "%s.other", here.queue);
-    pthread_mutex_lock(&lock);
-    event_count = 0;
-    pthread_mutex_unlock(&lock);
+    test_forget_events();
     coney_log_set_level(getenv("CONEY_TEST_LOG") ? CONEY_LOG_DEBUG : CONEY_LOG_OFF); /* NOLINT(concurrency-mt-unsafe) */
     test_make_queue(here.queue);
     return 0;

@@ -76,6 +76,7 @@ typedef struct test_event {
 
 extern coney_connection_factory *test_events_factory; /* whose containers tell; NULL: client.factory */
 void test_record_event(const coney_container_event *event, void *user);
+void test_forget_events(void); /* the setup does */
 int test_count_events(coney_container_event_kind kind);
 void test_wait_for_events(coney_container_event_kind kind, int count); /* at least so many */
 test_event test_event_at(coney_container_event_kind kind, int index);  /* the oldest is 0; fails if there is none */

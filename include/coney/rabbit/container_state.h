@@ -16,7 +16,8 @@ typedef enum coney_container_event_kind {
     CONEY_CONTAINER_STARTED = 1, /* by coney_container_start() */
     CONEY_CONTAINER_STOPPED,     /* the last consumer has ended; status tells why if nobody asked for it */
     CONEY_CONSUMER_STARTED,      /* it consumes */
-    CONEY_CONSUMER_FAILED,       /* it consumes no more, or cannot begin; status and text tell why */
+    CONEY_CONSUMER_FAILED,       /* it consumes no more, or cannot begin; status and text tell why. It is told again
+                                    with fatal when the connection is given up */
     CONEY_CONSUMER_RESTARTED,    /* it consumes again */
     CONEY_CONSUMER_STOPPED,      /* as was asked, or for want of work */
     CONEY_QUEUE_MISSING,         /* it waits for its queue */
@@ -44,7 +45,8 @@ typedef struct coney_container_event {
     const char *message_id; /* of the message that an event is about; "" if it has none, too */
     coney_status status;    /* CONEY_OK if nothing failed */
     int broker_code;        /* of that failure, such as 404; 0 if the broker did not speak */
-    bool fatal;             /* it will not come back by itself */
+    bool fatal;             /* it does not come back by itself: the container stops for it, does not start for it, or
+                               its connection was given up */
     int64_t duration_ms;
     const char *text; /* one sentence */
 } coney_container_event;

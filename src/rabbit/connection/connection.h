@@ -60,8 +60,8 @@ coney_status cny_factory_want(coney_connection_factory *factory, coney_connectio
 /* cny_factory_wait_open() without waiting, but for the end of the first attempt there ever was. */
 coney_status cny_factory_check_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
 
-/* The role's connection does not come back by itself any more. */
-bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connection_role role);
+/* Whether the role's connection may still come back by itself; else why it was given up. */
+coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney_connection_role role);
 
 /* Whether this status of a send means that its exchange does not exist, or that this user may not write to it. A
  * refused login has the same status. */

@@ -369,12 +369,13 @@ coney_status cny_factory_check_open(coney_connection_factory *factory, coney_con
     return status;
 }
 
-bool cny_factory_has_given_up(coney_connection_factory *factory, coney_connection_role role)
+coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney_connection_role role)
 {
+    const cny_link *link = &factory->links[role];
     pthread_mutex_lock(&factory->lock);
-    bool given_up = factory->links[role].state == CONEY_CONNECTION_FAILED;
+    coney_status status = link->state == CONEY_CONNECTION_FAILED ? given_up(link) : CONEY_OK;
     pthread_mutex_unlock(&factory->lock);
-    return given_up;
+    return status;
 }
 
 bool cny_factory_is_exchange_refused(coney_connection_factory *factory, coney_status status)

@@ -292,6 +292,9 @@ bool cny_is_refused_exclusive(const coney_error *error);
 /* Its trouble may pass, so that a start need not fail for it. */
 bool cny_consumer_can_wait(const cny_consumer *consumer);
 
+/* Its trouble fails a start at once. */
+bool cny_consumer_is_hopeless(const cny_consumer *consumer);
+
 /* The start waits for it. */
 bool cny_consumer_is_awaited(const cny_consumer *consumer);
 

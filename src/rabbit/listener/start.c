@@ -34,7 +34,7 @@ bool cny_consumer_can_wait(const cny_consumer *consumer)
 
 /* Nobody but a person can help, so there is no point in waiting for the deadline. All channels may be in use because
  * those of the last run are being closed. */
-static bool is_hopeless(const cny_consumer *consumer)
+bool cny_consumer_is_hopeless(const cny_consumer *consumer)
 {
     coney_status status = cny_error_view(consumer->trouble)->status;
     bool may_pass = cny_consumer_is_lost(consumer) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY ||
@@ -74,7 +74,7 @@ bool cny_start_is_over(const coney_container *container, cny_error **failure)
     bool held_up = is_held_up(container), over = !lacks_consumers(container);
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
          consumer = cny_next_consumer(consumer)) {
-        if (consumer->trouble && is_hopeless(consumer)) {
+        if (consumer->trouble && cny_consumer_is_hopeless(consumer)) {
             *failure = cny_error_ref(consumer->trouble);
             return true;
         }

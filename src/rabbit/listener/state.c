@@ -238,11 +238,23 @@ static bool all_are_stuck(const coney_container *container)
     return stuck > 0 && stuck >= (workers > 0 && workers < lanes ? workers : lanes);
 }
 
+/* Under lock: whether its consumers may come back by themselves. */
+static coney_status check_given_up(const coney_container *container)
+{
+    bool runs = container->state == CNY_CONTAINER_RUNNING;
+    if (!runs || cny_factory_check_given_up(container->factory, CONEY_CONSUMING) == CONEY_OK)
+        return CONEY_OK;
+    return cny_fail_in("container '%s'", container->options.name);
+}
+
 /* Under lock. */
 static coney_status check(const coney_container *container)
 {
     if (container->failure)
         return cny_error_raise(container->failure);
+    coney_status status = check_given_up(container);
+    if (status != CONEY_OK)
+        return status;
     if (container->state != CNY_CONTAINER_RUNNING)
         return cny_fail(CONEY_E_STATE, "container '%s' is %s", container->options.name,
                         container->state == CNY_CONTAINER_STOPPING   ? "stopping"
@@ -280,9 +292,7 @@ coney_status coney_container_health(coney_container *container, coney_health *he
     *health = (coney_health){.status = CONEY_OK};
     pthread_mutex_lock(&container->lock);
     bool stuck = all_are_stuck(container);
-    bool given_up =
-        container->state == CNY_CONTAINER_RUNNING && cny_factory_has_given_up(container->factory, CONEY_CONSUMING);
-    health->live = !stuck && !given_up && !container->failure;
+    health->live = !stuck && check_given_up(container) == CONEY_OK && !container->failure;
     health->status = stuck ? cny_fail(CONEY_E_TIMEOUT, "container '%s': no handler returns", container->options.name)
                            : check(container);
     for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {

@@ -42,18 +42,56 @@ static bool ends(const cny_consumer *consumer, coney_stop_mode *mode, int64_t *d
 
 /* ---- what is told ---- */
 
-static void tell_of(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error)
+static const char *tag_of(const cny_consumer *consumer)
 {
-    const char *tag = consumer->channel ? cny_channel_consumer_tag(consumer->channel) : consumer->tag;
-    cny_tell(consumer->container,
-             &(cny_event){.kind = kind, .listener = consumer->listener, .consumer_tag = tag, .error = error});
+    return consumer->channel ? cny_channel_consumer_tag(consumer->channel) : consumer->tag;
 }
 
-/* This thread's last error is why it does not consume. Said once for each reason, and an exclusive consumer elsewhere
- * is nothing to worry about. */
-static void set_trouble(cny_consumer *consumer, const char *what)
+static void tell_of(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error)
 {
-    const char *name = consumer->container->options.name, *queue = consumer->listener->options.queue;
+    cny_tell(
+        consumer->container,
+        &(cny_event){.kind = kind, .listener = consumer->listener, .consumer_tag = tag_of(consumer), .error = error});
+}
+
+/* One of the queues that its listener brings is there otherwise, or cannot be. */
+static bool is_refused_for_good(const cny_consumer *consumer)
+{
+    cny_error *error;
+    cny_declaration_state state = cny_listener_declarations(consumer->container, consumer->listener, &error);
+    cny_error_unref(error);
+    return state == CNY_DECLARATION_REFUSED;
+}
+
+/* The container stops for its trouble, or does not even start. */
+static bool stops_container(const cny_consumer *consumer)
+{
+    const coney_listener *options = &consumer->listener->options;
+    if (consumer->container->state == CNY_CONTAINER_STARTING)
+        return cny_consumer_is_hopeless(consumer);
+    bool is_missing = cny_error_view(consumer->trouble)->status == CONEY_E_NOT_FOUND;
+    return is_refused_for_good(consumer) || (is_missing && options->missing_queue_is_fatal);
+}
+
+static void tell_failed(const cny_consumer *consumer, bool fatal)
+{
+    const cny_error *trouble = consumer->trouble;
+    const coney_error *view = cny_error_view(trouble);
+    coney_log_level level = cny_is_refused_exclusive(view) ? CONEY_LOG_DEBUG : fatal ? CONEY_LOG_ERROR : CONEY_LOG_WARN;
+    cny_container_remark(consumer->container, level, "container '%s': %s", consumer->container->options.name,
+                         view->text);
+    cny_tell(consumer->container, &(cny_event){.kind = CONEY_CONSUMER_FAILED,
+                                               .listener = consumer->listener,
+                                               .consumer_tag = tag_of(consumer),
+                                               .error = trouble,
+                                               .fatal = fatal});
+}
+
+/* This thread's last error is why it does not consume. True if that is news: said once for each reason, and only if the
+ * connection, which has a log and events of its own, does not come back by itself. */
+static bool set_trouble(cny_consumer *consumer, const char *what, bool given_up)
+{
+    const char *queue = consumer->listener->options.queue;
     if (consumer->has_consumed)
         cny_fail_in("a consumer of queue '%s' %s", queue, what);
     else
@@ -61,18 +99,15 @@ static void set_trouble(cny_consumer *consumer, const char *what)
     cny_error *trouble = cny_error_capture();
     const coney_error *view = cny_error_view(trouble), *before = cny_error_view(consumer->trouble);
     bool tells_more = before && (before->status == CONEY_E_LOST || consumer->is_refused);
-    if (view->status == CONEY_E_CONNECT && tells_more) {
+    bool is_of_connection = view->status == CONEY_E_CONNECT && !given_up;
+    if (is_of_connection && tells_more) {
         cny_error_unref(trouble);
-        return;
+        return false;
     }
     bool known = before && strcmp(before->text, view->text) == 0;
     cny_error_unref(consumer->trouble);
     consumer->trouble = trouble;
-    if (known || view->status == CONEY_E_CONNECT) /* the connection has a log and events of its own */
-        return;
-    cny_container_remark(consumer->container, cny_is_refused_exclusive(view) ? CONEY_LOG_DEBUG : CONEY_LOG_WARN,
-                         "container '%s': %s", name, view->text);
-    tell_of(consumer, CONEY_CONSUMER_FAILED, trouble);
+    return !known && !is_of_connection;
 }
 
 /* ---- subscribing ---- */
@@ -88,15 +123,6 @@ static void fail_for_good(coney_container *container, const cny_consumer *consum
     if (!container->failure)
         container->failure = cny_error_ref(consumer->trouble);
     cny_container_begin_stop(container, CONEY_STOP_FINISH, cny_deadline(container->options.shutdown_timeout_ms));
-}
-
-/* One of the queues that its listener brings is there otherwise, or cannot be. */
-static bool is_refused_for_good(const cny_consumer *consumer)
-{
-    cny_error *error;
-    cny_declaration_state state = cny_listener_declarations(consumer->container, consumer->listener, &error);
-    cny_error_unref(error);
-    return state == CNY_DECLARATION_REFUSED;
 }
 
 /* A queue that somebody in the factory declares was deleted, or went with its last consumer: it is declared again, with
@@ -117,8 +143,12 @@ static bool is_restored(cny_consumer *consumer)
 static void on_refused(cny_consumer *consumer)
 {
     coney_container *container = consumer->container;
+    bool given_up = cny_factory_check_given_up(container->factory, CONEY_CONSUMING) != CONEY_OK; /* which tells more */
     coney_status status = coney_last_error_details()->status;
-    set_trouble(consumer, "cannot resume yet");
+    bool is_news = set_trouble(consumer, given_up ? "cannot resume" : "cannot resume yet", given_up);
+    bool stops = stops_container(consumer);
+    if (is_news)
+        tell_failed(consumer, stops || given_up || status == CONEY_E_CLOSED);
     consumer->has_tried = status != CONEY_E_CONNECT;
     if (status == CONEY_E_CLOSED)
         wait_until(consumer, INT64_MAX);
@@ -132,8 +162,7 @@ static void on_refused(cny_consumer *consumer)
     if (is_missing && !consumer->told_missing)
         tell_of(consumer, CONEY_QUEUE_MISSING, consumer->trouble);
     consumer->told_missing |= is_missing;
-    bool is_fatal = is_refused_for_good(consumer) || (is_missing && consumer->listener->options.missing_queue_is_fatal);
-    if (is_fatal && container->state == CNY_CONTAINER_RUNNING)
+    if (stops && container->state == CNY_CONTAINER_RUNNING)
         fail_for_good(container, consumer);
 }
 
@@ -296,7 +325,8 @@ static void look_for_loss(cny_consumer *consumer)
     if (cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED) {
         consumer->loss = cny_consumer_raise_loss(reason);
         consumer->has_tried = false;
-        set_trouble(consumer, "was interrupted");
+        if (set_trouble(consumer, "was interrupted", false))
+            tell_failed(consumer, false);
         begin_leaving(consumer);
         cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
     }

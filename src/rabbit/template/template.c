@@ -391,9 +391,7 @@ static coney_status check_hope(coney_template *sender)
     pthread_mutex_lock(&sender->lock);
     bool kept = sender->store.first || (!sender->busy && cny_template_has_kept(sender));
     pthread_mutex_unlock(&sender->lock);
-    if (!kept || !cny_factory_has_given_up(sender->factory, CONEY_PUBLISHING))
-        return CONEY_OK;
-    coney_status status = cny_factory_wait_open(sender->factory, CONEY_PUBLISHING, cny_now_ms());
+    coney_status status = kept ? cny_factory_check_given_up(sender->factory, CONEY_PUBLISHING) : CONEY_OK;
     return status == CONEY_OK ? status : cny_fail_in("messages are kept or stored, but the connection was given up");
 }
 
