@@ -200,6 +200,33 @@ coney_status cny_exchange_arguments(coney_table **arguments, const coney_exchang
     return make_arguments(arguments, exchange->arguments, &alternate, 1);
 }
 
+/* ---- what a declaration says ---- */
+
+static coney_queue_kind kind_by_argument(const coney_queue *queue)
+{
+    const char *type = coney_table_get_string(queue->arguments, "x-queue-type");
+    return !type                         ? CONEY_QUEUE_DEFAULT
+           : strcmp(type, "quorum") == 0 ? CONEY_QUORUM
+           : strcmp(type, "stream") == 0 ? CONEY_STREAM
+                                         : CONEY_CLASSIC;
+}
+
+/* A queue that is not durable, or goes with its connection or its consumers, is a classic one in any virtual host. */
+coney_queue_kind cny_queue_kind(const coney_queue *queue)
+{
+    if (queue->kind != CONEY_QUEUE_DEFAULT)
+        return queue->kind;
+    coney_queue_kind kind = kind_by_argument(queue);
+    bool is_classic = queue->transient || queue->exclusive || queue->auto_delete || queue->max_priority > 0;
+    return kind == CONEY_QUEUE_DEFAULT && is_classic ? CONEY_CLASSIC : kind;
+}
+
+bool cny_queue_has_single_active_consumer(const coney_queue *queue)
+{
+    const coney_value *argument = coney_table_get(queue->arguments, "x-single-active-consumer");
+    return queue->single_active_consumer || (argument && argument->type == CONEY_BOOL && argument->as.boolean);
+}
+
 const char *cny_exchange_type_name(const coney_exchange *exchange)
 {
     static const char *const names[] = {"direct", "topic", "fanout", "headers"};

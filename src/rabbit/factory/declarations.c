@@ -452,8 +452,9 @@ bool cny_declarations_find_queue(coney_connection_factory *factory, const char *
             continue;
         const coney_queue *declared = item->thing;
         is_known = true;
-        found->kind = declared->kind != CONEY_QUEUE_DEFAULT ? declared->kind : found->kind;
-        found->single_active_consumer |= declared->single_active_consumer;
+        coney_queue_kind kind = cny_queue_kind(declared);
+        found->kind = kind != CONEY_QUEUE_DEFAULT ? kind : found->kind;
+        found->single_active_consumer |= cny_queue_has_single_active_consumer(declared);
     }
     pthread_mutex_unlock(&factory->lock);
     return is_known;

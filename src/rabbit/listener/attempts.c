@@ -88,28 +88,9 @@ bool cny_came_round(const cny_listener *listener, const coney_message *message)
 
 /* ---- the broker's count ---- */
 
-static coney_queue_kind kind_by_argument(const coney_queue *queue)
-{
-    const char *type = coney_table_get_string(queue->arguments, "x-queue-type");
-    return !type                         ? CONEY_QUEUE_DEFAULT
-           : strcmp(type, "quorum") == 0 ? CONEY_QUORUM
-           : strcmp(type, "stream") == 0 ? CONEY_STREAM
-                                         : CONEY_CLASSIC;
-}
-
-/* A queue that is not durable, or goes with its connection or its consumers, is a classic one in any virtual host. */
-coney_queue_kind cny_queue_kind(const coney_queue *queue)
-{
-    if (queue->kind != CONEY_QUEUE_DEFAULT)
-        return queue->kind;
-    coney_queue_kind kind = kind_by_argument(queue);
-    bool is_classic = queue->transient || queue->exclusive || queue->auto_delete || queue->max_priority > 0;
-    return kind == CONEY_QUEUE_DEFAULT && is_classic ? CONEY_CLASSIC : kind;
-}
-
 coney_queue_kind cny_listener_queue_kind(const cny_listener *listener)
 {
-    return listener->queue_kind;
+    return (coney_queue_kind)atomic_load(&listener->queue_kind);
 }
 
 /* How often the message has come back to this queue, by the count of a quorum queue; -1: nobody has counted. Who sends

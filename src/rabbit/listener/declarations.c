@@ -104,6 +104,16 @@ void cny_listener_leave_declarations(coney_container *container, cny_listener *l
     listener->has_joined = false;
 }
 
+void cny_listener_learn_queue(const coney_container *container, cny_listener *listener)
+{
+    cny_declared_queue said;
+    if (!cny_declarations_find_queue(container->factory, listener->options.queue, &said))
+        return;
+    atomic_store(&listener->queue_kind, (int)said.kind);
+    if (said.single_active_consumer)
+        atomic_store(&listener->keeps_order, true);
+}
+
 /* One that this program may not declare is as good as declared. A parking queue may have a limit or another kind. But a
  * queue of the ladder with other arguments would keep messages for ever, and the listener's own is said to be so. */
 static bool accepts(const cny_declaration *item, void *user)

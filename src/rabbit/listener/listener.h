@@ -78,7 +78,6 @@ struct cny_listener {
     cny_arena arena;
     coney_listener options;            /* with every default filled in */
     cny_declaration_set *declarations; /* its queue, the ladder, the parking queue; NULL: it brings none of them */
-    coney_queue_kind queue_kind;       /* as far as it is declared */
     bool has_retry;                    /* anything of options.retry */
     int delay_count;
     const char *delay_queues[CONEY_MAX_DELAYS];
@@ -88,6 +87,8 @@ struct cny_listener {
     cny_backoffs backoffs;
     cny_quiet quiet[CNY_COMPLAINT_COUNT];
     atomic_llong last_delivery_ms;
+    atomic_int queue_kind;   /* coney_queue_kind, as far as somebody in the factory declares it */
+    atomic_bool keeps_order; /* the queue serves one consumer at a time, and the next one must not begin too early */
     /* under the container's lock */
     cny_listener *next;
     bool started; /* its consumers are wanted while the container runs */
@@ -116,7 +117,10 @@ static inline bool cny_acknowledges_nothing(const cny_listener *listener)
 
 /* Its queue serves one consumer at a time: an exclusive listener's, or one that is declared with single active consumer.
  * False if nobody here knows the queue. */
-bool cny_listener_keeps_order(const cny_listener *listener);
+static inline bool cny_listener_keeps_order(const cny_listener *listener)
+{
+    return atomic_load(&listener->keeps_order);
+}
 
 static inline bool cny_has_parking_queue(const cny_listener *listener)
 {
@@ -383,8 +387,7 @@ int64_t cny_returns(cny_listener *listener, const coney_message *message);
 int64_t cny_redeliveries(cny_listener *listener, const coney_message *message); /* the same, as far as anybody knows */
 int cny_rounds(const cny_listener *listener, const coney_message *message);     /* of its ladder, which it comes from */
 
-/* The kind of a queue that is declared so, and what is known of the kind of the listener's queue. */
-coney_queue_kind cny_queue_kind(const coney_queue *queue);
+/* What is known of the kind of the listener's queue. */
 coney_queue_kind cny_listener_queue_kind(const cny_listener *listener);
 
 /* This queue has rejected it, and the broker has brought it back by itself: it expired where it had gone. */
@@ -448,6 +451,9 @@ coney_status cny_listener_plan_declarations(cny_listener *made, const coney_queu
 /* Has them declared as long as its consumers are wanted; and not any more. */
 void cny_listener_join_declarations(coney_container *container, cny_listener *listener);
 void cny_listener_leave_declarations(coney_container *container, cny_listener *listener);
+
+/* Takes down what the declarations of the factory say of its queue, its own and those of admins. */
+void cny_listener_learn_queue(const coney_container *container, cny_listener *listener);
 
 /* How they stand: CNY_DECLARATION_WANTED (with an error: it may pass), _REFUSED, or else its consumers may begin. Gives
  * a reference to the error, NULL if there is none. */

@@ -258,29 +258,6 @@ static bool has_retry(const coney_listener_retry *retry)
            retry->recovery != CONEY_RECOVER_DEFAULT;
 }
 
-/* ---- what kind of queue it has ---- */
-
-/* NULL: nobody here declares it. */
-static const coney_queue *declared_queue(const cny_listener *listener)
-{
-    const coney_topology *declares = listener->declarations ? listener->declarations->topology : NULL;
-    const coney_queue *queues = declares ? (const coney_queue *)(const void *)declares->queues.data : NULL;
-    for (size_t i = 0; queues && i < declares->queues.size / sizeof *queues; i++) {
-        if (strcmp(queues[i].name, listener->options.queue) == 0)
-            return &queues[i];
-    }
-    return NULL;
-}
-
-bool cny_listener_keeps_order(const cny_listener *listener)
-{
-    const coney_queue *queue = declared_queue(listener);
-    const coney_value *argument = queue ? coney_table_get(queue->arguments, "x-single-active-consumer") : NULL;
-    bool is_single =
-        queue && (queue->single_active_consumer || (argument && argument->type == CONEY_BOOL && argument->as.boolean));
-    return is_single || listener->options.exclusive;
-}
-
 /* ---- the copy ---- */
 
 static bool copy_handlers(cny_listener *made, const coney_listener *options)
@@ -330,7 +307,7 @@ static coney_status fill(cny_listener *made, const coney_listener *options)
     made->has_retry = has_retry(&options->retry);
     set_defaults(&made->options);
     cny_attempts_size_for(&made->attempts, &made->options);
-    made->queue_kind = options->declare ? cny_queue_kind(options->declare) : CONEY_QUEUE_DEFAULT;
+    atomic_store(&made->keeps_order, options->exclusive);
     made->min = made->wanted = made->options.concurrency;
     made->max = made->options.max_concurrency;
     made->started = !options->no_auto_start;

@@ -180,6 +180,7 @@ static void subscribe(cny_consumer *consumer)
     consumer->awaits_declarations = false;
     if (cny_consumer_awaits_trial(consumer))
         return;
+    cny_listener_learn_queue(consumer->container, consumer->listener);
     if (cny_consumer_subscribe(consumer) == CONEY_OK) {
         consumer->state = CNY_CONSUMER_SUBSCRIBING;
         consumer->due = cny_deadline(SUBSCRIBE_MS);
