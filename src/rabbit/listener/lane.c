@@ -481,6 +481,18 @@ static size_t drop(cny_lane *lane)
 
 /* ---- running ---- */
 
+/* False while the lane waits for another attempt. At the end of its consumer nothing comes round any more, so nothing
+ * waits before it goes back. */
+static bool run_due(cny_lane *lane)
+{
+    int64_t now = cny_now_ms();
+    release_delayed(lane, atomic_load(&lane->consumer->leaving) ? INT64_MAX : now);
+    if (now < lane->due)
+        return false;
+    lane->due = 0;
+    return true;
+}
+
 /* False if there is nothing to do now. */
 static bool step(cny_lane *lane)
 {
@@ -495,11 +507,9 @@ static bool step(cny_lane *lane)
         atomic_fetch_add(&consumer->left_over, give_back(lane));
         return false;
     }
-    int64_t now = cny_now_ms();
-    release_delayed(lane, atomic_load(&consumer->leaving) ? INT64_MAX : now); /* then nothing comes round any more */
-    if (now < lane->due)
+    bool waits = lane->due > 0 || cny_lane_delayed(lane) > 0; /* else the clock is not asked for each message */
+    if (waits && !run_due(lane))
         return false;
-    lane->due = 0;
     if (!gather(lane))
         return false;
     if (options_of(lane)->on_batch)
