@@ -55,14 +55,8 @@ typedef struct cny_backoffs {
     struct cny_backoff_slot *slots;
 } cny_backoffs;
 
-/* Between two log lines of a kind there is a pause, so that what goes wrong with each message does not fill a disk. */
-typedef struct cny_quiet {
-    atomic_llong until;
-    atomic_ullong skipped;
-} cny_quiet;
-
 typedef enum cny_complaint {
-    CNY_COMPLAINT_UNREADABLE,
+    CNY_COMPLAINT_FATAL,
     CNY_COMPLAINT_OUTCOME,
     CNY_COMPLAINT_FAILURE,
     CNY_COMPLAINT_RECOVERY,
@@ -72,9 +66,23 @@ typedef enum cny_complaint {
     CNY_COMPLAINT_COUNT,
 } cny_complaint;
 
+/* Between two log lines of a kind there is a pause, so that what goes wrong with each message does not fill a disk. */
+typedef struct cny_throttle {
+    int64_t until;                   /* of the pause */
+    struct cny_held_back *held_back; /* the latest line in it; NULL: none */
+    cny_buffer mentions;             /* the messages of those before */
+    unsigned long long more_messages, more_lines;
+} cny_throttle;
+
+typedef struct cny_complaints {
+    pthread_mutex_t lock; /* below all others */
+    cny_throttle of[CNY_COMPLAINT_COUNT];
+} cny_complaints;
+
 struct cny_listener {
     /* fixed after listen */
     atomic_uint refs;
+    coney_container *container; /* not a reference: whoever has the listener has the container, too */
     cny_arena arena;
     coney_listener options;            /* with every default filled in */
     cny_declaration_set *declarations; /* its queue, the ladder, the parking queue; NULL: it brings none of them */
@@ -85,7 +93,7 @@ struct cny_listener {
     cny_counters counters;
     cny_attempts attempts;
     cny_backoffs backoffs;
-    cny_quiet quiet[CNY_COMPLAINT_COUNT];
+    cny_complaints complaints;
     atomic_llong last_delivery_ms;
     atomic_int queue_kind;   /* coney_queue_kind, as far as somebody in the factory declares it */
     atomic_bool keeps_order; /* the queue serves one consumer at a time, and the next one must not begin too early */
@@ -138,9 +146,16 @@ static inline void cny_count(atomic_ullong *counter)
     atomic_fetch_add_explicit(counter, 1, memory_order_release);
 }
 
-/* Logs it unless one of its kind was logged a moment ago. */
-void cny_complain(cny_listener *listener, cny_complaint kind, coney_log_level level, const char *format, ...)
-    CNY_PRINTF(4, 5);
+/* Logs what is wrong with a message (NULL: with none in particular), at once or at the end of a pause. Not under a
+ * lock. */
+void cny_complain(cny_listener *listener, cny_complaint kind, coney_log_level level, const coney_message *about,
+                  const char *format, ...) CNY_PRINTF(5, 6);
+bool cny_complaints_init(cny_complaints *complaints);
+void cny_complaints_free(cny_complaints *complaints);
+
+/* Under the container's lock: writes what was held back and is due, or all of it if the listener has no consumer any
+ * more. When to be called again. */
+int64_t cny_write_held_back(coney_container *container, cny_listener *listener, int64_t now);
 
 /* ---- consumers ---- */
 

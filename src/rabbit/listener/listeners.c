@@ -71,6 +71,7 @@ coney_status coney_container_listen(coney_container *container, const coney_list
     cny_listener *made;
     status = cny_listener_new(&made, listener);
     if (status == CONEY_OK) {
+        made->container = container;
         pthread_mutex_lock(&container->lock);
         status = add(container, made);
         pthread_mutex_unlock(&container->lock);

@@ -316,6 +316,21 @@ static coney_status fill(cny_listener *made, const coney_listener *options)
     return cny_listener_plan_declarations(made, options->declare);
 }
 
+static bool init_locks(cny_listener *made)
+{
+    if (!cny_attempts_init(&made->attempts))
+        return false;
+    if (!cny_backoffs_init(&made->backoffs)) {
+        cny_attempts_free(&made->attempts);
+        return false;
+    }
+    if (cny_complaints_init(&made->complaints))
+        return true;
+    cny_attempts_free(&made->attempts);
+    cny_backoffs_free(&made->backoffs);
+    return false;
+}
+
 coney_status cny_listener_new(cny_listener **listener, const coney_listener *options)
 {
     coney_listener named = *options;
@@ -329,12 +344,7 @@ coney_status cny_listener_new(cny_listener **listener, const coney_listener *opt
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 1);
-    if (!cny_attempts_init(&made->attempts)) {
-        cny_free(made);
-        return cny_fail_memory();
-    }
-    if (!cny_backoffs_init(&made->backoffs)) {
-        cny_attempts_free(&made->attempts);
+    if (!init_locks(made)) {
         cny_free(made);
         return cny_fail_memory();
     }
@@ -353,6 +363,7 @@ void cny_listener_unref(cny_listener *listener)
         return;
     cny_attempts_free(&listener->attempts);
     cny_backoffs_free(&listener->backoffs);
+    cny_complaints_free(&listener->complaints);
     cny_declaration_set_unref(listener->declarations);
     cny_arena_free(&listener->arena);
     cny_free(listener);

@@ -123,7 +123,7 @@ static coney_status republish_to(coney_delivery *delivery, const char *queue, in
 static coney_outcome not_republished(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
-    cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_ERROR,
+    cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
                  "queue '%s': message '%s' cannot be republished and goes back: %s", listener->options.queue,
                  cny_id_of(delivery->origin), coney_last_error());
     return CONEY_REQUEUE;
@@ -156,7 +156,8 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
         snprintf(after, sizeof after, " after %d attempts", coney_delivery_attempt(delivery));
     snprintf(text, sizeof text, "message '%s' %s%s: %s", cny_id_of(delivery->origin), what, after,
              cny_failure_text(delivery));
-    cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_WARN, "queue '%s': %s", listener->options.queue, text);
+    cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_WARN, delivery->origin, "queue '%s': %s",
+                 listener->options.queue, text);
     cny_tell(delivery->consumer->container, &(cny_event){.kind = CONEY_MESSAGE_RECOVERED,
                                                          .listener = listener,
                                                          .consumer_tag = coney_delivery_consumer_tag(delivery),
@@ -199,10 +200,10 @@ static coney_outcome ask_recoverer(coney_delivery *delivery)
     cny_delivery_adopt_failure(delivery);
     if (outcome == CONEY_ACK || outcome == CONEY_REJECT || outcome == CONEY_REQUEUE)
         return outcome;
-    cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
-                 "queue '%s': the recoverer returned %d, which is neither CONEY_ACK, CONEY_REJECT nor CONEY_REQUEUE; "
-                 "that counts as CONEY_REQUEUE",
-                 options->queue, (int)outcome);
+    cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+                 "queue '%s': message '%s': the recoverer returned %d, which is neither CONEY_ACK, CONEY_REJECT nor "
+                 "CONEY_REQUEUE; that counts as CONEY_REQUEUE",
+                 options->queue, cny_id_of(delivery->origin), (int)outcome);
     return CONEY_REQUEUE;
 }
 

@@ -50,7 +50,7 @@ static void end_transaction(cny_consumer *consumer, const char *what,
     if (!cny_channel_alive(consumer->channel) ||
         end(consumer->channel, cny_deadline(consumer->container->options.publish_timeout_ms)) == CONEY_OK)
         return;
-    cny_complain(listener, CNY_COMPLAINT_FAILURE, CONEY_LOG_ERROR,
+    cny_complain(listener, CNY_COMPLAINT_FAILURE, CONEY_LOG_ERROR, NULL,
                  "queue '%s': a transaction cannot be %s, so its messages come again: %s", listener->options.queue,
                  what, coney_last_error());
     cny_channel_close(consumer->channel);
@@ -67,7 +67,7 @@ static void complain_of_returned(const cny_consumer *consumer)
     cny_error *first = NULL;
     size_t count = cny_channel_take_returned(consumer->channel, &first);
     if (count > 0)
-        cny_complain(consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_ERROR,
+        cny_complain(consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_ERROR, NULL,
                      "queue '%s': a transaction is committed, but %zu of what was sent in it came back and is lost: %s",
                      consumer->listener->options.queue, count, first ? cny_error_view(first)->text : "");
     cny_error_unref(first);
@@ -124,7 +124,7 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
         cny_container_publish(container, &container->replies, to->exchange, to->routing_key, reply, false);
     if (!to->is_requesters || !cny_factory_is_exchange_refused(container->factory, status))
         return status;
-    cny_complain(delivery->consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_WARN,
+    cny_complain(delivery->consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_WARN, delivery->origin,
                  "queue '%s': the reply to message '%s' reaches nobody: %s",
                  delivery->consumer->listener->options.queue, cny_id_of(delivery->message), coney_last_error());
     return CONEY_OK;

@@ -110,9 +110,9 @@ static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
     bool is_told = outcome == CONEY_PARK || (!delivery->prepared && outcome != CONEY_RETRY); /* by who decides it */
     if (is_told || (!delivery->failure && outcome != CONEY_RETRY))
         return;
-    cny_complain(listener, CNY_COMPLAINT_FAILURE, CONEY_LOG_WARN, "queue '%s': message '%s' %s at attempt %d: %s",
-                 listener->options.queue, cny_id_of(delivery->origin), what, coney_delivery_attempt(delivery),
-                 cny_failure_text(delivery));
+    cny_complain(listener, CNY_COMPLAINT_FAILURE, CONEY_LOG_WARN, delivery->origin,
+                 "queue '%s': message '%s' %s at attempt %d: %s", listener->options.queue, cny_id_of(delivery->origin),
+                 what, coney_delivery_attempt(delivery), cny_failure_text(delivery));
 }
 
 static coney_outcome stop_container(coney_delivery *delivery)
@@ -138,9 +138,10 @@ coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool ma
     cny_listener *listener = delivery->consumer->listener;
     cny_delivery_adopt_failure(delivery);
     if (!is_outcome(delivery, outcome)) {
-        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
-                     "queue '%s': the handler returned %d, which is no coney_outcome%s; that counts as CONEY_RETRY",
-                     listener->options.queue, (int)outcome,
+        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+                     "queue '%s': message '%s': the handler returned %d, which is no coney_outcome%s; that counts as "
+                     "CONEY_RETRY",
+                     listener->options.queue, cny_id_of(delivery->origin), (int)outcome,
                      outcome == CONEY_DEFER  ? " of a listener that acknowledges AUTO or NONE"
                      : outcome == CONEY_PARK ? " of a listener without a parking queue"
                                              : "");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the program is told of a container: events on the events thread, health, statistics, and a log that is not
- * flooded. */
+/* What the program is told of a container: events on the events thread, health, statistics, and log lines that wait
+ * until no lock is held. */
 #include "rabbit/listener/listener.h"
 
 #include <stdarg.h>
@@ -8,32 +8,12 @@
 #include <string.h>
 
 #define MAX_NOTICES 1000
-#define QUIET_MS 1000 /* between two lines of a kind for a listener */
 
 /* ---- the log ---- */
 
-void cny_complain(cny_listener *listener, cny_complaint kind, coney_log_level level, const char *format, ...)
-{
-    cny_quiet *quiet = &listener->quiet[kind];
-    long long now = cny_now_ms(), until = atomic_load(&quiet->until);
-    if (now < until || !atomic_compare_exchange_strong(&quiet->until, &until, now + QUIET_MS)) {
-        cny_count(&quiet->skipped);
-        return;
-    }
-    char text[2048], others[64] = "";
-    unsigned long long skipped = atomic_exchange(&quiet->skipped, 0);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (skipped > 0)
-        snprintf(others, sizeof others, " (and %llu like it before)", skipped);
-    cny_log(level, "%s%s", text, others);
-}
-
 typedef struct line {
     coney_log_level level;
-    char text[1024];
+    char text[4096];
 } line;
 
 void cny_container_remark(coney_container *container, coney_log_level level, const char *format, ...)

@@ -549,6 +549,7 @@ static int64_t tend_listener(coney_container *container, cny_listener *listener)
     int64_t now = cny_now_ms();
     int64_t next = tend_consumers(listener);
     cny_tell_left_over(container, listener);
+    next = cny_sooner(next, cny_write_held_back(container, listener, now));
     if (!listener->consumers && !cny_listener_is_wanted(container, listener))
         cny_listener_leave_declarations(container, listener);
     next = cny_sooner(next, cny_look_for_slow_handlers(listener, now));
