@@ -171,11 +171,113 @@ static void test_offset_that_is_none_is_refused_alone(void **state)
     expect_listener_is_refused(541, "541 INTERNAL_ERROR");
 }
 
+/* ---- replies ---- */
+
+/* What follows the point is no process that the broker could send to, so its channel crashes. */
+#define FORGED "amq.rabbitmq.reply-to.FORGED.key"
+
+static coney_outcome answer(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    coney_message *reply = test_text("answer");
+    coney_status status = coney_delivery_reply(delivery, reply);
+    coney_message_unref(reply);
+    if (status != CONEY_OK)
+        return CONEY_REQUEUE;
+    atomic_fetch_add(&here.answered, 1);
+    return CONEY_ACK;
+}
+
+static void ask(const char *reply_to)
+{
+    coney_message *question;
+    assert_ok(coney_message_new(&question, "question", 8, &(coney_properties){.reply_to = reply_to}));
+    assert_ok(coney_template_send(client.sender, here.queue, question, NULL));
+    coney_message_unref(question);
+}
+
+/* The publishing connection is there before the first reply, and sends asynchronously all the time. */
+static void start_answering(coney_listener listener)
+{
+    listener.on_message = answer;
+    listen_to(here.queue, listener);
+    listen_to(here.innocent, (coney_listener){0});
+    assert_ok(coney_container_start(here.container));
+    send_to_innocent(10);
+    test_wait_until(here.confirmed == 10);
+}
+
+static void expect_requests_are_handled(int count, uint64_t most_openings)
+{
+    for (int waited_ms = 0; here.answered < count;) {
+        send_to_innocent(1);
+        test_wait_a_little(&waited_ms, "a request is handled", __FILE__, __LINE__);
+    }
+    assert_true(openings(CONEY_PUBLISHING) <= most_openings);
+    test_wait_for_depth(here.queue, 0);
+    int handled = here.handled, confirmed = here.confirmed;
+    send_to_innocent(10);
+    test_wait_until(here.handled >= handled + 10);
+    test_wait_until(here.confirmed >= confirmed + 10);
+    assert_int_equal(here.unconfirmed, 0);
+}
+
+static void test_reply_to_a_forged_address_interrupts_publishers_twice_at_most(void **state)
+{
+    (void)state;
+    start_answering((coney_listener){0});
+    ask(FORGED);
+    expect_requests_are_handled(1, 3);
+    uint64_t before = openings(CONEY_PUBLISHING);
+    ask(FORGED);
+    ask(here.innocent);
+    ask(FORGED);
+    expect_requests_are_handled(4, before);
+    assert_int_equal(openings(CONEY_CONSUMING), 1);
+}
+
+static void test_forged_address_in_a_transaction_costs_it_once(void **state)
+{
+    (void)state;
+    start_answering((coney_listener){.transacted = true});
+    ask(FORGED);
+    expect_requests_are_handled(2, 3); /* the first answer is lost with its transaction */
+    assert_true(openings(CONEY_CONSUMING) <= 2);
+}
+
+static coney_status make_reply(coney_message *request, coney_message **reply, void *user)
+{
+    (void)request;
+    (void)user;
+    *reply = test_text("answer");
+    return CONEY_OK;
+}
+
+static void test_template_that_replies_to_a_forged_address_is_refused_alone(void **state)
+{
+    (void)state;
+    ask(FORGED);
+    coney_status status;
+    int tries = 0;
+    do {
+        status = coney_template_receive_and_reply(here.sender, here.queue, NULL, NULL, make_reply, NULL);
+    } while (status != CONEY_OK && ++tries < 10);
+    assert_int_equal(status, CONEY_OK);
+    assert_true(tries <= 3);
+    assert_true(openings(CONEY_PUBLISHING) <= 4);
+    test_wait_for_depth(here.queue, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_stream_without_acknowledgements_is_refused_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_offset_that_is_none_is_refused_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reply_to_a_forged_address_interrupts_publishers_twice_at_most, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_forged_address_in_a_transaction_costs_it_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_template_that_replies_to_a_forged_address_is_refused_alone, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, test_client_setup, test_client_teardown);
 }

@@ -63,8 +63,8 @@ coney_status cny_factory_check_open(coney_connection_factory *factory, coney_con
 /* Whether the role's connection may still come back by itself; else why it was given up. */
 coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney_connection_role role);
 
-/* Whether this status of a send means that its exchange does not exist, or that this user may not write to it. A
- * refused login has the same status. */
+/* Whether this status of a send, the thread's last error, means that its exchange does not exist, that this user may not
+ * write to it, or that the broker closes the connection over it. A refused login has the same status as the second. */
 bool cny_factory_is_exchange_refused(coney_connection_factory *factory, coney_status status);
 
 /* CONEY_E_CLOSED once the factory's close has begun: only handlers and callbacks may send then. */

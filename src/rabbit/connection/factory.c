@@ -25,6 +25,7 @@ static void free_factory(coney_connection_factory *factory)
     cny_config_free(&factory->config);
     pthread_cond_destroy(&factory->changed);
     pthread_mutex_destroy(&factory->lock);
+    pthread_mutex_destroy(&factory->routes.lock);
     cny_free(factory);
 }
 
@@ -53,6 +54,7 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
     atomic_init(&made->refs, 1);
     made->fork_count = cny_fork_count();
     pthread_mutex_init(&made->lock, NULL);
+    pthread_mutex_init(&made->routes.lock, NULL);
     cny_cond_init(&made->changed);
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
         made->links[role] = (cny_link){
@@ -383,7 +385,8 @@ bool cny_factory_is_exchange_refused(coney_connection_factory *factory, coney_st
     pthread_mutex_lock(&factory->lock);
     bool is_open = factory->links[CONEY_PUBLISHING].state == CONEY_CONNECTION_OPEN;
     pthread_mutex_unlock(&factory->lock);
-    return is_open && (status == CONEY_E_NOT_FOUND || status == CONEY_E_ACCESS_REFUSED);
+    bool is_refused_alone = status == CONEY_E_BROKER && cny_last_is_suspicion();
+    return is_refused_alone || (is_open && (status == CONEY_E_NOT_FOUND || status == CONEY_E_ACCESS_REFUSED));
 }
 
 coney_status cny_factory_check_draining(coney_connection_factory *factory)

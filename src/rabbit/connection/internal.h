@@ -7,6 +7,7 @@
 #define CNY_CONNECTION_INTERNAL_H
 
 #include "rabbit/connection/connection.h"
+#include "rabbit/connection/isolation.h"
 #include "rabbit/connection/uri.h"
 #include "rabbit/factory/declarations.h"
 #include "wire/wire.h"
@@ -123,6 +124,22 @@ typedef struct cny_isolation {
     cny_error *failure; /* why there is none */
 } cny_isolation;
 
+/* Addresses of messages that were suspects; see isolation.h. */
+enum { CNY_MAX_ROUTES = 64 };
+
+typedef struct cny_route {
+    uint32_t number; /* of exchange and routing key */
+    cny_strikes strikes;
+} cny_route;
+
+typedef struct cny_routes {
+    atomic_bool in_use; /* any thread */
+    /* under lock, which is below all others */
+    pthread_mutex_t lock;
+    cny_route all[CNY_MAX_ROUTES];
+    size_t next; /* to be forgotten */
+} cny_routes;
+
 typedef struct cny_membership {
     const cny_member *member;
     void *self;
@@ -135,6 +152,7 @@ struct coney_connection_factory {
     cny_connection_config config;
     cny_events *events;
     atomic_ullong stale_acknowledgements[CNY_ROLE_COUNT];
+    cny_routes routes;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a link, or something for the recovery thread to see */

@@ -9,6 +9,18 @@
 #include "rabbit/connection/connection.h"
 #include "rabbit/connection/strikes.h"
 
+/* ---- synchronous sends ---- */
+
+/* Messages for that exchange and routing key were suspects twice. */
+bool cny_publish_must_isolate(coney_connection_factory *factory, const cny_publish *publish);
+
+/* How one went, of which this thread's last error tells. */
+void cny_publish_note(coney_connection_factory *factory, const cny_publish *publish, coney_status status);
+
+/* Instead of cny_channel_publish_and_wait(): on the isolated connection, so that a refusal is this message's. The same
+ * statuses, those of cny_isolated_connection(), and CONEY_E_CLOSED and CONEY_E_BLOCKED as for any other send. */
+coney_status cny_publish_isolated(coney_connection_factory *factory, const cny_publish *publish, int64_t deadline);
+
 /* ---- the isolated connection ---- */
 
 /* Makes the factory's isolated connection and waits until it is open. Gives it: whoever has it uses it alone and ends

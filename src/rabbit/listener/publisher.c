@@ -71,21 +71,31 @@ static coney_status get_channel(coney_container *container, cny_publisher *publi
     return CONEY_OK;
 }
 
+static coney_status publish_with_others(coney_container *container, cny_publisher *publisher,
+                                        const cny_publish *publish, int64_t deadline)
+{
+    coney_status status;
+    do { /* a channel that died before anything was sent is replaced */
+        cny_channel *channel;
+        status = get_channel(container, publisher, &channel, deadline);
+        if (status != CONEY_OK)
+            return status;
+        status = cny_channel_publish_and_wait(channel, publish, deadline);
+        cny_channel_unref(channel);
+    } while (status == CONEY_E_STALE && cny_now_ms() < deadline);
+    cny_publish_note(container->factory, publish, status);
+    return status;
+}
+
 coney_status cny_container_publish(coney_container *container, cny_publisher *publisher, const char *exchange,
                                    const char *routing_key, coney_message *message, bool mandatory)
 {
     int64_t deadline = cny_deadline(container->options.publish_timeout_ms);
     const cny_publish publish = {
         .exchange = exchange, .routing_key = routing_key, .message = message, .mandatory = mandatory};
-    coney_status status;
-    do { /* a channel that died before anything was sent is replaced */
-        cny_channel *channel;
-        status = get_channel(container, publisher, &channel, deadline);
-        if (status != CONEY_OK)
-            break;
-        status = cny_channel_publish_and_wait(channel, &publish, deadline);
-        cny_channel_unref(channel);
-    } while (status == CONEY_E_STALE && cny_now_ms() < deadline);
+    coney_status status = cny_publish_must_isolate(container->factory, &publish)
+                              ? cny_publish_isolated(container->factory, &publish, deadline)
+                              : publish_with_others(container, publisher, &publish, deadline);
     return status == CONEY_OK
                ? status
                : cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", exchange, routing_key);

@@ -5,6 +5,7 @@
 
 #include "amqp/processor.h"
 #include "rabbit/connection/connection.h"
+#include "rabbit/connection/isolation.h"
 
 #include <stdatomic.h>
 

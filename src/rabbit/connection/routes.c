@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* Which addresses of synchronous sends are suspects, and how a message for such an address is sent alone. An address can
+ * be a request's, so its sender's mistake: a direct reply-to address that is forged makes the broker's channel crash. */
+#include "rabbit/connection/internal.h"
+
+#include <string.h>
+
+/* Two addresses that share a number share their strikes, which costs a connection at worst. */
+static uint32_t number_of(const cny_publish *publish)
+{
+    return cny_hash(publish->exchange, strlen(publish->exchange)) * 31 +
+           cny_hash(publish->routing_key, strlen(publish->routing_key));
+}
+
+/* Under lock. */
+static cny_route *find(cny_routes *routes, uint32_t number)
+{
+    for (size_t i = 0; i < CNY_MAX_ROUTES; i++) {
+        if (routes->all[i].strikes.count > 0 && routes->all[i].number == number)
+            return &routes->all[i];
+    }
+    return NULL;
+}
+
+/* Under lock. The oldest is forgotten for it. */
+static cny_route *add(cny_routes *routes, uint32_t number)
+{
+    cny_route *route = &routes->all[routes->next++ % CNY_MAX_ROUTES];
+    *route = (cny_route){.number = number};
+    return route;
+}
+
+bool cny_publish_must_isolate(coney_connection_factory *factory, const cny_publish *publish)
+{
+    cny_routes *routes = &factory->routes;
+    if (!atomic_load(&routes->in_use))
+        return false;
+    pthread_mutex_lock(&routes->lock);
+    const cny_route *route = find(routes, number_of(publish));
+    bool must_isolate = route && cny_must_isolate(&route->strikes);
+    pthread_mutex_unlock(&routes->lock);
+    return must_isolate;
+}
+
+void cny_publish_note(coney_connection_factory *factory, const cny_publish *publish, coney_status status)
+{
+    cny_routes *routes = &factory->routes;
+    bool is_suspicion = status != CONEY_OK && cny_last_is_suspicion();
+    if (!is_suspicion && (status != CONEY_OK || !atomic_load(&routes->in_use)))
+        return;
+    pthread_mutex_lock(&routes->lock);
+    cny_route *route = find(routes, number_of(publish));
+    if (is_suspicion)
+        cny_strike(route ? &route->strikes : &add(routes, number_of(publish))->strikes, cny_now_ms());
+    else if (route)
+        cny_strikes_clear(&route->strikes);
+    pthread_mutex_unlock(&routes->lock);
+    if (is_suspicion)
+        atomic_store(&routes->in_use, true);
+}
+
+static coney_status publish_on(cny_connection *connection, const cny_publish *publish, int64_t deadline)
+{
+    const cny_confirm_options confirms = {.max_unconfirmed = 1, .timeout_ms = -1};
+    cny_channel *channel;
+    coney_status status = cny_channel_open_on(&channel, connection, false, deadline);
+    if (status != CONEY_OK)
+        return status;
+    status = cny_channel_confirm_select(channel, &confirms, deadline);
+    if (status == CONEY_OK)
+        status = cny_channel_publish_and_wait(channel, publish, deadline);
+    cny_channel_close(channel);
+    cny_channel_unref(channel);
+    return status;
+}
+
+coney_status cny_publish_isolated(coney_connection_factory *factory, const cny_publish *publish, int64_t deadline)
+{
+    cny_connection *connection;
+    coney_status status = cny_factory_check_draining(factory);
+    if (status == CONEY_OK)
+        status = cny_factory_check_blocked(factory);
+    if (status == CONEY_OK)
+        status = cny_isolated_connection(&connection, factory, deadline);
+    if (status != CONEY_OK)
+        return status;
+    status = publish_on(connection, publish, deadline);
+    cny_error *outcome = status == CONEY_OK ? NULL : cny_error_capture();
+    cny_publish_note(factory, publish, status);
+    cny_isolated_close(connection);
+    cny_error_raise(outcome);
+    cny_error_unref(outcome);
+    return status;
+}
