@@ -328,6 +328,86 @@ static void test_options_of_a_container_are_checked(void **state)
     assert_fails(coney_container_new(&made, NULL, NULL), CONEY_E_INVALID, "NULL");
 }
 
+/* ---- listeners of one queue ---- */
+
+static bool accept_all(const coney_message *message, void *user)
+{
+    (void)message;
+    (void)user;
+    return true;
+}
+
+static bool is_warned_of(const coney_listener *one, const coney_listener *other)
+{
+    const coney_listener *const both[] = {one, other};
+    test_log_start(CONEY_LOG_WARN);
+    for (int i = 0; i < 2; i++) {
+        coney_listener made = *both[i];
+        made.id = i == 0 ? "one" : "other";
+        if (!made.queue)
+            made.queue = "orders";
+        if (made.handler_count == 0)
+            made.on_message = handle;
+        assert_ok(coney_container_listen(container, &made));
+    }
+    bool warned = test_log_has("listeners 'one' and 'other' of queue 'orders'");
+    assert_int_equal(test_log_count("warn"), warned);
+    test_log_stop();
+    assert_ok(coney_container_unlisten(container, "one"));
+    assert_ok(coney_container_unlisten(container, "other"));
+    return warned;
+}
+
+static const coney_typed_handler order = {.type = "order", .on_message = handle},
+                                 invoice = {.type = "invoice", .on_message = handle};
+static const coney_typed_handler two[] = {{.type = "order", .on_message = handle},
+                                          {.type = "invoice", .on_message = handle}};
+static const coney_typed_handler turned[] = {{.type = "invoice", .on_message = handle},
+                                             {.type = "order", .on_message = handle}};
+
+static void test_listeners_of_one_queue_with_different_types_draw_a_warning(void **state)
+{
+    (void)state;
+    const coney_converter *json = coney_json_converter(), *text = coney_text_converter();
+    const coney_typed_handler order_in_json = {.type = "order", .on_message = handle, .converter = json};
+    const struct {
+        coney_listener one, other;
+    } different[] = {
+        {{.converter = json}, {.converter = text}},
+        {{.converter = json}, {.converter = NULL}},
+        {{.handlers = &order, .handler_count = 1}, {.handlers = &invoice, .handler_count = 1}},
+        {{.handlers = &order, .handler_count = 1}, {.handlers = two, .handler_count = 2}},
+        {{.handlers = &order, .handler_count = 1}, {.handlers = &order_in_json, .handler_count = 1}},
+        {{.handlers = &order, .handler_count = 1}, {.on_message = handle}},
+        {{.handlers = &order, .handler_count = 1}, {.handlers = &order, .handler_count = 1, .on_message = handle}},
+        {{.filter = accept_all}, {.filter = NULL}},
+    };
+    for (size_t i = 0; i < COUNT_OF(different); i++) {
+        assert_true(is_warned_of(&different[i].one, &different[i].other));
+        assert_true(is_warned_of(&different[i].other, &different[i].one));
+    }
+}
+
+static void test_listeners_with_the_same_types_or_queues_of_their_own_draw_none(void **state)
+{
+    (void)state;
+    const coney_converter *json = coney_json_converter(), *text = coney_text_converter();
+    coney_table *from_first = coney_table_new();
+    assert_ok(coney_table_set_string(from_first, "x-stream-offset", "first"));
+    const struct {
+        coney_listener one, other;
+    } alike[] = {
+        {{.converter = json}, {.converter = json, .prefetch = 1}},
+        {{.handlers = two, .handler_count = 2}, {.handlers = turned, .handler_count = 2}},
+        {{.queue = "orders", .converter = json}, {.queue = "invoices", .converter = text}},
+        /* consumers of a stream get all messages each */
+        {{.converter = json, .arguments = from_first}, {.converter = text, .arguments = from_first}},
+    };
+    for (size_t i = 0; i < COUNT_OF(alike); i++)
+        assert_false(is_warned_of(&alike[i].one, &alike[i].other));
+    coney_table_free(from_first);
+}
+
 int main(void)
 {
 #define own_container(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -346,6 +426,8 @@ int main(void)
         own_container(test_limits_themselves_are_accepted),
         own_container(test_id_is_taken_once),
         own_container(test_options_of_a_container_are_checked),
+        own_container(test_listeners_of_one_queue_with_different_types_draw_a_warning),
+        own_container(test_listeners_with_the_same_types_or_queues_of_their_own_draw_none),
     };
     return cmocka_run_group_tests_name("listener options", tests, NULL, NULL);
 }

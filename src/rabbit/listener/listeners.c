@@ -44,6 +44,78 @@ static bool make_id(const coney_container *container, cny_listener *listener)
     return cny_arena_strdup(&listener->arena, &listener->options.id, id);
 }
 
+/* ---- two listeners of one queue ---- */
+
+static const coney_typed_handler *find_handler(const coney_listener *options, const char *type)
+{
+    for (size_t i = 0; i < options->handler_count; i++) {
+        if (strcmp(options->handlers[i].type, type) == 0)
+            return &options->handlers[i];
+    }
+    return NULL;
+}
+
+static const coney_converter *converter_of(const coney_listener *options, const coney_typed_handler *handler)
+{
+    return handler->converter ? handler->converter : options->converter;
+}
+
+/* The other one has a handler for each of its types, and makes the same of it. */
+static bool has_handlers_of(const coney_listener *options, const coney_listener *other)
+{
+    for (size_t i = 0; i < other->handler_count; i++) {
+        const coney_typed_handler *theirs = &other->handlers[i], *ours = find_handler(options, theirs->type);
+        if (!ours || converter_of(options, ours) != converter_of(other, theirs))
+            return false;
+    }
+    return true;
+}
+
+static bool takes_untyped(const coney_listener *options)
+{
+    return options->on_message || options->on_batch;
+}
+
+/* What is meant for one is of no use to the other. */
+static bool takes_other_messages(const coney_listener *one, const coney_listener *other)
+{
+    return one->filter != other->filter || one->converter != other->converter ||
+           takes_untyped(one) != takes_untyped(other) || !has_handlers_of(one, other) || !has_handlers_of(other, one);
+}
+
+/* Each consumer of a stream gets all messages. */
+static bool reads_stream(const coney_listener *options)
+{
+    return options->arguments && coney_table_get(options->arguments, "x-stream-offset");
+}
+
+/* Under lock: one of the same queue that takes other messages; NULL: none. */
+static const cny_listener *find_rival(const coney_container *container, const cny_listener *listener)
+{
+    const coney_listener *options = &listener->options;
+    for (const cny_listener *other = container->listeners; other; other = other->next) {
+        bool is_rival = other != listener && !other->removed && strcmp(other->options.queue, options->queue) == 0 &&
+                        takes_other_messages(&other->options, options);
+        if (is_rival && !reads_stream(options))
+            return other;
+    }
+    return NULL;
+}
+
+/* Under lock. */
+static void warn_of_rival(const coney_container *container, const cny_listener *listener, char warning[1024])
+{
+    const cny_listener *rival = find_rival(container, listener);
+    if (rival)
+        snprintf(warning, 1024,
+                 "container '%s': listeners '%.255s' and '%.255s' of queue '%s' differ in their converter, filter or "
+                 "handlers, but the broker deals the messages of a queue out in turn, so each listener gets messages "
+                 "that are meant for the other; use one listener with handlers for all types, or a queue for each",
+                 container->options.name, rival->options.id, listener->options.id, listener->options.queue);
+}
+
+/* ---- adding ---- */
+
 /* Under lock. */
 static coney_status add(coney_container *container, cny_listener *listener)
 {
@@ -69,15 +141,20 @@ coney_status coney_container_listen(coney_container *container, const coney_list
     if (status != CONEY_OK)
         return status;
     cny_listener *made;
+    char warning[1024] = "";
     status = cny_listener_new(&made, listener);
     if (status == CONEY_OK) {
         made->container = container;
         pthread_mutex_lock(&container->lock);
         status = add(container, made);
+        if (status == CONEY_OK)
+            warn_of_rival(container, made, warning);
         pthread_mutex_unlock(&container->lock);
         if (status != CONEY_OK)
             cny_listener_unref(made);
     }
+    if (*warning)
+        cny_log(CONEY_LOG_WARN, "%s", warning);
     return status == CONEY_OK ? status
                               : cny_fail_in("listener for queue '%.255s'", listener->queue ? listener->queue : "");
 }

@@ -139,12 +139,24 @@ static bool is_restored(cny_consumer *consumer)
     return true;
 }
 
+/* This thread's last error, a missing queue, comes with what may be done about it. */
+static void explain_missing(const cny_consumer *consumer)
+{
+    const coney_error *error = coney_last_error_details();
+    if (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal)
+        cny_fail_code(error->status, error->broker_code,
+                      "%s; it is waited for (the listener's declare, or an admin's topology, has it declared; with "
+                      "missing_queue_is_fatal the container fails instead)",
+                      error->text);
+}
+
 /* This thread's last error tells why it cannot consume. */
 static void on_refused(cny_consumer *consumer)
 {
     coney_container *container = consumer->container;
     bool given_up = cny_factory_check_given_up(container->factory, CONEY_CONSUMING) != CONEY_OK; /* which tells more */
     coney_status status = coney_last_error_details()->status;
+    explain_missing(consumer);
     bool is_news = set_trouble(consumer, given_up ? "cannot resume" : "cannot resume yet", given_up);
     bool stops = stops_container(consumer);
     if (is_news)
