@@ -40,7 +40,7 @@ static coney_status fail_frame(const login *in)
     if (in->greeted || size < 4)
         return fail_protocol(in, coney_last_error());
     if (memcmp(at, "HTTP", 4) == 0)
-        return fail_protocol(in, "it answers in HTTP; AMQP has another port, 5672 if nobody changed that");
+        return fail_protocol(in, "the server speaks HTTP; AMQP has another port, by default 5672");
     if (at[0] == TLS_ALERT && at[1] == 3)
         return fail_protocol(in, "it speaks TLS; the URI must begin with amqps://");
     if (memcmp(at, "AMQP", 4) != 0)
@@ -64,13 +64,12 @@ static coney_status fail_transport(const login *in, coney_status status)
     if (status == CONEY_E_TIMEOUT)
         return cny_fail(status, "%s:%d accepted the connection but did not finish the login within %d ms%s",
                         target->host, target->port, target->timeout_ms,
-                        is_silent(in)
-                            ? ": it has not said a word; is it an AMQP port? One for HTTP waits like this (of "
-                              "RabbitMQ's, 15672)"
-                            : "");
+                        is_silent(in) ? ": the server has said nothing; is this an AMQP port? An HTTP port, such as "
+                                        "RabbitMQ's 15672, waits like this"
+                                      : "");
     if (status == CONEY_E_LOST)
         return cny_fail(CONEY_E_CONNECT, "%s:%d closed the connection during login: %s%s", target->host, target->port,
-                        coney_last_error(), is_silent(in) ? "; is it an AMQP port?" : "");
+                        coney_last_error(), is_silent(in) ? "; is this an AMQP port?" : "");
     return status;
 }
 

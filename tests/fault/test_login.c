@@ -140,7 +140,8 @@ static void test_peer_that_never_speaks_times_out(void **state)
     (void)state;
     fault_start(say_nothing, &impatient);
     expect_timeout();
-    fault_expect_text("it has not said a word; is it an AMQP port? One for HTTP waits like this");
+    fault_expect_text(
+        "the server has said nothing; is this an AMQP port? An HTTP port, such as RabbitMQ's 15672, waits");
 }
 
 static void test_peer_that_never_opens_the_virtual_host_times_out(void **state)
@@ -256,7 +257,7 @@ static void test_peer_that_hangs_up_at_once_is_no_connection(void **state)
 {
     (void)state;
     expect_failure(hang_up_at_once, CONEY_E_CONNECT);
-    fault_expect_text("is it an AMQP port?");
+    fault_expect_text("is this an AMQP port?");
 }
 
 static void hang_up_without_reading(cny_peer *peer, void *user)
@@ -290,7 +291,7 @@ static void test_peer_that_speaks_http_is_a_protocol_error(void **state)
 {
     (void)state;
     expect_failure(speak_http, CONEY_E_PROTOCOL);
-    fault_expect_text("it answers in HTTP; AMQP has another port, 5672 if nobody changed that");
+    fault_expect_text("the server speaks HTTP; AMQP has another port, by default 5672");
 }
 
 static void test_peer_of_another_amqp_version_is_a_protocol_error(void **state)
