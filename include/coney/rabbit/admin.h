@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Declaring, asking about and deleting queues, exchanges and bindings. (Spring: RabbitAdmin.)
  *
- * An admin with a topology declares it on each new connection of the factory, before consumers and
- * publishers get it, as long as the admin lives; exclusive queues on the consuming one only. What
- * the broker refuses then is logged.
+ * As long as an admin with a topology lives, the topology is declared: at once if there is a connection, and again after
+ * each loss, before consumers resume and publishers go on; exclusive queues on the consuming connection only. What other
+ * admins and listeners of the factory bring is declared together with it: all exchanges, then all queues, then all
+ * bindings. A binding whose queue or exchange is not there yet is made as soon as anybody in the factory declares that.
+ *
+ * What the broker refuses is told by the log, coney_connection_factory_options.on_declaration and an event of each
+ * container, can be listed with coney_connection_factory_list_declarations(), and makes containers not ready while the
+ * thing is not there. A message for an exchange of the topology, or through the default exchange for one of its queues,
+ * waits until that exchange and its bindings are declared or finally refused, to the deadline of the send.
  *
  * Every function waits for the broker's answer, at most the admin's timeout. Any thread. The
  * statuses of all of them: CONEY_OK; CONEY_E_INVALID; what the broker refuses
@@ -24,9 +30,10 @@ typedef struct coney_admin coney_admin;
 
 /* Zero means the default. */
 typedef struct coney_admin_options {
-    const coney_topology *topology; /* declared on each new connection, before anything else; copied */
-    bool no_auto_declare;           /* only by coney_admin_declare() */
-    int timeout_ms;                 /* for one call, connecting included; 10,000 */
+    const coney_topology *topology; /* Copied. NULL: none */
+    bool no_auto_declare;           /* The topology is declared by coney_admin_declare() only. */
+    int timeout_ms;                 /* For one call, connecting included; of a topology for each answer of the broker, so
+                                       that a large one may take its time. Default: 10,000. */
 } coney_admin_options;
 
 typedef struct coney_queue_info {
@@ -42,8 +49,9 @@ CONEY_API coney_status coney_admin_new(coney_admin **admin, coney_connection_fac
 CONEY_API void coney_admin_free(coney_admin *admin);
 
 /* Declares the topology now: exchanges, queues, bindings. What the broker refuses is logged and
- * the rest is declared nevertheless; the status and sentence are those of the first refusal.
- * Losing the connection or the deadline ends it. (Spring: initialize.) */
+ * the rest is declared nevertheless; the status and sentence are those of the first refusal, also if the refused thing is
+ * there with other properties. Waits as long as answers come, at most timeout_ms for the next one, across a loss of the
+ * connection, too. (Spring: initialize.) */
 CONEY_API coney_status coney_admin_declare(coney_admin *admin);
 
 /* Single declarations; info may be NULL and tells the name of a broker-named queue. Exclusive

@@ -1,142 +1,33 @@
 /* SPDX-License-Identifier: MIT */
-/* The registry of what is to be declared: who brings it, how each thing stands, and what that means for those who
- * consume and send. declaring.c talks to the broker. */
-#include "rabbit/connection/internal.h"
+/* The registry of what is to be declared: who brings it, and how each thing stands. All of it is under the factory's
+ * lock. */
+#include "rabbit/factory/registry.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_EXCHANGES_IN_A_ROW 16 /* bound to each other, that are looked at */
-
-/* ---- sets ---- */
-
-static uint32_t hash_of(const char *text)
+uint32_t cny_hash_name(const char *text)
 {
     return cny_hash(text, strlen(text));
 }
 
-static const coney_exchange *exchanges_of(const coney_topology *topology, size_t *count)
-{
-    *count = topology->exchanges.size / sizeof(coney_exchange);
-    return (const coney_exchange *)(const void *)topology->exchanges.data;
-}
-
-static const coney_queue *queues_of(const coney_topology *topology, size_t *count)
-{
-    *count = topology->queues.size / sizeof(coney_queue);
-    return (const coney_queue *)(const void *)topology->queues.data;
-}
-
-static const coney_binding *bindings_of(const coney_topology *topology, size_t *count)
-{
-    *count = topology->bindings.size / sizeof(coney_binding);
-    return (const coney_binding *)(const void *)topology->bindings.data;
-}
-
-static cny_declaration *add_item(cny_declaration_set *set, cny_declaration_kind kind, const void *thing,
-                                 const char *name)
-{
-    cny_declaration *item = &set->items[set->count++];
-    *item = (cny_declaration){.set = set, .kind = kind, .thing = thing, .name_hash = hash_of(name)};
-    return item;
-}
-
-static bool is_exclusive_queue(const cny_declaration_set *set, const char *name)
-{
-    uint32_t hash = hash_of(name);
-    for (size_t i = 0; i < set->count; i++) {
-        const cny_declaration *item = &set->items[i];
-        if (item->is_exclusive && item->name_hash == hash &&
-            strcmp(((const coney_queue *)item->thing)->name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static void fill(cny_declaration_set *set)
-{
-    size_t count;
-    const coney_exchange *exchanges = exchanges_of(set->topology, &count);
-    for (size_t i = 0; i < count; i++)
-        add_item(set, CNY_DECLARE_EXCHANGE, &exchanges[i], exchanges[i].name);
-    const coney_queue *queues = queues_of(set->topology, &count);
-    bool any_exclusive = false;
-    for (size_t i = 0; i < count; i++) {
-        add_item(set, CNY_DECLARE_QUEUE, &queues[i], queues[i].name)->is_exclusive = queues[i].exclusive;
-        any_exclusive = any_exclusive || queues[i].exclusive;
-    }
-    const coney_binding *bindings = bindings_of(set->topology, &count);
-    for (size_t i = 0; i < count; i++) {
-        const coney_binding *one = &bindings[i];
-        bool to_exclusive = any_exclusive && !one->to_exchange && is_exclusive_queue(set, one->destination);
-        cny_declaration *item = add_item(
-            set, one->to_exchange ? CNY_DECLARE_EXCHANGE_BINDING : CNY_DECLARE_QUEUE_BINDING, one, one->destination);
-        item->source_hash = hash_of(one->exchange);
-        item->is_exclusive = to_exclusive;
-    }
-}
-
-cny_declaration_set *cny_declaration_set_new(coney_topology *topology, int timeout_ms)
-{
-    size_t exchanges, queues, bindings;
-    exchanges_of(topology, &exchanges);
-    queues_of(topology, &queues);
-    bindings_of(topology, &bindings);
-    size_t count = exchanges + queues + bindings;
-    cny_declaration_set *made = cny_alloc(sizeof *made + count * sizeof *made->items);
-    if (!made) {
-        coney_topology_free(topology);
-        return NULL;
-    }
-    atomic_init(&made->refs, 1);
-    made->topology = topology;
-    fill(made);
-    for (size_t i = 0; i < count; i++)
-        made->items[i].timeout_ms = timeout_ms;
-    return made;
-}
-
-cny_declaration_set *cny_declaration_set_ref(cny_declaration_set *set)
-{
-    atomic_fetch_add_explicit(&set->refs, 1, memory_order_relaxed);
-    return set;
-}
-
-void cny_declaration_set_unref(cny_declaration_set *set)
-{
-    if (!set || atomic_fetch_sub_explicit(&set->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    for (size_t i = 0; i < set->count; i++) {
-        cny_error_unref(set->items[i].error);
-        cny_error_unref(set->items[i].refusal);
-    }
-    coney_topology_free(set->topology);
-    cny_free(set);
-}
-
 /* ---- walking; under lock ---- */
 
-static cny_declaration_set **sets_of(const coney_connection_factory *factory, size_t *count)
+cny_declaration_set **cny_sets_of(const coney_connection_factory *factory, size_t *count)
 {
     *count = factory->declarations.sets.size / sizeof(cny_declaration_set *);
     return (cny_declaration_set **)(void *)factory->declarations.sets.data;
 }
 
-/* All items of all sets, one after another. */
-typedef struct walk {
-    cny_declaration_set **sets;
-    size_t set_count, set, item;
-} walk;
-
-static walk begin_walk(const coney_connection_factory *factory)
+cny_walk cny_walk_begin(const coney_connection_factory *factory)
 {
-    walk one = {0};
-    one.sets = sets_of(factory, &one.set_count);
+    cny_walk one = {0};
+    one.sets = cny_sets_of(factory, &one.set_count);
     return one;
 }
 
-static cny_declaration *next_item(walk *one)
+cny_declaration *cny_walk_next(cny_walk *one)
 {
     for (; one->set < one->set_count; one->set++, one->item = 0) {
         if (one->item < one->sets[one->set]->count)
@@ -145,12 +36,12 @@ static cny_declaration *next_item(walk *one)
     return NULL;
 }
 
-static bool is_binding(const cny_declaration *item)
+bool cny_is_binding(const cny_declaration *item)
 {
     return item->kind == CNY_DECLARE_EXCHANGE_BINDING || item->kind == CNY_DECLARE_QUEUE_BINDING;
 }
 
-static const char *name_of(const cny_declaration *item)
+const char *cny_declaration_name(const cny_declaration *item)
 {
     switch (item->kind) {
     case CNY_DECLARE_EXCHANGE: return ((const coney_exchange *)item->thing)->name;
@@ -161,19 +52,19 @@ static const char *name_of(const cny_declaration *item)
     return ((const coney_binding *)item->thing)->destination;
 }
 
-static const char *source_of(const cny_declaration *binding)
+const char *cny_binding_source(const cny_declaration *binding)
 {
     return ((const coney_binding *)binding->thing)->exchange;
 }
 
-static bool is_named(const cny_declaration *item, cny_declaration_kind kind, const char *name, uint32_t hash)
+bool cny_is_named(const cny_declaration *item, cny_declaration_kind kind, const char *name, uint32_t hash)
 {
-    return item->kind == kind && item->name_hash == hash && strcmp(name_of(item), name) == 0;
+    return item->kind == kind && item->name_hash == hash && strcmp(cny_declaration_name(item), name) == 0;
 }
 
-static bool is_bound_from(const cny_declaration *item, const char *exchange, uint32_t hash)
+bool cny_is_bound_from(const cny_declaration *item, const char *exchange, uint32_t hash)
 {
-    return is_binding(item) && item->source_hash == hash && strcmp(source_of(item), exchange) == 0;
+    return cny_is_binding(item) && item->source_hash == hash && strcmp(cny_binding_source(item), exchange) == 0;
 }
 
 /* ---- states; under lock ---- */
@@ -194,7 +85,7 @@ void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *
 }
 
 /* At once, as if it had never been tried; but one over which connections were lost keeps its pauses. */
-static void want(coney_connection_factory *factory, cny_declaration *item)
+void cny_declaration_want(coney_connection_factory *factory, cny_declaration *item)
 {
     if (cny_must_isolate(&item->strikes))
         return;
@@ -206,7 +97,7 @@ static void want(coney_connection_factory *factory, cny_declaration *item)
     item->due_at = 0;
 }
 
-static void attend(coney_connection_factory *factory)
+void cny_declarations_attend(coney_connection_factory *factory)
 {
     factory->attention = true;
     pthread_cond_broadcast(&factory->changed);
@@ -231,8 +122,8 @@ coney_status cny_declarations_join(coney_connection_factory *factory, cny_declar
         cny_declaration_set_ref(set);
         count_in(factory, set, true);
         for (size_t i = 0; automatic && i < set->count; i++)
-            want(factory, &set->items[i]);
-        attend(factory);
+            cny_declaration_want(factory, &set->items[i]);
+        cny_declarations_attend(factory);
     }
     pthread_mutex_unlock(&factory->lock);
     return joined ? CONEY_OK : cny_fail_memory();
@@ -242,7 +133,7 @@ void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_s
 {
     pthread_mutex_lock(&factory->lock);
     size_t count, kept = 0;
-    cny_declaration_set **sets = sets_of(factory, &count);
+    cny_declaration_set **sets = cny_sets_of(factory, &count);
     for (size_t i = 0; i < count; i++) {
         if (sets[i] != set)
             sets[kept++] = sets[i];
@@ -252,7 +143,7 @@ void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_s
     if (left) {
         count_in(factory, set, false);
         set->has_joined = false;
-        attend(factory);
+        cny_declarations_attend(factory);
     }
     pthread_mutex_unlock(&factory->lock);
     if (left)
@@ -267,123 +158,7 @@ void cny_declarations_free(cny_declarations *declarations)
     cny_buffer_free(&declarations->sets);
 }
 
-/* Under lock: the broker has answered for each item, or will not soon. */
-static bool is_answered(const cny_declaration_set *set)
-{
-    for (size_t i = 0; i < set->count; i++) {
-        if (set->items[i].state == CNY_DECLARATION_WANTED && !set->items[i].error)
-            return false;
-    }
-    return true;
-}
-
-static coney_status first_refusal(const cny_declaration_set *set)
-{
-    for (size_t i = 0; i < set->count; i++) {
-        if (set->items[i].error)
-            return cny_error_raise(set->items[i].error);
-    }
-    return CONEY_OK;
-}
-
-/* Under lock: until all is answered, as long as answers come. */
-static coney_status wait_until_answered(coney_connection_factory *factory, const cny_declaration_set *set,
-                                        int timeout_ms)
-{
-    uint64_t answers = factory->declarations.answers;
-    int64_t deadline = cny_deadline(timeout_ms);
-    bool in_time = true;
-    while (!is_answered(set) && in_time && !factory->closed) {
-        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
-        if (answers == factory->declarations.answers)
-            continue;
-        answers = factory->declarations.answers;
-        deadline = cny_deadline(timeout_ms);
-        in_time = true;
-    }
-    if (factory->closed)
-        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    return is_answered(set) ? first_refusal(set)
-                            : cny_fail(CONEY_E_TIMEOUT, "declare: no answer from the broker within %d ms", timeout_ms);
-}
-
-coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *set, int timeout_ms)
-{
-    pthread_mutex_lock(&factory->lock);
-    for (size_t i = 0; i < set->count; i++)
-        want(factory, &set->items[i]);
-    attend(factory);
-    pthread_mutex_unlock(&factory->lock);
-    coney_status status = cny_factory_wait_open(factory, CONEY_CONSUMING, cny_deadline(timeout_ms));
-    pthread_mutex_lock(&factory->lock);
-    if (status == CONEY_OK)
-        status = wait_until_answered(factory, set, timeout_ms);
-    for (size_t i = 0; !set->is_automatic && i < set->count; i++)
-        cny_declaration_set_to(factory, &set->items[i], CNY_DECLARATION_IDLE);
-    pthread_mutex_unlock(&factory->lock);
-    return status;
-}
-
-cny_declaration_state cny_declaration_set_state(coney_connection_factory *factory, const cny_declaration_set *set,
-                                                cny_accepts_found *accepts, void *user, cny_error **error)
-{
-    cny_declaration_state worst = CNY_DECLARATION_DECLARED;
-    cny_error *first = NULL;
-    pthread_mutex_lock(&factory->lock);
-    for (size_t i = 0; i < set->count; i++) {
-        const cny_declaration *item = &set->items[i];
-        bool is_fine = item->state == CNY_DECLARATION_DECLARED ||
-                       (item->state == CNY_DECLARATION_FOUND && (!accepts || accepts(item, user)));
-        if (is_fine)
-            continue;
-        bool is_wanted = item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_IDLE;
-        worst = is_wanted || worst == CNY_DECLARATION_WANTED ? CNY_DECLARATION_WANTED : CNY_DECLARATION_REFUSED;
-        if (!first)
-            first = item->error;
-    }
-    *error = first ? cny_error_ref(first) : NULL;
-    pthread_mutex_unlock(&factory->lock);
-    return worst;
-}
-
-/* ---- those who use what is declared ---- */
-
-/* Under lock: the exchanges that bindings of the queue need, too. */
-static void want_sources(coney_connection_factory *factory, const char *queue, uint32_t hash)
-{
-    walk bindings = begin_walk(factory);
-    for (cny_declaration *binding; (binding = next_item(&bindings));) {
-        if (!is_named(binding, CNY_DECLARE_QUEUE_BINDING, queue, hash) || binding->state == CNY_DECLARATION_IDLE)
-            continue;
-        want(factory, binding);
-        walk others = begin_walk(factory);
-        for (cny_declaration *item; (item = next_item(&others));) {
-            bool is_source = is_named(item, CNY_DECLARE_EXCHANGE, source_of(binding), binding->source_hash);
-            if (is_source && item->state != CNY_DECLARATION_IDLE)
-                want(factory, item);
-        }
-    }
-}
-
-bool cny_declarations_restore(coney_connection_factory *factory, const char *queue)
-{
-    uint32_t hash = hash_of(queue);
-    bool is_known = false;
-    pthread_mutex_lock(&factory->lock);
-    walk all = begin_walk(factory);
-    for (cny_declaration *item; (item = next_item(&all));) {
-        if (!is_named(item, CNY_DECLARE_QUEUE, queue, hash) || item->state == CNY_DECLARATION_IDLE)
-            continue;
-        want(factory, item);
-        is_known = true;
-    }
-    if (is_known) {
-        want_sources(factory, queue, hash);
-        attend(factory);
-    }
-    pthread_mutex_unlock(&factory->lock);
-    return is_known;
-}
+/* ---- bindings; under lock ---- */
 
 static int compare_hashes(const void *a, const void *b)
 {
@@ -393,13 +168,13 @@ static int compare_hashes(const void *a, const void *b)
 
 void cny_declarations_want_bindings(coney_connection_factory *factory, const uint32_t *names, size_t count)
 {
-    walk all = begin_walk(factory);
-    for (cny_declaration *item; count > 0 && (item = next_item(&all));) {
-        if (!is_binding(item) || item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_IDLE)
+    cny_walk all = cny_walk_begin(factory);
+    for (cny_declaration *item; count > 0 && (item = cny_walk_next(&all));) {
+        if (!cny_is_binding(item) || item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_IDLE)
             continue;
         if (bsearch(&item->name_hash, names, count, sizeof *names, compare_hashes) ||
             bsearch(&item->source_hash, names, count, sizeof *names, compare_hashes))
-            want(factory, item);
+            cny_declaration_want(factory, item);
     }
 }
 
@@ -409,178 +184,17 @@ void cny_declarations_sort_names(uint32_t *names, size_t count)
         qsort(names, count, sizeof *names, compare_hashes);
 }
 
-void cny_declarations_appeared(coney_connection_factory *factory, cny_declaration_kind kind, const char *name)
-{
-    uint32_t hash = hash_of(name);
-    pthread_mutex_lock(&factory->lock);
-    cny_declarations_want_bindings(factory, &hash, 1);
-    walk all = begin_walk(factory);
-    for (cny_declaration *item; (item = next_item(&all));) {
-        bool is_missing = item->state == CNY_DECLARATION_REFUSED || item->state == CNY_DECLARATION_WANTED;
-        if (is_missing && is_named(item, kind, name, hash))
-            want(factory, item);
-    }
-    attend(factory);
-    pthread_mutex_unlock(&factory->lock);
-}
-
-bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue)
-{
-    uint32_t hash = hash_of(queue);
-    bool awaits = false;
-    if (atomic_load(&factory->declarations.wanted) == 0)
-        return false;
-    pthread_mutex_lock(&factory->lock);
-    walk all = begin_walk(factory);
-    for (const cny_declaration *item; !awaits && (item = next_item(&all));)
-        awaits =
-            item->state == CNY_DECLARATION_WANTED && !item->error &&
-            (is_named(item, CNY_DECLARE_QUEUE, queue, hash) || is_named(item, CNY_DECLARE_QUEUE_BINDING, queue, hash));
-    pthread_mutex_unlock(&factory->lock);
-    return awaits;
-}
-
-bool cny_declarations_find_queue(coney_connection_factory *factory, const char *queue, cny_declared_queue *found)
-{
-    uint32_t hash = hash_of(queue);
-    bool is_known = false;
-    *found = (cny_declared_queue){.kind = CONEY_QUEUE_DEFAULT};
-    pthread_mutex_lock(&factory->lock);
-    walk all = begin_walk(factory);
-    for (const cny_declaration *item; (item = next_item(&all));) {
-        if (!is_named(item, CNY_DECLARE_QUEUE, queue, hash))
-            continue;
-        const coney_queue *declared = item->thing;
-        is_known = true;
-        coney_queue_kind kind = cny_queue_kind(declared);
-        found->kind = kind != CONEY_QUEUE_DEFAULT ? kind : found->kind;
-        found->single_active_consumer |= cny_queue_has_single_active_consumer(declared);
-    }
-    pthread_mutex_unlock(&factory->lock);
-    return is_known;
-}
-
-/* ---- sends; under lock ---- */
-
-/* An exclusive queue is made on the consuming connection, which nobody may ever need. */
-static bool may_come(const coney_connection_factory *factory, const cny_declaration *item)
-{
-    coney_connection_state state = factory->links[CONEY_CONSUMING].state;
-    return !item->is_exclusive || state == CONEY_CONNECTION_CONNECTING || state == CONEY_CONNECTION_OPEN;
-}
-
-static const cny_declaration *find_hindrance_of_queue(const coney_connection_factory *factory, const char *queue)
-{
-    uint32_t hash = hash_of(queue);
-    walk all = begin_walk(factory);
-    for (const cny_declaration *item; (item = next_item(&all));) {
-        if (item->state == CNY_DECLARATION_WANTED && is_named(item, CNY_DECLARE_QUEUE, queue, hash) &&
-            may_come(factory, item))
-            return item;
-    }
-    return NULL;
-}
-
-/* What keeps a message to the exchange from all queues that are to get it: the exchange, a binding of it, or one of
- * those of an exchange that is bound to it. */
-static const cny_declaration *find_hindrance_of_exchange(const coney_connection_factory *factory, const char *exchange,
-                                                         int depth)
-{
-    uint32_t hash = hash_of(exchange);
-    const cny_declaration *found = NULL;
-    walk all = begin_walk(factory);
-    for (const cny_declaration *item; !found && (item = next_item(&all));) {
-        bool leaves = is_bound_from(item, exchange, hash);
-        bool is_part = leaves || is_named(item, CNY_DECLARE_EXCHANGE, exchange, hash);
-        if (is_part && item->state == CNY_DECLARATION_WANTED && may_come(factory, item))
-            found = item;
-        else if (leaves && item->kind == CNY_DECLARE_EXCHANGE_BINDING && depth < MOST_EXCHANGES_IN_A_ROW)
-            found = find_hindrance_of_exchange(factory, name_of(item), depth + 1);
-    }
-    return found;
-}
-
-/* The reason of a binding that waits for its queue or exchange is that of these. */
-static const cny_error *reason_of(const coney_connection_factory *factory, const cny_declaration *hindrance)
-{
-    walk all = begin_walk(factory);
-    for (const cny_declaration *item; is_binding(hindrance) && (item = next_item(&all));) {
-        bool is_end = is_named(item, CNY_DECLARE_QUEUE, name_of(hindrance), hindrance->name_hash) ||
-                      is_named(item, CNY_DECLARE_EXCHANGE, source_of(hindrance), hindrance->source_hash);
-        if (is_end && item->error)
-            return item->error;
-    }
-    return hindrance->error;
-}
-
-static coney_status fail_for(const coney_connection_factory *factory, const cny_declaration *hindrance)
-{
-    const coney_error *error = cny_error_view(reason_of(factory, hindrance));
-    coney_status status = error ? error->status : CONEY_E_CONNECT;
-    if (status == CONEY_E_LOST || status == CONEY_E_TIMEOUT) /* of the declaration; the message was not sent */
-        status = CONEY_E_CONNECT;
-    return cny_fail_code(status, error ? error->broker_code : 0, "not sent, because %s '%s' is not declared yet%s%s",
-                         hindrance->kind == CNY_DECLARE_EXCHANGE ? "exchange"
-                         : hindrance->kind == CNY_DECLARE_QUEUE  ? "queue"
-                                                                 : "a binding to",
-                         name_of(hindrance), error ? ": " : "", error ? error->text : "");
-}
-
-coney_status cny_declarations_wait(coney_connection_factory *factory, const char *exchange, const char *routing_key,
-                                   int64_t deadline)
-{
-    if (atomic_load(&factory->declarations.wanted) == 0)
-        return CONEY_OK;
-    coney_status status = CONEY_OK;
-    bool in_time = deadline > 0;
-    pthread_mutex_lock(&factory->lock);
-    for (;;) {
-        const cny_declaration *hindrance = *exchange ? find_hindrance_of_exchange(factory, exchange, 0)
-                                                     : find_hindrance_of_queue(factory, routing_key);
-        if (!hindrance)
-            break;
-        status = factory->closed ? cny_fail(CONEY_E_CLOSED, "the connection factory is closed")
-                                 : cny_factory_check_draining(factory);
-        if (status == CONEY_OK && !in_time)
-            status = fail_for(factory, hindrance);
-        if (status != CONEY_OK)
-            break;
-        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
-    }
-    pthread_mutex_unlock(&factory->lock);
-    return status;
-}
-
-uint64_t cny_declarations_settled(coney_connection_factory *factory)
-{
-    return atomic_load(&factory->declarations.settled);
-}
-
-coney_status cny_declarations_check(coney_connection_factory *factory)
-{
-    coney_status status = CONEY_OK;
-    pthread_mutex_lock(&factory->lock);
-    walk all = begin_walk(factory);
-    for (const cny_declaration *item; status == CONEY_OK && (item = next_item(&all));) {
-        bool is_missing = item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED;
-        if (is_missing && item->error)
-            status = cny_error_raise(item->error);
-    }
-    pthread_mutex_unlock(&factory->lock);
-    return status;
-}
-
 /* ---- for recovery and declaring.c; under lock ---- */
 
 void cny_declarations_lost(coney_connection_factory *factory, coney_connection_role role)
 {
     size_t count;
-    cny_declaration_set **sets = sets_of(factory, &count);
+    cny_declaration_set **sets = cny_sets_of(factory, &count);
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; sets[i]->is_automatic && k < sets[i]->count; k++) {
             cny_declaration *item = &sets[i]->items[k];
             if (role == CONEY_CONSUMING || !item->is_exclusive)
-                want(factory, item);
+                cny_declaration_want(factory, item);
         }
     }
 }
@@ -613,8 +227,8 @@ int64_t cny_declarations_next_due(const coney_connection_factory *factory, coney
     int64_t next = INT64_MAX;
     if (counts[CNY_DECLARATION_WANTED] + counts[CNY_DECLARATION_REFUSED] == 0)
         return next;
-    walk all = begin_walk(factory);
-    for (const cny_declaration *item; (item = next_item(&all));) {
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; (item = cny_walk_next(&all));) {
         if (is_due(item, role, INT64_MAX) && cny_must_isolate(&item->strikes) == isolated && item->due_at < next)
             next = item->due_at;
     }
@@ -623,12 +237,12 @@ int64_t cny_declarations_next_due(const coney_connection_factory *factory, coney
 
 bool cny_declarations_have_wanted_end(const coney_connection_factory *factory, const coney_binding *binding)
 {
-    uint32_t name = hash_of(binding->destination), source = hash_of(binding->exchange);
+    uint32_t name = cny_hash_name(binding->destination), source = cny_hash_name(binding->exchange);
     cny_declaration_kind kind = binding->to_exchange ? CNY_DECLARE_EXCHANGE : CNY_DECLARE_QUEUE;
-    walk all = begin_walk(factory);
-    for (const cny_declaration *item; (item = next_item(&all));) {
-        bool is_end = is_named(item, kind, binding->destination, name) ||
-                      is_named(item, CNY_DECLARE_EXCHANGE, binding->exchange, source);
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; (item = cny_walk_next(&all));) {
+        bool is_end = cny_is_named(item, kind, binding->destination, name) ||
+                      cny_is_named(item, CNY_DECLARE_EXCHANGE, binding->exchange, source);
         if (is_end && item->state == CNY_DECLARATION_WANTED)
             return true;
     }
@@ -643,7 +257,7 @@ void cny_declaration_describe(const cny_declaration *item, coney_declaration *de
         CONEY_DECLARATION_PENDING, CONEY_DECLARATION_PENDING, CONEY_DECLARATION_DECLARED, CONEY_DECLARATION_FOUND,
         CONEY_DECLARATION_REFUSED};
     const coney_error *error = cny_error_view(item->error);
-    const coney_binding *binding = is_binding(item) ? item->thing : NULL;
+    const coney_binding *binding = cny_is_binding(item) ? item->thing : NULL;
     *declaration = (coney_declaration){
         .kind = binding                              ? CONEY_DECLARATION_BINDING
                 : item->kind == CNY_DECLARE_EXCHANGE ? CONEY_DECLARATION_EXCHANGE
@@ -652,7 +266,7 @@ void cny_declaration_describe(const cny_declaration *item, coney_declaration *de
         .status = error ? error->status : CONEY_OK,
         .broker_code = error ? error->broker_code : 0,
     };
-    snprintf(declaration->name, sizeof declaration->name, "%s", name_of(item));
+    snprintf(declaration->name, sizeof declaration->name, "%s", cny_declaration_name(item));
     snprintf(declaration->exchange, sizeof declaration->exchange, "%s", binding ? binding->exchange : "");
     snprintf(declaration->routing_key, sizeof declaration->routing_key, "%s",
              binding && binding->routing_key ? binding->routing_key : "");
@@ -669,8 +283,8 @@ coney_status coney_connection_factory_list_declarations(coney_connection_factory
         return status;
     cny_buffer copies = {0};
     pthread_mutex_lock(&factory->lock);
-    walk all = begin_walk(factory);
-    for (const cny_declaration *item; status == CONEY_OK && (item = next_item(&all));) {
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; status == CONEY_OK && (item = cny_walk_next(&all));) {
         coney_declaration one;
         cny_declaration_describe(item, &one);
         status = cny_buffer_append(&copies, &one, sizeof one) ? CONEY_OK : cny_fail_memory();

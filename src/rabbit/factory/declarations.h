@@ -148,25 +148,4 @@ bool cny_declarations_are_under_way(const coney_connection_factory *factory, con
 /* Begins what is due; returns when the next thing will be. */
 int64_t cny_declarations_run_due(coney_connection_factory *factory);
 
-/* ---- between declarations.c and declaring.c; under the factory's lock ---- */
-
-/* Appends the items of that kind that are due and can be declared by that role, of the sets given. False without
- * memory. */
-bool cny_declarations_collect(const cny_buffer *sets, cny_declaration_kind kind, coney_connection_role role,
-                              cny_buffer *items);
-
-/* When the next thing is due that a connection of that role can declare; isolated: of those that are tried alone. */
-int64_t cny_declarations_next_due(const coney_connection_factory *factory, coney_connection_role role, bool isolated);
-void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *item, cny_declaration_state state);
-
-/* Wants the bindings that have an end among these names, of which the hashes are given, sorted. */
-void cny_declarations_sort_names(uint32_t *names, size_t count);
-void cny_declarations_want_bindings(coney_connection_factory *factory, const uint32_t *names, size_t count);
-
-/* The binding's queue or exchange is wanted, too. */
-bool cny_declarations_have_wanted_end(const coney_connection_factory *factory, const coney_binding *binding);
-
-/* Copies what is told of an item. */
-void cny_declaration_describe(const cny_declaration *item, coney_declaration *declaration);
-
 #endif

@@ -1,54 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /* Declares what is wanted and due: many requests on their way at a time, over several channels when there is much,
  * exchanges before queues before bindings. A refusal costs its channel; what was sent there after the refused thing is
- * sent again on another one.
- *
- * Runs on a thread of its own, for as long as it takes: the recovery thread has the deadlines of confirms to keep, and
- * the I/O thread has to bring the answers. */
-#include "rabbit/connection/internal.h"
-#include "rabbit/connection/isolation.h"
+ * sent again on another one. */
+#include "rabbit/factory/declaring.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define WINDOW 64            /* declarations on their way on a channel */
-#define MOST_CHANNELS 8      /* a broker with an empty data directory takes half the time over eight of them */
 #define ENOUGH_FOR_ONE 200   /* declarations; more are worth another channel */
 #define LOCKED_DELAY_MS 5000 /* an exclusive queue comes free when the broker has seen the end of its connection */
 #define FIRST_DELAY_MS 1000
 #define MAX_DELAY_MS 30000
 #define TICK_MS 10
 
-/* A channel and what is on its way on it, oldest first. */
-typedef struct lane {
-    cny_channel *channel; /* NULL: none is open */
-    cny_declaration *sent[WINDOW];
-    size_t count;
-} lane;
-
-typedef struct run {
-    coney_connection_factory *factory; /* a reference */
-    cny_connection *connection;        /* a reference */
-    cny_buffer sets;                   /* of cny_declaration_set *, references */
-    cny_buffer items;                  /* of cny_declaration *, of one kind: to be sent, from next on */
-    size_t next;
-    cny_buffer to_look;  /* of cny_declaration *: refused, but they may be there */
-    cny_buffer declared; /* of uint32_t: the names' hashes of exchanges and queues */
-    lane lanes[MOST_CHANNELS];
-    bool is_isolated; /* the connection is for this run only */
-    bool is_passive;
-    bool is_over; /* the connection is lost, or no memory is left */
-    int64_t answered_ms;
-} run;
-
 /* ---- what is told ---- */
 
 static void describe_request(const cny_declaration *item, char *text, size_t size)
 {
-    if (item->kind == CNY_DECLARE_EXCHANGE) {
-        snprintf(text, size, "declare exchange '%s'", ((const coney_exchange *)item->thing)->name);
-    } else if (item->kind == CNY_DECLARE_QUEUE) {
-        snprintf(text, size, "declare queue '%s'", ((const coney_queue *)item->thing)->name);
+    if (!cny_is_binding(item)) {
+        snprintf(text, size, "declare %s '%s'", item->kind == CNY_DECLARE_QUEUE ? "queue" : "exchange",
+                 cny_declaration_name(item));
     } else {
         const coney_binding *binding = item->thing;
         snprintf(text, size, "bind %s '%s' to exchange '%s' with routing key '%s'",
@@ -64,9 +35,8 @@ static const char *way_out(const cny_declaration *item, const coney_error *error
         return "; it is there with other properties. To change them set a policy, take another name, or delete it "
                "first";
     if (error->status == CONEY_E_ACCESS_REFUSED && is_there)
-        return item->kind == CNY_DECLARE_QUEUE || item->kind == CNY_DECLARE_EXCHANGE
-                   ? "; it is there and is used as it is"
-                   : "; whether it is there cannot be seen without that permission";
+        return cny_is_binding(item) ? "; whether it is there cannot be seen without that permission"
+                                    : "; it is there and is used as it is";
     if (error->status == CONEY_E_NOT_FOUND)
         return "; it is bound as soon as that is declared";
     return "";
@@ -113,15 +83,14 @@ static void delay_next(cny_declaration *item, int most_ms)
 
 static bool may_be_there(const cny_declaration *item, coney_status status)
 {
-    bool is_named = item->kind == CNY_DECLARE_EXCHANGE || item->kind == CNY_DECLARE_QUEUE;
-    return is_named && (status == CONEY_E_PRECONDITION_FAILED || status == CONEY_E_ACCESS_REFUSED);
+    return !cny_is_binding(item) && (status == CONEY_E_PRECONDITION_FAILED || status == CONEY_E_ACCESS_REFUSED);
 }
 
 /* Under lock: what the broker's refusal means. A binding cannot be looked at; who may not bind has others who do. */
 static cny_declaration_state state_after(const coney_connection_factory *factory, const cny_declaration *item,
                                          const coney_error *error)
 {
-    bool is_binding = item->kind == CNY_DECLARE_EXCHANGE_BINDING || item->kind == CNY_DECLARE_QUEUE_BINDING;
+    bool is_binding = cny_is_binding(item);
     bool may_pass = error->status == CONEY_E_RESOURCE_LOCKED || error->status == CONEY_E_TIMEOUT ||
                     error->status == CONEY_E_LOST || error->broker_code == CNY_INTERNAL_ERROR;
     if (is_binding && error->status == CONEY_E_ACCESS_REFUSED)
@@ -143,13 +112,13 @@ static bool take_news(cny_declaration *item, coney_declaration *news)
 }
 
 /* Under lock: the connection was lost meanwhile, and everything is wanted again. */
-static bool is_outdated(const run *one)
+static bool is_outdated(const cny_run *one)
 {
     return !one->is_isolated && one->factory->links[one->connection->role].connection != one->connection;
 }
 
 /* The item's state is known: error is NULL if the broker has declared it. */
-static void conclude(run *one, cny_declaration *item, cny_declaration_state state, cny_error *error)
+static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state state, cny_error *error)
 {
     coney_declaration news;
     coney_connection_factory *factory = one->factory;
@@ -186,7 +155,7 @@ static cny_error *make_refusal(const cny_declaration *item)
 }
 
 /* This thread's last error is why the item was not declared. */
-static void on_refused(run *one, cny_declaration *item)
+static void on_refused(cny_run *one, cny_declaration *item)
 {
     const coney_error *error = coney_last_error_details();
     coney_connection_factory *factory = one->factory;
@@ -209,7 +178,7 @@ static void on_refused(run *one, cny_declaration *item)
 }
 
 /* The second answer, to whether it is there. */
-static void on_looked(run *one, cny_declaration *item, bool is_there)
+static void on_looked(cny_run *one, cny_declaration *item, bool is_there)
 {
     const coney_error *refusal = cny_error_view(item->refusal);
     cny_declaration_state state = is_there ? CNY_DECLARATION_FOUND : CNY_DECLARATION_REFUSED;
@@ -222,21 +191,20 @@ static void on_looked(run *one, cny_declaration *item, bool is_there)
     item->refusal = NULL;
 }
 
-static void on_answered(run *one, cny_declaration *item)
+static void on_answered(cny_run *one, cny_declaration *item)
 {
     one->answered_ms = cny_now_ms();
     if (one->is_passive) {
         on_looked(one, item, true);
         return;
     }
-    bool has_bindings = item->kind == CNY_DECLARE_EXCHANGE || item->kind == CNY_DECLARE_QUEUE;
     conclude(one, item, CNY_DECLARATION_DECLARED, NULL);
-    if (has_bindings)
+    if (!cny_is_binding(item))
         cny_buffer_append(&one->declared, &item->name_hash, sizeof item->name_hash);
 }
 
 /* The oldest on its way has no answer, for what this thread's last error tells. */
-static void on_not_answered(run *one, cny_declaration *item)
+static void on_not_answered(cny_run *one, cny_declaration *item)
 {
     const coney_error *error = coney_last_error_details();
     bool is_suspicion = cny_last_is_suspicion();
@@ -255,12 +223,12 @@ static void on_not_answered(run *one, cny_declaration *item)
 
 /* ---- sending ---- */
 
-static size_t left_to_send(const run *one)
+static size_t left_to_send(const cny_run *one)
 {
     return one->items.size / sizeof(cny_declaration *) - one->next;
 }
 
-static bool open_channel(run *one, lane *to, int timeout_ms)
+static bool open_channel(cny_run *one, cny_declaring_channel *to, int timeout_ms)
 {
     coney_status status = cny_channel_open_on(&to->channel, one->connection, true, cny_deadline(timeout_ms));
     if (status != CONEY_OK) {
@@ -270,7 +238,7 @@ static bool open_channel(run *one, lane *to, int timeout_ms)
     return status == CONEY_OK;
 }
 
-static void close_channel(lane *of)
+static void close_channel(cny_declaring_channel *of)
 {
     cny_channel_close(of->channel);
     cny_channel_unref(of->channel);
@@ -278,10 +246,10 @@ static void close_channel(lane *of)
 }
 
 /* Sends until the window is full. What cannot be encoded has its answer. */
-static void send_some(run *one, lane *to)
+static void send_some(cny_run *one, cny_declaring_channel *to)
 {
     cny_declaration **items = (cny_declaration **)(void *)one->items.data;
-    while (to->count < WINDOW && left_to_send(one) > 0 && !one->is_over) {
+    while (to->count < CNY_DECLARING_WINDOW && left_to_send(one) > 0 && !one->is_over) {
         cny_declaration *item = items[one->next];
         if (!to->channel && !open_channel(one, to, item->timeout_ms))
             return;
@@ -300,14 +268,14 @@ static void send_some(run *one, lane *to)
 
 /* ---- answers ---- */
 
-static void drop_oldest(lane *of, size_t count)
+static void drop_oldest(cny_declaring_channel *of, size_t count)
 {
     of->count -= count;
     memmove(of->sent, of->sent + count, of->count * sizeof *of->sent);
 }
 
 /* The channel is gone, and with it what was sent after the oldest: that is sent again. */
-static void send_again(run *one, lane *of)
+static void send_again(cny_run *one, cny_declaring_channel *of)
 {
     if (!one->is_over && !cny_buffer_append(&one->items, of->sent, of->count * sizeof *of->sent))
         one->is_over = true; /* what is left is wanted, and the next run has it */
@@ -316,7 +284,7 @@ static void send_again(run *one, lane *of)
 }
 
 /* Nothing was answered for as long as a call may take: the peer is not there. */
-static void check_silence(run *one, const cny_declaration *item)
+static void check_silence(cny_run *one, const cny_declaration *item)
 {
     if (coney_last_error_details()->status != CONEY_E_TIMEOUT ||
         cny_now_ms() - one->answered_ms < item->timeout_ms - TICK_MS)
@@ -327,7 +295,7 @@ static void check_silence(run *one, const cny_declaration *item)
 }
 
 /* Waits until no more than so many are on their way. */
-static void settle(run *one, lane *of, size_t left)
+static void settle(cny_run *one, cny_declaring_channel *of, size_t left)
 {
     size_t unanswered;
     coney_status status = cny_channel_await_declarations(of->channel, left, of->sent[0]->timeout_ms, &unanswered);
@@ -353,12 +321,12 @@ static void settle(run *one, lane *of, size_t left)
 }
 
 /* One channel after another is topped up and waited for: the others go on meanwhile. */
-static void send_all(run *one)
+static void send_all(cny_run *one)
 {
     size_t lanes = 1 + left_to_send(one) / ENOUGH_FOR_ONE;
     bool any = true;
-    if (lanes > MOST_CHANNELS)
-        lanes = MOST_CHANNELS;
+    if (lanes > CNY_MOST_DECLARING_CHANNELS)
+        lanes = CNY_MOST_DECLARING_CHANNELS;
     while (any) {
         any = false;
         for (size_t i = 0; i < lanes && !one->is_over; i++)
@@ -369,7 +337,7 @@ static void send_all(run *one)
                 continue;
             any = true;
             bool is_gone = !cny_channel_alive(one->lanes[i].channel);
-            settle(one, &one->lanes[i], is_last || is_gone ? 0 : WINDOW / 2);
+            settle(one, &one->lanes[i], is_last || is_gone ? 0 : CNY_DECLARING_WINDOW / 2);
         }
     }
 }
@@ -381,7 +349,7 @@ static void clear(cny_buffer *items)
     items->size = 0;
 }
 
-static void want_bindings_of_declared(run *one)
+static void want_bindings_of_declared(cny_run *one)
 {
     uint32_t *names = (uint32_t *)(void *)one->declared.data;
     size_t count = one->declared.size / sizeof *names;
@@ -392,7 +360,7 @@ static void want_bindings_of_declared(run *one)
     clear(&one->declared);
 }
 
-static void declare_kind(run *one, cny_declaration_kind kind)
+static void declare_kind(cny_run *one, cny_declaration_kind kind)
 {
     if (kind == CNY_DECLARE_EXCHANGE_BINDING)
         want_bindings_of_declared(one);
@@ -411,66 +379,17 @@ static void declare_kind(run *one, cny_declaration_kind kind)
     one->is_passive = false;
 }
 
-static void declare_all(run *one)
+void cny_run_declare_all(cny_run *one)
 {
     one->answered_ms = cny_now_ms();
     for (int kind = 0; kind < CNY_DECLARATION_KINDS && !one->is_over; kind++)
         declare_kind(one, (cny_declaration_kind)kind);
-    for (size_t i = 0; i < MOST_CHANNELS; i++)
+    for (size_t i = 0; i < CNY_MOST_DECLARING_CHANNELS; i++)
         close_channel(&one->lanes[i]);
 }
 
-static void free_run(run *one)
-{
-    coney_connection_factory *factory = one->factory;
-    cny_declaration_set **sets = (cny_declaration_set **)(void *)one->sets.data;
-    for (size_t i = 0; i < one->sets.size / sizeof(cny_declaration_set *); i++)
-        cny_declaration_set_unref(sets[i]);
-    cny_buffer_free(&one->sets);
-    cny_buffer_free(&one->items);
-    cny_buffer_free(&one->to_look);
-    cny_buffer_free(&one->declared);
-    cny_connection_unref(one->connection);
-    cny_free(one);
-    cny_factory_unref(factory);
-}
-
-static void *run_main(void *argument)
-{
-    run *one = argument;
-    coney_connection_factory *factory = one->factory;
-    declare_all(one);
-    pthread_mutex_lock(&factory->lock);
-    factory->declarations.running_on = NULL;
-    factory->attention = true;
-    pthread_cond_broadcast(&factory->changed);
-    pthread_mutex_unlock(&factory->lock);
-    free_run(one);
-    return NULL;
-}
-
-/* ---- one that is tried alone ---- */
-
-#define ISOLATED_MS 15000 /* to connect; an answer has the item's own time */
-
-/* Under lock: the one that has been due for longest, with a reference to its set. */
-static cny_declaration *take_suspect(const run *one)
-{
-    cny_declaration_set **sets = (cny_declaration_set **)(void *)one->sets.data;
-    cny_declaration *first = NULL;
-    for (size_t i = 0; i < one->sets.size / sizeof(cny_declaration_set *); i++) {
-        for (size_t k = 0; sets[i]->has_joined && k < sets[i]->count; k++) {
-            cny_declaration *item = &sets[i]->items[k];
-            bool is_due = cny_must_isolate(&item->strikes) && item->due_at <= cny_now_ms();
-            if (is_due && (!first || item->due_at < first->due_at))
-                first = item;
-        }
-    }
-    return first;
-}
-
 /* An exclusive thing goes with this connection: now that it is known to do no harm, it is declared where it belongs. */
-static void release_exclusive(const run *one, cny_declaration *item)
+static void release_exclusive(const cny_run *one, cny_declaration *item)
 {
     pthread_mutex_lock(&one->factory->lock);
     if (item->is_exclusive && item->state == CNY_DECLARATION_DECLARED) {
@@ -480,7 +399,7 @@ static void release_exclusive(const run *one, cny_declaration *item)
     pthread_mutex_unlock(&one->factory->lock);
 }
 
-static void try_alone(run *one, cny_declaration *item)
+void cny_run_try_alone(cny_run *one, cny_declaration *item)
 {
     one->is_over = !cny_buffer_append(&one->items, &item, sizeof(cny_declaration *));
     one->answered_ms = cny_now_ms();
@@ -496,125 +415,4 @@ static void try_alone(run *one, cny_declaration *item)
     close_channel(&one->lanes[0]);
     want_bindings_of_declared(one);
     release_exclusive(one, item);
-}
-
-/* There is no connection to try one on. */
-static void put_off_suspects(const run *one)
-{
-    pthread_mutex_lock(&one->factory->lock);
-    for (cny_declaration *item; (item = take_suspect(one));)
-        item->due_at = cny_deadline(FIRST_DELAY_MS);
-    pthread_mutex_unlock(&one->factory->lock);
-}
-
-static void *isolate_main(void *argument)
-{
-    run *one = argument;
-    coney_connection_factory *factory = one->factory;
-    if (cny_isolated_connection(&one->connection, factory, cny_deadline(ISOLATED_MS)) == CONEY_OK) {
-        pthread_mutex_lock(&factory->lock);
-        cny_declaration *item = take_suspect(one);
-        pthread_mutex_unlock(&factory->lock);
-        if (item)
-            try_alone(one, item);
-        cny_isolated_close(one->connection);
-        one->connection = NULL;
-    } else {
-        put_off_suspects(one);
-    }
-    pthread_mutex_lock(&factory->lock);
-    factory->declarations.isolating = false;
-    factory->attention = true;
-    pthread_cond_broadcast(&factory->changed);
-    pthread_mutex_unlock(&factory->lock);
-    free_run(one);
-    return NULL;
-}
-
-/* ---- beginning ---- */
-
-/* Under lock. */
-static run *new_run(coney_connection_factory *factory, cny_connection *connection)
-{
-    run *one = cny_alloc(sizeof *one);
-    if (!one)
-        return NULL;
-    one->factory = cny_factory_ref(factory);
-    one->connection = connection ? cny_connection_ref(connection) : NULL;
-    one->is_isolated = !connection;
-    const cny_buffer *sets = &factory->declarations.sets;
-    if (!cny_buffer_append(&one->sets, sets->data, sets->size)) {
-        free_run(one);
-        return NULL;
-    }
-    cny_declaration_set **all = (cny_declaration_set **)(void *)one->sets.data;
-    for (size_t i = 0; i < one->sets.size / sizeof(cny_declaration_set *); i++)
-        cny_declaration_set_ref(all[i]);
-    return one;
-}
-
-/* Under lock; false if that must be tried again. Without a connection it is a trial on the isolated one. */
-static bool begin_run(coney_connection_factory *factory, cny_connection *connection)
-{
-    pthread_t thread;
-    run *one = new_run(factory, connection);
-    if (!one)
-        return false;
-    if (cny_thread_start(&thread, "coney-declare", 0, connection ? run_main : isolate_main, one) != CONEY_OK) {
-        free_run(one);
-        return false;
-    }
-    pthread_detach(thread);
-    if (connection)
-        factory->declarations.running_on = connection;
-    else
-        factory->declarations.isolating = true;
-    return true;
-}
-
-/* ---- for recovery; under lock ---- */
-
-static bool can_declare(const cny_link *link)
-{
-    char blocked[256] = "";
-    if (!link->connection || cny_connection_get_state(link->connection) != CNY_OPEN)
-        return false;
-    if (link->role == CONEY_PUBLISHING) /* a broker that holds back publishers reads nothing from them */
-        cny_connection_blocked(link->connection, blocked);
-    return !*blocked;
-}
-
-bool cny_declarations_are_under_way(const coney_connection_factory *factory, coney_connection_role role)
-{
-    return factory->declarations.running_on || cny_declarations_next_due(factory, role, false) <= cny_now_ms();
-}
-
-static int64_t begin_if_due(coney_connection_factory *factory, cny_connection *connection, int64_t due)
-{
-    if (due > cny_now_ms())
-        return due;
-    return begin_run(factory, connection) ? INT64_MAX : cny_now_ms() + TICK_MS;
-}
-
-/* A suspect is tried only where others have a connection: else the broker is not there. */
-static int64_t try_suspects(coney_connection_factory *factory)
-{
-    bool has_any = can_declare(&factory->links[CONEY_CONSUMING]) || can_declare(&factory->links[CONEY_PUBLISHING]);
-    if (factory->declarations.isolating || !has_any)
-        return INT64_MAX;
-    return begin_if_due(factory, NULL, cny_declarations_next_due(factory, CONEY_CONSUMING, true));
-}
-
-int64_t cny_declarations_run_due(coney_connection_factory *factory)
-{
-    int64_t next = INT64_MAX;
-    if (factory->closed)
-        return next;
-    for (int role = 0; role < CNY_ROLE_COUNT && next == INT64_MAX && !factory->declarations.running_on; role++) {
-        const cny_link *link = &factory->links[role]; /* the consuming one first */
-        if (can_declare(link))
-            next = begin_if_due(factory, link->connection, cny_declarations_next_due(factory, link->role, false));
-    }
-    int64_t suspects = try_suspects(factory);
-    return suspects < next ? suspects : next;
 }

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* What one admin or listener brings: its topology, and an item for each thing in it. */
+#include "rabbit/factory/registry.h"
+
+#include <string.h>
+
+static const coney_exchange *exchanges_of(const coney_topology *topology, size_t *count)
+{
+    *count = topology->exchanges.size / sizeof(coney_exchange);
+    return (const coney_exchange *)(const void *)topology->exchanges.data;
+}
+
+static const coney_queue *queues_of(const coney_topology *topology, size_t *count)
+{
+    *count = topology->queues.size / sizeof(coney_queue);
+    return (const coney_queue *)(const void *)topology->queues.data;
+}
+
+static const coney_binding *bindings_of(const coney_topology *topology, size_t *count)
+{
+    *count = topology->bindings.size / sizeof(coney_binding);
+    return (const coney_binding *)(const void *)topology->bindings.data;
+}
+
+static cny_declaration *add_item(cny_declaration_set *set, cny_declaration_kind kind, const void *thing,
+                                 const char *name)
+{
+    cny_declaration *item = &set->items[set->count++];
+    *item = (cny_declaration){.set = set, .kind = kind, .thing = thing, .name_hash = cny_hash_name(name)};
+    return item;
+}
+
+static bool is_exclusive_queue(const cny_declaration_set *set, const char *name)
+{
+    uint32_t hash = cny_hash_name(name);
+    for (size_t i = 0; i < set->count; i++) {
+        const cny_declaration *item = &set->items[i];
+        if (item->is_exclusive && item->name_hash == hash &&
+            strcmp(((const coney_queue *)item->thing)->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void fill(cny_declaration_set *set)
+{
+    size_t count;
+    const coney_exchange *exchanges = exchanges_of(set->topology, &count);
+    for (size_t i = 0; i < count; i++)
+        add_item(set, CNY_DECLARE_EXCHANGE, &exchanges[i], exchanges[i].name);
+    const coney_queue *queues = queues_of(set->topology, &count);
+    bool any_exclusive = false;
+    for (size_t i = 0; i < count; i++) {
+        add_item(set, CNY_DECLARE_QUEUE, &queues[i], queues[i].name)->is_exclusive = queues[i].exclusive;
+        any_exclusive = any_exclusive || queues[i].exclusive;
+    }
+    const coney_binding *bindings = bindings_of(set->topology, &count);
+    for (size_t i = 0; i < count; i++) {
+        const coney_binding *one = &bindings[i];
+        bool to_exclusive = any_exclusive && !one->to_exchange && is_exclusive_queue(set, one->destination);
+        cny_declaration *item = add_item(
+            set, one->to_exchange ? CNY_DECLARE_EXCHANGE_BINDING : CNY_DECLARE_QUEUE_BINDING, one, one->destination);
+        item->source_hash = cny_hash_name(one->exchange);
+        item->is_exclusive = to_exclusive;
+    }
+}
+
+cny_declaration_set *cny_declaration_set_new(coney_topology *topology, int timeout_ms)
+{
+    size_t exchanges, queues, bindings;
+    exchanges_of(topology, &exchanges);
+    queues_of(topology, &queues);
+    bindings_of(topology, &bindings);
+    size_t count = exchanges + queues + bindings;
+    cny_declaration_set *made = cny_alloc(sizeof *made + count * sizeof *made->items);
+    if (!made) {
+        coney_topology_free(topology);
+        return NULL;
+    }
+    atomic_init(&made->refs, 1);
+    made->topology = topology;
+    fill(made);
+    for (size_t i = 0; i < count; i++)
+        made->items[i].timeout_ms = timeout_ms;
+    return made;
+}
+
+cny_declaration_set *cny_declaration_set_ref(cny_declaration_set *set)
+{
+    atomic_fetch_add_explicit(&set->refs, 1, memory_order_relaxed);
+    return set;
+}
+
+void cny_declaration_set_unref(cny_declaration_set *set)
+{
+    if (!set || atomic_fetch_sub_explicit(&set->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; i < set->count; i++) {
+        cny_error_unref(set->items[i].error);
+        cny_error_unref(set->items[i].refusal);
+    }
+    coney_topology_free(set->topology);
+    cny_free(set);
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/* What those see of declarations who bring them, who consume and who send: whether a thing is there, may come, or is to
+ * be made again. Any thread. */
+#include "rabbit/factory/registry.h"
+
+#define MOST_EXCHANGES_IN_A_ROW 16 /* bound to each other, that are looked at */
+
+/* ---- those who bring something ---- */
+
+/* Under lock: the broker has answered for each item, or will not soon. */
+static bool is_answered(const cny_declaration_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->items[i].state == CNY_DECLARATION_WANTED && !set->items[i].error)
+            return false;
+    }
+    return true;
+}
+
+static coney_status first_refusal(const cny_declaration_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->items[i].error)
+            return cny_error_raise(set->items[i].error);
+    }
+    return CONEY_OK;
+}
+
+/* Under lock: until all is answered, as long as answers come. */
+static coney_status wait_until_answered(coney_connection_factory *factory, const cny_declaration_set *set,
+                                        int timeout_ms)
+{
+    uint64_t answers = factory->declarations.answers;
+    int64_t deadline = cny_deadline(timeout_ms);
+    bool in_time = true;
+    while (!is_answered(set) && in_time && !factory->closed) {
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
+        if (answers == factory->declarations.answers)
+            continue;
+        answers = factory->declarations.answers;
+        deadline = cny_deadline(timeout_ms);
+        in_time = true;
+    }
+    if (factory->closed)
+        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    return is_answered(set) ? first_refusal(set)
+                            : cny_fail(CONEY_E_TIMEOUT, "declare: no answer from the broker within %d ms", timeout_ms);
+}
+
+coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *set, int timeout_ms)
+{
+    pthread_mutex_lock(&factory->lock);
+    for (size_t i = 0; i < set->count; i++)
+        cny_declaration_want(factory, &set->items[i]);
+    cny_declarations_attend(factory);
+    pthread_mutex_unlock(&factory->lock);
+    coney_status status = cny_factory_wait_open(factory, CONEY_CONSUMING, cny_deadline(timeout_ms));
+    pthread_mutex_lock(&factory->lock);
+    if (status == CONEY_OK)
+        status = wait_until_answered(factory, set, timeout_ms);
+    for (size_t i = 0; !set->is_automatic && i < set->count; i++)
+        cny_declaration_set_to(factory, &set->items[i], CNY_DECLARATION_IDLE);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+cny_declaration_state cny_declaration_set_state(coney_connection_factory *factory, const cny_declaration_set *set,
+                                                cny_accepts_found *accepts, void *user, cny_error **error)
+{
+    cny_declaration_state worst = CNY_DECLARATION_DECLARED;
+    cny_error *first = NULL;
+    pthread_mutex_lock(&factory->lock);
+    for (size_t i = 0; i < set->count; i++) {
+        const cny_declaration *item = &set->items[i];
+        bool is_fine = item->state == CNY_DECLARATION_DECLARED ||
+                       (item->state == CNY_DECLARATION_FOUND && (!accepts || accepts(item, user)));
+        if (is_fine)
+            continue;
+        bool is_wanted = item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_IDLE;
+        worst = is_wanted || worst == CNY_DECLARATION_WANTED ? CNY_DECLARATION_WANTED : CNY_DECLARATION_REFUSED;
+        if (!first)
+            first = item->error;
+    }
+    *error = first ? cny_error_ref(first) : NULL;
+    pthread_mutex_unlock(&factory->lock);
+    return worst;
+}
+
+/* ---- those who use what is declared ---- */
+
+/* Under lock: the exchanges that bindings of the queue need, too. */
+static void want_sources(coney_connection_factory *factory, const char *queue, uint32_t hash)
+{
+    cny_walk bindings = cny_walk_begin(factory);
+    for (cny_declaration *binding; (binding = cny_walk_next(&bindings));) {
+        if (!cny_is_named(binding, CNY_DECLARE_QUEUE_BINDING, queue, hash) || binding->state == CNY_DECLARATION_IDLE)
+            continue;
+        cny_declaration_want(factory, binding);
+        cny_walk others = cny_walk_begin(factory);
+        for (cny_declaration *item; (item = cny_walk_next(&others));) {
+            bool is_source =
+                cny_is_named(item, CNY_DECLARE_EXCHANGE, cny_binding_source(binding), binding->source_hash);
+            if (is_source && item->state != CNY_DECLARATION_IDLE)
+                cny_declaration_want(factory, item);
+        }
+    }
+}
+
+bool cny_declarations_restore(coney_connection_factory *factory, const char *queue)
+{
+    uint32_t hash = cny_hash_name(queue);
+    bool is_known = false;
+    pthread_mutex_lock(&factory->lock);
+    cny_walk all = cny_walk_begin(factory);
+    for (cny_declaration *item; (item = cny_walk_next(&all));) {
+        if (!cny_is_named(item, CNY_DECLARE_QUEUE, queue, hash) || item->state == CNY_DECLARATION_IDLE)
+            continue;
+        cny_declaration_want(factory, item);
+        is_known = true;
+    }
+    if (is_known) {
+        want_sources(factory, queue, hash);
+        cny_declarations_attend(factory);
+    }
+    pthread_mutex_unlock(&factory->lock);
+    return is_known;
+}
+
+void cny_declarations_appeared(coney_connection_factory *factory, cny_declaration_kind kind, const char *name)
+{
+    uint32_t hash = cny_hash_name(name);
+    pthread_mutex_lock(&factory->lock);
+    cny_declarations_want_bindings(factory, &hash, 1);
+    cny_walk all = cny_walk_begin(factory);
+    for (cny_declaration *item; (item = cny_walk_next(&all));) {
+        bool is_missing = item->state == CNY_DECLARATION_REFUSED || item->state == CNY_DECLARATION_WANTED;
+        if (is_missing && cny_is_named(item, kind, name, hash))
+            cny_declaration_want(factory, item);
+    }
+    cny_declarations_attend(factory);
+    pthread_mutex_unlock(&factory->lock);
+}
+
+bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue)
+{
+    uint32_t hash = cny_hash_name(queue);
+    bool awaits = false;
+    if (atomic_load(&factory->declarations.wanted) == 0)
+        return false;
+    pthread_mutex_lock(&factory->lock);
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; !awaits && (item = cny_walk_next(&all));)
+        awaits = item->state == CNY_DECLARATION_WANTED && !item->error &&
+                 (cny_is_named(item, CNY_DECLARE_QUEUE, queue, hash) ||
+                  cny_is_named(item, CNY_DECLARE_QUEUE_BINDING, queue, hash));
+    pthread_mutex_unlock(&factory->lock);
+    return awaits;
+}
+
+bool cny_declarations_find_queue(coney_connection_factory *factory, const char *queue, cny_declared_queue *found)
+{
+    uint32_t hash = cny_hash_name(queue);
+    bool is_known = false;
+    *found = (cny_declared_queue){.kind = CONEY_QUEUE_DEFAULT};
+    pthread_mutex_lock(&factory->lock);
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; (item = cny_walk_next(&all));) {
+        if (!cny_is_named(item, CNY_DECLARE_QUEUE, queue, hash))
+            continue;
+        const coney_queue *declared = item->thing;
+        is_known = true;
+        coney_queue_kind kind = cny_queue_kind(declared);
+        found->kind = kind != CONEY_QUEUE_DEFAULT ? kind : found->kind;
+        found->single_active_consumer |= cny_queue_has_single_active_consumer(declared);
+    }
+    pthread_mutex_unlock(&factory->lock);
+    return is_known;
+}
+
+/* ---- sends; under lock ---- */
+
+/* An exclusive queue is made on the consuming connection, which nobody may ever need. */
+static bool may_come(const coney_connection_factory *factory, const cny_declaration *item)
+{
+    coney_connection_state state = factory->links[CONEY_CONSUMING].state;
+    return !item->is_exclusive || state == CONEY_CONNECTION_CONNECTING || state == CONEY_CONNECTION_OPEN;
+}
+
+static const cny_declaration *find_hindrance_of_queue(const coney_connection_factory *factory, const char *queue)
+{
+    uint32_t hash = cny_hash_name(queue);
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; (item = cny_walk_next(&all));) {
+        if (item->state == CNY_DECLARATION_WANTED && cny_is_named(item, CNY_DECLARE_QUEUE, queue, hash) &&
+            may_come(factory, item))
+            return item;
+    }
+    return NULL;
+}
+
+/* What keeps a message to the exchange from all queues that are to get it: the exchange, a binding of it, or one of
+ * those of an exchange that is bound to it. */
+static const cny_declaration *find_hindrance_of_exchange(const coney_connection_factory *factory, const char *exchange,
+                                                         int depth)
+{
+    uint32_t hash = cny_hash_name(exchange);
+    const cny_declaration *found = NULL;
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; !found && (item = cny_walk_next(&all));) {
+        bool leaves = cny_is_bound_from(item, exchange, hash);
+        bool is_part = leaves || cny_is_named(item, CNY_DECLARE_EXCHANGE, exchange, hash);
+        if (is_part && item->state == CNY_DECLARATION_WANTED && may_come(factory, item))
+            found = item;
+        else if (leaves && item->kind == CNY_DECLARE_EXCHANGE_BINDING && depth < MOST_EXCHANGES_IN_A_ROW)
+            found = find_hindrance_of_exchange(factory, cny_declaration_name(item), depth + 1);
+    }
+    return found;
+}
+
+/* The reason of a binding that waits for its queue or exchange is that of these. */
+static const cny_error *reason_of(const coney_connection_factory *factory, const cny_declaration *hindrance)
+{
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; cny_is_binding(hindrance) && (item = cny_walk_next(&all));) {
+        bool is_end = cny_is_named(item, CNY_DECLARE_QUEUE, cny_declaration_name(hindrance), hindrance->name_hash) ||
+                      cny_is_named(item, CNY_DECLARE_EXCHANGE, cny_binding_source(hindrance), hindrance->source_hash);
+        if (is_end && item->error)
+            return item->error;
+    }
+    return hindrance->error;
+}
+
+static coney_status fail_for(const coney_connection_factory *factory, const cny_declaration *hindrance)
+{
+    const coney_error *error = cny_error_view(reason_of(factory, hindrance));
+    coney_status status = error ? error->status : CONEY_E_CONNECT;
+    if (status == CONEY_E_LOST || status == CONEY_E_TIMEOUT) /* of the declaration; the message was not sent */
+        status = CONEY_E_CONNECT;
+    return cny_fail_code(status, error ? error->broker_code : 0, "not sent, because %s '%s' is not declared yet%s%s",
+                         hindrance->kind == CNY_DECLARE_EXCHANGE ? "exchange"
+                         : hindrance->kind == CNY_DECLARE_QUEUE  ? "queue"
+                                                                 : "a binding to",
+                         cny_declaration_name(hindrance), error ? ": " : "", error ? error->text : "");
+}
+
+coney_status cny_declarations_wait(coney_connection_factory *factory, const char *exchange, const char *routing_key,
+                                   int64_t deadline)
+{
+    if (atomic_load(&factory->declarations.wanted) == 0)
+        return CONEY_OK;
+    coney_status status = CONEY_OK;
+    bool in_time = deadline > 0;
+    pthread_mutex_lock(&factory->lock);
+    for (;;) {
+        const cny_declaration *hindrance = *exchange ? find_hindrance_of_exchange(factory, exchange, 0)
+                                                     : find_hindrance_of_queue(factory, routing_key);
+        if (!hindrance)
+            break;
+        status = factory->closed ? cny_fail(CONEY_E_CLOSED, "the connection factory is closed")
+                                 : cny_factory_check_draining(factory);
+        if (status == CONEY_OK && !in_time)
+            status = fail_for(factory, hindrance);
+        if (status != CONEY_OK)
+            break;
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
+    }
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+uint64_t cny_declarations_settled(coney_connection_factory *factory)
+{
+    return atomic_load(&factory->declarations.settled);
+}
+
+coney_status cny_declarations_check(coney_connection_factory *factory)
+{
+    coney_status status = CONEY_OK;
+    pthread_mutex_lock(&factory->lock);
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; status == CONEY_OK && (item = cny_walk_next(&all));) {
+        bool is_missing = item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED;
+        if (is_missing && item->error)
+            status = cny_error_raise(item->error);
+    }
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* One run over what is to be declared: on one connection, by one thread. */
+#ifndef CNY_FACTORY_DECLARING_H
+#define CNY_FACTORY_DECLARING_H
+
+#include "rabbit/factory/registry.h"
+
+enum {
+    CNY_DECLARING_WINDOW = 64,       /* declarations on their way on a channel */
+    CNY_MOST_DECLARING_CHANNELS = 8, /* a broker with an empty data directory takes half the time over eight of them */
+};
+
+/* A channel and what is on its way on it, oldest first. */
+typedef struct cny_declaring_channel {
+    cny_channel *channel; /* NULL: none is open */
+    cny_declaration *sent[CNY_DECLARING_WINDOW];
+    size_t count;
+} cny_declaring_channel;
+
+typedef struct cny_run {
+    coney_connection_factory *factory; /* a reference */
+    cny_connection *connection;        /* a reference */
+    cny_buffer sets;                   /* of cny_declaration_set *, references */
+    cny_buffer items;                  /* of cny_declaration *, of one kind: to be sent, from next on */
+    size_t next;
+    cny_buffer to_look;  /* of cny_declaration *: refused, but they may be there */
+    cny_buffer declared; /* of uint32_t: the names' hashes of exchanges and queues */
+    cny_declaring_channel lanes[CNY_MOST_DECLARING_CHANNELS];
+    bool is_isolated; /* the connection is for this run only */
+    bool is_passive;
+    bool is_over; /* the connection is lost, or no memory is left */
+    int64_t answered_ms;
+} cny_run;
+
+/* Declares what is due, exchanges before queues before bindings. Waits. */
+void cny_run_declare_all(cny_run *one);
+
+/* Declares one thing, on a connection that nobody else uses. Waits. */
+void cny_run_try_alone(cny_run *one, cny_declaration *item);
+
+#endif

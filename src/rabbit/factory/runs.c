@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* When something is declared: whenever a thing is due and there is a connection, a run begins on a thread of its own,
+ * because it waits for answers. The recovery thread has the deadlines of confirms to keep, and the I/O thread has to
+ * bring the answers. */
+#include "rabbit/connection/isolation.h"
+#include "rabbit/factory/declaring.h"
+
+#define FIRST_DELAY_MS 1000
+#define TICK_MS 10
+
+static void free_run(cny_run *one)
+{
+    coney_connection_factory *factory = one->factory;
+    cny_declaration_set **sets = (cny_declaration_set **)(void *)one->sets.data;
+    for (size_t i = 0; i < one->sets.size / sizeof(cny_declaration_set *); i++)
+        cny_declaration_set_unref(sets[i]);
+    cny_buffer_free(&one->sets);
+    cny_buffer_free(&one->items);
+    cny_buffer_free(&one->to_look);
+    cny_buffer_free(&one->declared);
+    cny_connection_unref(one->connection);
+    cny_free(one);
+    cny_factory_unref(factory);
+}
+
+static void *run_main(void *argument)
+{
+    cny_run *one = argument;
+    coney_connection_factory *factory = one->factory;
+    cny_run_declare_all(one);
+    pthread_mutex_lock(&factory->lock);
+    factory->declarations.running_on = NULL;
+    factory->attention = true;
+    pthread_cond_broadcast(&factory->changed);
+    pthread_mutex_unlock(&factory->lock);
+    free_run(one);
+    return NULL;
+}
+
+/* ---- one that is tried alone ---- */
+
+#define ISOLATED_MS 15000 /* to connect; an answer has the item's own time */
+
+/* Under lock: the one that has been due for longest. */
+static cny_declaration *take_suspect(const cny_run *one)
+{
+    cny_declaration_set **sets = (cny_declaration_set **)(void *)one->sets.data;
+    cny_declaration *first = NULL;
+    for (size_t i = 0; i < one->sets.size / sizeof(cny_declaration_set *); i++) {
+        for (size_t k = 0; sets[i]->has_joined && k < sets[i]->count; k++) {
+            cny_declaration *item = &sets[i]->items[k];
+            bool is_due = cny_must_isolate(&item->strikes) && item->due_at <= cny_now_ms();
+            if (is_due && (!first || item->due_at < first->due_at))
+                first = item;
+        }
+    }
+    return first;
+}
+
+/* There is no connection to try one on. */
+static void put_off_suspects(const cny_run *one)
+{
+    pthread_mutex_lock(&one->factory->lock);
+    for (cny_declaration *item; (item = take_suspect(one));)
+        item->due_at = cny_deadline(FIRST_DELAY_MS);
+    pthread_mutex_unlock(&one->factory->lock);
+}
+
+static void *isolate_main(void *argument)
+{
+    cny_run *one = argument;
+    coney_connection_factory *factory = one->factory;
+    if (cny_isolated_connection(&one->connection, factory, cny_deadline(ISOLATED_MS)) == CONEY_OK) {
+        pthread_mutex_lock(&factory->lock);
+        cny_declaration *item = take_suspect(one);
+        pthread_mutex_unlock(&factory->lock);
+        if (item)
+            cny_run_try_alone(one, item);
+        cny_isolated_close(one->connection);
+        one->connection = NULL;
+    } else {
+        put_off_suspects(one);
+    }
+    pthread_mutex_lock(&factory->lock);
+    factory->declarations.isolating = false;
+    factory->attention = true;
+    pthread_cond_broadcast(&factory->changed);
+    pthread_mutex_unlock(&factory->lock);
+    free_run(one);
+    return NULL;
+}
+
+/* ---- beginning ---- */
+
+/* Under lock. */
+static cny_run *new_run(coney_connection_factory *factory, cny_connection *connection)
+{
+    cny_run *one = cny_alloc(sizeof *one);
+    if (!one)
+        return NULL;
+    one->factory = cny_factory_ref(factory);
+    one->connection = connection ? cny_connection_ref(connection) : NULL;
+    one->is_isolated = !connection;
+    const cny_buffer *sets = &factory->declarations.sets;
+    if (!cny_buffer_append(&one->sets, sets->data, sets->size)) {
+        free_run(one);
+        return NULL;
+    }
+    cny_declaration_set **all = (cny_declaration_set **)(void *)one->sets.data;
+    for (size_t i = 0; i < one->sets.size / sizeof(cny_declaration_set *); i++)
+        cny_declaration_set_ref(all[i]);
+    return one;
+}
+
+/* Under lock; false if that must be tried again. Without a connection it is a trial on the isolated one. */
+static bool begin_run(coney_connection_factory *factory, cny_connection *connection)
+{
+    pthread_t thread;
+    cny_run *one = new_run(factory, connection);
+    if (!one)
+        return false;
+    if (cny_thread_start(&thread, "coney-declare", 0, connection ? run_main : isolate_main, one) != CONEY_OK) {
+        free_run(one);
+        return false;
+    }
+    pthread_detach(thread);
+    if (connection)
+        factory->declarations.running_on = connection;
+    else
+        factory->declarations.isolating = true;
+    return true;
+}
+
+/* ---- for recovery; under lock ---- */
+
+static bool can_declare(const cny_link *link)
+{
+    char blocked[256] = "";
+    if (!link->connection || cny_connection_get_state(link->connection) != CNY_OPEN)
+        return false;
+    if (link->role == CONEY_PUBLISHING) /* a broker that holds back publishers reads nothing from them */
+        cny_connection_blocked(link->connection, blocked);
+    return !*blocked;
+}
+
+bool cny_declarations_are_under_way(const coney_connection_factory *factory, coney_connection_role role)
+{
+    return factory->declarations.running_on || cny_declarations_next_due(factory, role, false) <= cny_now_ms();
+}
+
+static int64_t begin_if_due(coney_connection_factory *factory, cny_connection *connection, int64_t due)
+{
+    if (due > cny_now_ms())
+        return due;
+    return begin_run(factory, connection) ? INT64_MAX : cny_now_ms() + TICK_MS;
+}
+
+/* A suspect is tried only where others have a connection: else the broker is not there. */
+static int64_t try_suspects(coney_connection_factory *factory)
+{
+    bool has_any = can_declare(&factory->links[CONEY_CONSUMING]) || can_declare(&factory->links[CONEY_PUBLISHING]);
+    if (factory->declarations.isolating || !has_any)
+        return INT64_MAX;
+    return begin_if_due(factory, NULL, cny_declarations_next_due(factory, CONEY_CONSUMING, true));
+}
+
+int64_t cny_declarations_run_due(coney_connection_factory *factory)
+{
+    int64_t next = INT64_MAX;
+    if (factory->closed)
+        return next;
+    for (int role = 0; role < CNY_ROLE_COUNT && next == INT64_MAX && !factory->declarations.running_on; role++) {
+        const cny_link *link = &factory->links[role]; /* the consuming one first */
+        if (can_declare(link))
+            next = begin_if_due(factory, link->connection, cny_declarations_next_due(factory, link->role, false));
+    }
+    int64_t suspects = try_suspects(factory);
+    return suspects < next ? suspects : next;
+}
