@@ -263,6 +263,21 @@ static void test_drain_keeps_order_of_a_queue_that_the_listener_declares(void **
     expect_order();
 }
 
+static void test_drain_keeps_order_of_a_queue_that_an_admin_declares(void **state)
+{
+    (void)state;
+    coney_admin *admin;
+    coney_topology *topology = coney_topology_new();
+    const coney_queue queue = shared_queue();
+    coney_topology_add_queue(topology, &queue);
+    assert_ok(coney_admin_new(&admin, client.factory, &(coney_admin_options){.topology = topology}));
+    coney_topology_free(topology);
+    begin(&(coney_listener){.on_message = hold_third, .prefetch = PREFETCH});
+    stop_while_held(CONEY_STOP_DRAIN);
+    expect_order();
+    coney_admin_free(admin);
+}
+
 static void test_drain_keeps_order_of_an_exclusive_consumer(void **state)
 {
     (void)state;
@@ -366,6 +381,7 @@ int main(void)
         order_tests(test_finish_keeps_order_of_lanes_with_one_key),
         order_tests(test_finish_waits_for_a_deferred_delivery_and_keeps_order),
         order_tests(test_drain_keeps_order_of_a_queue_that_the_listener_declares),
+        order_tests(test_drain_keeps_order_of_a_queue_that_an_admin_declares),
         order_tests(test_drain_loses_no_message_that_is_requeued_among_acknowledgements_sent_together),
         order_tests(test_outcome_stop_keeps_order),
         order_tests(test_pause_keeps_order),

@@ -93,6 +93,57 @@ static void test_queue_and_a_handler_are_required(void **state)
     assert_fails(coney_container_listen(NULL, &handlerless), CONEY_E_INVALID, "NULL");
 }
 
+static void test_what_does_not_go_with_a_stream_is_refused(void **state)
+{
+    (void)state;
+    static const coney_queue stream = {.name = "q", .kind = CONEY_STREAM},
+                             classic = {.name = "q", .kind = CONEY_CLASSIC};
+    static const wrong_listener wrong[] = {
+        {{.stream = true, .acknowledge = CONEY_ACKNOWLEDGE_NONE}, {"acknowledge is CONEY_ACKNOWLEDGE_NONE; a stream"}},
+        {{.declare = &stream, .acknowledge = CONEY_ACKNOWLEDGE_NONE}, {"a stream is consumed with acknowledgements"}},
+        {{.stream = true, .exclusive = true}, {"exclusive does not go with a stream"}},
+        {{.stream = true, .concurrency = 2}, {"one consumer", "concurrency is 2, max_concurrency 0; take lanes"}},
+        {{.stream = true, .max_concurrency = 3}, {"max_concurrency 3"}},
+        {{.stream = true, .priority = 4}, {"priority is 4; consumers of a stream have none"}},
+        {{.stream = true, .retry = {.delays_ms = {5000}}}, {"retry.delays_ms[0] is 5000, and a stream"}},
+        {{.stream = true, .retry = {.stateful = true}}, {"retry.stateful gives messages back"}},
+        {{.stream = true, .retry = {.recovery = CONEY_RECOVER_REQUEUE}}, {"CONEY_RECOVER_REQUEUE, and a stream"}},
+        {{.stream = true, .declare = &classic}, {"goes with a stream; declare is a classic queue"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void expect_offset(const coney_value *offset, const char *words)
+{
+    coney_table *arguments = coney_table_new();
+    assert_ok(coney_table_set(arguments, "x-stream-offset", offset));
+    const coney_listener listener = {.queue = "q", .on_message = handle, .arguments = arguments};
+    if (words)
+        assert_fails(coney_container_listen(container, &listener), CONEY_E_INVALID, words);
+    else
+        assert_ok(coney_container_listen(container, &listener));
+    coney_table_free(arguments);
+}
+
+/* For any other RabbitMQ closes the connection, and with it all other consumers. */
+static void test_only_an_offset_that_rabbitmq_knows_is_taken(void **state)
+{
+    (void)state;
+    static const char *const right[] = {"first", "last", "next", "1h", "10Y", "5m"};
+    static const char *const wrong[] = {"First", "nonsense", "", "5", "-3h", "1h30m", "h"};
+    for (size_t i = 0; i < COUNT_OF(right); i++)
+        expect_offset(&(coney_value){.type = CONEY_STRING, .as.bytes = {right[i], strlen(right[i])}}, NULL);
+    for (size_t i = 0; i < COUNT_OF(wrong); i++)
+        expect_offset(&(coney_value){.type = CONEY_STRING, .as.bytes = {wrong[i], strlen(wrong[i])}},
+                      "first, last, next or an interval such as 10m");
+    expect_offset(&(coney_value){.type = CONEY_INT64, .as.integer = 0}, NULL);
+    expect_offset(&(coney_value){.type = CONEY_INT32, .as.integer = 7}, NULL);
+    expect_offset(&(coney_value){.type = CONEY_TIMESTAMP, .as.integer = 1700000000}, NULL);
+    expect_offset(&(coney_value){.type = CONEY_INT64, .as.integer = -5}, "x-stream-offset is -5");
+    expect_offset(&(coney_value){.type = CONEY_DOUBLE, .as.real = 1.5}, "neither a text, an integer nor a timestamp");
+    expect_offset(&(coney_value){.type = CONEY_BOOL, .as.boolean = true}, "neither a text, an integer nor");
+}
+
 static void test_numbers_below_zero_are_refused(void **state)
 {
     (void)state;
@@ -414,6 +465,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         own_container(test_error_names_the_queue),
         own_container(test_queue_and_a_handler_are_required),
+        own_container(test_what_does_not_go_with_a_stream_is_refused),
+        own_container(test_only_an_offset_that_rabbitmq_knows_is_taken),
         own_container(test_numbers_below_zero_are_refused),
         own_container(test_numbers_too_large_are_refused),
         own_container(test_multiplier_and_delays_are_checked),

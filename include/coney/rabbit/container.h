@@ -74,8 +74,8 @@ CONEY_API coney_status coney_container_start(coney_container *container);
 
 typedef enum coney_stop_mode {
     CONEY_STOP_DRAIN = 0, /* what was prefetched is handled first; what deferred deliveries wait for, too. Keeps the
-                             order of a queue with single active consumer only if the listener's `declare` says that it
-                             is one */
+                             order of a queue with single active consumer only if the listener's `declare` or a
+                             topology of the factory says that it is one */
     CONEY_STOP_FINISH, /* handlers that run finish and are settled; then the channel is closed without a basic.cancel,
                              and the rest goes back to the queue. Keeps the order of every queue: no other consumer gets
                              the messages after these before. (Spring: forceStop) */

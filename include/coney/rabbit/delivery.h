@@ -13,7 +13,7 @@ typedef struct coney_delivery coney_delivery;
 
 /* What becomes of the message. There is no zero on purpose: a handler says what it means. Any
  * other value is a defect of the handler; it is logged and counts as CONEY_RETRY, so that
- * nothing is lost. */
+ * nothing is lost. On a stream nothing is rejected or goes back: see "streams" in listener.h. */
 typedef enum coney_outcome {
     CONEY_ACK = 1, /* done (basic.ack) */
     CONEY_REJECT,  /* never again; it goes to the queue's dead-letter exchange if there is one (basic.reject) */

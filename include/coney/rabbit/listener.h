@@ -100,7 +100,7 @@ enum { CONEY_MAX_DELAYS = 16 };
  * counts its attempts. A message that cannot be republished goes back to the queue, is not acknowledged, and the log
  * says so. (Spring: RetryInterceptorBuilder.) */
 typedef struct coney_listener_retry {
-    int max_attempts;   /* in each round; 1, with stateful 3 */
+    int max_attempts;   /* in each round; 1, with stateful or on a stream 3 */
     int first_delay_ms; /* before the second attempt, stateful or not; 1,000 */
     double multiplier;  /* 2 */
     int max_delay_ms;   /* 10,000; each delay is shortened by up to half, at random. All delays of a round together,
@@ -158,6 +158,20 @@ typedef enum coney_acknowledge_mode {
                                    the handler must not wait for that: for an admin, or a template that receives */
 } coney_acknowledge_mode;
 
+/* ---- streams ----
+ *
+ * A listener of a stream has one consumer and rejects nothing, nor gives it back. CONEY_RETRY and CONEY_REQUEUE are
+ * tried again in place, max_attempts times in all (3 by default); then the message is parked if retry has a parking
+ * queue, else acknowledged, counted as passed_over, logged, and told by CONEY_MESSAGE_RECOVERED. CONEY_REJECT passes
+ * it over at once, and so does what keeps it from the handler, or parks it. CONEY_STOP acknowledges nothing.
+ *
+ * The argument x-stream-offset says where the first consumer begins: the text first, last, next (the default) or an
+ * interval such as 10m; an offset, or a timestamp. From then on, after a loss, a pause and a stop, too, it goes on at
+ * the lowest offset that is not acknowledged, as long as the listener lives.
+ *
+ * Refused: CONEY_ACKNOWLEDGE_NONE, exclusive, priority, more than one consumer, retry.delays_ms, retry.stateful,
+ * CONEY_RECOVER_REQUEUE. */
+
 /* ---- the listener ---- */
 
 typedef struct coney_listener {
@@ -166,6 +180,8 @@ typedef struct coney_listener {
                                    connection; copied. One that is there otherwise fails the start, or stops the
                                    container. (Spring: queuesToDeclare, mismatchedQueuesFatal.) NULL: others declare
                                    it, an admin perhaps */
+    bool stream;       /* the queue is a stream that others declare: see "streams" above. Not needed if `declare` or a
+                          topology of the factory says so, or an argument whose name begins with x-stream- */
     const char *id;    /* for the functions that name a listener, and for the log; the queue's name, with "#2" and so
                           on behind it if that is taken */
     const char *group; /* for those that name a group; none */

@@ -292,6 +292,7 @@ typedef struct cny_subscription {
     cny_consume consume;
     int prefetch;
     bool transacted;
+    bool is_stream; /* which takes acknowledgements only */
 } cny_subscription;
 
 /* Opens a channel that consumes, and waits for nothing: the watcher learns how it went. Gives it. CONEY_E_CONNECT

@@ -77,6 +77,7 @@ coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *con
         made->feed.subscribing = true;
         made->feed.prefetch = what->consume.no_ack ? 0 : what->prefetch;
         made->feed.no_ack = what->consume.no_ack;
+        made->feed.is_stream = what->is_stream;
         cny_connection_appended(connection, frames.size);
     }
     cny_channel_unlock(made);
@@ -322,17 +323,36 @@ static void note_settled(cny_feed *feed, uint64_t tag)
     feed->settled_last = feed->settled_last > tag ? feed->settled_last : tag;
 }
 
+/* RabbitMQ 3.10 closes the connection for a basic.reject or basic.nack of a stream's message, later releases take it for
+ * an acknowledgement. The message comes again when whoever consumes goes on at it, so the channel ends. */
+static void end_before(cny_channel *channel, uint64_t tag)
+{
+    if (channel->feed.ended || channel->feed.cancelled) /* it ends anyway */
+        return;
+    cny_error *reason =
+        cny_error_new(CONEY_E_STATE, 0, "delivery %llu of the stream cannot be handled now, it is to come again",
+                      (unsigned long long)tag);
+    cny_channel_close_locked(channel, reason);
+    cny_error_unref(reason);
+}
+
+static bool goes_back(cny_settlement settlement)
+{
+    return settlement == CNY_SETTLE_RETURN || settlement == CNY_SETTLE_REQUEUE;
+}
+
 /* What goes back with the channel's end must not be covered by one acknowledgement of several. Those come in the order of
  * their messages, so each covers what follows upon the last one that is settled. */
 static coney_status settle_kept(cny_channel *channel, uint64_t tag, cny_settlement settlement)
 {
     cny_feed *feed = &channel->feed;
-    bool goes_back = settlement == CNY_SETTLE_RETURN || settlement == CNY_SETTLE_REQUEUE;
     coney_status status = CONEY_OK;
-    feed->holds_back = feed->holds_back || goes_back;
-    if (!goes_back && (settlement != CNY_SETTLE_ACK_UP_TO || !feed->holds_back))
+    feed->holds_back = feed->holds_back || goes_back(settlement);
+    if (goes_back(settlement))
+        return CONEY_OK;
+    if (settlement != CNY_SETTLE_ACK_UP_TO || !feed->holds_back)
         return settle(channel, tag, settlement);
-    for (uint64_t each = feed->settled_last + 1; each <= tag && !goes_back && status == CONEY_OK; each++)
+    for (uint64_t each = feed->settled_last + 1; each <= tag && status == CONEY_OK; each++)
         status = settle(channel, each, CNY_SETTLE_ACK);
     return status;
 }
@@ -341,10 +361,12 @@ coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny
 {
     cny_channel_lock(channel);
     cny_connection *connection = channel->connection;
-    coney_status status;
+    coney_status status = CONEY_OK;
     if (channel->state != CNY_CHANNEL_USABLE) {
         status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(channel->reason)->text);
         atomic_fetch_add(&connection->factory->stale_acknowledgements[connection->role], 1);
+    } else if (channel->feed.is_stream && goes_back(settlement)) {
+        end_before(channel, delivery_tag);
     } else if (channel->feed.is_kept) {
         status = settle_kept(channel, delivery_tag, settlement);
     } else {

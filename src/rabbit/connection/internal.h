@@ -440,6 +440,7 @@ typedef struct cny_feed {
     cny_watcher watcher;    /* its functions are NULL if nobody watches */
     int prefetch;           /* 0: no limit */
     bool no_ack;            /* the broker has forgotten what it sent, so it outlives the channel */
+    bool is_stream;         /* nothing is rejected or given back */
     unsigned moment;        /* I/O thread only: the last one that brought something, */
     int in_moment;          /* and how much */
     size_t in_hand;         /* not settled yet */

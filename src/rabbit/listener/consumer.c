@@ -119,21 +119,8 @@ static void on_change(void *self)
     cny_container_attention(consumer->container);
 }
 
-coney_status cny_consumer_subscribe(cny_consumer *consumer)
+static coney_status begin(cny_consumer *consumer, cny_subscription what, cny_watcher watcher)
 {
-    const coney_listener *options = &consumer->listener->options;
-    cny_watcher watcher = {.on_deliveries = on_deliveries, .on_change = on_change, .self = consumer};
-    cny_subscription what = {
-        .consume = {.queue = options->queue,
-                    .consumer_tag = *consumer->tag ? consumer->tag : NULL,
-                    .no_ack = options->acknowledge == CONEY_ACKNOWLEDGE_NONE,
-                    .exclusive = options->exclusive,
-                    .arguments = options->arguments},
-        .prefetch = options->prefetch,
-        .transacted = options->transacted,
-    };
-    atomic_store(&consumer->course, CNY_COURSE_HANDLE);
-    atomic_store(&consumer->leaving, false);
     if (!cny_consumer_is_tried_alone(consumer))
         return cny_channel_subscribe(&consumer->channel, consumer->container->factory, &what, &watcher);
     if (!what.consume.no_ack) { /* what comes goes back with the channel: as few as may be */
@@ -141,6 +128,33 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
         watcher.on_deliveries = NULL;
     }
     return cny_channel_subscribe_on(&consumer->channel, consumer->trial, &what, &watcher);
+}
+
+coney_status cny_consumer_subscribe(cny_consumer *consumer)
+{
+    cny_listener *listener = consumer->listener;
+    const coney_listener *options = &listener->options;
+    const coney_table *arguments = options->arguments;
+    cny_arena arena = {0};
+    coney_status status =
+        cny_listener_is_stream(listener) ? cny_position_begin(listener, &arena, &arguments) : CONEY_OK;
+    const cny_watcher watcher = {.on_deliveries = on_deliveries, .on_change = on_change, .self = consumer};
+    const cny_subscription what = {
+        .consume = {.queue = options->queue,
+                    .consumer_tag = *consumer->tag ? consumer->tag : NULL,
+                    .no_ack = options->acknowledge == CONEY_ACKNOWLEDGE_NONE,
+                    .exclusive = options->exclusive,
+                    .arguments = arguments},
+        .prefetch = options->prefetch,
+        .transacted = options->transacted,
+        .is_stream = cny_listener_is_stream(listener),
+    };
+    atomic_store(&consumer->course, CNY_COURSE_HANDLE);
+    atomic_store(&consumer->leaving, false);
+    if (status == CONEY_OK)
+        status = begin(consumer, what, watcher);
+    cny_arena_free(&arena);
+    return status;
 }
 
 int cny_consumer_drop_channel(cny_consumer *consumer)
@@ -262,6 +276,21 @@ void cny_return_for_want_of_memory(cny_consumer *consumer, const coney_message *
         cny_return_message(consumer->channel, message);
 }
 
+/* ---- taking messages ---- */
+
+bool cny_consumer_take(cny_consumer *consumer, cny_buffer *messages)
+{
+    if (!consumer->channel || !cny_channel_take(consumer->channel, messages))
+        return false;
+    size_t count = messages->size / sizeof(coney_message *);
+    coney_message **all = (coney_message **)(void *)messages->data;
+    atomic_fetch_add(&consumer->in_lanes, (int)count);
+    if (cny_listener_is_stream(consumer->listener) &&
+        !cny_position_take(&consumer->listener->position, consumer->channel, all, count))
+        cny_channel_close(consumer->channel); /* so that they come again */
+    return true;
+}
+
 /* ---- spreading messages over lanes ---- */
 
 static uint32_t hash_of_header(const coney_message *message, const char *name)
@@ -302,11 +331,10 @@ static void put_on_lane(cny_consumer *consumer, coney_message *message)
 static void spread(cny_task *task)
 {
     cny_consumer *consumer = (cny_consumer *)(void *)task;
-    if (!consumer->channel || !cny_channel_take(consumer->channel, &consumer->taken))
+    if (!cny_consumer_take(consumer, &consumer->taken))
         return;
     coney_message **messages = (coney_message **)(void *)consumer->taken.data;
     size_t count = consumer->taken.size / sizeof *messages;
-    atomic_fetch_add(&consumer->in_lanes, (int)count);
     for (size_t i = 0; i < count; i++)
         put_on_lane(consumer, messages[i]);
     consumer->taken.size = 0;

@@ -104,14 +104,20 @@ void cny_listener_leave_declarations(coney_container *container, cny_listener *l
     listener->has_joined = false;
 }
 
-void cny_listener_learn_queue(const coney_container *container, cny_listener *listener)
+coney_status cny_listener_learn_queue(const coney_container *container, cny_listener *listener)
 {
     cny_declared_queue said;
-    if (!cny_declarations_find_queue(container->factory, listener->options.queue, &said))
-        return;
-    atomic_store(&listener->queue_kind, (int)said.kind);
+    bool is_known = cny_declarations_find_queue(container->factory, listener->options.queue, &said);
+    if (!is_known || cny_listener_is_stream(listener))
+        return CONEY_OK;
     if (said.single_active_consumer)
         atomic_store(&listener->keeps_order, true);
+    coney_status status = said.kind == CONEY_STREAM ? cny_check_stream(&listener->options) : CONEY_OK;
+    if (status == CONEY_OK && said.kind == CONEY_STREAM)
+        cny_listener_become_stream(listener);
+    else if (status == CONEY_OK)
+        atomic_store(&listener->queue_kind, (int)said.kind);
+    return status;
 }
 
 /* One that this program may not declare is as good as declared. A parking queue may have a limit or another kind. But a

@@ -278,6 +278,8 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
         return CONEY_OK;
     }
     coney_status status = tell_broker_in_order(whole, lane, settlement);
+    if (status == CONEY_OK && settlement == CNY_SETTLE_ACK && cny_listener_is_stream(listener))
+        cny_position_pass(&listener->position, whole->channel, whole->origin->delivery_tag);
     if (status != CONEY_E_STALE) /* which is counted as such */
         count_settlement(&listener->counters, settlement);
     return status;

@@ -50,7 +50,7 @@ static const char *fate_of(const cny_listener *listener, coney_outcome outcome, 
                                             : "is left to the error handler";
 }
 
-/* What is parked is told when it is. */
+/* What is parked or passed over is told when it is. */
 static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bool is_usual)
 {
     cny_listener *listener = delivery->consumer->listener;
@@ -76,12 +76,13 @@ static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bo
 static coney_outcome decide_fatal(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
-    coney_outcome usual = may_be_parked(delivery)                      ? CONEY_PARK
-                          : cny_came_round(listener, delivery->origin) ? CONEY_ACK
-                                                                       : CONEY_REJECT;
+    bool is_stream = cny_listener_is_stream(listener);
+    bool came_round = !is_stream && cny_came_round(listener, delivery->origin);
+    coney_outcome usual = may_be_parked(delivery) ? CONEY_PARK : came_round ? CONEY_ACK : CONEY_REJECT;
     coney_outcome outcome = ask_error_handler(delivery, usual);
+    bool is_passed_over = is_stream && outcome == CONEY_REJECT;
     cny_count(&listener->counters.fatal);
-    if (outcome != CONEY_PARK)
+    if (outcome != CONEY_PARK && !is_passed_over)
         tell_fatal(delivery, outcome, outcome == usual);
     return outcome;
 }

@@ -60,10 +60,7 @@ static bool refill(cny_lane *lane)
         pthread_mutex_unlock(&lane->lock);
         return lane->todo.size > 0;
     }
-    if (!cny_channel_take(consumer->channel, &lane->todo))
-        return false;
-    atomic_fetch_add(&consumer->in_lanes, (int)(lane->todo.size / sizeof(coney_message *)));
-    return true;
+    return cny_consumer_take(consumer, &lane->todo);
 }
 
 static coney_message *next_message(cny_lane *lane)

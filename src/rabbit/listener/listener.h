@@ -24,8 +24,8 @@ typedef struct cny_lane cny_lane;
 
 /* What coney_listener_statistics counts, by any thread. */
 typedef struct cny_counters {
-    atomic_ullong received, acknowledged, rejected, requeued, retried, republished, recovered, discarded, filtered,
-        failed, fatal, stale, in_progress, handled, handler_us;
+    atomic_ullong received, acknowledged, rejected, requeued, retried, republished, recovered, passed_over, discarded,
+        filtered, failed, fatal, stale, in_progress, handled, handler_us;
     atomic_ullong handler_times[CONEY_HANDLER_TIME_BUCKETS];
 } cny_counters;
 
@@ -79,6 +79,17 @@ typedef struct cny_complaints {
     cny_throttle of[CNY_COMPLAINT_COUNT];
 } cny_complaints;
 
+/* Where the one consumer of a stream goes on. */
+typedef struct cny_position {
+    pthread_mutex_t lock;       /* below all others */
+    int64_t next;               /* the lowest offset that is not acknowledged; -1: where the listener's arguments say */
+    int64_t last;               /* that came; -1: none yet */
+    bool is_gone;               /* the stream; another one of its name is read from its beginning */
+    const cny_channel *channel; /* by which the messages of places came; only compared */
+    struct cny_place *places;   /* those not acknowledged, in their order, from first on */
+    size_t first, count, capacity;
+} cny_position;
+
 struct cny_listener {
     /* fixed after listen */
     atomic_uint refs;
@@ -86,16 +97,18 @@ struct cny_listener {
     cny_arena arena;
     coney_listener options;            /* with every default filled in */
     cny_declaration_set *declarations; /* its queue, the ladder, the parking queue; NULL: it brings none of them */
-    bool has_retry;                    /* anything of options.retry */
+    bool has_retry;                    /* anything of options.retry, or a stream */
     int delay_count;
     const char *delay_queues[CONEY_MAX_DELAYS];
+    bool has_own_attempts; /* options.retry.max_attempts is no default */
     /* any thread */
     cny_counters counters;
     cny_attempts attempts;
+    cny_position position; /* of a stream */
     cny_backoffs backoffs;
     cny_complaints complaints;
     atomic_llong last_delivery_ms;
-    atomic_int queue_kind;   /* coney_queue_kind, as far as somebody in the factory declares it */
+    atomic_int queue_kind;   /* coney_queue_kind, as far as the listener or somebody in the factory says */
     atomic_bool keeps_order; /* the queue serves one consumer at a time, and the next one must not begin too early */
     /* under the container's lock */
     cny_listener *next;
@@ -134,6 +147,30 @@ static inline bool cny_has_parking_queue(const cny_listener *listener)
 {
     return listener->options.retry.recovery == CONEY_RECOVER_PARK;
 }
+
+/* Its queue is a stream: nothing is rejected or given back. False if nobody here knows the queue. */
+bool cny_listener_is_stream(const cny_listener *listener);
+
+/* What the options say of that, and whether they go with a stream. CONEY_E_INVALID. */
+bool cny_is_stream(const coney_listener *options);
+coney_status cny_check_stream(const coney_listener *options);
+
+/* While nothing consumes. */
+void cny_listener_become_stream(cny_listener *listener);
+
+void cny_position_init(cny_position *position);
+void cny_position_free(cny_position *position);
+
+/* Before a consumer subscribes: with which arguments, which may live in the arena. CONEY_E_NO_MEMORY. */
+coney_status cny_position_begin(cny_listener *listener, cny_arena *arena, const coney_table **arguments);
+
+/* The stream is gone. */
+void cny_position_restart(cny_position *position);
+
+/* These have come, in the order of the channel; false without memory. And one of them is acknowledged. */
+bool cny_position_take(cny_position *position, const cny_channel *channel, coney_message *const *messages,
+                       size_t count);
+void cny_position_pass(cny_position *position, const cny_channel *channel, uint64_t tag);
 
 static inline int64_t cny_sooner(int64_t a, int64_t b)
 {
@@ -277,6 +314,9 @@ void cny_consumer_withdraw(cny_consumer *consumer);
 uint32_t cny_consumer_defer(cny_consumer *consumer);
 void cny_consumer_undefer(cny_consumer *consumer, uint32_t channel_number);
 int cny_consumer_deferred(const cny_consumer *consumer);
+
+/* What has come since it was last asked, into an empty buffer; false if there is nothing. They are in lanes now. */
+bool cny_consumer_take(cny_consumer *consumer, cny_buffer *messages);
 
 /* To its queue, untried. */
 void cny_return_message(cny_channel *channel, const coney_message *message);
@@ -453,6 +493,7 @@ size_t cny_lane_take_due(cny_lane *lane, int64_t now, void (*take)(cny_lane *lan
 
 coney_outcome cny_recover(coney_delivery *delivery);          /* attempts are used up: the verdict */
 coney_outcome cny_park(coney_delivery *delivery);             /* whatever the recovery is: the same */
+coney_outcome cny_pass_over(coney_delivery *delivery);        /* of a stream: acknowledged, counted and told */
 coney_outcome cny_climb(coney_delivery *delivery, int round); /* sends it to wait for its next round */
 
 /* The one it had before it went up the ladder. A view. */
@@ -467,8 +508,9 @@ coney_status cny_listener_plan_declarations(cny_listener *made, const coney_queu
 void cny_listener_join_declarations(coney_container *container, cny_listener *listener);
 void cny_listener_leave_declarations(coney_container *container, cny_listener *listener);
 
-/* Takes down what the declarations of the factory say of its queue, its own and those of admins. */
-void cny_listener_learn_queue(const coney_container *container, cny_listener *listener);
+/* While nothing consumes: takes down what the declarations of the factory say of its queue, its own and those of admins.
+ * CONEY_E_INVALID: it is a stream, and the listener's options do not go with one. */
+coney_status cny_listener_learn_queue(const coney_container *container, cny_listener *listener);
 
 /* How they stand: CNY_DECLARATION_WANTED (with an error: it may pass), _REFUSED, or else its consumers may begin. Gives
  * a reference to the error, NULL if there is none. */

@@ -392,6 +392,8 @@ coney_status coney_container_set_concurrency(coney_container *container, const c
         status = cny_fail(CONEY_E_NOT_FOUND, "container '%s' has no listener '%.255s'", container->options.name, id);
     } else if (listener->options.exclusive && max > 1) {
         status = cny_fail(CONEY_E_INVALID, "listener '%s' is exclusive, so it has one consumer, not %d", id, max);
+    } else if (cny_listener_is_stream(listener) && max > 1) {
+        status = cny_fail(CONEY_E_INVALID, "listener '%s' is one of a stream, so it has one consumer, not %d", id, max);
     } else {
         listener->min = min;
         listener->max = max;

@@ -128,18 +128,19 @@ static coney_status check_combinations(const coney_listener *listener)
 }
 
 /* An option that would do nothing is a mistake, and one that loses messages perhaps. */
-static coney_status check_effect(const coney_listener_retry *retry)
+static coney_status check_effect(const coney_listener_retry *retry, bool is_stream)
 {
+    bool tries_again = retry->max_attempts > 1 || (is_stream && retry->max_attempts == 0);
     bool has_ladder = retry->delays_ms[0] != 0;
     bool parks = retry->recovery == CONEY_RECOVER_PARK || retry->recovery == CONEY_RECOVER_DEFAULT;
     if (retry->parking_queue && !parks)
         return cny_fail(CONEY_E_INVALID, "retry.parking_queue is '%.255s', and retry.recovery does not park",
                         retry->parking_queue);
-    if (retry->is_retriable && retry->max_attempts <= 1 && !retry->stateful && !has_ladder)
+    if (retry->is_retriable && !tries_again && !retry->stateful && !has_ladder)
         return cny_fail(CONEY_E_INVALID, "retry.is_retriable has nothing to decide without max_attempts above 1, "
                                          "stateful or delays_ms");
     bool has_delays = retry->first_delay_ms || retry->multiplier != 0 || retry->max_delay_ms;
-    bool tries_once = retry->max_attempts == 1 || (retry->max_attempts == 0 && !retry->stateful);
+    bool tries_once = retry->max_attempts == 1 || (retry->max_attempts == 0 && !retry->stateful && !is_stream);
     if (has_delays && tries_once)
         return cny_fail(CONEY_E_INVALID,
                         "retry.first_delay_ms, multiplier and max_delay_ms are for the time between attempts; "
@@ -148,7 +149,7 @@ static coney_status check_effect(const coney_listener_retry *retry)
     return CONEY_OK;
 }
 
-static coney_status check_retry(const coney_listener_retry *retry)
+static coney_status check_retry(const coney_listener_retry *retry, bool is_stream)
 {
     if ((unsigned)retry->recovery > CONEY_RECOVER_CALL)
         return cny_fail(CONEY_E_INVALID, "retry.recovery is %d, which is no coney_recovery", (int)retry->recovery);
@@ -165,7 +166,7 @@ static coney_status check_retry(const coney_listener_retry *retry)
             return cny_fail(CONEY_E_INVALID, "retry.delays_ms[%d] is %d; a delay is positive, and a zero ends them", i,
                             retry->delays_ms[i]);
     }
-    if (check_effect(retry) != CONEY_OK)
+    if (check_effect(retry, is_stream) != CONEY_OK)
         return CONEY_E_INVALID;
     if (cny_check_name("retry.exchange", retry->exchange) != CONEY_OK ||
         cny_check_name("retry.routing_key", retry->routing_key) != CONEY_OK)
@@ -206,7 +207,10 @@ static coney_status check(const coney_listener *listener)
         status = check_numbers(listener);
     if (status == CONEY_OK)
         status = check_combinations(listener);
-    return status == CONEY_OK ? check_retry(&listener->retry) : status;
+    bool is_stream = cny_is_stream(listener);
+    if (status == CONEY_OK && is_stream)
+        status = cny_check_stream(listener);
+    return status == CONEY_OK ? check_retry(&listener->retry, is_stream) : status;
 }
 
 /* ---- defaults ---- */
@@ -305,9 +309,12 @@ static coney_status fill(cny_listener *made, const coney_listener *options)
     made->options = *options;
     made->options.declare = NULL; /* in declarations */
     made->has_retry = has_retry(&options->retry);
+    made->has_own_attempts = options->retry.max_attempts != 0;
     set_defaults(&made->options);
     cny_attempts_size_for(&made->attempts, &made->options);
     atomic_store(&made->keeps_order, options->exclusive);
+    if (cny_is_stream(options))
+        cny_listener_become_stream(made);
     made->min = made->wanted = made->options.concurrency;
     made->max = made->options.max_concurrency;
     made->started = !options->no_auto_start;
@@ -348,6 +355,7 @@ coney_status cny_listener_new(cny_listener **listener, const coney_listener *opt
         cny_free(made);
         return cny_fail_memory();
     }
+    cny_position_init(&made->position);
     status = fill(made, options);
     if (status != CONEY_OK) {
         cny_listener_unref(made);
@@ -364,6 +372,7 @@ void cny_listener_unref(cny_listener *listener)
     cny_attempts_free(&listener->attempts);
     cny_backoffs_free(&listener->backoffs);
     cny_complaints_free(&listener->complaints);
+    cny_position_free(&listener->position);
     cny_declaration_set_unref(listener->declarations);
     cny_arena_free(&listener->arena);
     cny_free(listener);

@@ -166,6 +166,16 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
                                                          .text = text});
 }
 
+coney_outcome cny_pass_over(coney_delivery *delivery)
+{
+    char what[64];
+    long long offset = coney_table_get_int64(delivery->origin->properties.headers, "x-stream-offset", -1);
+    snprintf(what, sizeof what, "at offset %lld is passed over", offset);
+    cny_count(&delivery->consumer->listener->counters.passed_over);
+    tell_recovered(delivery, what);
+    return CONEY_ACK;
+}
+
 /* Not that of its way back from the ladder. */
 const char *cny_original_routing_key(const cny_listener *listener, const coney_message *message)
 {
@@ -220,6 +230,10 @@ static coney_outcome recover(coney_delivery *delivery, coney_recovery recovery)
     case CONEY_RECOVER_REQUEUE: verdict = CONEY_REQUEUE, what = "goes back"; break;
     case CONEY_RECOVER_PARK: verdict = park(delivery), what = "is parked"; break;
     case CONEY_RECOVER_CALL: verdict = ask_recoverer(delivery), what = "is left to the recoverer"; break;
+    }
+    if (verdict == CONEY_REJECT && cny_listener_is_stream(delivery->consumer->listener)) {
+        cny_count(&delivery->consumer->listener->counters.recovered);
+        return cny_pass_over(delivery);
     }
     bool may_go_back = recovery == CONEY_RECOVER_REQUEUE || recovery == CONEY_RECOVER_CALL;
     bool is_done = verdict != CONEY_REQUEUE || may_go_back; /* else it could not be published */

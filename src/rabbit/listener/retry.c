@@ -69,20 +69,24 @@ static bool comes_again(const coney_delivery *delivery)
     return !cny_acknowledges_nothing(delivery->consumer->listener) && !cny_channel_alive(delivery->channel);
 }
 
-static coney_outcome judge_failure(coney_delivery *delivery, bool may_repeat, int *delay_ms)
+static coney_outcome try_again(coney_delivery *delivery, int *delay_ms)
+{
+    *delay_ms = cny_retry_delay(&delivery->consumer->listener->options.retry, ++delivery->tries);
+    return (coney_outcome)0;
+}
+
+static coney_outcome judge_failure(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
     const cny_listener *listener = delivery->consumer->listener;
     const coney_listener_retry *retry = &listener->options.retry;
     if (!listener->has_retry)
         return CONEY_REQUEUE;
-    need_failure(delivery, "CONEY_RETRY");
+    need_failure(delivery, outcome == CONEY_REQUEUE ? "CONEY_REQUEUE" : "CONEY_RETRY");
     bool retriable = is_retriable(delivery);
     if (retriable && retry->stateful && may_be_redelivered(delivery, delay_ms))
         return CONEY_REQUEUE;
-    if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < retry->max_attempts) {
-        *delay_ms = cny_retry_delay(retry, ++delivery->tries);
-        return (coney_outcome)0;
-    }
+    if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < retry->max_attempts)
+        return try_again(delivery, delay_ms);
     if (comes_again(delivery)) {
         cny_tries_keep(delivery, delivery->tries + 1);
         return CONEY_REQUEUE;
@@ -103,10 +107,36 @@ static coney_outcome park(coney_delivery *delivery)
     return cny_park(delivery);
 }
 
+static coney_outcome pass_over(coney_delivery *delivery)
+{
+    if (comes_again(delivery))
+        return CONEY_REQUEUE;
+    need_failure(delivery, "CONEY_REJECT");
+    return cny_pass_over(delivery);
+}
+
+/* Where nothing goes back: what cannot be parked either is tried again in place until it can. */
+static coney_outcome judge_on_stream(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
+{
+    if (delivery->is_returned && may_repeat) { /* there was no memory, which is not the message's fault */
+        delivery->is_returned = false;
+        *delay_ms = delivery->consumer->listener->options.retry.first_delay_ms;
+        return (coney_outcome)0;
+    }
+    coney_outcome verdict = outcome == CONEY_PARK     ? park(delivery)
+                            : outcome == CONEY_REJECT ? pass_over(delivery)
+                                                      : judge_failure(delivery, outcome, may_repeat, delay_ms);
+    bool may_try_again = verdict == CONEY_REQUEUE && may_repeat && cny_channel_alive(delivery->channel);
+    return may_try_again ? try_again(delivery, delay_ms) : verdict;
+}
+
 static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
 {
     cny_listener *listener = delivery->consumer->listener;
-    const char *what = outcome == CONEY_REJECT ? "is rejected" : outcome == CONEY_RETRY ? "failed" : "goes back";
+    bool is_stream = cny_listener_is_stream(listener);
+    const char *what = outcome == CONEY_RETRY || is_stream ? "failed"
+                       : outcome == CONEY_REJECT           ? "is rejected"
+                                                           : "goes back";
     bool is_told = outcome == CONEY_PARK || (!delivery->prepared && outcome != CONEY_RETRY); /* by who decides it */
     if (is_told || (!delivery->failure && outcome != CONEY_RETRY))
         return;
@@ -149,12 +179,14 @@ coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool ma
     } else if (outcome != CONEY_ACK) {
         log_failure(delivery, outcome);
     }
-    switch (outcome) {
-    case CONEY_RETRY: return judge_failure(delivery, may_repeat, delay_ms);
-    case CONEY_PARK: return park(delivery);
-    case CONEY_STOP: return stop_container(delivery);
-    default: break;
-    }
+    if (outcome == CONEY_STOP)
+        return stop_container(delivery);
+    if (cny_listener_is_stream(listener) && outcome != CONEY_ACK)
+        return judge_on_stream(delivery, outcome, may_repeat, delay_ms);
+    if (outcome == CONEY_RETRY)
+        return judge_failure(delivery, outcome, may_repeat, delay_ms);
+    if (outcome == CONEY_PARK)
+        return park(delivery);
     if (delivery->origin->redelivered)
         forget_unless_part(delivery);
     return outcome;

@@ -310,6 +310,7 @@ static void read_counters(coney_listener_statistics *to, const cny_counters *fro
         .retried = atomic_load(&from->retried),
         .republished = atomic_load(&from->republished),
         .recovered = atomic_load(&from->recovered),
+        .passed_over = atomic_load(&from->passed_over),
         .discarded = atomic_load(&from->discarded),
         .filtered = atomic_load(&from->filtered),
         .failed = atomic_load(&from->failed),

@@ -192,8 +192,10 @@ static void subscribe(cny_consumer *consumer)
     consumer->awaits_declarations = false;
     if (cny_consumer_awaits_trial(consumer))
         return;
-    cny_listener_learn_queue(consumer->container, consumer->listener);
-    if (cny_consumer_subscribe(consumer) == CONEY_OK) {
+    coney_status status = cny_listener_learn_queue(consumer->container, consumer->listener);
+    if (status == CONEY_OK)
+        status = cny_consumer_subscribe(consumer);
+    if (status == CONEY_OK) {
         consumer->state = CNY_CONSUMER_SUBSCRIBING;
         consumer->due = cny_deadline(SUBSCRIBE_MS);
     } else {
@@ -322,7 +324,8 @@ static void look_at_subscription(cny_consumer *consumer)
         if (state == CNY_FEED_ENDED) /* already; a start was a start all the same */
             cny_container_attention(consumer->container);
     } else if (state == CNY_FEED_ENDED) {
-        cny_error_raise(reason);
+        if (cny_error_raise(reason) == CONEY_E_NOT_FOUND)
+            cny_position_restart(&consumer->listener->position);
         on_no_subscription(consumer);
     } else if (cny_now_ms() >= consumer->due) {
         on_no_answer(consumer);
@@ -338,6 +341,8 @@ static void look_for_loss(cny_consumer *consumer)
     if (cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED) {
         consumer->loss = cny_consumer_raise_loss(reason);
         consumer->has_tried = false;
+        if (consumer->loss == CONEY_E_NOT_FOUND)
+            cny_position_restart(&consumer->listener->position);
         if (set_trouble(consumer, "was interrupted", false))
             tell_failed(consumer, false);
         begin_leaving(consumer);
