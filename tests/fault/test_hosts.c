@@ -9,11 +9,13 @@ enum { HOSTS = 3, LONG_MS = 10000, RUNS = 30 };
 
 static cny_broker *brokers[HOSTS];
 static coney_recovery_options recovery;
+static char first_loss[1024]; /* of the consuming connection, as it was told; there before the next opening is */
 
 static int setup_brokers(void **state)
 {
     (void)state;
     recovery = (coney_recovery_options)FAULT_QUICK_RECOVERY;
+    *first_loss = '\0';
     coney_log_set_level(CONEY_LOG_OFF);
     return 0;
 }
@@ -97,12 +99,20 @@ static void miss_the_vhost(cny_peer *peer, void *user)
     cny_peer_close_connection(peer, 530, "NOT_ALLOWED - vhost / not found");
 }
 
+static void note_first_loss(const coney_connection_info *info, void *user)
+{
+    (void)user;
+    bool is_loss = info->state == CONEY_CONNECTION_CONNECTING && info->reason != CONEY_OK;
+    if (is_loss && info->role == CONEY_CONSUMING && !*first_loss)
+        memcpy(first_loss, info->text, sizeof first_loss);
+}
+
 static void use_hosts(coney_host_order order, cny_script *first, cny_script *second, cny_script *third)
 {
     char uri[128];
     cny_script *const scripts[] = {first, second, third};
     const coney_connection_factory_options options = {
-        .host_order = order, .close_timeout_ms = 500, .recovery = recovery};
+        .host_order = order, .close_timeout_ms = 500, .recovery = recovery, .on_connection = note_first_loss};
     for (int i = 0; i < HOSTS; i++)
         brokers[i] = cny_broker_start(&(cny_broker_options){.script = scripts[i]});
     snprintf(uri, sizeof uri, "amqp://127.0.0.1:%d,127.0.0.1:%d,127.0.0.1:%d", cny_broker_port(brokers[0]),
@@ -163,18 +173,28 @@ static void test_hosts_in_order_begin_with_the_first_but_for_the_one_just_lost(v
     expect_connections(2, 1, 0);
 }
 
+static int connections_of(int host)
+{
+    return cny_broker_count_heard(brokers[host], CNY_PROTOCOL_HEADER);
+}
+
+static bool all_were_used_twice(void)
+{
+    return connections_of(0) > 1 && connections_of(1) > 1 && connections_of(2) > 1;
+}
+
+/* That it comes to no end by chance happens once in millions of runs. */
 static void test_shuffled_hosts_end_with_the_one_just_lost(void **state)
 {
     (void)state;
     use_hosts(CONEY_HOSTS_SHUFFLE, hang_up_when_told, hang_up_when_told, hang_up_when_told);
     fault_expect_status(CONEY_OK, fault_ask());
-    for (uint64_t times = 2; times < 8; times++) {
-        int before[HOSTS], in_use = host_in_use();
-        for (int i = 0; i < HOSTS; i++)
-            before[i] = cny_broker_count_heard(brokers[i], CNY_PROTOCOL_HEADER);
+    for (uint64_t times = 2; times < 2 * RUNS && !all_were_used_twice(); times++) {
+        int in_use = host_in_use(), before = connections_of(in_use);
         lose_connection_to(in_use, times);
-        assert_int_equal(cny_broker_count_heard(brokers[in_use], CNY_PROTOCOL_HEADER), before[in_use]);
+        assert_int_equal(connections_of(in_use), before);
     }
+    assert_true(all_were_used_twice());
 }
 
 static void test_lost_host_is_tried_again_in_the_same_attempt_if_no_other_answers(void **state)
@@ -314,6 +334,19 @@ static void test_shuffled_hosts_begin_with_any(void **state)
         assert_true(cny_broker_count_heard(brokers[i], CNY_PROTOCOL_HEADER) > 0);
 }
 
+static void test_loss_is_told_with_the_host_that_is_tried_next(void **state)
+{
+    (void)state;
+    char next[80];
+    use_hosts(CONEY_HOSTS_IN_ORDER, hang_up_when_told, NULL, NULL);
+    fault_expect_status(CONEY_OK, fault_ask());
+    lose_connection_to(0, 2);
+    fault_expect_status(CONEY_OK, coney_connection_factory_close(fault.factory)); /* nothing is told any more */
+    snprintf(next, sizeof next, "connecting to 127.0.0.1:%d and 2 more, attempt 1 in ", cny_broker_port(brokers[1]));
+    if (!strstr(first_loss, next))
+        fail_msg("'%s' does not say '%s'", first_loss, next);
+}
+
 static void test_info_names_the_host_in_use(void **state)
 {
     (void)state;
@@ -344,6 +377,7 @@ int main(void)
         hosts_test(test_hosts_in_rotation_begin_behind_the_last_that_worked),
         hosts_test(test_rotation_goes_on_behind_the_host_that_worked_not_the_one_tried),
         hosts_test(test_shuffled_hosts_begin_with_any),
+        hosts_test(test_loss_is_told_with_the_host_that_is_tried_next),
         hosts_test(test_info_names_the_host_in_use),
     };
     return cmocka_run_group_tests_name("hosts", tests, NULL, NULL);
