@@ -285,6 +285,10 @@ cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listene
 cny_consumer *cny_consumer_ref(cny_consumer *consumer);
 void cny_consumer_unref(cny_consumer *consumer);
 
+/* Under the container's lock, supervisor: does what is next for it; true if it has ended. And when to look again. */
+bool cny_consumer_tend(cny_consumer *consumer);
+int64_t cny_consumer_due(const cny_consumer *consumer);
+
 /* Under the container's lock, supervisor: begins to subscribe. */
 coney_status cny_consumer_subscribe(cny_consumer *consumer);
 

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+/* What is next for one consumer: it subscribes, tries again, is interrupted, works off what came, ends. The supervisor
+ * asks whenever something has happened or is due, under the container's lock; nothing here waits. */
+#include "rabbit/listener/listener.h"
+
+#include <string.h>
+
+#define SUBSCRIBE_MS 5000 /* for the broker's answer */
+#define LOOK_FOR_CONNECTION_MS 1000
+#define LOOK_FOR_OTHERS_MS 10
+
+/* ---- whether it is to end ---- */
+
+/* How a consumer is to end; false if it is not to. */
+static bool ends(const cny_consumer *consumer, coney_stop_mode *mode, int64_t *deadline)
+{
+    const coney_container *container = consumer->container;
+    const cny_listener *listener = consumer->listener;
+    *deadline = INT64_MAX;
+    *mode = CONEY_STOP_DRAIN;
+    if (container->state == CNY_CONTAINER_STOPPING) {
+        *mode = container->stop_mode;
+        *deadline = container->stop_deadline;
+    } else if (!listener->started || listener->removed) {
+        *mode = listener->stop_mode;
+        *deadline = listener->stop_deadline;
+    } else if (consumer->surplus) {
+        *mode = CONEY_STOP_FINISH;
+    } else {
+        return container->paused;
+    }
+    return true;
+}
+
+/* ---- what is told ---- */
+
+static const char *tag_of(const cny_consumer *consumer)
+{
+    return consumer->channel ? cny_channel_consumer_tag(consumer->channel) : consumer->tag;
+}
+
+static void tell_of(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error)
+{
+    cny_tell(
+        consumer->container,
+        &(cny_event){.kind = kind, .listener = consumer->listener, .consumer_tag = tag_of(consumer), .error = error});
+}
+
+/* One of the queues that its listener brings is there otherwise, or cannot be. */
+static bool is_refused_for_good(const cny_consumer *consumer)
+{
+    cny_error *error;
+    cny_declaration_state state = cny_listener_declarations(consumer->container, consumer->listener, &error);
+    cny_error_unref(error);
+    return state == CNY_DECLARATION_REFUSED;
+}
+
+/* The container stops for its trouble, or does not even start. */
+static bool stops_container(const cny_consumer *consumer)
+{
+    const coney_listener *options = &consumer->listener->options;
+    if (consumer->container->state == CNY_CONTAINER_STARTING)
+        return cny_consumer_is_hopeless(consumer);
+    bool is_missing = cny_error_view(consumer->trouble)->status == CONEY_E_NOT_FOUND;
+    return is_refused_for_good(consumer) || (is_missing && options->missing_queue_is_fatal);
+}
+
+static void tell_failed(const cny_consumer *consumer, bool fatal)
+{
+    const cny_error *trouble = consumer->trouble;
+    const coney_error *view = cny_error_view(trouble);
+    coney_log_level level = cny_is_refused_exclusive(view) ? CONEY_LOG_DEBUG : fatal ? CONEY_LOG_ERROR : CONEY_LOG_WARN;
+    cny_container_remark(consumer->container, level, "container '%s': %s", consumer->container->options.name,
+                         view->text);
+    cny_tell(consumer->container, &(cny_event){.kind = CONEY_CONSUMER_FAILED,
+                                               .listener = consumer->listener,
+                                               .consumer_tag = tag_of(consumer),
+                                               .error = trouble,
+                                               .fatal = fatal});
+}
+
+/* This thread's last error is why it does not consume. True if that is news: said once for each reason, and only if the
+ * connection, which has a log and events of its own, does not come back by itself. */
+static bool set_trouble(cny_consumer *consumer, const char *what, bool given_up)
+{
+    const char *queue = consumer->listener->options.queue;
+    if (consumer->has_consumed)
+        cny_fail_in("a consumer of queue '%s' %s", queue, what);
+    else
+        cny_fail_in("consume from queue '%s'", queue);
+    cny_error *trouble = cny_error_capture();
+    const coney_error *view = cny_error_view(trouble), *before = cny_error_view(consumer->trouble);
+    bool tells_more = before && (before->status == CONEY_E_LOST || consumer->is_refused);
+    bool is_of_connection = view->status == CONEY_E_CONNECT && !given_up;
+    if (is_of_connection && tells_more) {
+        cny_error_unref(trouble);
+        return false;
+    }
+    bool known = before && strcmp(before->text, view->text) == 0;
+    cny_error_unref(consumer->trouble);
+    consumer->trouble = trouble;
+    return !known && !is_of_connection;
+}
+
+/* ---- subscribing ---- */
+
+static void wait_until(cny_consumer *consumer, int64_t due)
+{
+    consumer->state = CNY_CONSUMER_WAITING;
+    consumer->due = due;
+}
+
+static void fail_for_good(coney_container *container, const cny_consumer *consumer)
+{
+    if (!container->failure)
+        container->failure = cny_error_ref(consumer->trouble);
+    cny_container_begin_stop(container, CONEY_STOP_FINISH, cny_deadline(container->options.shutdown_timeout_ms));
+}
+
+/* A queue that somebody in the factory declares was deleted, or went with its last consumer: it is declared again, with
+ * its bindings, and tried at once. Only once, for it may go each time. */
+static bool is_restored(cny_consumer *consumer)
+{
+    bool may_help = !consumer->is_restored && coney_last_error_details()->status == CONEY_E_NOT_FOUND;
+    consumer->is_restored =
+        may_help && cny_declarations_restore(consumer->container->factory, consumer->listener->options.queue);
+    if (!consumer->is_restored)
+        return false;
+    consumer->awaits_declarations = true;
+    wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
+    return true;
+}
+
+/* This thread's last error, a missing queue, comes with what may be done about it. */
+static void explain_missing(const cny_consumer *consumer)
+{
+    const coney_error *error = coney_last_error_details();
+    if (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal)
+        cny_fail_code(error->status, error->broker_code,
+                      "%s; it is waited for (the listener's declare, or an admin's topology, has it declared; with "
+                      "missing_queue_is_fatal the container fails instead)",
+                      error->text);
+}
+
+/* This thread's last error tells why it cannot consume. */
+static void on_refused(cny_consumer *consumer)
+{
+    coney_container *container = consumer->container;
+    bool given_up = cny_factory_check_given_up(container->factory, CONEY_CONSUMING) != CONEY_OK; /* which tells more */
+    coney_status status = coney_last_error_details()->status;
+    explain_missing(consumer);
+    bool is_news = set_trouble(consumer, given_up ? "cannot resume" : "cannot resume yet", given_up);
+    bool stops = stops_container(consumer);
+    if (is_news)
+        tell_failed(consumer, stops || given_up || status == CONEY_E_CLOSED);
+    consumer->has_tried = status != CONEY_E_CONNECT;
+    if (status == CONEY_E_CLOSED)
+        wait_until(consumer, INT64_MAX);
+    else if (cny_is_loss(status))
+        wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
+    else if (cny_must_isolate(&consumer->strikes))
+        wait_until(consumer, consumer->strikes.retry_at);
+    else
+        wait_until(consumer, cny_deadline(container->options.recovery_interval_ms));
+    bool is_missing = status == CONEY_E_NOT_FOUND;
+    if (is_missing && !consumer->told_missing)
+        tell_of(consumer, CONEY_QUEUE_MISSING, consumer->trouble);
+    consumer->told_missing |= is_missing;
+    if (stops && container->state == CNY_CONTAINER_RUNNING)
+        fail_for_good(container, consumer);
+}
+
+/* To try to consume. */
+static bool is_due(const cny_consumer *consumer)
+{
+    if (consumer->state != CNY_CONSUMER_WAITING)
+        return false;
+    bool is_back = cny_consumer_is_lost(consumer) && consumer->container->is_connected && !consumer->awaits_trial;
+    return cny_now_ms() >= consumer->due || consumer->awaits_declarations || is_back || consumer->trial;
+}
+
+static void subscribe(cny_consumer *consumer)
+{
+    consumer->awaits_declarations = false;
+    if (cny_consumer_awaits_trial(consumer))
+        return;
+    coney_status status = cny_listener_learn_queue(consumer->container, consumer->listener);
+    if (status == CONEY_OK)
+        status = cny_consumer_subscribe(consumer);
+    if (status == CONEY_OK) {
+        consumer->state = CNY_CONSUMER_SUBSCRIBING;
+        consumer->due = cny_deadline(SUBSCRIBE_MS);
+    } else {
+        if (cny_consumer_note_refusal(consumer))
+            on_refused(consumer);
+        cny_consumer_end_trial(consumer);
+    }
+}
+
+/* What its listener brings, and what others declare for its queue, comes first. True if the consumer has to wait for
+ * that; what was refused for good is why it cannot begin. */
+static bool waits_for_declarations(cny_consumer *consumer)
+{
+    cny_error *error;
+    cny_declaration_state state = cny_listener_declarations(consumer->container, consumer->listener, &error);
+    bool is_on_its_way = (state == CNY_DECLARATION_WANTED && !error) ||
+                         cny_declarations_awaits(consumer->container->factory, consumer->listener->options.queue);
+    consumer->awaits_declarations = is_on_its_way || state == CNY_DECLARATION_WANTED;
+    if (is_on_its_way) {
+        consumer->due = cny_deadline(LOOK_FOR_CONNECTION_MS);
+    } else if (error && state != CNY_DECLARATION_DECLARED) {
+        cny_error_raise(error);
+        on_refused(consumer);
+    }
+    cny_error_unref(error);
+    return is_on_its_way || state == CNY_DECLARATION_WANTED || state == CNY_DECLARATION_REFUSED;
+}
+
+static void begin_to_subscribe(cny_consumer *consumer)
+{
+    if (cny_factory_check_open(consumer->container->factory, CONEY_CONSUMING, 0) != CONEY_OK)
+        on_refused(consumer);
+    else if (waits_for_declarations(consumer))
+        return;
+    else if (cny_consumer_lets_others_begin(consumer))
+        consumer->due = cny_deadline(LOOK_FOR_OTHERS_MS);
+    else
+        subscribe(consumer);
+}
+
+static void on_consuming(cny_consumer *consumer)
+{
+    coney_container *container = consumer->container;
+    bool again = consumer->has_consumed;
+    consumer->state = CNY_CONSUMER_CONSUMING;
+    bool was_told = consumer->trouble && cny_error_view(consumer->trouble)->status != CONEY_E_CONNECT;
+    atomic_store(&consumer->listener->last_delivery_ms, cny_now_ms()); /* idleness begins anew */
+    if (again)
+        consumer->resumed_at = cny_now_ms();
+    if (again || was_told) {
+        bool is_quiet = !again && cny_is_refused_exclusive(cny_error_view(consumer->trouble));
+        cny_container_remark(container, is_quiet ? CONEY_LOG_DEBUG : CONEY_LOG_INFO,
+                             "container '%s': a consumer of queue '%s' has resumed", container->options.name,
+                             consumer->listener->options.queue);
+    }
+    consumer->has_consumed = true;
+    consumer->has_tried = consumer->told_missing = consumer->is_restored = false;
+    cny_consumer_is_acquitted(consumer);
+    cny_error_unref(consumer->trouble);
+    consumer->trouble = NULL;
+    tell_of(consumer, again ? CONEY_CONSUMER_RESTARTED : CONEY_CONSUMER_STARTED, NULL);
+}
+
+/* This thread's last error tells why. */
+static void on_no_subscription(cny_consumer *consumer)
+{
+    bool is_over = cny_consumer_note_refusal(consumer);
+    cny_consumer_drop_channel(consumer);
+    if (!is_over)
+        wait_until(consumer, 0);
+    else if (!is_restored(consumer))
+        on_refused(consumer);
+    cny_container_attention(consumer->container);
+}
+
+/* If it came at the last moment after all, lanes may be at work. */
+static void on_no_answer(cny_consumer *consumer)
+{
+    cny_channel_close(consumer->channel);
+    if (*cny_channel_consumer_tag(consumer->channel)) {
+        on_consuming(consumer);
+        cny_container_attention(consumer->container);
+        return;
+    }
+    cny_fail(CONEY_E_TIMEOUT, "no answer from the broker within the deadline");
+    on_no_subscription(consumer);
+}
+
+/* What came before the end is worked off, unless its channel is gone. */
+static void begin_leaving(cny_consumer *consumer)
+{
+    consumer->state = CNY_CONSUMER_LEAVING;
+    consumer->due = cny_deadline(consumer->container->options.recovery_interval_ms);
+}
+
+/* It is to go on with the others. What the broker has sent meanwhile goes back to the queue, or, if that is impossible,
+ * is handled first. */
+static void on_innocent(cny_consumer *consumer)
+{
+    if (cny_acknowledges_nothing(consumer->listener)) {
+        on_consuming(consumer);
+        begin_leaving(consumer);
+        consumer->loss = CONEY_E_LOST;
+        cny_channel_cancel(consumer->channel);
+        cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
+    } else {
+        cny_consumer_is_acquitted(consumer);
+        cny_consumer_drop_channel(consumer);
+        wait_until(consumer, 0);
+    }
+    cny_container_attention(consumer->container);
+}
+
+/* Whether the broker has answered. */
+static void look_at_subscription(cny_consumer *consumer)
+{
+    cny_error *reason;
+    cny_feed_state state = cny_channel_feed(consumer->channel, &reason);
+    bool has_begun =
+        state != CNY_FEED_BEGINNING && *cny_channel_consumer_tag(consumer->channel); /* does not change now */
+    if (has_begun && cny_consumer_is_tried_alone(consumer)) {
+        on_innocent(consumer);
+    } else if (has_begun) {
+        on_consuming(consumer);
+        cny_consumer_end_trial(consumer);
+        if (state == CNY_FEED_ENDED) /* already; a start was a start all the same */
+            cny_container_attention(consumer->container);
+    } else if (state == CNY_FEED_ENDED) {
+        if (cny_error_raise(reason) == CONEY_E_NOT_FOUND)
+            cny_position_restart(&consumer->listener->position);
+        on_no_subscription(consumer);
+    } else if (cny_now_ms() >= consumer->due) {
+        on_no_answer(consumer);
+    }
+    cny_error_unref(reason);
+}
+
+/* ---- losses ---- */
+
+static void look_for_loss(cny_consumer *consumer)
+{
+    cny_error *reason;
+    if (cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED) {
+        consumer->loss = cny_consumer_raise_loss(reason);
+        consumer->has_tried = false;
+        if (consumer->loss == CONEY_E_NOT_FOUND)
+            cny_position_restart(&consumer->listener->position);
+        if (set_trouble(consumer, "was interrupted", false))
+            tell_failed(consumer, false);
+        begin_leaving(consumer);
+        cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
+    }
+    cny_error_unref(reason);
+}
+
+static bool has_ended(const cny_consumer *consumer)
+{
+    cny_error *reason;
+    bool ended = cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED;
+    cny_error_unref(reason);
+    return ended;
+}
+
+static bool has_worked_off(cny_consumer *consumer)
+{
+    bool alive = cny_channel_alive(consumer->channel);
+    return cny_consumer_is_idle(consumer) && !cny_channel_has_deliveries(consumer->channel) &&
+           (!alive || cny_consumer_deferred(consumer) == 0);
+}
+
+/* One that the broker ends again and again must not come back at once each time. */
+static void leave(cny_consumer *consumer)
+{
+    int64_t interval = consumer->container->options.recovery_interval_ms;
+    bool has_just_resumed = consumer->resumed_at > 0 && cny_now_ms() < consumer->resumed_at + interval;
+    bool must_wait = has_just_resumed && !cny_is_loss(consumer->loss);
+    cny_consumer_drop_channel(consumer);
+    if (consumer->loss == CONEY_E_NOT_FOUND && !must_wait)
+        cny_declarations_restore(consumer->container->factory, consumer->listener->options.queue);
+    wait_until(consumer, must_wait ? cny_now_ms() + interval : 0);
+}
+
+/* Lanes that gather a batch need not wait for more. Gives whether it has. */
+static bool tell_end(cny_consumer *consumer)
+{
+    bool ended = has_ended(consumer);
+    if (ended && !consumer->told_end && consumer->listener->options.on_batch)
+        cny_consumer_set_course(consumer, (cny_course)atomic_load(&consumer->course));
+    consumer->told_end = ended;
+    return ended;
+}
+
+/* Its channel may be alive: what the broker still sends is handled, and what handlers have deferred settled. But that
+ * is not waited for without end, as handlers are. */
+static void go_on_leaving(cny_consumer *consumer)
+{
+    if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
+        cny_channel_close(consumer->channel);
+    bool has_ended_by_now = tell_end(consumer);
+    if (has_ended_by_now)
+        cny_consumer_end_trial(consumer);
+    if (has_ended_by_now && has_worked_off(consumer))
+        leave(consumer);
+}
+
+/* ---- ending ---- */
+
+static cny_course course_for(coney_stop_mode mode)
+{
+    switch (mode) {
+    case CONEY_STOP_DRAIN: return CNY_COURSE_HANDLE;
+    case CONEY_STOP_FINISH: return CNY_COURSE_RETURN;
+    case CONEY_STOP_NOW: break;
+    }
+    return CNY_COURSE_DROP;
+}
+
+static void set_course(cny_consumer *consumer, cny_course course)
+{
+    if (course == CNY_COURSE_DROP)
+        cny_channel_close(consumer->channel);
+    else
+        cny_consumer_end_feed(consumer, consumer->channel, course);
+    cny_consumer_set_course(consumer, course);
+}
+
+/* A stop may become harder while it lasts. True once it has ended. */
+static bool go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
+{
+    cny_course wanted = cny_now_ms() >= deadline ? CNY_COURSE_DROP : course_for(mode);
+    bool begins = consumer->state != CNY_CONSUMER_ENDING;
+    if (begins || (int)wanted > atomic_load(&consumer->course))
+        set_course(consumer, wanted);
+    consumer->state = CNY_CONSUMER_ENDING;
+    consumer->due = deadline;
+    return tell_end(consumer) && has_worked_off(consumer);
+}
+
+/* What the broker has sent by now to one that acknowledges nothing would be lost. */
+static bool waits_for_answer(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
+{
+    bool waits = consumer->state == CNY_CONSUMER_SUBSCRIBING && mode != CONEY_STOP_NOW &&
+                 cny_acknowledges_nothing(consumer->listener) && consumer->container->state != CNY_CONTAINER_STARTING &&
+                 !has_ended(consumer);
+    consumer->due = waits ? cny_sooner(consumer->due, deadline) : consumer->due;
+    return waits && cny_now_ms() < consumer->due;
+}
+
+/* True once it has. */
+static bool end(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
+{
+    if (consumer->state == CNY_CONSUMER_SUBSCRIBING && *cny_channel_consumer_tag(consumer->channel))
+        on_consuming(consumer); /* its lanes may be at work already */
+    if (waits_for_answer(consumer, mode, deadline))
+        return false;
+    if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
+        mode = CONEY_STOP_NOW;
+    bool starts = consumer->container->state == CNY_CONTAINER_STARTING;
+    if (!starts && consumer->state != CNY_CONSUMER_WAITING && !go_on_ending(consumer, mode, deadline))
+        return false;
+    if (consumer->has_consumed)
+        tell_of(consumer, CONEY_CONSUMER_STOPPED, NULL);
+    if (starts) /* no worker runs yet */
+        cny_consumer_withdraw(consumer);
+    int unsettled = cny_consumer_drop_channel(consumer);
+    if (consumer->container->state == CNY_CONTAINER_STOPPING && mode != CONEY_STOP_NOW)
+        consumer->container->unsettled += unsettled;
+    return true;
+}
+
+/* ---- one consumer ---- */
+
+/* What is next for it; true if it has ended. */
+bool cny_consumer_tend(cny_consumer *consumer)
+{
+    coney_stop_mode mode;
+    int64_t deadline;
+    if (ends(consumer, &mode, &deadline))
+        return end(consumer, mode, deadline);
+    if (consumer->state == CNY_CONSUMER_CONSUMING)
+        look_for_loss(consumer);
+    if (consumer->state == CNY_CONSUMER_ENDING) { /* it was to end, but is wanted again: as after a loss */
+        begin_leaving(consumer);
+        consumer->loss = CONEY_E_LOST;
+    }
+    if (consumer->state == CNY_CONSUMER_LEAVING)
+        go_on_leaving(consumer);
+    if (is_due(consumer)) {
+        begin_to_subscribe(consumer);
+        if (consumer->state == CNY_CONSUMER_WAITING) /* whoever is next need not wait for it */
+            cny_consumer_end_trial(consumer);
+    }
+    if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
+        look_at_subscription(consumer);
+    return false;
+}
+
+int64_t cny_consumer_due(const cny_consumer *consumer)
+{
+    bool may_be_over = consumer->state == CNY_CONSUMER_ENDING || consumer->state == CNY_CONSUMER_LEAVING;
+    bool has_due = consumer->state != CNY_CONSUMER_CONSUMING && !(may_be_over && cny_now_ms() >= consumer->due);
+    return has_due ? consumer->due : INT64_MAX;
+}
