@@ -71,6 +71,18 @@ static coney_outcome defer_third(coney_delivery *delivery, void *user)
     return CONEY_DEFER;
 }
 
+/* Holds the batch that has the third message. */
+static void hold_batch(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user)
+{
+    (void)user;
+    for (size_t i = 0; i < count; i++) {
+        note(deliveries[i]);
+        outcomes[i] = CONEY_ACK;
+    }
+    while (atomic_load(&here.calls) == 3 && atomic_load(&here.holds))
+        usleep(1000);
+}
+
 static coney_outcome take(coney_delivery *delivery, void *user)
 {
     (void)user;
@@ -126,10 +138,15 @@ static void expect_order_with_third_again(void)
     assert_int_equal(here.numbers[3], 2);
 }
 
+/* And until the broker has had every opportunity to give the second container a message. */
 static void wait_until_stopping(void)
 {
     coney_health health;
+    coney_queue_info info;
     test_wait_until(coney_container_health(here.first, &health) == CONEY_OK && health.consumers == 0);
+    for (int i = 0; i < 100; i++)
+        assert_ok(coney_admin_queue_info(client.admin, here.queue, &info));
+    assert_int_equal(here.calls, 3);
 }
 
 static int setup_queue(coney_queue_kind kind, bool single)
@@ -193,7 +210,6 @@ static void stop_while_held(coney_stop_mode mode)
     atomic_store(&stop_mode, (int)mode);
     assert_int_equal(pthread_create(&thread, NULL, stop_first, NULL), 0);
     wait_until_stopping();
-    assert_int_equal(here.calls, 3);
     here.holds = 0;
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(stop_status, CONEY_OK);
@@ -227,6 +243,14 @@ static void test_finish_keeps_order_of_lanes_with_one_key(void **state)
 {
     (void)state;
     begin(&(coney_listener){.on_message = hold_third, .prefetch = PREFETCH, .lanes = 3});
+    stop_while_held(CONEY_STOP_FINISH);
+    expect_order();
+}
+
+static void test_finish_keeps_order_of_batches(void **state)
+{
+    (void)state;
+    begin(&(coney_listener){.on_batch = hold_batch, .prefetch = PREFETCH, .batch_size = 3});
     stop_while_held(CONEY_STOP_FINISH);
     expect_order();
 }
@@ -347,6 +371,7 @@ static void test_unlisten_keeps_order(void **state)
     coney_listener_statistics statistics;
     assert_int_equal(pthread_create(&thread, NULL, unlisten_first, NULL), 0);
     test_wait_until(coney_container_statistics(here.first, "one", &statistics) == CONEY_E_NOT_FOUND);
+    wait_until_stopping();
     here.holds = 0;
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(stop_status, CONEY_OK);
@@ -379,6 +404,7 @@ int main(void)
         order_tests(test_finish_keeps_order_of_a_message_that_is_requeued),
         order_tests(test_finish_keeps_order_of_acknowledgements_sent_together),
         order_tests(test_finish_keeps_order_of_lanes_with_one_key),
+        order_tests(test_finish_keeps_order_of_batches),
         order_tests(test_finish_waits_for_a_deferred_delivery_and_keeps_order),
         order_tests(test_drain_keeps_order_of_a_queue_that_the_listener_declares),
         order_tests(test_drain_keeps_order_of_a_queue_that_an_admin_declares),
