@@ -194,6 +194,34 @@ static void test_free_waits_no_longer_than_the_timeout_of_the_scope(void **state
     cny_broker_go(fault.broker);
 }
 
+/* ---- threads ---- */
+
+static void answer_the_commit_when_told(cny_peer *peer, void *user)
+{
+    (void)user;
+    const cny_peer_method *commit = cny_peer_serve_until(peer, AMQP_TX_COMMIT_METHOD);
+    amqp_channel_t channel = commit->channel;
+    cny_peer_wait_go(peer);
+    cny_peer_send(peer, channel, AMQP_TX_COMMIT_OK_METHOD, &(amqp_tx_commit_ok_t){0});
+}
+
+static coney_status commit_scope(void)
+{
+    return coney_scope_commit(scope);
+}
+
+static void test_second_thread_is_told(void **state)
+{
+    (void)state;
+    start(answer_the_commit_when_told, CONEY_SCOPE_TRANSACTED, LONG_MS);
+    fault_in_background(commit_scope);
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_TX_COMMIT_METHOD) == 1);
+    fault_expect_status(CONEY_E_STATE, coney_scope_commit(scope));
+    fault_expect_text("another thread");
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, fault_background_end());
+}
+
 /* ---- opening ---- */
 
 static void refuse_transactions(cny_peer *peer, void *user)
@@ -511,6 +539,7 @@ int main(void)
         scope_test(test_messages_of_a_scope_are_counted_when_it_is_freed),
         scope_test(test_free_waits_until_what_was_received_has_gone_back),
         scope_test(test_free_waits_no_longer_than_the_timeout_of_the_scope),
+        scope_test(test_second_thread_is_told),
         scope_test(test_broker_without_transactions_refuses_the_scope),
         scope_test(test_opening_has_a_deadline),
         scope_test(test_confirms_and_transactions_never_share_a_channel),
