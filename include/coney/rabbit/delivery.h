@@ -60,12 +60,13 @@ CONEY_API coney_delivery *coney_delivery_ref(coney_delivery *delivery);
 CONEY_API void coney_delivery_unref(coney_delivery *delivery);
 
 /* Settles it, once. CONEY_RETRY goes the way of a handler's whose attempts in place are used up, so this thread may
- * wait until the message is republished; what goes back is not held back here. CONEY_DEFER is no settlement. CONEY_ACK
- * first sends the reply of coney_delivery_set_reply() and waits until the broker has confirmed it; if the reply cannot
- * be sent, this answers why, and the message goes the way of CONEY_RETRY. Any thread.
+ * wait until the message is republished, as with CONEY_PARK; what goes back is not held back here. CONEY_DEFER is no
+ * settlement. CONEY_ACK first sends the reply of coney_delivery_set_reply() and waits until the broker has confirmed it;
+ * if the reply cannot be sent, this answers why, and the message goes the way of CONEY_RETRY. Any thread.
  * CONEY_OK: the broker is told, as fast as it can be; CONEY_E_STATE: it is settled already, its handler has returned
  * CONEY_RETRY and is to be called again, or its listener acknowledges otherwise; CONEY_E_STALE: its channel is gone,
- * the broker delivers it again and is not told; CONEY_E_INVALID (no outcome), CONEY_E_NO_MEMORY; for a reply the
+ * the broker delivers it again and is not told; CONEY_E_INVALID (no outcome, or CONEY_PARK without a parking queue),
+ * CONEY_E_NO_MEMORY; for a reply the
  * statuses of coney_delivery_reply().
  * (AMQP: basic.ack, basic.reject.) */
 CONEY_API coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outcome);

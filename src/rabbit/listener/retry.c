@@ -163,18 +163,29 @@ static bool is_outcome(const coney_delivery *delivery, coney_outcome outcome)
                                  : outcome >= CONEY_ACK && outcome <= (is_manual ? CONEY_DEFER : CONEY_STOP);
 }
 
+static void complain_of_outcome(const coney_delivery *delivery, coney_outcome outcome)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    const char *queue = listener->options.queue, *id = cny_id_of(delivery->origin);
+    if (outcome == CONEY_PARK) /* of a handler or of on_error */
+        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+                     "queue '%s': message '%s': CONEY_PARK needs a parking queue, and retry has none; that counts as "
+                     "CONEY_RETRY",
+                     queue, id);
+    else
+        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+                     "queue '%s': message '%s': the handler returned %d, which is no coney_outcome%s; that counts as "
+                     "CONEY_RETRY",
+                     queue, id, (int)outcome,
+                     outcome == CONEY_DEFER ? " of a listener that acknowledges AUTO or NONE" : "");
+}
+
 coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
     cny_listener *listener = delivery->consumer->listener;
     cny_delivery_adopt_failure(delivery);
     if (!is_outcome(delivery, outcome)) {
-        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
-                     "queue '%s': message '%s': the handler returned %d, which is no coney_outcome%s; that counts as "
-                     "CONEY_RETRY",
-                     listener->options.queue, cny_id_of(delivery->origin), (int)outcome,
-                     outcome == CONEY_DEFER  ? " of a listener that acknowledges AUTO or NONE"
-                     : outcome == CONEY_PARK ? " of a listener without a parking queue"
-                                             : "");
+        complain_of_outcome(delivery, outcome);
         outcome = CONEY_RETRY;
     } else if (outcome != CONEY_ACK) {
         log_failure(delivery, outcome);
