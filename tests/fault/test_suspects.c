@@ -14,9 +14,12 @@ static bool is_queue(const cny_peer_method *consume, const char *name)
     return queue.len == strlen(name) && memcmp(queue.bytes, name, queue.len) == 0;
 }
 
+static _Atomic amqp_method_number_t refused_method =
+    AMQP_BASIC_CONSUME_METHOD; /* 0: a channel that crashes names none */
+
 static void refuse(cny_peer *peer)
 {
-    cny_peer_close_connection_over(peer, AMQP_BASIC_CONSUME_METHOD, 540, "NOT_IMPLEMENTED - not by this one");
+    cny_peer_close_connection_over(peer, refused_method, 541, "INTERNAL_ERROR - not by this one");
 }
 
 /* Nobody is answered, and one of them costs the connection. */
@@ -98,7 +101,7 @@ static void start_with_a_bad_one(const char *innocent, coney_acknowledge_mode ac
     fault_wait_until(health().consumers == 1 && atomic_load(&trials) >= 2);
     coney_health now = health();
     assert_int_equal(now.status, CONEY_E_BROKER);
-    assert_non_null(strstr(now.reason, "consume from queue 'bad': 540 NOT_IMPLEMENTED - not by this one"));
+    assert_non_null(strstr(now.reason, "consume from queue 'bad': 541 INTERNAL_ERROR - not by this one"));
     assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, SHARED + 1);
 }
 
@@ -117,6 +120,14 @@ static void test_innocent_consumer_that_acknowledges_nothing_handles_its_message
     start_with_a_bad_one("none", CONEY_ACKNOWLEDGE_NONE);
     assert_int_equal(fault_handled("passed"), 3);
     assert_int_equal(atomic_load(&passed), 2);
+}
+
+static void test_close_that_names_no_method_is_about_a_consumer_that_is_tried_alone(void **state)
+{
+    (void)state;
+    atomic_store(&refused_method, 0);
+    start_with_a_bad_one("good", CONEY_ACKNOWLEDGE_AUTO);
+    atomic_store(&refused_method, AMQP_BASIC_CONSUME_METHOD);
 }
 
 static void test_stop_while_a_consumer_is_refused_does_not_wait_for_it(void **state)
@@ -162,6 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         fault_test(test_innocent_consumer_lets_its_messages_go_back),
         fault_test(test_innocent_consumer_that_acknowledges_nothing_handles_its_messages),
+        fault_test(test_close_that_names_no_method_is_about_a_consumer_that_is_tried_alone),
         fault_test(test_stop_while_a_consumer_is_refused_does_not_wait_for_it),
         fault_test(test_exclusive_queue_is_tried_on_the_consuming_connection),
     };

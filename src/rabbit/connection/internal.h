@@ -128,6 +128,7 @@ typedef struct cny_isolation {
 enum { CNY_MAX_ROUTES = 64 };
 
 typedef struct cny_route {
+    bool is_known;
     uint32_t number; /* of exchange and routing key */
     cny_strikes strikes;
 } cny_route;
@@ -137,7 +138,8 @@ typedef struct cny_routes {
     /* under lock, which is below all others */
     pthread_mutex_t lock;
     cny_route all[CNY_MAX_ROUTES];
-    size_t next; /* to be forgotten */
+    size_t next;        /* to be forgotten */
+    cny_strikes direct; /* of all direct reply-to addresses together */
 } cny_routes;
 
 typedef struct cny_membership {

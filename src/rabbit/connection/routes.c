@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Which addresses of synchronous sends are suspects, and how a message for such an address is sent alone. An address can
- * be a request's, so its sender's mistake: a direct reply-to address that is forged makes the broker's channel crash. */
+ * be a request's, so its sender's mistake: a direct reply-to address that is forged makes the broker's channel crash.
+ * Whoever forges one can forge many: after two such crashes the first message for each direct reply-to address that is
+ * not known to be good goes alone. */
 #include "rabbit/connection/internal.h"
 
 #include <string.h>
@@ -12,11 +14,17 @@ static uint32_t number_of(const cny_publish *publish)
            cny_hash(publish->routing_key, strlen(publish->routing_key));
 }
 
+static bool is_direct(const cny_publish *publish)
+{
+    static const char prefix[] = "amq.rabbitmq.reply-to.";
+    return !*publish->exchange && strncmp(publish->routing_key, prefix, sizeof prefix - 1) == 0;
+}
+
 /* Under lock. */
 static cny_route *find(cny_routes *routes, uint32_t number)
 {
     for (size_t i = 0; i < CNY_MAX_ROUTES; i++) {
-        if (routes->all[i].strikes.count > 0 && routes->all[i].number == number)
+        if (routes->all[i].is_known && routes->all[i].number == number)
             return &routes->all[i];
     }
     return NULL;
@@ -26,7 +34,7 @@ static cny_route *find(cny_routes *routes, uint32_t number)
 static cny_route *add(cny_routes *routes, uint32_t number)
 {
     cny_route *route = &routes->all[routes->next++ % CNY_MAX_ROUTES];
-    *route = (cny_route){.number = number};
+    *route = (cny_route){.is_known = true, .number = number};
     return route;
 }
 
@@ -37,7 +45,9 @@ bool cny_publish_must_isolate(coney_connection_factory *factory, const cny_publi
         return false;
     pthread_mutex_lock(&routes->lock);
     const cny_route *route = find(routes, number_of(publish));
-    bool must_isolate = route && cny_must_isolate(&route->strikes);
+    bool is_good = route && route->strikes.count == 0;
+    bool must_isolate = (route && cny_must_isolate(&route->strikes)) ||
+                        (!is_good && is_direct(publish) && cny_must_isolate(&routes->direct));
     pthread_mutex_unlock(&routes->lock);
     return must_isolate;
 }
@@ -49,11 +59,17 @@ void cny_publish_note(coney_connection_factory *factory, const cny_publish *publ
     if (!is_suspicion && (status != CONEY_OK || !atomic_load(&routes->in_use)))
         return;
     pthread_mutex_lock(&routes->lock);
-    cny_route *route = find(routes, number_of(publish));
-    if (is_suspicion)
-        cny_strike(route ? &route->strikes : &add(routes, number_of(publish))->strikes, cny_now_ms());
-    else if (route)
+    uint32_t number = number_of(publish);
+    cny_route *route = find(routes, number);
+    if (!route && (is_suspicion || is_direct(publish)))
+        route = add(routes, number);
+    if (is_suspicion) {
+        cny_strike(&route->strikes, cny_now_ms());
+        if (is_direct(publish))
+            cny_strike(&routes->direct, cny_now_ms());
+    } else if (route) {
         cny_strikes_clear(&route->strikes);
+    }
     pthread_mutex_unlock(&routes->lock);
     if (is_suspicion)
         atomic_store(&routes->in_use, true);
