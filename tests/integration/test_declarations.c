@@ -4,6 +4,7 @@
 #include "support/container_fixture.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -413,12 +414,9 @@ static void test_message_comes_back_again_and_again_to_a_queue_without_a_deliver
 
 /* ---- what closes the connection ---- */
 
-/* RabbitMQ 3 closes the connection over an unknown exchange type, RabbitMQ 4 only the channel. */
-static void test_unknown_exchange_type_costs_the_others_nothing_for_long(void **state)
+/* The harmful thing is among others; its name is told. */
+static void expect_the_rest_to_go_on(coney_topology *topology, const char *harmful)
 {
-    (void)state;
-    coney_topology *topology = exchange_and_binding(here.queue);
-    coney_topology_add_exchange(topology, &(coney_exchange){.name = "no-such-type", .custom_type = "x-nothing"});
     use_factory(NULL);
     use_admin(topology);
     make_container(&(coney_container_options){.start_timeout_ms = 20000});
@@ -427,14 +425,36 @@ static void test_unknown_exchange_type_costs_the_others_nothing_for_long(void **
     assert_ok(coney_container_start(here.container));
     assert_ok(send_text("all the same", exchange, "key"));
     test_wait_for(&here.handler.calls, 1);
-    test_wait_until(has_declaration(CONEY_DECLARATION_REFUSED));
-    assert_string_equal(found.name, "no-such-type");
-    assert_false(test_health().ready);
+    test_wait_until(!test_health().ready);
+    assert_non_null(strstr(test_health().reason, harmful));
     coney_connection_info info;
     assert_ok(coney_connection_factory_info(own, CONEY_CONSUMING, &info));
     assert_int_equal(info.times_opened, 1);
     assert_ok(send_text("still", exchange, "key"));
     test_wait_for(&here.handler.calls, 2);
+}
+
+/* RabbitMQ 3 closes the connection over an unknown exchange type, RabbitMQ 4 only the channel. */
+static void test_unknown_exchange_type_costs_the_others_nothing_for_long(void **state)
+{
+    (void)state;
+    coney_topology *topology = exchange_and_binding(here.queue);
+    coney_topology_add_exchange(topology, &(coney_exchange){.name = "no-such-type", .custom_type = "x-nothing"});
+    expect_the_rest_to_go_on(topology, "unknown exchange type");
+    test_wait_until(has_declaration(CONEY_DECLARATION_REFUSED));
+    assert_string_equal(found.name, "no-such-type");
+}
+
+/* RabbitMQ 4.3 closes the connection over a transient queue that is not exclusive; 4.0 does if it is told to. */
+static void test_transient_queue_where_they_are_denied_costs_the_others_nothing_for_long(void **state)
+{
+    (void)state;
+    if (!getenv("CONEY_DENY_TRANSIENT"))
+        skip();
+    coney_topology *topology = exchange_and_binding(here.queue);
+    coney_topology_add_queue(topology, &(coney_queue){.name = here.other, .transient = true});
+    coney_topology_bind(topology, "amq.fanout", here.other, "");
+    expect_the_rest_to_go_on(topology, "541 INTERNAL_ERROR");
 }
 
 int main(void)
@@ -455,6 +475,7 @@ int main(void)
         declarations_test(test_ladder_queue_with_another_argument_fails_the_start_and_names_it),
         declarations_test(test_message_comes_back_again_and_again_to_a_queue_without_a_delivery_limit),
         declarations_test(test_unknown_exchange_type_costs_the_others_nothing_for_long),
+        declarations_test(test_transient_queue_where_they_are_denied_costs_the_others_nothing_for_long),
     };
     return cmocka_run_group_tests_name("declarations", tests, test_client_setup, test_client_teardown);
 }
