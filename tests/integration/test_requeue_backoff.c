@@ -11,10 +11,10 @@ enum { MANY = 20, SOON_MS = 5000, NEVER_MS = 600000 };
 static void send_many(const char *text, int count, bool with_ids)
 {
     for (int i = 0; i < count; i++) {
-        char numbered[64], id[64];
-        snprintf(numbered, sizeof numbered, "%s:%d", text, i);
+        char lettered[64], id[64];
+        snprintf(lettered, sizeof lettered, "%s:%c", text, (char)('a' + i)); /* none begins as another does */
         snprintf(id, sizeof id, "m-%s-%d", text, i);
-        listening_send_with(numbered, &(coney_properties){.message_id = with_ids ? id : NULL});
+        listening_send_with(lettered, &(coney_properties){.message_id = with_ids ? id : NULL});
     }
 }
 
