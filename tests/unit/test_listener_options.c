@@ -277,6 +277,22 @@ static void test_acknowledging_is_checked(void **state)
     expect_refusals(wrong, COUNT_OF(wrong));
 }
 
+static void test_max_crashes_is_refused_where_nobody_counts(void **state)
+{
+    (void)state;
+    static const coney_queue classic = {.name = "q", .kind = CONEY_CLASSIC},
+                             stream = {.name = "q", .kind = CONEY_STREAM};
+    static const coney_queue exclusive = {.name = "q", .exclusive = true};
+    static const wrong_listener wrong[] = {
+        {{.acknowledge = CONEY_ACKNOWLEDGE_NONE, .retry.max_crashes = 3},
+         {"retry.max_crashes is 3", "with acknowledge NONE no message does"}},
+        {{.declare = &classic, .retry.max_crashes = 4}, {"retry.max_crashes is 4", "must be CONEY_QUORUM"}},
+        {{.declare = &stream, .retry.max_crashes = 5}, {"only a quorum queue counts"}},
+        {{.declare = &exclusive, .retry.max_crashes = 6}, {"only a quorum queue counts"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
 static void test_recovery_is_checked(void **state)
 {
     (void)state;
@@ -474,6 +490,7 @@ int main(void)
         own_container(test_handlers_are_checked),
         own_container(test_concurrency_is_checked_against_the_rest),
         own_container(test_acknowledging_is_checked),
+        own_container(test_max_crashes_is_refused_where_nobody_counts),
         own_container(test_recovery_is_checked),
         own_container(test_retry_options_without_effect_are_refused),
         own_container(test_limits_themselves_are_accepted),

@@ -111,6 +111,14 @@ typedef struct coney_listener_retry {
                            queue's x-delivery-count, without those deliveries of which this process knows that no
                            handler saw them, which takes a message id. A message without either goes to the recovery
                            when it comes again. (Spring: stateful retry) */
+    int max_crashes;    /* A message that has come back this often without being settled may be what ends the process in
+                           its handler. It is moved to the queue QUEUE.quarantine, which is declared then, and handled
+                           alone: no other handler of this listener runs in this process meanwhile. What its handler
+                           returns from is acknowledged, or goes back to its queue and begins anew. When the process or its
+                           connection has ended twice meanwhile, the recovery gets the message without a call of the
+                           handler. Needs a quorum queue, which counts; not with CONEY_ACKNOWLEDGE_NONE. Default:
+                           max_attempts if `stateful` is set, unless declare says that this is no quorum queue; else
+                           none. Below 0: none */
     coney_is_retriable_delivery *is_retriable; /* every failure is */
 
     int delays_ms[CONEY_MAX_DELAYS]; /* the ladder, ended by a zero; none */

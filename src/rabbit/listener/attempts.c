@@ -205,6 +205,7 @@ bool cny_attempts_note(cny_attempts *attempts, const coney_message *message, cny
     cny_history now = one ? one->history : (cny_history){0};
     now.failed += deed == CNY_DEED_FAILED;
     now.unseen += deed == CNY_DEED_GONE_UNSEEN;
+    now.survived += deed == CNY_DEED_SURVIVED;
     if (one)
         one->history = now;
     if (history)
@@ -335,10 +336,18 @@ int64_t cny_redeliveries(cny_listener *listener, const coney_message *message)
     return count >= 0 ? count : message->redelivered;
 }
 
-int cny_earlier_attempts(cny_listener *listener, const coney_message *message)
+bool cny_is_own_copy(const cny_consumer *consumer, const coney_message *message)
 {
+    return consumer->is_quarantine || cny_rounds(consumer->listener, message) > 0 ||
+           cny_is_condemned(consumer->listener, message);
+}
+
+int cny_earlier_attempts(const cny_consumer *consumer, const coney_message *message)
+{
+    cny_listener *listener = consumer->listener;
     int round = cny_rounds(listener, message);
-    int64_t before = round > 0 ? count_in(message->properties.headers, CONEY_HEADER_ATTEMPTS) : 0;
+    int64_t before =
+        cny_is_own_copy(consumer, message) ? count_in(message->properties.headers, CONEY_HEADER_ATTEMPTS) : 0;
     if (before < round)
         before = round;
     int64_t count = before + cny_redeliveries(listener, message) + rejections(listener->options.queue, message);

@@ -29,9 +29,9 @@ static void name_consumer(cny_consumer *consumer)
         snprintf(consumer->tag, sizeof consumer->tag, "%.240s.%d", tag, ++listener->next_number);
 }
 
-cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listener)
+cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listener, bool is_quarantine)
 {
-    int lanes = listener->options.lanes;
+    int lanes = is_quarantine ? 1 : listener->options.lanes;
     cny_consumer *made = cny_alloc(sizeof *made + (size_t)lanes * sizeof *made->lanes);
     if (!made)
         return NULL;
@@ -44,7 +44,9 @@ cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listene
     made->lane_count = lanes;
     for (int i = 0; i < lanes; i++)
         init_lane(&made->lanes[i], made);
-    name_consumer(made);
+    made->is_quarantine = is_quarantine;
+    if (!is_quarantine)
+        name_consumer(made);
     return made;
 }
 
@@ -140,12 +142,12 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
         cny_listener_is_stream(listener) ? cny_position_begin(listener, &arena, &arguments) : CONEY_OK;
     const cny_watcher watcher = {.on_deliveries = on_deliveries, .on_change = on_change, .self = consumer};
     const cny_subscription what = {
-        .consume = {.queue = options->queue,
+        .consume = {.queue = consumer->is_quarantine ? listener->quarantine.queue : options->queue,
                     .consumer_tag = *consumer->tag ? consumer->tag : NULL,
                     .no_ack = options->acknowledge == CONEY_ACKNOWLEDGE_NONE,
-                    .exclusive = options->exclusive,
+                    .exclusive = options->exclusive && !consumer->is_quarantine,
                     .arguments = arguments},
-        .prefetch = options->prefetch,
+        .prefetch = consumer->is_quarantine ? 1 : options->prefetch,
         .transacted = options->transacted,
         .is_stream = cny_listener_is_stream(listener),
     };
@@ -221,7 +223,7 @@ void cny_consumer_end_feed(cny_consumer *consumer, cny_channel *channel, cny_cou
 {
     const cny_listener *listener = consumer->listener;
     bool may_keep = course == CNY_COURSE_RETURN || cny_listener_keeps_order(listener);
-    if (may_keep && !cny_acknowledges_nothing(listener))
+    if (may_keep && !cny_acknowledges_nothing(listener) && !consumer->is_quarantine)
         cny_channel_keep_consumer(channel);
     else
         cny_channel_cancel(channel);

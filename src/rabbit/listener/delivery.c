@@ -36,7 +36,7 @@ coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, coney_me
         .channel = cny_channel_ref(consumer->channel),
         .origin = coney_message_ref(origin),
         .message = coney_message_ref(message),
-        .earlier_attempts = cny_earlier_attempts(consumer->listener, origin),
+        .earlier_attempts = cny_earlier_attempts(consumer, origin),
     };
     cny_count(&consumer->listener->counters.in_progress);
     return made;

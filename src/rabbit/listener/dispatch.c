@@ -199,6 +199,8 @@ bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome)
     bool filtered = false;
     if (delivery->prepared)
         return true;
+    if (cny_guard(delivery, outcome))
+        return false;
     coney_status status = prepare(delivery, &filtered);
     if (status == CONEY_OK && !filtered) {
         delivery->prepared = true;

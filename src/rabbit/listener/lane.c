@@ -9,6 +9,7 @@
 #include <coney/amqp/batch.h>
 
 #define MEMORY_PAUSE_MS 100 /* before the next message is taken */
+#define GATE_MS 10          /* to look again whether messages in quarantine are through */
 #define FAIR_STEPS 16       /* before looking whether other lanes wait for a worker */
 
 static const coney_listener *options_of(const cny_lane *lane)
@@ -507,13 +508,17 @@ static bool step(cny_lane *lane)
     bool waits = lane->due > 0 || cny_lane_delayed(lane) > 0; /* else the clock is not asked for each message */
     if (waits && !run_due(lane))
         return false;
-    if (!gather(lane))
+    if (!cny_quarantine_enter(consumer)) {
+        lane->due = cny_deadline(GATE_MS);
         return false;
-    if (options_of(lane)->on_batch)
+    }
+    bool has_work = gather(lane);
+    if (has_work && options_of(lane)->on_batch)
         handle_batch(lane);
-    else
+    else if (has_work)
         handle_one(lane);
-    return true;
+    cny_quarantine_leave(consumer);
+    return has_work;
 }
 
 static int64_t or_never(int64_t time)

@@ -31,14 +31,16 @@ typedef struct cny_counters {
 
 /* What has happened to a message in this process. */
 typedef struct cny_history {
-    int failed; /* its handler, with stateful retry */
-    int unseen; /* its channel ended before a handler had it */
-    int tries;  /* in place, which failed, before its channel was lost */
+    int failed;   /* its handler, with stateful retry */
+    int unseen;   /* its channel ended before a handler had it */
+    int tries;    /* in place, which failed, before its channel was lost */
+    int survived; /* its handler returned and it went back */
 } cny_history;
 
 typedef enum cny_deed {
     CNY_DEED_FAILED,
     CNY_DEED_GONE_UNSEEN,
+    CNY_DEED_SURVIVED,
 } cny_deed;
 
 /* The histories of messages that came back, by their ids: the last ones only. */
@@ -55,6 +57,29 @@ typedef struct cny_backoffs {
     struct cny_backoff_slot *slots;
 } cny_backoffs;
 
+/* Of messages that may kill their process: whether they are handled alone just now. The gate is closed but when open. */
+typedef enum cny_quarantine_state {
+    CNY_QUARANTINE_OPEN,
+    CNY_QUARANTINE_CLOSING,
+    CNY_QUARANTINE_SUBSCRIBING,
+    CNY_QUARANTINE_CONSUMING,
+    CNY_QUARANTINE_ENDING,
+} cny_quarantine_state;
+
+typedef struct cny_quarantine {
+    /* fixed after listen */
+    const char *queue; /* NULL: the listener is not guarded */
+    /* any thread */
+    atomic_bool wanted;    /* there may be a message in that queue */
+    atomic_bool is_closed; /* the gate: no lane begins to handle */
+    atomic_int at_work;    /* lanes that handle */
+    /* under the container's lock */
+    cny_quarantine_state state;
+    int64_t due;            /* open: to look; else the deadline of the state */
+    int64_t quiet_since;    /* consuming */
+    cny_consumer *consumer; /* from subscribing on; not in the listener's list */
+} cny_quarantine;
+
 typedef enum cny_complaint {
     CNY_COMPLAINT_FATAL,
     CNY_COMPLAINT_OUTCOME,
@@ -63,6 +88,7 @@ typedef enum cny_complaint {
     CNY_COMPLAINT_REPUBLISHING,
     CNY_COMPLAINT_REPLY,
     CNY_COMPLAINT_MEMORY,
+    CNY_COMPLAINT_QUARANTINE,
     CNY_COMPLAINT_COUNT,
 } cny_complaint;
 
@@ -105,6 +131,7 @@ struct cny_listener {
     cny_counters counters;
     cny_attempts attempts;
     cny_position position; /* of a stream */
+    cny_quarantine quarantine;
     cny_backoffs backoffs;
     cny_complaints complaints;
     atomic_llong last_delivery_ms;
@@ -244,6 +271,7 @@ struct cny_consumer {
     coney_container *container; /* a reference */
     cny_listener *listener;     /* a reference */
     char tag[256];              /* that is asked for; "": the broker's choice */
+    bool is_quarantine;         /* consumes the messages that are handled alone */
     /* any thread */
     atomic_int course;       /* cny_course */
     atomic_bool leaving;     /* the supervisor waits for the lanes */
@@ -281,7 +309,7 @@ struct cny_consumer {
     cny_lane lanes[];
 };
 
-cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listener); /* NULL without memory */
+cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listener, bool is_quarantine); /* or NULL */
 cny_consumer *cny_consumer_ref(cny_consumer *consumer);
 void cny_consumer_unref(cny_consumer *consumer);
 
@@ -388,6 +416,8 @@ struct coney_delivery {
     bool is_processed;                  /* before it came to the dispatcher */
     bool is_broken;                     /* a batch that cannot be taken apart; failure tells why */
     bool prepared;
+    bool is_moved;     /* to or from quarantine, without a call of its handler */
+    bool is_condemned; /* by what came of it in quarantine */
     bool in_handler;
     bool has_succeeded;    /* its handler, when it was called last */
     atomic_int tries;      /* so far */
@@ -439,7 +469,10 @@ const char *cny_failure_text(const coney_delivery *delivery);
 
 /* ---- retry ---- */
 
-int cny_earlier_attempts(cny_listener *listener, const coney_message *message);
+int cny_earlier_attempts(const cny_consumer *consumer, const coney_message *message);
+
+/* A copy that this listener made, whose headers tell of the original: back from the ladder, or from quarantine. */
+bool cny_is_own_copy(const cny_consumer *consumer, const coney_message *message);
 /* How often it has come back to this queue, by the broker's count, without those returns of which this process knows
  * that no handler had it; -1: the broker does not count. */
 int64_t cny_returns(cny_listener *listener, const coney_message *message);
@@ -494,6 +527,34 @@ bool cny_lane_delay(cny_lane *lane, coney_delivery *delivery, int64_t due);
 size_t cny_lane_delayed(const cny_lane *lane);   /* how many wait */
 int64_t cny_lane_next_due(const cny_lane *lane); /* INT64_MAX: none */
 size_t cny_lane_take_due(cny_lane *lane, int64_t now, void (*take)(cny_lane *lane, coney_delivery *delivery));
+
+/* ---- quarantine ---- */
+
+#define CNY_HEADER_ENDED_BY "x-coney-ended-by" /* the quarantine queue that ended the message */
+
+/* Names the queue, if the options ask for one. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+coney_status cny_quarantine_plan(cny_listener *made, const coney_queue *declared); /* may be NULL */
+
+/* Before a handler gets the message: true if none is to, and what becomes of it instead. */
+bool cny_guard(coney_delivery *delivery, coney_outcome *outcome);
+void cny_note_survival(const coney_delivery *delivery); /* its handler has returned, and it goes back */
+
+/* From quarantine back to its queue, where it begins anew: its handler has returned, or it is condemned. */
+bool cny_release(coney_delivery *delivery);
+bool cny_is_condemned(const cny_listener *listener, const coney_message *message);
+
+/* A lane handles between the two; false: not now. */
+bool cny_quarantine_enter(const cny_consumer *consumer);
+void cny_quarantine_leave(const cny_consumer *consumer);
+
+/* The supervisor, under the container's lock: when to be called again. */
+int64_t cny_look_at_quarantine(coney_container *container, cny_listener *listener, int64_t now);
+bool cny_consumer_ends(const cny_consumer *consumer, coney_stop_mode *mode, int64_t *deadline); /* how it is to */
+bool cny_consumer_has_ended(const cny_consumer *consumer);                                      /* its feed */
+bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline); /* true: it has */
+
+/* Sends a copy to a queue, confirmed. The statuses of coney_template_send(). */
+coney_status cny_republish(coney_delivery *delivery, const char *queue);
 
 coney_outcome cny_recover(coney_delivery *delivery);          /* attempts are used up: the verdict */
 coney_outcome cny_park(coney_delivery *delivery);             /* whatever the recovery is: the same */

@@ -302,7 +302,8 @@ static int count_consumers(const coney_container *container, cny_listener *const
     int consumers = 0;
     for (const cny_listener *one = container->listeners; one; one = one->next) {
         for (size_t i = 0; i < count; i++)
-            consumers += one == listeners[i] && one->consumers && !one->started; /* else it was started again */
+            consumers += one == listeners[i] && (one->consumers || one->quarantine.consumer) &&
+                         !one->started; /* else it was started again */
     }
     return consumers;
 }

@@ -320,7 +320,8 @@ static coney_status fill(cny_listener *made, const coney_listener *options)
     made->started = !options->no_auto_start;
     if (!copy_texts(made, options) || !copy_handlers(made, options) || (options->priority && !add_priority(made)))
         return cny_fail_memory();
-    return cny_listener_plan_declarations(made, options->declare);
+    coney_status status = cny_quarantine_plan(made, options->declare);
+    return status == CONEY_OK ? cny_listener_plan_declarations(made, options->declare) : status;
 }
 
 static bool init_locks(cny_listener *made)

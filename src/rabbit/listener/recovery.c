@@ -54,14 +54,25 @@ static bool set_origin(coney_table *headers, const char *name, const char *text)
     return coney_table_get(headers, name) || cny_table_put(headers, name, coney_value_string(text));
 }
 
+static int attempts_made(const coney_delivery *delivery)
+{
+    return delivery->is_moved ? delivery->earlier_attempts : coney_delivery_attempt(delivery);
+}
+
+static coney_value ended_by(const coney_delivery *delivery)
+{
+    return coney_value_string(delivery->consumer->listener->quarantine.queue);
+}
+
 static bool fill_headers(coney_table *headers, const coney_delivery *delivery, int round, bool with_text)
 {
     const coney_message *origin = delivery->origin;
-    bool is_back = cny_rounds(delivery->consumer->listener, origin) > 0;
+    bool is_back = cny_is_own_copy(delivery->consumer, origin);
     return copy_headers(headers, origin->properties.headers, is_back) &&
            set_origin(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, origin->exchange) &&
            set_origin(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, origin->routing_key) &&
-           coney_table_set_int64(headers, CONEY_HEADER_ATTEMPTS, coney_delivery_attempt(delivery)) == CONEY_OK &&
+           coney_table_set_int64(headers, CONEY_HEADER_ATTEMPTS, attempts_made(delivery)) == CONEY_OK &&
+           (!delivery->is_condemned || cny_table_put(headers, CNY_HEADER_ENDED_BY, ended_by(delivery))) &&
            (round == 0 || coney_table_set_int64(headers, CONEY_HEADER_RETRY_COUNT, round) == CONEY_OK) &&
            (!with_text || set_text(headers, CONEY_HEADER_EXCEPTION_MESSAGE, cny_failure_text(delivery)));
 }
@@ -100,12 +111,18 @@ static coney_status publish_copy(coney_delivery *delivery, const char *exchange,
 /* Headers that just fit a frame before may not any more. */
 static coney_status republish(coney_delivery *delivery, const char *exchange, const char *routing_key, int round)
 {
-    coney_status status = publish_copy(delivery, exchange, routing_key, round, true);
+    bool has_text = delivery->failure || !delivery->is_moved;
+    coney_status status = publish_copy(delivery, exchange, routing_key, round, has_text);
     if (status == CONEY_E_INVALID)
         status = publish_copy(delivery, exchange, routing_key, round, false);
     if (status == CONEY_OK)
         cny_count(&delivery->consumer->listener->counters.republished);
     return status;
+}
+
+coney_status cny_republish(coney_delivery *delivery, const char *queue)
+{
+    return republish(delivery, "", queue, 0);
 }
 
 /* Its queue may have been deleted; then it is declared again, and that is all there is to try. */
@@ -152,8 +169,8 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
 {
     cny_listener *listener = delivery->consumer->listener;
     char text[1200], after[40] = "";
-    if (delivery->prepared) /* else no handler has tried */
-        snprintf(after, sizeof after, " after %d attempts", coney_delivery_attempt(delivery));
+    if (delivery->prepared || delivery->is_moved) /* else no handler has tried */
+        snprintf(after, sizeof after, " after %d attempts", attempts_made(delivery));
     snprintf(text, sizeof text, "message '%s' %s%s: %s", cny_id_of(delivery->origin), what, after,
              cny_failure_text(delivery));
     cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_WARN, delivery->origin, "queue '%s': %s",
@@ -180,7 +197,9 @@ coney_outcome cny_pass_over(coney_delivery *delivery)
 const char *cny_original_routing_key(const cny_listener *listener, const coney_message *message)
 {
     const char *original = coney_table_get_string(message->properties.headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY);
-    return original && cny_rounds(listener, message) > 0 ? original : message->routing_key;
+    return original && (cny_rounds(listener, message) > 0 || cny_is_condemned(listener, message))
+               ? original
+               : message->routing_key;
 }
 
 static coney_outcome recover_elsewhere(coney_delivery *delivery)

@@ -3,6 +3,8 @@
  * across deliveries, then up the ladder, and at last to the recovery. */
 #include "rabbit/listener/listener.h"
 
+#define RELEASE_AGAIN_MS 1000
+
 /* ---- stateful ---- */
 
 /* A batch that is taken apart goes back as a whole, so it counts once for each time it came. */
@@ -156,6 +158,20 @@ static coney_outcome stop_container(coney_delivery *delivery)
     return CONEY_REQUEUE;
 }
 
+/* Its handler has returned, so it is harmless, or it is condemned: whatever the outcome is, its queue is the place for
+ * that. To put it back would count, so if it cannot be sent it waits here. */
+static coney_outcome judge_in_quarantine(coney_delivery *delivery, coney_outcome outcome, bool may_repeat,
+                                         int *delay_ms)
+{
+    if (comes_again(delivery))
+        return CONEY_REQUEUE;
+    bool is_released = cny_release(delivery);
+    if (outcome == CONEY_STOP)
+        stop_container(delivery);
+    *delay_ms = RELEASE_AGAIN_MS;
+    return is_released ? CONEY_ACK : may_repeat ? (coney_outcome)0 : CONEY_REQUEUE;
+}
+
 static bool is_outcome(const coney_delivery *delivery, coney_outcome outcome)
 {
     bool is_manual = delivery->consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
@@ -180,9 +196,25 @@ static void complain_of_outcome(const coney_delivery *delivery, coney_outcome ou
                      outcome == CONEY_DEFER ? " of a listener that acknowledges AUTO or NONE" : "");
 }
 
+static coney_outcome judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
+{
+    if (delivery->consumer->is_quarantine && outcome != CONEY_ACK)
+        return judge_in_quarantine(delivery, outcome, may_repeat, delay_ms);
+    if (outcome == CONEY_STOP)
+        return stop_container(delivery);
+    if (cny_listener_is_stream(delivery->consumer->listener) && outcome != CONEY_ACK)
+        return judge_on_stream(delivery, outcome, may_repeat, delay_ms);
+    if (outcome == CONEY_RETRY)
+        return judge_failure(delivery, outcome, may_repeat, delay_ms);
+    if (outcome == CONEY_PARK)
+        return park(delivery);
+    if (outcome != CONEY_REQUEUE && delivery->origin->redelivered)
+        forget_unless_part(delivery);
+    return outcome;
+}
+
 coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
-    cny_listener *listener = delivery->consumer->listener;
     cny_delivery_adopt_failure(delivery);
     if (!is_outcome(delivery, outcome)) {
         complain_of_outcome(delivery, outcome);
@@ -190,15 +222,8 @@ coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool ma
     } else if (outcome != CONEY_ACK) {
         log_failure(delivery, outcome);
     }
-    if (outcome == CONEY_STOP)
-        return stop_container(delivery);
-    if (cny_listener_is_stream(listener) && outcome != CONEY_ACK)
-        return judge_on_stream(delivery, outcome, may_repeat, delay_ms);
-    if (outcome == CONEY_RETRY)
-        return judge_failure(delivery, outcome, may_repeat, delay_ms);
-    if (outcome == CONEY_PARK)
-        return park(delivery);
-    if (delivery->origin->redelivered)
-        forget_unless_part(delivery);
-    return outcome;
+    coney_outcome verdict = judge(delivery, outcome, may_repeat, delay_ms);
+    if (verdict == CONEY_REQUEUE)
+        cny_note_survival(delivery);
+    return verdict;
 }

@@ -35,7 +35,7 @@ static void adjust(coney_container *container, cny_listener *listener)
         consumer->surplus = true;
     }
     for (; there < listener->wanted; there++) {
-        cny_consumer *made = cny_consumer_new(container, listener);
+        cny_consumer *made = cny_consumer_new(container, listener, false);
         if (!made) {
             cny_container_remark(container, CONEY_LOG_ERROR,
                                  "container '%s': no memory for another consumer of queue '%s'",
@@ -80,6 +80,7 @@ static int64_t tend_listener(coney_container *container, cny_listener *listener)
 {
     int64_t now = cny_now_ms();
     int64_t next = tend_consumers(listener);
+    next = cny_sooner(next, cny_look_at_quarantine(container, listener, now));
     cny_tell_left_over(container, listener);
     next = cny_sooner(next, cny_write_held_back(container, listener, now));
     if (!listener->consumers && !cny_listener_is_wanted(container, listener))
@@ -93,6 +94,8 @@ static int64_t tend_listener(coney_container *container, cny_listener *listener)
 static int count_lanes(const coney_container *container)
 {
     int lanes = 0;
+    for (const cny_listener *listener = container->listeners; listener; listener = listener->next)
+        lanes += listener->quarantine.consumer != NULL;
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
         lanes += consumer->lane_count;
     return lanes;
@@ -171,7 +174,7 @@ static void forget_removed(coney_container *container)
 {
     for (cny_listener **at = &container->listeners; *at;) {
         cny_listener *listener = *at;
-        if (!listener->removed || listener->consumers) {
+        if (!listener->removed || listener->consumers || listener->quarantine.consumer) {
             at = &listener->next;
             continue;
         }

@@ -12,7 +12,7 @@
 /* ---- whether it is to end ---- */
 
 /* How a consumer is to end; false if it is not to. */
-static bool ends(const cny_consumer *consumer, coney_stop_mode *mode, int64_t *deadline)
+bool cny_consumer_ends(const cny_consumer *consumer, coney_stop_mode *mode, int64_t *deadline)
 {
     const coney_container *container = consumer->container;
     const cny_listener *listener = consumer->listener;
@@ -343,7 +343,7 @@ static void look_for_loss(cny_consumer *consumer)
     cny_error_unref(reason);
 }
 
-static bool has_ended(const cny_consumer *consumer)
+bool cny_consumer_has_ended(const cny_consumer *consumer)
 {
     cny_error *reason;
     bool ended = cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED;
@@ -373,7 +373,7 @@ static void leave(cny_consumer *consumer)
 /* Lanes that gather a batch need not wait for more. Gives whether it has. */
 static bool tell_end(cny_consumer *consumer)
 {
-    bool ended = has_ended(consumer);
+    bool ended = cny_consumer_has_ended(consumer);
     if (ended && !consumer->told_end && consumer->listener->options.on_batch)
         cny_consumer_set_course(consumer, (cny_course)atomic_load(&consumer->course));
     consumer->told_end = ended;
@@ -415,7 +415,7 @@ static void set_course(cny_consumer *consumer, cny_course course)
 }
 
 /* A stop may become harder while it lasts. True once it has ended. */
-static bool go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
+bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
 {
     cny_course wanted = cny_now_ms() >= deadline ? CNY_COURSE_DROP : course_for(mode);
     bool begins = consumer->state != CNY_CONSUMER_ENDING;
@@ -431,7 +431,7 @@ static bool waits_for_answer(cny_consumer *consumer, coney_stop_mode mode, int64
 {
     bool waits = consumer->state == CNY_CONSUMER_SUBSCRIBING && mode != CONEY_STOP_NOW &&
                  cny_acknowledges_nothing(consumer->listener) && consumer->container->state != CNY_CONTAINER_STARTING &&
-                 !has_ended(consumer);
+                 !cny_consumer_has_ended(consumer);
     consumer->due = waits ? cny_sooner(consumer->due, deadline) : consumer->due;
     return waits && cny_now_ms() < consumer->due;
 }
@@ -446,7 +446,7 @@ static bool end(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
     if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
         mode = CONEY_STOP_NOW;
     bool starts = consumer->container->state == CNY_CONTAINER_STARTING;
-    if (!starts && consumer->state != CNY_CONSUMER_WAITING && !go_on_ending(consumer, mode, deadline))
+    if (!starts && consumer->state != CNY_CONSUMER_WAITING && !cny_consumer_go_on_ending(consumer, mode, deadline))
         return false;
     if (consumer->has_consumed)
         tell_of(consumer, CONEY_CONSUMER_STOPPED, NULL);
@@ -465,7 +465,7 @@ bool cny_consumer_tend(cny_consumer *consumer)
 {
     coney_stop_mode mode;
     int64_t deadline;
-    if (ends(consumer, &mode, &deadline))
+    if (cny_consumer_ends(consumer, &mode, &deadline))
         return end(consumer, mode, deadline);
     if (consumer->state == CNY_CONSUMER_CONSUMING)
         look_for_loss(consumer);

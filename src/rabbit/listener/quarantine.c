@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages that may kill their process. A message that has come back too often is suspected and moved to a queue of its
+ * own, where it is handled while no other handler of its listener runs. The supervisor closes a gate for the lanes of
+ * the listener, waits until they rest, and only then consumes from that queue, with a prefetch of 1: so the broker's
+ * count there rises only if the process or its connection ends while the message is alone with its handler.
+ * docs/listening.md tells why that never ends an innocent message, and always a deadly one.
+ *
+ * The first half runs on workers, the second half on the supervisor, under the container's lock. */
+#include "rabbit/listener/listener.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_ALONE 2        /* ends while it was alone, until no handler gets it any more */
+#define PATIENCE_MS 30000   /* the gate is closed no longer than that before, and while, messages are handled alone */
+#define SUBSCRIBE_MS 5000   /* for the broker's answer */
+#define QUIET_MS 100        /* without a message: there is none */
+#define LOOK_MS 10          /* while the gate is closed */
+#define LOOK_AGAIN_MS 60000 /* whether others have left a message there */
+
+static bool counts(coney_queue_kind kind)
+{
+    return kind != CONEY_CLASSIC && kind != CONEY_STREAM;
+}
+
+/* What kind of queue it is may be known later only, from a topology. */
+static bool is_guarded(const cny_listener *listener)
+{
+    return listener->quarantine.queue && counts(cny_listener_queue_kind(listener));
+}
+
+/* ---- the option ---- */
+
+coney_status cny_quarantine_plan(cny_listener *made, const coney_queue *declared)
+{
+    coney_listener_retry *retry = &made->options.retry;
+    bool is_asked_for = retry->max_crashes > 0, may_count = !declared || counts(cny_queue_kind(declared));
+    if (is_asked_for && cny_acknowledges_nothing(made))
+        return cny_fail(
+            CONEY_E_INVALID,
+            "retry.max_crashes is %d; it counts how often a message comes back, and with acknowledge NONE no "
+            "message does",
+            retry->max_crashes);
+    if (is_asked_for && !may_count)
+        return cny_fail(CONEY_E_INVALID,
+                        "retry.max_crashes is %d; only a quorum queue counts how often a message comes back, and the "
+                        "queue is declared otherwise: its kind must be CONEY_QUORUM",
+                        retry->max_crashes);
+    if (retry->max_crashes == 0 && retry->stateful && may_count)
+        retry->max_crashes = retry->max_attempts;
+    if (retry->max_crashes <= 0)
+        return CONEY_OK;
+    char name[512];
+    snprintf(name, sizeof name, "%s.quarantine", made->options.queue);
+    if (!is_asked_for && strlen(name) > CNY_MAX_SHORT_STRING)
+        return CONEY_OK;
+    if (cny_check_name("the name of the queue for messages that retry.max_crashes suspects", name) != CONEY_OK)
+        return CONEY_E_INVALID;
+    atomic_init(&made->quarantine.wanted, true);
+    return cny_arena_strdup(&made->arena, &made->quarantine.queue, name) ? CONEY_OK : cny_fail_memory();
+}
+
+/* ---- messages; on workers ---- */
+
+/* Ended in quarantine, and sent back to its queue for the recovery. After that it may have been moved back there from a
+ * dead-letter queue, and then it begins anew. */
+bool cny_is_condemned(const cny_listener *listener, const coney_message *message)
+{
+    const char *by = coney_table_get_string(message->properties.headers, CNY_HEADER_ENDED_BY);
+    return by && is_guarded(listener) && strcmp(by, listener->quarantine.queue) == 0 &&
+           !coney_message_header(message, "x-death");
+}
+
+static void complain_not_moved(const coney_delivery *delivery, const char *what)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
+                 "queue '%s': message '%s', which may have ended its process, cannot be moved and %s: %s",
+                 listener->options.queue, cny_id_of(delivery->origin), what, coney_last_error());
+}
+
+static coney_status declare(coney_container *container, const cny_listener *listener)
+{
+    const coney_queue queue = {.name = listener->quarantine.queue, .kind = CONEY_QUORUM};
+    int64_t deadline = cny_deadline(container->options.publish_timeout_ms);
+    cny_channel *channel;
+    coney_status status = cny_channel_open(&channel, container->factory, CONEY_CONSUMING, false, deadline);
+    if (status != CONEY_OK)
+        return status;
+    status = cny_channel_declare_queue(channel, &queue, false, NULL, deadline);
+    cny_channel_close(channel);
+    cny_channel_unref(channel);
+    return status;
+}
+
+/* The queue is declared when the first message needs it. */
+static coney_status move(coney_delivery *delivery, const char *queue)
+{
+    coney_container *container = delivery->consumer->container;
+    const cny_listener *listener = delivery->consumer->listener;
+    coney_status status = cny_republish(delivery, queue);
+    if (status == CONEY_E_RETURNED && queue == listener->quarantine.queue) {
+        status = declare(container, listener);
+        if (status == CONEY_OK)
+            status = cny_republish(delivery, queue);
+    }
+    return status;
+}
+
+/* If that is not possible it is handled among others, as without the option. */
+static bool put_in_quarantine(coney_delivery *delivery, int64_t count, coney_outcome *outcome)
+{
+    cny_consumer *consumer = delivery->consumer;
+    cny_listener *listener = consumer->listener;
+    delivery->is_moved = true;
+    if (move(delivery, listener->quarantine.queue) != CONEY_OK) {
+        delivery->is_moved = false;
+        complain_not_moved(delivery, "is handled among others");
+        return false;
+    }
+    cny_complain(listener, CNY_COMPLAINT_QUARANTINE, CONEY_LOG_WARN, delivery->origin,
+                 "queue '%s': message '%s' has come back %lld times and may have ended its process; it goes to '%s', "
+                 "to be handled alone",
+                 listener->options.queue, cny_id_of(delivery->origin), (long long)count, listener->quarantine.queue);
+    atomic_store(&listener->quarantine.wanted, true);
+    cny_container_attention(consumer->container);
+    *outcome = CONEY_ACK;
+    return true;
+}
+
+static void note_condemned(coney_delivery *delivery)
+{
+    cny_error_unref(delivery->failure);
+    delivery->failure = cny_error_new(CONEY_E_HANDLER, 0,
+                                      "the process or its connection ended %d times while the handler was alone with "
+                                      "this message; no handler gets it any more",
+                                      MOST_ALONE);
+    delivery->is_moved = true;
+}
+
+/* Returns to the queue that may have been crashes. */
+static int64_t possible_crashes(const coney_delivery *delivery)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    int64_t count = cny_returns(listener, delivery->origin);
+    cny_history history;
+    if (count > 0 && !delivery->consumer->is_quarantine &&
+        cny_attempts_of(&listener->attempts, delivery->origin, &history))
+        count -= history.failed + history.survived;
+    return count;
+}
+
+void cny_note_survival(const coney_delivery *delivery)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    bool is_noted = atomic_load(&delivery->is_counted); /* as a failure */
+    if (is_guarded(listener) && delivery->prepared && !delivery->whole && !is_noted)
+        cny_attempts_note(&listener->attempts, delivery->origin, CNY_DEED_SURVIVED, NULL);
+}
+
+/* What has lost its channel comes again, so a copy would be one too many. */
+bool cny_guard(coney_delivery *delivery, coney_outcome *outcome)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    if (!is_guarded(listener) || delivery->origin->defect)
+        return false;
+    bool is_quarantine = delivery->consumer->is_quarantine;
+    int64_t count = possible_crashes(delivery);
+    bool is_ended = is_quarantine ? count >= MOST_ALONE : cny_is_condemned(listener, delivery->origin);
+    bool is_suspect = !is_quarantine && count >= listener->options.retry.max_crashes;
+    if ((is_ended || is_suspect) && !cny_channel_alive(delivery->channel)) {
+        *outcome = CONEY_REQUEUE;
+        return true;
+    }
+    if (!is_ended)
+        return is_suspect && put_in_quarantine(delivery, count, outcome);
+    note_condemned(delivery);
+    delivery->is_condemned = is_quarantine;
+    *outcome = is_quarantine ? CONEY_REJECT : cny_recover(delivery);
+    return true;
+}
+
+bool cny_release(coney_delivery *delivery)
+{
+    delivery->is_moved = !delivery->prepared;
+    if (move(delivery, delivery->consumer->listener->options.queue) == CONEY_OK)
+        return true;
+    complain_not_moved(delivery, "waits");
+    return false;
+}
+
+/* ---- the gate; on workers ---- */
+
+bool cny_quarantine_enter(const cny_consumer *consumer)
+{
+    cny_quarantine *quarantine = &consumer->listener->quarantine;
+    if (!quarantine->queue || consumer->is_quarantine)
+        return true;
+    atomic_fetch_add(&quarantine->at_work, 1);
+    if (!atomic_load(&quarantine->is_closed))
+        return true;
+    cny_quarantine_leave(consumer);
+    return false;
+}
+
+void cny_quarantine_leave(const cny_consumer *consumer)
+{
+    cny_quarantine *quarantine = &consumer->listener->quarantine;
+    if (quarantine->queue && !consumer->is_quarantine)
+        atomic_fetch_sub(&quarantine->at_work, 1);
+}
+
+/* ---- the consumer; on the supervisor ---- */
+
+static void enter_state(cny_quarantine *quarantine, cny_quarantine_state state, int64_t due)
+{
+    quarantine->state = state;
+    quarantine->due = due;
+    atomic_store(&quarantine->is_closed, state != CNY_QUARANTINE_OPEN);
+}
+
+/* Until somebody wants it, or the time has come to look what others have left. */
+static void open_gate(cny_quarantine *quarantine, int delay_ms)
+{
+    enter_state(quarantine, CNY_QUARANTINE_OPEN, delay_ms > 0 ? cny_deadline(delay_ms) : INT64_MAX);
+}
+
+static void drop(cny_quarantine *quarantine)
+{
+    if (quarantine->consumer) {
+        cny_consumer_drop_channel(quarantine->consumer);
+        cny_consumer_unref(quarantine->consumer);
+    }
+    quarantine->consumer = NULL;
+}
+
+/* Handlers run, or what they deferred is not settled. */
+static bool is_at_work(const cny_listener *listener)
+{
+    bool at_work = atomic_load(&listener->quarantine.at_work) > 0;
+    for (const cny_consumer *consumer = listener->consumers; consumer && !at_work; consumer = consumer->next)
+        at_work = cny_consumer_deferred(consumer) > 0;
+    return at_work;
+}
+
+static void begin(cny_quarantine *quarantine, cny_listener *listener, int64_t now)
+{
+    bool is_due = atomic_load(&quarantine->wanted) || now >= quarantine->due;
+    if (!is_due || cny_listener_consuming(listener) == 0)
+        return;
+    atomic_store(&quarantine->wanted, false);
+    enter_state(quarantine, CNY_QUARANTINE_CLOSING, now + PATIENCE_MS);
+}
+
+static void close_gate(coney_container *container, cny_listener *listener, int64_t now)
+{
+    cny_quarantine *quarantine = &listener->quarantine;
+    if (is_at_work(listener)) {
+        if (now >= quarantine->due)
+            open_gate(quarantine, LOOK_AGAIN_MS);
+        return;
+    }
+    quarantine->consumer = cny_consumer_new(container, listener, true);
+    if (quarantine->consumer && cny_consumer_subscribe(quarantine->consumer) == CONEY_OK) {
+        enter_state(quarantine, CNY_QUARANTINE_SUBSCRIBING, now + SUBSCRIBE_MS);
+        return;
+    }
+    drop(quarantine);
+    open_gate(quarantine, LOOK_AGAIN_MS);
+}
+
+/* The queue is not there as long as no message has been suspected, which is the usual case. */
+static void look_at_answer(cny_quarantine *quarantine, int64_t now)
+{
+    cny_channel *channel = quarantine->consumer->channel;
+    cny_error *reason;
+    cny_feed_state state = cny_channel_feed(channel, &reason);
+    bool is_missing = reason && cny_error_view(reason)->status == CONEY_E_NOT_FOUND;
+    cny_error_unref(reason);
+    if (state != CNY_FEED_BEGINNING && *cny_channel_consumer_tag(channel)) {
+        quarantine->quiet_since = now;
+        enter_state(quarantine, CNY_QUARANTINE_CONSUMING, now + PATIENCE_MS);
+    } else if (state == CNY_FEED_ENDED) {
+        drop(quarantine);
+        open_gate(quarantine, is_missing ? 0 : LOOK_AGAIN_MS);
+    } else if (now >= quarantine->due) {
+        cny_channel_close(channel);
+    }
+}
+
+static bool is_quiet(cny_quarantine *quarantine, int64_t now)
+{
+    cny_consumer *consumer = quarantine->consumer;
+    uint64_t received = atomic_load(&consumer->received);
+    bool rests = cny_consumer_is_idle(consumer) && !cny_channel_has_deliveries(consumer->channel) &&
+                 cny_consumer_deferred(consumer) == 0;
+    if (!rests || received != consumer->seen_received)
+        quarantine->quiet_since = now;
+    consumer->seen_received = received;
+    return now >= quarantine->quiet_since + QUIET_MS;
+}
+
+static void look_for_end(cny_quarantine *quarantine, int64_t now)
+{
+    bool has_more = now >= quarantine->due;
+    bool is_lost = cny_consumer_has_ended(quarantine->consumer);
+    if (!has_more && !is_lost && !is_quiet(quarantine, now))
+        return;
+    if (has_more || is_lost)
+        atomic_store(&quarantine->wanted, true);
+    enter_state(quarantine, CNY_QUARANTINE_ENDING, now + PATIENCE_MS);
+}
+
+/* A handler that takes its time does not keep the others for ever. */
+static void go_on_ending(cny_quarantine *quarantine, int64_t now)
+{
+    coney_stop_mode mode = CONEY_STOP_DRAIN;
+    int64_t deadline = INT64_MAX;
+    bool stops = cny_consumer_ends(quarantine->consumer, &mode, &deadline);
+    bool has_begun = *cny_channel_consumer_tag(quarantine->consumer->channel);
+    if (!has_begun)
+        mode = CONEY_STOP_NOW;
+    else if (mode == CONEY_STOP_FINISH) /* what has come is handled: to give it back would count */
+        mode = CONEY_STOP_DRAIN;
+    if (cny_consumer_go_on_ending(quarantine->consumer, mode, deadline)) {
+        drop(quarantine);
+        open_gate(quarantine, LOOK_AGAIN_MS);
+    } else if (!stops && now >= quarantine->due) {
+        atomic_store(&quarantine->is_closed, false);
+    }
+}
+
+static bool is_under_way(const cny_quarantine *quarantine)
+{
+    return quarantine->state == CNY_QUARANTINE_SUBSCRIBING || quarantine->state == CNY_QUARANTINE_CONSUMING;
+}
+
+int64_t cny_look_at_quarantine(coney_container *container, cny_listener *listener, int64_t now)
+{
+    cny_quarantine *quarantine = &listener->quarantine;
+    bool may_run = container->state == CNY_CONTAINER_RUNNING && cny_listener_is_wanted(container, listener);
+    if (!quarantine->queue || (quarantine->state == CNY_QUARANTINE_OPEN && !is_guarded(listener)))
+        return INT64_MAX;
+    if (!may_run && quarantine->state == CNY_QUARANTINE_CLOSING)
+        open_gate(quarantine, LOOK_AGAIN_MS);
+    if (!may_run && is_under_way(quarantine))
+        enter_state(quarantine, CNY_QUARANTINE_ENDING, now + PATIENCE_MS);
+    if (may_run && quarantine->state == CNY_QUARANTINE_OPEN)
+        begin(quarantine, listener, now);
+    switch (quarantine->state) {
+    case CNY_QUARANTINE_OPEN: break;
+    case CNY_QUARANTINE_CLOSING: close_gate(container, listener, now); break;
+    case CNY_QUARANTINE_SUBSCRIBING: look_at_answer(quarantine, now); break;
+    case CNY_QUARANTINE_CONSUMING: look_for_end(quarantine, now); break;
+    case CNY_QUARANTINE_ENDING: go_on_ending(quarantine, now); break;
+    }
+    if (quarantine->state == CNY_QUARANTINE_OPEN)
+        return may_run && atomic_load(&quarantine->wanted) ? now + LOOK_MS : may_run ? quarantine->due : INT64_MAX;
+    return now + LOOK_MS;
+}
