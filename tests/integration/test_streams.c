@@ -335,6 +335,46 @@ static void test_deferred_failure_is_passed_over(void **state)
     assert_int_equal(acknowledged(), 3);
 }
 
+/* The consumer goes back to it. */
+static void test_deferred_delivery_that_is_let_go_comes_again(void **state)
+{
+    (void)state;
+    send_all(texts("0", "1"));
+    start_first(&(coney_listener){.on_message = keep, .acknowledge = CONEY_ACKNOWLEDGE_MANUAL});
+    listening_wait_for_calls(2);
+    assert_ok(coney_delivery_settle(kept[0], CONEY_ACK));
+    coney_delivery_unref(atomic_exchange(&kept[1], NULL));
+    expect_texts(texts("0", "1", "1"));
+    assert_ok(coney_delivery_settle(kept[1], CONEY_ACK));
+    assert_int_equal(acknowledged(), 2);
+}
+
+static coney_outcome park(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    listening_note(delivery);
+    return CONEY_PARK;
+}
+
+/* Its parking queue takes nothing for a while. */
+static void test_message_that_cannot_be_parked_is_tried_again_until_it_can(void **state)
+{
+    (void)state;
+    const char *parking = listening_other_queue("parking");
+    const coney_queue full = {.name = parking, .max_length = 1, .overflow = CONEY_REJECT_PUBLISH};
+    uint32_t count;
+    assert_ok(coney_admin_declare_queue(client.admin, &full, NULL));
+    listening_send_to("", parking, "it is full", NULL);
+    listening_send("0");
+    start_first(&(coney_listener){
+        .on_message = park, .retry = {.parking_queue = parking, .recovery = CONEY_RECOVER_PARK, .max_delay_ms = 1}});
+    listening_wait_for_calls(3);
+    assert_int_equal(acknowledged(), 0);
+    assert_ok(coney_admin_purge_queue(client.admin, parking, &count));
+    test_wait_until(acknowledged() == 1);
+    test_wait_for_depth(parking, 1);
+}
+
 static void test_lanes_go_on_below_what_one_of_them_holds(void **state)
 {
     (void)state;
@@ -561,6 +601,8 @@ int main(void)
         stream_test(test_loss_before_the_first_acknowledgement_goes_on_at_the_first_that_came),
         stream_test(test_loss_goes_on_below_what_was_acknowledged_out_of_order),
         stream_test(test_deferred_failure_is_passed_over),
+        stream_test(test_deferred_delivery_that_is_let_go_comes_again),
+        stream_test(test_message_that_cannot_be_parked_is_tried_again_until_it_can),
         stream_test(test_lanes_go_on_below_what_one_of_them_holds),
         stream_test(test_container_that_is_started_again_goes_on),
         stream_test(test_pause_and_resume_go_on),
