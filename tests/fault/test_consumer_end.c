@@ -232,6 +232,52 @@ static void test_stop_leaves_a_handler_behind_at_its_deadline(void **state)
     assert_int_equal(fault_handler_calls(), 1); /* the second one is not begun */
 }
 
+/* --- what RabbitMQ 4.0 needs --- */
+
+static void deliver_when_told(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_wait_go(peer);
+    cny_peer_deliver(peer, channel, 1, "ack");
+}
+
+static int64_t when_heard(amqp_method_number_t id)
+{
+    static cny_heard all[CNY_MAX_HEARD];
+    int count = cny_broker_heard(fault.broker, all);
+    for (int i = 0; i < count; i++) {
+        if (all[i].id == id)
+            return all[i].at_ms;
+    }
+    fail_msg("the client has not said %s", amqp_method_name(id));
+    return 0;
+}
+
+static void expect_a_moment_before_the_close(coney_stop_mode mode)
+{
+    enum { MOMENT_MS = 100 };
+    fault_consume(deliver_when_told, NULL, 1);
+    int64_t before_the_ack = cny_now_ms();
+    cny_broker_go(fault.broker);
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_BASIC_ACK_METHOD) == 1);
+    fault_expect_status(CONEY_OK, coney_container_stop_with(fault.container, mode, LONG_MS));
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_CHANNEL_CLOSE_METHOD) == 1);
+    assert_true(when_heard(AMQP_CHANNEL_CLOSE_METHOD) - before_the_ack >= MOMENT_MS);
+}
+
+static void test_stop_that_drains_closes_the_channel_a_moment_after_the_last_acknowledgement(void **state)
+{
+    (void)state;
+    expect_a_moment_before_the_close(CONEY_STOP_DRAIN);
+}
+
+static void test_stop_that_finishes_closes_the_channel_a_moment_after_the_last_acknowledgement(void **state)
+{
+    (void)state;
+    expect_a_moment_before_the_close(CONEY_STOP_FINISH);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +293,8 @@ int main(void)
         fault_test(test_stop_works_off_what_comes_before_the_end_of_consuming),
         fault_test(test_delivery_that_crosses_the_close_of_its_channel_is_ignored),
         fault_test(test_stop_leaves_a_handler_behind_at_its_deadline),
+        fault_test(test_stop_that_drains_closes_the_channel_a_moment_after_the_last_acknowledgement),
+        fault_test(test_stop_that_finishes_closes_the_channel_a_moment_after_the_last_acknowledgement),
     };
     return cmocka_run_group_tests_name("consumer's end", tests, NULL, NULL);
 }

@@ -235,6 +235,7 @@ static coney_status tell_broker(coney_delivery *whole, uint64_t tag, cny_settlem
         cny_channel_close(whole->channel);
     if (status == CONEY_E_STALE)
         cny_count(&whole->consumer->listener->counters.stale);
+    atomic_store_explicit(&whole->consumer->settled_at, cny_now_ms(), memory_order_relaxed);
     return status;
 }
 

@@ -278,7 +278,8 @@ struct cny_consumer {
     atomic_int in_lanes;     /* messages taken and not finished */
     atomic_size_t left_over; /* messages that its lanes gave back or dropped because it ends */
     atomic_ullong received;
-    atomic_ullong deferred; /* whose handler has returned, or runs, and which are not settled; in the upper half: by
+    atomic_llong settled_at; /* when the broker was told last what becomes of a message; 0: never */
+    atomic_ullong deferred;  /* whose handler has returned, or runs, and which are not settled; in the upper half: by
                                which of its channels they came */
     /* the supervisor and, while it consumes, the worker that runs it */
     cny_buffer taken;

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#define LINGER_MS 100     /* after the last acknowledgement */
 #define SUBSCRIBE_MS 5000 /* for the broker's answer */
 #define LOOK_FOR_CONNECTION_MS 1000
 #define LOOK_FOR_OTHERS_MS 10
@@ -414,6 +415,18 @@ static void set_course(cny_consumer *consumer, cny_course course)
     cny_consumer_set_course(consumer, course);
 }
 
+/* A quorum queue of RabbitMQ 4.0 takes acknowledgements that come quickly one after another from the channel bit by bit,
+ * and those that it has not taken when the channel ends are lost: the messages are delivered again. No method has an
+ * answer that says that all are taken, so the channel stays open for a moment. */
+static bool has_lingered(cny_consumer *consumer)
+{
+    int64_t until = atomic_load(&consumer->settled_at) + LINGER_MS;
+    if (cny_now_ms() >= until || !cny_channel_alive(consumer->channel))
+        return true;
+    consumer->due = cny_sooner(consumer->due, until);
+    return false;
+}
+
 /* A stop may become harder while it lasts. True once it has ended. */
 bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
 {
@@ -423,7 +436,7 @@ bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int
         set_course(consumer, wanted);
     consumer->state = CNY_CONSUMER_ENDING;
     consumer->due = deadline;
-    return tell_end(consumer) && has_worked_off(consumer);
+    return tell_end(consumer) && has_worked_off(consumer) && has_lingered(consumer);
 }
 
 /* What the broker has sent by now to one that acknowledges nothing would be lost. */
