@@ -168,6 +168,36 @@ static void test_exclusive_queue_is_tried_on_the_consuming_connection(void **sta
     assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, SHARED + 1);
 }
 
+/* ---- a limit of connections ---- */
+
+static void allow_no_isolated_connection(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *open = cny_peer_serve_until(peer, AMQP_CONNECTION_OPEN_METHOD);
+    if (cny_peer_is_isolated(peer)) {
+        atomic_fetch_add(&trials, 1);
+        cny_peer_close_connection(peer, 530, "NOT_ALLOWED - user connection limit (2) is reached");
+        return;
+    }
+    cny_peer_answer(peer, open);
+    if (cny_peer_number(peer) < SHARED)
+        accuse_all(peer);
+}
+
+static void test_consumer_that_cannot_be_tried_alone_holds_up_nobody(void **state)
+{
+    (void)state;
+    start(allow_no_isolated_connection);
+    listen_to("bad", CONEY_ACKNOWLEDGE_AUTO);
+    fault_expect_status(CONEY_OK, coney_container_start(fault.container));
+    coney_health now = health();
+    assert_int_equal(now.status, CONEY_E_NOT_ALLOWED);
+    assert_non_null(strstr(now.reason, "consume from queue 'bad', which may cost the connection"));
+    assert_non_null(strstr(now.reason, "user connection limit (2) is reached"));
+    fault_wait_until(atomic_load(&trials) >= 2);
+    assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, SHARED + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +206,7 @@ int main(void)
         fault_test(test_close_that_names_no_method_is_about_a_consumer_that_is_tried_alone),
         fault_test(test_stop_while_a_consumer_is_refused_does_not_wait_for_it),
         fault_test(test_exclusive_queue_is_tried_on_the_consuming_connection),
+        fault_test(test_consumer_that_cannot_be_tried_alone_holds_up_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,6 +93,11 @@ bool cny_peer_publishes(const cny_peer *peer)
     return peer->publishes;
 }
 
+bool cny_peer_is_isolated(const cny_peer *peer)
+{
+    return peer->is_isolated;
+}
+
 static void *run_peer(void *arg)
 {
     cny_peer *peer = arg;

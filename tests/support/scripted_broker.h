@@ -90,8 +90,9 @@ int cny_broker_count_heard(cny_broker *broker, amqp_method_number_t id); /* CNY_
 
 /* The script's side: listening. next() skips heartbeats and answers nothing; expect() is next()
  * that insists on the method; serve_until() answers everything up to the method, but not that. */
-int cny_peer_number(const cny_peer *peer);     /* 0 is the first connection */
-bool cny_peer_publishes(const cny_peer *peer); /* this is a publishing connection; known from start-ok on */
+int cny_peer_number(const cny_peer *peer);       /* 0 is the first connection */
+bool cny_peer_publishes(const cny_peer *peer);   /* this is a publishing connection; known from start-ok on */
+bool cny_peer_is_isolated(const cny_peer *peer); /* and this the one on which suspects are tried alone */
 cny_peer_method *cny_peer_next(cny_peer *peer);
 bool cny_peer_hears(cny_peer *peer, int ms); /* whether the client says anything so soon */
 cny_peer_method *cny_peer_expect(cny_peer *peer, amqp_method_number_t id);

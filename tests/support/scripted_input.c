@@ -204,11 +204,10 @@ static bool equals(amqp_bytes_t bytes, const char *text)
     return bytes.len == strlen(text) && memcmp(bytes.bytes, text, bytes.len) == 0;
 }
 
-/* Coney's publishing connections have a name of their own. */
-static bool names_a_publisher(const amqp_connection_start_ok_t *start_ok)
+/* Coney's publishing and isolated connections have names of their own. */
+static bool is_named(const amqp_connection_start_ok_t *start_ok, const char *suffix)
 {
-    static const char suffix[] = ".publisher";
-    const size_t size = sizeof suffix - 1;
+    const size_t size = strlen(suffix);
     for (int i = 0; i < start_ok->client_properties.num_entries; i++) {
         const amqp_table_entry_t *entry = &start_ok->client_properties.entries[i];
         amqp_bytes_t name = entry->value.value.bytes;
@@ -227,7 +226,10 @@ static void note(cny_peer *peer, cny_peer_method *method)
         cny_peer_fail(peer, "%s on channel %u, which is %s", cny_method_name(method->id), method->channel,
                       on->open ? "open already" : "not open");
     switch (method->id) {
-    case AMQP_CONNECTION_START_OK_METHOD: peer->publishes = names_a_publisher(method->args); break;
+    case AMQP_CONNECTION_START_OK_METHOD:
+        peer->publishes = is_named(method->args, ".publisher");
+        peer->is_isolated = is_named(method->args, ".isolated");
+        break;
     case AMQP_CONNECTION_TUNE_OK_METHOD: note_tuning(peer, method->args); break;
     case AMQP_CHANNEL_OPEN_METHOD: *on = (cny_peer_channel){.open = true}; break;
     case AMQP_CHANNEL_CLOSE_METHOD:

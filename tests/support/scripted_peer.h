@@ -38,6 +38,7 @@ struct cny_peer {
 
     bool greeted;   /* the protocol header was read */
     bool publishes; /* as the connection's name says */
+    bool is_isolated;
     bool logged_in; /* before that a client may give up without a failure: it was one attempt of several */
     bool finished;
     bool may_end; /* to end now is no failure */

@@ -104,14 +104,30 @@ static cny_consumer *next_suspect(const coney_container *container)
     return last;
 }
 
-/* Under lock: there is no connection for them. */
-static void put_off(const coney_container *container)
+/* Under lock: with the consuming connection, which is there, this user has as many as it may. So the consumer's trouble
+ * is that it cannot be tried, and a start need not wait for it. */
+static void note_no_trial(cny_consumer *consumer, const cny_error *failure)
 {
+    cny_error_raise(failure);
+    cny_fail_in("consume from queue '%s', which may cost the connection and must be tried alone",
+                consumer->listener->options.queue);
+    cny_error_unref(consumer->trouble);
+    consumer->trouble = cny_error_capture();
+    consumer->is_refused = true;
+}
+
+/* Under lock: there is no connection for them. */
+static void put_off(const coney_container *container, const cny_error *failure)
+{
+    coney_status status = cny_error_view(failure)->status;
+    bool is_refused = status == CONEY_E_NOT_ALLOWED || status == CONEY_E_ACCESS_REFUSED;
     for (cny_consumer *one = cny_first_consumer(container); one; one = cny_next_consumer(one)) {
         if (!one->awaits_trial)
             continue;
         one->awaits_trial = false;
         one->due = cny_deadline(RETRY_MS);
+        if (is_refused)
+            note_no_trial(one, failure);
     }
 }
 
@@ -135,13 +151,15 @@ void cny_try_suspects(cny_task *task)
     coney_container *container = (coney_container *)(void *)((char *)task - offsetof(coney_container, trial));
     cny_connection *connection;
     coney_status status = cny_isolated_connection(&connection, container->factory, cny_deadline(CONNECT_MS));
+    cny_error *failure = status == CONEY_OK ? NULL : cny_error_capture();
     pthread_mutex_lock(&container->lock);
     cny_consumer *consumer;
-    if (status != CONEY_OK)
-        put_off(container);
+    if (failure)
+        put_off(container, failure);
     while (connection && cny_connection_is_open(connection) && (consumer = next_suspect(container)))
         try_alone(container, consumer, connection);
     pthread_mutex_unlock(&container->lock);
+    cny_error_unref(failure);
     cny_isolated_close(connection);
     cny_container_attention(container);
 }
