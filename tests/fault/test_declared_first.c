@@ -177,6 +177,26 @@ static void test_queue_that_closes_the_connection_is_tried_alone_and_the_rest_go
     fault_expect_text("cluster_not_formed");
 }
 
+static void test_start_succeeds_though_the_queue_that_a_listener_brings_closes_the_connection(void **state)
+{
+    (void)state;
+    fault_reset_handler();
+    fault_start(close_over_the_queue, NULL);
+    fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, NULL));
+    fault_expect_status(CONEY_OK, coney_container_listen(
+                                      fault.container, &(coney_listener){.queue = "others", .on_message = fault_obey}));
+    fault_expect_status(
+        CONEY_OK, coney_container_listen(fault.container, &(coney_listener){.declare = &(coney_queue){.name = "orders"},
+                                                                            .on_message = fault_obey}));
+    fault_expect_status(CONEY_OK, coney_container_start(fault.container));
+    coney_health health;
+    fault_expect_status(CONEY_OK, coney_container_health(fault.container, &health));
+    assert_true(health.live && !health.ready);
+    assert_int_equal(health.consumers, 1);
+    assert_int_equal(health.status, CONEY_E_BROKER);
+    assert_non_null(strstr(health.reason, "cluster_not_formed"));
+}
+
 /* Twice, and then it is well. */
 static void close_over_the_queue_twice(cny_peer *peer, void *user)
 {
@@ -213,6 +233,7 @@ int main(void)
         fault_test(test_stored_message_goes_when_its_queue_is_declared),
         fault_test(test_unconfirmed_messages_wait_for_their_exchange_and_the_others_are_sent_again),
         fault_test(test_queue_that_closes_the_connection_is_tried_alone_and_the_rest_goes_on),
+        fault_test(test_start_succeeds_though_the_queue_that_a_listener_brings_closes_the_connection),
         fault_test(test_queue_that_did_harm_and_does_no_more_is_declared_with_its_bindings),
         fault_test(test_failing_to_declare_is_not_failing_to_connect),
     };

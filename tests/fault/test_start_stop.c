@@ -243,8 +243,8 @@ static void test_start_declares_what_could_not_be_declared_in_the_last_run(void 
 static void test_start_declares_what_made_the_last_one_fail(void **state)
 {
     (void)state;
-    static char broken[] = "541 INTERNAL_ERROR";
-    expect_second_start_to_declare(broken, CONEY_E_BROKER);
+    static char broken[] = "530 NOT_ALLOWED";
+    expect_second_start_to_declare(broken, CONEY_E_NOT_ALLOWED);
 }
 
 static void close_slowly(cny_peer *peer, void *user)

@@ -141,18 +141,24 @@ void cny_declarations_appeared(coney_connection_factory *factory, cny_declaratio
     pthread_mutex_unlock(&factory->lock);
 }
 
-bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue)
+bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue, cny_error **refusal)
 {
     uint32_t hash = cny_hash_name(queue);
     bool awaits = false;
+    *refusal = NULL;
     if (atomic_load(&factory->declarations.wanted) == 0)
         return false;
     pthread_mutex_lock(&factory->lock);
     cny_walk all = cny_walk_begin(factory);
-    for (const cny_declaration *item; !awaits && (item = cny_walk_next(&all));)
-        awaits = item->state == CNY_DECLARATION_WANTED && !item->error &&
-                 (cny_is_named(item, CNY_DECLARE_QUEUE, queue, hash) ||
-                  cny_is_named(item, CNY_DECLARE_QUEUE_BINDING, queue, hash));
+    for (const cny_declaration *item; !awaits && (item = cny_walk_next(&all));) {
+        bool is_queue = cny_is_named(item, CNY_DECLARE_QUEUE, queue, hash);
+        bool is_part = is_queue || cny_is_named(item, CNY_DECLARE_QUEUE_BINDING, queue, hash);
+        if (item->state != CNY_DECLARATION_WANTED || !is_part)
+            continue;
+        awaits = !item->error;
+        if (is_queue && item->error && !*refusal)
+            *refusal = cny_error_ref(item->error);
+    }
     pthread_mutex_unlock(&factory->lock);
     return awaits;
 }

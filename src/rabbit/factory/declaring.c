@@ -86,13 +86,15 @@ static bool may_be_there(const cny_declaration *item, coney_status status)
     return !cny_is_binding(item) && (status == CONEY_E_PRECONDITION_FAILED || status == CONEY_E_ACCESS_REFUSED);
 }
 
-/* Under lock: what the broker's refusal means. A binding cannot be looked at; who may not bind has others who do. */
+/* Under lock: what the broker's refusal means. A binding cannot be looked at; who may not bind has others who do. A queue
+ * over which the broker closes the connection may be refused by one node, or today. */
 static cny_declaration_state state_after(const coney_connection_factory *factory, const cny_declaration *item,
-                                         const coney_error *error)
+                                         const coney_error *error, bool closes_connection)
 {
     bool is_binding = cny_is_binding(item);
     bool may_pass = error->status == CONEY_E_RESOURCE_LOCKED || error->status == CONEY_E_TIMEOUT ||
-                    error->status == CONEY_E_LOST || error->broker_code == CNY_INTERNAL_ERROR;
+                    error->status == CONEY_E_LOST || error->broker_code == CNY_INTERNAL_ERROR ||
+                    (closes_connection && item->kind == CNY_DECLARE_QUEUE);
     if (is_binding && error->status == CONEY_E_ACCESS_REFUSED)
         return CNY_DECLARATION_FOUND;
     if (is_binding && error->status == CONEY_E_NOT_FOUND && cny_declarations_have_wanted_end(factory, item->thing))
@@ -169,7 +171,7 @@ static void on_refused(cny_run *one, cny_declaration *item)
     if (is_suspicion)
         cny_strike(&item->strikes, cny_now_ms());
     bool is_suspect_only = is_suspicion && !one->is_isolated;
-    cny_declaration_state state = state_after(factory, item, error);
+    cny_declaration_state state = state_after(factory, item, error, is_suspicion);
     pthread_mutex_unlock(&factory->lock);
     cny_error *refusal = make_refusal(item);
     if (!is_suspect_only) /* it may have been another request, and the next connection tells */

@@ -27,7 +27,7 @@ bool cny_consumer_can_wait(const cny_consumer *consumer)
     const coney_error *error = cny_error_view(consumer->trouble);
     if (cny_consumer_is_lost(consumer))
         return consumer->container->options.start_without_broker;
-    return consumer->is_refused ||
+    return consumer->is_refused || consumer->awaits_declarations ||
            (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal) ||
            error->status == CONEY_E_RESOURCE_LOCKED || cny_is_refused_exclusive(error);
 }

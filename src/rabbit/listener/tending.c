@@ -202,10 +202,16 @@ static void subscribe(cny_consumer *consumer)
  * that; what was refused for good is why it cannot begin. */
 static bool waits_for_declarations(cny_consumer *consumer)
 {
-    cny_error *error;
+    cny_error *error, *refusal;
     cny_declaration_state state = cny_listener_declarations(consumer->container, consumer->listener, &error);
-    bool is_on_its_way = (state == CNY_DECLARATION_WANTED && !error) ||
-                         cny_declarations_awaits(consumer->container->factory, consumer->listener->options.queue);
+    bool is_on_its_way =
+        cny_declarations_awaits(consumer->container->factory, consumer->listener->options.queue, &refusal) ||
+        (state == CNY_DECLARATION_WANTED && !error);
+    if (refusal && state == CNY_DECLARATION_DECLARED) { /* others bring the queue */
+        state = CNY_DECLARATION_WANTED;
+        error = cny_error_ref(refusal);
+    }
+    cny_error_unref(refusal);
     consumer->awaits_declarations = is_on_its_way || state == CNY_DECLARATION_WANTED;
     if (is_on_its_way) {
         consumer->due = cny_deadline(LOOK_FOR_CONNECTION_MS);
