@@ -131,8 +131,9 @@ static void test_acknowledgement_of_several_does_not_cover_one_that_waits_before
     (void)state;
     enum { LONG_MS = 600000, DELAY_MS = 3000 };
     fault_listen(deliver_around_one_that_goes_back, NULL,
-                 (coney_listener){
-                     .ack_every = 8, .ack_after_ms = LONG_MS, .retry = {.stateful = true, .first_delay_ms = DELAY_MS}});
+                 (coney_listener){.ack_every = 8,
+                                  .ack_after_ms = LONG_MS,
+                                  .retry = {.stateful = true, .max_crashes = -1, .first_delay_ms = DELAY_MS}});
     cny_broker_wait(fault.broker, 1);
 }
 
