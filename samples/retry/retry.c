@@ -15,8 +15,7 @@
 #include <time.h>
 
 #define CARDS "sample.cards"
-#define PARKING CARDS ".parking"       /* where Coney puts what is hopeless, for a person to look at */
-#define UNREADABLE CARDS ".unreadable" /* the dead-letter queue, for what no handler can get */
+#define PARKING CARDS ".parking" /* where Coney puts what is hopeless, for a person to look at */
 #define PATIENCE_MS 15000
 
 static const struct card {
@@ -85,27 +84,26 @@ static bool send_cards(coney_template *sender)
     return sent;
 }
 
-/* Waits for the message that is to end up in that queue. */
-static bool show_end(coney_template *receiver, const char *queue)
+/* Waits for the next message that is parked. */
+static bool show_parked(coney_template *receiver)
 {
     coney_message *message = NULL;
-    if (coney_template_receive(receiver, queue, &message, PATIENCE_MS) != CONEY_OK || !message)
+    if (coney_template_receive(receiver, PARKING, &message, PATIENCE_MS) != CONEY_OK || !message)
         return false;
     const coney_table *headers = coney_message_properties(message)->headers;
     const char *why = coney_table_get_string(headers, CONEY_HEADER_EXCEPTION_MESSAGE);
-    printf("%5" PRId64 " ms  in %s: %.*s", now_ms() - start_ms, queue, (int)coney_message_size(message),
+    printf("%5" PRId64 " ms  in %s: %.*s", now_ms() - start_ms, PARKING, (int)coney_message_size(message),
            (const char *)coney_message_body(message));
     if (why)
-        printf(" after %" PRId64 " attempts, because %s", coney_table_get_int64(headers, CONEY_HEADER_ATTEMPTS, 0),
-               why);
+        printf(" at attempt %" PRId64 ", because %s", coney_table_get_int64(headers, CONEY_HEADER_ATTEMPTS, 0), why);
     printf("\n");
     coney_message_unref(message);
-    return true;
+    return why != NULL;
 }
 
 static bool delete_queues(coney_admin *admin)
 {
-    static const char *const queues[] = {CARDS, PARKING, UNREADABLE, CARDS ".retry.500", CARDS ".retry.1000"};
+    static const char *const queues[] = {CARDS, PARKING, CARDS ".retry.500", CARDS ".retry.1000"};
     bool done = true;
     for (size_t i = 0; i < sizeof queues / sizeof *queues; i++)
         done &= coney_admin_delete_queue(admin, queues[i], NULL) == CONEY_OK;
@@ -113,11 +111,9 @@ static bool delete_queues(coney_admin *admin)
 }
 
 /* The other three are Coney's business. */
-static bool declare_queues(coney_admin *admin)
+static bool declare_queue(coney_admin *admin)
 {
-    coney_queue queue = {.name = CARDS, .dead_letter_exchange = "", .dead_letter_routing_key = UNREADABLE};
-    return coney_admin_declare_queue(admin, &queue, NULL) == CONEY_OK &&
-           coney_admin_declare_queue(admin, &(coney_queue){.name = UNREADABLE}, NULL) == CONEY_OK;
+    return coney_admin_declare_queue(admin, &(coney_queue){.name = CARDS}, NULL) == CONEY_OK;
 }
 
 static bool run(coney_connection_factory *factory)
@@ -125,10 +121,10 @@ static bool run(coney_connection_factory *factory)
     coney_admin *admin = NULL;
     coney_container *container = NULL;
     coney_template *sender = NULL;
-    bool done = coney_admin_new(&admin, factory, NULL) == CONEY_OK && delete_queues(admin) && declare_queues(admin) &&
+    bool done = coney_admin_new(&admin, factory, NULL) == CONEY_OK && delete_queues(admin) && declare_queue(admin) &&
                 coney_container_new(&container, factory, NULL) == CONEY_OK && listen_to_cards(container) &&
-                coney_template_new(&sender, factory, NULL) == CONEY_OK && send_cards(sender) &&
-                show_end(sender, UNREADABLE) && show_end(sender, PARKING) && charged == GOOD_CARDS;
+                coney_template_new(&sender, factory, NULL) == CONEY_OK && send_cards(sender) && show_parked(sender) &&
+                show_parked(sender) && charged == GOOD_CARDS;
     printf("%d of %d cards are charged\n", charged, CARDS_COUNT);
     coney_template_free(sender);
     coney_container_free(container);

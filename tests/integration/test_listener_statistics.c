@@ -203,15 +203,19 @@ static void test_unreadable_messages_are_fatal_and_rejected(void **state)
     expect_statistics(&(coney_listener_statistics){.received = 2, .fatal = 2, .rejected = 2});
 }
 
-static void test_unreadable_messages_from_a_dead_letter_queue_are_discarded(void **state)
+static void test_unreadable_messages_that_come_round_are_discarded(void **state)
 {
     (void)state;
+    const coney_queue queue = {.name = here.queue, .dead_letter_exchange = "", .dead_letter_routing_key = here.other};
     const coney_queue dead_letters = {
         .name = here.other, .message_ttl_ms = 1, .dead_letter_exchange = "", .dead_letter_routing_key = here.queue};
+    test_delete_queue(here.queue);
+    assert_ok(coney_admin_declare_queue(client.admin, &queue, NULL));
     assert_ok(coney_admin_declare_queue(client.admin, &dead_letters, NULL));
     start(&(coney_listener){.converter = coney_json_converter()});
-    send_broken(here.other);
-    expect_statistics(&(coney_listener_statistics){.received = 1, .fatal = 1, .discarded = 1, .acknowledged = 1});
+    send_broken(here.queue);
+    expect_statistics(
+        &(coney_listener_statistics){.received = 2, .fatal = 2, .rejected = 1, .discarded = 1, .acknowledged = 1});
 }
 
 /* ---- losses, and what is in progress ---- */
@@ -342,7 +346,7 @@ int main(void)
         statistics_test(test_filtered_messages_are_acknowledged_and_no_handler_is_called),
         statistics_test(test_messages_that_a_processor_discards_are_filtered),
         statistics_test(test_unreadable_messages_are_fatal_and_rejected),
-        statistics_test(test_unreadable_messages_from_a_dead_letter_queue_are_discarded),
+        statistics_test(test_unreadable_messages_that_come_round_are_discarded),
         statistics_test(test_message_whose_channel_is_gone_is_stale_and_not_acknowledged),
         statistics_test(test_messages_in_a_handler_are_in_progress),
         statistics_test(test_message_that_waits_for_another_attempt_is_in_progress),
