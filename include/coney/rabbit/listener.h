@@ -63,7 +63,7 @@ typedef coney_outcome coney_error_handler(coney_delivery *delivery, const coney_
 typedef bool coney_is_retriable_delivery(const coney_delivery *delivery, const coney_error *error, void *user);
 
 /* Takes over a message whose attempts are used up; the answer is what becomes of it, CONEY_ACK if it is in good
- * hands. (Spring: MessageRecoverer.) */
+ * hands. A message that max_crashes has ended was not converted: its payload is NULL. (Spring: MessageRecoverer.) */
 typedef coney_outcome coney_message_recoverer(coney_delivery *delivery, const coney_error *error, void *user);
 
 /* What becomes of a message whose attempts are used up. */
