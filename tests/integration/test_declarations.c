@@ -194,6 +194,34 @@ static void test_exclusive_queue_in_both_places_has_its_bindings_after_a_restart
     expect_bindings_after_a_restart((coney_queue){.exclusive = true});
 }
 
+/* Such as one of this program's last run, whose end the broker has not seen yet. */
+static void test_exclusive_queue_that_another_connection_holds_comes_with_its_bindings_when_that_ends(void **state)
+{
+    (void)state;
+    const coney_queue queue = {.name = here.other, .exclusive = true};
+    coney_connection_factory *holder;
+    coney_admin *holding;
+    assert_ok(coney_connection_factory_new(&holder, test_uri(), NULL));
+    assert_ok(coney_admin_new(&holding, holder, NULL));
+    assert_ok(coney_admin_declare_queue(holding, &queue, NULL));
+    coney_topology *topology = exchange_and_binding(here.other);
+    coney_topology_add_queue(topology, &queue);
+    use_factory(NULL);
+    use_admin(topology);
+    make_container(&(coney_container_options){.recovery_interval_ms = 60000});
+    listen_declaring(&queue);
+    coney_status status = coney_container_start(here.container);
+    coney_health health = test_health();
+    coney_admin_free(holding);
+    coney_connection_factory_free(holder);
+    assert_int_equal(status, CONEY_OK);
+    assert_true(health.live && !health.ready);
+    assert_int_equal(health.status, CONEY_E_RESOURCE_LOCKED);
+    test_wait_until(test_health().ready);
+    assert_ok(send_by_another("after the other one's end"));
+    test_wait_for(&here.handler.calls, 1);
+}
+
 /* A fanout subscriber's queue, which goes with its consumer, is not waited for. */
 static void test_queue_of_a_topology_that_went_is_declared_at_once_when_its_consumer_misses_it(void **state)
 {
@@ -465,6 +493,7 @@ int main(void)
         declarations_test(test_deleted_queue_comes_back_with_its_bindings),
         declarations_test(test_auto_delete_queue_in_both_places_has_its_bindings_after_a_restart_and_a_loss),
         declarations_test(test_exclusive_queue_in_both_places_has_its_bindings_after_a_restart_and_a_loss),
+        declarations_test(test_exclusive_queue_that_another_connection_holds_comes_with_its_bindings_when_that_ends),
         declarations_test(test_queue_of_a_topology_that_went_is_declared_at_once_when_its_consumer_misses_it),
         declarations_test(test_admin_made_while_the_connection_is_open_declares_at_once),
         declarations_test(test_refused_queue_that_is_there_is_told_and_does_no_harm),
