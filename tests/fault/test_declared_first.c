@@ -98,6 +98,36 @@ static void test_stored_message_goes_when_its_queue_is_declared(void **state)
     assert_int_equal(count_heard(AMQP_QUEUE_DECLARE_METHOD, "orders"), 2);
 }
 
+/* A queue whose nodes are frozen, perhaps: no answer comes for it, and the connection is well. */
+static void never_answer_for_the_queue(cny_peer *peer, void *user)
+{
+    (void)user;
+    for (;;) {
+        const cny_peer_method *method = cny_peer_next(peer);
+        if (method->id != AMQP_QUEUE_DECLARE_METHOD)
+            cny_peer_answer(peer, method);
+        if (method->id == AMQP_CONNECTION_CLOSE_METHOD)
+            return;
+    }
+}
+
+static void test_thing_without_an_answer_holds_up_nobody_else(void **state)
+{
+    (void)state;
+    fault_reset_handler();
+    fault_start(never_answer_for_the_queue, NULL);
+    use_shop();
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, NULL));
+    fault_expect_status(CONEY_OK, coney_container_listen(
+                                      fault.container, &(coney_listener){.queue = "others", .on_message = fault_obey}));
+    fault_expect_status(CONEY_OK, coney_container_start(fault.container));
+    fault_expect_status(CONEY_OK, send_to("elsewhere", "key", LONG_MS));
+    fault_expect_status(CONEY_E_CONNECT, send_to("shop", "key", SHORT_MS));
+    fault_expect_text("not sent, because");
+    assert_int_equal(cny_broker_count_heard(fault.broker, CNY_PROTOCOL_HEADER), 2);
+}
+
 /* --- unconfirmed messages --- */
 
 /* The first connection is lost with three messages unconfirmed; on the second one the queue is locked at first. */
@@ -231,6 +261,7 @@ int main(void)
         fault_test(test_sends_wait_for_the_bindings_of_their_exchange_and_others_do_not),
         fault_test(test_send_that_must_not_wait_fails_with_the_reason),
         fault_test(test_stored_message_goes_when_its_queue_is_declared),
+        fault_test(test_thing_without_an_answer_holds_up_nobody_else),
         fault_test(test_unconfirmed_messages_wait_for_their_exchange_and_the_others_are_sent_again),
         fault_test(test_queue_that_closes_the_connection_is_tried_alone_and_the_rest_goes_on),
         fault_test(test_start_succeeds_though_the_queue_that_a_listener_brings_closes_the_connection),

@@ -243,11 +243,23 @@ static void on_prepared(cny_link *link)
     hurry(&links[link->role == CONEY_CONSUMING ? CONEY_PUBLISHING : CONEY_CONSUMING]);
 }
 
+/* Until when declarations keep the connection from being used: consumers wait as long as answers come, publishers do
+ * not, and neither waits longer for answers that do not come. */
+static int64_t patience_with_declarations(const cny_link *link)
+{
+    const cny_declarations *declarations = &link->factory->declarations;
+    int64_t from = link->logged_in_at, answered_at = declarations->answered_at;
+    bool is_later = answered_at > from, is_consuming = link->role == CONEY_CONSUMING;
+    if (declarations->running_on && is_later == is_consuming)
+        from = answered_at;
+    return from + PATIENCE_WITH_DECLARATIONS_MS;
+}
+
 /* The connection is open; nobody has it yet. Returns when to go on; the end of what is waited for is noticed.
  *
- * What is due is declared first, then consumers resume, then publishers go on. But declarations that take long hold up
- * nobody who publishes elsewhere, so publishers get their connection after a while: who publishes to what is not
- * declared yet waits for that in any case. */
+ * What is due is declared first, then consumers resume, then publishers go on. But a thing for which there is no answer
+ * holds up nobody else, and what takes long holds up nobody who publishes elsewhere: who consumes from or publishes to
+ * what is not declared yet waits for that in any case. */
 static int64_t prepare(cny_link *link)
 {
     bool is_consuming = link->role == CONEY_CONSUMING;
@@ -257,10 +269,10 @@ static int64_t prepare(cny_link *link)
     }
     if (is_blocked(link->connection))
         return NEVER;
-    int64_t patience_ends = link->logged_in_at + PATIENCE_WITH_DECLARATIONS_MS;
     bool is_declaring = !link->is_prepared && cny_declarations_are_under_way(link->factory, link->role);
-    if (is_declaring && (is_consuming || cny_now_ms() < patience_ends))
-        return is_consuming ? NEVER : patience_ends;
+    int64_t patience_ends = patience_with_declarations(link);
+    if (is_declaring && cny_now_ms() < patience_ends)
+        return patience_ends;
     if (!link->is_prepared)
         on_prepared(link);
     if (!is_consuming && !is_declaring && !consumers_are_back(link))

@@ -83,6 +83,7 @@ typedef struct cny_declarations {
     struct cny_connection *running_on;     /* something is being declared on it; NULL: nothing is. A reference */
     bool isolating;                        /* a suspect is being declared on a connection of its own */
     uint64_t answers;                      /* of the broker, ever */
+    int64_t answered_at;                   /* when the last one came, or the run began */
 } cny_declarations;
 
 /* ---- for those who bring something ---- */

@@ -11,7 +11,7 @@
 #define LOCKED_DELAY_MS 5000 /* an exclusive queue comes free when the broker has seen the end of its connection */
 #define FIRST_DELAY_MS 1000
 #define MAX_DELAY_MS 30000
-#define TICK_MS 10
+#define WINDOW_AFTER_SILENCE 8 /* what is sent behind a thing without an answer has to be sent again */
 
 /* ---- what is told ---- */
 
@@ -195,7 +195,6 @@ static void on_looked(cny_run *one, cny_declaration *item, bool is_there)
 
 static void on_answered(cny_run *one, cny_declaration *item)
 {
-    one->answered_ms = cny_now_ms();
     if (one->is_passive) {
         on_looked(one, item, true);
         return;
@@ -216,7 +215,7 @@ static void on_not_answered(cny_run *one, cny_declaration *item)
         return;
     }
     if (error->broker_code != 0)
-        one->answered_ms = cny_now_ms();
+        one->has_hung |= error->status == CONEY_E_TIMEOUT;
     if (one->is_passive && error->broker_code != 0 && !is_suspicion)
         on_looked(one, item, error->status == CONEY_E_RESOURCE_LOCKED);
     else
@@ -251,7 +250,8 @@ static void close_channel(cny_declaring_channel *of)
 static void send_some(cny_run *one, cny_declaring_channel *to)
 {
     cny_declaration **items = (cny_declaration **)(void *)one->items.data;
-    while (to->count < CNY_DECLARING_WINDOW && left_to_send(one) > 0 && !one->is_over) {
+    size_t window = one->has_hung ? WINDOW_AFTER_SILENCE : CNY_DECLARING_WINDOW;
+    while (to->count < window && left_to_send(one) > 0 && !one->is_over) {
         cny_declaration *item = items[one->next];
         if (!to->channel && !open_channel(one, to, item->timeout_ms))
             return;
@@ -285,15 +285,13 @@ static void send_again(cny_run *one, cny_declaring_channel *of)
     close_channel(of);
 }
 
-/* Nothing was answered for as long as a call may take: the peer is not there. */
-static void check_silence(cny_run *one, const cny_declaration *item)
+/* Under lock. A thing that has no answer in time is one too: it is known what becomes of it. */
+static void note_answers(const cny_run *one, size_t count)
 {
-    if (coney_last_error_details()->status != CONEY_E_TIMEOUT ||
-        cny_now_ms() - one->answered_ms < item->timeout_ms - TICK_MS)
-        return;
-    cny_fail_in("declare the topology");
-    cny_connection_abort(one->connection);
-    one->is_over = true;
+    cny_declarations *declarations = &one->factory->declarations;
+    declarations->answers += count;
+    if (count > 0)
+        declarations->answered_at = cny_now_ms();
 }
 
 /* Waits until no more than so many are on their way. */
@@ -307,13 +305,11 @@ static void settle(cny_run *one, cny_declaring_channel *of, size_t left)
         on_answered(one, of->sent[i]);
     drop_oldest(of, answered);
     pthread_mutex_lock(&one->factory->lock);
-    one->factory->declarations.answers += answered + (status != CONEY_OK && of->count > 0);
+    note_answers(one, answered + (status != CONEY_OK && of->count > 0));
     pthread_cond_broadcast(&one->factory->changed);
     pthread_mutex_unlock(&one->factory->lock);
     if (error && of->count > 0) {
         cny_declaration *oldest = of->sent[0];
-        cny_error_raise(error);
-        check_silence(one, oldest);
         cny_error_raise(error);
         on_not_answered(one, oldest);
         drop_oldest(of, 1);
@@ -322,24 +318,32 @@ static void settle(cny_run *one, cny_declaring_channel *of, size_t left)
     cny_error_unref(error);
 }
 
+/* A thing without an answer holds up its channel, so then there are as many as there may be. */
+static size_t count_channels(const cny_run *one)
+{
+    size_t wanted = one->has_hung ? CNY_MOST_DECLARING_CHANNELS : 1 + left_to_send(one) / ENOUGH_FOR_ONE;
+    return wanted < CNY_MOST_DECLARING_CHANNELS ? wanted : CNY_MOST_DECLARING_CHANNELS;
+}
+
 /* One channel after another is topped up and waited for: the others go on meanwhile. */
 static void send_all(cny_run *one)
 {
-    size_t lanes = 1 + left_to_send(one) / ENOUGH_FOR_ONE;
+    size_t channels = count_channels(one);
     bool any = true;
-    if (lanes > CNY_MOST_DECLARING_CHANNELS)
-        lanes = CNY_MOST_DECLARING_CHANNELS;
     while (any) {
         any = false;
-        for (size_t i = 0; i < lanes && !one->is_over; i++)
+        if (one->has_hung)
+            channels = count_channels(one);
+        for (size_t i = 0; i < channels && !one->is_over; i++)
             send_some(one, &one->lanes[i]);
         bool is_last = left_to_send(one) == 0 || one->is_over;
-        for (size_t i = 0; i < lanes; i++) {
+        for (size_t i = 0; i < channels; i++) {
             if (one->lanes[i].count == 0)
                 continue;
             any = true;
             bool is_gone = !cny_channel_alive(one->lanes[i].channel);
-            settle(one, &one->lanes[i], is_last || is_gone ? 0 : CNY_DECLARING_WINDOW / 2);
+            size_t left = is_last || is_gone ? 0 : one->lanes[i].count / 2;
+            settle(one, &one->lanes[i], left);
         }
     }
 }
@@ -383,7 +387,6 @@ static void declare_kind(cny_run *one, cny_declaration_kind kind)
 
 void cny_run_declare_all(cny_run *one)
 {
-    one->answered_ms = cny_now_ms();
     for (int kind = 0; kind < CNY_DECLARATION_KINDS && !one->is_over; kind++)
         declare_kind(one, (cny_declaration_kind)kind);
     for (size_t i = 0; i < CNY_MOST_DECLARING_CHANNELS; i++)
@@ -404,7 +407,6 @@ static void release_exclusive(const cny_run *one, cny_declaration *item)
 void cny_run_try_alone(cny_run *one, cny_declaration *item)
 {
     one->is_over = !cny_buffer_append(&one->items, &item, sizeof(cny_declaration *));
-    one->answered_ms = cny_now_ms();
     send_all(one);
     clear(&one->items);
     one->next = 0;

@@ -28,8 +28,8 @@ typedef struct cny_run {
     cny_declaring_channel lanes[CNY_MOST_DECLARING_CHANNELS];
     bool is_isolated; /* the connection is for this run only */
     bool is_passive;
-    bool is_over; /* the connection is lost, or no memory is left */
-    int64_t answered_ms;
+    bool is_over;  /* the connection is lost, or no memory is left */
+    bool has_hung; /* there was no answer in time for some thing */
 } cny_run;
 
 /* Declares what is due, exchanges before queues before bindings. Waits. */

@@ -128,6 +128,7 @@ static bool begin_run(coney_connection_factory *factory, cny_connection *connect
         factory->declarations.running_on = connection;
     else
         factory->declarations.isolating = true;
+    factory->declarations.answered_at = cny_now_ms();
     return true;
 }
 
