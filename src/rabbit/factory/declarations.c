@@ -97,7 +97,7 @@ void cny_declaration_want(coney_connection_factory *factory, cny_declaration *it
     item->due_at = 0;
 }
 
-void cny_declarations_attend(coney_connection_factory *factory)
+void cny_declarations_wake(coney_connection_factory *factory)
 {
     factory->attention = true;
     pthread_cond_broadcast(&factory->changed);
@@ -123,7 +123,7 @@ coney_status cny_declarations_join(coney_connection_factory *factory, cny_declar
         count_in(factory, set, true);
         for (size_t i = 0; automatic && i < set->count; i++)
             cny_declaration_want(factory, &set->items[i]);
-        cny_declarations_attend(factory);
+        cny_declarations_wake(factory);
     }
     pthread_mutex_unlock(&factory->lock);
     return joined ? CONEY_OK : cny_fail_memory();
@@ -143,7 +143,7 @@ void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_s
     if (left) {
         count_in(factory, set, false);
         set->has_joined = false;
-        cny_declarations_attend(factory);
+        cny_declarations_wake(factory);
     }
     pthread_mutex_unlock(&factory->lock);
     if (left)

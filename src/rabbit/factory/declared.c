@@ -52,7 +52,7 @@ coney_status cny_declarations_declare(coney_connection_factory *factory, cny_dec
     pthread_mutex_lock(&factory->lock);
     for (size_t i = 0; i < set->count; i++)
         cny_declaration_want(factory, &set->items[i]);
-    cny_declarations_attend(factory);
+    cny_declarations_wake(factory);
     pthread_mutex_unlock(&factory->lock);
     coney_status status = cny_factory_wait_open(factory, CONEY_CONSUMING, cny_deadline(timeout_ms));
     pthread_mutex_lock(&factory->lock);
@@ -120,7 +120,7 @@ bool cny_declarations_restore(coney_connection_factory *factory, const char *que
     }
     if (is_known) {
         want_sources(factory, queue, hash);
-        cny_declarations_attend(factory);
+        cny_declarations_wake(factory);
     }
     pthread_mutex_unlock(&factory->lock);
     return is_known;
@@ -137,7 +137,7 @@ void cny_declarations_appeared(coney_connection_factory *factory, cny_declaratio
         if (is_missing && cny_is_named(item, kind, name, hash))
             cny_declaration_want(factory, item);
     }
-    cny_declarations_attend(factory);
+    cny_declarations_wake(factory);
     pthread_mutex_unlock(&factory->lock);
 }
 

@@ -33,8 +33,8 @@ bool cny_is_bound_from(const cny_declaration *item, const char *exchange, uint32
 /* At once, as if it had never been tried; but one over which connections were lost keeps its pauses. */
 void cny_declaration_want(coney_connection_factory *factory, cny_declaration *item);
 
-/* Has the recovery thread begin what is due. */
-void cny_declarations_attend(coney_connection_factory *factory);
+/* Wakes the recovery thread, which begins what is due. */
+void cny_declarations_wake(coney_connection_factory *factory);
 
 /* Appends the items of that kind that are due and can be declared by that role, of the sets given. False without
  * memory. */
