@@ -17,9 +17,9 @@
 #include <coney/rabbit/batching_template.h>
 #include <coney/rabbit/confirmation.h>
 #include <coney/rabbit/connection_factory.h>
-#include <coney/rabbit/declaration.h>
 #include <coney/rabbit/container.h>
 #include <coney/rabbit/container_state.h>
+#include <coney/rabbit/declaration.h>
 #include <coney/rabbit/delivery.h>
 #include <coney/rabbit/listener.h>
 #include <coney/rabbit/receive.h>

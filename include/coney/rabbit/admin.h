@@ -32,7 +32,7 @@ typedef struct coney_admin coney_admin;
 typedef struct coney_admin_options {
     const coney_topology *topology; /* Copied. NULL: none */
     bool no_auto_declare;           /* The topology is declared by coney_admin_declare() only. */
-    int timeout_ms;                 /* For one call, connecting included; of a topology for each answer of the broker, so
+    int timeout_ms; /* For one call, connecting included; of a topology for each answer of the broker, so
                                        that a large one may take its time. Default: 10,000. */
 } coney_admin_options;
 
