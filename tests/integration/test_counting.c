@@ -375,6 +375,119 @@ static void test_message_that_was_lost_with_three_channels_has_all_its_attempts(
     expect_all_attempts_after_three(CONEY_STOP_NOW);
 }
 
+static void expect_attempts_of(const char *text, const int *attempts)
+{
+    int found = 0;
+    for (int i = 0; i < listening.count; i++) {
+        if (strcmp(listening.calls[i].text, text) == 0)
+            assert_int_equal(listening.calls[i].attempt, attempts[found++]);
+    }
+    assert_int_equal(attempts[found], 0);
+}
+
+/* The handler is inside already when the second message comes, so no lane has taken that. */
+static void start_with_one_in_the_feed(int prefetch)
+{
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    atomic_store(&is_held, 1);
+    atomic_store(&says, CONEY_ACK);
+    listening_start(&(coney_listener){.on_message = hold_or_obey, .prefetch = prefetch, .retry = {.stateful = true}});
+    here.container = listening.container;
+    listening_send("hold");
+    test_wait_for(&is_inside, 1);
+    listening_send_with("fail", &(coney_properties){.message_id = "m-1"});
+}
+
+static void expect_all_attempts(void)
+{
+    test_wait_for_depth(listening.dead, 1);
+    expect_attempts_of("fail", (const int[]){1, 2, 3, 0});
+}
+
+static void test_message_in_the_feed_of_a_consumer_that_ends_now_has_all_its_attempts(void **state)
+{
+    (void)state;
+    start_with_one_in_the_feed(0);
+    test_wait_for_depth(listening.queue, 0);
+    test_stop_in_background(CONEY_STOP_NOW, 10000);
+    test_wait_for_consumers(listening.queue, 0);
+    atomic_store(&is_held, 0);
+    assert_ok(test_background_end());
+    assert_ok(coney_container_start(listening.container));
+    expect_all_attempts();
+}
+
+/* It comes when the acknowledgement of the first one has made room for it. */
+static void test_message_that_comes_after_a_stop_has_begun_to_finish_has_all_its_attempts(void **state)
+{
+    (void)state;
+    start_with_one_in_the_feed(1);
+    test_wait_for_depth(listening.queue, 1);
+    test_stop_in_background(CONEY_STOP_FINISH, 10000);
+    test_wait_until(test_health().consumers == 0);
+    atomic_store(&is_held, 0);
+    assert_ok(test_background_end());
+    assert_int_equal(listening.count, 0);
+    assert_ok(coney_container_start(listening.container));
+    expect_all_attempts();
+}
+
+static void test_message_in_the_feed_of_a_lost_consumer_has_all_its_attempts(void **state)
+{
+    (void)state;
+    start_with_one_in_the_feed(0);
+    test_wait_for_depth(listening.queue, 0);
+    test_kill_connections();
+    test_wait_for_depth(listening.queue, 2);
+    atomic_store(&is_held, 0);
+    expect_all_attempts();
+}
+
+static atomic_int stays, is_staying;
+
+static coney_outcome stay_or_hold_or_obey(coney_delivery *delivery, void *user)
+{
+    char text[64];
+    if (strcmp(listening_text(delivery, text), "stay") != 0)
+        return hold_or_obey(delivery, user);
+    if (coney_message_redelivered(coney_delivery_message(delivery)))
+        return CONEY_ACK;
+    atomic_store(&is_staying, 1);
+    while (atomic_load(&stays))
+        usleep(1000);
+    atomic_store(&is_staying, 0);
+    return CONEY_ACK;
+}
+
+/* Each of two consumers has one message in its feed when both are lost, and one comes back before the other. The prefetch
+ * keeps the broker from giving the one whose channel it ends last what the other one had. */
+static void test_message_that_another_consumer_gets_after_a_loss_has_all_its_attempts(void **state)
+{
+    (void)state;
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    atomic_store(&is_held, 1);
+    atomic_store(&stays, 1);
+    atomic_store(&says, CONEY_ACK);
+    listening_start(&(coney_listener){
+        .on_message = stay_or_hold_or_obey, .concurrency = 2, .prefetch = 2, .retry = {.stateful = true}});
+    here.container = listening.container;
+    listening_send("hold");
+    listening_send("stay");
+    test_wait_for(&is_inside, 1);
+    test_wait_for(&is_staying, 1);
+    listening_send_with("fail:a", &(coney_properties){.message_id = "m-a"});
+    listening_send_with("fail:b", &(coney_properties){.message_id = "m-b"});
+    test_wait_for_depth(listening.queue, 0);
+    test_kill_connections();
+    test_wait_for_depth(listening.queue, 4);
+    atomic_store(&is_held, 0);
+    test_wait_for_depth(listening.dead, 2);
+    atomic_store(&stays, 0);
+    expect_attempts_of("fail:a", (const int[]){1, 2, 3, 0});
+    expect_attempts_of("fail:b", (const int[]){1, 2, 3, 0});
+    test_wait_for(&is_staying, 0);
+}
+
 static int group_teardown(void **state)
 {
     plain_close();
@@ -404,6 +517,10 @@ int main(void)
         with_queues(test_quorum_queue_that_others_declared_keeps_its_count),
         with_queues(test_message_that_three_stops_gave_back_has_all_its_attempts),
         with_queues(test_message_that_was_lost_with_three_channels_has_all_its_attempts),
+        with_queues(test_message_in_the_feed_of_a_consumer_that_ends_now_has_all_its_attempts),
+        with_queues(test_message_that_comes_after_a_stop_has_begun_to_finish_has_all_its_attempts),
+        with_queues(test_message_in_the_feed_of_a_lost_consumer_has_all_its_attempts),
+        with_queues(test_message_that_another_consumer_gets_after_a_loss_has_all_its_attempts),
     };
     return cmocka_run_group_tests_name("counting", tests, test_client_setup, group_teardown);
 }

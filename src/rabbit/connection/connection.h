@@ -337,8 +337,11 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
 /* The same without waiting; false if there are none, or they would have to be settled and cannot. */
 bool cny_channel_take(cny_channel *channel, cny_buffer *batch);
 bool cny_channel_has_deliveries(cny_channel *channel);
-size_t cny_channel_untaken(cny_channel *channel); /* deliveries that are here, whether or not they can be settled */
-bool cny_channel_is_full(cny_channel *channel);   /* so that nothing is read until they are taken */
+bool cny_channel_is_full(cny_channel *channel); /* so that nothing is read until they are taken */
+
+/* What nobody has taken, whether or not it can be settled, into the empty buffer: also what has come while the consumer
+ * was kept. The messages are the caller's. */
+void cny_channel_take_rest(cny_channel *channel, cny_buffer *rest);
 
 typedef enum cny_settlement {
     CNY_SETTLE_ACK,

@@ -5,12 +5,18 @@
 
 #include <stdio.h>
 
+static void free_messages(cny_buffer *buffer)
+{
+    coney_message **messages = (coney_message **)(void *)buffer->data;
+    for (size_t i = 0; i < buffer->size / sizeof *messages; i++)
+        coney_message_unref(messages[i]);
+    cny_buffer_free(buffer);
+}
+
 void cny_feed_free(cny_feed *feed)
 {
-    coney_message **deliveries = (coney_message **)(void *)feed->deliveries.data;
-    for (size_t i = 0; i < feed->deliveries.size / sizeof *deliveries; i++)
-        coney_message_unref(deliveries[i]);
-    cny_buffer_free(&feed->deliveries);
+    free_messages(&feed->deliveries);
+    free_messages(&feed->late);
     cny_error_unref(feed->reason);
 }
 
@@ -236,12 +242,16 @@ bool cny_channel_has_deliveries(cny_channel *channel)
     return has;
 }
 
-size_t cny_channel_untaken(cny_channel *channel)
+void cny_channel_take_rest(cny_channel *channel, cny_buffer *rest)
 {
     cny_channel_lock(channel);
-    size_t count = channel->feed.deliveries.size / sizeof(coney_message *);
+    cny_feed *feed = &channel->feed;
+    if (feed->late.size > 0 && cny_buffer_append(&feed->deliveries, feed->late.data, feed->late.size))
+        feed->late.size = 0;
+    cny_buffer_swap(&feed->deliveries, rest);
+    feed->bytes = 0;
+    set_full(channel, false);
     cny_channel_unlock(channel);
-    return count;
 }
 
 /* ---- settling ---- */
@@ -427,11 +437,20 @@ static void count_delivery(cny_connection *connection, cny_feed *feed)
         connection->window_short = true;
 }
 
+/* It comes again when the channel is closed. Who watches may want to know which one it was; the prefetch limits how many
+ * there are. */
+static void keep_late(cny_feed *feed, coney_message *message)
+{
+    bool is_watched = feed->watcher.on_change != NULL;
+    if (!is_watched || !feed->is_kept || !cny_buffer_append(&feed->late, &message, sizeof(coney_message *)))
+        coney_message_unref(message);
+}
+
 coney_status cny_feed_deliver(cny_channel *channel, coney_message *message)
 {
     cny_feed *feed = &channel->feed;
-    if (feed->ended) { /* nobody looks any more; it comes again when the channel is closed */
-        coney_message_unref(message);
+    if (feed->ended) {
+        keep_late(feed, message);
         return CONEY_OK;
     }
     if (!feed->consumer_tag[0]) {

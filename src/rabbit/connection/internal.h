@@ -439,6 +439,7 @@ typedef struct cny_confirms {
 
 typedef struct cny_feed {
     cny_buffer deliveries;  /* of coney_message * */
+    cny_buffer late;        /* the same, of what came while it was kept */
     cny_watcher watcher;    /* its functions are NULL if nobody watches */
     int prefetch;           /* 0: no limit */
     bool no_ack;            /* the broker has forgotten what it sent, so it outlives the channel */

@@ -214,6 +214,12 @@ bool cny_attempts_note(cny_attempts *attempts, const coney_message *message, cny
     return true;
 }
 
+void cny_note_unseen(cny_listener *listener, const coney_message *message)
+{
+    if (!cny_acknowledges_nothing(listener))
+        cny_attempts_note(&listener->attempts, message, CNY_DEED_GONE_UNSEEN, NULL);
+}
+
 bool cny_attempts_of(cny_attempts *attempts, const coney_message *message, cny_history *history)
 {
     const char *id = cny_countable_id(message);

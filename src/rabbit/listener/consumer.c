@@ -159,14 +159,30 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
     return status;
 }
 
+void cny_consumer_give_up_rest(cny_consumer *consumer)
+{
+    cny_buffer rest = {0};
+    cny_channel_take_rest(consumer->channel, &rest);
+    coney_message **messages = (coney_message **)(void *)rest.data;
+    size_t count = rest.size / sizeof *messages;
+    for (size_t i = 0; i < count; i++) {
+        cny_note_unseen(consumer->listener, messages[i]);
+        coney_message_unref(messages[i]);
+    }
+    atomic_fetch_add(&consumer->left_over, count);
+    cny_buffer_free(&rest);
+}
+
+/* What goes back with the channel is noted before another consumer can get it. */
 int cny_consumer_drop_channel(cny_consumer *consumer)
 {
     cny_consumer_end_trial(consumer);
     if (!consumer->channel)
         return 0;
     cny_channel_unwatch(consumer->channel);
+    cny_consumer_give_up_rest(consumer);
     cny_channel_close(consumer->channel);
-    consumer->listener->left_over += cny_channel_untaken(consumer->channel) + atomic_exchange(&consumer->left_over, 0);
+    consumer->listener->left_over += atomic_exchange(&consumer->left_over, 0);
     cny_channel_unref(consumer->channel);
     consumer->channel = NULL;
     return forget_deferred(consumer);

@@ -408,20 +408,14 @@ static size_t count_messages(const cny_lane *lane)
     return messages;
 }
 
-/* So that nobody takes their coming again for an attempt. A part of a batch may have been handled. */
-static void note_unseen(const cny_lane *lane, const coney_message *message)
-{
-    if (!acknowledges_nothing(lane))
-        cny_attempts_note(&lane->consumer->listener->attempts, message, CNY_DEED_GONE_UNSEEN, NULL);
-}
-
+/* A part of a batch may have been handled. */
 static void note_unseen_items(const cny_lane *lane)
 {
     size_t count;
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
         if (!items[i]->whole && !items[i]->prepared && items[i]->verdict == 0)
-            note_unseen(lane, items[i]->origin);
+            cny_note_unseen(lane->consumer->listener, items[i]->origin);
     }
 }
 
@@ -441,7 +435,7 @@ static size_t give_back(cny_lane *lane)
     release_delayed(lane, INT64_MAX);
     flush_acks(lane);
     for (coney_message *message; (message = next_message(lane)); returned++) {
-        note_unseen(lane, message);
+        cny_note_unseen(lane->consumer->listener, message);
         cny_return_message(lane->consumer->channel, message);
         coney_message_unref(message);
         count_in_lanes(lane, -1);
@@ -470,7 +464,7 @@ static size_t drop(cny_lane *lane)
     lane->due = lane->gather_until = lane->ack_due = 0;
     lane->acks = 0;
     for (coney_message *message; (message = next_message(lane)); dropped++) {
-        note_unseen(lane, message);
+        cny_note_unseen(lane->consumer->listener, message);
         coney_message_unref(message);
         count_in_lanes(lane, -1);
     }

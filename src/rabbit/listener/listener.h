@@ -337,6 +337,9 @@ int cny_consumer_publishing(const cny_consumer *consumer); /* and that may publi
 /* This thread's last error is why the broker has ended consuming, and what helps where Coney knows that. */
 coney_status cny_consumer_raise_loss(const cny_error *reason);
 
+/* What no lane has taken, and will not take any more, is noted as unseen and left over. */
+void cny_consumer_give_up_rest(cny_consumer *consumer);
+
 /* One that is idle. Gives how many deliveries were deferred: they are nobody's business any more. */
 int cny_consumer_drop_channel(cny_consumer *consumer);
 
@@ -498,6 +501,9 @@ void cny_attempts_free(cny_attempts *attempts);
  * now, unless that is NULL. False: the message has no id to remember. */
 bool cny_attempts_note(cny_attempts *attempts, const coney_message *message, cny_deed deed, cny_history *history);
 bool cny_attempts_of(cny_attempts *attempts, const coney_message *message, cny_history *history); /* false: none */
+
+/* No handler has had it, and it goes back: so that nobody takes its coming again for an attempt. */
+void cny_note_unseen(cny_listener *listener, const coney_message *message);
 void cny_attempts_forget(cny_attempts *attempts, const coney_message *message);
 const char *cny_countable_id(const coney_message *message); /* NULL: none */
 

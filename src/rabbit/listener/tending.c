@@ -334,6 +334,12 @@ static void look_at_subscription(cny_consumer *consumer)
 
 /* ---- losses ---- */
 
+/* What is in its feed, and another consumer may get it before the handlers of this one have returned. */
+static bool comes_again(const cny_consumer *consumer)
+{
+    return !cny_acknowledges_nothing(consumer->listener) && !cny_channel_alive(consumer->channel);
+}
+
 static void look_for_loss(cny_consumer *consumer)
 {
     cny_error *reason;
@@ -344,6 +350,8 @@ static void look_for_loss(cny_consumer *consumer)
             cny_position_restart(&consumer->listener->position);
         if (set_trouble(consumer, "was interrupted", false))
             tell_failed(consumer, false);
+        if (comes_again(consumer))
+            cny_consumer_give_up_rest(consumer);
         begin_leaving(consumer);
         cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
     }
