@@ -170,7 +170,8 @@ void cny_declarations_want_bindings(coney_connection_factory *factory, const uin
 {
     cny_walk all = cny_walk_begin(factory);
     for (cny_declaration *item; count > 0 && (item = cny_walk_next(&all));) {
-        if (!cny_is_binding(item) || item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_IDLE)
+        bool is_as_new = item->state == CNY_DECLARATION_WANTED && !item->error; /* with an error it has a pause */
+        if (!cny_is_binding(item) || is_as_new || item->state == CNY_DECLARATION_IDLE)
             continue;
         if (bsearch(&item->name_hash, names, count, sizeof *names, compare_hashes) ||
             bsearch(&item->source_hash, names, count, sizeof *names, compare_hashes))

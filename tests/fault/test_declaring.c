@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* Declaring in odd circumstances: what nobody can declare for now, what two threads ask for at once, and what must not
+ * be tried again and again without a pause. */
+#include "support/fault_consumer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+enum { LONG_MS = 10000, SHORT_MS = 500 };
+
+static cny_heard all[CNY_MAX_HEARD];
+
+static int count_heard(amqp_method_number_t id, const char *what)
+{
+    int count = cny_broker_heard(fault.broker, all), found = 0;
+    for (int i = 0; i < count; i++)
+        found += all[i].id == id && strcmp(all[i].what, what) == 0;
+    return found;
+}
+
+static coney_topology *make_shop(const coney_queue *queue)
+{
+    coney_topology *topology = coney_topology_new();
+    coney_topology_add_exchange(topology, &(coney_exchange){.name = "shop"});
+    coney_topology_add_queue(topology, queue);
+    coney_topology_bind(topology, "shop", queue->name, "key");
+    return topology;
+}
+
+static void use_topology(coney_topology *topology, bool no_auto_declare, int timeout_ms)
+{
+    const coney_admin_options options = {
+        .topology = topology, .no_auto_declare = no_auto_declare, .timeout_ms = timeout_ms};
+    coney_status status = coney_admin_new(&fault.admin, fault.factory, &options);
+    coney_topology_free(topology);
+    fault_expect_status(CONEY_OK, status);
+}
+
+static void use_shop(void)
+{
+    use_topology(make_shop(&(coney_queue){.name = "orders"}), false, LONG_MS);
+}
+
+/* --- a queue that another connection has --- */
+
+static atomic_bool is_locked;
+
+static void lock_the_queue(cny_peer *peer, void *user)
+{
+    (void)user;
+    for (;;) {
+        const cny_peer_method *method = cny_peer_next(peer);
+        bool is_refused = atomic_load(&is_locked);
+        if (is_refused && method->id == AMQP_QUEUE_DECLARE_METHOD)
+            cny_peer_close_channel(peer, method->channel, 405, "RESOURCE_LOCKED - cannot obtain exclusive access");
+        else if (is_refused && method->id == AMQP_QUEUE_BIND_METHOD)
+            cny_peer_close_channel(peer, method->channel, 404, "NOT_FOUND - no queue 'orders' in vhost '/'");
+        else
+            cny_peer_answer(peer, method);
+        if (method->id == AMQP_CONNECTION_CLOSE_METHOD)
+            return;
+    }
+}
+
+static void start_locked(const cny_broker_options *options)
+{
+    atomic_store(&is_locked, true);
+    cny_broker_options with_lock = *options;
+    with_lock.script = lock_the_queue;
+    fault_start_with(&with_lock, NULL);
+}
+
+static coney_declaration_kind sought;
+static bool is_found;
+
+static void look_for_declared(const coney_declaration *declaration, void *user)
+{
+    (void)user;
+    is_found |= declaration->kind == sought && declaration->state == CONEY_DECLARATION_DECLARED;
+}
+
+static bool is_declared(coney_declaration_kind kind)
+{
+    sought = kind;
+    is_found = false;
+    fault_expect_status(CONEY_OK, coney_connection_factory_list_declarations(fault.factory, look_for_declared, NULL));
+    return is_found;
+}
+
+/* The binding was refused twice, so its own pause would last for two seconds more. */
+static void test_binding_is_made_as_soon_as_its_queue_is_declared(void **state)
+{
+    (void)state;
+    start_locked(&(cny_broker_options){0});
+    use_shop();
+    fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
+    fault_wait_until(count_heard(AMQP_QUEUE_BIND_METHOD, "orders") == 2);
+    atomic_store(&is_locked, false);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_OK, coney_admin_declare_queue(fault.admin, &(coney_queue){.name = "orders"}, NULL));
+    fault_wait_until(is_declared(CONEY_DECLARATION_BINDING));
+    assert_true(cny_now_ms() - began < 1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        fault_test(test_binding_is_made_as_soon_as_its_queue_is_declared),
+    };
+    return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);
+}
