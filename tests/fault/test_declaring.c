@@ -42,6 +42,15 @@ static void use_shop(void)
     use_topology(make_shop(&(coney_queue){.name = "orders"}), false, LONG_MS);
 }
 
+static coney_status send_to(const char *exchange)
+{
+    coney_message *message = fault_message("hello");
+    coney_status status = coney_template_send(fault.sender, "key", message,
+                                              &(coney_send_options){.exchange = exchange, .timeout_ms = LONG_MS});
+    coney_message_unref(message);
+    return status;
+}
+
 /* --- a queue that another connection has --- */
 
 static atomic_bool is_locked;
@@ -103,10 +112,36 @@ static void test_binding_is_made_as_soon_as_its_queue_is_declared(void **state)
     assert_true(cny_now_ms() - began < 1000);
 }
 
+/* With three bindings each way there are 3^16 ways from one to the other and back, and so on. */
+static void test_exchanges_bound_to_each_other_cost_a_send_no_time(void **state)
+{
+    (void)state;
+    start_locked(&(cny_broker_options){0});
+    coney_topology *topology = make_shop(&(coney_queue){.name = "orders"});
+    coney_topology_add_exchange(topology, &(coney_exchange){.name = "one"});
+    coney_topology_add_exchange(topology, &(coney_exchange){.name = "two"});
+    static const char *const keys[] = {"a", "b", "c"};
+    for (int i = 0; i < 3; i++) {
+        coney_topology_add_binding(
+            topology,
+            &(coney_binding){.exchange = "one", .to_exchange = true, .destination = "two", .routing_key = keys[i]});
+        coney_topology_add_binding(
+            topology,
+            &(coney_binding){.exchange = "two", .to_exchange = true, .destination = "one", .routing_key = keys[i]});
+    }
+    use_topology(topology, false, LONG_MS);
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, send_to("elsewhere"));
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_OK, send_to("one"));
+    assert_true(cny_now_ms() - began < 500);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_binding_is_made_as_soon_as_its_queue_is_declared),
+        fault_test(test_exchanges_bound_to_each_other_cost_a_send_no_time),
     };
     return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);
 }

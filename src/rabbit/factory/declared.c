@@ -3,7 +3,9 @@
  * be made again. Any thread. */
 #include "rabbit/factory/registry.h"
 
-#define MOST_EXCHANGES_IN_A_ROW 16 /* bound to each other, that are looked at */
+#include <string.h>
+
+#define MOST_EXCHANGES 64 /* that a message may reach, that are looked at */
 
 /* ---- those who bring something ---- */
 
@@ -204,22 +206,46 @@ static const cny_declaration *find_hindrance_of_queue(const coney_connection_fac
     return NULL;
 }
 
-/* What keeps a message to the exchange from all queues that are to get it: the exchange, a binding of it, or one of
- * those of an exchange that is bound to it. */
-static const cny_declaration *find_hindrance_of_exchange(const coney_connection_factory *factory, const char *exchange,
-                                                         int depth)
+/* Exchanges that a message reaches, each once: they may be bound in a circle, and more than once to each other. */
+typedef struct reached {
+    const char *names[MOST_EXCHANGES];
+    size_t count;
+} reached;
+
+static void reach(reached *exchanges, const char *name)
+{
+    for (size_t i = 0; i < exchanges->count; i++) {
+        if (strcmp(exchanges->names[i], name) == 0)
+            return;
+    }
+    if (exchanges->count < MOST_EXCHANGES)
+        exchanges->names[exchanges->count++] = name;
+}
+
+/* The exchange itself or a binding of it; else adds the exchanges that are bound to it. */
+static const cny_declaration *find_hindrance_at(const coney_connection_factory *factory, const char *exchange,
+                                                reached *exchanges)
 {
     uint32_t hash = cny_hash_name(exchange);
-    const cny_declaration *found = NULL;
     cny_walk all = cny_walk_begin(factory);
-    for (const cny_declaration *item; !found && (item = cny_walk_next(&all));) {
+    for (const cny_declaration *item; (item = cny_walk_next(&all));) {
         bool leaves = cny_is_bound_from(item, exchange, hash);
         bool is_part = leaves || cny_is_named(item, CNY_DECLARE_EXCHANGE, exchange, hash);
         if (is_part && item->state == CNY_DECLARATION_WANTED && may_come(factory, item))
-            found = item;
-        else if (leaves && item->kind == CNY_DECLARE_EXCHANGE_BINDING && depth < MOST_EXCHANGES_IN_A_ROW)
-            found = find_hindrance_of_exchange(factory, cny_declaration_name(item), depth + 1);
+            return item;
+        if (leaves && item->kind == CNY_DECLARE_EXCHANGE_BINDING)
+            reach(exchanges, cny_declaration_name(item));
     }
+    return NULL;
+}
+
+/* What keeps a message to the exchange from some of the queues that are to get it. */
+static const cny_declaration *find_hindrance_of_exchange(const coney_connection_factory *factory, const char *exchange)
+{
+    reached exchanges = {.names = {exchange}, .count = 1};
+    const cny_declaration *found = NULL;
+    for (size_t i = 0; !found && i < exchanges.count; i++)
+        found = find_hindrance_at(factory, exchanges.names[i], &exchanges);
     return found;
 }
 
@@ -258,8 +284,8 @@ coney_status cny_declarations_wait(coney_connection_factory *factory, const char
     bool in_time = deadline > 0;
     pthread_mutex_lock(&factory->lock);
     for (;;) {
-        const cny_declaration *hindrance = *exchange ? find_hindrance_of_exchange(factory, exchange, 0)
-                                                     : find_hindrance_of_queue(factory, routing_key);
+        const cny_declaration *hindrance =
+            *exchange ? find_hindrance_of_exchange(factory, exchange) : find_hindrance_of_queue(factory, routing_key);
         if (!hindrance)
             break;
         status = factory->closed ? cny_fail(CONEY_E_CLOSED, "the connection factory is closed")
