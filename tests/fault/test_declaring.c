@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 enum { LONG_MS = 10000, SHORT_MS = 500 };
 
@@ -137,11 +138,39 @@ static void test_exchanges_bound_to_each_other_cost_a_send_no_time(void **state)
     assert_true(cny_now_ms() - began < 500);
 }
 
+static int64_t processor_ms(void)
+{
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    return (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
+           (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
+}
+
+/* The consumer has the only channel, so the queue cannot be declared again when that is due. */
+static void test_declaring_waits_patiently_for_a_free_channel(void **state)
+{
+    (void)state;
+    fault_reset_handler();
+    start_locked(&(cny_broker_options){.channel_max = 1});
+    use_shop();
+    fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, NULL));
+    fault_expect_status(CONEY_OK, coney_container_listen(
+                                      fault.container, &(coney_listener){.queue = "others", .on_message = fault_obey}));
+    fault_expect_status(CONEY_OK, coney_container_start(fault.container));
+    struct timespec pause = {.tv_sec = 1, .tv_nsec = 500000000}; /* past the time when the queue is due */
+    nanosleep(&pause, NULL);
+    int64_t before = processor_ms();
+    pause = (struct timespec){.tv_nsec = 500000000};
+    nanosleep(&pause, NULL);
+    assert_true(processor_ms() - before < 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_binding_is_made_as_soon_as_its_queue_is_declared),
         fault_test(test_exchanges_bound_to_each_other_cost_a_send_no_time),
+        fault_test(test_declaring_waits_patiently_for_a_free_channel),
     };
     return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);
 }

@@ -191,6 +191,7 @@ void cny_declarations_lost(coney_connection_factory *factory, coney_connection_r
 {
     size_t count;
     cny_declaration_set **sets = cny_sets_of(factory, &count);
+    factory->declarations.not_before = 0;
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; sets[i]->is_automatic && k < sets[i]->count; k++) {
             cny_declaration *item = &sets[i]->items[k];

@@ -80,6 +80,7 @@ typedef struct cny_declarations {
     size_t counts[CNY_DECLARATION_STATES]; /* of all items */
     atomic_size_t wanted;                  /* the same as counts[CNY_DECLARATION_WANTED], for a look without the lock */
     atomic_ullong settled;                 /* how often a thing was not wanted any more: messages for it may go */
+    int64_t not_before;                    /* when the next run may begin: the last one could not go on */
     struct cny_connection *running_on;     /* something is being declared on it; NULL: nothing is. A reference */
     bool isolating;                        /* a suspect is being declared on a connection of its own */
     uint64_t answers;                      /* of the broker, ever */

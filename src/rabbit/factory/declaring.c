@@ -229,12 +229,22 @@ static size_t left_to_send(const cny_run *one)
     return one->items.size / sizeof(cny_declaration *) - one->next;
 }
 
+static bool has_channel(const cny_run *one)
+{
+    for (size_t i = 0; i < CNY_MOST_DECLARING_CHANNELS; i++) {
+        if (one->lanes[i].channel)
+            return true;
+    }
+    return false;
+}
+
+/* Where the connection allows for no more channels, those that are open have to do. */
 static bool open_channel(cny_run *one, cny_declaring_channel *to, int timeout_ms)
 {
     coney_status status = cny_channel_open_on(&to->channel, one->connection, true, cny_deadline(timeout_ms));
     if (status != CONEY_OK) {
         to->channel = NULL;
-        one->is_over = true;
+        one->is_over = status != CONEY_E_LIMIT || !has_channel(one);
     }
     return status == CONEY_OK;
 }

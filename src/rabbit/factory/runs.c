@@ -23,12 +23,20 @@ static void free_run(cny_run *one)
     cny_factory_unref(factory);
 }
 
+/* Under lock: it is over though the connection is not, for want of memory or a channel. */
+static bool is_stuck(const cny_run *one)
+{
+    const cny_link *link = &one->factory->links[one->connection->role];
+    return one->is_over && link->connection == one->connection && cny_connection_is_open(one->connection);
+}
+
 static void *run_main(void *argument)
 {
     cny_run *one = argument;
     coney_connection_factory *factory = one->factory;
     cny_run_declare_all(one);
     pthread_mutex_lock(&factory->lock);
+    factory->declarations.not_before = is_stuck(one) ? cny_deadline(FIRST_DELAY_MS) : 0;
     factory->declarations.running_on = NULL;
     factory->attention = true;
     pthread_cond_broadcast(&factory->changed);
@@ -149,6 +157,12 @@ bool cny_declarations_are_under_way(const coney_connection_factory *factory, con
     return factory->declarations.running_on || cny_declarations_next_due(factory, role, false) <= cny_now_ms();
 }
 
+static int64_t next_run(const coney_connection_factory *factory, coney_connection_role role)
+{
+    int64_t due = cny_declarations_next_due(factory, role, false), not_before = factory->declarations.not_before;
+    return due < not_before ? not_before : due;
+}
+
 static int64_t begin_if_due(coney_connection_factory *factory, cny_connection *connection, int64_t due)
 {
     if (due > cny_now_ms())
@@ -173,7 +187,7 @@ int64_t cny_declarations_run_due(coney_connection_factory *factory)
     for (int role = 0; role < CNY_ROLE_COUNT && next == INT64_MAX && !factory->declarations.running_on; role++) {
         const cny_link *link = &factory->links[role]; /* the consuming one first */
         if (can_declare(link))
-            next = begin_if_due(factory, link->connection, cny_declarations_next_due(factory, link->role, false));
+            next = begin_if_due(factory, link->connection, next_run(factory, link->role));
     }
     int64_t suspects = try_suspects(factory);
     return suspects < next ? suspects : next;
