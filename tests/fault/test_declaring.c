@@ -165,12 +165,44 @@ static void test_declaring_waits_patiently_for_a_free_channel(void **state)
     assert_true(processor_ms() - before < 100);
 }
 
+/* --- an admin that leaves --- */
+
+/* The first connection is lost with a message unconfirmed; on the second one the queue stays locked. */
+static void lose_one_then_lock(cny_peer *peer, void *user)
+{
+    if (cny_peer_number(peer) == 0) {
+        cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        atomic_store(&is_locked, true);
+        cny_peer_hang_up(peer);
+    } else {
+        lock_the_queue(peer, user);
+    }
+}
+
+static void test_unconfirmed_message_is_sent_again_when_the_admin_of_its_exchange_leaves(void **state)
+{
+    (void)state;
+    atomic_store(&is_locked, false);
+    fault_start(lose_one_then_lock, NULL);
+    use_shop();
+    fault_use_template(&(coney_template_options){.resend_unconfirmed = true});
+    fault_expect_status(CONEY_OK, fault_send_async(0, "shop"));
+    fault_wait_until(count_heard(AMQP_QUEUE_BIND_METHOD, "orders") == 3);
+    fault_expect_status(CONEY_OK, send_to("elsewhere"));
+    assert_int_equal(fault_completed(0).count, 0);
+    coney_admin_free(fault.admin);
+    fault.admin = NULL;
+    fault_wait_for_confirms();
+    fault_expect_completion(0, CONEY_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_binding_is_made_as_soon_as_its_queue_is_declared),
         fault_test(test_exchanges_bound_to_each_other_cost_a_send_no_time),
         fault_test(test_declaring_waits_patiently_for_a_free_channel),
+        fault_test(test_unconfirmed_message_is_sent_again_when_the_admin_of_its_exchange_leaves),
     };
     return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);
 }

@@ -143,6 +143,7 @@ void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_s
     if (left) {
         count_in(factory, set, false);
         set->has_joined = false;
+        atomic_fetch_add(&factory->declarations.settled, 1);
         cny_declarations_wake(factory);
     }
     pthread_mutex_unlock(&factory->lock);
