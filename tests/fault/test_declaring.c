@@ -196,6 +196,31 @@ static void test_unconfirmed_message_is_sent_again_when_the_admin_of_its_exchang
     fault_expect_completion(0, CONEY_OK);
 }
 
+/* --- a connection that cannot be made --- */
+
+static void refuse_consumers(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *start = cny_peer_serve_until(peer, AMQP_CONNECTION_START_OK_METHOD);
+    if (cny_peer_publishes(peer))
+        cny_peer_answer(peer, start);
+    else
+        cny_peer_hang_up(peer);
+}
+
+static void test_failed_attempts_to_connect_have_nothing_declared_again(void **state)
+{
+    (void)state;
+    fault_start(refuse_consumers,
+                &(coney_connection_factory_options){.recovery = {.first_delay_ms = 20, .max_delay_ms = 50}});
+    use_shop();
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, send_to("shop"));
+    coney_connection_factory_connect(fault.factory);
+    fault_wait_until(cny_broker_count_heard(fault.broker, CNY_PROTOCOL_HEADER) >= 6);
+    assert_int_equal(count_heard(AMQP_QUEUE_DECLARE_METHOD, "orders"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +228,7 @@ int main(void)
         fault_test(test_exchanges_bound_to_each_other_cost_a_send_no_time),
         fault_test(test_declaring_waits_patiently_for_a_free_channel),
         fault_test(test_unconfirmed_message_is_sent_again_when_the_admin_of_its_exchange_leaves),
+        fault_test(test_failed_attempts_to_connect_have_nothing_declared_again),
     };
     return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);
 }

@@ -104,7 +104,8 @@ static void on_end(cny_link *link, cny_error *reason)
     cny_connection_unref(link->connection);
     link->connection = NULL;
     cny_link_count_blocked(link, false);
-    cny_declarations_lost(link->factory, link->role);
+    if (link->was_logged_in)
+        cny_declarations_lost(link->factory, link->role);
     if (was_open) {
         cny_error_unref(link->loss);
         link->loss = cny_error_ref(reason);

@@ -142,7 +142,7 @@ coney_status cny_declarations_check(coney_connection_factory *factory);
 
 void cny_declarations_free(cny_declarations *declarations);
 
-/* A connection of that role was lost: what it may have taken along is wanted. */
+/* A connection of that role was lost that the recovery thread has seen open: what it may have taken along is wanted. */
 void cny_declarations_lost(coney_connection_factory *factory, coney_connection_role role);
 
 /* Something is being declared, or is due and can be declared by a connection of that role. */

@@ -145,7 +145,7 @@ static bool begin_run(coney_connection_factory *factory, cny_connection *connect
 static bool can_declare(const cny_link *link)
 {
     char blocked[256] = "";
-    if (!link->connection || cny_connection_get_state(link->connection) != CNY_OPEN)
+    if (!link->connection || !link->was_logged_in || cny_connection_get_state(link->connection) != CNY_OPEN)
         return false;
     if (link->role == CONEY_PUBLISHING) /* a broker that holds back publishers reads nothing from them */
         cny_connection_blocked(link->connection, blocked);
