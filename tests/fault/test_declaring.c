@@ -221,6 +221,41 @@ static void test_failed_attempts_to_connect_have_nothing_declared_again(void **s
     assert_int_equal(count_heard(AMQP_QUEUE_DECLARE_METHOD, "orders"), 1);
 }
 
+/* --- an admin that is asked --- */
+
+static void accept_late(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_stall_until_go(peer);
+}
+
+enum { ASK_MS = 2000, LATER_MS = 1200 };
+
+static void *ask_later(void *result)
+{
+    struct timespec pause = {.tv_sec = LATER_MS / 1000, .tv_nsec = LATER_MS % 1000 * 1000000};
+    nanosleep(&pause, NULL);
+    *(coney_status *)result = coney_admin_declare(fault.admin);
+    return NULL;
+}
+
+/* The first one has ended without a connection when the second one gets it. */
+static void test_call_that_ends_does_not_end_another_ones_declaring(void **state)
+{
+    (void)state;
+    fault_start(accept_late, NULL);
+    use_topology(make_shop(&(coney_queue){.name = "orders"}), true, ASK_MS);
+    pthread_t thread;
+    coney_status later;
+    assert_int_equal(pthread_create(&thread, NULL, ask_later, &later), 0);
+    fault_expect_status(CONEY_E_CONNECT, coney_admin_declare(fault.admin));
+    cny_broker_go(fault.broker);
+    pthread_join(thread, NULL);
+    fault_expect_status(CONEY_OK, later);
+    assert_int_equal(count_heard(AMQP_QUEUE_DECLARE_METHOD, "orders"), 1);
+    assert_int_equal(count_heard(AMQP_QUEUE_BIND_METHOD, "orders"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +264,7 @@ int main(void)
         fault_test(test_declaring_waits_patiently_for_a_free_channel),
         fault_test(test_unconfirmed_message_is_sent_again_when_the_admin_of_its_exchange_leaves),
         fault_test(test_failed_attempts_to_connect_have_nothing_declared_again),
+        fault_test(test_call_that_ends_does_not_end_another_ones_declaring),
     };
     return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);
 }

@@ -64,7 +64,10 @@ typedef struct cny_declaration_set {
     atomic_uint refs;
     coney_topology *topology;
     bool is_automatic; /* wanted on each new connection, not only when asked for */
-    bool has_joined;   /* under the factory's lock: it is one of the registry's */
+    /* under the factory's lock */
+    bool has_joined; /* it is one of the registry's */
+    int callers;     /* of cny_declarations_declare() that wait for it */
+    /* fixed after new */
     size_t count;
     cny_declaration items[];
 } cny_declaration_set;

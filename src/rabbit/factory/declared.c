@@ -52,6 +52,7 @@ static coney_status wait_until_answered(coney_connection_factory *factory, const
 coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *set, int timeout_ms)
 {
     pthread_mutex_lock(&factory->lock);
+    set->callers++;
     for (size_t i = 0; i < set->count; i++)
         cny_declaration_want(factory, &set->items[i]);
     cny_declarations_wake(factory);
@@ -60,7 +61,8 @@ coney_status cny_declarations_declare(coney_connection_factory *factory, cny_dec
     pthread_mutex_lock(&factory->lock);
     if (status == CONEY_OK)
         status = wait_until_answered(factory, set, timeout_ms);
-    for (size_t i = 0; !set->is_automatic && i < set->count; i++)
+    bool is_last = --set->callers == 0;
+    for (size_t i = 0; is_last && !set->is_automatic && i < set->count; i++)
         cny_declaration_set_to(factory, &set->items[i], CNY_DECLARATION_IDLE);
     pthread_mutex_unlock(&factory->lock);
     return status;
