@@ -256,6 +256,37 @@ static void test_call_that_ends_does_not_end_another_ones_declaring(void **state
     assert_int_equal(count_heard(AMQP_QUEUE_BIND_METHOD, "orders"), 1);
 }
 
+/* --- what closes the connection --- */
+
+static atomic_int isolated;
+
+static void close_over(cny_peer *peer, amqp_method_number_t method)
+{
+    cny_peer_serve_until(peer, method);
+    cny_peer_close_connection_over(peer, method, 541, "INTERNAL_ERROR - not this one");
+}
+
+/* Twice on the connections of all, once on the isolated one; then it is well. */
+static void close_over_the_queue_three_times(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_log_in(peer);
+    if (cny_peer_number(peer) < 2 || (cny_peer_is_isolated(peer) && atomic_fetch_add(&isolated, 1) == 0))
+        close_over(peer, AMQP_QUEUE_DECLARE_METHOD);
+}
+
+static void test_admin_that_is_asked_again_tries_what_closed_the_connection(void **state)
+{
+    (void)state;
+    atomic_store(&isolated, 0);
+    fault_start(close_over_the_queue_three_times, NULL);
+    use_topology(make_shop(&(coney_queue){.name = "orders"}), true, LONG_MS);
+    fault_expect_status(CONEY_E_BROKER, coney_admin_declare(fault.admin));
+    int before = count_heard(AMQP_QUEUE_DECLARE_METHOD, "orders");
+    fault_expect_status(CONEY_OK, coney_admin_declare(fault.admin));
+    assert_true(count_heard(AMQP_QUEUE_DECLARE_METHOD, "orders") > before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +296,7 @@ int main(void)
         fault_test(test_unconfirmed_message_is_sent_again_when_the_admin_of_its_exchange_leaves),
         fault_test(test_failed_attempts_to_connect_have_nothing_declared_again),
         fault_test(test_call_that_ends_does_not_end_another_ones_declaring),
+        fault_test(test_admin_that_is_asked_again_tries_what_closed_the_connection),
     };
     return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);
 }

@@ -84,17 +84,25 @@ void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *
     atomic_store(&all->wanted, all->counts[CNY_DECLARATION_WANTED]);
 }
 
-/* At once, as if it had never been tried; but one over which connections were lost keeps its pauses. */
-void cny_declaration_want(coney_connection_factory *factory, cny_declaration *item)
+void cny_declaration_want_now(coney_connection_factory *factory, cny_declaration *item)
 {
-    if (cny_must_isolate(&item->strikes))
-        return;
     cny_declaration_set_to(factory, item, CNY_DECLARATION_WANTED);
     cny_error_unref(item->error);
     item->error = NULL;
     item->is_told = false;
     item->delay_ms = 0;
     item->due_at = 0;
+}
+
+void cny_declaration_want(coney_connection_factory *factory, cny_declaration *item)
+{
+    if (!cny_must_isolate(&item->strikes))
+        cny_declaration_want_now(factory, item);
+}
+
+bool cny_declaration_is_missing(const cny_declaration *item)
+{
+    return item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED;
 }
 
 void cny_declarations_wake(coney_connection_factory *factory)
@@ -204,8 +212,7 @@ void cny_declarations_lost(coney_connection_factory *factory, coney_connection_r
 
 static bool is_due(const cny_declaration *item, coney_connection_role role, int64_t now)
 {
-    bool is_missing = item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED;
-    return is_missing && item->due_at <= now && (role == CONEY_CONSUMING || !item->is_exclusive);
+    return cny_declaration_is_missing(item) && item->due_at <= now && (role == CONEY_CONSUMING || !item->is_exclusive);
 }
 
 bool cny_declarations_collect(const cny_buffer *sets, cny_declaration_kind kind, coney_connection_role role,

@@ -54,7 +54,7 @@ coney_status cny_declarations_declare(coney_connection_factory *factory, cny_dec
     pthread_mutex_lock(&factory->lock);
     set->callers++;
     for (size_t i = 0; i < set->count; i++)
-        cny_declaration_want(factory, &set->items[i]);
+        cny_declaration_want_now(factory, &set->items[i]);
     cny_declarations_wake(factory);
     pthread_mutex_unlock(&factory->lock);
     coney_status status = cny_factory_wait_open(factory, CONEY_CONSUMING, cny_deadline(timeout_ms));
@@ -137,8 +137,7 @@ void cny_declarations_appeared(coney_connection_factory *factory, cny_declaratio
     cny_declarations_want_bindings(factory, &hash, 1);
     cny_walk all = cny_walk_begin(factory);
     for (cny_declaration *item; (item = cny_walk_next(&all));) {
-        bool is_missing = item->state == CNY_DECLARATION_REFUSED || item->state == CNY_DECLARATION_WANTED;
-        if (is_missing && cny_is_named(item, kind, name, hash))
+        if (cny_declaration_is_missing(item) && cny_is_named(item, kind, name, hash))
             cny_declaration_want(factory, item);
     }
     cny_declarations_wake(factory);
@@ -313,8 +312,7 @@ coney_status cny_declarations_check(coney_connection_factory *factory)
     pthread_mutex_lock(&factory->lock);
     cny_walk all = cny_walk_begin(factory);
     for (const cny_declaration *item; status == CONEY_OK && (item = cny_walk_next(&all));) {
-        bool is_missing = item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED;
-        if (is_missing && item->error)
+        if (cny_declaration_is_missing(item) && item->error)
             status = cny_error_raise(item->error);
     }
     pthread_mutex_unlock(&factory->lock);

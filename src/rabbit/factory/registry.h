@@ -33,6 +33,12 @@ bool cny_is_bound_from(const cny_declaration *item, const char *exchange, uint32
 /* At once, as if it had never been tried; but one over which connections were lost keeps its pauses. */
 void cny_declaration_want(coney_connection_factory *factory, cny_declaration *item);
 
+/* The same, but without pauses: somebody asks for it now. */
+void cny_declaration_want_now(coney_connection_factory *factory, cny_declaration *item);
+
+/* It is to be declared, as soon as it is due. */
+bool cny_declaration_is_missing(const cny_declaration *item);
+
 /* Wakes the recovery thread, which begins what is due. */
 void cny_declarations_wake(coney_connection_factory *factory);
 

@@ -57,8 +57,8 @@ static cny_declaration *take_suspect(const cny_run *one)
     for (size_t i = 0; i < one->sets.size / sizeof(cny_declaration_set *); i++) {
         for (size_t k = 0; sets[i]->has_joined && k < sets[i]->count; k++) {
             cny_declaration *item = &sets[i]->items[k];
-            bool is_due = cny_must_isolate(&item->strikes) && item->due_at <= cny_now_ms();
-            if (is_due && (!first || item->due_at < first->due_at))
+            bool is_suspect = cny_declaration_is_missing(item) && cny_must_isolate(&item->strikes);
+            if (is_suspect && item->due_at <= cny_now_ms() && (!first || item->due_at < first->due_at))
                 first = item;
         }
     }
