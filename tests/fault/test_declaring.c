@@ -258,7 +258,7 @@ static void test_call_that_ends_does_not_end_another_ones_declaring(void **state
 
 /* --- what closes the connection --- */
 
-static atomic_int isolated;
+static atomic_int isolated, closed;
 
 static void close_over(cny_peer *peer, amqp_method_number_t method)
 {
@@ -287,6 +287,61 @@ static void test_admin_that_is_asked_again_tries_what_closed_the_connection(void
     assert_true(count_heard(AMQP_QUEUE_DECLARE_METHOD, "orders") > before);
 }
 
+/* The isolated connection ends without a word, so nobody knows what it was about. */
+static void hang_up_when_isolated(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_log_in(peer);
+    if (cny_peer_number(peer) < 2) {
+        close_over(peer, AMQP_QUEUE_DECLARE_METHOD);
+    } else if (cny_peer_is_isolated(peer)) {
+        cny_peer_serve_until(peer, AMQP_QUEUE_DECLARE_METHOD);
+        atomic_fetch_add(&isolated, 1);
+        cny_peer_hang_up(peer);
+    }
+}
+
+static void test_trial_that_ends_without_an_answer_is_repeated_after_a_pause(void **state)
+{
+    (void)state;
+    atomic_store(&isolated, 0);
+    fault_start(hang_up_when_isolated, NULL);
+    use_shop();
+    fault_use_template(NULL);
+    fault_expect_status(CONEY_OK, send_to("elsewhere"));
+    fault_wait_until(atomic_load(&isolated) > 0);
+    struct timespec pause = {.tv_nsec = SHORT_MS * 1000000};
+    nanosleep(&pause, NULL);
+    assert_int_equal(atomic_load(&isolated), 1);
+}
+
+/* The binding of an exclusive queue cannot be made there: that it is answered shows that it does no harm. */
+static void lock_when_isolated(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_log_in(peer))
+        return;
+    if (!cny_peer_is_isolated(peer) && atomic_fetch_add(&closed, 1) < 2) {
+        close_over(peer, AMQP_QUEUE_BIND_METHOD);
+    } else if (cny_peer_is_isolated(peer)) {
+        for (;;)
+            cny_peer_close_channel(peer, cny_peer_serve_until(peer, AMQP_QUEUE_BIND_METHOD)->channel, 405,
+                                   "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'mine'");
+    }
+}
+
+static void test_suspect_that_the_broker_refuses_alone_is_none_any_more(void **state)
+{
+    (void)state;
+    atomic_store(&closed, 0);
+    fault_start(lock_when_isolated, NULL);
+    use_topology(make_shop(&(coney_queue){.name = "mine", .exclusive = true}), false, LONG_MS);
+    fault_use_template(NULL);
+    coney_connection_factory_connect(fault.factory);
+    fault_expect_status(CONEY_OK, send_to("shop"));
+    assert_true(is_declared(CONEY_DECLARATION_BINDING));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +352,8 @@ int main(void)
         fault_test(test_failed_attempts_to_connect_have_nothing_declared_again),
         fault_test(test_call_that_ends_does_not_end_another_ones_declaring),
         fault_test(test_admin_that_is_asked_again_tries_what_closed_the_connection),
+        fault_test(test_trial_that_ends_without_an_answer_is_repeated_after_a_pause),
+        fault_test(test_suspect_that_the_broker_refuses_alone_is_none_any_more),
     };
     return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);
 }

@@ -204,6 +204,14 @@ static void on_answered(cny_run *one, cny_declaration *item)
         cny_buffer_append(&one->declared, &item->name_hash, sizeof item->name_hash);
 }
 
+/* The broker has refused it and nothing else, so it is not what costs connections. */
+static void acquit(const cny_run *one, cny_declaration *item)
+{
+    pthread_mutex_lock(&one->factory->lock);
+    cny_strikes_clear(&item->strikes);
+    pthread_mutex_unlock(&one->factory->lock);
+}
+
 /* The oldest on its way has no answer, for what this thread's last error tells. */
 static void on_not_answered(cny_run *one, cny_declaration *item)
 {
@@ -216,6 +224,8 @@ static void on_not_answered(cny_run *one, cny_declaration *item)
     }
     if (error->broker_code != 0)
         one->has_hung |= error->status == CONEY_E_TIMEOUT;
+    if (error->broker_code != 0 && !is_suspicion)
+        acquit(one, item);
     if (one->is_passive && error->broker_code != 0 && !is_suspicion)
         on_looked(one, item, error->status == CONEY_E_RESOURCE_LOCKED);
     else
@@ -414,6 +424,15 @@ static void release_exclusive(const cny_run *one, cny_declaration *item)
     pthread_mutex_unlock(&one->factory->lock);
 }
 
+/* The connection was lost for a reason of its own, perhaps again and again. */
+static void delay_if_unanswered(const cny_run *one, cny_declaration *item)
+{
+    pthread_mutex_lock(&one->factory->lock);
+    if (cny_must_isolate(&item->strikes) && item->due_at <= cny_now_ms())
+        delay_next(item, MAX_DELAY_MS);
+    pthread_mutex_unlock(&one->factory->lock);
+}
+
 void cny_run_try_alone(cny_run *one, cny_declaration *item)
 {
     one->is_over = !cny_buffer_append(&one->items, &item, sizeof(cny_declaration *));
@@ -429,4 +448,5 @@ void cny_run_try_alone(cny_run *one, cny_declaration *item)
     close_channel(&one->lanes[0]);
     want_bindings_of_declared(one);
     release_exclusive(one, item);
+    delay_if_unanswered(one, item);
 }
