@@ -156,6 +156,11 @@ coney_status cny_binding_check(const coney_binding *binding)
 {
     if (!binding || !binding->exchange || !binding->destination)
         return cny_fail(CONEY_E_INVALID, "binding: exchange or destination is NULL");
+    if (!*binding->destination)
+        return cny_fail(CONEY_E_INVALID,
+                        "binding to exchange '%s': the destination is empty; the broker would bind the queue that was "
+                        "declared last on the channel, whichever that is",
+                        binding->exchange);
     if (!*binding->exchange)
         return cny_fail(CONEY_E_INVALID,
                         "binding to '%s': nothing can be bound to the default exchange; every queue already is, "

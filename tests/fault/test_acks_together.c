@@ -121,9 +121,10 @@ static void deliver_around_one_that_goes_back(cny_peer *peer, void *user)
     for (uint64_t tag = DELAYED + 1; tag <= LAST; tag++)
         fault_expect_ack(peer, tag);
     fault_expect_reject(peer, DELAYED, true);
-    for (uint64_t tag = LAST + 1; tag <= 2 * LAST; tag++)
+    const uint64_t last_of_all = UINT64_C(2) * LAST;
+    for (uint64_t tag = LAST + 1; tag <= last_of_all; tag++)
         cny_peer_deliver(peer, channel, tag, "ack");
-    fault_expect_ack_up_to(peer, 2 * LAST);
+    fault_expect_ack_up_to(peer, last_of_all);
 }
 
 static void test_acknowledgement_of_several_does_not_cover_one_that_waits_before_it_goes_back(void **state)

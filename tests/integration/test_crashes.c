@@ -110,7 +110,7 @@ static int run(house *houses, size_t count, uint32_t dead, uint32_t neighbours)
     for (size_t i = 0; i < count; i++)
         spawn(&houses[i]);
     bool over = false;
-    for (int64_t until = cny_now_ms() + 2 * TEST_PATIENCE_MS; !over && cny_now_ms() < until; usleep(20000)) {
+    for (int64_t until = cny_now_ms() + INT64_C(2) * TEST_PATIENCE_MS; !over && cny_now_ms() < until; usleep(20000)) {
         for (size_t i = 0; i < count; i++)
             look_after(&houses[i]);
         over = is_over(dead, neighbours);

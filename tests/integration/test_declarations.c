@@ -160,6 +160,22 @@ static void test_deleted_queue_comes_back_with_its_bindings(void **state)
     test_wait_for(&here.handler.calls, 1);
 }
 
+static void test_queue_that_is_deleted_again_soon_comes_back_soon(void **state)
+{
+    (void)state;
+    use_factory(NULL);
+    use_admin(exchange_and_binding(here.other));
+    make_container(&(coney_container_options){.recovery_interval_ms = 60000});
+    listen_declaring(&(coney_queue){.name = here.other});
+    assert_ok(coney_container_start(here.container));
+    for (int times = 1; times <= 2; times++) {
+        assert_ok(coney_admin_delete_queue(client.admin, here.other, NULL));
+        test_wait_for_events(CONEY_CONSUMER_RESTARTED, times);
+    }
+    assert_ok(send_by_another("after the second deletion"));
+    test_wait_for(&here.handler.calls, 1);
+}
+
 /* An auto-delete queue goes with its last consumer. */
 static void expect_bindings_after_a_restart(coney_queue queue)
 {
@@ -382,6 +398,23 @@ static void test_ladder_and_parking_queue_of_an_operator_are_used_as_they_are(vo
     assert_int_equal(status, CONEY_OK);
 }
 
+static void test_ladder_that_may_not_be_declared_and_is_not_there_fails_the_start(void **state)
+{
+    (void)state;
+    use_factory_without_permission();
+    assert_ok(coney_connection_factory_connect(own)); /* so that it is declared while the container starts */
+    for (int i = 0; i < 5; i++) {
+        make_container(NULL);
+        assert_ok(coney_container_listen(here.container, &(coney_listener){.queue = here.queue,
+                                                                           .on_message = fail_first,
+                                                                           .user = &here.handler,
+                                                                           .retry = {.delays_ms = {200, 400}}}));
+        assert_fails(coney_container_start(here.container), CONEY_E_ACCESS_REFUSED, "permission to configure");
+        coney_container_free(here.container);
+        here.container = NULL;
+    }
+}
+
 static void test_parking_queue_with_a_limit_is_used(void **state)
 {
     (void)state;
@@ -419,7 +452,8 @@ static void test_ladder_queue_with_another_argument_fails_the_start_and_names_it
     char text[1024];
     snprintf(text, sizeof text, "%s", coney_last_error());
     test_delete_queue(retry);
-    test_delete_queue(strcat(strcpy(retry, here.queue), ".parking"));
+    snprintf(retry, sizeof retry, "%s.parking", here.queue);
+    test_delete_queue(retry);
     assert_int_equal(status, CONEY_E_PRECONDITION_FAILED);
     assert_non_null(strstr(text, "inequivalent arg 'x-"));
     assert_non_null(strstr(text, ".retry.200"));
@@ -491,6 +525,7 @@ int main(void)
         declarations_test(test_binding_of_an_admin_is_made_when_a_listener_brings_its_queue),
         declarations_test(test_binding_is_made_when_an_admin_call_declares_its_queue),
         declarations_test(test_deleted_queue_comes_back_with_its_bindings),
+        declarations_test(test_queue_that_is_deleted_again_soon_comes_back_soon),
         declarations_test(test_auto_delete_queue_in_both_places_has_its_bindings_after_a_restart_and_a_loss),
         declarations_test(test_exclusive_queue_in_both_places_has_its_bindings_after_a_restart_and_a_loss),
         declarations_test(test_exclusive_queue_that_another_connection_holds_comes_with_its_bindings_when_that_ends),
@@ -500,6 +535,7 @@ int main(void)
         declarations_test(test_thing_that_cannot_be_made_is_why_nothing_is_ready),
         declarations_test(test_topology_refuses_a_queue_without_a_name),
         declarations_test(test_ladder_and_parking_queue_of_an_operator_are_used_as_they_are),
+        declarations_test(test_ladder_that_may_not_be_declared_and_is_not_there_fails_the_start),
         declarations_test(test_parking_queue_with_a_limit_is_used),
         declarations_test(test_ladder_queue_with_another_argument_fails_the_start_and_names_it),
         declarations_test(test_message_comes_back_again_and_again_to_a_queue_without_a_delivery_limit),

@@ -93,6 +93,14 @@ static void test_queue_and_a_handler_are_required(void **state)
     assert_fails(coney_container_listen(NULL, &handlerless), CONEY_E_INVALID, "NULL");
 }
 
+static void test_own_queue_is_no_parking_queue(void **state)
+{
+    (void)state;
+    assert_fails(coney_container_listen(
+                     container, &(coney_listener){.queue = "q", .on_message = handle, .retry = {.parking_queue = "q"}}),
+                 CONEY_E_INVALID, "own queue 'q'");
+}
+
 static void test_what_does_not_go_with_a_stream_is_refused(void **state)
 {
     (void)state;
@@ -481,6 +489,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         own_container(test_error_names_the_queue),
         own_container(test_queue_and_a_handler_are_required),
+        own_container(test_own_queue_is_no_parking_queue),
         own_container(test_what_does_not_go_with_a_stream_is_refused),
         own_container(test_only_an_offset_that_rabbitmq_knows_is_taken),
         own_container(test_numbers_below_zero_are_refused),

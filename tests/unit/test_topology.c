@@ -83,6 +83,7 @@ static void test_what_cannot_be_declared_is_refused(void **state)
                  CONEY_E_INVALID, "7 is no coney_exchange_type");
     assert_fails(coney_topology_bind(topology, "", "q", "k"), CONEY_E_INVALID, "default exchange");
     assert_fails(coney_topology_bind(topology, "e", NULL, "k"), CONEY_E_INVALID, "NULL");
+    assert_fails(coney_topology_bind(topology, "e", "", "k"), CONEY_E_INVALID, "the destination is empty");
     assert_fails(coney_topology_bind(topology, "e", "q", name), CONEY_E_INVALID, "routing key");
     coney_topology_free(topology);
 }

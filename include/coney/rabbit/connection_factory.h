@@ -128,7 +128,7 @@ typedef struct coney_connection_factory_options {
 
 /* Makes a factory; nothing is connected yet. The URI is
  *   amqp://user:password@host:port/vhost?heartbeat=S&connection_timeout=MS&frame_max=BYTES
- * with %XX for special characters; user and password are guest, the port 5672 and the virtual
+ * with %XX for special characters; user and password are guest if both are left out, the port is 5672 and the virtual
  * host "/" if left out; several hosts stand as host1:port1,host2:port2. amqps:// is the same over
  * TLS, with port 5671. Copies uri and options (which may be NULL). Any thread.
  * CONEY_E_INVALID (which part of the URI or which option), CONEY_E_NO_MEMORY, CONEY_E_SYSTEM. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How the things that a program declares stand at the broker: the queues, exchanges and bindings of its admins'
+/* How the things that a program declares stand at the broker, by what the broker answered last: the queues, exchanges and bindings of its admins'
  * topologies, and the queues that its listeners bring along. (Spring: DeclarationExceptionEvent and
  * RabbitAdmin.getLastDeclarationExceptionEvent.) */
 #ifndef CONEY_RABBIT_DECLARATION_H
@@ -22,8 +22,9 @@ typedef enum coney_declaration_state {
 
     CONEY_DECLARATION_DECLARED,
 
-    /* The broker refused the declaration, but the thing is there: with other arguments (406), or made by somebody with
-     * the permission that this program lacks (403; for a binding nobody can look, so it counts as there). */
+    /* The broker refused the declaration, but the thing is there: with other properties (406), or made by somebody with
+     * the permission that this program lacks (403; for a binding nobody can look, so it counts as there). It is not
+     * declared again before the next connection or coney_admin_declare(). */
     CONEY_DECLARATION_FOUND,
 
     /* The broker refused the declaration, and the thing is not there. It is declared again now and then. */
@@ -36,9 +37,10 @@ typedef struct coney_declaration {
     char name[256];        /* of the queue or exchange; of a binding its destination */
     char exchange[256];    /* of a binding its source, else "" */
     char routing_key[256]; /* of a binding, else "" */
-    coney_status status;   /* why it is not declared; CONEY_OK: the broker has not refused it */
-    int broker_code;       /* such as 406; 0 if the broker did not speak */
-    char text[1024];       /* one sentence with the thing, the broker's words and, where there is one, the way out */
+    coney_status status; /* Why it is not declared; CONEY_OK: the broker has not refused it. To a listener that is told
+                              of CONEY_DECLARATION_DECLARED: the refusal before that. */
+    int broker_code;     /* such as 406; 0 if the broker did not speak */
+    char text[1024];     /* one sentence with the thing, the broker's words and, where there is one, the way out */
 } coney_declaration;
 
 /* Runs on the factory's events thread, with no Coney lock held, when a declaration is refused, once for each

@@ -110,7 +110,7 @@ typedef struct coney_listener_retry {
     bool stateful;      /* counted by message id, for the last messages that failed (at least 1,000), or by a quorum
                            queue's x-delivery-count, without those deliveries of which this process knows that no
                            handler saw them, which takes a message id. A message without either goes to the recovery
-                           when it comes again. (Spring: stateful retry) */
+                           when it fails again. (Spring: stateful retry) */
     int max_crashes;    /* A message that has come back this often without being settled may be what ends the process in
                            its handler. It is moved to the queue QUEUE.quarantine, which is declared then, and handled
                            alone: no other handler of this listener runs in this process meanwhile. What its handler
@@ -194,7 +194,7 @@ typedef struct coney_listener {
                           on behind it if that is taken */
     const char *group; /* for those that name a group; none */
 
-    /* One of the first two, or handlers. */
+    /* on_message, on_batch or handlers; on_message may stand beside handlers. */
     coney_message_handler *on_message; /* with handlers: of the types that none of them takes */
     coney_batch_handler *on_batch;
     const coney_typed_handler *handlers;
@@ -210,7 +210,7 @@ typedef struct coney_listener {
     coney_elasticity elasticity;
     int prefetch;            /* messages a consumer has unacknowledged at most; 250, as in Spring: plenty for
                                 quick handlers. A handler that takes a second should have less, for what waits
-                                in one consumer no other one gets. Up to 65,535; at least batch_size */
+                                in one consumer no other one gets. Up to 65,535; raised to batch_size or ack_every if below */
     int lanes;               /* messages of one consumer are handled so many at a time, and those of one key one
                                 after another; 1: all of them one after another */
     const char *lane_header; /* the key is this header; the routing key. Without the header: one common key */

@@ -299,8 +299,8 @@ typedef struct cny_subscription {
  * and the other statuses of connecting, CONEY_E_LIMIT, CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory,
                                    const cny_subscription *subscription, const cny_watcher *watcher);
-coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *connection,
-                                      const cny_subscription *subscription, const cny_watcher *watcher);
+coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *connection, const cny_subscription *what,
+                                      const cny_watcher *watcher);
 void cny_channel_unwatch(cny_channel *channel); /* once it returns the watcher is not called any more */
 
 typedef enum cny_feed_state {

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint32_t cny_hash_name(const char *text)
+uint32_t cny_hash_name(const char *name)
 {
-    return cny_hash(text, strlen(text));
+    return cny_hash(name, strlen(name));
 }
 
 /* ---- walking; under lock ---- */
@@ -267,9 +267,10 @@ void cny_declaration_describe(const cny_declaration *item, coney_declaration *de
         CONEY_DECLARATION_PENDING, CONEY_DECLARATION_PENDING, CONEY_DECLARATION_DECLARED, CONEY_DECLARATION_FOUND,
         CONEY_DECLARATION_REFUSED};
     const coney_error *error = cny_error_view(item->error);
-    const coney_binding *binding = cny_is_binding(item) ? item->thing : NULL;
+    bool is_binding = cny_is_binding(item);
+    const coney_binding *binding = item->thing; /* if it is one */
     *declaration = (coney_declaration){
-        .kind = binding                              ? CONEY_DECLARATION_BINDING
+        .kind = is_binding                           ? CONEY_DECLARATION_BINDING
                 : item->kind == CNY_DECLARE_EXCHANGE ? CONEY_DECLARATION_EXCHANGE
                                                      : CONEY_DECLARATION_QUEUE,
         .state = states[item->state],
@@ -277,9 +278,9 @@ void cny_declaration_describe(const cny_declaration *item, coney_declaration *de
         .broker_code = error ? error->broker_code : 0,
     };
     snprintf(declaration->name, sizeof declaration->name, "%s", cny_declaration_name(item));
-    snprintf(declaration->exchange, sizeof declaration->exchange, "%s", binding ? binding->exchange : "");
+    snprintf(declaration->exchange, sizeof declaration->exchange, "%s", is_binding ? binding->exchange : "");
     snprintf(declaration->routing_key, sizeof declaration->routing_key, "%s",
-             binding && binding->routing_key ? binding->routing_key : "");
+             is_binding && binding->routing_key ? binding->routing_key : "");
     snprintf(declaration->text, sizeof declaration->text, "%s", error ? error->text : "");
 }
 

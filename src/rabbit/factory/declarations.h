@@ -102,7 +102,8 @@ void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_s
 coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *set, int timeout_ms);
 
 /* How the items of a set stand: wanted as long as one is, refused if one is and none is wanted. Gives a reference to
- * the error of the first item that is not declared, NULL if there is none. accepts decides about those that are found. */
+ * the error of the first item that is not declared; NULL if there is none, or if an answer is still to come. accepts
+ * decides about those that are found. */
 typedef bool cny_accepts_found(const cny_declaration *item, void *user);
 cny_declaration_state cny_declaration_set_state(coney_connection_factory *factory, const cny_declaration_set *set,
                                                 cny_accepts_found *accepts, void *user, cny_error **error);

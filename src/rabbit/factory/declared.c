@@ -73,6 +73,7 @@ cny_declaration_state cny_declaration_set_state(coney_connection_factory *factor
 {
     cny_declaration_state worst = CNY_DECLARATION_DECLARED;
     cny_error *first = NULL;
+    bool is_on_its_way = false;
     pthread_mutex_lock(&factory->lock);
     for (size_t i = 0; i < set->count; i++) {
         const cny_declaration *item = &set->items[i];
@@ -82,10 +83,11 @@ cny_declaration_state cny_declaration_set_state(coney_connection_factory *factor
             continue;
         bool is_wanted = item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_IDLE;
         worst = is_wanted || worst == CNY_DECLARATION_WANTED ? CNY_DECLARATION_WANTED : CNY_DECLARATION_REFUSED;
+        is_on_its_way = is_on_its_way || (is_wanted && !item->error);
         if (!first)
             first = item->error;
     }
-    *error = first ? cny_error_ref(first) : NULL;
+    *error = first && !is_on_its_way ? cny_error_ref(first) : NULL;
     pthread_mutex_unlock(&factory->lock);
     return worst;
 }

@@ -30,15 +30,19 @@ static void describe_request(const cny_declaration *item, char *text, size_t siz
 
 static const char *way_out(const cny_declaration *item, const coney_error *error)
 {
-    bool is_there = item->state == CNY_DECLARATION_FOUND;
+    bool is_there = item->state == CNY_DECLARATION_FOUND, is_queue = item->kind == CNY_DECLARE_QUEUE;
     if (error->status == CONEY_E_PRECONDITION_FAILED && is_there)
-        return "; it is there with other properties. To change them set a policy, take another name, or delete it "
-               "first";
+        return is_queue ? "; it is there with other properties. Declare it as it is (a policy can change its limits), "
+                          "take another name, or delete it and call coney_admin_declare()"
+                        : "; it is there with other properties. Declare it as it is, take another name, or delete it "
+                          "and call coney_admin_declare()";
     if (error->status == CONEY_E_ACCESS_REFUSED && is_there)
         return cny_is_binding(item) ? "; whether it is there cannot be seen without that permission"
                                     : "; it is there and is used as it is";
+    if (error->status == CONEY_E_ACCESS_REFUSED)
+        return "; give the user the permission to configure it, or have somebody else declare it";
     if (error->status == CONEY_E_NOT_FOUND)
-        return "; it is bound as soon as that is declared";
+        return "; it is bound as soon as that is declared here, and looked for again now and then";
     return "";
 }
 
@@ -153,7 +157,8 @@ static cny_error *make_refusal(const cny_declaration *item)
     char request[1024];
     const coney_error *error = coney_last_error_details();
     describe_request(item, request, sizeof request);
-    return cny_error_new(error->status, error->broker_code, "%s: %s%s", request, error->text, way_out(item, error));
+    const char *way = may_be_there(item, error->status) ? "" : way_out(item, error); /* which the second answer tells */
+    return cny_error_new(error->status, error->broker_code, "%s: %s%s", request, error->text, way);
 }
 
 /* This thread's last error is why the item was not declared. */
@@ -184,7 +189,7 @@ static void on_looked(cny_run *one, cny_declaration *item, bool is_there)
 {
     const coney_error *refusal = cny_error_view(item->refusal);
     cny_declaration_state state = is_there ? CNY_DECLARATION_FOUND : CNY_DECLARATION_REFUSED;
-    const cny_declaration as_it_is = {.kind = item->kind, .state = state};
+    const cny_declaration as_it_is = {.kind = item->kind, .thing = item->thing, .state = state};
     cny_error *told =
         cny_error_new(refusal->status, refusal->broker_code, "%s%s", refusal->text, way_out(&as_it_is, refusal));
     conclude(one, item, state, told);

@@ -133,6 +133,12 @@ static coney_status add(coney_container *container, cny_listener *listener)
     return CONEY_OK;
 }
 
+static const char *queue_of(const coney_listener *listener)
+{
+    const char *declared = listener->declare && listener->declare->name ? listener->declare->name : "";
+    return listener->queue ? listener->queue : declared;
+}
+
 coney_status coney_container_listen(coney_container *container, const coney_listener *listener)
 {
     if (!container || !listener)
@@ -155,8 +161,7 @@ coney_status coney_container_listen(coney_container *container, const coney_list
     }
     if (*warning)
         cny_log(CONEY_LOG_WARN, "%s", warning);
-    return status == CONEY_OK ? status
-                              : cny_fail_in("listener for queue '%.255s'", listener->queue ? listener->queue : "");
+    return status == CONEY_OK ? status : cny_fail_in("listener for queue '%.255s'", queue_of(listener));
 }
 
 /* ---- one or several ---- */

@@ -178,9 +178,15 @@ static coney_status check_queue(const coney_listener *listener)
 {
     const char *declared = listener->declare ? listener->declare->name : NULL;
     if (!listener->queue || !*listener->queue)
-        return cny_fail(CONEY_E_INVALID, "the queue is not named");
+        return cny_fail(CONEY_E_INVALID, "the queue is not named; set queue or declare");
     if (listener->declare && (!declared || strcmp(declared, listener->queue) != 0))
         return cny_fail(CONEY_E_INVALID, "declare is another queue, '%.255s'", declared ? declared : "");
+    const char *parking = listener->retry.parking_queue;
+    if (parking && strcmp(parking, listener->queue) == 0)
+        return cny_fail(CONEY_E_INVALID,
+                        "retry.parking_queue is the listener's own queue '%.255s'; what is parked would come again, "
+                        "at once and for ever",
+                        parking);
     return CONEY_OK;
 }
 

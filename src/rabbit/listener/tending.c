@@ -9,6 +9,7 @@
 #define SUBSCRIBE_MS 5000 /* for the broker's answer */
 #define LOOK_FOR_CONNECTION_MS 1000
 #define LOOK_FOR_OTHERS_MS 10
+#define RESTORE_AGAIN_MS 1000 /* before a queue that goes again and again is consumed again */
 
 /* ---- whether it is to end ---- */
 
@@ -376,12 +377,15 @@ static bool has_worked_off(cny_consumer *consumer)
 /* One that the broker ends again and again must not come back at once each time. */
 static void leave(cny_consumer *consumer)
 {
-    int64_t interval = consumer->container->options.recovery_interval_ms;
+    const coney_container *container = consumer->container;
+    bool is_restored_now = consumer->loss == CONEY_E_NOT_FOUND &&
+                           cny_declarations_restore(container->factory, consumer->listener->options.queue);
+    int64_t interval = container->options.recovery_interval_ms;
+    if (is_restored_now && interval > RESTORE_AGAIN_MS)
+        interval = RESTORE_AGAIN_MS;
     bool has_just_resumed = consumer->resumed_at > 0 && cny_now_ms() < consumer->resumed_at + interval;
     bool must_wait = has_just_resumed && !cny_is_loss(consumer->loss);
     cny_consumer_drop_channel(consumer);
-    if (consumer->loss == CONEY_E_NOT_FOUND && !must_wait)
-        cny_declarations_restore(consumer->container->factory, consumer->listener->options.queue);
     wait_until(consumer, must_wait ? cny_now_ms() + interval : 0);
 }
 
