@@ -3,6 +3,7 @@
  * be tried again and again without a pause. */
 #include "support/fault_consumer.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -233,8 +234,7 @@ enum { ASK_MS = 2000, LATER_MS = 1200 };
 
 static void *ask_later(void *result)
 {
-    struct timespec pause = {.tv_sec = LATER_MS / 1000, .tv_nsec = LATER_MS % 1000 * 1000000};
-    nanosleep(&pause, NULL);
+    poll(NULL, 0, LATER_MS);
     *(coney_status *)result = coney_admin_declare(fault.admin);
     return NULL;
 }
@@ -310,8 +310,7 @@ static void test_trial_that_ends_without_an_answer_is_repeated_after_a_pause(voi
     fault_use_template(NULL);
     fault_expect_status(CONEY_OK, send_to("elsewhere"));
     fault_wait_until(atomic_load(&isolated) > 0);
-    struct timespec pause = {.tv_nsec = SHORT_MS * 1000000};
-    nanosleep(&pause, NULL);
+    poll(NULL, 0, SHORT_MS);
     assert_int_equal(atomic_load(&isolated), 1);
 }
 
