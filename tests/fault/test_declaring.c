@@ -341,6 +341,54 @@ static void test_suspect_that_the_broker_refuses_alone_is_none_any_more(void **s
     assert_true(is_declared(CONEY_DECLARATION_BINDING));
 }
 
+/* --- things without an answer --- */
+
+enum { FROZEN = 16, ANSWER_MS = 500 };
+
+static bool is_frozen(const cny_peer_method *declare)
+{
+    static const char prefix[] = "frozen";
+    amqp_bytes_t queue = ((amqp_queue_declare_t *)declare->args)->queue;
+    return queue.len >= sizeof prefix - 1 && memcmp(queue.bytes, prefix, sizeof prefix - 1) == 0;
+}
+
+/* The broker answers the requests of a channel in their order, so there is no answer to those that follow either. */
+static void never_answer_for_frozen_queues(cny_peer *peer, void *user)
+{
+    (void)user;
+    bool is_stuck[100] = {false};
+    for (;;) {
+        const cny_peer_method *method = cny_peer_next(peer);
+        bool *stuck = &is_stuck[method->channel];
+        *stuck = method->id != AMQP_CHANNEL_CLOSE_METHOD &&
+                 (*stuck || (method->id == AMQP_QUEUE_DECLARE_METHOD && is_frozen(method)));
+        if (!*stuck)
+            cny_peer_answer(peer, method);
+        if (method->id == AMQP_CONNECTION_CLOSE_METHOD)
+            return;
+    }
+}
+
+/* One after another they would take FROZEN times as long as one answer may. */
+static void test_things_without_an_answer_are_waited_for_together(void **state)
+{
+    (void)state;
+    fault_start(never_answer_for_frozen_queues, NULL);
+    coney_topology *topology = coney_topology_new();
+    for (int i = 0; i < FROZEN; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "frozen.%d", i);
+        coney_topology_add_queue(topology, &(coney_queue){.name = name});
+    }
+    coney_topology_add_queue(topology, &(coney_queue){.name = "last"});
+    int64_t began = cny_now_ms();
+    use_topology(topology, false, ANSWER_MS);
+    fault_use_template(&(coney_template_options){.flow = CONEY_FLOW_STORE});
+    fault_expect_status(CONEY_OK, fault_send_async(0, "elsewhere")); /* begins to connect and does not wait */
+    fault_wait_until(is_declared(CONEY_DECLARATION_QUEUE));
+    assert_true(cny_now_ms() - began < FROZEN * ANSWER_MS / 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +401,7 @@ int main(void)
         fault_test(test_admin_that_is_asked_again_tries_what_closed_the_connection),
         fault_test(test_trial_that_ends_without_an_answer_is_repeated_after_a_pause),
         fault_test(test_suspect_that_the_broker_refuses_alone_is_none_any_more),
+        fault_test(test_things_without_an_answer_are_waited_for_together),
     };
     return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);
 }

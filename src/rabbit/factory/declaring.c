@@ -227,8 +227,7 @@ static void on_not_answered(cny_run *one, cny_declaration *item)
         one->is_over = true;
         return;
     }
-    if (error->broker_code != 0)
-        one->has_hung |= error->status == CONEY_E_TIMEOUT;
+    one->has_hung |= error->status == CONEY_E_TIMEOUT;
     if (error->broker_code != 0 && !is_suspicion)
         acquit(one, item);
     if (one->is_passive && error->broker_code != 0 && !is_suspicion)
@@ -271,11 +270,20 @@ static void close_channel(cny_declaring_channel *of)
     of->channel = NULL;
 }
 
+/* After a silence each channel takes its part, so that things without an answer are waited for together. */
+static size_t window_of(const cny_run *one)
+{
+    size_t part = 1 + left_to_send(one) / CNY_MOST_DECLARING_CHANNELS;
+    if (!one->has_hung)
+        return CNY_DECLARING_WINDOW;
+    return part < WINDOW_AFTER_SILENCE ? part : WINDOW_AFTER_SILENCE;
+}
+
 /* Sends until the window is full. What cannot be encoded has its answer. */
 static void send_some(cny_run *one, cny_declaring_channel *to)
 {
     cny_declaration **items = (cny_declaration **)(void *)one->items.data;
-    size_t window = one->has_hung ? WINDOW_AFTER_SILENCE : CNY_DECLARING_WINDOW;
+    size_t window = window_of(one);
     while (to->count < window && left_to_send(one) > 0 && !one->is_over) {
         cny_declaration *item = items[one->next];
         if (!to->channel && !open_channel(one, to, item->timeout_ms))
