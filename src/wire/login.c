@@ -78,8 +78,8 @@ static const char *hint_at_guest(const login *in, int code)
 {
     bool is_guest = !in->target->external && strcmp(in->target->user, "guest") == 0;
     return code == 403 && is_guest
-               ? " (RabbitMQ by default lets the user guest in from its own host only, and a container "
-                 "is a host of its own: add another user)"
+               ? " (the password may be wrong; and RabbitMQ by default lets the user guest in from its own host only, "
+                 "and a container is a host of its own: then add another user)"
                : "";
 }
 

@@ -41,6 +41,8 @@ static const char *way_out(const cny_declaration *item, const coney_error *error
                                     : "; it is there and is used as it is";
     if (error->status == CONEY_E_ACCESS_REFUSED)
         return "; give the user the permission to configure it, or have somebody else declare it";
+    if (item->kind == CNY_DECLARE_EXCHANGE && ((const coney_exchange *)item->thing)->custom_type)
+        return "; check its custom_type, whose plugin may not be enabled";
     if (error->status == CONEY_E_NOT_FOUND)
         return "; it is bound as soon as that is declared here, and looked for again now and then";
     return "";
