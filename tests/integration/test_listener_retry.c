@@ -54,6 +54,30 @@ static void test_delays_are_capped_and_shortened_at_random(void **state)
     assert_true(shortest_ms < CAP_MS - 5);
 }
 
+static void expect_three_attempts_around_a_stop(coney_stop_mode mode)
+{
+    listening_start(&(coney_listener){.retry = {.max_attempts = 3, .first_delay_ms = 400, .max_delay_ms = 400}});
+    listening_send_with("fail", &with_id);
+    test_wait_until(listening_statistics().retried == 1);
+    assert_ok(coney_container_stop_with(listening.container, mode, 10000));
+    assert_ok(coney_container_start(listening.container));
+    test_wait_for_depth(listening.dead, 1);
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+    assert_int_equal(listening.count, 3);
+}
+
+static void test_attempts_in_place_go_on_after_a_stop_that_finishes(void **state)
+{
+    (void)state;
+    expect_three_attempts_around_a_stop(CONEY_STOP_FINISH);
+}
+
+static void test_attempts_in_place_go_on_after_a_stop_now(void **state)
+{
+    (void)state;
+    expect_three_attempts_around_a_stop(CONEY_STOP_NOW);
+}
+
 static void test_success_in_place_acknowledges(void **state)
 {
     (void)state;
@@ -435,6 +459,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         listening_test(test_attempts_follow_in_place_after_growing_delays),
         listening_test(test_delays_are_capped_and_shortened_at_random),
+        listening_test(test_attempts_in_place_go_on_after_a_stop_that_finishes),
+        listening_test(test_attempts_in_place_go_on_after_a_stop_now),
         listening_test(test_success_in_place_acknowledges),
         listening_test(test_those_behind_a_waiting_message_keep_their_place),
         listening_test(test_other_consumers_are_served_while_a_message_waits),

@@ -427,8 +427,10 @@ static size_t give_back(cny_lane *lane)
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
         items[i]->is_returned = items[i]->is_returned || items[i]->verdict == 0;
-        if (items[i]->verdict == 0)
+        if (items[i]->verdict == 0) {
+            cny_tries_keep(items[i], items[i]->tries);
             items[i]->verdict = CONEY_REQUEUE;
+        }
     }
     lane->due = lane->gather_until = 0;
     finish_decided(lane);

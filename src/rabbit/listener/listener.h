@@ -33,7 +33,7 @@ typedef struct cny_counters {
 typedef struct cny_history {
     int failed;   /* its handler, with stateful retry */
     int unseen;   /* its channel ended before a handler had it */
-    int tries;    /* in place, which failed, before its channel was lost */
+    int tries;    /* in place, which failed, before its channel was lost or it was given back */
     int survived; /* its handler returned and it went back */
 } cny_history;
 
@@ -507,8 +507,8 @@ void cny_note_unseen(cny_listener *listener, const coney_message *message);
 void cny_attempts_forget(cny_attempts *attempts, const coney_message *message);
 const char *cny_countable_id(const coney_message *message); /* NULL: none */
 
-/* Attempts in place go on when the message comes again after the loss of its channel: they are kept at the loss, by id,
- * and resumed when a worker takes the message. Else they would never end where a back-off is longer than the broker's
+/* Attempts in place go on when the message comes again after a loss or a stop: they are kept then, by id, and resumed
+ * when a worker takes the message. Else they would never end where a back-off is longer than the broker's
  * consumer_timeout. They are forgotten when it is known what becomes of the message. */
 void cny_tries_keep(const coney_delivery *delivery, int tries);
 void cny_tries_resume(coney_delivery *delivery);
