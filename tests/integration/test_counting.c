@@ -488,6 +488,43 @@ static void test_message_that_another_consumer_gets_after_a_loss_has_all_its_att
     test_wait_for(&is_staying, 0);
 }
 
+static void fail_batch(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user)
+{
+    (void)user;
+    for (size_t i = 0; i < count; i++) {
+        listening_note(deliveries[i]);
+        outcomes[i] = CONEY_RETRY;
+    }
+}
+
+static void send_batch_of_two(const char *message_id)
+{
+    coney_message *parts[2], *batch;
+    for (size_t i = 0; i < COUNT_OF(parts); i++)
+        assert_ok(coney_message_new(&parts[i], "part", 4, &(coney_properties){.message_id = message_id}));
+    assert_ok(coney_message_batch(&batch, parts, COUNT_OF(parts)));
+    assert_ok(coney_template_send(client.sender, listening.queue, batch, NULL));
+    coney_message_unref(batch);
+    for (size_t i = 0; i < COUNT_OF(parts); i++)
+        coney_message_unref(parts[i]);
+}
+
+/* Its parts wait with their lane for more. */
+static void test_batch_that_a_stop_gave_back_has_all_its_attempts(void **state)
+{
+    (void)state;
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    listening_start(&(coney_listener){
+        .on_batch = fail_batch, .batch_timeout_ms = 2000, .retry = {.stateful = true, .first_delay_ms = 10}});
+    send_batch_of_two("m-1");
+    test_wait_until(listening_statistics().received == 1);
+    assert_ok(coney_container_stop_with(listening.container, CONEY_STOP_FINISH, 10000));
+    assert_int_equal(listening.count, 0);
+    assert_ok(coney_container_start(listening.container));
+    test_wait_for_depth(listening.dead, 1);
+    listening_expect_attempts((const int[]){1, 1, 2, 2, 3, 3, 0});
+}
+
 static int group_teardown(void **state)
 {
     plain_close();
@@ -521,6 +558,7 @@ int main(void)
         with_queues(test_message_that_comes_after_a_stop_has_begun_to_finish_has_all_its_attempts),
         with_queues(test_message_in_the_feed_of_a_lost_consumer_has_all_its_attempts),
         with_queues(test_message_that_another_consumer_gets_after_a_loss_has_all_its_attempts),
+        with_queues(test_batch_that_a_stop_gave_back_has_all_its_attempts),
     };
     return cmocka_run_group_tests_name("counting", tests, test_client_setup, group_teardown);
 }

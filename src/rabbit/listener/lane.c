@@ -408,14 +408,20 @@ static size_t count_messages(const cny_lane *lane)
     return messages;
 }
 
-/* A part of a batch may have been handled. */
+/* Parts of a batch are prepared and handled in their order, so if the first one is here and no handler has had it, none
+ * had any of the batch. */
+static bool is_unseen(const coney_delivery *delivery)
+{
+    return delivery->part <= 1 && !delivery->prepared && delivery->tries == 0 && delivery->verdict == 0;
+}
+
 static void note_unseen_items(const cny_lane *lane)
 {
     size_t count;
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
-        if (!items[i]->whole && !items[i]->prepared && items[i]->verdict == 0)
-            cny_note_unseen(lane->consumer->listener, items[i]->origin);
+        if (is_unseen(items[i]))
+            cny_note_unseen(lane->consumer->listener, cny_whole(items[i])->origin);
     }
 }
 
