@@ -222,6 +222,41 @@ static void test_failed_attempts_to_connect_have_nothing_declared_again(void **s
     assert_int_equal(count_heard(AMQP_QUEUE_DECLARE_METHOD, "orders"), 1);
 }
 
+/* The first publishing connection is lost with a message unconfirmed; no consuming one is let in. */
+static void refuse_consumers_and_lose_one(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method *start = cny_peer_serve_until(peer, AMQP_CONNECTION_START_OK_METHOD);
+    if (!cny_peer_publishes(peer))
+        cny_peer_hang_up(peer);
+    cny_peer_answer(peer, start);
+    if (cny_peer_number(peer) > 0)
+        return;
+    cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+    cny_peer_wait_go(peer);
+    cny_peer_hang_up(peer);
+}
+
+/* Nobody makes its queue any more. */
+static void test_unconfirmed_message_is_sent_again_when_the_consuming_connection_is_given_up(void **state)
+{
+    (void)state;
+    fault_start(refuse_consumers_and_lose_one,
+                &(coney_connection_factory_options){
+                    .recovery = {.first_delay_ms = 200, .max_delay_ms = 200, .max_attempts = 8}});
+    use_topology(make_shop(&(coney_queue){.name = "mine", .exclusive = true}), false, LONG_MS);
+    fault_use_template(&(coney_template_options){.resend_unconfirmed = true});
+    fault_expect_status(CONEY_OK, fault_send_async(0, "shop"));
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_BASIC_PUBLISH_METHOD) == 1);
+    coney_connection_factory_connect(fault.factory);
+    cny_broker_go(fault.broker);
+    fault_wait_until(fault_info(CONEY_PUBLISHING).times_opened == 2);
+    assert_int_equal(fault_info(CONEY_CONSUMING).state, CONEY_CONNECTION_CONNECTING);
+    assert_int_equal(fault_completed(0).count, 0);
+    fault_wait_for_confirms();
+    fault_expect_completion(0, CONEY_OK);
+}
+
 /* --- an admin that is asked --- */
 
 static void accept_late(cny_peer *peer, void *user)
@@ -397,6 +432,7 @@ int main(void)
         fault_test(test_declaring_waits_patiently_for_a_free_channel),
         fault_test(test_unconfirmed_message_is_sent_again_when_the_admin_of_its_exchange_leaves),
         fault_test(test_failed_attempts_to_connect_have_nothing_declared_again),
+        fault_test(test_unconfirmed_message_is_sent_again_when_the_consuming_connection_is_given_up),
         fault_test(test_call_that_ends_does_not_end_another_ones_declaring),
         fault_test(test_admin_that_is_asked_again_tries_what_closed_the_connection),
         fault_test(test_trial_that_ends_without_an_answer_is_repeated_after_a_pause),

@@ -114,7 +114,10 @@ static void on_end(cny_link *link, cny_error *reason)
     }
     plan_attempt(link, was_open);
     link->was_logged_in = link->is_prepared = false;
-    set_state(link, !was_open && gives_up(link) ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
+    bool is_given_up = !was_open && gives_up(link);
+    set_state(link, is_given_up ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
+    if (is_given_up)
+        cny_declarations_given_up(link->factory);
 }
 
 coney_status cny_recovery_ask_for_credentials(coney_connection_factory *factory, coney_credentials *credentials)

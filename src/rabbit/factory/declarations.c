@@ -210,6 +210,11 @@ void cny_declarations_lost(coney_connection_factory *factory, coney_connection_r
     }
 }
 
+void cny_declarations_given_up(coney_connection_factory *factory)
+{
+    atomic_fetch_add(&factory->declarations.settled, 1);
+}
+
 static bool is_due(const cny_declaration *item, coney_connection_role role, int64_t now)
 {
     return cny_declaration_is_missing(item) && item->due_at <= now && (role == CONEY_CONSUMING || !item->is_exclusive);

@@ -82,7 +82,7 @@ typedef struct cny_declarations {
     cny_buffer sets;                       /* of cny_declaration_set *, references */
     size_t counts[CNY_DECLARATION_STATES]; /* of all items */
     atomic_size_t wanted;                  /* the same as counts[CNY_DECLARATION_WANTED], for a look without the lock */
-    atomic_ullong settled;                 /* how often a thing was not wanted any more: messages for it may go */
+    atomic_ullong settled;                 /* changes when messages that had to wait may go */
     int64_t not_before;                    /* when the next run may begin: the last one could not go on */
     struct cny_connection *running_on;     /* something is being declared on it; NULL: nothing is. A reference */
     bool isolating;                        /* a suspect is being declared on a connection of its own */
@@ -148,6 +148,9 @@ void cny_declarations_free(cny_declarations *declarations);
 
 /* A connection of that role was lost that the recovery thread has seen open: what it may have taken along is wanted. */
 void cny_declarations_lost(coney_connection_factory *factory, coney_connection_role role);
+
+/* A connection was given up: nobody waits for what it alone could declare. */
+void cny_declarations_given_up(coney_connection_factory *factory);
 
 /* Something is being declared, or is due and can be declared by a connection of that role. */
 bool cny_declarations_are_under_way(const coney_connection_factory *factory, coney_connection_role role);
