@@ -22,7 +22,7 @@ static void start_holding(const coney_listener *listener, int inside)
 static void expect_line(const char *words)
 {
     assert_int_equal(test_log_count("prefetched messages"), 1);
-    assert_true(test_log_has(words));
+    test_log_expect(words);
 }
 
 /* ---- stops ---- */

@@ -116,6 +116,14 @@ bool test_log_has(const char *words)
     return test_log_count(words) > 0;
 }
 
+void test_log_expect(const char *words)
+{
+    if (test_log_has(words))
+        return;
+    print_error("'%s' is not in the log:\n%s", words, log_text);
+    fail();
+}
+
 /* ---- integration ---- */
 
 test_client client;

@@ -48,6 +48,7 @@ void test_wait_a_little(int *waited_ms, const char *condition, const char *file,
 void test_log_start(coney_log_level level);
 void test_log_stop(void);
 bool test_log_has(const char *words);
+void test_log_expect(const char *words); /* fails the test, and prints the log */
 int test_log_count(const char *words);
 
 /* ---- integration ---- */

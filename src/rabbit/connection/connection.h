@@ -340,8 +340,8 @@ bool cny_channel_has_deliveries(cny_channel *channel);
 bool cny_channel_is_full(cny_channel *channel); /* so that nothing is read until they are taken */
 
 /* What nobody has taken, whether or not it can be settled, into the empty buffer: also what has come while the consumer
- * was kept. The messages are the caller's. */
-void cny_channel_take_rest(cny_channel *channel, cny_buffer *rest);
+ * was kept. The messages are the caller's; tells how many of them, the first ones, came before that. */
+size_t cny_channel_take_rest(cny_channel *channel, cny_buffer *rest);
 
 typedef enum cny_settlement {
     CNY_SETTLE_ACK,

@@ -242,16 +242,18 @@ bool cny_channel_has_deliveries(cny_channel *channel)
     return has;
 }
 
-void cny_channel_take_rest(cny_channel *channel, cny_buffer *rest)
+size_t cny_channel_take_rest(cny_channel *channel, cny_buffer *rest)
 {
     cny_channel_lock(channel);
     cny_feed *feed = &channel->feed;
+    size_t before = feed->deliveries.size / sizeof(coney_message *);
     if (feed->late.size > 0 && cny_buffer_append(&feed->deliveries, feed->late.data, feed->late.size))
         feed->late.size = 0;
     cny_buffer_swap(&feed->deliveries, rest);
     feed->bytes = 0;
     set_full(channel, false);
     cny_channel_unlock(channel);
+    return before;
 }
 
 /* ---- settling ---- */

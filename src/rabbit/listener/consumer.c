@@ -162,14 +162,14 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
 void cny_consumer_give_up_rest(cny_consumer *consumer)
 {
     cny_buffer rest = {0};
-    cny_channel_take_rest(consumer->channel, &rest);
+    size_t before = cny_channel_take_rest(consumer->channel, &rest);
     coney_message **messages = (coney_message **)(void *)rest.data;
     size_t count = rest.size / sizeof *messages;
     for (size_t i = 0; i < count; i++) {
         cny_note_unseen(consumer->listener, messages[i]);
         coney_message_unref(messages[i]);
     }
-    atomic_fetch_add(&consumer->left_over, count);
+    atomic_fetch_add(&consumer->left_over, before); /* what came later another consumer may have given back before */
     cny_buffer_free(&rest);
 }
 
