@@ -101,7 +101,7 @@ static void close_connections(closing *one)
 static bool is_recovering(const coney_connection_factory *factory)
 {
     const cny_declarations *declarations = &factory->declarations;
-    return declarations->running_on || declarations->isolating || (factory->recovering && !factory->recovered);
+    return declarations->running || declarations->isolating || (factory->recovering && !factory->recovered);
 }
 
 static void end_recovery(closing *one)

@@ -254,7 +254,7 @@ static int64_t patience_with_declarations(const cny_link *link)
     const cny_declarations *declarations = &link->factory->declarations;
     int64_t from = link->logged_in_at, answered_at = declarations->answered_at;
     bool is_later = answered_at > from, is_consuming = link->role == CONEY_CONSUMING;
-    if (declarations->running_on && is_later == is_consuming)
+    if (declarations->running && is_later == is_consuming)
         from = answered_at;
     return from + PATIENCE_WITH_DECLARATIONS_MS;
 }

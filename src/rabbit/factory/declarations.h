@@ -84,7 +84,7 @@ typedef struct cny_declarations {
     atomic_size_t wanted;                  /* the same as counts[CNY_DECLARATION_WANTED], for a look without the lock */
     atomic_ullong settled;                 /* changes when messages that had to wait may go */
     int64_t not_before;                    /* when the next run may begin: the last one could not go on */
-    struct cny_connection *running_on;     /* something is being declared on it; NULL: nothing is. A reference */
+    bool running;                          /* something is being declared */
     bool isolating;                        /* a suspect is being declared on a connection of its own */
     uint64_t answers;                      /* of the broker, ever */
     int64_t answered_at;                   /* when the last one came, or the run began */

@@ -248,7 +248,7 @@ static size_t left_to_send(const cny_run *one)
 static bool has_channel(const cny_run *one)
 {
     for (size_t i = 0; i < CNY_MOST_DECLARING_CHANNELS; i++) {
-        if (one->lanes[i].channel)
+        if (one->channels[i].channel)
             return true;
     }
     return false;
@@ -363,22 +363,22 @@ static size_t count_channels(const cny_run *one)
 /* One channel after another is topped up and waited for: the others go on meanwhile. */
 static void send_all(cny_run *one)
 {
-    size_t channels = count_channels(one);
+    size_t count = count_channels(one);
     bool any = true;
     while (any) {
         any = false;
         if (one->has_hung)
-            channels = count_channels(one);
-        for (size_t i = 0; i < channels && !one->is_over; i++)
-            send_some(one, &one->lanes[i]);
+            count = count_channels(one);
+        for (size_t i = 0; i < count && !one->is_over; i++)
+            send_some(one, &one->channels[i]);
         bool is_last = left_to_send(one) == 0 || one->is_over;
-        for (size_t i = 0; i < channels; i++) {
-            if (one->lanes[i].count == 0)
+        for (size_t i = 0; i < count; i++) {
+            if (one->channels[i].count == 0)
                 continue;
             any = true;
-            bool is_gone = !cny_channel_alive(one->lanes[i].channel);
-            size_t left = is_last || is_gone ? 0 : one->lanes[i].count / 2;
-            settle(one, &one->lanes[i], left);
+            bool is_gone = !cny_channel_alive(one->channels[i].channel);
+            size_t left = is_last || is_gone ? 0 : one->channels[i].count / 2;
+            settle(one, &one->channels[i], left);
         }
     }
 }
@@ -425,7 +425,7 @@ void cny_run_declare_all(cny_run *one)
     for (int kind = 0; kind < CNY_DECLARATION_KINDS && !one->is_over; kind++)
         declare_kind(one, (cny_declaration_kind)kind);
     for (size_t i = 0; i < CNY_MOST_DECLARING_CHANNELS; i++)
-        close_channel(&one->lanes[i]);
+        close_channel(&one->channels[i]);
 }
 
 /* An exclusive thing goes with this connection: now that it is known to do no harm, it is declared where it belongs. */
@@ -460,7 +460,7 @@ void cny_run_try_alone(cny_run *one, cny_declaration *item)
     one->is_passive = false;
     clear(&one->items);
     one->next = 0;
-    close_channel(&one->lanes[0]);
+    close_channel(&one->channels[0]);
     want_bindings_of_declared(one);
     release_exclusive(one, item);
     delay_if_unanswered(one, item);

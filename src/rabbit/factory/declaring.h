@@ -25,7 +25,7 @@ typedef struct cny_run {
     size_t next;
     cny_buffer to_look;  /* of cny_declaration *: refused, but they may be there */
     cny_buffer declared; /* of uint32_t: the names' hashes of exchanges and queues */
-    cny_declaring_channel lanes[CNY_MOST_DECLARING_CHANNELS];
+    cny_declaring_channel channels[CNY_MOST_DECLARING_CHANNELS];
     bool is_isolated; /* the connection is for this run only */
     bool is_passive;
     bool is_over;  /* the connection is lost, or no memory is left */

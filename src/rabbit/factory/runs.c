@@ -37,7 +37,7 @@ static void *run_main(void *argument)
     cny_run_declare_all(one);
     pthread_mutex_lock(&factory->lock);
     factory->declarations.not_before = is_stuck(one) ? cny_deadline(FIRST_DELAY_MS) : 0;
-    factory->declarations.running_on = NULL;
+    factory->declarations.running = false;
     factory->attention = true;
     pthread_cond_broadcast(&factory->changed);
     pthread_mutex_unlock(&factory->lock);
@@ -133,7 +133,7 @@ static bool begin_run(coney_connection_factory *factory, cny_connection *connect
     }
     pthread_detach(thread);
     if (connection)
-        factory->declarations.running_on = connection;
+        factory->declarations.running = true;
     else
         factory->declarations.isolating = true;
     factory->declarations.answered_at = cny_now_ms();
@@ -154,7 +154,7 @@ static bool can_declare(const cny_link *link)
 
 bool cny_declarations_are_under_way(const coney_connection_factory *factory, coney_connection_role role)
 {
-    return factory->declarations.running_on || cny_declarations_next_due(factory, role, false) <= cny_now_ms();
+    return factory->declarations.running || cny_declarations_next_due(factory, role, false) <= cny_now_ms();
 }
 
 static int64_t next_run(const coney_connection_factory *factory, coney_connection_role role)
@@ -184,7 +184,7 @@ int64_t cny_declarations_run_due(coney_connection_factory *factory)
     int64_t next = INT64_MAX;
     if (factory->closed)
         return next;
-    for (int role = 0; role < CNY_ROLE_COUNT && next == INT64_MAX && !factory->declarations.running_on; role++) {
+    for (int role = 0; role < CNY_ROLE_COUNT && next == INT64_MAX && !factory->declarations.running; role++) {
         const cny_link *link = &factory->links[role]; /* the consuming one first */
         if (can_declare(link))
             next = begin_if_due(factory, link->connection, next_run(factory, link->role));
