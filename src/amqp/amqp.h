@@ -102,7 +102,8 @@ coney_status cny_binding_check(const coney_binding *binding);
 coney_status cny_queue_arguments(coney_table **arguments, const coney_queue *queue);
 coney_status cny_exchange_arguments(coney_table **arguments, const coney_exchange *exchange);
 
-/* What the declaration says of the queue, by its fields or by arguments. CONEY_QUEUE_DEFAULT: it does not say which kind. */
+/* What the declaration says of the queue, by its fields or by arguments. CONEY_QUEUE_DEFAULT: it does not say which
+ * kind. */
 coney_queue_kind cny_queue_kind(const coney_queue *queue);
 bool cny_queue_has_single_active_consumer(const coney_queue *queue);
 

@@ -25,7 +25,8 @@ typedef struct listening_fixture {
 extern listening_fixture listening;
 
 /* A test with queues of its own, during which Coney logs nothing unless CONEY_TEST_LOG is in the environment.
- * The teardown ends what the test has left running, deletes all queues, and fails the test if a check() has not held. The group's fixtures are test_client_setup() and test_client_teardown(). */
+ * The teardown ends what the test has left running, deletes all queues, and fails the test if a check() has not held.
+ * The group's fixtures are test_client_setup() and test_client_teardown(). */
 #define listening_test(function) cmocka_unit_test_setup_teardown(function, listening_setup, listening_teardown)
 int listening_setup(void **state);
 int listening_teardown(void **state);

@@ -49,9 +49,9 @@ CONEY_API coney_status coney_admin_new(coney_admin **admin, coney_connection_fac
 CONEY_API void coney_admin_free(coney_admin *admin);
 
 /* Declares the topology now: exchanges, queues, bindings. What the broker refuses is logged and
- * the rest is declared nevertheless; the status and sentence are those of the first refusal, also if the refused thing is
- * there with other properties. Waits as long as answers come, at most timeout_ms for the next one, across a loss of the
- * connection, too. (Spring: initialize.) */
+ * the rest is declared nevertheless; the status and sentence are those of the first refusal, also if the refused
+ * thing is there with other properties. Waits as long as answers come, at most timeout_ms for the next one, across a
+ * loss of the connection, too. (Spring: initialize.) */
 CONEY_API coney_status coney_admin_declare(coney_admin *admin);
 
 /* Single declarations; info may be NULL and tells the name of a broker-named queue. Exclusive

@@ -5,8 +5,9 @@
  * One connection publishes and one consumes and declares, so that a broker that holds back
  * publishers never stops a consumer. A lost connection is made again until it is there or the
  * broker refuses the login: first the topology is declared, then consumers resume, then
- * publishers. (What cannot be declared yet holds up those who publish to it, and nobody else; see admin.h.) Calls that need a connection wait for it as long as their deadline allows. What
- * happens to work in flight is in docs/reliability.md.
+ * publishers. (What cannot be declared yet holds up those who publish to it, and nobody else; see admin.h.) Calls that
+ * need a connection wait for it as long as their deadline allows. What happens to work in flight is in
+ * docs/reliability.md.
  *
  * Nothing made with a factory may be used in a child of fork(): calls answer CONEY_E_STATE there,
  * and free functions do nothing. */

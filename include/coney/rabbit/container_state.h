@@ -24,7 +24,8 @@ typedef enum coney_container_event_kind {
     CONEY_LISTENER_IDLE,         /* for duration_ms nothing has come */
     CONEY_HANDLER_SLOW,          /* one runs for duration_ms already */
     CONEY_MESSAGE_RECOVERED,     /* its attempts were used up, or it was parked because no handler can get it, or
-                                    passed over on a stream; text tells why and what was done. status is CONEY_E_HANDLER if the handler failed */
+                                    passed over on a stream; text tells why and what was done. status is
+                                    CONEY_E_HANDLER if the handler failed */
     CONEY_MESSAGE_DISCARDED,  /* no handler can get it, and it was dropped: it had been rejected before, and the broker
                                     brought it back when it expired elsewhere */
     CONEY_PUBLISHERS_BLOCKED, /* the broker holds back publishers, so replies and republished messages wait */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* How the things that a program declares stand at the broker, by what the broker answered last: the queues, exchanges and bindings of its admins'
- * topologies, and the queues that its listeners bring along. (Spring: DeclarationExceptionEvent and
- * RabbitAdmin.getLastDeclarationExceptionEvent.) */
+/* How the things that a program declares stand at the broker, by what the broker answered last: the queues, exchanges
+ * and bindings of its admins' topologies, and the queues that its listeners bring along. (Spring:
+ * DeclarationExceptionEvent and RabbitAdmin.getLastDeclarationExceptionEvent.) */
 #ifndef CONEY_RABBIT_DECLARATION_H
 #define CONEY_RABBIT_DECLARATION_H
 

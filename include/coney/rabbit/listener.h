@@ -114,9 +114,9 @@ typedef struct coney_listener_retry {
     int max_crashes;    /* A message that has come back this often without being settled may be what ends the process in
                            its handler. It is moved to the queue QUEUE.quarantine, which is declared then, and handled
                            alone: no other handler of this listener runs in this process meanwhile. What its handler
-                           returns from is acknowledged, or goes back to its queue and begins anew. When the process or its
-                           connection has ended twice meanwhile, the recovery gets the message without a call of the
-                           handler. Needs a quorum queue, which counts; not with CONEY_ACKNOWLEDGE_NONE. Default:
+                           returns from is acknowledged, or goes back to its queue and begins anew. When the process
+                           or its connection has ended twice meanwhile, the recovery gets the message without a call of
+                           the handler. Needs a quorum queue, which counts; not with CONEY_ACKNOWLEDGE_NONE. Default:
                            max_attempts if `stateful` is set, unless declare says that this is no quorum queue; else
                            none. Below 0: none */
     coney_is_retriable_delivery *is_retriable; /* every failure is */
@@ -210,7 +210,8 @@ typedef struct coney_listener {
     coney_elasticity elasticity;
     int prefetch;            /* messages a consumer has unacknowledged at most; 250, as in Spring: plenty for
                                 quick handlers. A handler that takes a second should have less, for what waits
-                                in one consumer no other one gets. Up to 65,535; raised to batch_size or ack_every if below */
+                                in one consumer no other one gets. Up to 65,535; raised to batch_size or
+                                ack_every if below */
     int lanes;               /* messages of one consumer are handled so many at a time, and those of one key one
                                 after another; 1: all of them one after another */
     const char *lane_header; /* the key is this header; the routing key. Without the header: one common key */

@@ -54,8 +54,8 @@ typedef struct coney_reply_options {
 /* Takes one request and sends the reply that the callback makes. It goes to the request's reply_to ("queue", or
  * "exchange/routing key"), with the request's correlation_id, or its message_id if it has none. The request is
  * acknowledged when the broker has confirmed the reply; if callback or reply fail, it is back in its queue when the
- * call returns, and the next call may get it again and reply twice. *received, which may be NULL, tells whether there was a request.
- * queue and options may be NULL. (Spring: receiveAndReply.)
+ * call returns, and the next call may get it again and reply twice. *received, which may be NULL, tells whether there
+ * was a request. queue and options may be NULL. (Spring: receiveAndReply.)
  *
  * As in a container nobody hears of a reply that cannot reach its requester, who may have gone: if no queue takes a
  * reply to a reply_to, the reply is dropped; if the exchange that a reply_to names does not exist, or this user may not
@@ -64,7 +64,8 @@ typedef struct coney_reply_options {
  * template) it is dropped if no queue takes it.
  * CONEY_OK, also if there is none; what the callback returned; the statuses of coney_template_receive() and
  * coney_template_send(): CONEY_E_RETURNED says that the queue for the reply is gone; CONEY_E_INVALID: nobody says
- * where the reply goes, or drop_unroutable and return_unroutable are both set; CONEY_E_LOST: the reply was sent, but the request comes again. */
+ * where the reply goes, or drop_unroutable and return_unroutable are both set; CONEY_E_LOST: the reply was sent, but
+ * the request comes again. */
 CONEY_API coney_status coney_template_receive_and_reply(coney_template *sender, const char *queue,
                                                         const coney_reply_options *options, bool *received,
                                                         coney_reply_callback *callback, void *user);

@@ -117,8 +117,8 @@ bool cny_declarations_restore(coney_connection_factory *factory, const char *que
 /* Somebody has declared the queue or exchange: its bindings are wanted. */
 void cny_declarations_appeared(coney_connection_factory *factory, cny_declaration_kind kind, const char *name);
 
-/* The queue, or one of its bindings, is wanted, and the broker has not refused it. Else gives a reference to why the queue
- * is not there, if that may pass; NULL: it is there, or nobody declares it, or it was refused for good. */
+/* The queue, or one of its bindings, is wanted, and the broker has not refused it. Else gives a reference to why the
+ * queue is not there, if that may pass; NULL: it is there, or nobody declares it, or it was refused for good. */
 bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue, cny_error **refusal);
 
 /* What the declarations of the factory say of a queue. */

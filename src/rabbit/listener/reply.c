@@ -131,8 +131,8 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
 }
 
 /* An exchange that the request names and that is not there costs the channel, a direct reply-to address that is forged
- * the connection, and the transaction with it, so the request comes again, for ever. When it has come again its reply goes
- * by the channel that can be lost. */
+ * the connection, and the transaction with it, so the request comes again, for ever. When it has come again its reply
+ * goes by the channel that can be lost. */
 static bool may_spoil_transaction(const coney_delivery *delivery, const cny_address *to)
 {
     bool may_be_refused = *to->exchange || to->is_direct;
