@@ -321,7 +321,7 @@ static void test_handler_may_park(void **state)
     listening_start(&listener);
     send_text("hello");
     listening_wait_for_event_about(CONEY_MESSAGE_RECOVERED, "m-1",
-                                   "is parked after 1 attempts: the customer is unknown");
+                                   "is parked after 1 attempt: the customer is unknown");
     test_wait_for_depth(parking, 1);
     listening_expect_nothing_left();
 }

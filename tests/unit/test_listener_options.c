@@ -268,7 +268,7 @@ static void test_acknowledging_is_checked(void **state)
         {{.acknowledge = (coney_acknowledge_mode)7}, {"acknowledge is 7, which is no coney_acknowledge_mode"}},
         {{.acknowledge = (coney_acknowledge_mode)-1}, {"acknowledge is -1, which is no coney_acknowledge_mode"}},
         {{.acknowledge = CONEY_ACKNOWLEDGE_MANUAL, .transacted = true},
-         {"acknowledge is 1", "with CONEY_ACKNOWLEDGE_AUTO only"}},
+         {"acknowledge is CONEY_ACKNOWLEDGE_MANUAL", "with CONEY_ACKNOWLEDGE_AUTO only"}},
         {{.acknowledge = CONEY_ACKNOWLEDGE_NONE, .transacted = true},
          {"acknowledge is 2", "with CONEY_ACKNOWLEDGE_AUTO only"}},
         {{.acknowledge = CONEY_ACKNOWLEDGE_MANUAL, .ack_every = 2},

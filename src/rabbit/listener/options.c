@@ -97,8 +97,8 @@ static coney_status check_combinations(const coney_listener *listener)
                         "an exclusive listener has one consumer; concurrency is %d, max_concurrency %d",
                         listener->concurrency, listener->max_concurrency);
     if (listener->transacted && (is_none || is_manual))
-        return cny_fail(CONEY_E_INVALID, "acknowledge is %d; transacted goes with CONEY_ACKNOWLEDGE_AUTO only",
-                        (int)listener->acknowledge);
+        return cny_fail(CONEY_E_INVALID, "acknowledge is %s; transacted goes with CONEY_ACKNOWLEDGE_AUTO only",
+                        is_none ? "CONEY_ACKNOWLEDGE_NONE" : "CONEY_ACKNOWLEDGE_MANUAL");
     if (listener->transacted && listener->lanes > 1)
         return cny_fail(CONEY_E_INVALID,
                         "a transacted listener has one lane for each consumer, not %d; take a higher "

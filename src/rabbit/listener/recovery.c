@@ -169,8 +169,10 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
 {
     cny_listener *listener = delivery->consumer->listener;
     char text[1200], after[40] = "";
-    if (delivery->prepared || delivery->is_moved) /* else no handler has tried */
-        snprintf(after, sizeof after, " after %d attempts", attempts_made(delivery));
+    if (delivery->prepared || delivery->is_moved) { /* else no handler has tried */
+        int made = attempts_made(delivery);
+        snprintf(after, sizeof after, " after %d attempt%s", made, made == 1 ? "" : "s");
+    }
     snprintf(text, sizeof text, "message '%s' %s%s: %s", cny_id_of(delivery->origin), what, after,
              cny_failure_text(delivery));
     cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_WARN, delivery->origin, "queue '%s': %s",
