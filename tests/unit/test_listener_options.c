@@ -270,7 +270,7 @@ static void test_acknowledging_is_checked(void **state)
         {{.acknowledge = CONEY_ACKNOWLEDGE_MANUAL, .transacted = true},
          {"acknowledge is CONEY_ACKNOWLEDGE_MANUAL", "with CONEY_ACKNOWLEDGE_AUTO only"}},
         {{.acknowledge = CONEY_ACKNOWLEDGE_NONE, .transacted = true},
-         {"acknowledge is 2", "with CONEY_ACKNOWLEDGE_AUTO only"}},
+         {"acknowledge is CONEY_ACKNOWLEDGE_NONE", "with CONEY_ACKNOWLEDGE_AUTO only"}},
         {{.acknowledge = CONEY_ACKNOWLEDGE_MANUAL, .ack_every = 2},
          {"ack_every is 2; that goes with AUTO, one lane, on_message and no transactions"}},
         {{.acknowledge = CONEY_ACKNOWLEDGE_NONE, .ack_every = 3}, {"ack_every is 3; that goes with AUTO"}},
