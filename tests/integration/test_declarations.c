@@ -274,16 +274,15 @@ static void test_admin_made_while_the_connection_is_open_declares_at_once(void *
 
 /* ---- refusals are told ---- */
 
-static atomic_int told;
-static coney_declaration last_told;
+static atomic_int told, told_as_made;
+static coney_declaration last_told, last_made;
 
 static void record(const coney_declaration *declaration, void *user)
 {
     (void)user;
-    if (declaration->state != CONEY_DECLARATION_DECLARED) {
-        last_told = *declaration;
-        atomic_fetch_add(&told, 1);
-    }
+    bool is_made = declaration->state == CONEY_DECLARATION_DECLARED;
+    *(is_made ? &last_made : &last_told) = *declaration;
+    atomic_fetch_add(is_made ? &told_as_made : &told, 1);
 }
 
 static void test_refused_queue_that_is_there_is_told_and_does_no_harm(void **state)
@@ -311,6 +310,28 @@ static void test_refused_queue_that_is_there_is_told_and_does_no_harm(void **sta
     assert_ok(coney_container_check(here.container));
     assert_ok(send_text("goes on", "", here.queue));
     test_wait_for(&here.handler.calls, 1);
+}
+
+/* The way out that the refusal names: delete it, and declare again. */
+static void test_declaration_that_succeeds_after_a_refusal_is_told(void **state)
+{
+    (void)state;
+    atomic_store(&told, 0);
+    atomic_store(&told_as_made, 0);
+    coney_topology *topology = coney_topology_new();
+    coney_topology_add_queue(topology, &(coney_queue){.name = here.queue, .max_length = 7});
+    use_factory(&(coney_connection_factory_options){.on_declaration = record});
+    use_admin(topology);
+    assert_fails(coney_admin_declare(admin), CONEY_E_PRECONDITION_FAILED, here.queue);
+    test_wait_for(&told, 1);
+    test_delete_queue(here.queue);
+    assert_ok(coney_admin_declare(admin));
+    test_wait_for(&told_as_made, 1);
+    assert_string_equal(last_made.name, here.queue);
+    assert_int_equal(last_made.status, CONEY_E_PRECONDITION_FAILED); /* the refusal before that */
+    assert_int_equal(last_made.broker_code, 406);
+    assert_ok(coney_admin_declare(admin));
+    assert_int_equal(atomic_load(&told_as_made), 1);
 }
 
 static void test_thing_that_cannot_be_made_is_why_nothing_is_ready(void **state)
@@ -532,6 +553,7 @@ int main(void)
         declarations_test(test_queue_of_a_topology_that_went_is_declared_at_once_when_its_consumer_misses_it),
         declarations_test(test_admin_made_while_the_connection_is_open_declares_at_once),
         declarations_test(test_refused_queue_that_is_there_is_told_and_does_no_harm),
+        declarations_test(test_declaration_that_succeeds_after_a_refusal_is_told),
         declarations_test(test_thing_that_cannot_be_made_is_why_nothing_is_ready),
         declarations_test(test_topology_refuses_a_queue_without_a_name),
         declarations_test(test_ladder_and_parking_queue_of_an_operator_are_used_as_they_are),

@@ -35,8 +35,7 @@ static bool is_exclusive_queue(const cny_declaration_set *set, const char *name)
     uint32_t hash = cny_hash_name(name);
     for (size_t i = 0; i < set->count; i++) {
         const cny_declaration *item = &set->items[i];
-        if (item->is_exclusive && item->name_hash == hash &&
-            strcmp(((const coney_queue *)item->thing)->name, name) == 0)
+        if (item->is_exclusive && cny_is_named(item, CNY_DECLARE_QUEUE, name, hash))
             return true;
     }
     return false;
@@ -98,6 +97,7 @@ void cny_declaration_set_unref(cny_declaration_set *set)
     for (size_t i = 0; i < set->count; i++) {
         cny_error_unref(set->items[i].error);
         cny_error_unref(set->items[i].refusal);
+        cny_error_unref(set->items[i].told);
     }
     coney_topology_free(set->topology);
     cny_free(set);

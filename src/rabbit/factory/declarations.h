@@ -54,6 +54,7 @@ typedef struct cny_declaration {
     cny_declaration_state state;
     cny_error *error;    /* the broker's refusal; NULL: there was none */
     bool is_told;        /* the error is, to the program */
+    cny_error *told;     /* the last refusal that was; NULL: there was none, or it was told that it is over */
     int delay_ms;        /* before the next attempt */
     int64_t due_at;      /* not tried before */
     cny_strikes strikes; /* from the second on it is declared alone, on the isolated connection */

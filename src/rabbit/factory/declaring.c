@@ -109,14 +109,29 @@ static cny_declaration_state state_after(const coney_connection_factory *factory
 }
 
 /* Under lock: takes down what is to be told; false if nothing is. */
-static bool take_news(cny_declaration *item, coney_declaration *news)
+static bool take_refusal(cny_declaration *item, coney_declaration *news)
 {
-    bool is_refusal = item->state != CNY_DECLARATION_DECLARED;
-    if (is_refusal == item->is_told || (is_refusal && !item->error))
+    if (item->is_told || !item->error)
         return false;
-    item->is_told = is_refusal;
+    item->is_told = true;
+    cny_error_unref(item->told);
+    item->told = cny_error_ref(item->error);
     cny_declaration_describe(item, news);
     return true;
+}
+
+/* Under lock: the refusal that the program was told of is over, however long ago that was. */
+static bool take_success(cny_declaration *item, coney_declaration *news)
+{
+    bool was_told = item->told != NULL;
+    set_error(item, item->told);
+    if (was_told)
+        cny_declaration_describe(item, news);
+    set_error(item, NULL);
+    cny_error_unref(item->told);
+    item->told = NULL;
+    item->is_told = false;
+    return was_told;
 }
 
 /* Under lock: the connection was lost meanwhile, and everything is wanted again. */
@@ -139,14 +154,13 @@ static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state 
     if (item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED)
         cny_declaration_set_to(factory, item, state);
     if (state == CNY_DECLARATION_DECLARED) {
-        has_news = take_news(item, &news);
-        set_error(item, NULL);
+        has_news = take_success(item, &news);
         cny_strikes_clear(&item->strikes);
         item->delay_ms = 0;
     } else {
         set_error(item, error);
         delay_next(item, cny_error_view(error)->status == CONEY_E_RESOURCE_LOCKED ? LOCKED_DELAY_MS : MAX_DELAY_MS);
-        has_news = take_news(item, &news);
+        has_news = take_refusal(item, &news);
     }
     pthread_mutex_unlock(&factory->lock);
     if (has_news)
@@ -401,16 +415,9 @@ static void want_bindings_of_declared(cny_run *one)
     clear(&one->declared);
 }
 
-static void declare_kind(cny_run *one, cny_declaration_kind kind)
+/* Declares the items of the run, and looks passively at those for which that was refused. */
+static void declare_items(cny_run *one)
 {
-    if (kind == CNY_DECLARE_EXCHANGE_BINDING)
-        want_bindings_of_declared(one);
-    clear(&one->items);
-    one->next = 0;
-    pthread_mutex_lock(&one->factory->lock);
-    if (!cny_declarations_collect(&one->sets, kind, one->connection->role, &one->items))
-        one->is_over = true;
-    pthread_mutex_unlock(&one->factory->lock);
     send_all(one);
     clear(&one->items);
     one->next = 0;
@@ -418,6 +425,19 @@ static void declare_kind(cny_run *one, cny_declaration_kind kind)
     one->is_passive = true;
     send_all(one);
     one->is_passive = false;
+    clear(&one->items);
+    one->next = 0;
+}
+
+static void declare_kind(cny_run *one, cny_declaration_kind kind)
+{
+    if (kind == CNY_DECLARE_EXCHANGE_BINDING)
+        want_bindings_of_declared(one);
+    pthread_mutex_lock(&one->factory->lock);
+    if (!cny_declarations_collect(&one->sets, kind, one->connection->role, &one->items))
+        one->is_over = true;
+    pthread_mutex_unlock(&one->factory->lock);
+    declare_items(one);
 }
 
 void cny_run_declare_all(cny_run *one)
@@ -451,15 +471,7 @@ static void delay_if_unanswered(const cny_run *one, cny_declaration *item)
 void cny_run_try_alone(cny_run *one, cny_declaration *item)
 {
     one->is_over = !cny_buffer_append(&one->items, &item, sizeof(cny_declaration *));
-    send_all(one);
-    clear(&one->items);
-    one->next = 0;
-    cny_buffer_swap(&one->items, &one->to_look);
-    one->is_passive = true;
-    send_all(one);
-    one->is_passive = false;
-    clear(&one->items);
-    one->next = 0;
+    declare_items(one);
     close_channel(&one->channels[0]);
     want_bindings_of_declared(one);
     release_exclusive(one, item);
