@@ -376,6 +376,42 @@ static void test_suspect_that_the_broker_refuses_alone_is_none_any_more(void **s
     assert_true(is_declared(CONEY_DECLARATION_BINDING));
 }
 
+/* --- a binding that is not permitted --- */
+
+static void forbid_binding(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_close_channel(peer, cny_peer_serve_until(peer, AMQP_QUEUE_BIND_METHOD)->channel, 403,
+                           "ACCESS_REFUSED - access to queue 'orders' in vhost '/' refused for user 'guest'");
+    cny_peer_serve_until(peer, AMQP_CONNECTION_CLOSE_METHOD);
+}
+
+static coney_declaration found_binding;
+
+static void find_found_binding(const coney_declaration *declaration, void *user)
+{
+    (void)user;
+    if (declaration->kind == CONEY_DECLARATION_BINDING && declaration->state == CONEY_DECLARATION_FOUND)
+        found_binding = *declaration;
+}
+
+static bool is_binding_found(void)
+{
+    found_binding = (coney_declaration){0};
+    fault_expect_status(CONEY_OK, coney_connection_factory_list_declarations(fault.factory, find_found_binding, NULL));
+    return *found_binding.name;
+}
+
+static void test_binding_that_is_not_permitted_may_be_there_and_says_so(void **state)
+{
+    (void)state;
+    fault_start(forbid_binding, NULL);
+    use_shop();
+    fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
+    fault_wait_until(is_binding_found());
+    assert_non_null(strstr(found_binding.text, "whether it is there cannot be seen without that permission"));
+}
+
 /* --- things without an answer --- */
 
 enum { FROZEN = 16, ANSWER_MS = 500 };
@@ -437,6 +473,7 @@ int main(void)
         fault_test(test_admin_that_is_asked_again_tries_what_closed_the_connection),
         fault_test(test_trial_that_ends_without_an_answer_is_repeated_after_a_pause),
         fault_test(test_suspect_that_the_broker_refuses_alone_is_none_any_more),
+        fault_test(test_binding_that_is_not_permitted_may_be_there_and_says_so),
         fault_test(test_things_without_an_answer_are_waited_for_together),
     };
     return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);

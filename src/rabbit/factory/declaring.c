@@ -28,9 +28,9 @@ static void describe_request(const cny_declaration *item, char *text, size_t siz
     }
 }
 
-static const char *way_out(const cny_declaration *item, const coney_error *error)
+static const char *way_out(const cny_declaration *item, cny_declaration_state state, const coney_error *error)
 {
-    bool is_there = item->state == CNY_DECLARATION_FOUND, is_queue = item->kind == CNY_DECLARE_QUEUE;
+    bool is_there = state == CNY_DECLARATION_FOUND, is_queue = item->kind == CNY_DECLARE_QUEUE;
     if (error->status == CONEY_E_PRECONDITION_FAILED && is_there)
         return is_queue ? "; it is there with other properties. Declare it as it is (a policy can change its limits), "
                           "take another name, or delete it and call coney_admin_declare()"
@@ -168,12 +168,11 @@ static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state 
 }
 
 /* This thread's last error is the broker's refusal. Gives the sentence about the item. */
-static cny_error *make_refusal(const cny_declaration *item)
+static cny_error *make_refusal(const cny_declaration *item, const char *way)
 {
     char request[1024];
     const coney_error *error = coney_last_error_details();
     describe_request(item, request, sizeof request);
-    const char *way = may_be_there(item, error->status) ? "" : way_out(item, error); /* which the second answer tells */
     return cny_error_new(error->status, error->broker_code, "%s: %s%s", request, error->text, way);
 }
 
@@ -184,7 +183,7 @@ static void on_refused(cny_run *one, cny_declaration *item)
     coney_connection_factory *factory = one->factory;
     if (may_be_there(item, error->status) && cny_buffer_append(&one->to_look, &item, sizeof(cny_declaration *))) {
         cny_error_unref(item->refusal);
-        item->refusal = make_refusal(item);
+        item->refusal = make_refusal(item, ""); /* the second answer tells the way out */
         return;
     }
     bool is_suspicion = cny_last_is_suspicion();
@@ -194,7 +193,7 @@ static void on_refused(cny_run *one, cny_declaration *item)
     bool is_suspect_only = is_suspicion && !one->is_isolated;
     cny_declaration_state state = state_after(factory, item, error, is_suspicion);
     pthread_mutex_unlock(&factory->lock);
-    cny_error *refusal = make_refusal(item);
+    cny_error *refusal = make_refusal(item, way_out(item, state, error));
     if (!is_suspect_only) /* it may have been another request, and the next connection tells */
         conclude(one, item, state, refusal);
     cny_error_unref(refusal);
@@ -205,9 +204,8 @@ static void on_looked(cny_run *one, cny_declaration *item, bool is_there)
 {
     const coney_error *refusal = cny_error_view(item->refusal);
     cny_declaration_state state = is_there ? CNY_DECLARATION_FOUND : CNY_DECLARATION_REFUSED;
-    const cny_declaration as_it_is = {.kind = item->kind, .thing = item->thing, .state = state};
     cny_error *told =
-        cny_error_new(refusal->status, refusal->broker_code, "%s%s", refusal->text, way_out(&as_it_is, refusal));
+        cny_error_new(refusal->status, refusal->broker_code, "%s%s", refusal->text, way_out(item, state, refusal));
     conclude(one, item, state, told);
     cny_error_unref(told);
     cny_error_unref(item->refusal);
