@@ -35,6 +35,16 @@ static void test_connect_opens_both_connections(void **state)
     test_log_stop();
 }
 
+/* A "/" at its end is an empty virtual host to other clients, Spring's among them. */
+static void test_uri_of_a_private_broker_ends_with_its_port(void **state)
+{
+    (void)state;
+    if (!getenv("CONEY_TEST_BROKER_DIR"))
+        skip();
+    const char *uri = test_uri();
+    assert_string_equal(strrchr(uri, ':') + 1 + strspn(strrchr(uri, ':') + 1, "0123456789"), "");
+}
+
 static void test_wrong_password_is_refused_without_showing_it(void **state)
 {
     (void)state;
@@ -170,6 +180,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_connect_opens_both_connections),
+        cmocka_unit_test(test_uri_of_a_private_broker_ends_with_its_port),
         cmocka_unit_test(test_wrong_password_is_refused_without_showing_it),
         cmocka_unit_test(test_missing_vhost_is_named),
         cmocka_unit_test(test_credentials_are_renewed_on_the_open_connection),

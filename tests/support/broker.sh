@@ -8,7 +8,8 @@
 #   broker_alive DIR
 #
 # DIR/env holds, for sourcing, what tests need to know:
-#   CONEY_TEST_URI           where it listens; CONEY_URI, for the samples, is the same
+#   CONEY_TEST_URI           where it listens; CONEY_URI, for the samples, is the same. It has no "/" at its end, which
+#                            Spring reads as an empty virtual host
 #   CONEY_TEST_TLS_PORT      where it speaks TLS; it asks for a client certificate and takes none, too. SASL
 #                            EXTERNAL logs in the user whose name is the certificate's CN
 #   CONEY_TEST_CERTIFICATES  a directory of them; see certificates.sh
@@ -83,8 +84,8 @@ END
     done
 
     cat >"$dir/env" <<END
-export CONEY_TEST_URI=amqp://guest:guest@127.0.0.1:$amqp_port/
-export CONEY_URI=amqp://guest:guest@127.0.0.1:$amqp_port/
+export CONEY_TEST_URI=amqp://guest:guest@127.0.0.1:$amqp_port
+export CONEY_URI=amqp://guest:guest@127.0.0.1:$amqp_port
 export CONEY_TEST_TLS_PORT=$tls_port
 export CONEY_TEST_CERTIFICATES=$dir/certificates
 export CONEY_TEST_BROKER_PID=\$(cat "$dir/broker.pid")
