@@ -40,9 +40,12 @@ coney_status cny_correlate(coney_message **correlated, const coney_message *requ
 {
     coney_properties properties = reply->properties;
     const char *id = request->properties.correlation_id;
-    properties.correlation_id = id ? id : request->properties.message_id;
-    if (properties.correlation_id)
-        return cny_message_with(correlated, reply, &properties);
-    *correlated = coney_message_ref(reply);
-    return CONEY_OK;
+    if (!id || !*id)
+        id = request->properties.message_id;
+    if (!id || !*id) {
+        *correlated = coney_message_ref(reply);
+        return CONEY_OK;
+    }
+    properties.correlation_id = id;
+    return cny_message_with(correlated, reply, &properties);
 }

@@ -340,7 +340,8 @@ static void fill_properties(amqp_basic_properties_t *to, const coney_properties 
     set_text(to, &to->content_type, AMQP_BASIC_CONTENT_TYPE_FLAG,
              from->content_type ? from->content_type : CONEY_CONTENT_TYPE_BYTES);
     set_text(to, &to->content_encoding, AMQP_BASIC_CONTENT_ENCODING_FLAG, from->content_encoding);
-    set_text(to, &to->correlation_id, AMQP_BASIC_CORRELATION_ID_FLAG, from->correlation_id);
+    if (from->correlation_id && *from->correlation_id) /* an empty one is none, as with Spring */
+        set_text(to, &to->correlation_id, AMQP_BASIC_CORRELATION_ID_FLAG, from->correlation_id);
     set_text(to, &to->reply_to, AMQP_BASIC_REPLY_TO_FLAG, from->reply_to);
     set_text(to, &to->expiration, AMQP_BASIC_EXPIRATION_FLAG, from->expiration);
     set_text(to, &to->message_id, AMQP_BASIC_MESSAGE_ID_FLAG, from->message_id);

@@ -70,6 +70,15 @@ static void test_reserved_names_are_refused_with_403(void **state)
                  CONEY_E_ACCESS_REFUSED, "declare exchange 'amq.mine': 403");
 }
 
+static void test_default_exchange_is_neither_declared_nor_deleted(void **state)
+{
+    (void)state;
+    assert_fails(coney_admin_declare_exchange(client.admin, &(coney_exchange){.name = ""}), CONEY_E_INVALID,
+                 "the default exchange");
+    assert_fails(coney_admin_delete_exchange(client.admin, ""), CONEY_E_INVALID,
+                 "the default exchange \"\" cannot be deleted");
+}
+
 static void test_exclusive_queue_of_another_connection_is_405(void **state)
 {
     (void)state;
@@ -174,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_topology_is_declared_in_order_and_again),
         cmocka_unit_test(test_redeclare_with_other_arguments_names_the_queue_and_the_rest_goes_on),
         cmocka_unit_test(test_reserved_names_are_refused_with_403),
+        cmocka_unit_test(test_default_exchange_is_neither_declared_nor_deleted),
         cmocka_unit_test(test_exclusive_queue_of_another_connection_is_405),
         cmocka_unit_test(test_unknown_exchange_type_is_refused_and_the_admin_goes_on),
         cmocka_unit_test(test_broker_makes_up_a_name),

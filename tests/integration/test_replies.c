@@ -148,6 +148,18 @@ static void test_reply_is_correlated_with_the_message_id_otherwise(void **state)
     expect_correlation(&(coney_properties){.message_id = "m-1"}, "m-1");
 }
 
+static void test_empty_correlation_id_counts_as_none(void **state)
+{
+    (void)state;
+    amqp_basic_properties_t properties = {._flags = AMQP_BASIC_CORRELATION_ID_FLAG | AMQP_BASIC_MESSAGE_ID_FLAG |
+                                                    AMQP_BASIC_REPLY_TO_FLAG,
+                                          .reply_to = amqp_cstring_bytes(replies),
+                                          .message_id = amqp_cstring_bytes("m-1")};
+    listening_start(&(coney_listener){.on_message = answer});
+    plain_publish("", listening.queue, &properties, "question");
+    plain_expect_reply(replies, "the answer", "m-1");
+}
+
 static coney_outcome answer_correlated(coney_delivery *delivery, void *user)
 {
     (void)user;
@@ -360,6 +372,7 @@ int main(void)
         reply_test(test_reply_without_an_address_is_invalid),
         reply_test(test_reply_is_correlated_with_the_correlation_id),
         reply_test(test_reply_is_correlated_with_the_message_id_otherwise),
+        reply_test(test_empty_correlation_id_counts_as_none),
         reply_test(test_reply_keeps_its_own_correlation_id_if_the_request_has_none),
         reply_test(test_object_is_sent_as_json_without_a_converter),
         reply_test(test_object_is_converted_by_the_listeners_converter),

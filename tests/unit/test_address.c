@@ -65,6 +65,26 @@ static void test_pseudo_queue_for_replies_is_direct_whatever_its_token_holds(voi
     assert_string_equal(address.routing_key, "amq.rabbitmq.reply-to.token/with://slashes");
 }
 
+static void expect_correlation(const coney_properties *of_request, const char *of_reply, const char *expected)
+{
+    coney_message *request, *reply, *correlated;
+    assert_ok(coney_message_new(&request, NULL, 0, of_request));
+    assert_ok(coney_message_new(&reply, NULL, 0, &(coney_properties){.correlation_id = of_reply}));
+    assert_ok(cny_correlate(&correlated, request, reply));
+    assert_string_equal(coney_message_properties(correlated)->correlation_id, expected);
+    coney_message_unref(correlated);
+    coney_message_unref(reply);
+    coney_message_unref(request);
+}
+
+static void test_empty_ids_of_a_request_count_as_none(void **state)
+{
+    (void)state;
+    expect_correlation(&(coney_properties){.correlation_id = "", .message_id = "m-1"}, "own", "m-1");
+    expect_correlation(&(coney_properties){.correlation_id = "", .message_id = ""}, "own", "own");
+    expect_correlation(&(coney_properties){.message_id = ""}, "own", "own");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -74,6 +94,7 @@ int main(void)
         cmocka_unit_test(test_name_alone_behind_a_scheme_is_an_exchange),
         cmocka_unit_test(test_exchange_is_cut_to_what_amqp_can_say),
         cmocka_unit_test(test_pseudo_queue_for_replies_is_direct_whatever_its_token_holds),
+        cmocka_unit_test(test_empty_ids_of_a_request_count_as_none),
     };
     return cmocka_run_group_tests_name("address", tests, NULL, NULL);
 }

@@ -154,6 +154,20 @@ static void test_publish_is_method_and_header(void **state)
     cny_buffer_free(&out);
 }
 
+static void test_empty_correlation_id_is_not_sent(void **state)
+{
+    (void)state;
+    cny_buffer out = {0};
+    coney_message *message;
+    assert_ok(coney_message_new(&message, "", 0, &(coney_properties){.correlation_id = ""}));
+    assert_ok(cny_encode_publish(&out, 1, FRAME_MAX, "", "", false, message));
+    size_t header = expect_frame(&out, 0, 1, 1, 4 + 2 + 1 + 1 + 1);
+    const uint8_t *payload = out.data + header + 7;
+    assert_int_equal(payload[12] << 8 | payload[13], 0x9800);
+    coney_message_unref(message);
+    cny_buffer_free(&out);
+}
+
 static coney_message *message_with_header(size_t size)
 {
     char *text = cny_alloc(size + 1);
@@ -212,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_heartbeat_is_eight_bytes),
         cmocka_unit_test(test_body_is_split_at_frame_max),
         cmocka_unit_test(test_publish_is_method_and_header),
+        cmocka_unit_test(test_empty_correlation_id_is_not_sent),
         cmocka_unit_test(test_headers_that_fit_no_frame_leave_the_buffer_alone),
         cmocka_unit_test(test_arguments_that_fit_no_frame_are_refused),
     };

@@ -27,8 +27,8 @@ typedef struct coney_properties {
     const char *content_encoding;
     const coney_table *headers;
     coney_delivery_mode delivery_mode;
-    uint8_t priority; /* always sent, 0 included, as Spring does */
-    const char *correlation_id;
+    uint8_t priority;           /* always sent, 0 included, as Spring does */
+    const char *correlation_id; /* "" counts as none and is not sent */
     const char *reply_to;
     const char *expiration; /* milliseconds as a decimal number, such as "60000" */
     const char *message_id;

@@ -67,7 +67,7 @@ CONEY_API coney_status coney_admin_queue_info(coney_admin *admin, const char *qu
 /* What is not there counts as deleted, as the broker sees it. message_count may be NULL and
  * tells how many ready messages went with the queue; those in consumers' hands are not counted. A
  * queue that a container consumes and an admin's topology holds is declared again: stop the
- * container first. */
+ * container first. The default exchange "" cannot be deleted: CONEY_E_INVALID. */
 CONEY_API coney_status coney_admin_delete_queue(coney_admin *admin, const char *queue, uint32_t *message_count);
 CONEY_API coney_status coney_admin_delete_exchange(coney_admin *admin, const char *exchange);
 CONEY_API coney_status coney_admin_purge_queue(coney_admin *admin, const char *queue, uint32_t *message_count);

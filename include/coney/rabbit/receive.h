@@ -52,10 +52,10 @@ typedef struct coney_reply_options {
 } coney_reply_options;
 
 /* Takes one request and sends the reply that the callback makes. It goes to the request's reply_to ("queue", or
- * "exchange/routing key"), with the request's correlation_id, or its message_id if it has none. The request is
- * acknowledged when the broker has confirmed the reply; if callback or reply fail, it is back in its queue when the
- * call returns, and the next call may get it again and reply twice. *received, which may be NULL, tells whether there
- * was a request. queue and options may be NULL. (Spring: receiveAndReply.)
+ * "exchange/routing key"), with the request's correlation_id, or its message_id if it has none or an empty one. The
+ * request is acknowledged when the broker has confirmed the reply; if callback or reply fail, it is back in its queue
+ * when the call returns, and the next call may get it again and reply twice. *received, which may be NULL, tells
+ * whether there was a request. queue and options may be NULL. (Spring: receiveAndReply.)
  *
  * As in a container nobody hears of a reply that cannot reach its requester, who may have gone: if no queue takes a
  * reply to a reply_to, the reply is dropped; if the exchange that a reply_to names does not exist, or this user may not

@@ -191,9 +191,16 @@ coney_status coney_admin_delete_queue(coney_admin *admin, const char *queue, uin
     return perform(admin, "delete a queue", check_name("queue name", queue), delete_queue, queue, message_count);
 }
 
+static coney_status check_deletable(const char *exchange)
+{
+    if (exchange && !*exchange)
+        return cny_fail(CONEY_E_INVALID, "exchange: the default exchange \"\" cannot be deleted; it is always there");
+    return check_name("exchange name", exchange);
+}
+
 coney_status coney_admin_delete_exchange(coney_admin *admin, const char *exchange)
 {
-    return perform(admin, "delete an exchange", check_name("exchange name", exchange), delete_exchange, exchange, NULL);
+    return perform(admin, "delete an exchange", check_deletable(exchange), delete_exchange, exchange, NULL);
 }
 
 coney_status coney_admin_purge_queue(coney_admin *admin, const char *queue, uint32_t *message_count)
