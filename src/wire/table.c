@@ -43,7 +43,10 @@ static bool value_to_amqp(cny_arena *arena, amqp_field_value_t *to, const coney_
     case CONEY_VOID: break;
     case CONEY_BOOL: to->value.boolean = from->as.boolean; break;
     case CONEY_INT8: to->value.i8 = (int8_t)integer; break;
-    case CONEY_UINT8: to->value.u8 = (uint8_t)integer; break;
+    case CONEY_UINT8: /* not as B, over which the Java client 5.13 (Spring 2.4) ends its connection */
+        to->kind = AMQP_FIELD_KIND_I16;
+        to->value.i16 = (int16_t)integer;
+        break;
     case CONEY_INT16: to->value.i16 = (int16_t)integer; break;
     case CONEY_UINT16: to->value.u16 = (uint16_t)integer; break;
     case CONEY_INT32: to->value.i32 = (int32_t)integer; break;

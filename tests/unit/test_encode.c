@@ -168,6 +168,29 @@ static void test_empty_correlation_id_is_not_sent(void **state)
     cny_buffer_free(&out);
 }
 
+/* The client of Spring 2.4.10 ends its connection over the field type B. */
+static void test_unsigned_bytes_go_as_16_bit_integers(void **state)
+{
+    (void)state;
+    const coney_value largest = {.type = CONEY_UINT8, .as.integer = 255};
+    coney_table *headers = coney_table_new();
+    coney_array *array = coney_array_new();
+    coney_message *message;
+    cny_buffer out = {0};
+    assert_ok(coney_table_set(headers, "n", &largest));
+    assert_ok(coney_array_append(array, &largest));
+    assert_ok(coney_table_set_array(headers, "a", array));
+    assert_ok(coney_message_new(&message, "", 0, &(coney_properties){.content_type = "", .headers = headers}));
+    assert_ok(cny_encode_publish(&out, 1, FRAME_MAX, "", "", false, message));
+    static const char expected[] = "\0\0\0\x0f\1ns\0\xff\1aA\0\0\0\3s\0\xff";
+    const uint8_t *table = out.data + expect_frame(&out, 0, 1, 1, 4 + 2 + 1 + 1 + 1) + 7 + 15;
+    assert_memory_equal(table, expected, sizeof expected - 1);
+    coney_message_unref(message);
+    coney_array_free(array);
+    coney_table_free(headers);
+    cny_buffer_free(&out);
+}
+
 static coney_message *message_with_header(size_t size)
 {
     char *text = cny_alloc(size + 1);
@@ -227,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_body_is_split_at_frame_max),
         cmocka_unit_test(test_publish_is_method_and_header),
         cmocka_unit_test(test_empty_correlation_id_is_not_sent),
+        cmocka_unit_test(test_unsigned_bytes_go_as_16_bit_integers),
         cmocka_unit_test(test_headers_that_fit_no_frame_leave_the_buffer_alone),
         cmocka_unit_test(test_arguments_that_fit_no_frame_are_refused),
     };

@@ -18,7 +18,7 @@ typedef enum coney_value_type {
     CONEY_VOID,
     CONEY_BOOL,
     CONEY_INT8,
-    CONEY_UINT8,
+    CONEY_UINT8, /* sent as CONEY_INT16: the Java client of Spring 2.4 ends its connection over an unsigned byte */
     CONEY_INT16,
     CONEY_UINT16,
     CONEY_INT32,

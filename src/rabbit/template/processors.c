@@ -58,10 +58,11 @@ static void replace(coney_message **message, coney_message *made)
     *message = made;
 }
 
+/* Spring 2.4 ignores a 64-bit delay, and later versions take both. */
 static coney_status set_delay(coney_message **message, int64_t delay_ms)
 {
     coney_message *made;
-    const coney_value value = coney_value_int64(delay_ms);
+    const coney_value value = {.type = delay_ms <= INT32_MAX ? CONEY_INT32 : CONEY_INT64, .as.integer = delay_ms};
     coney_status status = coney_message_with_header(&made, *message, "x-delay", &value);
     if (status == CONEY_OK)
         replace(message, made);
