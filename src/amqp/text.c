@@ -4,32 +4,6 @@
 
 #include <string.h>
 
-/* Length of the well-formed sequence at the start of text, 0 if there is none. */
-static size_t sequence_length(const unsigned char *text, size_t size)
-{
-    static const struct {
-        unsigned char mask, lead;
-        size_t length;
-        uint32_t lowest; /* shorter forms of a character are not allowed */
-    } forms[] = {{0x80, 0x00, 1, 0}, {0xe0, 0xc0, 2, 0x80}, {0xf0, 0xe0, 3, 0x800}, {0xf8, 0xf0, 4, 0x10000}};
-
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if ((text[0] & forms[i].mask) != forms[i].lead)
-            continue;
-        if (forms[i].length > size)
-            return 0;
-        uint32_t character = text[0] & (unsigned char)~forms[i].mask;
-        for (size_t n = 1; n < forms[i].length; n++) {
-            if ((text[n] & 0xc0) != 0x80)
-                return 0;
-            character = character << 6 | (text[n] & 0x3fU);
-        }
-        bool surrogate = character >= 0xd800 && character <= 0xdfff;
-        return character >= forms[i].lowest && character <= 0x10ffff && !surrogate ? forms[i].length : 0;
-    }
-    return 0;
-}
-
 /* How many characters of ASCII the text begins with, eight at a time: nearly all names are nothing else, and
  * every send checks some. */
 static size_t ascii_length(const char *text, size_t size)
@@ -48,7 +22,8 @@ static size_t ascii_length(const char *text, size_t size)
 ptrdiff_t cny_utf8_error(const char *text, size_t size)
 {
     for (size_t at = ascii_length(text, size); at < size; at += ascii_length(text + at, size - at)) {
-        size_t length = sequence_length((const unsigned char *)text + at, size - at);
+        uint32_t character;
+        size_t length = cny_utf8_next(text + at, size - at, &character);
         if (length == 0)
             return (ptrdiff_t)at;
         at += length;

@@ -94,6 +94,20 @@ int cny_jitter(int delay_ms);
 
 uint32_t cny_random(uint32_t below); /* 0 to below - 1; not for secrets */
 
+/* ---- text ---- */
+
+/* The character that the text begins with: its bytes, 0 if they are no UTF-8. The size is 1 or more. */
+size_t cny_utf8_next(const char *text, size_t size, uint32_t *character);
+
+/* Whether a log line may show what the text begins with, and how many bytes that has: a character, or one byte that is
+ * no UTF-8. Not to be shown are control characters, line separators, what turns the reading order around, and what is
+ * no UTF-8. */
+bool cny_text_step(const char *text, size_t size, size_t *length);
+
+/* Puts a '?' for all that may not be shown. Log lines and errors pass through here, so whoever makes them need not
+ * know which of their words are another's. */
+void cny_text_make_safe(char *text);
+
 /* ---- log ---- */
 
 bool cny_log_wanted(coney_log_level level);

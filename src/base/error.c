@@ -107,6 +107,7 @@ static coney_status record(coney_status status, int broker_code, const char *for
 {
     char text[MAX_TEXT]; /* the arguments may point into last_text */
     vsnprintf(text, sizeof text, format, arguments);
+    cny_text_make_safe(text);
     memcpy(last_text, text, strlen(text) + 1);
     last = describe(status, broker_code, last_text);
     last_is_suspicion = false;
@@ -169,7 +170,7 @@ static size_t size_of(const char *text)
     return text ? strlen(text) + 1 : 0;
 }
 
-static const char *put(char **at, const char *text)
+static char *put(char **at, const char *text)
 {
     size_t size = size_of(text);
     if (size == 0)
@@ -187,7 +188,9 @@ static cny_error *copy_of(coney_error view)
         return &no_memory;
     atomic_init(&error->refs, 1);
     char *at = error->text;
-    view.text = put(&at, view.text);
+    char *own = put(&at, view.text);
+    cny_text_make_safe(own);
+    view.text = own;
     view.reply_text = put(&at, view.reply_text);
     view.exchange = put(&at, view.exchange);
     view.routing_key = put(&at, view.routing_key);

@@ -46,10 +46,7 @@ void cny_log(coney_log_level level, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    for (char *at = text; *at; at++) { /* a broker's or publisher's words must not look like lines of ours */
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            *at = '?';
-    }
+    cny_text_make_safe(text); /* a broker's or publisher's words must not look like lines of ours */
 
     pthread_mutex_lock(&sink_lock);
     coney_log_sink *current = sink;

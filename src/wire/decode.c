@@ -46,26 +46,22 @@ static void copy_text(char to[256], amqp_bytes_t from)
     to[size] = '\0';
 }
 
-/* A control character of ASCII or, in UTF-8, of Latin-1; *size is how many bytes it has. */
-static bool is_control(const uint8_t *at, size_t left, size_t *size)
-{
-    bool is_latin = left > 1 && at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
-    *size = is_latin ? 2 : 1;
-    return is_latin || at[0] < ' ' || at[0] == 0x7f;
-}
-
 void cny_copy_sentence(char to[256], amqp_bytes_t from)
 {
-    const uint8_t *at = from.bytes, *end = at + from.len;
+    const char *at = from.bytes, *end = at + from.len;
     bool in_gap = true; /* a space stands for all that was skipped */
     size_t used = 0, size;
-    for (; at < end && used < 255; at += size) {
-        bool control = is_control(at, (size_t)(end - at), &size);
-        if (control && !in_gap && to[used - 1] != ' ')
+    for (; at < end; at += size) {
+        bool is_shown = cny_text_step(at, (size_t)(end - at), &size);
+        if (used + size > 255)
+            break;
+        if (!is_shown && !in_gap && to[used - 1] != ' ')
             to[used++] = ' ';
-        in_gap = control || (in_gap && *at == ' ');
-        if (!in_gap)
-            to[used++] = (char)*at;
+        in_gap = !is_shown || (in_gap && *at == ' ');
+        if (!in_gap) {
+            memcpy(to + used, at, size);
+            used += size;
+        }
     }
     while (used > 0 && to[used - 1] == ' ')
         used--;

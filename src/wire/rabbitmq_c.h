@@ -55,8 +55,8 @@ coney_status cny_wire_cut_frame(cny_wire *wire, cny_frame *frame, bool *have);
 /* Lets rabbitmq-c decode a method frame into the wire's pool. CONEY_E_PROTOCOL, _NO_MEMORY. */
 coney_status cny_wire_decode_method(cny_wire *wire, const cny_frame *frame, uint32_t *id, void **decoded);
 
-/* What the broker says to people, in one line: line ends and other control characters become one space, with the
- * spaces after them. Spaces elsewhere may be part of a name. */
+/* What the broker says to people, in one line: what may not be shown (see cny_text_step()) becomes one space, with the
+ * spaces after it. Spaces elsewhere may be part of a name. */
 void cny_copy_sentence(char to[256], amqp_bytes_t from);
 
 /* Appends a method's frame with at most payload_max bytes of payload; an AMQP_STATUS below 0 if

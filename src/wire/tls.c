@@ -43,7 +43,7 @@ static const char *reason_of(unsigned long cause)
     return reason ? reason : "OpenSSL gives no reason";
 }
 
-/* Copies what the BIO holds. Certificates are their maker's text, which may not break our lines. */
+/* Copies what the BIO holds, and frees it. */
 static void take_text(BIO *bio, char *text, size_t size)
 {
     char *data = NULL;
@@ -51,12 +51,8 @@ static void take_text(BIO *bio, char *text, size_t size)
     size_t count = length > 0 ? (size_t)length : 0;
     if (count > size - 1)
         count = size - 1;
-    for (size_t i = 0; i < count; i++) {
-        bool control = data[i] >= 0 && data[i] < ' ';
-        text[i] = data[i];
-        if (control)
-            text[i] = '?';
-    }
+    if (count > 0)
+        memcpy(text, data, count);
     text[count] = '\0';
     BIO_free(bio);
 }

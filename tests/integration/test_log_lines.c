@@ -128,6 +128,51 @@ static void test_refused_validation_is_not_said_to_be_unreadable(void **state)
     assert_false(test_log_has("cannot be read"));
 }
 
+/* A line end of C1, a line separator, an override of the direction of reading, a change of colour. */
+#define HOSTILE "x\xc2\x85y\xe2\x80\xa8z\xe2\x80\xaew\x1b[31m\r\nerror: forged"
+#define HARMLESS "x?y?z?w?[31m??error: forged"
+
+static void expect_only_harmless(void)
+{
+    assert_false(test_log_has("\xc2\x85") || test_log_has("\xe2\x80\xa8") || test_log_has("\xe2\x80\xae") ||
+                 test_log_has("\x1b") || test_log_has("\nerror: forged"));
+}
+
+static void test_hostile_id_and_content_type_are_safe_to_show(void **state)
+{
+    (void)state;
+    test_log_start(CONEY_LOG_WARN);
+    listening_start(&(coney_listener){.converter = coney_json_converter()});
+    listening_send_with("{}", &(coney_properties){.message_id = HOSTILE, .content_type = "a/b" HOSTILE});
+    test_wait_until(test_log_has("message '" HARMLESS "' is rejected"));
+    test_log_expect("content type 'a/b" HARMLESS "'");
+    expect_only_harmless();
+    listening_wait_for_event_about(CONEY_MESSAGE_REJECTED, HOSTILE, "message '" HARMLESS "' is rejected");
+}
+
+static coney_outcome quote(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    const coney_message *message = coney_delivery_message(delivery);
+    const coney_properties *properties = coney_message_properties(message);
+    const char *header = coney_table_get_string(properties->headers, "said");
+    return coney_delivery_fail(delivery, CONEY_REJECT, "type '%s', header '%s', body '%s'", properties->type, header,
+                               (const char *)coney_message_body(message));
+}
+
+static void test_hostile_type_header_and_body_are_safe_to_show(void **state)
+{
+    (void)state;
+    coney_table *headers = coney_table_new();
+    assert_ok(coney_table_set_string(headers, "said", HOSTILE));
+    test_log_start(CONEY_LOG_WARN);
+    listening_start(&(coney_listener){.on_message = quote});
+    listening_send_with(HOSTILE, &(coney_properties){.type = HOSTILE, .headers = headers});
+    test_wait_until(test_log_has("type '" HARMLESS "', header '" HARMLESS "', body '" HARMLESS "'"));
+    expect_only_harmless();
+    coney_table_free(headers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +185,8 @@ int main(void)
         listening_test(test_message_without_an_id_that_fails_again_is_no_other_message),
         listening_test(test_stop_writes_what_was_held_back),
         listening_test(test_refused_validation_is_not_said_to_be_unreadable),
+        listening_test(test_hostile_id_and_content_type_are_safe_to_show),
+        listening_test(test_hostile_type_header_and_body_are_safe_to_show),
     };
     return test_run_with_workers("log lines", tests, test_client_setup, test_client_teardown);
 }

@@ -15,7 +15,8 @@ typedef enum coney_log_level {
     CONEY_LOG_OFF = -1, /* as a level to set: nothing is logged */
 } coney_log_level;
 
-/* Receives one line without line end; text is a view for the call. Runs on any thread but an I/O
+/* Receives one line without line end; text is a view for the call, in UTF-8. A '?' stands for every character of
+ * another's text that would end the line, steer a terminal or turn the reading order around (docs/security.md). Runs on any thread but an I/O
  * thread; as long as it runs on the recovery thread nothing recovers, so it must be quick, and it must
  * not call Coney. No Coney lock is held. */
 typedef void coney_log_sink(coney_log_level level, const char *text, void *user);

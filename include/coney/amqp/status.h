@@ -58,7 +58,7 @@ typedef enum coney_status {
 typedef struct coney_error {
     coney_status status;
     int broker_code;  /* AMQP reply code such as 404; 0 if the broker did not speak */
-    const char *text; /* one sentence; never NULL, never holds a password */
+    const char *text; /* one sentence, safe to show as a log line is; never NULL, never holds a password */
     bool retriable;   /* the same call may succeed later without anyone's help */
     bool fatal;       /* it will fail until a person changes something */
 

@@ -104,11 +104,15 @@ static bool fill_notice(notice *one, const cny_event *event)
         .fatal = event->fatal,
         .duration_ms = event->duration_ms,
     };
+    char *safe = cny_arena_copy(&one->arena, text, strlen(text)); /* it may quote the message */
+    if (!safe)
+        return false;
+    cny_text_make_safe(safe);
+    one->event.text = safe;
     return cny_arena_strdup(&one->arena, &one->event.listener_id, options ? options->id : "") &&
            cny_arena_strdup(&one->arena, &one->event.queue, options ? options->queue : "") &&
            cny_arena_strdup(&one->arena, &one->event.consumer_tag, event->consumer_tag ? event->consumer_tag : "") &&
-           cny_arena_strdup(&one->arena, &one->event.message_id, id ? id : "") &&
-           cny_arena_strdup(&one->arena, &one->event.text, text);
+           cny_arena_strdup(&one->arena, &one->event.message_id, id ? id : "");
 }
 
 /* Under the container's lock, perhaps, so nothing here may take it. */
