@@ -40,6 +40,10 @@ coney_table *cny_table_copy_without(cny_arena *arena, const coney_table *table, 
 bool cny_table_put(coney_table *table, const char *name, coney_value value);
 bool cny_array_put(coney_array *array, coney_value value);
 
+/* The bytes that it takes in a frame; of an entry of a table, with its name. NULL is no table: 0. */
+size_t cny_table_wire_size(const coney_table *table);
+size_t cny_entry_wire_size(const char *name, const coney_value *value);
+
 /* ---- message ---- */
 
 struct coney_message {

@@ -10,6 +10,7 @@
 
 #define LENGTH_HEADER4 "lengthHeader4"
 #define LENGTH_BYTES 4
+#define MAX_HEADER_BYTES (256U << 20) /* of all fragments together: each of them may be sent on with its headers */
 
 /* A table in the arena that borrows all entries but the one of that name, with room for some more. */
 static coney_table *headers_without(cny_arena *arena, const coney_table *headers, const char *name, size_t more)
@@ -155,6 +156,17 @@ static coney_status count_fragments(const coney_message *batch, size_t *count)
     return CONEY_OK;
 }
 
+static coney_status check_expansion(const coney_message *batch, size_t count)
+{
+    size_t size = cny_table_wire_size(batch->properties.headers);
+    if (size <= MAX_HEADER_BYTES / count)
+        return CONEY_OK;
+    return cny_fail(CONEY_E_CONVERSION,
+                    "the batch has %zu messages, each of which would have its %zu bytes of headers; %u bytes of headers "
+                    "in all are the limit",
+                    count, size, MAX_HEADER_BYTES);
+}
+
 /* What all fragments share; it holds the batch. */
 static coney_message *make_common(coney_message *batch)
 {
@@ -217,6 +229,8 @@ coney_status coney_message_debatch(coney_message *batch, coney_fragment_handler 
                                          " says " LENGTH_HEADER4);
     size_t count = 0;
     coney_status status = count_fragments(batch, &count);
+    if (status == CONEY_OK)
+        status = check_expansion(batch, count);
     if (status != CONEY_OK)
         return status;
     coney_message *common = make_common(batch);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Tables and arrays of field values, each with all it holds in one arena. An array is a table
- * whose entries have no names. */
+/* Tables and arrays of field values, each with all it holds in one arena. An array is a table whose entries have no names.
+ *
+ * Anyone who may publish decides how many headers a message has, so a table of many entries has an index of their names:
+ * a look-up takes the same time in a table of any size. */
 #include "amqp/amqp.h"
 
 #include <string.h>
+
+#define MIN_INDEXED 16 /* in fewer entries a look-up compares names one by one */
 
 struct entry {
     const char *name;
@@ -15,7 +19,9 @@ struct coney_table {
     struct entry *entries;
     size_t count;
     size_t capacity;
-    int depth; /* levels, itself included */
+    uint32_t *index;  /* by hash: the number of an entry, from 1; 0: none. NULL: the table has no index */
+    size_t index_end; /* a power of two, at least twice the capacity */
+    int depth;        /* levels, itself included */
     cny_arena own;
 };
 
@@ -43,6 +49,42 @@ coney_table *cny_table_in(cny_arena *arena, size_t capacity)
     return table->entries || capacity == 0 ? table : NULL;
 }
 
+/* ---- the index of names ---- */
+
+/* The place of the first entry of that name, or the free place where that would be. */
+static uint32_t *place_of(const coney_table *table, const char *name)
+{
+    size_t at = (size_t)cny_hash_keyed(name, strlen(name)) & (table->index_end - 1);
+    while (table->index[at] > 0 && strcmp(table->entries[table->index[at] - 1].name, name) != 0)
+        at = (at + 1) & (table->index_end - 1);
+    return &table->index[at];
+}
+
+static void add_to_index(coney_table *table, size_t entry)
+{
+    uint32_t *place = place_of(table, table->entries[entry].name);
+    if (*place == 0)
+        *place = (uint32_t)entry + 1;
+}
+
+/* For all entries that fit the capacity. */
+static bool make_index(coney_table *table)
+{
+    size_t end = 2 * MIN_INDEXED;
+    while (end < 2 * table->capacity)
+        end *= 2;
+    table->index = cny_arena_alloc(table->arena, end * sizeof *table->index);
+    if (!table->index)
+        return false;
+    memset(table->index, 0, end * sizeof *table->index);
+    table->index_end = end;
+    for (size_t i = 0; i < table->count; i++)
+        add_to_index(table, i);
+    return true;
+}
+
+/* ---- building ---- */
+
 static bool grow(coney_table *table)
 {
     size_t capacity = table->capacity > 0 ? table->capacity * 2 : 8;
@@ -53,14 +95,18 @@ static bool grow(coney_table *table)
         memcpy(entries, table->entries, table->count * sizeof *entries);
     table->entries = entries;
     table->capacity = capacity;
-    return true;
+    return !table->index || make_index(table);
 }
 
 bool cny_table_put(coney_table *table, const char *name, coney_value value)
 {
     if (table->count == table->capacity && !grow(table))
         return false;
+    if (name && table->count == MIN_INDEXED && !make_index(table))
+        return false;
     table->entries[table->count++] = (struct entry){.name = name, .value = value};
+    if (table->index)
+        add_to_index(table, table->count - 1);
     int depth = value_depth(&value) + 1;
     if (depth > table->depth)
         table->depth = depth;
@@ -118,6 +164,42 @@ static bool copy_value(cny_arena *arena, coney_value *copy, const coney_value *v
         return copy->as.array;
     default: return true;
     }
+}
+
+/* ---- sizes ---- */
+
+static size_t value_wire_size(const coney_value *value)
+{
+    switch (value->type) {
+    case CONEY_VOID: return 0;
+    case CONEY_BOOL:
+    case CONEY_INT8: return 1;
+    case CONEY_UINT8: /* goes as a larger type where that is better understood */
+    case CONEY_INT16:
+    case CONEY_UINT16: return 2;
+    case CONEY_INT32:
+    case CONEY_UINT32:
+    case CONEY_FLOAT: return 4;
+    case CONEY_DECIMAL: return 5;
+    case CONEY_STRING:
+    case CONEY_BYTES: return 4 + value->as.bytes.size;
+    case CONEY_ARRAY: return cny_table_wire_size(&value->as.array->items);
+    case CONEY_TABLE: return cny_table_wire_size(value->as.table);
+    default: return 8;
+    }
+}
+
+size_t cny_entry_wire_size(const char *name, const coney_value *value)
+{
+    return (name ? 1 + strlen(name) : 0) + 1 + value_wire_size(value);
+}
+
+size_t cny_table_wire_size(const coney_table *table)
+{
+    size_t size = table ? 4 : 0;
+    for (size_t i = 0; table && i < table->count; i++)
+        size += cny_entry_wire_size(table->entries[i].name, &table->entries[i].value);
+    return size;
 }
 
 /* ---- checks: what could not be encoded later is refused here ---- */
@@ -195,6 +277,10 @@ void coney_table_free(coney_table *table)
 
 static struct entry *find(const coney_table *table, const char *name)
 {
+    if (table && table->index) {
+        uint32_t number = *place_of(table, name);
+        return number > 0 ? &table->entries[number - 1] : NULL;
+    }
     for (size_t i = 0; table && i < table->count; i++) {
         if (strcmp(table->entries[i].name, name) == 0)
             return &table->entries[i];

@@ -53,7 +53,12 @@ bool cny_buffer_append(cny_buffer *buffer, const void *bytes, size_t size);
 void cny_buffer_swap(cny_buffer *a, cny_buffer *b);
 void cny_buffer_free(cny_buffer *buffer); /* and empty again */
 
+/* ---- hashes ---- */
+
 uint32_t cny_hash(const void *bytes, size_t size); /* spreads them evenly; not for secrets */
+
+/* With a key of this process: nobody outside can choose bytes that have the same hash. */
+uint64_t cny_hash_keyed(const void *bytes, size_t size);
 
 /* ---- time: milliseconds of the monotonic clock ---- */
 

@@ -165,13 +165,3 @@ void cny_buffer_free(cny_buffer *buffer)
         cny_free(buffer->data);
     *buffer = (cny_buffer){0};
 }
-
-/* FNV-1a. */
-uint32_t cny_hash(const void *bytes, size_t size)
-{
-    const uint8_t *at = bytes;
-    uint32_t hash = 2166136261U;
-    for (size_t i = 0; i < size; i++)
-        hash = (hash ^ at[i]) * 16777619U;
-    return hash;
-}

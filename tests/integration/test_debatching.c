@@ -4,6 +4,8 @@
 #include "support/listening.h"
 #include "support/plain_client.h"
 
+#include <stdio.h>
+
 enum { MAX_FRAGMENTS = 8 };
 
 static coney_message *make_batch(const char *const *texts, const coney_properties *properties)
@@ -429,6 +431,109 @@ static void test_large_batch_is_taken_apart_quickly(void **state)
     test_expect_elapsed(began, 0, MUCH_MS);
 }
 
+/* ---- batches of somebody hostile ---- */
+
+enum { HOSTILE_MS = 5000 };
+
+static coney_message *make_empty_fragments(size_t fragments, int headers)
+{
+    static const uint8_t body[4 * CONEY_MAX_BATCH_SIZE];
+    coney_table *table = coney_table_new();
+    for (int i = 0; i < headers; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "h%d", i);
+        assert_ok(coney_table_set(table, name, &(coney_value){.type = CONEY_VOID}));
+    }
+    assert_ok(coney_table_set_string(table, CONEY_HEADER_BATCH_FORMAT, "lengthHeader4"));
+    coney_message *batch;
+    assert_ok(coney_message_new(&batch, body, 4 * fragments, &(coney_properties){.headers = table}));
+    coney_table_free(table);
+    return batch;
+}
+
+static void send_empty_fragments(size_t fragments, int headers)
+{
+    coney_message *batch = make_empty_fragments(fragments, headers);
+    assert_ok(coney_template_send(client.sender, listening.queue, batch, NULL));
+    coney_message_unref(batch);
+}
+
+/* 470 KB that held a worker for half a minute and more, since each fragment searched all headers. */
+static void test_many_fragments_with_many_headers_are_rejected_at_once(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.on_message = acknowledge});
+    int64_t began = cny_now_ms();
+    send_empty_fragments(CONEY_MAX_BATCH_SIZE, 9900);
+    listening_send("ack");
+    listening_wait_for_event(CONEY_MESSAGE_REJECTED, "each of which would have its");
+    test_wait_until(listening_statistics().acknowledged == 1);
+    test_expect_elapsed(began, 0, HOSTILE_MS);
+    expect_left(1);
+}
+
+static void test_many_fragments_with_some_headers_take_time_in_proportion(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.on_message = acknowledge});
+    int64_t began = cny_now_ms();
+    send_empty_fragments(25000, 1500);
+    test_wait_until(listening_statistics().handled == 25000);
+    test_expect_elapsed(began, 0, HOSTILE_MS);
+    expect_left(0);
+}
+
+static void acknowledge_all(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user)
+{
+    (void)deliveries;
+    (void)user;
+    for (size_t i = 0; i < count; i++)
+        outcomes[i] = CONEY_ACK;
+}
+
+static bool takes_every_second(const coney_message *message, void *user)
+{
+    (void)message;
+    return atomic_fetch_add((atomic_int *)user, 1) % 2 == 1;
+}
+
+/* Each fragment that the filter lets through goes before all those that it has held back. */
+static void test_filtering_many_fragments_takes_time_in_proportion(void **state)
+{
+    (void)state;
+    static atomic_int seen;
+    atomic_store(&seen, 0);
+    listening_start(&(coney_listener){.on_batch = acknowledge_all, .filter = takes_every_second, .user = &seen});
+    int64_t began = cny_now_ms();
+    send_empty_fragments(CONEY_MAX_BATCH_SIZE, 0);
+    test_wait_until(listening_statistics().acknowledged == 1);
+    test_expect_elapsed(began, 0, HOSTILE_MS);
+    assert_int_equal(listening_statistics().filtered, CONEY_MAX_BATCH_SIZE / 2);
+    expect_left(0);
+}
+
+static coney_status take_long(coney_message **message, const char *exchange, const char *routing_key, void *user)
+{
+    (void)message;
+    (void)exchange;
+    (void)routing_key;
+    test_wait_until(listening_events(CONEY_HANDLER_SLOW) > 0);
+    (void)user;
+    return CONEY_OK;
+}
+
+static void test_taking_a_batch_apart_for_long_is_told(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.slow_handler_ms = 20});
+    assert_ok(coney_container_add_after_receive(listening.container,
+                                                &(coney_processor){.name = "takes long", .process = take_long}));
+    send_batch((const char *const[]){"ack:a", "ack:b", NULL});
+    listening_wait_for_calls(2);
+    assert_int_equal(listening_events(CONEY_HANDLER_SLOW), 1);
+    expect_left(0);
+}
+
 static int teardown(void **state)
 {
     plain_close();
@@ -462,6 +567,10 @@ int main(void)
         listening_test(test_compressed_batch_is_taken_apart),
         listening_test(test_batch_that_a_processor_fails_for_is_rejected),
         listening_test(test_large_batch_is_taken_apart_quickly),
+        listening_test(test_many_fragments_with_many_headers_are_rejected_at_once),
+        listening_test(test_many_fragments_with_some_headers_take_time_in_proportion),
+        listening_test(test_filtering_many_fragments_takes_time_in_proportion),
+        listening_test(test_taking_a_batch_apart_for_long_is_told),
     };
     return test_run_with_workers("debatching", tests, test_client_setup, teardown);
 }

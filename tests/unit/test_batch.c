@@ -3,6 +3,8 @@
 #include "amqp/amqp.h"
 #include "support/test_support.h"
 
+#include <stdlib.h>
+
 static coney_message *with_headers(const void *body, size_t size, const coney_table *headers)
 {
     coney_message *message;
@@ -225,6 +227,45 @@ static void test_memory_that_fails_leaks_nothing(void **state)
     coney_message_unref(pair[1]);
 }
 
+static coney_status count_one(coney_message *fragment, size_t index, size_t count, void *user)
+{
+    (void)fragment;
+    (void)index;
+    (void)count;
+    ++*(int *)user;
+    return CONEY_OK;
+}
+
+static void expect_debatched(size_t fragments, size_t header_size, coney_status expected)
+{
+    static const uint8_t body[4 * CONEY_MAX_BATCH_SIZE];
+    char *text = calloc(1, header_size + 1);
+    memset(text, 'x', header_size);
+    coney_table *headers = coney_table_new();
+    assert_ok(coney_table_set_string(headers, "springBatchFormat", "lengthHeader4"));
+    assert_ok(coney_table_set_string(headers, "large", text));
+    coney_message *batch = with_headers(body, 4 * fragments, headers);
+    int handed_out = 0;
+    coney_status status = coney_message_debatch(batch, count_one, &handed_out);
+    if (expected == CONEY_OK)
+        assert_ok(status);
+    else
+        assert_fails(status, expected, "each of which would have its");
+    assert_int_equal(handed_out, expected == CONEY_OK ? fragments : 0);
+    coney_message_unref(batch);
+    coney_table_free(headers);
+    free(text);
+}
+
+/* Whoever sends fragments on sends the headers with each of them: 13 GB of them here. */
+static void test_batch_that_would_multiply_its_headers_without_limit_is_refused(void **state)
+{
+    (void)state;
+    expect_debatched(CONEY_MAX_BATCH_SIZE, 130000, CONEY_E_CONVERSION);
+    expect_debatched(CONEY_MAX_BATCH_SIZE, 2600, CONEY_OK);
+    expect_debatched(2000, 130000, CONEY_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +277,7 @@ int main(void)
         cmocka_unit_test(test_broken_batch_hands_out_nothing_and_is_told),
         cmocka_unit_test(test_batch_of_too_many_is_refused),
         cmocka_unit_test(test_only_springs_format_is_a_batch),
+        cmocka_unit_test(test_batch_that_would_multiply_its_headers_without_limit_is_refused),
         cmocka_unit_test(test_memory_that_fails_leaks_nothing),
     };
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);

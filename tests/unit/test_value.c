@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Tables, arrays and their values. */
+#include "amqp/amqp.h"
+#include "support/elapsed.h"
 #include "support/test_support.h"
 
 static void test_table_keeps_every_type(void **state)
@@ -133,6 +135,62 @@ static void test_nesting_is_limited(void **state)
     coney_table_free(table);
 }
 
+/* ---- tables of a size that only somebody hostile sends ---- */
+
+enum { MANY_ENTRIES = 60000, MUCH_MS = 3000 };
+
+static const char *numbered(char name[16], int number)
+{
+    snprintf(name, 16, "h%d", number);
+    return name;
+}
+
+/* Half a minute and more if each entry were compared with each other one. */
+static void test_setting_many_entries_takes_time_in_proportion(void **state)
+{
+    (void)state;
+    char name[16];
+    int64_t began = cny_now_ms();
+    coney_table *table = coney_table_new();
+    for (int i = 0; i < MANY_ENTRIES; i++)
+        assert_ok(coney_table_set_int64(table, numbered(name, i), i));
+    for (int i = 0; i < MANY_ENTRIES; i++)
+        assert_ok(coney_table_set_int64(table, numbered(name, i), i + 1));
+    assert_int_equal(coney_table_size(table), MANY_ENTRIES);
+    for (int i = 0; i < MANY_ENTRIES; i++)
+        assert_int_equal(coney_table_get_int64(table, numbered(name, i), 0), i + 1);
+    assert_null(coney_table_get(table, "none of them"));
+    test_expect_elapsed(began, 0, MUCH_MS);
+    coney_table_free(table);
+}
+
+static void test_first_of_several_entries_of_a_name_is_found(void **state)
+{
+    (void)state;
+    char name[16], names[40][16];
+    coney_table *table = coney_table_new();
+    for (int i = 0; i < 40; i++)
+        assert_true(cny_table_put(table, numbered(names[i], i % 20), coney_value_int64(i)));
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(coney_table_get_int64(table, numbered(name, i), -1), i);
+    coney_table_free(table);
+}
+
+static void test_copy_of_many_entries_finds_them(void **state)
+{
+    (void)state;
+    char name[16];
+    cny_arena arena = {0};
+    coney_table *table = coney_table_new();
+    for (int i = 0; i < 100; i++)
+        assert_ok(coney_table_set_int64(table, numbered(name, i), i));
+    coney_table *copy = cny_table_copy_without(&arena, table, "h7");
+    coney_table_free(table);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(coney_table_get_int64(copy, numbered(name, i), -1), i == 7 ? -1 : i);
+    cny_arena_free(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -143,6 +201,9 @@ int main(void)
         cmocka_unit_test(test_integers_must_fit_their_type),
         cmocka_unit_test(test_names_are_checked),
         cmocka_unit_test(test_nesting_is_limited),
+        cmocka_unit_test(test_setting_many_entries_takes_time_in_proportion),
+        cmocka_unit_test(test_first_of_several_entries_of_a_name_is_found),
+        cmocka_unit_test(test_copy_of_many_entries_finds_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -248,7 +248,8 @@ typedef struct coney_listener {
                                     missingQueuesFatal) */
     bool no_auto_start;          /* only coney_container_start_listener() starts it */
     int idle_event_ms;           /* an event each time nothing has come, and no handler run, for so long; none */
-    int slow_handler_ms;         /* an event when a handler has run for so long; 30,000, below 0: none */
+    int slow_handler_ms;         /* an event when a handler, or taking a batch apart, has run for so long; 30,000, below
+                                    0: none */
 } coney_listener;
 
 CONEY_END

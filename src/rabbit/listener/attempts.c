@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define MOST (INT32_MAX / 4) /* attempts that are believed: anyone may send headers */
+#define MAX_DEATHS 64        /* entries of x-death that are read, the latest ones: one for each queue and reason */
 #define SET 16               /* places for ids with the same hash */
 #define MIN_KEPT 4096        /* with stateful retry; Spring's cache has 1,000 */
 #define MAX_KEPT 65536
@@ -41,8 +42,9 @@ static const coney_array *deaths_of(const coney_message *message)
 static int64_t rejections(const char *queue, const coney_message *message)
 {
     const coney_array *deaths = deaths_of(message);
+    size_t entries = coney_array_size(deaths);
     int64_t count = 0;
-    for (size_t i = 0; deaths && i < coney_array_size(deaths); i++) {
+    for (size_t i = 0; i < entries && i < MAX_DEATHS; i++) {
         const coney_table *death = death_at(deaths, i);
         if ((!queue || is_text(coney_table_get_string(death, "queue"), queue)) &&
             is_text(coney_table_get_string(death, "reason"), "rejected"))

@@ -22,7 +22,7 @@ static void release_contents(coney_delivery *delivery)
     cny_consumer_unref(delivery->consumer);
 }
 
-coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, coney_message *message)
+coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, int earlier_attempts)
 {
     cny_consumer *consumer = lane->consumer;
     coney_delivery *made = lane->spare ? lane->spare : cny_alloc(sizeof *made);
@@ -35,8 +35,8 @@ coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, coney_me
         .consumer = cny_consumer_ref(consumer),
         .channel = cny_channel_ref(consumer->channel),
         .origin = coney_message_ref(origin),
-        .message = coney_message_ref(message),
-        .earlier_attempts = cny_earlier_attempts(consumer, origin),
+        .message = coney_message_ref(origin),
+        .earlier_attempts = earlier_attempts,
     };
     cny_count(&consumer->listener->counters.in_progress);
     return made;

@@ -247,14 +247,14 @@ static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcom
     return outcome;
 }
 
-static int64_t begin_call(cny_lane *lane)
+int64_t cny_lane_begin_call(cny_lane *lane)
 {
     int64_t now = cny_now_us();
     atomic_store_explicit(&lane->handling_since, now / 1000, memory_order_relaxed);
     return now;
 }
 
-static void end_call(cny_lane *lane, int64_t began, bool handled)
+void cny_lane_end_call(cny_lane *lane, int64_t began, bool handled)
 {
     cny_listener *listener = lane->consumer->listener;
     int64_t now = cny_now_us();
@@ -269,25 +269,25 @@ coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane)
 {
     const coney_listener *options = options_of(delivery);
     coney_outcome outcome;
-    int64_t began = begin_call(lane); /* processors and converters are the program's, too */
+    int64_t began = cny_lane_begin_call(lane); /* processors and converters are the program's, too */
     bool handled = cny_prepare(delivery, &outcome);
     if (handled) {
         coney_message_handler *handler = delivery->handler ? delivery->handler->on_message : options->on_message;
         begin_handling(delivery);
         outcome = end_handling(delivery, handler(delivery, options->user));
     }
-    end_call(lane, began, handled);
+    cny_lane_end_call(lane, began, handled);
     return outcome;
 }
 
 void cny_dispatch_batch(coney_delivery **deliveries, size_t count, coney_outcome *outcomes, cny_lane *lane)
 {
     const coney_listener *options = options_of(deliveries[0]);
-    int64_t began = begin_call(lane);
+    int64_t began = cny_lane_begin_call(lane);
     for (size_t i = 0; i < count; i++)
         begin_handling(deliveries[i]);
     options->on_batch(deliveries, count, outcomes, options->user);
     for (size_t i = 0; i < count; i++)
         outcomes[i] = end_handling(deliveries[i], outcomes[i]);
-    end_call(lane, began, true);
+    cny_lane_end_call(lane, began, true);
 }

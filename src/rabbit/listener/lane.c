@@ -8,6 +8,8 @@
 
 #include <coney/amqp/batch.h>
 
+#include <string.h>
+
 #define MEMORY_PAUSE_MS 100 /* before the next message is taken */
 #define GATE_MS 10          /* to look again whether messages in quarantine are through */
 #define FAIR_STEPS 16       /* before looking whether other lanes wait for a worker */
@@ -87,12 +89,13 @@ static bool add_item(cny_lane *lane, coney_delivery *delivery)
 typedef struct parts {
     cny_lane *lane;
     coney_delivery *whole;
+    int earlier_attempts; /* the same for all of them: the headers are not searched for each */
 } parts;
 
 static coney_status add_part(coney_message *fragment, size_t index, size_t count, void *user)
 {
     const parts *of = user;
-    coney_delivery *part = cny_delivery_new(of->lane, fragment, fragment);
+    coney_delivery *part = cny_delivery_new(of->lane, fragment, of->earlier_attempts);
     if (!part)
         return cny_fail_memory();
     part->is_processed = true;
@@ -133,13 +136,11 @@ static bool process_whole(const cny_lane *lane, coney_delivery *whole)
 }
 
 /* What cannot be taken apart stays whole: the dispatcher finds out why. */
-static bool expand(cny_lane *lane, coney_delivery *whole)
+static bool take_apart(cny_lane *lane, coney_delivery *whole, int earlier_attempts)
 {
-    bool in_parts = !options_of(lane)->keep_batches && !whole->origin->defect && coney_message_is_batch(whole->origin);
-    cny_tries_resume(whole);
-    if (!in_parts || !process_whole(lane, whole))
+    if (!process_whole(lane, whole))
         return add_item(lane, whole);
-    const parts of = {.lane = lane, .whole = whole};
+    const parts of = {.lane = lane, .whole = whole, .earlier_attempts = earlier_attempts};
     size_t before = lane->items.size;
     coney_status status = coney_message_debatch(whole->message, add_part, (void *)(uintptr_t)&of);
     if (status == CONEY_OK) {
@@ -157,12 +158,26 @@ static bool expand(cny_lane *lane, coney_delivery *whole)
     return add_item(lane, whole);
 }
 
+/* It takes as long as whoever sent the batch wants, so a lane that does it is watched like one whose handler runs. */
+static bool expand(cny_lane *lane, coney_delivery *whole)
+{
+    int earlier_attempts = whole->earlier_attempts;
+    cny_tries_resume(whole);
+    if (options_of(lane)->keep_batches || whole->origin->defect || !coney_message_is_batch(whole->origin))
+        return add_item(lane, whole);
+    int64_t began = cny_lane_begin_call(lane);
+    bool is_expanded = take_apart(lane, whole, earlier_attempts);
+    cny_lane_end_call(lane, began, false);
+    return is_expanded;
+}
+
 static bool take_message(cny_lane *lane)
 {
     coney_message *message = next_message(lane);
     if (!message)
         return false;
-    coney_delivery *delivery = cny_delivery_new(lane, message, message); /* in progress before it is received */
+    coney_delivery *delivery = /* in progress before it is received */
+        cny_delivery_new(lane, message, cny_earlier_attempts(lane->consumer, message));
     cny_count(&lane->consumer->listener->counters.received);
     cny_count(&lane->consumer->received);
     if (!delivery || !expand(lane, delivery)) {
@@ -358,30 +373,58 @@ static void handle_one(cny_lane *lane)
     settle_up(lane, 1);
 }
 
-/* Moves those that are ready for the handler to the front. */
-static size_t prepare_all(cny_lane *lane)
+static bool is_ready(cny_lane *lane, coney_delivery *delivery)
 {
-    size_t count, ready = 0;
+    coney_outcome outcome;
+    if (delivery->verdict != 0)
+        return false;
+    if (cny_prepare(delivery, &outcome))
+        return true;
+    on_outcome(lane, delivery, outcome);
+    return false;
+}
+
+/* Moves those that are ready for the handler to the front, where the order stays as it is, and so it does among the
+ * others, for which there is room. */
+static size_t prepare_all(cny_lane *lane, coney_delivery **others)
+{
+    size_t count, ready = 0, other = 0;
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
         coney_delivery *delivery = items[i];
-        coney_outcome outcome;
-        if (delivery->verdict != 0)
-            continue;
-        if (!cny_prepare(delivery, &outcome)) {
-            on_outcome(lane, delivery, outcome);
-            continue;
-        }
-        for (size_t k = i; k > ready; k--)
-            items[k] = items[k - 1];
-        items[ready++] = delivery;
+        if (is_ready(lane, delivery))
+            items[ready++] = delivery;
+        else
+            others[other++] = delivery;
     }
+    if (other > 0)
+        memcpy(items + ready, others, other * sizeof(coney_delivery *));
     return ready;
+}
+
+/* How many are ready for the handler. Without memory to tell, those whose verdict is not known yet go back. */
+static size_t sort_out(cny_lane *lane)
+{
+    size_t count, ready = 0;
+    coney_delivery **items = items_of(lane, &count);
+    coney_delivery **others = cny_alloc(count * sizeof(coney_delivery *));
+    if (others) {
+        ready = prepare_all(lane, others);
+        cny_free(others);
+        return ready;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (items[i]->verdict != 0)
+            continue;
+        items[i]->is_returned = true;
+        on_outcome(lane, items[i], CONEY_REQUEUE);
+    }
+    return 0;
 }
 
 static void handle_batch(cny_lane *lane)
 {
-    size_t count, ready = prepare_all(lane);
+    size_t count, ready = sort_out(lane);
     coney_delivery **items = items_of(lane, &count);
     coney_outcome *outcomes = ready > 0 ? cny_alloc(ready * sizeof *outcomes) : NULL;
     lane->gather_until = 0;

@@ -441,8 +441,8 @@ struct coney_delivery {
     bool was_delayed;       /* it goes back, and waits or has waited before that, for itself or for a part */
 };
 
-coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, coney_message *message); /* takes neither */
-void cny_delivery_recycle(cny_lane *lane, coney_delivery *delivery);                             /* instead of unref */
+coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, int earlier_attempts); /* borrows the message */
+void cny_delivery_recycle(cny_lane *lane, coney_delivery *delivery);                           /* instead of unref */
 
 static inline coney_delivery *cny_whole(coney_delivery *delivery)
 {
@@ -456,6 +456,11 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane);
 /* With CONEY_ACKNOWLEDGE_MANUAL: nobody else may settle it from now on. False if somebody has. */
 bool cny_delivery_claim(coney_delivery *delivery);
 void cny_complain_of_forgotten(const coney_delivery *delivery); /* let go of without being settled */
+
+/* Between the two the lane's worker is at what may take long: after slow_handler_ms that is told. The first gives what
+ * the second needs. handled: it was a call of a handler, which counts. */
+int64_t cny_lane_begin_call(cny_lane *lane);
+void cny_lane_end_call(cny_lane *lane, int64_t began, bool handled);
 
 /* Makes it ready for a handler and calls that. The outcome, whoever decided it. */
 coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane);
