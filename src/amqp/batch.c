@@ -161,10 +161,11 @@ static coney_status check_expansion(const coney_message *batch, size_t count)
     size_t size = cny_table_wire_size(batch->properties.headers);
     if (size <= MAX_HEADER_BYTES / count)
         return CONEY_OK;
-    return cny_fail(CONEY_E_CONVERSION,
-                    "the batch has %zu messages, each of which would have its %zu bytes of headers; %u bytes of headers "
-                    "in all are the limit",
-                    count, size, MAX_HEADER_BYTES);
+    return cny_fail(
+        CONEY_E_CONVERSION,
+        "the batch has %zu messages, each of which would have its %zu bytes of headers; %u bytes of headers "
+        "in all are the limit",
+        count, size, MAX_HEADER_BYTES);
 }
 
 /* What all fragments share; it holds the batch. */
