@@ -194,6 +194,7 @@ static coney_message *make_fragment(coney_message *common, const coney_message *
     fragment->properties = common->properties;
     fragment->exchange = batch->exchange;
     fragment->routing_key = batch->routing_key;
+    fragment->received_user_id = batch->received_user_id;
     fragment->redelivered = batch->redelivered;
     fragment->delivery_tag = batch->delivery_tag;
     fragment->size = size;

@@ -125,6 +125,7 @@ static bool copy_origin(coney_message *made, const coney_message *message)
     made->delivery_tag = message->delivery_tag;
     return cny_arena_strdup(&made->arena, &made->exchange, message->exchange) &&
            cny_arena_strdup(&made->arena, &made->routing_key, message->routing_key) &&
+           cny_arena_strdup(&made->arena, &made->received_user_id, message->received_user_id) &&
            cny_arena_strdup(&made->arena, &made->defect, message->defect);
 }
 
@@ -221,6 +222,11 @@ const char *coney_message_exchange(const coney_message *message)
 const char *coney_message_routing_key(const coney_message *message)
 {
     return message->routing_key;
+}
+
+const char *coney_message_received_user_id(const coney_message *message)
+{
+    return message->received_user_id;
 }
 
 bool coney_message_redelivered(const coney_message *message)

@@ -160,7 +160,7 @@ static bool set_text(coney_message *message, const char **to, amqp_bytes_t from)
     return *to;
 }
 
-static bool set_texts(coney_message *message, const amqp_basic_properties_t *from)
+static bool set_texts(coney_message *message, const amqp_basic_properties_t *from, const char **user_id)
 {
     coney_properties *to = &message->properties;
     const struct {
@@ -175,7 +175,7 @@ static bool set_texts(coney_message *message, const amqp_basic_properties_t *fro
         {AMQP_BASIC_EXPIRATION_FLAG, &to->expiration, from->expiration},
         {AMQP_BASIC_MESSAGE_ID_FLAG, &to->message_id, from->message_id},
         {AMQP_BASIC_TYPE_FLAG, &to->type, from->type},
-        {AMQP_BASIC_USER_ID_FLAG, &to->user_id, from->user_id},
+        {AMQP_BASIC_USER_ID_FLAG, user_id, from->user_id},
         {AMQP_BASIC_APP_ID_FLAG, &to->app_id, from->app_id},
         {AMQP_BASIC_CLUSTER_ID_FLAG, &to->cluster_id, from->cluster_id},
     };
@@ -213,7 +213,8 @@ static bool set_headers(coney_message *message, const amqp_table_t *headers)
     return set_some_headers(message, headers) != CNY_TABLE_NO_MEMORY;
 }
 
-static bool set_properties(coney_message *message, const amqp_basic_properties_t *from)
+/* The user id of what others sent is theirs. What the broker returns is our own, and comes with what we sent. */
+static bool set_properties(coney_message *message, const amqp_basic_properties_t *from, bool is_own)
 {
     coney_properties *to = &message->properties;
     if (from->_flags & AMQP_BASIC_DELIVERY_MODE_FLAG)
@@ -222,7 +223,7 @@ static bool set_properties(coney_message *message, const amqp_basic_properties_t
         to->priority = from->priority;
     if (from->_flags & AMQP_BASIC_TIMESTAMP_FLAG)
         to->timestamp = (int64_t)from->timestamp;
-    if (!set_texts(message, from))
+    if (!set_texts(message, from, is_own ? &to->user_id : &message->received_user_id))
         return false;
     return !(from->_flags & AMQP_BASIC_HEADERS_FLAG) || set_headers(message, &from->headers);
 }
@@ -245,7 +246,8 @@ static coney_message *make_message(const struct cny_assembly *assembly, size_t b
     if (!properties)
         message->defect = "its properties cannot be decoded";
     bool copied = message->exchange && message->routing_key && message->body;
-    if (copied && (!properties || set_properties(message, properties))) {
+    bool is_own = assembly->method == CNY_BASIC_RETURN;
+    if (copied && (!properties || set_properties(message, properties, is_own))) {
         message->body[body_size] = '\0';
         return message;
     }

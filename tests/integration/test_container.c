@@ -196,7 +196,8 @@ static coney_outcome take_everything(coney_delivery *delivery, void *user)
     check_text(got->expiration, "60000");
     check_text(got->message_id, "f");
     check_text(got->type, "g");
-    check_text(got->user_id, "guest");
+    check(!got->user_id);
+    check_text(coney_message_received_user_id(message), "guest");
     check_text(got->app_id, "h");
     check(got->priority == 3);
     check(got->delivery_mode == CONEY_TRANSIENT);

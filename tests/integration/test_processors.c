@@ -419,7 +419,7 @@ static void test_user_id_is_set_if_the_message_has_none(void **state)
     use_template(&(coney_template_options){.user_id = "guest"});
     send_text("x", NULL);
     receive(1);
-    assert_string_equal(coney_message_properties(received)->user_id, "guest");
+    assert_string_equal(coney_message_received_user_id(received), "guest");
     assert_fails(coney_template_send(sender, queue, own, NULL), CONEY_E_PRECONDITION_FAILED, "user_id");
     coney_message_unref(own);
 }

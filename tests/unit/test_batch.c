@@ -110,6 +110,7 @@ static void test_fragments_have_what_the_batch_was_received_with(void **state)
     coney_message *batch = claimed_batch(body, sizeof body - 1);
     batch->exchange = "shop";
     batch->routing_key = "paid";
+    batch->received_user_id = "bob";
     batch->redelivered = true;
     batch->delivery_tag = 7;
     collected all = {0};
@@ -128,6 +129,7 @@ static void test_fragments_have_what_the_batch_was_received_with(void **state)
         assert_null(coney_message_header(fragment, "springBatchFormat"));
         assert_string_equal(coney_message_exchange(fragment), "shop");
         assert_string_equal(coney_message_routing_key(fragment), "paid");
+        assert_string_equal(coney_message_received_user_id(fragment), "bob");
         assert_true(coney_message_redelivered(fragment));
         assert_int_equal(fragment->delivery_tag, 7);
     }

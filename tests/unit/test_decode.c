@@ -24,6 +24,9 @@ static int finish(void **state)
     return 0;
 }
 
+static const uint8_t deliver_method[] = {0, 60, 0, 60, 1, 't', 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 'e', 1, 'k'};
+static const uint8_t return_method[] = {0, 60, 0, 50, 1, 56, 0, 1, 'e', 1, 'k'};
+
 static void feed(uint8_t type, uint8_t channel, const void *payload, size_t size)
 {
     uint8_t *at = wire->input + wire->input_end;
@@ -66,8 +69,7 @@ static void test_update_secret_ok_is_known(void **state)
 static void test_delivery_over_the_limit_comes_without_its_body(void **state)
 {
     (void)state;
-    static const uint8_t deliver[] = {0, 60, 0, 60, 1, 't', 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 'e', 1, 'k'};
-    feed(AMQP_FRAME_METHOD, 1, deliver, sizeof deliver);
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
     feed_header(LIMIT + 1);
     feed(AMQP_FRAME_BODY, 1, "elev", 4);
     feed(AMQP_FRAME_BODY, 1, "en byte", 7);
@@ -96,8 +98,7 @@ static void test_message_got_over_the_limit_comes_without_its_body(void **state)
 static void test_message_at_the_limit_is_whole(void **state)
 {
     (void)state;
-    static const uint8_t deliver[] = {0, 60, 0, 60, 1, 't', 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 'e', 1, 'k'};
-    feed(AMQP_FRAME_METHOD, 1, deliver, sizeof deliver);
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
     feed_header(LIMIT);
     feed(AMQP_FRAME_BODY, 1, "ten bytes!", 10);
     coney_message *message = expect_message(CNY_BASIC_DELIVER).message;
@@ -110,8 +111,7 @@ static void test_message_at_the_limit_is_whole(void **state)
 static void test_returns_have_no_limit(void **state)
 {
     (void)state;
-    static const uint8_t back[] = {0, 60, 0, 50, 1, 56, 0, 1, 'e', 1, 'k'};
-    feed(AMQP_FRAME_METHOD, 1, back, sizeof back);
+    feed(AMQP_FRAME_METHOD, 1, return_method, sizeof return_method);
     feed_header(LIMIT + 1);
     feed(AMQP_FRAME_BODY, 1, "eleven byte", 11);
     coney_message *message = expect_message(CNY_BASIC_RETURN).message;
@@ -120,13 +120,37 @@ static void test_returns_have_no_limit(void **state)
     coney_message_unref(message);
 }
 
+static const uint8_t header_with_user_id[] = {0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 3, 'b', 'o', 'b'};
+
+static void test_user_id_of_a_delivery_is_no_property(void **state)
+{
+    (void)state;
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
+    feed(AMQP_FRAME_HEADER, 1, header_with_user_id, sizeof header_with_user_id);
+    coney_message *message = expect_message(CNY_BASIC_DELIVER).message;
+    assert_string_equal(coney_message_received_user_id(message), "bob");
+    assert_null(coney_message_properties(message)->user_id);
+    coney_message_unref(message);
+}
+
+/* Else what comes back would not be known as what was sent. */
+static void test_user_id_of_a_return_is_the_property_that_was_sent(void **state)
+{
+    (void)state;
+    feed(AMQP_FRAME_METHOD, 1, return_method, sizeof return_method);
+    feed(AMQP_FRAME_HEADER, 1, header_with_user_id, sizeof header_with_user_id);
+    coney_message *message = expect_message(CNY_BASIC_RETURN).message;
+    assert_string_equal(coney_message_properties(message)->user_id, "bob");
+    assert_null(coney_message_received_user_id(message));
+    coney_message_unref(message);
+}
+
 static void test_more_than_announced_is_an_error_even_if_skipped(void **state)
 {
     (void)state;
-    static const uint8_t deliver[] = {0, 60, 0, 60, 1, 't', 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 'e', 1, 'k'};
     cny_incoming incoming;
     bool complete;
-    feed(AMQP_FRAME_METHOD, 1, deliver, sizeof deliver);
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
     feed_header(LIMIT + 1);
     feed(AMQP_FRAME_BODY, 1, "twelve bytes", 12);
     assert_fails(cny_wire_next(wire, &incoming, &complete), CONEY_E_PROTOCOL, "more than the 11 bytes announced");
@@ -140,6 +164,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_message_got_over_the_limit_comes_without_its_body, start, finish),
         cmocka_unit_test_setup_teardown(test_message_at_the_limit_is_whole, start, finish),
         cmocka_unit_test_setup_teardown(test_returns_have_no_limit, start, finish),
+        cmocka_unit_test_setup_teardown(test_user_id_of_a_delivery_is_no_property, start, finish),
+        cmocka_unit_test_setup_teardown(test_user_id_of_a_return_is_the_property_that_was_sent, start, finish),
         cmocka_unit_test_setup_teardown(test_more_than_announced_is_an_error_even_if_skipped, start, finish),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,6 +103,7 @@ static void test_copy_with_other_body_keeps_properties_and_origin(void **state)
     coney_message *first = full_message(), *copy;
     first->exchange = "e"; /* as of a received message */
     first->routing_key = "k";
+    first->received_user_id = "bob";
     first->redelivered = true;
     first->delivery_tag = 7;
     assert_ok(coney_message_with(&copy, first, NULL, "other", 5));
@@ -112,6 +113,8 @@ static void test_copy_with_other_body_keeps_properties_and_origin(void **state)
     assert_string_equal(coney_message_header(copy, "x")->as.bytes.data, "old");
     assert_string_equal(coney_message_exchange(copy), "e");
     assert_string_equal(coney_message_routing_key(copy), "k");
+    assert_string_equal(coney_message_received_user_id(copy), "bob");
+    assert_null(coney_message_properties(copy)->user_id);
     assert_true(coney_message_redelivered(copy));
     assert_int_equal(copy->delivery_tag, 7);
     coney_message_unref(copy);

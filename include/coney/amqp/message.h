@@ -34,7 +34,8 @@ typedef struct coney_properties {
     const char *message_id;
     int64_t timestamp; /* seconds since 1970 */
     const char *type;
-    const char *user_id; /* the broker refuses any but the name logged in with */
+    const char *user_id; /* Set by who sends; the broker refuses any but the name logged in with. Always NULL in a
+                            received message: see coney_message_received_user_id(). */
     const char *app_id;
     const char *cluster_id;
 } coney_properties;
@@ -75,6 +76,13 @@ CONEY_API const coney_value *coney_message_header(const coney_message *message, 
 CONEY_API const char *coney_message_exchange(const coney_message *message);
 CONEY_API const char *coney_message_routing_key(const coney_message *message);
 CONEY_API bool coney_message_redelivered(const coney_message *message);
+
+/* The user id that a received message came with, which the broker has checked against the name its sender logged in
+ * with; NULL for one made here, or if it came without. It tells about the sender of that message only, so it is no
+ * property: a received message that is sent on, or a copy of it, goes without, unless the program sets
+ * coney_properties.user_id or coney_template_options.user_id itself. It goes along with a copy, to be read. View.
+ * (Spring: receivedUserId.) */
+CONEY_API const char *coney_message_received_user_id(const coney_message *message);
 
 CONEY_END
 

@@ -94,8 +94,8 @@ enum { CONEY_MAX_DELAYS = 16 };
  *    container declares QUEUE.retry.DELAY for each delay, with a TTL and dead-lettering back to QUEUE.
  * 3. After the last attempt of the last round the recovery decides.
  *
- * What is republished is persistent, keeps its properties and body but for expiration and user_id, which would lose
- * it, and the header CC, which would multiply it, and gets the headers x-exception-message, x-original-exchange and
+ * What is republished is persistent, keeps its properties and body but for the user id it came with, as everything that
+ * is received and sent on, the expiration, which would lose it, and the header CC, which would multiply it, and gets the headers x-exception-message, x-original-exchange and
  * x-original-routingKey: from the ladder it comes back with the queue's name as its routing key. CONEY_HEADER_ATTEMPTS
  * counts its attempts. A message that cannot be republished goes back to the queue, is not acknowledged, and the log
  * says so. (Spring: RetryInterceptorBuilder.) */

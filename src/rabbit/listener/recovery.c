@@ -77,8 +77,7 @@ static bool fill_headers(coney_table *headers, const coney_delivery *delivery, i
            (!with_text || set_text(headers, CONEY_HEADER_EXCEPTION_MESSAGE, cny_failure_text(delivery)));
 }
 
-/* With another user's id the broker would refuse it, and with its old expiration it would be gone where it is to
- * wait for a person. */
+/* With its old expiration it would be gone where it is to wait for a person. */
 static coney_status make_copy(coney_message **copy, coney_delivery *delivery, int round, bool with_text)
 {
     coney_table *headers = coney_table_new();
@@ -87,7 +86,6 @@ static coney_status make_copy(coney_message **copy, coney_delivery *delivery, in
         coney_properties properties = delivery->origin->properties;
         properties.headers = headers;
         properties.delivery_mode = CONEY_PERSISTENT;
-        properties.user_id = NULL;
         properties.expiration = NULL;
         status = cny_message_with(copy, delivery->origin, &properties);
     }
