@@ -376,6 +376,56 @@ static void test_suspect_that_the_broker_refuses_alone_is_none_any_more(void **s
     assert_true(is_declared(CONEY_DECLARATION_BINDING));
 }
 
+/* --- a thing that two threads declare --- */
+
+static atomic_int looks;
+
+/* Twice the connection of all is closed over the queue. Alone it is refused, and the answer to whether it is there takes
+ * its time; meanwhile others are refused and answered at once. */
+static void answer_late_when_isolated(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_log_in(peer);
+    if (cny_peer_number(peer) < 2) {
+        close_over(peer, AMQP_QUEUE_DECLARE_METHOD);
+        return;
+    }
+    for (;;) {
+        const cny_peer_method *declare = cny_peer_serve_until(peer, AMQP_QUEUE_DECLARE_METHOD);
+        if (!((const amqp_queue_declare_t *)declare->args)->passive) {
+            cny_peer_close_channel(peer, declare->channel, 406, "PRECONDITION_FAILED - inequivalent arg 'durable'");
+            continue;
+        }
+        if (cny_peer_is_isolated(peer)) {
+            atomic_fetch_add(&looks, 1);
+            cny_peer_stall_until_go(peer);
+        }
+        cny_peer_answer(peer, declare);
+    }
+}
+
+static coney_status declare(void)
+{
+    return coney_admin_declare(fault.admin);
+}
+
+/* Since the broker has refused the queue alone, it is no suspect any more, so the second call has it declared with the
+ * others, while the first one's thread still waits. */
+static void test_thing_that_two_threads_declare_is_concluded_by_the_first(void **state)
+{
+    (void)state;
+    atomic_store(&looks, 0);
+    fault_start(answer_late_when_isolated, NULL);
+    use_topology(make_shop(&(coney_queue){.name = "orders"}), true, LONG_MS);
+    fault_in_background(declare);
+    fault_wait_until(atomic_load(&looks) == 1);
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, declare());
+    fault_expect_text("it is there with other properties");
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, fault_background_end());
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, declare());
+}
+
 /* --- a binding that is not permitted --- */
 
 static void forbid_binding(cny_peer *peer, void *user)
@@ -473,6 +523,7 @@ int main(void)
         fault_test(test_admin_that_is_asked_again_tries_what_closed_the_connection),
         fault_test(test_trial_that_ends_without_an_answer_is_repeated_after_a_pause),
         fault_test(test_suspect_that_the_broker_refuses_alone_is_none_any_more),
+        fault_test(test_thing_that_two_threads_declare_is_concluded_by_the_first),
         fault_test(test_binding_that_is_not_permitted_may_be_there_and_says_so),
         fault_test(test_things_without_an_answer_are_waited_for_together),
     };

@@ -48,9 +48,8 @@ typedef struct cny_declaration {
     uint32_t source_hash; /* of a binding's exchange */
     bool is_exclusive;    /* an exclusive queue or a binding to one: of the consuming connection */
     int timeout_ms;       /* for the broker's answer */
-    /* the thread that declares */
-    cny_error *refusal; /* until it is known whether the thing is there all the same */
     /* under the factory's lock */
+    cny_error *refusal; /* until it is known whether the thing is there all the same */
     cny_declaration_state state;
     cny_error *error;    /* the broker's refusal; NULL: there was none */
     bool is_told;        /* the error is, to the program */

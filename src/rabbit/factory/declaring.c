@@ -140,18 +140,20 @@ static bool is_outdated(const cny_run *one)
     return !one->is_isolated && one->factory->links[one->connection->role].connection != one->connection;
 }
 
-/* The item's state is known: error is NULL if the broker has declared it. */
+/* The item's state is known: error is NULL if the broker has declared it. The other run that there may be has declared
+ * or found it meanwhile, perhaps, and a refusal is of no interest then. */
 static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state state, cny_error *error)
 {
     coney_declaration news;
     coney_connection_factory *factory = one->factory;
     bool has_news = false;
     pthread_mutex_lock(&factory->lock);
-    if (is_outdated(one)) {
+    bool is_there = item->state == CNY_DECLARATION_DECLARED || item->state == CNY_DECLARATION_FOUND;
+    if (is_outdated(one) || (error && is_there)) {
         pthread_mutex_unlock(&factory->lock);
         return;
     }
-    if (item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED)
+    if (cny_declaration_is_missing(item))
         cny_declaration_set_to(factory, item, state);
     if (state == CNY_DECLARATION_DECLARED) {
         has_news = take_success(item, &news);
@@ -176,14 +178,24 @@ static cny_error *make_refusal(const cny_declaration *item, const char *way)
     return cny_error_new(error->status, error->broker_code, "%s: %s%s", request, error->text, way);
 }
 
+/* Keeps why it was refused until it is known whether it is there, or gives what was kept. The other run that there may
+ * be can have taken that and concluded the item: NULL. */
+static cny_error *exchange_refusal(const cny_run *one, cny_declaration *item, cny_error *refusal)
+{
+    pthread_mutex_lock(&one->factory->lock);
+    cny_error *before = item->refusal;
+    item->refusal = refusal;
+    pthread_mutex_unlock(&one->factory->lock);
+    return before;
+}
+
 /* This thread's last error is why the item was not declared. */
 static void on_refused(cny_run *one, cny_declaration *item)
 {
     const coney_error *error = coney_last_error_details();
     coney_connection_factory *factory = one->factory;
     if (may_be_there(item, error->status) && cny_buffer_append(&one->to_look, &item, sizeof(cny_declaration *))) {
-        cny_error_unref(item->refusal);
-        item->refusal = make_refusal(item, ""); /* the second answer tells the way out */
+        cny_error_unref(exchange_refusal(one, item, make_refusal(item, ""))); /* the second answer tells the way out */
         return;
     }
     bool is_suspicion = cny_last_is_suspicion();
@@ -202,14 +214,16 @@ static void on_refused(cny_run *one, cny_declaration *item)
 /* The second answer, to whether it is there. */
 static void on_looked(cny_run *one, cny_declaration *item, bool is_there)
 {
-    const coney_error *refusal = cny_error_view(item->refusal);
+    cny_error *kept = exchange_refusal(one, item, NULL);
+    if (!kept)
+        return;
+    const coney_error *refusal = cny_error_view(kept);
     cny_declaration_state state = is_there ? CNY_DECLARATION_FOUND : CNY_DECLARATION_REFUSED;
     cny_error *told =
         cny_error_new(refusal->status, refusal->broker_code, "%s%s", refusal->text, way_out(item, state, refusal));
     conclude(one, item, state, told);
     cny_error_unref(told);
-    cny_error_unref(item->refusal);
-    item->refusal = NULL;
+    cny_error_unref(kept);
 }
 
 static void on_answered(cny_run *one, cny_declaration *item)
