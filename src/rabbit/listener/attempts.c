@@ -260,7 +260,7 @@ static uint64_t id_of(const coney_delivery *delivery)
 static bool tries_in_place(const cny_listener *listener)
 {
     const coney_listener_retry *retry = &listener->options.retry;
-    return !retry->stateful && retry->max_attempts > 1 && !cny_acknowledges_nothing(listener);
+    return !retry->stateful && cny_listener_max_attempts(listener) > 1 && !cny_acknowledges_nothing(listener);
 }
 
 void cny_tries_keep(const coney_delivery *delivery, int tries)
@@ -312,7 +312,7 @@ void cny_tries_forget(const coney_delivery *delivery)
 
 bool cny_tries_are_used_up(coney_delivery *delivery)
 {
-    int most = delivery->consumer->listener->options.retry.max_attempts;
+    int most = cny_listener_max_attempts(delivery->consumer->listener);
     if (delivery->tries < most || delivery->tries == 0)
         return false;
     delivery->tries = most - 1;

@@ -113,9 +113,7 @@ coney_status cny_listener_learn_queue(const coney_container *container, cny_list
     if (said.single_active_consumer)
         atomic_store(&listener->keeps_order, true);
     coney_status status = said.kind == CONEY_STREAM ? cny_check_stream(&listener->options) : CONEY_OK;
-    if (status == CONEY_OK && said.kind == CONEY_STREAM)
-        cny_listener_become_stream(listener);
-    else if (status == CONEY_OK)
+    if (status == CONEY_OK)
         atomic_store(&listener->queue_kind, (int)said.kind);
     return status;
 }

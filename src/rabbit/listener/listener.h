@@ -123,7 +123,7 @@ struct cny_listener {
     cny_arena arena;
     coney_listener options;            /* with every default filled in */
     cny_declaration_set *declarations; /* its queue, the ladder, the parking queue; NULL: it brings none of them */
-    bool has_retry;                    /* anything of options.retry, or a stream */
+    bool has_retry;                    /* anything of options.retry */
     int delay_count;
     const char *delay_queues[CONEY_MAX_DELAYS];
     bool has_own_attempts; /* options.retry.max_attempts is no default */
@@ -182,8 +182,10 @@ bool cny_listener_is_stream(const cny_listener *listener);
 bool cny_is_stream(const coney_listener *options);
 coney_status cny_check_stream(const coney_listener *options);
 
-/* While nothing consumes. */
-void cny_listener_become_stream(cny_listener *listener);
+/* Whether a failed message is tried again, and how often in all. That a queue is a stream may be known later only, so both
+ * depend on what is known now. */
+bool cny_listener_has_retry(const cny_listener *listener);
+int cny_listener_max_attempts(const cny_listener *listener);
 
 void cny_position_init(cny_position *position);
 void cny_position_free(cny_position *position);

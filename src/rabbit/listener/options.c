@@ -320,7 +320,7 @@ static coney_status fill(cny_listener *made, const coney_listener *options)
     cny_attempts_size_for(&made->attempts, &made->options);
     atomic_store(&made->keeps_order, options->exclusive);
     if (cny_is_stream(options))
-        cny_listener_become_stream(made);
+        atomic_store(&made->queue_kind, CONEY_STREAM);
     made->min = made->wanted = made->options.concurrency;
     made->max = made->options.max_concurrency;
     made->started = !options->no_auto_start;

@@ -81,13 +81,13 @@ static coney_outcome judge_failure(coney_delivery *delivery, coney_outcome outco
 {
     const cny_listener *listener = delivery->consumer->listener;
     const coney_listener_retry *retry = &listener->options.retry;
-    if (!listener->has_retry)
+    if (!cny_listener_has_retry(listener))
         return CONEY_REQUEUE;
     need_failure(delivery, outcome == CONEY_REQUEUE ? "CONEY_REQUEUE" : "CONEY_RETRY");
     bool retriable = is_retriable(delivery);
     if (retriable && retry->stateful && may_be_redelivered(delivery, delay_ms))
         return CONEY_REQUEUE;
-    if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < retry->max_attempts)
+    if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < cny_listener_max_attempts(listener))
         return try_again(delivery, delay_ms);
     if (comes_again(delivery)) {
         cny_tries_keep(delivery, delivery->tries + 1);

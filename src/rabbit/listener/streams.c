@@ -112,12 +112,15 @@ bool cny_listener_is_stream(const cny_listener *listener)
     return cny_listener_queue_kind(listener) == CONEY_STREAM;
 }
 
-void cny_listener_become_stream(cny_listener *listener)
+bool cny_listener_has_retry(const cny_listener *listener)
 {
-    atomic_store(&listener->queue_kind, CONEY_STREAM);
-    listener->has_retry = true;
-    if (!listener->has_own_attempts)
-        listener->options.retry.max_attempts = STREAM_ATTEMPTS;
+    return listener->has_retry || cny_listener_is_stream(listener);
+}
+
+int cny_listener_max_attempts(const cny_listener *listener)
+{
+    bool is_default = cny_listener_is_stream(listener) && !listener->has_own_attempts;
+    return is_default ? STREAM_ATTEMPTS : listener->options.retry.max_attempts;
 }
 
 /* ---- the position ---- */
