@@ -70,6 +70,9 @@ const char *cny_id_of(const coney_message *message);
 /* An empty message whose arena has room for that many bytes without a second allocation. */
 coney_message *cny_message_alloc(size_t room);
 
+/* How many bytes of memory it holds, with the message whose body it shares. */
+size_t cny_message_weight(const coney_message *message);
+
 /* ---- replies ---- */
 
 typedef struct cny_address {

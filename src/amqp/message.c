@@ -18,6 +18,14 @@ coney_message *cny_message_alloc(size_t room)
     return message;
 }
 
+size_t cny_message_weight(const coney_message *message)
+{
+    size_t weight = 0;
+    for (; message; message = message->shares)
+        weight += sizeof *message + message->arena.held;
+    return weight;
+}
+
 /* The properties that are texts, and what the error calls them. */
 static const struct {
     const char *name;

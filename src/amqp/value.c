@@ -15,18 +15,23 @@ struct entry {
 };
 
 struct coney_table {
-    cny_arena *arena; /* own, or that of whatever it is part of */
+    cny_arena *arena; /* of an own_table, or of what it is part of */
     struct entry *entries;
     size_t count;
     size_t capacity;
     uint32_t *index;  /* by hash: the number of an entry, from 1; 0: none. NULL: the table has no index */
     size_t index_end; /* a power of two, at least twice the capacity */
     int depth;        /* levels, itself included */
-    cny_arena own;
 };
 
 struct coney_array {
     coney_table items;
+};
+
+/* One that is no part of anything. */
+struct own_table {
+    coney_table table;
+    cny_arena arena;
 };
 
 static bool copy_value(cny_arena *arena, coney_value *copy, const coney_value *value);
@@ -259,20 +264,20 @@ coney_value coney_value_int64(int64_t integer)
 
 coney_table *coney_table_new(void)
 {
-    coney_table *table = cny_alloc(sizeof *table);
-    if (!table)
+    struct own_table *made = cny_alloc(sizeof *made);
+    if (!made)
         return NULL;
-    table->arena = &table->own;
-    table->depth = 1;
-    return table;
+    made->table = (coney_table){.arena = &made->arena, .depth = 1};
+    return &made->table;
 }
 
 void coney_table_free(coney_table *table)
 {
     if (!table)
         return;
-    cny_arena_free(&table->own);
-    cny_free(table);
+    struct own_table *own = (struct own_table *)(void *)table;
+    cny_arena_free(&own->arena);
+    cny_free(own);
 }
 
 static struct entry *find(const coney_table *table, const char *name)

@@ -28,6 +28,7 @@ typedef struct cny_arena {
     struct cny_chunk *chunks;
     char *next;
     char *end;
+    size_t held; /* bytes of memory, used or not */
 } cny_arena;
 
 /* Starts in memory of the caller's, which may be NULL; goes on in chunks of its own. */

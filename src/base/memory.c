@@ -60,7 +60,7 @@ struct cny_chunk {
 
 void cny_arena_init(cny_arena *arena, void *memory, size_t size)
 {
-    *arena = (cny_arena){.next = memory, .end = memory ? (char *)memory + size : NULL};
+    *arena = (cny_arena){.next = memory, .end = memory ? (char *)memory + size : NULL, .held = memory ? size : 0};
 }
 
 void cny_arena_free(cny_arena *arena)
@@ -83,6 +83,7 @@ static bool add_chunk(cny_arena *arena, size_t size)
     arena->chunks = chunk;
     arena->next = (char *)(chunk + 1);
     arena->end = arena->next + room;
+    arena->held += sizeof *chunk + room;
     return true;
 }
 

@@ -186,31 +186,61 @@ static bool set_texts(coney_message *message, const amqp_basic_properties_t *fro
     return true;
 }
 
-/* Those that can be read: x-death tells whether it has come round before. */
-static cny_table_result set_some_headers(coney_message *message, const amqp_table_t *headers)
+/* The header of that name; -1: there is none. */
+static int find_header(const amqp_table_t *headers, const char *name)
 {
-    cny_table_result result = CNY_TABLE_DONE;
-    coney_table *some = cny_table_in(&message->arena, (size_t)headers->num_entries);
-    for (int i = 0; some && i < headers->num_entries && result != CNY_TABLE_NO_MEMORY; i++) {
-        const amqp_table_t one = {.num_entries = 1, .entries = &headers->entries[i]};
-        const coney_table *read;
-        result = cny_table_from_amqp(&message->arena, &read, &one);
-        if (result == CNY_TABLE_DONE)
-            cny_table_put(some, coney_table_name_at(read, 0), *coney_table_value_at(read, 0)); /* there is room */
+    size_t size = strlen(name);
+    for (int i = 0; i < headers->num_entries; i++) {
+        amqp_bytes_t key = headers->entries[i].key;
+        if (key.len == size && memcmp(key.bytes, name, size) == 0)
+            return i;
     }
+    return -1;
+}
+
+static cny_table_result check_header(const amqp_table_t *headers, int index, size_t *left)
+{
+    const amqp_table_t one = {.num_entries = 1, .entries = &headers->entries[index]};
+    return cny_table_check(&one, left);
+}
+
+static bool put_header(coney_message *message, coney_table *into, const amqp_table_t *headers, int index)
+{
+    const amqp_table_t one = {.num_entries = 1, .entries = &headers->entries[index]};
+    const coney_table *read;
+    return cny_table_from_amqp(&message->arena, &read, &one) &&
+           cny_table_put(into, coney_table_name_at(read, 0), *coney_table_value_at(read, 0));
+}
+
+/* Those that can be read, as long as there is room for entries. x-death has its room before all others: it tells whether
+ * the message has come round before. */
+static bool set_some_headers(coney_message *message, const amqp_table_t *headers)
+{
+    size_t left = CNY_MAX_ENTRIES;
+    size_t most = (size_t)headers->num_entries < left ? (size_t)headers->num_entries : left;
+    coney_table *some = cny_table_in(&message->arena, most);
     message->properties.headers = some;
-    return some ? result : CNY_TABLE_NO_MEMORY;
+    int death = find_header(headers, "x-death");
+    bool has_death = death >= 0 && check_header(headers, death, &left) == CNY_TABLE_DONE;
+    if (death >= 0 && !has_death)
+        left = CNY_MAX_ENTRIES;
+    bool done = some;
+    for (int i = 0; done && i < headers->num_entries; i++) {
+        bool is_readable = i == death ? has_death : check_header(headers, i, &left) == CNY_TABLE_DONE;
+        done = !is_readable || put_header(message, some, headers, i);
+    }
+    return done;
 }
 
 static bool set_headers(coney_message *message, const amqp_table_t *headers)
 {
-    switch (cny_table_from_amqp(&message->arena, &message->properties.headers, headers)) {
-    case CNY_TABLE_DONE: return true;
-    case CNY_TABLE_NO_MEMORY: return false;
-    case CNY_TABLE_TOO_DEEP: break;
+    size_t left = CNY_MAX_ENTRIES;
+    switch (cny_table_check(headers, &left)) {
+    case CNY_TABLE_DONE: return cny_table_from_amqp(&message->arena, &message->properties.headers, headers);
+    case CNY_TABLE_TOO_DEEP: message->defect = "its headers are nested too deep"; break;
+    case CNY_TABLE_TOO_MANY: message->defect = "its headers have more than 10000 entries"; break;
     }
-    message->defect = "its headers are nested too deep";
-    return set_some_headers(message, headers) != CNY_TABLE_NO_MEMORY;
+    return set_some_headers(message, headers);
 }
 
 /* The user id of what others sent is theirs. What the broker returns is our own, and comes with what we sent. */
@@ -465,6 +495,17 @@ static coney_status on_raw_header(cny_wire *wire, const cny_frame *frame, cny_in
     return on_header(wire, frame->channel, body_size, encoded.len, failure < 0 ? NULL : decoded, incoming, complete);
 }
 
+#define KEEP_POOL_PAGES 16 /* which usual headers do not fill */
+
+/* Recycling keeps all pages that the greediest frame ever needed. */
+static void recycle_pool(amqp_pool_t *pool)
+{
+    if (pool->pages.num_blocks > KEEP_POOL_PAGES)
+        empty_amqp_pool(pool);
+    else
+        recycle_amqp_pool(pool);
+}
+
 static coney_status on_frame(cny_wire *wire, const cny_frame *frame, cny_incoming *incoming, bool *complete)
 {
     coney_status status = CONEY_OK;
@@ -475,7 +516,7 @@ static coney_status on_frame(cny_wire *wire, const cny_frame *frame, cny_incomin
     case AMQP_FRAME_BODY: return on_body(wire, frame->channel, frame->payload, frame->size, incoming, complete);
     default: *complete = true; return CONEY_OK; /* a heartbeat: method 0 */
     }
-    recycle_amqp_pool(&wire->pool);
+    recycle_pool(&wire->pool);
     return status;
 }
 

@@ -65,11 +65,20 @@ int cny_append_method(cny_buffer *out, uint16_t channel, amqp_method_number_t id
 
 /* ---- tables ---- */
 
-/* cny_<->amqp conversions of tables; the copies live in the arena. False without memory. */
+/* Conversions of tables from and to rabbitmq-c's; the copies live in the arena. False without memory. */
 bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *from);
 
-typedef enum cny_table_result { CNY_TABLE_DONE, CNY_TABLE_TOO_DEEP, CNY_TABLE_NO_MEMORY } cny_table_result;
-cny_table_result cny_table_from_amqp(cny_arena *arena, const coney_table **to, const amqp_table_t *from);
+/* The entries that a message's headers may have, those of the tables and arrays in them included. Each takes up to
+ * 100 bytes of memory, where an entry of a frame may take a single byte: so the headers of a message hold 1 MB at most. */
+enum { CNY_MAX_ENTRIES = 10000 };
+
+typedef enum cny_table_result { CNY_TABLE_DONE, CNY_TABLE_TOO_DEEP, CNY_TABLE_TOO_MANY } cny_table_result;
+
+/* Whether a table can be read that may have so many entries, of which its own are taken off. */
+cny_table_result cny_table_check(const amqp_table_t *from, size_t *left);
+
+/* One that was found to be readable. */
+bool cny_table_from_amqp(cny_arena *arena, const coney_table **to, const amqp_table_t *from);
 
 /* Drops what has come of messages that will never be whole. */
 void cny_assemblies_free(cny_wire *wire);

@@ -92,8 +92,50 @@ bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *fr
 
 /* ---- from rabbitmq-c: copies of all ---- */
 
-static cny_table_result array_from(cny_arena *arena, const coney_array **to, const amqp_array_t *from, int depth);
-static cny_table_result table_from(cny_arena *arena, const coney_table **to, const amqp_table_t *from, int depth);
+static cny_table_result check_table(const amqp_table_t *from, size_t *left, int depth);
+
+static bool take_entries(size_t *left, int count)
+{
+    bool has_room = (size_t)count <= *left;
+    *left -= has_room ? (size_t)count : *left;
+    return has_room;
+}
+
+static cny_table_result check_value(const amqp_field_value_t *from, size_t *left, int depth)
+{
+    const amqp_array_t *array = &from->value.array;
+    cny_table_result result = CNY_TABLE_DONE;
+    if (from->kind == AMQP_FIELD_KIND_TABLE)
+        return check_table(&from->value.table, left, depth);
+    if (from->kind != AMQP_FIELD_KIND_ARRAY)
+        return CNY_TABLE_DONE;
+    if (depth >= CONEY_MAX_NESTING)
+        return CNY_TABLE_TOO_DEEP;
+    if (!take_entries(left, array->num_entries))
+        return CNY_TABLE_TOO_MANY;
+    for (int i = 0; i < array->num_entries && result == CNY_TABLE_DONE; i++)
+        result = check_value(&array->entries[i], left, depth + 1);
+    return result;
+}
+
+static cny_table_result check_table(const amqp_table_t *from, size_t *left, int depth)
+{
+    cny_table_result result = CNY_TABLE_DONE;
+    if (depth >= CONEY_MAX_NESTING)
+        return CNY_TABLE_TOO_DEEP;
+    if (!take_entries(left, from->num_entries))
+        return CNY_TABLE_TOO_MANY;
+    for (int i = 0; i < from->num_entries && result == CNY_TABLE_DONE; i++)
+        result = check_value(&from->entries[i].value, left, depth + 1);
+    return result;
+}
+
+cny_table_result cny_table_check(const amqp_table_t *from, size_t *left)
+{
+    return check_table(from, left, 0);
+}
+
+static bool array_from(cny_arena *arena, const coney_array **to, const amqp_array_t *from);
 
 /* Unsigned 64-bit integers are no type of RabbitMQ's, and are read as signed ones; what else
  * rabbitmq-c may add is void to us. */
@@ -108,14 +150,14 @@ static coney_value_type type_of(uint8_t kind)
     return CONEY_VOID;
 }
 
-static cny_table_result bytes_from(cny_arena *arena, coney_value *to, amqp_bytes_t from)
+static bool bytes_from(cny_arena *arena, coney_value *to, amqp_bytes_t from)
 {
     to->as.bytes.size = from.len;
     to->as.bytes.data = cny_arena_copy(arena, from.bytes, from.len);
-    return to->as.bytes.data ? CNY_TABLE_DONE : CNY_TABLE_NO_MEMORY;
+    return to->as.bytes.data;
 }
 
-static cny_table_result value_from(cny_arena *arena, coney_value *to, const amqp_field_value_t *from, int depth)
+static bool value_from(cny_arena *arena, coney_value *to, const amqp_field_value_t *from)
 {
     *to = (coney_value){.type = type_of(from->kind)};
     switch (to->type) {
@@ -137,48 +179,34 @@ static cny_table_result value_from(cny_arena *arena, coney_value *to, const amqp
         break;
     case CONEY_STRING:
     case CONEY_BYTES: return bytes_from(arena, to, from->value.bytes);
-    case CONEY_ARRAY: return array_from(arena, &to->as.array, &from->value.array, depth);
-    case CONEY_TABLE: return table_from(arena, &to->as.table, &from->value.table, depth);
+    case CONEY_ARRAY: return array_from(arena, &to->as.array, &from->value.array);
+    case CONEY_TABLE: return cny_table_from_amqp(arena, &to->as.table, &from->value.table);
     }
-    return CNY_TABLE_DONE;
+    return true;
 }
 
-static cny_table_result array_from(cny_arena *arena, const coney_array **to, const amqp_array_t *from, int depth)
+static bool array_from(cny_arena *arena, const coney_array **to, const amqp_array_t *from)
 {
-    if (depth >= CONEY_MAX_NESTING)
-        return CNY_TABLE_TOO_DEEP;
     coney_array *array = cny_array_in(arena, (size_t)from->num_entries);
     *to = array;
-    for (int i = 0; array && i < from->num_entries; i++) {
+    bool done = array;
+    for (int i = 0; done && i < from->num_entries; i++) {
         coney_value value;
-        cny_table_result result = value_from(arena, &value, &from->entries[i], depth + 1);
-        if (result != CNY_TABLE_DONE)
-            return result;
-        if (!cny_array_put(array, value))
-            return CNY_TABLE_NO_MEMORY;
+        done = value_from(arena, &value, &from->entries[i]) && cny_array_put(array, value);
     }
-    return array ? CNY_TABLE_DONE : CNY_TABLE_NO_MEMORY;
+    return done;
 }
 
-static cny_table_result table_from(cny_arena *arena, const coney_table **to, const amqp_table_t *from, int depth)
+bool cny_table_from_amqp(cny_arena *arena, const coney_table **to, const amqp_table_t *from)
 {
-    if (depth >= CONEY_MAX_NESTING)
-        return CNY_TABLE_TOO_DEEP;
     coney_table *table = cny_table_in(arena, (size_t)from->num_entries);
     *to = table;
-    for (int i = 0; table && i < from->num_entries; i++) {
+    bool done = table;
+    for (int i = 0; done && i < from->num_entries; i++) {
         coney_value value;
-        cny_table_result result = value_from(arena, &value, &from->entries[i].value, depth + 1);
-        if (result != CNY_TABLE_DONE)
-            return result;
-        const char *name = cny_arena_copy(arena, from->entries[i].key.bytes, from->entries[i].key.len);
-        if (!name || !cny_table_put(table, name, value))
-            return CNY_TABLE_NO_MEMORY;
+        const amqp_bytes_t key = from->entries[i].key;
+        const char *name = cny_arena_copy(arena, key.bytes, key.len);
+        done = name && value_from(arena, &value, &from->entries[i].value) && cny_table_put(table, name, value);
     }
-    return table ? CNY_TABLE_DONE : CNY_TABLE_NO_MEMORY;
-}
-
-cny_table_result cny_table_from_amqp(cny_arena *arena, const coney_table **to, const amqp_table_t *from)
-{
-    return table_from(arena, to, from, 0);
+    return done;
 }

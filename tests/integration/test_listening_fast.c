@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 enum { MESSAGES = 30000, BODY_BYTES = 4096 }; /* some 130 MB with all that goes with them */
+enum { RICH = 8000, ENTRIES = 9990 };         /* whose headers take 10 kB at the broker and 320 kB here */
 
 static atomic_int let_go, handled;
 
@@ -19,13 +20,31 @@ static coney_outcome wait_then_count(coney_delivery *delivery, void *user)
     return CONEY_ACK;
 }
 
-static void fill_queue(void)
+static void fill_queue_with(coney_message *message, int count)
 {
-    coney_message *message = test_pattern(BODY_BYTES);
-    for (int i = 0; i < MESSAGES; i++)
+    for (int i = 0; i < count; i++)
         assert_ok(coney_template_send_async(client.sender, listening.queue, message, NULL, NULL, NULL));
     assert_ok(coney_template_wait_for_confirms(client.sender, 30000));
     coney_message_unref(message);
+}
+
+static void fill_queue(void)
+{
+    fill_queue_with(test_pattern(BODY_BYTES), MESSAGES);
+}
+
+static void fill_queue_with_rich_headers(void)
+{
+    coney_message *message;
+    coney_array *voids = coney_array_new();
+    coney_table *headers = coney_table_new();
+    for (int i = 0; i < ENTRIES; i++)
+        assert_ok(coney_array_append(voids, &(coney_value){.type = CONEY_VOID}));
+    assert_ok(coney_table_set_array(headers, "voids", voids));
+    assert_ok(coney_message_new(&message, "x", 1, &(coney_properties){.headers = headers}));
+    coney_table_free(headers);
+    coney_array_free(voids);
+    fill_queue_with(message, RICH);
 }
 
 /* How many are left at the broker when it can send no more: for half a second there are not fewer. The consuming
@@ -62,6 +81,19 @@ static void test_messages_nobody_takes_stay_at_the_broker(void **state)
     test_wait_for_depth(listening.queue, 0);
 }
 
+/* Their bodies have one byte each: what counts is what the messages hold. */
+static void test_messages_with_rich_headers_stay_at_the_broker(void **state)
+{
+    (void)state;
+    atomic_store(&let_go, 0);
+    atomic_store(&handled, 0);
+    fill_queue_with_rich_headers();
+    listening_start(&(coney_listener){.on_message = wait_then_count, .acknowledge = CONEY_ACKNOWLEDGE_NONE});
+    assert_in_range(wait_until_held(), RICH / 2, RICH);
+    atomic_store(&let_go, 1);
+    test_wait_for(&handled, RICH);
+}
+
 /* More than it may hold before any handler runs, registered first: the others' answers must not wait behind it. */
 static void test_start_is_not_held_up_by_what_waits_for_it(void **state)
 {
@@ -91,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         listening_test(test_messages_nobody_takes_stay_at_the_broker),
+        listening_test(test_messages_with_rich_headers_stay_at_the_broker),
         listening_test(test_start_is_not_held_up_by_what_waits_for_it),
     };
     return cmocka_run_group_tests_name("faster than its handler", tests, test_client_setup, test_client_teardown);

@@ -50,8 +50,8 @@ typedef coney_status coney_validator(const void *payload, void *user);
  *   broker brought it back. It is dropped, or it would go round for ever. What a person, a shovel or a consumer moves
  *   back from the dead-letter queue is not meant by that, nor what a publisher's delay queue brings;
  * - else CONEY_REJECT.
- * A message that could not be read (too large, headers nested too deep) is not here whole, so it is rejected where it
- * would be republished. (Spring: ConditionalRejectingErrorHandler, RabbitListenerErrorHandler.) */
+ * A message that could not be read (too large, headers nested too deep or with more than 10,000 entries) is not here
+ * whole, so it is rejected where it would be republished. (Spring: ConditionalRejectingErrorHandler, RabbitListenerErrorHandler.) */
 typedef coney_outcome coney_error_handler(coney_delivery *delivery, const coney_error *error, coney_outcome outcome,
                                           void *user);
 

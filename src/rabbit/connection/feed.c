@@ -31,7 +31,6 @@ static void tell_change(cny_channel *channel)
 /* With a prefetch the broker keeps it short. Without one the bytes stay in the socket, and then at the broker, until
  * somebody takes what is here: other consumers of the connection wait as well, but memory has an end. */
 #define FULL_BYTES ((size_t)16 * 1024 * 1024)
-#define OVERHEAD_BYTES 512 /* of a message, about */
 
 static void set_full(cny_channel *channel, bool full)
 {
@@ -466,7 +465,7 @@ coney_status cny_feed_deliver(cny_channel *channel, coney_message *message)
     }
     feed->in_hand++;
     feed->last_tag = message->delivery_tag;
-    feed->bytes += message->size + OVERHEAD_BYTES;
+    feed->bytes += cny_message_weight(message);
     if (feed->prefetch == 0 && feed->bytes >= FULL_BYTES)
         set_full(channel, true);
     count_delivery(channel->connection, feed);
