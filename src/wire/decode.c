@@ -21,8 +21,10 @@ struct cny_assembly {
     char text[256];
     char exchange[256];
     char routing_key[256];
-    coney_message *message; /* from the content header on */
-    uint64_t announced;     /* bytes of the body; its message has none of them if they are too many */
+    bool has_header;
+    bool is_skipped;        /* its body is not kept */
+    coney_message *message; /* from the content header on; NULL if the owner did not admit it */
+    uint64_t announced;     /* bytes of the body */
     uint64_t received;
 };
 
@@ -147,6 +149,7 @@ static void finish_assembly(cny_wire *wire, struct cny_assembly *assembly, cny_i
         return;
     incoming->method = assembly->method;
     incoming->code = assembly->code;
+    incoming->tag = assembly->tag;
     incoming->message_count = assembly->message_count;
     memcpy(incoming->text, assembly->text, sizeof incoming->text);
     incoming->message = assembly->message;
@@ -287,15 +290,15 @@ static coney_message *make_message(const struct cny_assembly *assembly, size_t b
 
 /* ---- the three kinds of frames ---- */
 
-/* A message too large is skipped and handed on without its body: ending the connection would
- * bring it back for ever. What the broker returns has no limit, for it was not too large for us to send,
- * and only the whole body tells which message came back. */
-static bool is_skipped(const cny_wire *wire, const struct cny_assembly *assembly)
+/* A message too large is handed on without its body: ending the connection would bring it back for ever. Returns have no
+ * limit here, for they were not too large for us to send, and only the whole body tells which message came back; the
+ * owner, who knows what was sent, admits no others. */
+static bool is_too_large(const cny_wire *wire, const struct cny_assembly *assembly)
 {
     return assembly->announced > wire->max_message_bytes && assembly->method != CNY_BASIC_RETURN;
 }
 
-static bool note_skipped(coney_message *message, uint64_t announced, size_t limit)
+static bool note_too_large(coney_message *message, uint64_t announced, size_t limit)
 {
     char text[100];
     int size = snprintf(text, sizeof text, "its body has %llu bytes; max_message_bytes is %zu",
@@ -304,35 +307,67 @@ static bool note_skipped(coney_message *message, uint64_t announced, size_t limi
     return message->defect;
 }
 
-static coney_status on_header(cny_wire *wire, uint16_t channel, uint64_t body_size, size_t properties_size,
-                              const amqp_basic_properties_t *properties, cny_incoming *incoming, bool *complete)
+static bool is_admitted(const cny_wire *wire, const struct cny_assembly *assembly, size_t header_bytes)
+{
+    size_t read = wire->input_end - wire->input_start;
+    const cny_announcement announcement = {
+        .method = assembly->method,
+        .channel = assembly->channel,
+        .tag = assembly->tag,
+        .body_bytes = assembly->announced,
+        .header_bytes = header_bytes,
+        .is_here = assembly->announced == 0 || assembly->announced + CNY_FRAME_OVERHEAD <= read,
+    };
+    return !wire->owner.admits || wire->owner.admits(wire->owner.self, &announcement);
+}
+
+/* rabbitmq-c 0.14 and newer refuse deep nesting, and any publisher can send it: that must not end the connection, or the
+ * message would come again for ever. */
+static coney_status keep_header(cny_wire *wire, struct cny_assembly *assembly, amqp_bytes_t encoded)
+{
+    void *decoded;
+    int failure = amqp_decode_properties(AMQP_BASIC_CLASS, &wire->pool, encoded, &decoded);
+    if (failure == AMQP_STATUS_NO_MEMORY)
+        return cny_fail_memory();
+    assembly->is_skipped = is_too_large(wire, assembly);
+    if (!assembly->is_skipped && assembly->announced > SIZE_MAX / 4)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker announced a message of %llu bytes",
+                        (unsigned long long)assembly->announced);
+    assembly->message = make_message(assembly, assembly->is_skipped ? 0 : (size_t)assembly->announced, encoded.len,
+                                     failure < 0 ? NULL : decoded);
+    if (!assembly->message)
+        return cny_fail_memory();
+    if (assembly->is_skipped && !note_too_large(assembly->message, assembly->announced, wire->max_message_bytes))
+        return cny_fail_memory();
+    return CONEY_OK;
+}
+
+static coney_status on_header(cny_wire *wire, uint16_t channel, uint64_t body_size, amqp_bytes_t encoded,
+                              cny_incoming *incoming, bool *complete)
 {
     struct cny_assembly *assembly = find_assembly(wire, channel);
-    if (!assembly || assembly->message)
+    if (!assembly || assembly->has_header)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a content header on channel %u that belongs to no message",
                         channel);
+    assembly->has_header = true;
     assembly->announced = body_size;
-    bool skipped = is_skipped(wire, assembly);
-    if (!skipped && body_size > SIZE_MAX / 4)
-        return cny_fail(CONEY_E_PROTOCOL, "the broker announced a message of %llu bytes",
-                        (unsigned long long)body_size);
-    assembly->message = make_message(assembly, skipped ? 0 : (size_t)body_size, properties_size, properties);
-    if (!assembly->message || (skipped && !note_skipped(assembly->message, body_size, wire->max_message_bytes)))
-        return cny_fail_memory();
-    finish_assembly(wire, assembly, incoming, complete);
-    return CONEY_OK;
+    assembly->is_skipped = !is_admitted(wire, assembly, encoded.len);
+    coney_status status = assembly->is_skipped ? CONEY_OK : keep_header(wire, assembly, encoded);
+    if (status == CONEY_OK)
+        finish_assembly(wire, assembly, incoming, complete);
+    return status;
 }
 
 static coney_status on_body(cny_wire *wire, uint16_t channel, const uint8_t *data, size_t size, cny_incoming *incoming,
                             bool *complete)
 {
     struct cny_assembly *assembly = find_assembly(wire, channel);
-    if (!assembly || !assembly->message)
+    if (!assembly || !assembly->has_header)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a body on channel %u that belongs to no message", channel);
     if (size > assembly->announced - assembly->received)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent more than the %llu bytes announced for a message",
                         (unsigned long long)assembly->announced);
-    if (size > 0 && !is_skipped(wire, assembly))
+    if (size > 0 && !assembly->is_skipped)
         memcpy(assembly->message->body + assembly->received, data, size);
     assembly->received += size;
     finish_assembly(wire, assembly, incoming, complete);
@@ -486,13 +521,7 @@ static coney_status on_raw_header(cny_wire *wire, const cny_frame *frame, cny_in
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a content header that is none");
     uint64_t body_size = (uint64_t)get_u32(frame->payload + 4) << 32 | get_u32(frame->payload + 8);
     amqp_bytes_t encoded = {.len = frame->size - FIXED, .bytes = (void *)(uintptr_t)(frame->payload + FIXED)};
-    void *decoded;
-    int failure = amqp_decode_properties(AMQP_BASIC_CLASS, &wire->pool, encoded, &decoded);
-    if (failure == AMQP_STATUS_NO_MEMORY)
-        return cny_fail_memory();
-    /* rabbitmq-c 0.14 and newer refuse deep nesting, and any publisher can send it: that must not
-     * end the connection, or the message would come again for ever. */
-    return on_header(wire, frame->channel, body_size, encoded.len, failure < 0 ? NULL : decoded, incoming, complete);
+    return on_header(wire, frame->channel, body_size, encoded, incoming, complete);
 }
 
 #define KEEP_POOL_PAGES 16 /* which usual headers do not fill */

@@ -435,6 +435,7 @@ coney_status cny_wire_log_in(cny_wire *wire, const cny_wire_target *target, int6
     login in = {.wire = wire, .target = target, .deadline = deadline};
     wire->limits = (cny_wire_limits){.channel_max = 0, .frame_max = LARGEST_FRAME};
     wire->max_message_bytes = target->max_message_bytes;
+    wire->owner = target->owner;
     coney_status status = make_input(wire);
     if (status == CONEY_OK)
         status = start(&in);

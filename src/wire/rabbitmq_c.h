@@ -24,6 +24,7 @@ struct cny_wire {
     struct cny_tls *tls; /* NULL: plain TCP */
     cny_wire_limits limits;
     size_t max_message_bytes;
+    cny_wire_owner owner;
     /* I/O thread only */
     uint8_t *input; /* one frame fits, and a TLS record behind most of one */
     size_t input_size, input_start, input_end;

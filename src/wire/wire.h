@@ -62,6 +62,25 @@ typedef enum cny_method {
 
 typedef struct cny_wire cny_wire;
 
+/* A message whose content header has come, and whose body may be on its way. */
+typedef struct cny_announcement {
+    uint32_t method; /* deliver, get-ok or return */
+    uint16_t channel;
+    uint64_t tag; /* of the delivery; 0 with a return */
+    uint64_t body_bytes;
+    size_t header_bytes; /* of the properties as they came */
+    bool is_here;        /* the body was read already, as far as that is known without looking at each frame */
+} cny_announcement;
+
+/* Whom a wire asks, on its thread and under no lock. */
+typedef struct cny_wire_owner {
+    void *self;
+    /* Whether to keep the message. Of one that is not kept no memory is taken: its properties are not decoded, its body
+     * is skipped as it comes, and then cny_wire_next() tells its method, channel and tag without a message. NULL: all
+     * are kept. */
+    bool (*admits)(void *self, const cny_announcement *announcement);
+} cny_wire_owner;
+
 typedef struct cny_wire_target {
     const char *host;
     int port;
@@ -76,6 +95,7 @@ typedef struct cny_wire_target {
     int heartbeat_s;
     uint32_t frame_max;
     size_t max_message_bytes;
+    cny_wire_owner owner;
 } cny_wire_target;
 
 /* What both sides agreed on. */
@@ -135,11 +155,11 @@ typedef struct cny_incoming {
     uint16_t code;           /* close, return */
     uint32_t cause;          /* close: the method the broker refuses, 0 if none */
     char text[256];          /* close, return, blocked: reason; declare-ok: queue; consume-ok: tag */
-    uint64_t tag;            /* ack, nack */
+    uint64_t tag;            /* ack, nack; deliver and get-ok: the delivery's */
     bool multiple;           /* ack, nack */
     uint32_t message_count;  /* queue.declare-ok, purge-ok, delete-ok */
     uint32_t consumer_count; /* queue.declare-ok */
-    coney_message *message;  /* deliver, get-ok, return: the receiver's to unref */
+    coney_message *message;  /* deliver, get-ok, return: the receiver's to unref; NULL if the owner did not admit it */
 } cny_incoming;
 
 /* The next thing said in the bytes read so far; *complete is false if they hold no whole one.

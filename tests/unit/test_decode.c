@@ -156,6 +156,105 @@ static void test_more_than_announced_is_an_error_even_if_skipped(void **state)
     assert_fails(cny_wire_next(wire, &incoming, &complete), CONEY_E_PROTOCOL, "more than the 11 bytes announced");
 }
 
+/* ---- the owner's say ---- */
+
+static cny_announcement asked;
+static int times_asked;
+
+static bool refuse(void *self, const cny_announcement *announcement)
+{
+    assert_ptr_equal(self, &asked);
+    asked = *announcement;
+    times_asked++;
+    return false;
+}
+
+static void refuse_all(void)
+{
+    wire->max_message_bytes = SIZE_MAX;
+    wire->owner = (cny_wire_owner){.self = &asked, .admits = refuse};
+    times_asked = 0;
+}
+
+static void feed_terabytes(void)
+{
+    static const uint8_t header[] = {0, 60, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0};
+    feed(AMQP_FRAME_HEADER, 1, header, sizeof header);
+}
+
+static void test_message_that_is_not_admitted_is_told_of_by_its_tag_alone(void **state)
+{
+    (void)state;
+    cny_incoming incoming;
+    bool complete;
+    refuse_all();
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
+    feed_header(6);
+    assert_ok(cny_wire_next(wire, &incoming, &complete));
+    assert_false(complete);
+    feed(AMQP_FRAME_BODY, 1, "sec", 3);
+    feed(AMQP_FRAME_BODY, 1, "ret", 3);
+    assert_ok(cny_wire_next(wire, &incoming, &complete));
+    assert_true(complete);
+    assert_int_equal(incoming.method, CNY_BASIC_DELIVER);
+    assert_int_equal(incoming.channel, 1);
+    assert_int_equal(incoming.tag, 7);
+    assert_null(incoming.message);
+    assert_int_equal(times_asked, 1);
+}
+
+static void test_owner_is_asked_for_what_the_content_header_announces(void **state)
+{
+    (void)state;
+    cny_incoming incoming;
+    bool complete;
+    refuse_all();
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
+    feed_terabytes();
+    assert_ok(cny_wire_next(wire, &incoming, &complete));
+    assert_false(complete);
+    assert_int_equal(asked.method, CNY_BASIC_DELIVER);
+    assert_int_equal(asked.channel, 1);
+    assert_int_equal(asked.tag, 7);
+    assert_int_equal(asked.body_bytes, UINT64_C(1) << 41);
+    assert_int_equal(asked.header_bytes, 2);
+    assert_false(asked.is_here);
+}
+
+static void test_owner_learns_that_a_message_is_here_already(void **state)
+{
+    (void)state;
+    refuse_all();
+    cny_incoming incoming;
+    bool complete;
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
+    feed_header(4);
+    feed(AMQP_FRAME_BODY, 1, "here", 4);
+    assert_ok(cny_wire_next(wire, &incoming, &complete));
+    assert_true(complete);
+    assert_true(asked.is_here);
+}
+
+static void test_next_message_after_one_that_was_not_admitted_is_whole(void **state)
+{
+    (void)state;
+    cny_incoming incoming;
+    bool complete;
+    refuse_all();
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
+    feed_header(4);
+    feed(AMQP_FRAME_BODY, 1, "skip", 4);
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
+    feed_header(4);
+    feed(AMQP_FRAME_BODY, 1, "keep", 4);
+    assert_ok(cny_wire_next(wire, &incoming, &complete));
+    assert_null(incoming.message);
+    wire->owner.admits = NULL;
+    coney_message *message = expect_message(CNY_BASIC_DELIVER).message;
+    assert_memory_equal(message->body, "keep", 4);
+    coney_message_unref(message);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +266,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_user_id_of_a_delivery_is_no_property, start, finish),
         cmocka_unit_test_setup_teardown(test_user_id_of_a_return_is_the_property_that_was_sent, start, finish),
         cmocka_unit_test_setup_teardown(test_more_than_announced_is_an_error_even_if_skipped, start, finish),
+        cmocka_unit_test_setup_teardown(test_message_that_is_not_admitted_is_told_of_by_its_tag_alone, start, finish),
+        cmocka_unit_test_setup_teardown(test_owner_is_asked_for_what_the_content_header_announces, start, finish),
+        cmocka_unit_test_setup_teardown(test_owner_learns_that_a_message_is_here_already, start, finish),
+        cmocka_unit_test_setup_teardown(test_next_message_after_one_that_was_not_admitted_is_whole, start, finish),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

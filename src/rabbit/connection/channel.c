@@ -410,10 +410,33 @@ static coney_status on_incoming_while_closing(cny_channel *channel, cny_incoming
     return CONEY_OK;
 }
 
+/* Was it a message? Then cny_connection_admits() has refused it. */
+static bool is_not_admitted(const cny_incoming *incoming)
+{
+    bool is_content = incoming->method == CNY_BASIC_DELIVER || incoming->method == CNY_BASIC_GET_OK ||
+                      incoming->method == CNY_BASIC_RETURN;
+    return is_content && !incoming->message;
+}
+
+static coney_status on_not_admitted(cny_channel *channel, const cny_incoming *incoming)
+{
+    if (incoming->method == CNY_BASIC_RETURN) {
+        cny_connection_remark(channel->connection,
+                              "the broker returned a message that is larger than any that was sent; it is ignored");
+        return CONEY_OK;
+    }
+    if (incoming->method == CNY_BASIC_DELIVER && channel->feed.ended) /* it comes again when the channel is closed */
+        return CONEY_OK;
+    return cny_fail(CONEY_E_PROTOCOL, "the broker sent a message on channel %u, which has asked for none",
+                    channel->number);
+}
+
 coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
 {
     if (channel->state == CNY_CHANNEL_CLOSING)
         return on_incoming_while_closing(channel, incoming);
+    if (is_not_admitted(incoming))
+        return on_not_admitted(channel, incoming);
     switch (incoming->method) {
     case CNY_BASIC_DELIVER: return cny_feed_deliver(channel, incoming->message);
     case CNY_BASIC_ACK:

@@ -354,6 +354,15 @@ void cny_connection_appended_urgently(cny_connection *connection, size_t bytes);
 void cny_connection_room_came(cny_connection *connection);
 void cny_connection_wake_queue(cny_connection *connection);
 
+/* Under lock: NULL if no channel has that number. */
+static inline cny_channel *cny_connection_channel(const cny_connection *connection, uint16_t number)
+{
+    return number < connection->channel_capacity ? connection->channels[number] : NULL;
+}
+
+/* I/O thread, not under lock: whether a message that begins to come is kept; for cny_wire_owner, self is the connection. */
+bool cny_connection_admits(void *self, const cny_announcement *announcement);
+
 void *cny_connection_io(void *argument); /* the I/O thread; the argument is the connection */
 
 /* ---- channel ---- */
@@ -489,7 +498,8 @@ struct cny_channel {
     cny_series series;
     cny_confirms confirms;
     coney_send_statistics statistics;
-    size_t returned; /* without confirms: messages that came back, and why the first one did */
+    size_t largest_sent; /* bytes of the largest body */
+    size_t returned;     /* without confirms: messages that came back, and why the first one did */
     cny_error *first_returned;
     cny_feed feed;
 };

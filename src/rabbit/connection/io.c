@@ -49,6 +49,7 @@ static coney_status connect_to(cny_connection *connection, size_t host)
         .heartbeat_s = config->uri.heartbeat_s,
         .frame_max = (uint32_t)config->uri.frame_max,
         .max_message_bytes = config->max_message_bytes,
+        .owner = {.self = connection, .admits = cny_connection_admits},
     };
     pthread_mutex_lock(&connection->lock);
     connection->host = host;
@@ -226,8 +227,7 @@ static void on_blocked(cny_connection *connection, const char *reason)
 /* Under lock. */
 static coney_status on_channel_incoming(cny_connection *connection, cny_incoming *incoming)
 {
-    cny_channel *channel =
-        incoming->channel < connection->channel_capacity ? connection->channels[incoming->channel] : NULL;
+    cny_channel *channel = cny_connection_channel(connection, incoming->channel);
     if (channel)
         return cny_channel_incoming(channel, incoming);
     coney_message_unref(incoming->message);

@@ -223,6 +223,8 @@ static coney_status append_frames(cny_channel *channel, const cny_buffer *head, 
     else
         cny_connection_appended(connection, bytes);
     channel->statistics.bytes += bytes;
+    if (channel->largest_sent < publish->message->size)
+        channel->largest_sent = publish->message->size;
     return CONEY_OK;
 }
 

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* Which messages are kept of those that the broker sends. The wire asks at each content header, before it takes memory
+ * for the message: what belongs to no channel, consumer or request is skipped as it comes. I/O thread only. */
+#include "rabbit/connection/internal.h"
+
+/* A message that is smaller and has been read with all of its body is kept without a question: it holds no memory while
+ * the rest is awaited, and whoever it is for looks at it under the lock that is taken for many together. */
+#define ASKED_FROM_BYTES 4096
+
+/* The consumer's beginning may have been read with this delivery, and not be handled yet. */
+static bool may_consume(const cny_channel *channel)
+{
+    const cny_feed *feed = &channel->feed;
+    return feed->subscribing || feed->consumer_tag[0] || channel->awaited == CNY_BASIC_CONSUME_OK;
+}
+
+/* What comes after the end comes again when the channel is closed; a consumer that is kept is told which it was. */
+static bool admits_delivery(const cny_channel *channel)
+{
+    return may_consume(channel) && (!channel->feed.ended || channel->feed.is_kept);
+}
+
+/* Only the whole body tells which message a return is about, and a larger one than was sent here is none of ours. */
+static bool admits_return(const cny_channel *channel, const cny_announcement *announcement)
+{
+    return announcement->body_bytes <= channel->largest_sent;
+}
+
+/* Under lock. */
+static bool channel_admits(const cny_channel *channel, const cny_announcement *announcement)
+{
+    if (channel->state != CNY_CHANNEL_USABLE)
+        return false;
+    switch (announcement->method) {
+    case CNY_BASIC_DELIVER: return admits_delivery(channel);
+    case CNY_BASIC_GET_OK: return channel->awaited == CNY_BASIC_GET_OK;
+    default: return admits_return(channel, announcement);
+    }
+}
+
+bool cny_connection_admits(void *self, const cny_announcement *announcement)
+{
+    cny_connection *connection = self;
+    if (announcement->is_here && announcement->body_bytes + announcement->header_bytes < ASKED_FROM_BYTES)
+        return true;
+    pthread_mutex_lock(&connection->lock);
+    const cny_channel *channel = cny_connection_channel(connection, announcement->channel);
+    bool admits = channel && channel_admits(channel, announcement);
+    pthread_mutex_unlock(&connection->lock);
+    return admits;
+}
