@@ -20,8 +20,11 @@
 /* Offset of the first byte that is not UTF-8, -1 if all is. */
 ptrdiff_t cny_utf8_error(const char *text, size_t size);
 
-/* Checks a text that goes into a shortstr; what names it in the error, such as "routing key".
- * NULL is fine. CONEY_E_INVALID. */
+/* Checks that a text fits a shortstr; what names it in the error, such as "message id". Its bytes are anybody's: what
+ * another client has sent may be sent on. NULL is fine. CONEY_E_INVALID. */
+coney_status cny_check_short(const char *what, const char *text);
+
+/* The same for a name that only this program gives, such as "routing key": it must be UTF-8, too. */
 coney_status cny_check_name(const char *what, const char *text);
 
 /* ---- tables ---- */

@@ -55,7 +55,7 @@ static const char *text_at(const coney_properties *properties, size_t index)
 static coney_status check_properties(const coney_properties *properties)
 {
     for (size_t i = 0; i < TEXT_COUNT; i++) {
-        coney_status status = cny_check_name(texts[i].name, text_at(properties, i));
+        coney_status status = cny_check_short(texts[i].name, text_at(properties, i));
         if (status != CONEY_OK)
             return status;
     }
@@ -65,8 +65,6 @@ static coney_status check_properties(const coney_properties *properties)
     if (properties->delivery_mode < CONEY_DELIVERY_DEFAULT || properties->delivery_mode > CONEY_PERSISTENT)
         return cny_fail(CONEY_E_INVALID, "delivery mode %d is neither transient (1) nor persistent (2)",
                         (int)properties->delivery_mode);
-    if (properties->timestamp < 0)
-        return cny_fail(CONEY_E_INVALID, "timestamp %lld is before 1970", (long long)properties->timestamp);
     return CONEY_OK;
 }
 
@@ -181,7 +179,7 @@ coney_status coney_message_with_header(coney_message **copy, coney_message *mess
         status = coney_table_set(headers, name, value);
     properties.headers = headers;
     if (status == CONEY_OK)
-        status = coney_message_with(copy, message, &properties, NULL, 0);
+        status = cny_message_with(copy, message, &properties);
     cny_arena_free(&arena);
     return status;
 }

@@ -31,15 +31,17 @@ ptrdiff_t cny_utf8_error(const char *text, size_t size)
     return -1;
 }
 
-coney_status cny_check_name(const char *what, const char *text)
+coney_status cny_check_short(const char *what, const char *text)
 {
-    if (!text)
-        return CONEY_OK;
-    size_t size = strlen(text);
+    size_t size = text ? strlen(text) : 0;
     if (size > CNY_MAX_SHORT_STRING)
         return cny_fail(CONEY_E_INVALID, "%s '%.40s...' has %zu bytes; AMQP allows 255", what, text, size);
-    ptrdiff_t wrong = cny_utf8_error(text, size);
-    if (wrong >= 0)
-        return cny_fail(CONEY_E_INVALID, "%s is not UTF-8 at byte %td", what, wrong);
     return CONEY_OK;
+}
+
+coney_status cny_check_name(const char *what, const char *text)
+{
+    coney_status status = cny_check_short(what, text);
+    ptrdiff_t wrong = status == CONEY_OK && text ? cny_utf8_error(text, strlen(text)) : -1;
+    return wrong >= 0 ? cny_fail(CONEY_E_INVALID, "%s is not UTF-8 at byte %td", what, wrong) : status;
 }

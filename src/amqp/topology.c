@@ -131,6 +131,11 @@ coney_status cny_queue_check(const coney_queue *queue)
     if (queue->max_priority > 255)
         return cny_fail(CONEY_E_INVALID, "queue '%s': max_priority is %d; AMQP allows 255", queue->name,
                         queue->max_priority);
+    status = cny_check_name("dead_letter_exchange", queue->dead_letter_exchange);
+    if (status == CONEY_OK)
+        status = cny_check_name("dead_letter_routing_key", queue->dead_letter_routing_key);
+    if (status != CONEY_OK)
+        return cny_fail_in("queue '%s'", queue->name);
     if (queue->dead_letter_routing_key && !queue->dead_letter_exchange)
         return cny_fail(CONEY_E_INVALID, "queue '%s': dead_letter_routing_key needs a dead_letter_exchange",
                         queue->name);
@@ -147,6 +152,8 @@ coney_status cny_exchange_check(const coney_exchange *exchange)
     coney_status status = cny_check_name("exchange name", exchange->name);
     if (status == CONEY_OK)
         status = cny_check_name("exchange type", exchange->custom_type);
+    if (status == CONEY_OK)
+        status = cny_check_name("alternate_exchange", exchange->alternate_exchange);
     const typed_field alternate = alternate_exchange_of(exchange);
     return status == CONEY_OK ? check_arguments("exchange", exchange->name, exchange->arguments, &alternate, 1)
                               : status;

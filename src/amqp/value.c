@@ -207,7 +207,7 @@ size_t cny_table_wire_size(const coney_table *table)
     return size;
 }
 
-/* ---- checks: what could not be encoded later is refused here ---- */
+/* ---- checks: what could not be encoded later is refused here, and nothing that a broker may deliver ---- */
 
 static coney_status check_integer(const char *name, const coney_value *value)
 {
@@ -217,7 +217,6 @@ static coney_status check_integer(const char *name, const coney_value *value)
     } ranges[] = {
         {CONEY_INT8, INT8_MIN, INT8_MAX}, {CONEY_UINT8, 0, UINT8_MAX},         {CONEY_INT16, INT16_MIN, INT16_MAX},
         {CONEY_UINT16, 0, UINT16_MAX},    {CONEY_INT32, INT32_MIN, INT32_MAX}, {CONEY_UINT32, 0, UINT32_MAX},
-        {CONEY_TIMESTAMP, 0, INT64_MAX},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         if (value->type == ranges[i].type &&
@@ -225,15 +224,6 @@ static coney_status check_integer(const char *name, const coney_value *value)
             return cny_fail(CONEY_E_INVALID, "'%s': %lld does not fit its type", name, (long long)value->as.integer);
     }
     return CONEY_OK;
-}
-
-static coney_status check_string(const char *name, const coney_value *value)
-{
-    ptrdiff_t wrong = cny_utf8_error(value->as.bytes.data, value->as.bytes.size);
-    if (wrong < 0)
-        return CONEY_OK;
-    return cny_fail(CONEY_E_INVALID, "'%s': the string is not UTF-8 at byte %td; use CONEY_BYTES for binary data", name,
-                    wrong);
 }
 
 static coney_status check_value(const char *name, const coney_value *value)
@@ -247,7 +237,7 @@ static coney_status check_value(const char *name, const coney_value *value)
         return cny_fail(CONEY_E_INVALID, "'%s': the value is NULL", name);
     if (value_depth(value) >= CONEY_MAX_NESTING)
         return cny_fail(CONEY_E_INVALID, "'%s': nested deeper than %d levels", name, CONEY_MAX_NESTING);
-    return value->type == CONEY_STRING ? check_string(name, value) : check_integer(name, value);
+    return check_integer(name, value);
 }
 
 /* ---- tables ---- */
@@ -306,7 +296,7 @@ coney_status coney_table_set(coney_table *table, const char *name, const coney_v
 {
     if (!table || !name || !value)
         return cny_fail(CONEY_E_INVALID, "table, name or value is NULL");
-    coney_status status = cny_check_name("the name", name);
+    coney_status status = cny_check_short("the name", name);
     if (status == CONEY_OK)
         status = check_value(name, value);
     if (status != CONEY_OK)

@@ -349,7 +349,7 @@ static void fill_properties(amqp_basic_properties_t *to, const coney_properties 
     set_text(to, &to->user_id, AMQP_BASIC_USER_ID_FLAG, from->user_id);
     set_text(to, &to->app_id, AMQP_BASIC_APP_ID_FLAG, from->app_id);
     set_text(to, &to->cluster_id, AMQP_BASIC_CLUSTER_ID_FLAG, from->cluster_id);
-    if (from->timestamp > 0) {
+    if (from->timestamp != 0) {
         to->timestamp = (uint64_t)from->timestamp;
         to->_flags |= AMQP_BASIC_TIMESTAMP_FLAG;
     }

@@ -77,6 +77,10 @@ static void test_what_cannot_be_declared_is_refused(void **state)
                  CONEY_E_INVALID, "9 is no coney_queue_kind");
     assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .dead_letter_routing_key = "k"}),
                  CONEY_E_INVALID, "needs a dead_letter_exchange");
+    assert_fails(coney_topology_add_queue(topology, &(coney_queue){.name = "q", .dead_letter_exchange = "\xff"}),
+                 CONEY_E_INVALID, "queue 'q': dead_letter_exchange is not UTF-8");
+    assert_fails(coney_topology_add_exchange(topology, &(coney_exchange){.name = "e", .alternate_exchange = name}),
+                 CONEY_E_INVALID, "alternate_exchange 'nnn");
     assert_fails(coney_topology_add_exchange(topology, &(coney_exchange){.name = ""}), CONEY_E_INVALID,
                  "it needs a name");
     assert_fails(coney_topology_add_exchange(topology, &(coney_exchange){.name = "e", .type = (coney_exchange_type)7}),

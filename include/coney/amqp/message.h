@@ -21,7 +21,8 @@ typedef enum coney_delivery_mode {
     CONEY_PERSISTENT = 2,
 } coney_delivery_mode;
 
-/* The properties of AMQP's basic class. NULL or zero: not set. Texts are at most 255 bytes. */
+/* The properties of AMQP's basic class. NULL or zero: not set. Texts are at most 255 bytes, UTF-8 from Coney; what others
+ * have sent may hold any bytes, and may be sent again. */
 typedef struct coney_properties {
     const char *content_type; /* sent as application/octet-stream if not set */
     const char *content_encoding;
@@ -32,7 +33,7 @@ typedef struct coney_properties {
     const char *reply_to;
     const char *expiration; /* milliseconds as a decimal number, such as "60000" */
     const char *message_id;
-    int64_t timestamp; /* seconds since 1970 */
+    int64_t timestamp; /* seconds since 1970, negative before */
     const char *type;
     const char *user_id; /* Set by who sends; the broker refuses any but the name logged in with. Always NULL in a
                             received message: see coney_message_received_user_id(). */

@@ -27,9 +27,9 @@ typedef enum coney_value_type {
     CONEY_FLOAT,
     CONEY_DOUBLE,
     CONEY_DECIMAL,
-    CONEY_STRING, /* UTF-8 */
+    CONEY_STRING, /* UTF-8; what others have sent may hold any bytes, and may be set and sent again */
     CONEY_BYTES,
-    CONEY_TIMESTAMP, /* seconds since 1970 */
+    CONEY_TIMESTAMP, /* seconds since 1970, negative before */
     CONEY_ARRAY,
     CONEY_TABLE,
 } coney_value_type;
@@ -68,8 +68,8 @@ CONEY_API void coney_table_free(coney_table *table);
 
 /* Puts a copy of the value under the name, replacing what was there; the memory of what was there
  * stays with the table until that is freed.
- * CONEY_E_INVALID (name over 255 bytes or not UTF-8, integer that does not fit its type, string
- * that is not UTF-8, nested too deep), CONEY_E_NO_MEMORY. */
+ * Whatever Coney has read can be set: names and strings may hold any bytes.
+ * CONEY_E_INVALID (name over 255 bytes, integer that does not fit its type, nested too deep), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_table_set(coney_table *table, const char *name, const coney_value *value);
 
 /* The same for the usual types; same statuses. */
