@@ -81,7 +81,8 @@ bool cny_cond_init(pthread_cond_t *cond);
 /* Waits as pthread_cond_wait does; false if the deadline has passed. */
 bool cny_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline);
 
-/* Starts a thread with all signals blocked, so that they go to the program's own threads. */
+/* Starts a thread with all signals blocked, so that they go to the program's own threads. Its stack
+ * has at least that many bytes, 1 MiB, and what the system gives by default. */
 coney_status cny_thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*run)(void *),
                               void *argument);
 

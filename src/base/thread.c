@@ -8,6 +8,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#define SMALLEST_STACK ((size_t)1 << 20) /* musl gives 128 KiB, too little for handlers and recursive parsers */
+
 int64_t cny_now_ms(void)
 {
     struct timespec now;
@@ -72,7 +74,11 @@ static int start_with_stack(pthread_t *thread, size_t stack_bytes, void *(*run)(
     int failure = pthread_attr_init(&attributes);
     if (failure)
         return failure;
-    if (stack_bytes > 0)
+    size_t system_bytes = 0;
+    pthread_attr_getstacksize(&attributes, &system_bytes);
+    if (stack_bytes < SMALLEST_STACK)
+        stack_bytes = SMALLEST_STACK;
+    if (stack_bytes > system_bytes)
         failure = pthread_attr_setstacksize(&attributes, stack_bytes);
     if (!failure)
         failure = pthread_create(thread, &attributes, run, argument);
