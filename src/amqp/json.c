@@ -3,6 +3,7 @@
 #include <coney/amqp/json.h>
 
 #include "amqp/converter.h"
+#include "amqp/json_limits.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +21,15 @@ static bool may_be_json(const coney_message *message)
            cny_content_type_is(message, "text/x-json") || ends_in_plus_json(message->properties.content_type);
 }
 
-coney_status coney_message_json(json_t **json, coney_message *message)
+coney_status coney_message_json_within(json_t **json, coney_message *message, const coney_json_limits *limits)
 {
     if (!json || !message)
         return cny_fail(CONEY_E_INVALID, "json or message is NULL");
     if (!may_be_json(message))
         return coney_conversion_failed("content type '%s' is not JSON", message->properties.content_type);
     coney_status status = cny_check_utf8_body(message);
+    if (status == CONEY_OK)
+        status = cny_json_check_limits((const char *)message->body, message->size, limits);
     if (status != CONEY_OK)
         return status;
     json_error_t error;
@@ -36,6 +39,11 @@ coney_status coney_message_json(json_t **json, coney_message *message)
     if (!*json)
         return coney_conversion_failed("invalid JSON at line %d, column %d: %s", error.line, error.column, error.text);
     return CONEY_OK;
+}
+
+coney_status coney_message_json(json_t **json, coney_message *message)
+{
+    return coney_message_json_within(json, message, NULL);
 }
 
 coney_status coney_message_new_json(coney_message **message, const json_t *json, const coney_properties *properties)

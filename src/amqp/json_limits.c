@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/* Counts what a JSON document holds before it is read: [[],[],...] and [{},{},...] take 47 and 79 times their size in
+ * memory, and each level takes stack. Any thread. */
+#include "amqp/json_limits.h"
+
+#include <stdatomic.h>
+
+#define DEFAULT_MAX_VALUES 2000000
+#define DEFAULT_MAX_DEPTH 256
+#define MOST_DEPTH 2047 /* jansson allows 2,048, and what stands in the innermost counts */
+
+static atomic_size_t max_values = DEFAULT_MAX_VALUES; /* of the process */
+static atomic_size_t max_depth = DEFAULT_MAX_DEPTH;
+
+/* ---- counting ---- */
+
+typedef struct census {
+    size_t values;
+    size_t depth; /* where it is now */
+    size_t deepest;
+} census;
+
+/* The text begins behind a quotation mark: how many bytes until behind the next. */
+static size_t rest_of_string(const char *text, size_t size)
+{
+    for (size_t at = 0; at < size; at++) {
+        if (text[at] == '"')
+            return at + 1;
+        at += text[at] == '\\';
+    }
+    return size;
+}
+
+static void begin_container(census *of)
+{
+    of->values++;
+    if (++of->depth > of->deepest)
+        of->deepest = of->depth;
+}
+
+/* Exact as far as the text is JSON. Behind that the number of values never falls, so no tail hides what is there. */
+static census take_census(const char *text, size_t size)
+{
+    census of = {0};
+    bool in_word = false;       /* a number, true, false or null */
+    bool behind_string = false; /* which a ':' makes a name */
+    for (size_t at = 0; at < size; at++) {
+        bool was_in_word = in_word;
+        in_word = false;
+        switch (text[at]) {
+        case ' ':
+        case '\t':
+        case '\r':
+        case '\n': continue;
+        case '"':
+            of.values++;
+            at += rest_of_string(text + at + 1, size - at - 1);
+            behind_string = true;
+            continue;
+        case ':': of.values -= behind_string; break;
+        case ',': break;
+        case '[':
+        case '{': begin_container(&of); break;
+        case ']':
+        case '}': of.depth -= of.depth > 0; break;
+        default:
+            of.values += !was_in_word;
+            in_word = true;
+            break;
+        }
+        behind_string = false;
+    }
+    return of;
+}
+
+/* ---- checking ---- */
+
+static coney_status check_settings(const coney_json_limits *limits)
+{
+    return limits->max_depth <= MOST_DEPTH
+               ? CONEY_OK
+               : cny_fail(CONEY_E_INVALID, "max_depth is %zu; jansson reads %d levels at most", limits->max_depth,
+                          MOST_DEPTH);
+}
+
+coney_status coney_json_set_limits(const coney_json_limits *limits)
+{
+    static const coney_json_limits defaults;
+    if (!limits)
+        limits = &defaults;
+    coney_status status = check_settings(limits);
+    if (status != CONEY_OK)
+        return status;
+    atomic_store(&max_values, limits->max_values ? limits->max_values : DEFAULT_MAX_VALUES);
+    atomic_store(&max_depth, limits->max_depth ? limits->max_depth : DEFAULT_MAX_DEPTH);
+    return CONEY_OK;
+}
+
+coney_status cny_json_check_limits(const char *text, size_t size, const coney_json_limits *limits)
+{
+    size_t most_values = limits ? limits->max_values : atomic_load(&max_values);
+    size_t most_levels = limits ? limits->max_depth : atomic_load(&max_depth);
+    coney_status status = limits ? check_settings(limits) : CONEY_OK;
+    if (status != CONEY_OK)
+        return status;
+    if (most_values == 0)
+        most_values = DEFAULT_MAX_VALUES;
+    if (most_levels == 0)
+        most_levels = DEFAULT_MAX_DEPTH;
+    census of = take_census(text, size);
+    if (of.values > most_values)
+        return coney_conversion_failed("the JSON holds %zu values, and max_values of coney_json_limits allows %zu",
+                                       of.values, most_values);
+    if (of.deepest > most_levels)
+        return coney_conversion_failed("the JSON is %zu levels deep, and max_depth of coney_json_limits allows %zu",
+                                       of.deepest, most_levels);
+    return CONEY_OK;
+}
