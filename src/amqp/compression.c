@@ -39,14 +39,16 @@ typedef struct transfer {
     z_stream stream;
     size_t unread; /* behind what the stream was given */
     cny_buffer *output;
+    size_t max_output; /* one byte more is written, so that it shows */
 } transfer;
 
-static transfer transfer_of(const coney_message *message, cny_buffer *output)
+static transfer transfer_of(const coney_message *message, cny_buffer *output, size_t max_output)
 {
     return (transfer){
         .stream = {.zalloc = allocate, .zfree = release, .next_in = message->body},
         .unread = message->size,
         .output = output,
+        .max_output = max_output,
     };
 }
 
@@ -67,6 +69,9 @@ static bool step(transfer *one, int (*function)(z_stream *stream, int flush), in
         one->unread -= stream->avail_in;
     }
     size_t room = output->capacity - output->size;
+    size_t allowed = one->max_output - output->size; /* no larger yet */
+    if (room > allowed && allowed < SIZE_MAX)
+        room = allowed + 1;
     stream->next_out = output->data + output->size;
     stream->avail_out = (uInt)(room < MAX_PIECE ? room : MAX_PIECE);
     *result = function(stream, one->unread == 0 ? Z_FINISH : Z_NO_FLUSH);
@@ -89,7 +94,7 @@ static int window_of(coney_compression compression)
 static coney_status compress_body(const coney_message *message, const coney_compress_options *options,
                                   cny_buffer *output)
 {
-    transfer one = transfer_of(message, output);
+    transfer one = transfer_of(message, output, CONEY_UNLIMITED_BYTES);
     int result = deflateInit2(&one.stream, options->level, Z_DEFLATED, window_of(options->compression), DEFAULT_MEMORY,
                               Z_DEFAULT_STRATEGY);
     if (result != Z_OK)
@@ -164,6 +169,22 @@ coney_status coney_compress_processor(coney_processor *processor, const coney_co
 
 /* ---- decompressing ---- */
 
+/* What all stages of a message may produce. */
+typedef struct budget {
+    size_t max_bytes;
+    size_t spent; /* by the stages before */
+} budget;
+
+static coney_status too_large(const budget *allowed)
+{
+    if (allowed->spent == 0)
+        return coney_conversion_failed("the body would have more than the %zu bytes that max_bytes allows",
+                                       allowed->max_bytes);
+    return coney_conversion_failed("the body and the %zu bytes of the stages before it would have more than the %zu "
+                                   "bytes that max_bytes allows",
+                                   allowed->spent, allowed->max_bytes);
+}
+
 static coney_status trailing_bytes(size_t count)
 {
     return coney_conversion_failed("%zu bytes follow the end of the compressed body", count);
@@ -179,7 +200,7 @@ static coney_status not_readable(const transfer *one, int result)
 }
 
 /* gzip may consist of several members, which together are the body. */
-static coney_status inflate_all(transfer *one, coney_compression compression, size_t max_bytes)
+static coney_status inflate_all(transfer *one, coney_compression compression, const budget *allowed)
 {
     size_t behind_last = 0; /* bytes behind the last member that has ended */
     for (;;) {
@@ -187,9 +208,8 @@ static coney_status inflate_all(transfer *one, coney_compression compression, si
         int result;
         if (!step(one, inflate, &result))
             return cny_fail_memory();
-        if (one->output->size > max_bytes)
-            return coney_conversion_failed("the body would have more than the %zu bytes allowed for a decompressed one",
-                                           max_bytes);
+        if (one->output->size > one->max_output)
+            return too_large(allowed);
         bool advanced = left(one) < unread || one->output->size > written;
         if (result == Z_STREAM_END) {
             behind_last = left(one);
@@ -204,13 +224,13 @@ static coney_status inflate_all(transfer *one, coney_compression compression, si
     }
 }
 
-static coney_status decompress_body(const coney_message *message, coney_compression compression, size_t max_bytes,
+static coney_status decompress_body(const coney_message *message, coney_compression compression, const budget *allowed,
                                     cny_buffer *output)
 {
-    transfer one = transfer_of(message, output);
+    transfer one = transfer_of(message, output, allowed->max_bytes - allowed->spent);
     if (inflateInit2(&one.stream, window_of(compression)) != Z_OK)
         return cny_fail_memory();
-    coney_status status = inflate_all(&one, compression, max_bytes);
+    coney_status status = inflate_all(&one, compression, allowed);
     inflateEnd(&one.stream);
     return status;
 }
@@ -222,10 +242,11 @@ static bool is_first(const char *encoding, size_t size, const char *name)
 
 /* One stage. `rest` is what the content encoding says behind it; views into the message. */
 static coney_status decompress_stage(coney_message **message, const char *encoding, const char *rest,
-                                     coney_compression compression, size_t max_bytes)
+                                     coney_compression compression, budget *allowed)
 {
     cny_buffer body = {0};
-    coney_status status = decompress_body(*message, compression, max_bytes, &body);
+    coney_status status = decompress_body(*message, compression, allowed, &body);
+    allowed->spent += status == CONEY_OK ? body.size : 0;
     if (status == CONEY_OK)
         status = recode(message, &body, *rest ? rest : NULL, false);
     else if (status == CONEY_E_CONVERSION)
@@ -235,7 +256,7 @@ static coney_status decompress_stage(coney_message **message, const char *encodi
 }
 
 /* Takes off the first stage; tells whether there was one. */
-static coney_status decompress_next(coney_message **message, size_t max_bytes, int stage, bool *done)
+static coney_status decompress_next(coney_message **message, budget *allowed, int stage, bool *done)
 {
     const char *encoding = (*message)->properties.content_encoding;
     if (!encoding)
@@ -255,7 +276,7 @@ static coney_status decompress_next(coney_message **message, size_t max_bytes, i
         return coney_conversion_failed("the body is compressed more than %d times, and still '%s'", MAX_STAGES,
                                        encoding);
     return decompress_stage(message, encoding, rest, is_first(encoding, size, "gzip") ? CONEY_GZIP : CONEY_DEFLATE,
-                            max_bytes);
+                            allowed);
 }
 
 static bool wants_to_be_decompressed(const coney_message *message)
@@ -275,10 +296,11 @@ static coney_status decompress_message(coney_message **message, const char *exch
         return CONEY_OK;
     coney_message *result = coney_message_ref(*message);
     coney_status status = CONEY_OK;
+    budget allowed = {.max_bytes = options->max_bytes};
     bool done = false;
     for (int stage = 0; status == CONEY_OK && !done; stage++) {
         coney_message *before = result;
-        status = decompress_next(&result, options->max_bytes, stage, &done);
+        status = decompress_next(&result, &allowed, stage, &done);
         if (result != before)
             coney_message_unref(before);
     }

@@ -346,6 +346,49 @@ static void test_limit_holds_to_the_byte(void **state)
     assert_ok(decompress_pattern(100000, CONEY_UNLIMITED_BYTES));
 }
 
+/* Bytes that do not become smaller, so that each stage produces about as many. */
+static coney_message *compressed_noise(size_t size, int stages)
+{
+    coney_message *message;
+    uint8_t *noise = malloc(size);
+    uint32_t seed = 1;
+    assert_non_null(noise);
+    for (size_t i = 0; i < size; i++) {
+        seed = seed * 1664525 + 1013904223;
+        noise[i] = (uint8_t)(seed >> 24);
+    }
+    assert_ok(coney_message_new(&message, noise, size, NULL));
+    free(noise);
+    for (int i = 0; i < stages; i++)
+        assert_ok(apply(&message, compressing(NULL)));
+    return message;
+}
+
+static void test_limit_holds_for_all_stages_together(void **state)
+{
+    (void)state;
+    enum { SIZE = 100000 };
+    coney_message *once = compressed_noise(SIZE, 1), *twice = compressed_noise(SIZE, 2);
+    size_t both = coney_message_size(once) + SIZE;
+    assert_fails(apply(&twice, decompressing(&(coney_decompress_options){.max_bytes = both - 1})), CONEY_E_CONVERSION,
+                 "stages before it");
+    assert_ok(apply(&twice, decompressing(&(coney_decompress_options){.max_bytes = both})));
+    assert_int_equal(coney_message_size(twice), SIZE);
+    coney_message_unref(once);
+    coney_message_unref(twice);
+}
+
+static void test_all_stages_of_a_chain_count(void **state)
+{
+    (void)state;
+    enum { SIZE = 100000 };
+    coney_message *message = compressed_noise(SIZE, 4);
+    assert_fails(apply(&message, decompressing(&(coney_decompress_options){.max_bytes = 3 * SIZE})), CONEY_E_CONVERSION,
+                 "more than the 300000 bytes");
+    assert_ok(apply(&message, decompressing(&(coney_decompress_options){.max_bytes = 5 * SIZE})));
+    coney_message_unref(message);
+}
+
 /* A hundred kilobytes that would become more than a hundred megabytes. */
 static void test_bomb_is_defused_by_default(void **state)
 {
@@ -420,6 +463,8 @@ int main(void)
         cmocka_unit_test(test_bytes_behind_the_end_are_noticed),
         cmocka_unit_test(test_zip_is_named_as_not_supported),
         cmocka_unit_test(test_limit_holds_to_the_byte),
+        cmocka_unit_test(test_limit_holds_for_all_stages_together),
+        cmocka_unit_test(test_all_stages_of_a_chain_count),
         cmocka_unit_test(test_bomb_is_defused_by_default),
         cmocka_unit_test(test_every_failing_allocation_is_survived),
     };

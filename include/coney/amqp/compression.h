@@ -33,8 +33,9 @@ CONEY_API coney_status coney_compress_processor(coney_processor *processor, cons
 
 /* Zero means the default. */
 typedef struct coney_decompress_options {
-    size_t max_bytes; /* a body that becomes larger fails, a small one may become huge; 100 MiB. No limit:
-                         CONEY_UNLIMITED_BYTES */
+    size_t max_bytes; /* a body that becomes larger fails, for a small one may become huge; 100 MiB. What the stages of
+                         a chain produce counts together. While the message is made from the body there may be twice as
+                         many bytes in memory, besides the message that came. No limit: CONEY_UNLIMITED_BYTES */
     bool always;      /* whatever the header springAutoDecompress says */
 } coney_decompress_options;
 
