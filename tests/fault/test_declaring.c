@@ -111,7 +111,7 @@ static void test_binding_is_made_as_soon_as_its_queue_is_declared(void **state)
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_OK, coney_admin_declare_queue(fault.admin, &(coney_queue){.name = "orders"}, NULL));
     fault_wait_until(is_declared(CONEY_DECLARATION_BINDING));
-    assert_true(cny_now_ms() - began < 1000);
+    test_expect_elapsed(began, 0, 1000);
 }
 
 /* With three bindings each way there are 3^16 ways from one to the other and back, and so on. */
@@ -136,7 +136,7 @@ static void test_exchanges_bound_to_each_other_cost_a_send_no_time(void **state)
     fault_expect_status(CONEY_OK, send_to("elsewhere"));
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_OK, send_to("one"));
-    assert_true(cny_now_ms() - began < 500);
+    test_expect_elapsed(began, 0, 500);
 }
 
 static int64_t processor_ms(void)
@@ -515,7 +515,7 @@ static void test_things_without_an_answer_are_waited_for_together(void **state)
     fault_use_template(&(coney_template_options){.flow = CONEY_FLOW_STORE});
     fault_expect_status(CONEY_OK, fault_send_async(0, "elsewhere")); /* begins to connect and does not wait */
     fault_wait_until(is_declared(CONEY_DECLARATION_QUEUE));
-    assert_true(cny_now_ms() - began < FROZEN * ANSWER_MS / 2);
+    test_expect_elapsed(began, 0, FROZEN * ANSWER_MS / 2);
 }
 
 int main(void)

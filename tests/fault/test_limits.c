@@ -140,11 +140,12 @@ static void test_body_of_whole_frames_goes_out_at_once(void **state)
         int64_t began = cny_now_ms();
         status = coney_template_send(fault.sender, "key", message, NULL);
         int64_t elapsed = cny_now_ms() - began;
+        elapsed -= test_late_ms(began);
         fastest = elapsed < fastest ? elapsed : fastest;
     }
     coney_message_unref(message);
     fault_expect_status(CONEY_OK, status);
-    assert_in_range(fastest, 0, 100);
+    assert_true(fastest <= 100);
 }
 
 static void hang_after_the_header(cny_peer *peer, void *user)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/elapsed.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -17,7 +19,7 @@
 #endif
 #define BUSY_SLACK_MS 400
 
-enum { NAP_MS = 5, MAX_NAPS = 4096 }; /* the last so many that were too long */
+enum { NAP_MS = 5, MAX_NAPS = 16384 }; /* the last so many that were too long, or on a busy machine */
 
 static struct {
     pthread_mutex_t lock;
@@ -25,9 +27,32 @@ static struct {
     size_t count;
     struct {
         int64_t ended_at;
-        int late_ms;
+        int late_us;
     } naps[MAX_NAPS];
 } seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static int processors(void)
+{
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* Threads of the whole machine that want to run just now, without this one; 0 if that is not known. */
+static int count_runnable(void)
+{
+    char text[128] = "";
+    int runnable = 0, fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t got = read(fd, text, sizeof text - 1);
+    close(fd);
+    return got > 0 && sscanf(text, "%*s %*s %*s %d/", &runnable) == 1 ? runnable - 1 : 0;
+}
+
+/* What a thread that always wants to run waits for its turn in that time, when others do, too. */
+static int waited_us(int64_t ms, int runnable, int count)
+{
+    return runnable > count ? (int)(ms * 1000 * (runnable - count) / runnable) : 0;
+}
 
 /* Under lock. */
 static int overslept_ms(int64_t now)
@@ -38,13 +63,16 @@ static int overslept_ms(int64_t now)
 
 static void *sleep_and_see(void *unused)
 {
+    int count = processors();
     for (;;) {
         poll(NULL, 0, NAP_MS);
+        int runnable = count_runnable();
         pthread_mutex_lock(&seen.lock);
         int64_t now = cny_now_ms();
-        if (overslept_ms(now) > 0) {
+        int late_us = overslept_ms(now) * 1000 + waited_us(now - seen.began, runnable, count);
+        if (late_us > 0) {
             seen.naps[seen.count % MAX_NAPS].ended_at = now;
-            seen.naps[seen.count % MAX_NAPS].late_ms = overslept_ms(now);
+            seen.naps[seen.count % MAX_NAPS].late_us = late_us;
             seen.count++;
         }
         seen.began = now;
@@ -65,21 +93,19 @@ static void __attribute__((constructor)) start(void)
 int test_late_ms(int64_t since_ms)
 {
     pthread_mutex_lock(&seen.lock);
-    int late_ms = overslept_ms(cny_now_ms()); /* the sleeper may be the last to wake */
+    int64_t late_us = (int64_t)overslept_ms(cny_now_ms()) * 1000; /* the sleeper may be the last to wake */
     size_t oldest = seen.count > MAX_NAPS ? seen.count - MAX_NAPS : 0;
-    for (size_t i = oldest; i < seen.count; i++) {
-        if (seen.naps[i % MAX_NAPS].ended_at > since_ms)
-            late_ms += seen.naps[i % MAX_NAPS].late_ms;
-    }
+    for (size_t i = seen.count; i > oldest && seen.naps[(i - 1) % MAX_NAPS].ended_at > since_ms; i--)
+        late_us += seen.naps[(i - 1) % MAX_NAPS].late_us;
     pthread_mutex_unlock(&seen.lock);
-    return late_ms;
+    return (int)(late_us / 1000);
 }
 
 /* Threads that work wait for their turn longer than one that sleeps. */
 static bool is_busy(void)
 {
     double load;
-    return getloadavg(&load, 1) == 1 && load > (double)sysconf(_SC_NPROCESSORS_ONLN);
+    return getloadavg(&load, 1) == 1 && load > processors();
 }
 
 int test_slack_ms(int64_t since_ms)

@@ -7,11 +7,11 @@
 #include "base/base.h"
 
 /* How late something that began then (cny_now_ms) may be: 100 ms, or 400 under a sanitizer or if more
- * threads want to run than there are processors, and by what a thread that does nothing but sleep was late
- * meanwhile. */
+ * threads want to run than there are processors, and test_late_ms(). */
 int test_slack_ms(int64_t since_ms);
 
-/* The second part of that alone. */
+/* By what a thread that does nothing but sleep was late meanwhile, and what a thread that always wants to run has waited
+ * for its turn: with ten threads for each processor that is nine tenths of the time, so ten times the time is allowed. */
 int test_late_ms(int64_t since_ms);
 
 /* Fails the test if it took less time than that, or more and the slack. */
