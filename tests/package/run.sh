@@ -63,6 +63,19 @@ grep -rhoP 'CONEY_API\b.*?\bconey_\w+(?=\()' "$prefix/include" | grep -oP 'coney
 nm -D --defined-only "$lib/libconey.so" | awk '{ print $3 }' | sort >"$dir/exported"
 diff "$dir/declared" "$dir/exported" || fail "left: declared, right: exported"
 
+echo "- the release preset hardens the shared library"
+(cd "$source" && cmake --preset release -B "$dir/release" -DCONEY_BUILD_SAMPLES=OFF -DCONEY_BUILD_BENCH=OFF) >/dev/null
+cmake --build "$dir/release" --target coney >/dev/null
+hardened=$dir/release/libconey.so
+readelf -dW "$hardened" >"$dir/dynamic"
+readelf -lW "$hardened" >"$dir/segments"
+nm -D --undefined-only "$hardened" >"$dir/imports"
+grep -q 'GNU_RELRO' "$dir/segments" || fail "no RELRO: relocated data stays writable"
+grep -qE 'BIND_NOW|FLAGS_1.*\bNOW\b' "$dir/dynamic" || fail "symbols are bound lazily, so the GOT stays writable"
+grep -E 'GNU_STACK' "$dir/segments" | grep -qv 'RWE' || fail "the stack is executable"
+grep -q '__stack_chk_fail' "$dir/imports" || fail "no stack protector"
+grep -qE '__(vsnprintf|snprintf|memcpy|memmove)_chk' "$dir/imports" || fail "no _FORTIFY_SOURCE"
+
 echo "- only src/wire calls rabbitmq-c and OpenSSL"
 objects=$build/CMakeFiles/coney_objects.dir/src
 foreign=$(find "$objects" -name '*.o' ! -path "$objects/wire/*" -exec nm -uA {} + | grep -E ' U (amqp|SSL|X509|BIO)_' || true)
