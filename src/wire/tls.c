@@ -77,6 +77,31 @@ static void print_alternative_names(BIO *to, X509 *certificate)
     GENERAL_NAMES_free(names);
 }
 
+/* What helps to find the fault with a revocation list; false if the error is none of these. */
+static bool print_revocation(BIO *to, X509_STORE_CTX *store, X509 *certificate, int error)
+{
+    const X509_CRL *list = X509_STORE_CTX_get0_current_crl(store);
+    switch (error) {
+    case X509_V_ERR_CERT_REVOKED: BIO_puts(to, " (by the list of "); break;
+    case X509_V_ERR_CRL_HAS_EXPIRED:
+    case X509_V_ERR_CRL_NOT_YET_VALID:
+        if (!list)
+            return false;
+        BIO_puts(to, error == X509_V_ERR_CRL_HAS_EXPIRED ? " (nextUpdate " : " (lastUpdate ");
+        ASN1_TIME_print(to, error == X509_V_ERR_CRL_HAS_EXPIRED ? X509_CRL_get0_nextUpdate(list)
+                                                                : X509_CRL_get0_lastUpdate(list));
+        BIO_puts(to, "; the list of ");
+        break;
+    case X509_V_ERR_UNABLE_TO_GET_CRL: BIO_puts(to, " (its issuer "); break;
+    default: return false;
+    }
+    print_name(to, X509_get_issuer_name(certificate));
+    BIO_puts(to, error == X509_V_ERR_UNABLE_TO_GET_CRL ? " has no list in crl_file)"
+                 : error == X509_V_ERR_CERT_REVOKED    ? " in crl_file)"
+                                                       : " in crl_file must be renewed)");
+    return true;
+}
+
 /* What helps to find the fault, beyond OpenSSL's words for it. */
 static void print_details(BIO *to, const cny_tls *tls, X509 *certificate, int error)
 {
@@ -108,9 +133,22 @@ static void print_details(BIO *to, const cny_tls *tls, X509 *certificate, int er
     BIO_puts(to, ")");
 }
 
+/* Whom the program names in ca_file need not be looked up by anybody's list: OpenSSL wants one for the last certificate
+ * of a chain, too, even if its issuer is nobody whom the program knows. */
+static bool is_trusted_without_a_list(X509_STORE_CTX *store)
+{
+    int error = X509_STORE_CTX_get_error(store);
+    bool is_missing = error == X509_V_ERR_UNABLE_TO_GET_CRL || error == X509_V_ERR_UNABLE_TO_GET_CRL_ISSUER;
+    return is_missing && X509_STORE_CTX_get_error_depth(store) == sk_X509_num(X509_STORE_CTX_get0_chain(store)) - 1;
+}
+
 /* OpenSSL's verification found something. Notes the first, and leaves the verdict as it is. */
 static int note_objection(int accepted, X509_STORE_CTX *store)
 {
+    if (!accepted && is_trusted_without_a_list(store)) {
+        X509_STORE_CTX_set_error(store, X509_V_OK);
+        return 1;
+    }
     const SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     cny_tls *tls = SSL_get_app_data(ssl);
     X509 *certificate = X509_STORE_CTX_get_current_cert(store);
@@ -122,7 +160,8 @@ static int note_objection(int accepted, X509_STORE_CTX *store)
                                                               : "a certificate of the server's chain (");
     print_name(text, X509_get_subject_name(certificate));
     BIO_printf(text, ") was not accepted: %s", X509_verify_cert_error_string(error));
-    print_details(text, tls, certificate, error);
+    if (!print_revocation(text, store, certificate, error))
+        print_details(text, tls, certificate, error);
     take_text(text, tls->objection, sizeof tls->objection);
     return accepted;
 }
@@ -223,6 +262,20 @@ static int give_passphrase(char *room, int size, int writing, void *user)
     return (int)length;
 }
 
+/* At the end of a file of which that many things could be read. Frees the BIO. */
+static coney_status check_all_read(source *from, const char *thing, int count)
+{
+    char what[80];
+    BIO_free(from->bio);
+    unsigned long cause = ERR_peek_last_error();
+    ERR_clear_error();
+    bool is_end = ERR_GET_LIB(cause) == ERR_LIB_PEM && ERR_GET_REASON(cause) == PEM_R_NO_START_LINE;
+    if (is_end && count > 0)
+        return CONEY_OK;
+    snprintf(what, sizeof what, is_end ? "holds no %s in PEM" : "holds a %s that cannot be read", thing);
+    return fail_source(from, what);
+}
+
 /* Adds all certificates of the source to those that are trusted. */
 static coney_status trust(const cny_tls *tls, source *from)
 {
@@ -232,12 +285,7 @@ static coney_status trust(const cny_tls *tls, source *from)
         count += X509_STORE_add_cert(SSL_CTX_get_cert_store(tls->context), certificate);
         X509_free(certificate);
     }
-    BIO_free(from->bio);
-    unsigned long cause = ERR_peek_last_error();
-    ERR_clear_error();
-    if (ERR_GET_LIB(cause) != ERR_LIB_PEM || ERR_GET_REASON(cause) != PEM_R_NO_START_LINE) /* not the end */
-        return fail_source(from, "holds a certificate that cannot be read");
-    return count > 0 ? CONEY_OK : fail_source(from, "holds no certificate in PEM");
+    return check_all_read(from, "certificate", count);
 }
 
 static coney_status set_authorities(const cny_tls *tls, const coney_tls_options *options)
@@ -259,6 +307,23 @@ static coney_status set_authorities(const cny_tls *tls, const coney_tls_options 
         status = status == CONEY_OK ? trust(tls, &from) : status;
     }
     return status;
+}
+
+/* Has all certificates of a chain looked up, for a revoked authority is worse than a revoked server. */
+static coney_status set_revocation_lists(const cny_tls *tls, const coney_tls_options *options)
+{
+    source from;
+    int count = 0;
+    X509_CRL *list;
+    coney_status status = options->crl_file ? open_file(&from, "crl_file", options->crl_file) : CONEY_OK;
+    if (status != CONEY_OK || !options->crl_file)
+        return status;
+    while ((list = PEM_read_bio_X509_CRL(from.bio, NULL, give_passphrase, &from)) != NULL) {
+        count += X509_STORE_add_crl(SSL_CTX_get_cert_store(tls->context), list);
+        X509_CRL_free(list);
+    }
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(tls->context), X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+    return check_all_read(&from, "revocation list", count);
 }
 
 /* The client's certificate, and behind it those that lead to its authority. */
@@ -330,6 +395,8 @@ static coney_status make_context(cny_tls *tls, const coney_tls_options *options)
         return set_identity(tls, options);
     SSL_CTX_set_verify(tls->context, SSL_VERIFY_PEER, note_objection);
     coney_status status = set_authorities(tls, options);
+    if (status == CONEY_OK)
+        status = set_revocation_lists(tls, options);
     return status == CONEY_OK ? set_identity(tls, options) : status;
 }
 

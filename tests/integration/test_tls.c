@@ -356,6 +356,120 @@ static void test_renewed_file_counts_for_the_next_connection(void **state)
     unlink(path);
 }
 
+/* ---- revocation ---- */
+
+/* A file with both lists, for the test to unlink. */
+static void join(char *path, const char *one, const char *other)
+{
+    close(mkstemp(path));
+    write_copy(path, one);
+    char *text = certificate_text(other);
+    append(path, text);
+    free(text);
+}
+
+static void test_certificate_that_is_not_revoked_is_accepted(void **state)
+{
+    (void)state;
+    const coney_tls_options tls = {.ca_file = certificate("ca.pem"), .crl_file = certificate("ca.crl")};
+    assert_ok(try_to_connect(broker_uri("127.0.0.1"), &tls));
+}
+
+static void test_revoked_certificate_is_not_accepted(void **state)
+{
+    (void)state;
+    coney_tls_options tls = {.ca_file = certificate("ca.pem")};
+    const char *uri = peer_with("revoked.pem", NULL, 0);
+    expect_handshake(uri, &tls);
+    tls.crl_file = certificate("ca.crl");
+    assert_fails(try_to_connect(uri, &tls), CONEY_E_CONNECT,
+                 "the server's certificate (CN=revoked,O=Coney) was not accepted: certificate revoked (by the list of "
+                 "CN=Coney test CA,O=Coney in crl_file)");
+    assert_true(coney_last_error_details()->retriable);
+    assert_false(coney_last_error_details()->fatal);
+}
+
+static void test_revoked_authority_of_the_chain_is_not_accepted(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/coney-test-crl.XXXXXX";
+    const char *uri = peer_with("below.pem", NULL, 0);
+    join(path, "no-middle.crl", "middle.crl");
+    coney_status status = try_to_connect(uri, &(coney_tls_options){.ca_file = certificate("ca.pem"), .crl_file = path});
+    unlink(path);
+    assert_fails(status, CONEY_E_CONNECT,
+                 "a certificate of the server's chain (CN=Coney test CA below,O=Coney) was not accepted: certificate "
+                 "revoked");
+}
+
+static void test_every_authority_of_the_chain_needs_a_list(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/coney-test-crl.XXXXXX";
+    const char *uri = peer_with("below.pem", NULL, 0);
+    coney_tls_options tls = {.ca_file = certificate("ca.pem"), .crl_file = certificate("ca.crl")};
+    assert_fails(try_to_connect(uri, &tls), CONEY_E_CONNECT,
+                 "(its issuer CN=Coney test CA below,O=Coney has no list in crl_file)");
+    tls.crl_file = certificate("middle.crl");
+    assert_fails(try_to_connect(uri, &tls), CONEY_E_CONNECT,
+                 "(its issuer CN=Coney test CA,O=Coney has no list in crl_file)");
+    join(path, "ca.crl", "middle.crl");
+    tls.crl_file = path;
+    coney_status status = try_to_connect(uri, &tls);
+    const char *after_handshake = strstr(coney_last_error(), "closed the connection during login");
+    unlink(path);
+    assert_int_equal(status, CONEY_E_CONNECT);
+    assert_non_null(after_handshake);
+}
+
+static void test_authority_that_is_trusted_by_name_needs_no_list(void **state)
+{
+    (void)state;
+    coney_tls_options tls = {.ca_file = certificate("middle.pem"), .crl_file = certificate("middle.crl")};
+    expect_handshake(peer_with("below.pem", NULL, 0), &tls);
+}
+
+static void test_list_that_is_over_says_so_and_a_renewed_one_counts(void **state)
+{
+    (void)state;
+    const char *uri = broker_uri("127.0.0.1");
+    char path[] = "/tmp/coney-test-crl.XXXXXX";
+    close(mkstemp(path));
+    write_copy(path, "over.crl");
+    const coney_tls_options tls = {.ca_file = certificate("ca.pem"), .crl_file = path};
+    coney_status over = try_to_connect(uri, &tls);
+    bool told = strstr(coney_last_error(), "CRL has expired (nextUpdate ") &&
+                strstr(coney_last_error(), "; the list of CN=Coney test CA,O=Coney in crl_file must be renewed)");
+    if (!told)
+        print_error("%s\n", coney_last_error());
+    write_copy(path, "ca.crl");
+    coney_status renewed = try_to_connect(uri, &tls);
+    unlink(path);
+    assert_int_equal(over, CONEY_E_CONNECT);
+    assert_true(told);
+    assert_int_equal(renewed, CONEY_OK);
+}
+
+static void test_revocation_lists_that_cannot_be_used_are_named(void **state)
+{
+    (void)state;
+    coney_tls_options tls = {.ca_file = certificate("ca.pem"), .crl_file = "/no/such/list"};
+    const char *uri = broker_uri("127.0.0.1");
+    assert_fails(try_to_connect(uri, &tls), CONEY_E_CONNECT, "cannot read crl_file '/no/such/list': No such file");
+    tls.crl_file = certificate("ca.pem");
+    assert_fails(try_to_connect(uri, &tls), CONEY_E_CONNECT, "holds no revocation list in PEM");
+    char path[] = "/tmp/coney-test-crl.XXXXXX";
+    close(mkstemp(path));
+    write_copy(path, "ca.crl");
+    append(path, "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n");
+    tls.crl_file = path;
+    coney_status damaged = try_to_connect(uri, &tls);
+    const char *sentence = strstr(coney_last_error(), "holds a revocation list that cannot be read");
+    unlink(path);
+    assert_int_equal(damaged, CONEY_E_CONNECT);
+    assert_non_null(sentence);
+}
+
 /* ---- the client's certificate ---- */
 
 static void rabbitmqctl(const char *command)
@@ -564,6 +678,13 @@ int main(void)
         tls_test(test_files_that_cannot_be_used_are_named),
         tls_test(test_file_with_a_damaged_certificate_behind_a_good_one_is_refused),
         tls_test(test_renewed_file_counts_for_the_next_connection),
+        tls_test(test_certificate_that_is_not_revoked_is_accepted),
+        tls_test(test_revoked_certificate_is_not_accepted),
+        tls_test(test_revoked_authority_of_the_chain_is_not_accepted),
+        tls_test(test_every_authority_of_the_chain_needs_a_list),
+        tls_test(test_authority_that_is_trusted_by_name_needs_no_list),
+        tls_test(test_list_that_is_over_says_so_and_a_renewed_one_counts),
+        tls_test(test_revocation_lists_that_cannot_be_used_are_named),
         tls_test(test_certificate_logs_in_its_user),
         tls_test(test_client_certificate_may_come_from_memory_and_its_key_be_encrypted),
         tls_test(test_key_of_another_certificate_is_told),

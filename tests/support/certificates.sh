@@ -10,6 +10,12 @@
 #     unnamed.pem          for localhost only by its subject, which does not count
 #     client.pem, .key     of the client whose CN is coney-client
 #     locked.key           client.key, encrypted with "open sesame"
+#     revoked.pem          as server.pem, but revoked by ca.crl
+#     middle.pem, .key     an authority below ca
+#     below.pem            as server.pem, but signed by middle, which stands after it
+#     ca.crl               the list of ca; middle.crl that of middle, which revokes nothing
+#     no-middle.crl        another list of ca, which revokes middle
+#     over.crl             a list of ca that has been over since a second after it was made
 
 certificates_make() {
     local log
@@ -30,7 +36,13 @@ certificates_fill() {
         certificates_sign elsewhere server elsewhere.example 2 "DNS:elsewhere.example" serverAuth &&
         certificates_sign unnamed server localhost 2 "email:broker@localhost" serverAuth &&
         certificates_sign client client coney-client 2 "DNS:coney-client" clientAuth &&
-        openssl pkcs8 -topk8 -in client.key -out locked.key -passout "pass:open sesame"
+        openssl pkcs8 -topk8 -in client.key -out locked.key -passout "pass:open sesame" &&
+        certificates_sign revoked server revoked 2 "DNS:localhost,IP:127.0.0.1" serverAuth &&
+        certificates_middle &&
+        certificates_list ca.crl ca 172800 revoked &&
+        certificates_list over.crl ca 1 &&
+        certificates_list no-middle.crl ca 172800 middle &&
+        certificates_list middle.crl middle 172800
 }
 
 certificates_key() {
@@ -43,11 +55,38 @@ certificates_authority() {
             -addext "keyUsage=critical,keyCertSign,cRLSign"
 }
 
-# certificates_sign NAME KEY CN DAYS NAMES USAGE
+certificates_middle() {
+    certificates_key middle &&
+        openssl req -new -key middle.key -subj "/O=Coney/CN=Coney test CA below" -out middle.csr &&
+        printf 'keyUsage=critical,keyCertSign,cRLSign\nbasicConstraints=critical,CA:true\n' >middle.ext &&
+        openssl x509 -req -in middle.csr -CA ca.pem -CAkey ca.key -set_serial "$RANDOM$RANDOM" -days 2 \
+            -extfile middle.ext -out middle.pem &&
+        certificates_sign below server below 2 "DNS:localhost,IP:127.0.0.1" serverAuth middle &&
+        cat middle.pem >>below.pem &&
+        rm middle.csr middle.ext
+}
+
+# certificates_list FILE AUTHORITY SECONDS [REVOKED]
+certificates_list() {
+    : >index &&
+        { [[ -z ${4:-} ]] || certificates_index "$4" >index; } &&
+        printf '[ca]\ndefault_ca=own\n[own]\ndatabase=index\ndefault_md=sha256\n' >list.conf &&
+        openssl ca -config list.conf -gencrl -cert "$2.pem" -keyfile "$2.key" -crlsec "$3" -out "$1" &&
+        rm -f index* list.conf
+}
+
+# The line of openssl's database for a revoked certificate.
+certificates_index() {
+    local serial
+    serial=$(openssl x509 -in "$1.pem" -noout -serial) &&
+        printf 'R\t491231235959Z\t%s\t%s\tunknown\t/CN=%s\n' "$(date -u +%y%m%d%H%M%SZ)" "${serial#serial=}" "$1"
+}
+
+# certificates_sign NAME KEY CN DAYS NAMES USAGE [AUTHORITY]
 certificates_sign() {
     printf 'subjectAltName=%s\nextendedKeyUsage=%s\nbasicConstraints=critical,CA:false\n' "$5" "$6" >"$1.ext" &&
         openssl req -new -key "$2.key" -subj "/O=Coney/CN=$3" -out "$1.csr" &&
-        openssl x509 -req -in "$1.csr" -CA ca.pem -CAkey ca.key -set_serial "$RANDOM$RANDOM" -days "$4" \
+        openssl x509 -req -in "$1.csr" -CA "${7:-ca}.pem" -CAkey "${7:-ca}.key" -set_serial "$RANDOM$RANDOM" -days "$4" \
             -extfile "$1.ext" -out "$1.pem" &&
         rm "$1.csr" "$1.ext"
 }

@@ -109,7 +109,7 @@ static void *run(void *argument)
 static SSL_CTX *make_context(const tls_peer_options *options)
 {
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-    if (!context || SSL_CTX_use_certificate_file(context, options->certificate, SSL_FILETYPE_PEM) != 1 ||
+    if (!context || SSL_CTX_use_certificate_chain_file(context, options->certificate) != 1 ||
         SSL_CTX_use_PrivateKey_file(context, options->key, SSL_FILETYPE_PEM) != 1)
         abort();
     if (options->authority) {

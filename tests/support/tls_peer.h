@@ -9,7 +9,7 @@
 typedef struct tls_peer tls_peer;
 
 typedef struct tls_peer_options {
-    const char *certificate; /* file, PEM; NULL: accepts connections and says nothing */
+    const char *certificate; /* file, PEM, perhaps with a chain; NULL: accepts connections and says nothing */
     const char *key;         /* file */
     const char *authority;   /* file: of the client certificate that it requires; NULL: it asks for none */
     int newest_version;      /* TLS1_1_VERSION, for example; 0: any */

@@ -59,6 +59,7 @@ static void test_tls_options_that_make_no_sense_are_named(void **state)
          "tls.certificate_file and tls.certificate_pem"},
         {{.certificate_file = "c", .key_pem = "k", .key_file = "k"}, "tls.key_file and tls.key_pem"},
         {{.key_passphrase = "hush"}, "tls.key_passphrase is set, but no"},
+        {{.crl_file = "l", .dangerously_trust_any_server = true}, "tls.crl_file is set, but tls.dangerously_trust_any"},
         {{.server_name = ""}, "tls.server_name is ''"},
         {{.server_name = ".example"}, "tls.server_name is '.example'"},
         {{.server_name = "\xff"}, "tls.server_name is not UTF-8"},

@@ -70,6 +70,9 @@ static coney_status check_tls(const coney_tls_options *tls)
         return status;
     if (tls->key_passphrase && !tls->key_file && !tls->key_pem)
         return cny_fail(CONEY_E_INVALID, "tls.key_passphrase is set, but no tls.key_file or tls.key_pem");
+    if (tls->crl_file && tls->dangerously_trust_any_server)
+        return cny_fail(CONEY_E_INVALID, "tls.crl_file is set, but tls.dangerously_trust_any_server checks no "
+                                         "certificate");
     if (tls->server_name && (!*tls->server_name || *tls->server_name == '.'))
         return cny_fail(CONEY_E_INVALID, "tls.server_name is '%s', which is no server's name", tls->server_name);
     return cny_check_name("tls.server_name", tls->server_name);
@@ -166,6 +169,7 @@ static coney_status copy_tls(cny_connection_config *config, const coney_tls_opti
     config->tls = to; /* at once: what has been copied is wiped even if the rest fails */
     bool copied = cny_arena_strdup(arena, &to->ca_file, from->ca_file) &&
                   cny_arena_strdup(arena, &to->ca_pem, from->ca_pem) &&
+                  cny_arena_strdup(arena, &to->crl_file, from->crl_file) &&
                   cny_arena_strdup(arena, &to->certificate_file, from->certificate_file) &&
                   cny_arena_strdup(arena, &to->certificate_pem, from->certificate_pem) &&
                   cny_arena_strdup(arena, &to->key_file, from->key_file) &&
