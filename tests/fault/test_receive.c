@@ -385,7 +385,10 @@ static const char *mandatory_says;
 
 static void hand_out_a_request(cny_peer *peer)
 {
-    amqp_basic_properties_t properties = {._flags = AMQP_BASIC_REPLY_TO_FLAG, .reply_to = amqp_cstring_bytes(reply_to)};
+    amqp_basic_properties_t properties = {0};
+    if (reply_to)
+        properties =
+            (amqp_basic_properties_t){._flags = AMQP_BASIC_REPLY_TO_FLAG, .reply_to = amqp_cstring_bytes(reply_to)};
     cny_peer_get_ok(peer, serve_until_get(peer), 1, &properties, "who?");
 }
 
@@ -472,13 +475,68 @@ static void nack_the_reply(cny_peer *peer, void *user)
     }
 }
 
-static void test_request_goes_back_if_its_reply_is_nacked(void **state)
+static void expect_nack(const char *requesters, const coney_reply_options *options)
+{
+    reply_to = requesters;
+    start(nack_the_reply, LONG_MS);
+    fault_expect_status(CONEY_E_NACKED,
+                        coney_template_receive_and_reply(fault.sender, "orders", options, NULL, hello, NULL));
+    fault_expect_text("reply: send to exchange '' with routing key 'replies'");
+    cny_broker_wait(fault.broker, 2);
+}
+
+static void test_request_goes_back_if_its_reply_is_nacked_and_that_is_wanted(void **state)
+{
+    (void)state;
+    expect_nack("replies", &returned);
+}
+
+static void test_request_goes_back_if_its_reply_to_an_own_address_is_nacked(void **state)
+{
+    (void)state;
+    expect_nack(NULL, &(coney_reply_options){.exchange = "", .routing_key = "replies"});
+}
+
+static void nack_the_reply_for_good(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (!cny_peer_log_in(peer)) {
+        hand_out_a_request(peer);
+        fault_expect_ack(peer, 1);
+    } else {
+        cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        cny_peer_nack(peer, publish->channel, publish->number, false);
+    }
+}
+
+static void test_request_is_done_if_its_reply_is_nacked(void **state)
 {
     (void)state;
     reply_to = "replies";
-    start(nack_the_reply, LONG_MS);
-    fault_expect_status(CONEY_E_NACKED, reply_by(hello));
-    fault_expect_text("reply: send to exchange '' with routing key 'replies'");
+    start(nack_the_reply_for_good, LONG_MS);
+    fault_expect_status(CONEY_OK, reply_by(hello));
+    cny_broker_wait(fault.broker, 2);
+}
+
+static void ignore_the_reply(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (!cny_peer_log_in(peer)) {
+        hand_out_a_request(peer);
+        fault_expect_ack(peer, 1);
+        cny_broker_go(fault.broker);
+    } else {
+        cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        cny_peer_wait_go(peer);
+    }
+}
+
+static void test_request_is_done_if_its_reply_is_not_confirmed_in_time(void **state)
+{
+    (void)state;
+    reply_to = "replies";
+    start(ignore_the_reply, 5 * SHORT_MS);
+    fault_expect_status(CONEY_OK, reply_by(hello));
     cny_broker_wait(fault.broker, 2);
 }
 
@@ -618,7 +676,10 @@ int main(void)
         fault_test(test_reply_is_mandatory_if_its_return_is_wanted),
         fault_test(test_direct_reply_to_counts_as_unroutable_so_nobody_asks),
         fault_test(test_refused_login_is_not_taken_for_a_requester_that_is_gone),
-        fault_test(test_request_goes_back_if_its_reply_is_nacked),
+        fault_test(test_request_goes_back_if_its_reply_is_nacked_and_that_is_wanted),
+        fault_test(test_request_goes_back_if_its_reply_to_an_own_address_is_nacked),
+        fault_test(test_request_is_done_if_its_reply_is_nacked),
+        fault_test(test_request_is_done_if_its_reply_is_not_confirmed_in_time),
         fault_test(test_failed_reply_is_told_when_its_request_has_gone_back),
         fault_test(test_request_whose_channel_is_gone_comes_again),
         fault_test(test_receives_go_on_while_publishers_are_blocked),

@@ -91,6 +91,31 @@ static void test_ladder_is_not_disturbed(void **state)
     assert_int_equal(listening_statistics().requeued, 0);
 }
 
+/* ---- a queue that refuses replies ---- */
+
+static const char *make_full_queue(void)
+{
+    const char *name = listening_other_queue("full");
+    test_delete_queue(name);
+    assert_ok(coney_admin_declare_queue(
+        client.admin, &(coney_queue){.name = name, .max_length = 1, .overflow = CONEY_REJECT_PUBLISH}, NULL));
+    listening_send_to("", name, "fills it", NULL);
+    return name;
+}
+
+/* Handled again and again before, with all that its handler does. */
+static void test_request_whose_reply_queue_is_full_is_handled_once(void **state)
+{
+    (void)state;
+    const char *full = make_full_queue();
+    test_log_start(CONEY_LOG_WARN);
+    listening_start(&(coney_listener){.on_message = answer});
+    listening_send_with("question", &(coney_properties){.reply_to = full, .message_id = "m-1"});
+    expect_request_is_gone();
+    assert_true(test_log_has("the reply to message 'm-1' reaches nobody"));
+    test_wait_for_depth(full, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +123,7 @@ int main(void)
         listening_test(test_log_tells_whose_reply_reaches_nobody),
         listening_test(test_request_whose_reply_is_left_to_the_container_is_acknowledged),
         listening_test(test_ladder_is_not_disturbed),
+        listening_test(test_request_whose_reply_queue_is_full_is_handled_once),
     };
     return test_run_with_workers("replies to nowhere", tests, test_client_setup, test_client_teardown);
 }

@@ -75,7 +75,11 @@ CONEY_API coney_status coney_delivery_settle(coney_delivery *delivery, coney_out
  *
  * A reply goes to the request's reply_to ("exchange/routing key" or a queue), or else to the listener's send_to; its
  * correlation id is the request's, or else the request's message id. Like in Spring nobody hears if no queue takes
- * it: who asked may have gone. Nor if the exchange of a reply_to does not exist; that is logged. */
+ * it: who asked may have gone. Nor does anybody if the broker does not take the reply where a reply_to wants it: the
+ * exchange does not exist, the queue refuses the reply (it is full, for example), the reply is too large, or it is not
+ * confirmed in time although the connection has been open and not blocked all the while. The log says so, and the
+ * request is done: otherwise whoever may publish could have it handled for ever. What send_to names is the program's
+ * own, so there each of these is a failure, and so is a connection that is lost or blocked. */
 
 /* Sends a reply and waits until it is confirmed. The message is borrowed. In the handler, or as long as the delivery
  * is kept. With a transacted listener it goes, in the handler only, with the transaction; but to an exchange that a

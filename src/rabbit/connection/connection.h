@@ -63,9 +63,21 @@ coney_status cny_factory_check_open(coney_connection_factory *factory, coney_con
 /* Whether the role's connection may still come back by itself; else why it was given up. */
 coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney_connection_role role);
 
-/* Whether this status of a send, the thread's last error, means that its exchange does not exist, that this user may not
- * write to it, or that the broker closes the connection over it. A refused login has the same status as the second. */
-bool cny_factory_is_exchange_refused(coney_connection_factory *factory, coney_status status);
+/* How the publishing connection was before a reply. */
+typedef struct cny_reply_watch {
+    uint64_t blocked_us;
+    uint64_t times_opened; /* that it may have been opened afterwards */
+} cny_reply_watch;
+
+cny_reply_watch cny_factory_watch_reply(coney_connection_factory *factory);
+
+/* Whether this status of a send, the thread's last error, means that the broker does not take the reply where the
+ * request wants it, and would not the next time: its exchange does not exist, this user may not write to it, the queue
+ * refuses it, or it is too large; the broker closes the connection over it; or it is not confirmed in time although the
+ * connection has been open, and the broker has not held back publishers, all the while. A refused login has the same
+ * status as a missing permission. */
+bool cny_factory_is_reply_refused(coney_connection_factory *factory, const cny_reply_watch *before,
+                                  coney_status status);
 
 /* CONEY_E_CLOSED once the factory's close has begun: only handlers and callbacks may send then. */
 coney_status cny_factory_check_draining(coney_connection_factory *factory);

@@ -380,13 +380,33 @@ coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney
     return status;
 }
 
-bool cny_factory_is_exchange_refused(coney_connection_factory *factory, coney_status status)
+cny_reply_watch cny_factory_watch_reply(coney_connection_factory *factory)
 {
+    const cny_link *link = &factory->links[CONEY_PUBLISHING];
+    cny_reply_watch now = {.blocked_us = cny_factory_blocked_us(factory)};
     pthread_mutex_lock(&factory->lock);
-    bool is_open = factory->links[CONEY_PUBLISHING].state == CONEY_CONNECTION_OPEN;
+    now.times_opened = link->times_opened + (link->state != CONEY_CONNECTION_OPEN); /* the reply opens it */
     pthread_mutex_unlock(&factory->lock);
-    bool is_refused_alone = status == CONEY_E_BROKER && cny_last_is_suspicion();
-    return is_refused_alone || (is_open && (status == CONEY_E_NOT_FOUND || status == CONEY_E_ACCESS_REFUSED));
+    return now;
+}
+
+bool cny_factory_is_reply_refused(coney_connection_factory *factory, const cny_reply_watch *before, coney_status status)
+{
+    const cny_link *link = &factory->links[CONEY_PUBLISHING];
+    uint64_t blocked_us = cny_factory_blocked_us(factory);
+    pthread_mutex_lock(&factory->lock);
+    bool is_open = link->state == CONEY_CONNECTION_OPEN;
+    bool was_open = is_open && link->times_opened <= before->times_opened && blocked_us == before->blocked_us;
+    pthread_mutex_unlock(&factory->lock);
+    switch (status) {
+    case CONEY_E_NACKED:
+    case CONEY_E_PRECONDITION_FAILED: return true;
+    case CONEY_E_NOT_FOUND:
+    case CONEY_E_ACCESS_REFUSED: return is_open;
+    case CONEY_E_TIMEOUT: return was_open;
+    case CONEY_E_BROKER: return cny_last_is_suspicion(); /* alone, on the isolated connection */
+    default: return false;
+    }
 }
 
 coney_status cny_factory_check_draining(coney_connection_factory *factory)

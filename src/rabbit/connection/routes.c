@@ -90,6 +90,15 @@ static coney_status publish_on(cny_connection *connection, const cny_publish *pu
     return status;
 }
 
+/* Until its deadline there was no connection, so the broker cannot have the message. */
+static coney_status fail_to_connect(void)
+{
+    cny_error *error = cny_error_capture();
+    coney_status status = cny_fail(CONEY_E_CONNECT, "%s", cny_error_view(error)->text);
+    cny_error_unref(error);
+    return status;
+}
+
 coney_status cny_publish_isolated(coney_connection_factory *factory, const cny_publish *publish, int64_t deadline)
 {
     cny_connection *connection;
@@ -99,7 +108,7 @@ coney_status cny_publish_isolated(coney_connection_factory *factory, const cny_p
     if (status == CONEY_OK)
         status = cny_isolated_connection(&connection, factory, deadline);
     if (status != CONEY_OK)
-        return status;
+        return status == CONEY_E_TIMEOUT ? fail_to_connect() : status;
     status = publish_on(connection, publish, deadline);
     cny_error *outcome = status == CONEY_OK ? NULL : cny_error_capture();
     cny_publish_note(factory, publish, status);

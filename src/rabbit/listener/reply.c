@@ -115,14 +115,15 @@ static coney_status make_reply(coney_message **made, const coney_delivery *deliv
     return status;
 }
 
-/* Where a request wants its reply is its sender's affair: if there is no such place, nobody waits for it there. But
- * send_to is the listener's own. */
+/* Where a request wants its reply is its sender's affair: if there is no such place, or its queue refuses the reply,
+ * nobody waits for it there, and the request would only be handled again, for ever. But send_to is the listener's. */
 static coney_status publish_reply(const coney_delivery *delivery, const cny_address *to, coney_message *reply)
 {
     coney_container *container = delivery->consumer->container;
+    const cny_reply_watch before = cny_factory_watch_reply(container->factory);
     coney_status status =
         cny_container_publish(container, &container->replies, to->exchange, to->routing_key, reply, false);
-    if (!to->is_requesters || !cny_factory_is_exchange_refused(container->factory, status))
+    if (!to->is_requesters || !cny_factory_is_reply_refused(container->factory, &before, status))
         return status;
     cny_complain(delivery->consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_WARN, delivery->origin,
                  "queue '%s': the reply to message '%s' reaches nobody: %s",
@@ -132,7 +133,8 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
 
 /* An exchange that the request names and that is not there costs the channel, a direct reply-to address that is forged
  * the connection, and the transaction with it, so the request comes again, for ever. When it has come again its reply
- * goes by the channel that can be lost. */
+ * goes by the channel that can be lost. (A queue that refuses the reply ends the transaction, too, but RabbitMQ has
+ * acknowledged the request then: "partial tx completion".) */
 static bool may_spoil_transaction(const coney_delivery *delivery, const cny_address *to)
 {
     bool may_be_refused = *to->exchange || to->is_direct;

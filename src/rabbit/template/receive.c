@@ -260,9 +260,10 @@ static coney_status send_to(const cny_address *to, const reception *one, coney_m
     return status;
 }
 
-static bool is_nowhere(const cny_address *to, coney_connection_factory *factory, coney_status status)
+static bool is_nowhere(const cny_address *to, coney_connection_factory *factory, const cny_reply_watch *before,
+                       coney_status status)
 {
-    if (cny_factory_is_exchange_refused(factory, status))
+    if (cny_factory_is_reply_refused(factory, before, status))
         return true;
     return status == CONEY_E_INVALID && (cny_check_name("exchange", to->exchange) != CONEY_OK ||
                                          cny_check_name("routing key", to->routing_key) != CONEY_OK);
@@ -272,11 +273,12 @@ static bool is_nowhere(const cny_address *to, coney_connection_factory *factory,
 static coney_status send_reply(const reception *one, coney_message *reply, const coney_reply_options *options)
 {
     cny_address to;
+    const cny_reply_watch before = cny_factory_watch_reply(one->sender->factory);
     coney_status status = find_address(&to, one->sender, one->message, options);
     if (status == CONEY_OK)
         status = send_to(&to, one, reply, options);
     bool is_told = status == CONEY_OK || !to.is_requesters || options->return_unroutable;
-    if (is_told || !is_nowhere(&to, one->sender->factory, status))
+    if (is_told || !is_nowhere(&to, one->sender->factory, &before, status))
         return status;
     cny_log(CONEY_LOG_WARN, "queue '%s': the reply to message '%s' reaches nobody: %s", one->queue,
             cny_id_of(one->message), coney_last_error());
