@@ -97,8 +97,12 @@ enum { CONEY_MAX_DELAYS = 16 };
  * What is republished is persistent, keeps its properties and body but for the user id it came with, as everything that
  * is received and sent on, the expiration, which would lose it, and the header CC, which would multiply it, and gets the headers x-exception-message, x-original-exchange and
  * x-original-routingKey: from the ladder it comes back with the queue's name as its routing key. CONEY_HEADER_ATTEMPTS
- * counts its attempts. A message that cannot be republished goes back to the queue, is not acknowledged, and the log
- * says so. (Spring: RetryInterceptorBuilder.) */
+ * counts its attempts. If those leave no room in a frame for all headers of the sender, the copy goes without
+ * x-exception-message, or else without those headers of the sender that do not fit: the type headers, those of a batch
+ * and of tracing are put in first, then the others in their order. CONEY_HEADER_LEFT_OUT and the log name those left
+ * out. A message that cannot be republished goes back to the queue, is not acknowledged, and the log says so; but if the
+ * copy is refused for itself, because it is larger than the broker allows now, the original is rejected, since it would
+ * come again for ever. (Spring: RetryInterceptorBuilder.) */
 typedef struct coney_listener_retry {
     int max_attempts;   /* in each round; 1, with stateful or on a stream 3 */
     int first_delay_ms; /* before the second attempt, stateful or not; 1,000 */
@@ -136,6 +140,7 @@ typedef struct coney_listener_retry {
  * for a message that comes from the ladder's queue of that round, by the broker's x-death; elsewhere they are only there
  * to be read, and so a message that is forwarded, or moved back from the parking queue, begins anew. */
 #define CONEY_HEADER_ATTEMPTS "x-coney-attempts"
+#define CONEY_HEADER_LEFT_OUT "x-coney-left-out" /* which headers of the sender a copy lacks, as they left no room */
 #define CONEY_HEADER_RETRY_COUNT "retry-count"
 #define CONEY_HEADER_EXCEPTION_MESSAGE "x-exception-message"
 #define CONEY_HEADER_ORIGINAL_EXCHANGE "x-original-exchange"

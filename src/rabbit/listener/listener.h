@@ -422,8 +422,9 @@ struct coney_delivery {
     bool is_processed;                  /* before it came to the dispatcher */
     bool is_broken;                     /* a batch that cannot be taken apart; failure tells why */
     bool prepared;
-    bool is_moved;     /* to or from quarantine, without a call of its handler */
-    bool is_condemned; /* by what came of it in quarantine */
+    bool is_moved;      /* to or from quarantine, without a call of its handler */
+    bool is_condemned;  /* by what came of it in quarantine */
+    bool is_unsendable; /* the last copy that was to be published was refused for itself, and will be the next time */
     bool in_handler;
     bool has_succeeded;    /* its handler, when it was called last */
     atomic_int tries;      /* so far */
@@ -566,6 +567,18 @@ int64_t cny_look_at_quarantine(coney_container *container, cny_listener *listene
 bool cny_consumer_ends(const cny_consumer *consumer, coney_stop_mode *mode, int64_t *deadline); /* how it is to */
 bool cny_consumer_has_ended(const cny_consumer *consumer);                                      /* its feed */
 bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline); /* true: it has */
+
+/* How the copy of a message is made that is published in its place. */
+typedef struct cny_copy_form {
+    int round;      /* of the ladder; 0: none */
+    bool with_text; /* the reason, as a header */
+    bool fits;      /* all headers fit a frame of that size, for which headers of the sender's are left out, or else */
+    size_t frame;
+} cny_copy_form;
+
+/* Gives the copy. CONEY_E_NO_MEMORY. And how many attempts it tells of. */
+coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, const cny_copy_form *form);
+int cny_attempts_made(const coney_delivery *delivery);
 
 /* Sends a copy to a queue, confirmed. The statuses of coney_template_send(). */
 coney_status cny_republish(coney_delivery *delivery, const char *queue);

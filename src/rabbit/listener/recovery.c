@@ -5,100 +5,18 @@
 #include "rabbit/listener/listener.h"
 
 #include <stdio.h>
-#include <string.h>
 
-#define MAX_TEXT 1000 /* of the header that tells why: all headers must fit one frame */
+#define LARGEST_FRAME 131072 /* that is ever agreed with a broker, */
+#define SMALLEST_FRAME 4096  /* and the smallest one */
 
-/* ---- the copy that is published ---- */
+/* ---- publishing a copy ---- */
 
-/* The broker counts anew, what it or somebody else wrote for the original does not hold for the copy, and that goes to
- * one queue, not once more to those it was copied to (CC). As in Spring a retry-count stays, for people to read. */
-static bool is_left_out(const char *name, bool is_back)
-{
-    static const char *const names[] = {
-        "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", CONEY_HEADER_EXCEPTION_MESSAGE};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(name, names[i]) == 0)
-            return true;
-    }
-    bool is_origin =
-        strcmp(name, CONEY_HEADER_ORIGINAL_EXCHANGE) == 0 || strcmp(name, CONEY_HEADER_ORIGINAL_ROUTING_KEY) == 0;
-    return (is_origin && !is_back) || strncmp(name, "x-first-death-", 14) == 0 ||
-           strncmp(name, "x-last-death-", 13) == 0;
-}
-
-/* Views, unchecked: another client may have sent what Coney would not, and that must be parked like anything else. */
-static bool copy_headers(coney_table *to, const coney_table *from, bool is_back)
-{
-    for (size_t i = 0; i < coney_table_size(from); i++) {
-        const char *name = coney_table_name_at(from, i);
-        if (!is_left_out(name, is_back) && !cny_table_put(to, name, *coney_table_value_at(from, i)))
-            return false;
-    }
-    return true;
-}
-
-static bool set_text(coney_table *headers, const char *name, const char *text)
-{
-    char kept[MAX_TEXT + 1];
-    snprintf(kept, sizeof kept, "%s", text);
-    ptrdiff_t broken = cny_utf8_error(kept, strlen(kept)); /* where it was cut, perhaps */
-    if (broken >= 0)
-        kept[broken] = '\0';
-    return coney_table_set_string(headers, name, kept) == CONEY_OK;
-}
-
-/* From the ladder it comes with those it had before; what others wrote there is no better than in Spring. */
-static bool set_origin(coney_table *headers, const char *name, const char *text)
-{
-    return coney_table_get(headers, name) || cny_table_put(headers, name, coney_value_string(text));
-}
-
-static int attempts_made(const coney_delivery *delivery)
-{
-    return delivery->is_moved ? delivery->earlier_attempts : coney_delivery_attempt(delivery);
-}
-
-static coney_value ended_by(const coney_delivery *delivery)
-{
-    return coney_value_string(delivery->consumer->listener->quarantine.queue);
-}
-
-static bool fill_headers(coney_table *headers, const coney_delivery *delivery, int round, bool with_text)
-{
-    const coney_message *origin = delivery->origin;
-    bool is_back = cny_is_own_copy(delivery->consumer, origin);
-    return copy_headers(headers, origin->properties.headers, is_back) &&
-           set_origin(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, origin->exchange) &&
-           set_origin(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, origin->routing_key) &&
-           coney_table_set_int64(headers, CONEY_HEADER_ATTEMPTS, attempts_made(delivery)) == CONEY_OK &&
-           (!delivery->is_condemned || cny_table_put(headers, CNY_HEADER_ENDED_BY, ended_by(delivery))) &&
-           (round == 0 || coney_table_set_int64(headers, CONEY_HEADER_RETRY_COUNT, round) == CONEY_OK) &&
-           (!with_text || set_text(headers, CONEY_HEADER_EXCEPTION_MESSAGE, cny_failure_text(delivery)));
-}
-
-/* With its old expiration it would be gone where it is to wait for a person. */
-static coney_status make_copy(coney_message **copy, coney_delivery *delivery, int round, bool with_text)
-{
-    coney_table *headers = coney_table_new();
-    coney_status status = headers && fill_headers(headers, delivery, round, with_text) ? CONEY_OK : cny_fail_memory();
-    if (status == CONEY_OK) {
-        coney_properties properties = delivery->origin->properties;
-        properties.headers = headers;
-        properties.delivery_mode = CONEY_PERSISTENT;
-        properties.expiration = NULL;
-        status = cny_message_with(copy, delivery->origin, &properties);
-    }
-    coney_table_free(headers);
-    return status;
-}
-
-static coney_status publish_copy(coney_delivery *delivery, const char *exchange, const char *routing_key, int round,
-                                 bool with_text)
+static coney_status publish_copy(coney_delivery *delivery, const char *exchange, const char *routing_key,
+                                 const cny_copy_form *form)
 {
     coney_container *container = delivery->consumer->container;
     coney_message *copy;
-    coney_status status = make_copy(&copy, delivery, round, with_text);
+    coney_status status = cny_copy_make(&copy, delivery, form);
     if (status != CONEY_OK)
         return status;
     status = cny_container_publish(container, &container->failed, exchange, routing_key, copy, true);
@@ -106,15 +24,34 @@ static coney_status publish_copy(coney_delivery *delivery, const char *exchange,
     return status;
 }
 
-/* Headers that just fit a frame before may not any more. */
+/* Whoever sent the message may have filled a frame with headers, so that there is no room for those of the copy. In
+ * nearly all cases the largest frame is what was agreed with the broker. */
+static coney_status publish_fitting_copy(coney_delivery *delivery, const char *exchange, const char *routing_key,
+                                         cny_copy_form form)
+{
+    coney_status status = CONEY_E_INVALID;
+    form.fits = true;
+    for (form.frame = LARGEST_FRAME; form.frame >= SMALLEST_FRAME && status == CONEY_E_INVALID; form.frame /= 2)
+        status = publish_copy(delivery, exchange, routing_key, &form);
+    form.frame = SMALLEST_FRAME;
+    form.with_text = false;
+    return status == CONEY_E_INVALID ? publish_copy(delivery, exchange, routing_key, &form) : status;
+}
+
+/* The reason goes first, for it is in the log, too, and then headers. A copy that does not fit even so, and one that is
+ * refused for itself, because it is too large for the broker, is never published, whoever tries again. */
 static coney_status republish(coney_delivery *delivery, const char *exchange, const char *routing_key, int round)
 {
-    bool has_text = delivery->failure || !delivery->is_moved;
-    coney_status status = publish_copy(delivery, exchange, routing_key, round, has_text);
+    cny_copy_form form = {.round = round, .with_text = delivery->failure || !delivery->is_moved};
+    const cny_copy_form without_text = {.round = round};
+    coney_status status = publish_copy(delivery, exchange, routing_key, &form);
     if (status == CONEY_E_INVALID)
-        status = publish_copy(delivery, exchange, routing_key, round, false);
+        status = publish_copy(delivery, exchange, routing_key, &without_text);
+    if (status == CONEY_E_INVALID)
+        status = publish_fitting_copy(delivery, exchange, routing_key, form);
     if (status == CONEY_OK)
         cny_count(&delivery->consumer->listener->counters.republished);
+    delivery->is_unsendable = status == CONEY_E_INVALID || status == CONEY_E_PRECONDITION_FAILED;
     return status;
 }
 
@@ -139,9 +76,10 @@ static coney_outcome not_republished(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
     cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
-                 "queue '%s': message '%s' cannot be republished and goes back: %s", listener->options.queue,
-                 cny_id_of(delivery->origin), coney_last_error());
-    return CONEY_REQUEUE;
+                 "queue '%s': message '%s' cannot be republished and %s: %s", listener->options.queue,
+                 cny_id_of(delivery->origin), delivery->is_unsendable ? "never will be" : "goes back",
+                 coney_last_error());
+    return delivery->is_unsendable ? CONEY_REJECT : CONEY_REQUEUE;
 }
 
 /* ---- the ladder ---- */
@@ -157,8 +95,9 @@ coney_outcome cny_climb(coney_delivery *delivery, int round)
     const cny_listener *listener = delivery->consumer->listener;
     if (is_incomplete(delivery))
         return cny_recover(delivery);
-    return republish_to(delivery, listener->delay_queues[round], round + 1) == CONEY_OK ? CONEY_ACK
-                                                                                        : not_republished(delivery);
+    if (republish_to(delivery, listener->delay_queues[round], round + 1) == CONEY_OK)
+        return CONEY_ACK;
+    return delivery->is_unsendable ? cny_recover(delivery) : not_republished(delivery);
 }
 
 /* ---- the recovery ---- */
@@ -168,7 +107,7 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
     cny_listener *listener = delivery->consumer->listener;
     char text[1200], after[40] = "";
     if (delivery->prepared || delivery->is_moved) { /* else no handler has tried */
-        int made = attempts_made(delivery);
+        int made = cny_attempts_made(delivery);
         snprintf(after, sizeof after, " after %d attempt%s", made, made == 1 ? "" : "s");
     }
     snprintf(text, sizeof text, "message '%s' %s%s: %s", cny_id_of(delivery->origin), what, after,
@@ -250,6 +189,8 @@ static coney_outcome recover(coney_delivery *delivery, coney_recovery recovery)
     case CONEY_RECOVER_PARK: verdict = park(delivery), what = "is parked"; break;
     case CONEY_RECOVER_CALL: verdict = ask_recoverer(delivery), what = "is left to the recoverer"; break;
     }
+    if (verdict == CONEY_REJECT && delivery->is_unsendable)
+        what = "can be published nowhere else, and is rejected,";
     if (verdict == CONEY_REJECT && cny_listener_is_stream(delivery->consumer->listener)) {
         cny_count(&delivery->consumer->listener->counters.recovered);
         return cny_pass_over(delivery);

@@ -169,6 +169,8 @@ static coney_outcome judge_in_quarantine(coney_delivery *delivery, coney_outcome
     if (outcome == CONEY_STOP)
         stop_container(delivery);
     *delay_ms = RELEASE_AGAIN_MS;
+    if (!is_released && delivery->is_unsendable)
+        return CONEY_REJECT;
     return is_released ? CONEY_ACK : may_repeat ? (coney_outcome)0 : CONEY_REQUEUE;
 }
 

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* The copy of a message that is published when its attempts are used up, or when it goes to or from quarantine: which
+ * headers it has, and which are left out if they do not all fit a frame. Any thread. */
+#include "rabbit/listener/listener.h"
+
+#include <coney/amqp/batch.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_TEXT 1000     /* of the header that tells why: all headers must fit one frame */
+#define MAX_NAMES 200     /* bytes of the header that names what is left out */
+#define LEFT_OUT_ROOM 400 /* for that header */
+#define BROKER_ROOM 1024  /* for what the broker adds when it dead-letters the copy: x-death and its like */
+
+static bool is_one_of(const char *name, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The broker counts anew, what it or somebody else wrote for the original does not hold for the copy, and that goes to
+ * one queue, not once more to those it was copied to (CC). As in Spring a retry-count stays, for people to read. */
+static bool is_left_out(const char *name, bool is_back)
+{
+    static const char *const names[] = {
+        "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", CONEY_HEADER_EXCEPTION_MESSAGE};
+    static const char *const origins[] = {CONEY_HEADER_ORIGINAL_EXCHANGE, CONEY_HEADER_ORIGINAL_ROUTING_KEY};
+    return is_one_of(name, names, sizeof names / sizeof *names) ||
+           (!is_back && is_one_of(name, origins, sizeof origins / sizeof *origins)) ||
+           strncmp(name, "x-first-death-", 14) == 0 || strncmp(name, "x-last-death-", 13) == 0;
+}
+
+/* Without these a copy cannot be read, or goes the wrong way: they stay before any other header of the sender's. */
+static const char *const kept_first[] = {
+    CONEY_HEADER_ORIGINAL_EXCHANGE,
+    CONEY_HEADER_ORIGINAL_ROUTING_KEY,
+    CNY_HEADER_ENDED_BY,
+    "__TypeId__",
+    "__ContentTypeId__",
+    "__KeyTypeId__",
+    CONEY_HEADER_BATCH_FORMAT,
+    CONEY_HEADER_BATCH_SIZE,
+    "traceparent",
+    "tracestate",
+};
+
+/* ---- filling the headers ---- */
+
+typedef struct filling {
+    coney_table *headers;
+    const coney_table *from;
+    bool is_back; /* from the ladder or quarantine: what stands there of its origin is ours */
+    size_t room;  /* bytes; SIZE_MAX: no limit */
+    size_t used;
+    size_t left_out; /* headers */
+    char names[MAX_NAMES + 1];
+} filling;
+
+static void note_left_out(filling *to, const char *name)
+{
+    size_t used = strlen(to->names);
+    snprintf(to->names + used, sizeof to->names - used, "%s%s", to->left_out > 0 ? ", " : "", name);
+    to->left_out++;
+}
+
+/* Views, unchecked: another client may have sent what Coney would not, and that must be parked like anything else. */
+static bool put_foreign(filling *to, const char *name, const coney_value *value)
+{
+    if (is_left_out(name, to->is_back) || coney_table_get(to->headers, name))
+        return true;
+    size_t size = to->room < SIZE_MAX ? cny_entry_wire_size(name, value) : 0;
+    if (size > to->room - to->used) {
+        note_left_out(to, name);
+        return true;
+    }
+    to->used += size;
+    return cny_table_put(to->headers, name, *value);
+}
+
+static bool put_kept_first(filling *to)
+{
+    for (size_t i = 0; i < sizeof kept_first / sizeof *kept_first; i++) {
+        const coney_value *value = coney_table_get(to->from, kept_first[i]);
+        if (value && !put_foreign(to, kept_first[i], value))
+            return false;
+    }
+    return true;
+}
+
+static bool put_others(filling *to)
+{
+    for (size_t i = 0; i < coney_table_size(to->from); i++) {
+        if (!put_foreign(to, coney_table_name_at(to->from, i), coney_table_value_at(to->from, i)))
+            return false;
+    }
+    return true;
+}
+
+static bool set_text(coney_table *headers, const char *name, const char *text)
+{
+    char kept[MAX_TEXT + 1];
+    snprintf(kept, sizeof kept, "%s", text);
+    ptrdiff_t broken = cny_utf8_error(kept, strlen(kept)); /* where it was cut, perhaps */
+    if (broken >= 0)
+        kept[broken] = '\0';
+    return coney_table_set_string(headers, name, kept) == CONEY_OK;
+}
+
+/* From the ladder it comes with those it had before; what others wrote there is no better than in Spring. */
+static bool set_origin(coney_table *headers, const char *name, const char *text)
+{
+    return coney_table_get(headers, name) || cny_table_put(headers, name, coney_value_string(text));
+}
+
+int cny_attempts_made(const coney_delivery *delivery)
+{
+    return delivery->is_moved ? delivery->earlier_attempts : coney_delivery_attempt(delivery);
+}
+
+static coney_value ended_by(const coney_delivery *delivery)
+{
+    return coney_value_string(delivery->consumer->listener->quarantine.queue);
+}
+
+static bool set_own(coney_table *headers, const coney_delivery *delivery, const cny_copy_form *form)
+{
+    const coney_message *origin = delivery->origin;
+    const coney_value by = delivery->is_condemned ? ended_by(delivery) : (coney_value){0};
+    return set_origin(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, origin->exchange) &&
+           set_origin(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, origin->routing_key) &&
+           coney_table_set_int64(headers, CONEY_HEADER_ATTEMPTS, cny_attempts_made(delivery)) == CONEY_OK &&
+           (!delivery->is_condemned || coney_table_set(headers, CNY_HEADER_ENDED_BY, &by) == CONEY_OK) &&
+           (form->round == 0 || coney_table_set_int64(headers, CONEY_HEADER_RETRY_COUNT, form->round) == CONEY_OK) &&
+           (!form->with_text || set_text(headers, CONEY_HEADER_EXCEPTION_MESSAGE, cny_failure_text(delivery)));
+}
+
+static bool tell_left_out(const filling *to, const coney_delivery *delivery)
+{
+    char text[MAX_NAMES + 64];
+    cny_listener *listener = delivery->consumer->listener;
+    if (to->left_out == 0)
+        return true;
+    snprintf(text, sizeof text, "%zu header%s: %s", to->left_out, to->left_out == 1 ? "" : "s", to->names);
+    cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_WARN, delivery->origin,
+                 "queue '%s': the headers of message '%s' leave no room in a frame for what Coney adds; its copy goes "
+                 "without %s",
+                 listener->options.queue, cny_id_of(delivery->origin), text);
+    return set_text(to->headers, CONEY_HEADER_LEFT_OUT, text);
+}
+
+/* ---- the message ---- */
+
+/* What the frame of a content header has room for beside the other properties; 0: nothing. */
+static size_t room_for_headers(const coney_properties *properties, size_t frame)
+{
+    const char *const texts[] = {properties->content_type, properties->content_encoding, properties->correlation_id,
+                                 properties->reply_to,     properties->message_id,       properties->type,
+                                 properties->app_id,       properties->cluster_id};
+    size_t used = 64 + LEFT_OUT_ROOM + BROKER_ROOM; /* 64: all that has a fixed size, and a content type by default */
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        used += texts[i] ? 1 + strlen(texts[i]) : 0;
+    return used < frame ? frame - used : 0;
+}
+
+static bool fill(coney_table *headers, const coney_delivery *delivery, const cny_copy_form *form)
+{
+    const coney_properties *properties = &delivery->origin->properties;
+    filling to = {.headers = headers,
+                  .from = properties->headers,
+                  .is_back = cny_is_own_copy(delivery->consumer, delivery->origin),
+                  .room = form->fits ? room_for_headers(properties, form->frame) : SIZE_MAX};
+    if (!put_kept_first(&to) || !set_own(headers, delivery, form))
+        return false;
+    to.used = form->fits ? cny_table_wire_size(headers) : 0;
+    if (to.used > to.room)
+        to.used = to.room;
+    return put_others(&to) && tell_left_out(&to, delivery);
+}
+
+/* With its old expiration it would be gone where it is to wait for a person. */
+coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, const cny_copy_form *form)
+{
+    coney_table *headers = coney_table_new();
+    coney_status status = headers && fill(headers, delivery, form) ? CONEY_OK : cny_fail_memory();
+    if (status == CONEY_OK) {
+        coney_properties properties = delivery->origin->properties;
+        properties.headers = headers;
+        properties.delivery_mode = CONEY_PERSISTENT;
+        properties.expiration = NULL;
+        status = cny_message_with(copy, delivery->origin, &properties);
+    }
+    coney_table_free(headers);
+    return status;
+}

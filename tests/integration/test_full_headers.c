@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages whose headers fill a frame, so that a copy has no room for those that Coney adds. They go their way with
+ * fewer headers; before, they went back to the queue for ever. */
+#include "support/listening.h"
+#include "support/plain_client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { FRAME = 131072, PIECE = 1000, PIECES = 100 };
+
+static const char *parking;
+
+static int setup(void **state)
+{
+    int status = listening_setup(state);
+    parking = listening_other_queue("parking");
+    return status;
+}
+
+static void set_text(coney_table *headers, const char *name, size_t size)
+{
+    char *text = calloc(1, size + 1);
+    memset(text, 'x', size);
+    assert_ok(coney_table_set_string(headers, name, text));
+    free(text);
+}
+
+/* The last header is as large as a frame allows: 8 bytes are free at the most. */
+static void send_full(coney_table *headers, const char *text)
+{
+    coney_status status = CONEY_E_INVALID;
+    coney_message *message;
+    for (size_t size = FRAME; status == CONEY_E_INVALID && size > 8; size -= 8) {
+        set_text(headers, "last", size);
+        assert_ok(coney_message_new(&message, text, strlen(text),
+                                    &(coney_properties){.headers = headers, .message_id = "m-1"}));
+        status = coney_template_send(client.sender, listening.queue, message, NULL);
+        coney_message_unref(message);
+    }
+    assert_ok(status);
+    coney_table_free(headers);
+}
+
+static amqp_message_t get_parked(void)
+{
+    test_wait_for_depth(parking, 1);
+    test_wait_until(listening_statistics().acknowledged >= 1);
+    assert_int_equal(listening_statistics().requeued, 0);
+    listening_expect_nothing_left();
+    return plain_get(parking);
+}
+
+static void test_message_that_is_to_be_parked_loses_the_header_that_does_not_fit(void **state)
+{
+    (void)state;
+    test_log_start(CONEY_LOG_WARN);
+    listening_start(&(coney_listener){.retry = {.max_attempts = 2, .first_delay_ms = 2, .parking_queue = parking}});
+    coney_table *headers = coney_table_new();
+    assert_ok(coney_table_set_string(headers, "first", "stays"));
+    assert_ok(coney_table_set_string(headers, "__TypeId__", "order"));
+    send_full(headers, "fail");
+    amqp_message_t copy = get_parked();
+    assert_int_equal(listening.count, 2);
+    plain_expect_text(copy.properties.message_id, "m-1");
+    plain_expect_text(copy.body, "fail");
+    plain_expect_header(&copy, "first", "stays");
+    plain_expect_header(&copy, "__TypeId__", "order");
+    plain_expect_header(&copy, CONEY_HEADER_EXCEPTION_MESSAGE, "no stock for fail");
+    plain_expect_header(&copy, CONEY_HEADER_LEFT_OUT, "1 header: last");
+    assert_int_equal(plain_number_header(&copy, CONEY_HEADER_ATTEMPTS), 2);
+    assert_null(plain_header(&copy, "last"));
+    amqp_destroy_message(&copy);
+    assert_true(test_log_has("message 'm-1' leave no room"));
+    assert_true(test_log_has("1 header: last"));
+}
+
+/* In their order, as far as they fit. What tells how to read the message fits before all others. */
+static void test_headers_of_the_sender_stay_in_their_order_as_long_as_they_fit(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.retry = {.max_attempts = 1, .parking_queue = parking}});
+    coney_table *headers = coney_table_new();
+    char name[16];
+    for (int i = 0; i < PIECES; i++) {
+        snprintf(name, sizeof name, "piece-%d", i);
+        set_text(headers, name, PIECE);
+    }
+    set_text(headers, "large", FRAME / 5);
+    assert_ok(coney_table_set_string(headers, "small", "stays"));
+    assert_ok(coney_table_set_string(headers, "__TypeId__", "order"));
+    send_full(headers, "fail");
+    amqp_message_t copy = get_parked();
+    for (int i = 0; i < PIECES; i++) {
+        snprintf(name, sizeof name, "piece-%d", i);
+        assert_non_null(plain_header(&copy, name));
+    }
+    plain_expect_header(&copy, "small", "stays");
+    plain_expect_header(&copy, "__TypeId__", "order");
+    amqp_destroy_message(&copy);
+}
+
+static void test_unreadable_message_is_parked_without_the_header_that_does_not_fit(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.converter = coney_json_converter(), .retry = {.parking_queue = parking}});
+    send_full(coney_table_new(), "{\"n\":");
+    amqp_message_t copy = get_parked();
+    assert_int_equal(listening.count, 0);
+    plain_expect_text(copy.body, "{\"n\":");
+    plain_expect_header(&copy, CONEY_HEADER_LEFT_OUT, "1 header: last");
+    amqp_destroy_message(&copy);
+}
+
+static void test_message_goes_up_the_ladder_and_is_parked(void **state)
+{
+    (void)state;
+    listening_other_queue("retry.50");
+    listening_other_queue("retry.100");
+    listening_start(&(coney_listener){.retry = {.max_attempts = 1, .delays_ms = {50, 100}, .parking_queue = parking}});
+    send_full(coney_table_new(), "fail");
+    listening_wait_for_calls(3);
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+    amqp_message_t copy = get_parked();
+    assert_int_equal(plain_number_header(&copy, CONEY_HEADER_ATTEMPTS), 3);
+    amqp_destroy_message(&copy);
+}
+
+static int teardown(void **state)
+{
+    plain_close();
+    return test_client_teardown(state);
+}
+
+int main(void)
+{
+#define full_test(test) cmocka_unit_test_setup_teardown(test, setup, listening_teardown)
+    const struct CMUnitTest tests[] = {
+        full_test(test_message_that_is_to_be_parked_loses_the_header_that_does_not_fit),
+        full_test(test_headers_of_the_sender_stay_in_their_order_as_long_as_they_fit),
+        full_test(test_unreadable_message_is_parked_without_the_header_that_does_not_fit),
+        full_test(test_message_goes_up_the_ladder_and_is_parked),
+    };
+    return test_run_with_workers("headers that fill a frame", tests, test_client_setup, teardown);
+}
