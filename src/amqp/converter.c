@@ -18,15 +18,27 @@ coney_status coney_conversion_failed(const char *format, ...)
 }
 
 coney_status cny_convert_to(coney_message **message, const void *body, size_t size, const char *content_type,
-                            const char *content_encoding, const coney_properties *properties)
+                            const coney_properties *properties)
 {
     coney_properties own = properties ? *properties : (coney_properties){0};
-    if (!own.content_type) {
+    if (!own.content_type)
         own.content_type = content_type;
-        if (!own.content_encoding)
-            own.content_encoding = content_encoding;
-    }
     return coney_message_new(message, body, size, &own);
+}
+
+coney_status cny_convert_text_to(coney_message **message, const char *text, const char *content_type,
+                                 const coney_properties *properties)
+{
+    coney_properties own = properties ? *properties : (coney_properties){0};
+    cny_text written;
+    coney_status status = cny_text_write(&written, text, properties);
+    if (status != CONEY_OK)
+        return status;
+    if (!own.content_type && !own.content_encoding)
+        own.content_encoding = "UTF-8";
+    status = cny_convert_to(message, written.data, written.size, content_type, &own);
+    cny_text_free(&written);
+    return status;
 }
 
 bool cny_content_type_is(const coney_message *message, const char *type)
@@ -43,17 +55,12 @@ bool cny_content_type_unknown(const coney_message *message)
     return !message->properties.content_type || cny_content_type_is(message, CONEY_CONTENT_TYPE_BYTES);
 }
 
-coney_status cny_check_utf8_body(const coney_message *message)
+bool cny_content_type_is_json(const coney_message *message)
 {
-    static const char *const understood[] = {"UTF-8", "utf8", "US-ASCII", "ascii"};
-    const char *encoding = message->properties.content_encoding;
-    bool known = !encoding;
-    for (size_t i = 0; !known && i < sizeof understood / sizeof *understood; i++)
-        known = strcasecmp(encoding, understood[i]) == 0;
-    if (!known)
-        return coney_conversion_failed("content encoding '%s' is not understood; UTF-8 is", encoding);
-    ptrdiff_t wrong = cny_utf8_error((const char *)message->body, message->size);
-    return wrong < 0 ? CONEY_OK : coney_conversion_failed("the body is not UTF-8 at byte %td", wrong);
+    const char *given = message->properties.content_type;
+    size_t size = given ? strcspn(given, "; ") : 0;
+    return cny_content_type_is(message, CONEY_CONTENT_TYPE_JSON) ||
+           (size > 5 && strncasecmp(given + size - 5, "+json", 5) == 0);
 }
 
 static coney_status with_sentence(const coney_converter *converter, coney_status status)
@@ -81,7 +88,7 @@ static coney_status bytes_to_message(coney_message **message, const void *object
     const coney_bytes *bytes = object;
     if (!bytes)
         return coney_conversion_failed("the object is NULL; the bytes converter takes a coney_bytes");
-    return cny_convert_to(message, bytes->data, bytes->size, CONEY_CONTENT_TYPE_BYTES, NULL, properties);
+    return cny_convert_to(message, bytes->data, bytes->size, CONEY_CONTENT_TYPE_BYTES, properties);
 }
 
 static coney_status bytes_from_message(void **object, coney_message *message)
@@ -114,22 +121,25 @@ static coney_status text_to_message(coney_message **message, const void *object,
     ptrdiff_t wrong = cny_utf8_error(text, strlen(text));
     if (wrong >= 0)
         return coney_conversion_failed("the text is not UTF-8 at byte %td", wrong);
-    return cny_convert_to(message, text, strlen(text), CONEY_CONTENT_TYPE_TEXT, "UTF-8", properties);
+    return cny_convert_text_to(message, text, CONEY_CONTENT_TYPE_TEXT, properties);
 }
 
 static coney_status text_from_message(void **object, coney_message *message)
 {
-    bool readable = cny_content_type_unknown(message) || cny_content_type_is(message, "text/") ||
-                    cny_content_type_is(message, CONEY_CONTENT_TYPE_JSON);
+    bool readable =
+        cny_content_type_unknown(message) || cny_content_type_is(message, "text/") || cny_content_type_is_json(message);
     if (!readable)
         return coney_conversion_failed("content type '%s' is no text", message->properties.content_type);
-    coney_status status = cny_check_utf8_body(message);
+    cny_text text;
+    coney_status status = cny_text_read(&text, message);
     if (status != CONEY_OK)
         return status;
-    if (memchr(message->body, '\0', message->size))
-        return coney_conversion_failed("the text holds a NUL byte; use the bytes converter");
-    *object = cny_strdup((const char *)message->body);
-    return *object ? CONEY_OK : cny_fail_memory();
+    if (memchr(text.data, '\0', text.size))
+        status = coney_conversion_failed("the text holds a NUL byte; use the bytes converter");
+    else if (!(*object = cny_strdup(text.data)))
+        status = cny_fail_memory();
+    cny_text_free(&text);
+    return status;
 }
 
 const coney_converter *coney_text_converter(void)

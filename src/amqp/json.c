@@ -7,18 +7,27 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-
-static bool ends_in_plus_json(const char *content_type)
-{
-    size_t size = strcspn(content_type, "; ");
-    return size > 5 && strncasecmp(content_type + size - 5, "+json", 5) == 0;
-}
 
 static bool may_be_json(const coney_message *message)
 {
-    return cny_content_type_unknown(message) || cny_content_type_is(message, CONEY_CONTENT_TYPE_JSON) ||
-           cny_content_type_is(message, "text/x-json") || ends_in_plus_json(message->properties.content_type);
+    return cny_content_type_unknown(message) || cny_content_type_is_json(message) ||
+           cny_content_type_is(message, "text/x-json");
+}
+
+/* A byte order mark in front is no error for Jackson, either. */
+static coney_status parse(json_t **json, const cny_text *text, const coney_json_limits *limits)
+{
+    size_t mark = text->size >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    coney_status status = cny_json_check_limits(text->data + mark, text->size - mark, limits);
+    if (status != CONEY_OK)
+        return status;
+    json_error_t error;
+    *json = json_loadb(text->data + mark, text->size - mark, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    if (!*json && json_error_code(&error) == json_error_out_of_memory)
+        return cny_fail_memory();
+    if (!*json)
+        return coney_conversion_failed("invalid JSON at line %d, column %d: %s", error.line, error.column, error.text);
+    return CONEY_OK;
 }
 
 coney_status coney_message_json_within(json_t **json, coney_message *message, const coney_json_limits *limits)
@@ -27,18 +36,13 @@ coney_status coney_message_json_within(json_t **json, coney_message *message, co
         return cny_fail(CONEY_E_INVALID, "json or message is NULL");
     if (!may_be_json(message))
         return coney_conversion_failed("content type '%s' is not JSON", message->properties.content_type);
-    coney_status status = cny_check_utf8_body(message);
-    if (status == CONEY_OK)
-        status = cny_json_check_limits((const char *)message->body, message->size, limits);
+    cny_text text;
+    coney_status status = cny_text_read(&text, message);
     if (status != CONEY_OK)
         return status;
-    json_error_t error;
-    *json = json_loadb((const char *)message->body, message->size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-    if (!*json && json_error_code(&error) == json_error_out_of_memory)
-        return cny_fail_memory();
-    if (!*json)
-        return coney_conversion_failed("invalid JSON at line %d, column %d: %s", error.line, error.column, error.text);
-    return CONEY_OK;
+    status = parse(json, &text, limits);
+    cny_text_free(&text);
+    return status;
 }
 
 coney_status coney_message_json(json_t **json, coney_message *message)
@@ -55,7 +59,7 @@ coney_status coney_message_new_json(coney_message **message, const json_t *json,
     char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
     if (!text)
         return coney_conversion_failed("the object cannot be written as JSON: it holds itself, or memory ran out");
-    coney_status status = cny_convert_to(message, text, strlen(text), CONEY_CONTENT_TYPE_JSON, "UTF-8", properties);
+    coney_status status = cny_convert_text_to(message, text, CONEY_CONTENT_TYPE_JSON, properties);
     free(text); /* jansson's own allocator */
     return status;
 }

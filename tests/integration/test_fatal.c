@@ -54,6 +54,13 @@ static void test_unknown_content_encoding_is_rejected_at_once_with_manual_acknow
                      "text", &encoded, "'klingon'");
 }
 
+static void test_unknown_charset_is_rejected_at_once(void **state)
+{
+    (void)state;
+    static const coney_properties klingon = {.content_type = "application/json;charset=klingon"};
+    expect_rejection(&(coney_listener){.converter = coney_json_converter()}, "{}", &klingon, "'klingon'");
+}
+
 static void test_unreadable_text_is_rejected_at_once(void **state)
 {
     (void)state;
@@ -430,6 +437,7 @@ int main(void)
         listening_test(test_bad_json_is_rejected_at_once_with_manual_acknowledgement),
         listening_test(test_unknown_content_encoding_is_rejected_at_once),
         listening_test(test_unknown_content_encoding_is_rejected_at_once_with_manual_acknowledgement),
+        listening_test(test_unknown_charset_is_rejected_at_once),
         listening_test(test_unreadable_text_is_rejected_at_once),
         listening_test(test_unreadable_text_is_rejected_at_once_with_manual_acknowledgement),
         listening_test(test_fatal_message_is_not_retried),

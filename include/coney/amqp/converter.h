@@ -35,8 +35,15 @@ typedef struct coney_bytes {
 /* Object: coney_bytes. Writes application/octet-stream; reads any message. */
 CONEY_API const coney_converter *coney_bytes_converter(void);
 
-/* Object: a C string in UTF-8. Writes text/plain with content encoding UTF-8. Reads text/...,
- * JSON and messages without a content type; refuses what is not UTF-8 or holds a NUL. */
+/* Object: a C string in UTF-8. Writes text/plain with content encoding UTF-8. Reads text/..., JSON (any +json, too) and
+ * messages without a content type; refuses what is not in its charset or holds a NUL.
+ *
+ * The charset of texts and JSON is the one that the content encoding names, else the parameter `charset` of the content
+ * type, else UTF-8; an empty one counts as none. Texts in another charset of this system (see iconv -l) are converted:
+ * from it to read them, and into it to write them with properties that name it. An unknown charset is
+ * CONEY_E_CONVERSION, and so is a compressed body, whose content encoding begins with that of the compression: see
+ * <coney/amqp/compression.h>. A byte order mark tells the order of UTF-16 and UTF-32, which is big-endian without one.
+ * (Spring: the same order; its SimpleMessageConverter heeds no parameter.) */
 CONEY_API const coney_converter *coney_text_converter(void);
 
 /* For a custom converter: fails the conversion with a sentence, made as by printf, that

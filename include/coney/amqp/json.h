@@ -27,8 +27,9 @@ typedef struct coney_json_limits {
 
 /* Object: json_t of any JSON type. Writes application/json, content encoding UTF-8, compact.
  * Reads application/json, any +json, text/x-json, and, as Spring does, bodies without a content
- * type or with application/octet-stream. An object with a NaN or a body that is not JSON in
- * UTF-8 is CONEY_E_CONVERSION, and the sentence names the place. So is a document beyond coney_json_set_limits(). */
+ * type or with application/octet-stream. The charset is found as by coney_text_converter(). An object
+ * with a NaN or a body that is not JSON in its charset is CONEY_E_CONVERSION, and the sentence names
+ * the place. So is a document beyond coney_json_set_limits(). */
 CONEY_API const coney_converter *coney_json_converter(void);
 
 /* The body as JSON, by the same rules. Gives *json: json_decref() it.

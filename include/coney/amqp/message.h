@@ -21,8 +21,8 @@ typedef enum coney_delivery_mode {
     CONEY_PERSISTENT = 2,
 } coney_delivery_mode;
 
-/* The properties of AMQP's basic class. NULL or zero: not set. Texts are at most 255 bytes, UTF-8 from Coney; what others
- * have sent may hold any bytes, and may be sent again. */
+/* The properties of AMQP's basic class. NULL or zero: not set. Texts are at most 255 bytes. They should be UTF-8; what
+ * others have sent may hold any bytes, and may be sent again. */
 typedef struct coney_properties {
     const char *content_type; /* sent as application/octet-stream if not set */
     const char *content_encoding;

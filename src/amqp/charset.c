@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/* Texts in charsets other than UTF-8, by the C library's iconv, which only this file knows. A message names its charset
+ * by its content encoding, or else by a parameter of its content type; anybody may have written that name. Any thread;
+ * each conversion has a converter of its own. */
+#include "amqp/converter.h"
+
+#include <errno.h>
+#include <iconv.h>
+#include <string.h>
+#include <strings.h>
+
+#define MAX_NAME 40 /* of a charset, as IANA has it */
+#define MIN_ROOM 64 /* more than one character, or what ends a text, takes in any charset */
+
+typedef struct charset {
+    char name[CNY_MAX_SHORT_STRING + 1]; /* "": none is named */
+    const char *content_type;            /* which names it by a parameter; NULL: the content encoding does */
+    size_t width;                        /* of units in the order of a byte order mark; 0: the name says all */
+} charset;
+
+/* ---- the name ---- */
+
+/* Takes a token, or a quoted string without its quotes; gives where it ends. */
+static const char *take_value(const char *at, char *value)
+{
+    size_t size = 0;
+    if (*at != '"') {
+        size = strcspn(at, ";");
+        memcpy(value, at, size);
+        at += size;
+        while (size > 0 && strchr(" \t", value[size - 1]))
+            size--;
+    } else {
+        for (at++; *at && *at != '"'; at++) {
+            if (*at == '\\' && at[1])
+                at++;
+            value[size++] = *at;
+        }
+        at += strcspn(at, ";");
+    }
+    value[size] = '\0';
+    return at;
+}
+
+/* The last one counts if there are several, as with Spring. */
+static void find_parameter(charset *named, const char *content_type)
+{
+    static const char name[] = "charset";
+    size_t size = sizeof name - 1;
+    char value[CNY_MAX_SHORT_STRING + 1];
+    const char *at = content_type + strcspn(content_type, ";");
+    while (*at) {
+        at += strspn(at, "; \t");
+        bool is_it = strncasecmp(at, name, size) == 0;
+        const char *equals = is_it ? at + size + strspn(at + size, " \t") : at + strcspn(at, "=;");
+        if (*equals != '=') {
+            at = equals + strcspn(equals, ";");
+            continue;
+        }
+        at = take_value(equals + 1 + strspn(equals + 1, " \t"), value);
+        if (is_it)
+            memcpy(named->name, value, sizeof value);
+    }
+}
+
+static bool is_one_of(const char *name, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcasecmp(name, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* ASCII is part of UTF-8. */
+static bool is_utf8(const charset *named)
+{
+    static const char *const names[] = {"", "UTF-8", "utf8", "US-ASCII", "ascii"};
+    return is_one_of(named->name, names, sizeof names / sizeof *names);
+}
+
+/* C libraries do not agree on the order of bytes without a mark. Here it is big-endian, as in RFC 2781 and Java. */
+static size_t width_of(const char *name)
+{
+    static const char *const two[] = {"UTF-16", "UTF16", "UTF_16", "UCS-2", "UCS2", "ISO-10646-UCS-2", "UNICODE"};
+    static const char *const four[] = {"UTF-32", "UTF32", "UTF_32", "UCS-4", "UCS4", "ISO-10646-UCS-4"};
+    return is_one_of(name, two, sizeof two / sizeof *two)      ? 2
+           : is_one_of(name, four, sizeof four / sizeof *four) ? 4
+                                                               : 0;
+}
+
+static charset charset_of(const coney_properties *properties)
+{
+    charset named = {0};
+    const char *encoding = properties ? properties->content_encoding : NULL;
+    if (encoding && *encoding) {
+        memcpy(named.name, encoding, strnlen(encoding, CNY_MAX_SHORT_STRING));
+    } else if (properties && properties->content_type && strlen(properties->content_type) <= CNY_MAX_SHORT_STRING) {
+        named.content_type = properties->content_type;
+        find_parameter(&named, properties->content_type);
+    }
+    named.width = width_of(named.name);
+    return named;
+}
+
+static coney_status not_understood(const charset *named)
+{
+    if (named->content_type)
+        return coney_conversion_failed("charset '%s' of content type '%s' is not understood: it is none of this system",
+                                       named->name, named->content_type);
+    return coney_conversion_failed("content encoding '%s' is not understood: it is no charset of this system; a "
+                                   "compressed body needs coney_decompress_processor() first",
+                                   named->name);
+}
+
+/* iconv takes more than names: a slash begins options. */
+static bool is_well_formed(const char *name)
+{
+    size_t size = strlen(name);
+    return size <= MAX_NAME &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+") == size;
+}
+
+/* ---- converting ---- */
+
+typedef struct conversion {
+    const char *to, *from;
+    const char *text;
+    size_t size;
+    cny_buffer *out;
+    size_t at; /* the byte that cannot be converted */
+    int error; /* why: EILSEQ, or EINVAL if the text ends there within a character; 0: all is converted */
+} conversion;
+
+/* One call of iconv; at the end the one for what ends a text in charsets that have states. 0, or an errno. */
+static int step(conversion *one, iconv_t converter, char **next, size_t *left)
+{
+    cny_buffer *out = one->out;
+    if (!cny_buffer_reserve(out, MIN_ROOM))
+        return ENOMEM;
+    char *to = (char *)out->data + out->size;
+    size_t room = out->capacity - out->size, before = room;
+    size_t lost = *left > 0 ? iconv(converter, next, left, &to, &room) : iconv(converter, NULL, NULL, &to, &room);
+    int error = lost == (size_t)-1 ? errno : lost > 0 ? EILSEQ : 0; /* some put another character for one they lack */
+    out->size += before - room;
+    return error == E2BIG && room == before ? EILSEQ : error; /* MIN_ROOM suffices for any charset */
+}
+
+static void convert_all(conversion *one, iconv_t converter)
+{
+    char *next = (char *)(uintptr_t)one->text;
+    size_t left = one->size;
+    bool is_last = false;
+    one->error = cny_buffer_reserve(one->out, one->size + one->size / 2) ? 0 : ENOMEM;
+    while (one->error == E2BIG || (one->error == 0 && !is_last)) {
+        is_last = left == 0;
+        one->error = step(one, converter, &next, &left);
+    }
+    one->at = one->size - left;
+}
+
+/* CONEY_OK also if it ends with an error that only its caller has words for. */
+static coney_status convert(conversion *one, const charset *named)
+{
+    iconv_t converter = iconv_open(one->to, one->from);
+    if (converter == (iconv_t)-1 && errno == EINVAL)
+        return not_understood(named);
+    if (converter == (iconv_t)-1)
+        return cny_fail(CONEY_E_NO_MEMORY, "charset '%s' cannot be opened: %s", named->name, cny_errno_text(errno));
+    convert_all(one, converter);
+    iconv_close(converter);
+    return one->error == ENOMEM ? cny_fail_memory() : CONEY_OK;
+}
+
+/* ---- reading ---- */
+
+static coney_status check_utf8(const cny_text *text, const charset *named)
+{
+    ptrdiff_t wrong = cny_utf8_error(text->data, text->size);
+    if (wrong < 0)
+        return CONEY_OK;
+    return is_utf8(named) ? coney_conversion_failed("the body is not UTF-8 at byte %td", wrong)
+                          : coney_conversion_failed("the body in charset '%s' is no text", named->name);
+}
+
+/* What the byte order mark says is used up. */
+static const char *with_order(const charset *named, conversion *one)
+{
+    static const char big[] = {0, 0, '\xfe', '\xff'}, little[] = {'\xff', '\xfe', 0, 0};
+    size_t width = named->width;
+    if (width == 0)
+        return named->name;
+    bool has_mark = one->size >= width, is_little = has_mark && memcmp(one->text, little, width) == 0;
+    if (is_little || (has_mark && memcmp(one->text, big + 4 - width, width) == 0)) {
+        one->text += width;
+        one->size -= width;
+    }
+    return width == 2 ? (is_little ? "UTF-16LE" : "UTF-16BE") : (is_little ? "UTF-32LE" : "UTF-32BE");
+}
+
+static coney_status read_converted(cny_text *text, const coney_message *message, const charset *named)
+{
+    conversion one = {
+        .to = "UTF-8", .text = (const char *)message->body, .size = message->size, .out = &text->converted};
+    one.from = with_order(named, &one);
+    size_t mark = message->size - one.size;
+    coney_status status = convert(&one, named);
+    if (status != CONEY_OK)
+        return status;
+    if (one.error == EINVAL)
+        return coney_conversion_failed("the body ends within a character of charset '%s' that begins at byte %zu",
+                                       named->name, mark + one.at);
+    if (one.error != 0)
+        return coney_conversion_failed("the body is not in charset '%s' at byte %zu", named->name, mark + one.at);
+    text->size = text->converted.size;
+    if (!cny_buffer_append(&text->converted, "", 1))
+        return cny_fail_memory();
+    text->data = (const char *)text->converted.data;
+    return CONEY_OK;
+}
+
+coney_status cny_text_read(cny_text *text, const coney_message *message)
+{
+    *text = (cny_text){.data = (const char *)message->body, .size = message->size};
+    charset named = charset_of(&message->properties);
+    if (!is_well_formed(named.name))
+        return not_understood(&named);
+    coney_status status = is_utf8(&named) ? CONEY_OK : read_converted(text, message, &named);
+    if (status == CONEY_OK)
+        status = check_utf8(text, &named);
+    if (status != CONEY_OK)
+        cny_text_free(text);
+    return status;
+}
+
+/* ---- writing ---- */
+
+static coney_status write_converted(cny_text *text, const charset *named)
+{
+    conversion one = {.from = "UTF-8", .text = text->data, .size = text->size, .out = &text->converted};
+    one.to = with_order(named, &(conversion){0});
+    if (named->width > 0 && !cny_buffer_append(&text->converted, "\0\0\xfe\xff" + 4 - named->width, named->width))
+        return cny_fail_memory();
+    coney_status status = convert(&one, named);
+    if (status == CONEY_OK && one.error != 0)
+        status = coney_conversion_failed("charset '%s' has no character for the one at byte %zu of the text",
+                                         named->name, one.at);
+    text->data = (const char *)text->converted.data;
+    text->size = text->converted.size;
+    return status;
+}
+
+coney_status cny_text_write(cny_text *text, const char *utf8, const coney_properties *properties)
+{
+    *text = (cny_text){.data = utf8, .size = strlen(utf8)};
+    charset named = charset_of(properties);
+    if (is_utf8(&named))
+        return CONEY_OK;
+    coney_status status = is_well_formed(named.name) ? write_converted(text, &named) : not_understood(&named);
+    if (status != CONEY_OK)
+        cny_text_free(text);
+    return status;
+}
+
+void cny_text_free(cny_text *text)
+{
+    cny_buffer_free(&text->converted);
+}
