@@ -16,6 +16,13 @@ static coney_status read_config(const char *uri, const coney_connection_factory_
     return cny_config_read(&config, uri, options);
 }
 
+static coney_status no_credentials(coney_credentials *credentials, void *user)
+{
+    (void)credentials;
+    (void)user;
+    return CONEY_OK;
+}
+
 static int finish(void **state)
 {
     (void)state;
@@ -102,6 +109,74 @@ static void test_amqps_without_options_means_all_defaults(void **state)
     assert_null(config.tls);
 }
 
+/* ---- passwords in clear ---- */
+
+#define IN_CLEAR "goes over the network in clear"
+
+static int warnings_of(const char *uri, const coney_connection_factory_options *options)
+{
+    test_log_start(CONEY_LOG_DEBUG);
+    assert_ok(read_config(uri, options));
+    test_log_stop();
+    assert_false(test_log_has("hush"));
+    return test_log_count(IN_CLEAR);
+}
+
+static void test_password_in_clear_is_warned_of_once_with_the_host(void **state)
+{
+    (void)state;
+    static const coney_connection_factory_options none;
+    static const struct {
+        const char *uri, *host;
+    } hosts[] = {
+        {"amqp://u:hush@broker.example", "broker.example:5672"},
+        {"amqp://u:hush@localhost,127.0.0.1,one.example:7,two.example", "one.example:7"},
+        {"amqp://10.0.0.1", "10.0.0.1"},
+        {"amqp://128.0.0.1", "128.0.0.1"},
+        {"amqp://127.0.0.1.example", "127.0.0.1.example"},
+        {"amqp://localhost.example", "localhost.example"},
+        {"amqp://notlocalhost", "notlocalhost"},
+        {"amqp://u:hush@[2001:db8::1]:5672", "2001:db8::1"},
+        {"amqp://[::ffff:10.0.0.1]", "::ffff:10.0.0.1"},
+    };
+    for (size_t i = 0; i < COUNT_OF(hosts); i++) {
+        if (warnings_of(hosts[i].uri, &none) != 1)
+            fail_msg("%s", hosts[i].uri);
+        test_log_expect(hosts[i].host);
+        test_log_expect("warn: ");
+        test_log_expect("amqps://");
+        test_log_expect("trusted_network");
+    }
+}
+
+static void test_password_that_stays_on_this_host_is_not_warned_of(void **state)
+{
+    (void)state;
+    static const coney_connection_factory_options none;
+    static const char *const uris[] = {"amqp://u:hush@localhost",     "amqp://LocalHost,localhost.",
+                                       "amqp://broker.localhost",     "amqp://127.0.0.1:7",
+                                       "amqp://127.1.2.3,[::1]:5672", "amqp://[0:0:0:0:0:0:0:1]",
+                                       "amqp://[::ffff:127.0.0.1]",   "amqps://u:hush@broker.example"};
+    for (size_t i = 0; i < COUNT_OF(uris); i++) {
+        if (warnings_of(uris[i], &none) != 0)
+            fail_msg("%s", uris[i]);
+    }
+}
+
+static void test_token_of_a_provider_in_clear_is_warned_of(void **state)
+{
+    (void)state;
+    const coney_connection_factory_options options = {.credentials = no_credentials};
+    assert_int_equal(warnings_of("amqp://broker.example", &options), 1);
+}
+
+static void test_trusted_network_is_not_warned_of(void **state)
+{
+    (void)state;
+    const coney_connection_factory_options options = {.trusted_network = true};
+    assert_int_equal(warnings_of("amqp://u:hush@broker.example", &options), 0);
+}
+
 static void test_recovery_has_defaults_that_go_with_what_is_given(void **state)
 {
     (void)state;
@@ -184,6 +259,10 @@ int main(void)
         cmocka_unit_test_teardown(test_tls_options_need_an_amqps_uri, finish),
         cmocka_unit_test_teardown(test_external_needs_tls_and_a_certificate, finish),
         cmocka_unit_test_teardown(test_amqps_without_options_means_all_defaults, finish),
+        cmocka_unit_test_teardown(test_password_in_clear_is_warned_of_once_with_the_host, finish),
+        cmocka_unit_test_teardown(test_password_that_stays_on_this_host_is_not_warned_of, finish),
+        cmocka_unit_test_teardown(test_token_of_a_provider_in_clear_is_warned_of, finish),
+        cmocka_unit_test_teardown(test_trusted_network_is_not_warned_of, finish),
         cmocka_unit_test_teardown(test_recovery_has_defaults_that_go_with_what_is_given, finish),
         cmocka_unit_test_teardown(test_texts_and_tables_are_copied, finish),
         cmocka_unit_test_teardown(test_running_out_of_memory_is_told, finish),

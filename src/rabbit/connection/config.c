@@ -3,6 +3,7 @@
  * in. */
 #include "rabbit/connection/internal.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -90,6 +91,39 @@ static coney_status check_security(const cny_uri *uri, const coney_connection_fa
         return cny_fail(CONEY_E_INVALID, "sasl is EXTERNAL, which needs an amqps:// URI and a client certificate "
                                          "(tls.certificate_file)");
     return CONEY_OK;
+}
+
+/* By what is written, as nothing is resolved yet: a name that leads here without saying so costs a needless warning. */
+static bool is_this_host(const char *name)
+{
+    struct in_addr four;
+    struct in6_addr six;
+    size_t size = strlen(name);
+    if (inet_aton(name, &four) != 0)
+        return ntohl(four.s_addr) >> 24 == IN_LOOPBACKNET;
+    if (inet_pton(AF_INET6, name, &six) == 1)
+        return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == IN_LOOPBACKNET);
+    if (size > 0 && name[size - 1] == '.')
+        size--;
+    static const char local[] = "localhost"; /* and names below it: RFC 6761 */
+    size_t length = sizeof local - 1;
+    return size >= length && strncasecmp(name + size - length, local, length) == 0 &&
+           (size == length || name[size - length - 1] == '.');
+}
+
+/* PLAIN is what it says. (EXTERNAL is never without TLS.) */
+static void warn_of_password_in_clear(const cny_uri *uri, const coney_connection_factory_options *options)
+{
+    size_t i = 0;
+    if (uri->tls || options->trusted_network)
+        return;
+    while (i < uri->host_count && is_this_host(uri->hosts[i].name))
+        i++;
+    if (i < uri->host_count)
+        cny_log(CONEY_LOG_WARN,
+                "the password for %s:%d goes over the network in clear, for the URI begins with amqp://; "
+                "use amqps://, or set trusted_network if nobody else can listen there",
+                uri->hosts[i].name, uri->hosts[i].port);
 }
 
 static coney_status check_options(const coney_connection_factory_options *options)
@@ -227,7 +261,11 @@ coney_status cny_config_read(cny_connection_config *config, const char *uri_text
     config->max_outbound_bytes = options->max_outbound_bytes ? options->max_outbound_bytes : DEFAULT_MAX_OUTBOUND_BYTES;
     config->close_timeout_ms = options->close_timeout_ms ? options->close_timeout_ms : DEFAULT_CLOSE_TIMEOUT_MS;
     status = copy_rest(config, options);
-    return status == CONEY_OK ? set_names(config, options->connection_name) : status;
+    if (status == CONEY_OK)
+        status = set_names(config, options->connection_name);
+    if (status == CONEY_OK)
+        warn_of_password_in_clear(uri, options);
+    return status;
 }
 
 /* In the arena, so ours to write. */
