@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What the broker says: cuts the bytes read into frames, lets rabbitmq-c decode methods and
- * properties, and puts the frames of a message together. I/O thread only.
+/* What the broker says: lets rabbitmq-c decode the methods and properties in frames that have been cut (frames.c), and
+ * puts the frames of a message together. I/O thread only.
  *
  * Frames are checked here before rabbitmq-c sees them, so a peer can neither make it allocate for
- * channels that do not exist nor feed it a frame larger than agreed. Body frames never pass
+ * channels that do not exist nor feed it a frame larger than Coney reads. Body frames never pass
  * through it: they are copied once, from the read buffer into the message. */
 #include "wire/rabbitmq_c.h"
 
@@ -29,16 +29,6 @@ struct cny_assembly {
 };
 
 /* ---- helpers ---- */
-
-static uint16_t get_u16(const uint8_t *at)
-{
-    return (uint16_t)(at[0] << 8 | at[1]);
-}
-
-static uint32_t get_u32(const uint8_t *at)
-{
-    return (uint32_t)get_u16(at) << 16 | get_u16(at + 2);
-}
 
 static void copy_text(char to[256], amqp_bytes_t from)
 {
@@ -290,24 +280,34 @@ static coney_message *make_message(const struct cny_assembly *assembly, size_t b
 
 /* ---- the three kinds of frames ---- */
 
-/* A message too large is handed on without its body: ending the connection would bring it back for ever. Returns have no
- * limit here, for they were not too large for us to send, and only the whole body tells which message came back; the
+#define FIXED_HEADER_BYTES 12 /* of a content header: class, weight and body size; the properties follow */
+
+/* A message too large is handed on without its body: ending the connection would bring it back for ever. Returns have
+ * no limit here, for they were not too large for us to send, and only the whole body tells which message came back; the
  * owner, who knows what was sent, admits no others. */
 static bool is_too_large(const cny_wire *wire, const struct cny_assembly *assembly)
 {
     return assembly->announced > wire->max_message_bytes && assembly->method != CNY_BASIC_RETURN;
 }
 
-static bool note_too_large(coney_message *message, uint64_t announced, size_t limit)
+static bool note(coney_message *message, const char *format, uint64_t bytes, size_t limit)
 {
-    char text[100];
-    int size = snprintf(text, sizeof text, "its body has %llu bytes; max_message_bytes is %zu",
-                        (unsigned long long)announced, limit);
+    char text[128];
+    int size = snprintf(text, sizeof text, format, (unsigned long long)bytes, limit);
     message->defect = cny_arena_copy(&message->arena, text, (size_t)size);
     return message->defect;
 }
 
-static bool is_admitted(const cny_wire *wire, const struct cny_assembly *assembly, size_t header_bytes)
+static bool note_defects(const cny_wire *wire, const struct cny_assembly *assembly, const cny_frame *header)
+{
+    if (assembly->is_skipped)
+        return note(assembly->message, "its body has %llu bytes; max_message_bytes is %zu", assembly->announced,
+                    wire->max_message_bytes);
+    return header->rest == 0 || note(assembly->message, "its content header has %llu bytes; Coney reads %zu at most",
+                                     header->size + header->rest, CNY_LARGEST_HEADER_FRAME);
+}
+
+static bool is_admitted(const cny_wire *wire, const struct cny_assembly *assembly, const cny_frame *header)
 {
     size_t read = wire->input_end - wire->input_start;
     const cny_announcement announcement = {
@@ -315,61 +315,84 @@ static bool is_admitted(const cny_wire *wire, const struct cny_assembly *assembl
         .channel = assembly->channel,
         .tag = assembly->tag,
         .body_bytes = assembly->announced,
-        .header_bytes = header_bytes,
-        .is_here = assembly->announced == 0 || assembly->announced + CNY_FRAME_OVERHEAD <= read,
+        .header_bytes = header->size + header->rest - FIXED_HEADER_BYTES,
+        .is_here = assembly->announced == 0 || (header->rest == 0 && assembly->announced + CNY_FRAME_OVERHEAD <= read),
     };
     return !wire->owner.admits || wire->owner.admits(wire->owner.self, &announcement);
 }
 
-/* rabbitmq-c 0.14 and newer refuse deep nesting, and any publisher can send it: that must not end the connection, or the
- * message would come again for ever. */
-static coney_status keep_header(cny_wire *wire, struct cny_assembly *assembly, amqp_bytes_t encoded)
+static bool is_decodable(const cny_frame *header, amqp_bytes_t encoded)
 {
+    bool is_usual = header->size <= CNY_LARGEST_FRAME;
+    return header->rest == 0 && (is_usual || cny_is_shallow(encoded.bytes, encoded.len));
+}
+
+/* NULL if the properties cannot be decoded. rabbitmq-c 0.14 and newer refuse deep nesting, and any publisher can send
+ * it: that must not end the connection, or the message would come again for ever. So must no header that is too large. */
+static coney_status decode_properties(cny_wire *wire, const cny_frame *header, amqp_basic_properties_t **properties)
+{
+    amqp_bytes_t encoded = {.len = header->size - FIXED_HEADER_BYTES,
+                            .bytes = (void *)(uintptr_t)(header->payload + FIXED_HEADER_BYTES)};
     void *decoded;
+    *properties = NULL;
+    if (!is_decodable(header, encoded))
+        return CONEY_OK;
     int failure = amqp_decode_properties(AMQP_BASIC_CLASS, &wire->pool, encoded, &decoded);
     if (failure == AMQP_STATUS_NO_MEMORY)
         return cny_fail_memory();
+    if (failure >= 0)
+        *properties = decoded;
+    return CONEY_OK;
+}
+
+static coney_status keep_header(cny_wire *wire, struct cny_assembly *assembly, const cny_frame *header)
+{
+    amqp_basic_properties_t *properties;
+    coney_status status = decode_properties(wire, header, &properties);
+    if (status != CONEY_OK)
+        return status;
     assembly->is_skipped = is_too_large(wire, assembly);
     if (!assembly->is_skipped && assembly->announced > SIZE_MAX / 4)
         return cny_fail(CONEY_E_PROTOCOL, "the broker announced a message of %llu bytes",
                         (unsigned long long)assembly->announced);
-    assembly->message = make_message(assembly, assembly->is_skipped ? 0 : (size_t)assembly->announced, encoded.len,
-                                     failure < 0 ? NULL : decoded);
-    if (!assembly->message)
-        return cny_fail_memory();
-    if (assembly->is_skipped && !note_too_large(assembly->message, assembly->announced, wire->max_message_bytes))
-        return cny_fail_memory();
-    return CONEY_OK;
+    size_t properties_size = properties ? header->size - FIXED_HEADER_BYTES : 0;
+    assembly->message =
+        make_message(assembly, assembly->is_skipped ? 0 : (size_t)assembly->announced, properties_size, properties);
+    return assembly->message && note_defects(wire, assembly, header) ? CONEY_OK : cny_fail_memory();
 }
 
-static coney_status on_header(cny_wire *wire, uint16_t channel, uint64_t body_size, amqp_bytes_t encoded,
-                              cny_incoming *incoming, bool *complete)
+static coney_status on_header(cny_wire *wire, const cny_frame *frame, cny_incoming *incoming, bool *complete)
 {
-    struct cny_assembly *assembly = find_assembly(wire, channel);
+    if (frame->is_continued) /* one that is skipped */
+        return CONEY_OK;
+    if (frame->size < CNY_CONTENT_HEADER_BYTES || cny_get_u16(frame->payload) != AMQP_BASIC_CLASS)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a content header that is none");
+    struct cny_assembly *assembly = find_assembly(wire, frame->channel);
     if (!assembly || assembly->has_header)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a content header on channel %u that belongs to no message",
-                        channel);
+                        frame->channel);
     assembly->has_header = true;
-    assembly->announced = body_size;
-    assembly->is_skipped = !is_admitted(wire, assembly, encoded.len);
-    coney_status status = assembly->is_skipped ? CONEY_OK : keep_header(wire, assembly, encoded);
+    assembly->announced = (uint64_t)cny_get_u32(frame->payload + 4) << 32 | cny_get_u32(frame->payload + 8);
+    assembly->is_skipped = !is_admitted(wire, assembly, frame);
+    coney_status status = assembly->is_skipped ? CONEY_OK : keep_header(wire, assembly, frame);
     if (status == CONEY_OK)
         finish_assembly(wire, assembly, incoming, complete);
     return status;
 }
 
-static coney_status on_body(cny_wire *wire, uint16_t channel, const uint8_t *data, size_t size, cny_incoming *incoming,
-                            bool *complete)
+/* The frame's whole size is looked at with its first piece. */
+static coney_status on_body(cny_wire *wire, const cny_frame *frame, cny_incoming *incoming, bool *complete)
 {
-    struct cny_assembly *assembly = find_assembly(wire, channel);
+    struct cny_assembly *assembly = find_assembly(wire, frame->channel);
     if (!assembly || !assembly->has_header)
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a body on channel %u that belongs to no message", channel);
-    if (size > assembly->announced - assembly->received)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a body on channel %u that belongs to no message",
+                        frame->channel);
+    if (frame->size + frame->rest > assembly->announced - assembly->received)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent more than the %llu bytes announced for a message",
                         (unsigned long long)assembly->announced);
-    if (size > 0 && !assembly->is_skipped)
-        memcpy(assembly->message->body + assembly->received, data, size);
-    assembly->received += size;
+    if (frame->size > 0 && !assembly->is_skipped)
+        memcpy(assembly->message->body + assembly->received, frame->payload, frame->size);
+    assembly->received += frame->size;
     finish_assembly(wire, assembly, incoming, complete);
     return CONEY_OK;
 }
@@ -491,7 +514,7 @@ coney_status cny_wire_decode_method(cny_wire *wire, const cny_frame *frame, uint
 {
     if (frame->size < 4)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a method frame of %zu bytes", frame->size);
-    *id = get_u32(frame->payload);
+    *id = cny_get_u32(frame->payload);
     *decoded = NULL;
     if (*id == CNY_CONNECTION_UPDATE_SECRET_OK) /* no arguments; rabbitmq-c knows it from 0.12 on only */
         return CONEY_OK;
@@ -514,16 +537,6 @@ static coney_status on_raw_method(cny_wire *wire, const cny_frame *frame, cny_in
     return status == CONEY_OK ? on_method(wire, frame->channel, id, decoded, incoming, complete) : status;
 }
 
-static coney_status on_raw_header(cny_wire *wire, const cny_frame *frame, cny_incoming *incoming, bool *complete)
-{
-    enum { FIXED = 12 };
-    if (frame->size < FIXED + 2 || get_u16(frame->payload) != AMQP_BASIC_CLASS)
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a content header that is none");
-    uint64_t body_size = (uint64_t)get_u32(frame->payload + 4) << 32 | get_u32(frame->payload + 8);
-    amqp_bytes_t encoded = {.len = frame->size - FIXED, .bytes = (void *)(uintptr_t)(frame->payload + FIXED)};
-    return on_header(wire, frame->channel, body_size, encoded, incoming, complete);
-}
-
 #define KEEP_POOL_PAGES 16 /* which usual headers do not fill */
 
 /* Recycling keeps all pages that the greediest frame ever needed. */
@@ -541,45 +554,12 @@ static coney_status on_frame(cny_wire *wire, const cny_frame *frame, cny_incomin
     incoming->channel = frame->channel;
     switch (frame->type) {
     case AMQP_FRAME_METHOD: status = on_raw_method(wire, frame, incoming, complete); break;
-    case AMQP_FRAME_HEADER: status = on_raw_header(wire, frame, incoming, complete); break;
-    case AMQP_FRAME_BODY: return on_body(wire, frame->channel, frame->payload, frame->size, incoming, complete);
+    case AMQP_FRAME_HEADER: status = on_header(wire, frame, incoming, complete); break;
+    case AMQP_FRAME_BODY: return on_body(wire, frame, incoming, complete);
     default: *complete = true; return CONEY_OK; /* a heartbeat: method 0 */
     }
     recycle_pool(&wire->pool);
     return status;
-}
-
-static coney_status check_frame(const cny_wire *wire, const cny_frame *frame)
-{
-    bool known = frame->type == AMQP_FRAME_METHOD || frame->type == AMQP_FRAME_HEADER ||
-                 frame->type == AMQP_FRAME_BODY || frame->type == AMQP_FRAME_HEARTBEAT;
-    if (!known)
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a frame of type %u, which AMQP does not have", frame->type);
-    if (frame->channel > wire->limits.channel_max)
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a frame on channel %u; %u is the highest agreed",
-                        frame->channel, wire->limits.channel_max);
-    if (frame->size > wire->limits.frame_max - CNY_FRAME_OVERHEAD)
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a frame of %zu bytes; %u is the most agreed",
-                        frame->size + CNY_FRAME_OVERHEAD, wire->limits.frame_max);
-    return CONEY_OK;
-}
-
-coney_status cny_wire_cut_frame(cny_wire *wire, cny_frame *frame, bool *have)
-{
-    const uint8_t *at = wire->input + wire->input_start;
-    size_t size = wire->input_end - wire->input_start;
-    if (size < CNY_FRAME_HEADER_BYTES)
-        return CONEY_OK;
-    *frame = (cny_frame){
-        .type = at[0], .channel = get_u16(at + 1), .payload = at + CNY_FRAME_HEADER_BYTES, .size = get_u32(at + 3)};
-    coney_status status = check_frame(wire, frame);
-    if (status != CONEY_OK || size < frame->size + CNY_FRAME_OVERHEAD)
-        return status;
-    if (frame->payload[frame->size] != AMQP_FRAME_END)
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent a frame without its end octet");
-    wire->input_start += frame->size + CNY_FRAME_OVERHEAD;
-    *have = true;
-    return CONEY_OK;
 }
 
 coney_status cny_wire_next(cny_wire *wire, cny_incoming *incoming, bool *complete)
@@ -598,7 +578,7 @@ coney_status cny_wire_next(cny_wire *wire, cny_incoming *incoming, bool *complet
         if (status != CONEY_OK)
             return status;
     }
-    return CONEY_OK;
+    return *complete ? CONEY_OK : cny_wire_fit_input(wire);
 }
 
 void cny_assemblies_free(cny_wire *wire)

@@ -12,9 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHANNEL_MAX 2047     /* what RabbitMQ allows by default */
-#define LARGEST_FRAME 131072 /* before anything is agreed; a token as password may be long */
-#define TLS_ALERT 0x15       /* the first byte of what a TLS server answers to a plain client */
+#define CHANNEL_MAX 2047 /* what RabbitMQ allows by default */
+#define TLS_ALERT 0x15   /* the first byte of what a TLS server answers to a plain client */
 
 typedef struct login {
     cny_wire *wire;
@@ -121,7 +120,9 @@ static coney_status next_frame(login *in, cny_frame *frame)
         if (have)
             return CONEY_OK;
         size_t received;
-        coney_status status = cny_wire_has_input(in->wire) ? CONEY_OK : cny_wire_wait(in->wire, POLLIN, in->deadline);
+        coney_status status = cny_wire_fit_input(in->wire);
+        if (status == CONEY_OK && !cny_wire_has_input(in->wire))
+            status = cny_wire_wait(in->wire, POLLIN, in->deadline);
         if (status == CONEY_OK)
             status = cny_wire_read(in->wire, &received);
         if (status != CONEY_OK)
@@ -311,13 +312,14 @@ static coney_status encode_start_ok(cny_buffer *out, const cny_wire_target *targ
     cny_arena_init(&arena, room, sizeof room);
     int size = AMQP_STATUS_NO_MEMORY;
     if (merge_properties(&arena, &method.client_properties, target->client_properties, &ours))
-        size = cny_append_method(out, 0, AMQP_CONNECTION_START_OK_METHOD, &method, LARGEST_FRAME - CNY_FRAME_OVERHEAD);
+        size =
+            cny_append_method(out, 0, AMQP_CONNECTION_START_OK_METHOD, &method, CNY_LARGEST_FRAME - CNY_FRAME_OVERHEAD);
     cny_arena_free(&arena);
     if (size == AMQP_STATUS_NO_MEMORY)
         return cny_fail_memory();
     return size >= 0 ? CONEY_OK
-                     : cny_fail(CONEY_E_INVALID, "client_properties, user and password do not fit a frame of %d bytes",
-                                LARGEST_FRAME);
+                     : cny_fail(CONEY_E_INVALID, "client_properties, user and password do not fit a frame of %zu bytes",
+                                CNY_LARGEST_FRAME);
 }
 
 /* "\0user\0password" for PLAIN; EXTERNAL says nothing, because the certificate has said it. */
@@ -341,7 +343,7 @@ static coney_status send_start_ok(const login *in)
     if (!make_response(in->target, &response))
         return cny_fail_memory();
     cny_buffer out = {0};
-    coney_status status = cny_buffer_reserve(&out, LARGEST_FRAME) ? CONEY_OK : cny_fail_memory();
+    coney_status status = cny_buffer_reserve(&out, CNY_LARGEST_FRAME) ? CONEY_OK : cny_fail_memory();
     if (status == CONEY_OK)
         status = encode_start_ok(&out, in->target, response);
     if (status == CONEY_OK)
@@ -418,25 +420,17 @@ static coney_status tune_and_open(login *in)
     if (status == CONEY_OK)
         status = send_tune_ok_and_open(in, &limits);
     if (status == CONEY_OK && expect(in, AMQP_CONNECTION_OPEN_OK_METHOD, &status))
-        in->wire->limits = limits; /* what was read behind open-ok stays in the input, and is checked by them */
+        in->wire->limits = limits; /* what was read after open-ok stays in the input, and is checked by them */
     return status;
-}
-
-static coney_status make_input(cny_wire *wire)
-{
-    wire->input_size = LARGEST_FRAME + CNY_FRAME_OVERHEAD + CNY_TLS_RECORD_BYTES;
-    wire->input_start = wire->input_end = 0;
-    wire->input = cny_alloc(wire->input_size);
-    return wire->input ? CONEY_OK : cny_fail_memory();
 }
 
 coney_status cny_wire_log_in(cny_wire *wire, const cny_wire_target *target, int64_t deadline)
 {
     login in = {.wire = wire, .target = target, .deadline = deadline};
-    wire->limits = (cny_wire_limits){.channel_max = 0, .frame_max = LARGEST_FRAME};
+    wire->limits = (cny_wire_limits){.channel_max = 0, .frame_max = CNY_LARGEST_FRAME};
     wire->max_message_bytes = target->max_message_bytes;
     wire->owner = target->owner;
-    coney_status status = make_input(wire);
+    coney_status status = cny_wire_make_input(wire);
     if (status == CONEY_OK)
         status = start(&in);
     if (status == CONEY_OK)

@@ -14,7 +14,24 @@
 #endif
 
 #define CNY_FRAME_HEADER_BYTES 7
-#define CNY_FRAME_MIN 4096 /* AMQP's smallest frame_max */
+#define CNY_FRAME_MIN 4096          /* AMQP's smallest frame_max */
+#define CNY_CONTENT_HEADER_BYTES 14 /* of a content header: class, weight, body size and the flags of the properties */
+
+/* The largest frame_max that is proposed. Until one is agreed frames may be as large, for a token as password may be
+ * long. */
+#define CNY_LARGEST_FRAME ((size_t)131072)
+
+/* A content header is read up to this, whatever frame_max was agreed, for the broker does not keep to that. */
+#define CNY_LARGEST_HEADER_FRAME ((size_t)1024 * 1024)
+
+typedef struct cny_frame {
+    uint8_t type;
+    uint16_t channel;
+    const uint8_t *payload; /* in the wire's input, until the next read */
+    size_t size;
+    size_t rest;       /* of a frame that comes in pieces: the bytes after this one */
+    bool is_continued; /* this is not the first piece */
+} cny_frame;
 
 struct cny_wire {
     /* fixed after new */
@@ -26,8 +43,10 @@ struct cny_wire {
     size_t max_message_bytes;
     cny_wire_owner owner;
     /* I/O thread only */
-    uint8_t *input; /* one frame fits, and a TLS record behind most of one */
+    uint8_t *input;
     size_t input_size, input_start, input_end;
+    bool in_frame;         /* the next bytes continue a frame that comes in pieces, */
+    cny_frame open;        /* this one, of which so much is to come */
     amqp_pool_t pool;      /* what rabbitmq-c decodes one frame into */
     cny_buffer assemblies; /* of struct cny_assembly: messages whose frames are not all here */
 };
@@ -43,14 +62,23 @@ coney_status cny_wire_log_in(cny_wire *wire, const cny_wire_target *target, int6
 
 /* ---- frames ---- */
 
-typedef struct cny_frame {
-    uint8_t type;
-    uint16_t channel;
-    const uint8_t *payload; /* in the wire's input, until the next read */
-    size_t size;
-} cny_frame;
+static inline uint16_t cny_get_u16(const uint8_t *at)
+{
+    return (uint16_t)(at[0] << 8 | at[1]);
+}
 
-/* The next whole frame of the bytes read; none if *have stays false. CONEY_E_PROTOCOL. */
+static inline uint32_t cny_get_u32(const uint8_t *at)
+{
+    return (uint32_t)cny_get_u16(at) << 16 | cny_get_u16(at + 2);
+}
+
+/* Makes the input, of the usual size; and gives it the size that the frame needs which has begun to come, after no more
+ * can be cut. CONEY_E_NO_MEMORY. */
+coney_status cny_wire_make_input(cny_wire *wire);
+coney_status cny_wire_fit_input(cny_wire *wire);
+
+/* The next frame of the bytes read, which is whole unless it is one that comes in pieces; none if *have stays false.
+ * CONEY_E_PROTOCOL. */
 coney_status cny_wire_cut_frame(cny_wire *wire, cny_frame *frame, bool *have);
 
 /* Lets rabbitmq-c decode a method frame into the wire's pool. CONEY_E_PROTOCOL, _NO_MEMORY. */
@@ -80,6 +108,9 @@ cny_table_result cny_table_check(const amqp_table_t *from, size_t *left);
 
 /* One that was found to be readable. */
 bool cny_table_from_amqp(cny_arena *arena, const coney_table **to, const amqp_table_t *from);
+
+/* Whether the encoded properties of a message have headers that are not nested deeper than CONEY_MAX_NESTING. */
+bool cny_is_shallow(const uint8_t *properties, size_t size);
 
 /* Drops what has come of messages that will never be whole. */
 void cny_assemblies_free(cny_wire *wire);

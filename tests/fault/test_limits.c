@@ -94,34 +94,116 @@ static void test_channel_number_about_to_be_free_is_waited_for(void **state)
 
 /* --- frames --- */
 
-/* A body frame that is larger than agreed, though its message would be allowed. */
+/* A body frame that is larger than agreed, though its message is allowed. */
 static void deliver_in_a_frame_over_frame_max(cny_peer *peer, void *user)
 {
     (void)user;
+    static const char body[5000];
     amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
-    if (cny_peer_number(peer) == 0) {
-        static const char body[5000];
-        cny_peer_cork(peer, true);
-        cny_peer_deliver_method(peer, channel, 1);
-        cny_peer_send_header(peer, channel, sizeof body, NULL);
-        cny_peer_send_frame(peer, AMQP_FRAME_BODY, channel, body, sizeof body);
-        cny_peer_cork(peer, false);
-        cny_peer_silence(peer, LONG_MS);
-        return;
-    }
-    cny_peer_deliver(peer, channel, 1, "ack");
+    cny_peer_deliver_method(peer, channel, 1);
+    cny_peer_send_header(peer, channel, sizeof body, NULL);
+    cny_peer_send_frame(peer, AMQP_FRAME_BODY, channel, body, sizeof body);
     fault_expect_ack(peer, 1);
 }
 
-static void test_body_frame_over_frame_max_costs_the_connection(void **state)
+static void consume_from(cny_script *script, uint32_t frame_max)
+{
+    fault_reset_handler();
+    fault_start_with(&(cny_broker_options){.script = script, .frame_max = frame_max}, NULL);
+    fault_use_container(NULL, fault_obey, 1);
+    cny_broker_wait(fault.broker, 1);
+}
+
+static void test_body_frame_over_frame_max_is_read(void **state)
 {
     (void)state;
-    fault_reset_handler();
-    fault_start_with(&(cny_broker_options){.script = deliver_in_a_frame_over_frame_max, .frame_max = 4096}, NULL);
-    fault_use_container(NULL, fault_obey, 1);
-    fault_wait_for_calls(1);
-    cny_broker_wait(fault.broker, 2);
-    assert_int_equal(fault_info(CONEY_CONSUMING).reason, CONEY_E_PROTOCOL);
+    consume_from(deliver_in_a_frame_over_frame_max, 4096);
+    assert_int_equal(fault_handler_calls(), 1);
+    assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
+}
+
+/* Headers with one text, so that the content header has so many bytes. Static, for a script may end at any time. */
+enum { MOST_HEADER = 3 << 20 };
+static unsigned char header[MOST_HEADER];
+
+static void deliver_with_header(cny_peer *peer, amqp_channel_t channel, uint64_t tag, size_t size)
+{
+    static const unsigned char start[] = {0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0x20, 0};
+    const size_t table = size - sizeof start - 4, text = table - 7;
+    const unsigned char headers[] = {(unsigned char)(table >> 24),
+                                     (unsigned char)(table >> 16),
+                                     (unsigned char)(table >> 8),
+                                     (unsigned char)table,
+                                     1,
+                                     'f',
+                                     'S',
+                                     (unsigned char)(text >> 24),
+                                     (unsigned char)(text >> 16),
+                                     (unsigned char)(text >> 8),
+                                     (unsigned char)text};
+    memset(header, 'x', size);
+    memcpy(header, start, sizeof start);
+    memcpy(header + sizeof start, headers, sizeof headers);
+    cny_peer_deliver_method(peer, channel, tag);
+    cny_peer_send_frame(peer, AMQP_FRAME_HEADER, channel, header, size);
+    cny_peer_send_frame(peer, AMQP_FRAME_BODY, channel, "ack", 3);
+}
+
+static void deliver_growing_headers(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    for (uint64_t tag = 1; tag <= 8; tag++) {
+        deliver_with_header(peer, channel, tag, tag * 131072 - 8);
+        fault_expect_ack(peer, tag);
+    }
+}
+
+static void test_content_headers_up_to_eight_times_frame_max_are_handled(void **state)
+{
+    (void)state;
+    consume_from(deliver_growing_headers, 131072);
+    assert_int_equal(fault_handler_calls(), 8);
+    assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
+}
+
+static void deliver_too_large_a_header(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    deliver_with_header(peer, channel, 1, MOST_HEADER);
+    fault_expect_reject(peer, 1, false);
+    cny_peer_deliver(peer, channel, 2, "ack");
+    fault_expect_ack(peer, 2);
+}
+
+static void test_content_header_over_the_limit_costs_only_its_message(void **state)
+{
+    (void)state;
+    consume_from(deliver_too_large_a_header, 4096);
+    assert_int_equal(fault_handler_calls(), 1);
+    assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
+}
+
+/* What we send keeps to what was agreed, whatever came. */
+static void test_what_is_sent_keeps_to_frame_max_after_larger_headers_came(void **state)
+{
+    (void)state;
+    consume_from(deliver_growing_headers, 131072);
+    coney_table *headers = coney_table_new();
+    coney_message *message;
+    char *text = calloc(1, 140001);
+    memset(text, 'x', 140000);
+    coney_status status = coney_table_set_string(headers, "f", text);
+    free(text);
+    fault_expect_status(CONEY_OK, status);
+    status = coney_message_new(&message, "", 0, &(coney_properties){.headers = headers});
+    coney_table_free(headers);
+    fault_expect_status(CONEY_OK, status);
+    fault_use_template(NULL);
+    status = coney_template_send(fault.sender, "key", message, NULL);
+    coney_message_unref(message);
+    fault_expect_status(CONEY_E_INVALID, status);
 }
 
 /* Half-filled segments must not wait for more to come, which costs 200 ms. */
@@ -198,7 +280,13 @@ static void test_return_without_content_costs_the_connection(void **state)
 /* --- depth --- */
 
 /* 20,000 tables, each the only value, under an empty name, of the one around it; or as many arrays. */
-enum { DEPTH = 20000, TABLE_LEVEL = 6, ARRAY_LEVEL = 5, DEEP_BYTES = DEPTH * TABLE_LEVEL + 32 };
+enum {
+    DEPTH = 20000,
+    MOST_DEPTH = 200000,
+    TABLE_LEVEL = 6,
+    ARRAY_LEVEL = 5,
+    DEEP_BYTES = MOST_DEPTH * ARRAY_LEVEL + 32
+};
 
 static unsigned char *put(unsigned char *at, const void *bytes, size_t size)
 {
@@ -221,12 +309,17 @@ static unsigned char *put_deep_tables(unsigned char *at)
     return put_size(at, 0);
 }
 
-static unsigned char *put_deep_arrays(unsigned char *at)
+static unsigned char *put_arrays(unsigned char *at, size_t depth)
 {
-    at = put(put_size(at, 3 + 4 + (DEPTH - 1) * ARRAY_LEVEL), "\1aA", 3);
-    for (size_t i = DEPTH - 1; i > 0; i--)
+    at = put(put_size(at, 3 + 4 + (depth - 1) * ARRAY_LEVEL), "\1aA", 3);
+    for (size_t i = depth - 1; i > 0; i--)
         at = put(put_size(at, i * ARRAY_LEVEL), "A", 1);
     return put_size(at, 0);
+}
+
+static unsigned char *put_deep_arrays(unsigned char *at)
+{
+    return put_arrays(at, DEPTH);
 }
 
 typedef unsigned char *nest(unsigned char *at);
@@ -236,18 +329,22 @@ static nest *const nests[] = {put_deep_tables, put_deep_arrays};
 /* Memory that a script that fails may leave behind. */
 static unsigned char deep[DEEP_BYTES + 64];
 
+static const unsigned char start_of_header[] = {0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0x20, 0};
+
+static void deliver_deep(cny_peer *peer, amqp_channel_t channel, uint64_t tag, const unsigned char *end)
+{
+    cny_peer_deliver_method(peer, channel, tag);
+    cny_peer_send_frame(peer, AMQP_FRAME_HEADER, channel, deep, (size_t)(end - deep));
+    cny_peer_send_frame(peer, AMQP_FRAME_BODY, channel, "ack", 3);
+    fault_expect_reject(peer, tag, false);
+}
+
 static void deliver_deep_headers(cny_peer *peer, void *user)
 {
     (void)user;
-    static const unsigned char start[] = {0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0x20, 0};
     amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
-    for (uint64_t i = 0; i < 2; i++) {
-        unsigned char *end = nests[i](put(deep, start, sizeof start));
-        cny_peer_deliver_method(peer, channel, i + 1);
-        cny_peer_send_frame(peer, AMQP_FRAME_HEADER, channel, deep, (size_t)(end - deep));
-        cny_peer_send_frame(peer, AMQP_FRAME_BODY, channel, "ack", 3);
-        fault_expect_reject(peer, i + 1, false);
-    }
+    for (uint64_t i = 0; i < 2; i++)
+        deliver_deep(peer, channel, i + 1, nests[i](put(deep, start_of_header, sizeof start_of_header)));
     cny_peer_deliver(peer, channel, 3, "ack");
     fault_expect_ack(peer, 3);
 }
@@ -256,6 +353,24 @@ static void test_headers_20000_deep_are_rejected_and_the_consumer_goes_on(void *
 {
     (void)state;
     fault_consume(deliver_deep_headers, NULL, 1);
+    cny_broker_wait(fault.broker, 1);
+    assert_int_equal(fault_handler_calls(), 1);
+}
+
+/* More levels than a frame of the agreed size holds, for which the I/O thread's stack is made. */
+static void deliver_deeper_headers(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    deliver_deep(peer, channel, 1, put_arrays(put(deep, start_of_header, sizeof start_of_header), MOST_DEPTH));
+    cny_peer_deliver(peer, channel, 2, "ack");
+    fault_expect_ack(peer, 2);
+}
+
+static void test_headers_200000_deep_are_rejected_and_the_consumer_goes_on(void **state)
+{
+    (void)state;
+    fault_consume(deliver_deeper_headers, NULL, 1);
     cny_broker_wait(fault.broker, 1);
     assert_int_equal(fault_handler_calls(), 1);
 }
@@ -310,11 +425,15 @@ int main(void)
         fault_test(test_heartbeats_can_be_switched_off),
         fault_test(test_all_channels_in_use_is_a_clear_limit),
         fault_test(test_channel_number_about_to_be_free_is_waited_for),
-        fault_test(test_body_frame_over_frame_max_costs_the_connection),
+        fault_test(test_body_frame_over_frame_max_is_read),
+        fault_test(test_content_headers_up_to_eight_times_frame_max_are_handled),
+        fault_test(test_content_header_over_the_limit_costs_only_its_message),
+        fault_test(test_what_is_sent_keeps_to_frame_max_after_larger_headers_came),
         fault_test(test_body_of_whole_frames_goes_out_at_once),
         fault_test(test_header_without_its_body_costs_the_connection_only),
         fault_test(test_return_without_content_costs_the_connection),
         fault_test(test_headers_20000_deep_are_rejected_and_the_consumer_goes_on),
+        fault_test(test_headers_200000_deep_are_rejected_and_the_consumer_goes_on),
         fault_test(test_server_properties_20000_tables_deep_do_no_harm),
         fault_test(test_server_properties_20000_arrays_deep_do_no_harm),
     };

@@ -13,8 +13,7 @@ static int start(void **state)
     wire = cny_wire_new();
     wire->limits = (cny_wire_limits){.channel_max = 1, .frame_max = FRAME_MAX};
     wire->max_message_bytes = LIMIT;
-    wire->input = cny_alloc(FRAME_MAX);
-    return 0;
+    return cny_wire_make_input(wire);
 }
 
 static int finish(void **state)

@@ -110,7 +110,9 @@ typedef struct coney_connection_factory_options {
     int close_timeout_ms;                 /* for close and free; 5,000 */
     int heartbeat_s;           /* proposed to the broker; 10. Below 0: none. A broker that is silent is noticed
                                              after one and a half to two of these */
-    uint32_t frame_max;        /* bytes, proposed to the broker; 131,072. RabbitMQ 4.1 wants 8,192 or more */
+    uint32_t frame_max;        /* bytes, proposed to the broker; 131,072. RabbitMQ 4.1 wants 8,192 or more. What is
+                                             sent keeps to it. Content headers are read up to 1 MiB whatever was
+                                             agreed, because RabbitMQ adds headers to messages and sends them so */
     size_t max_message_bytes;  /* a larger incoming body is not kept but rejected; 64 MiB */
     size_t max_outbound_bytes; /* not yet written; more makes senders wait; 16 MiB */
     coney_host_order host_order;
