@@ -183,15 +183,16 @@ static coney_status check_utf8(const cny_text *text, const charset *named)
                           : coney_conversion_failed("the body in charset '%s' is no text", named->name);
 }
 
+static const char big_mark[] = {0, 0, '\xfe', '\xff'}, little_mark[] = {'\xff', '\xfe', 0, 0};
+
 /* What the byte order mark says is used up. */
 static const char *with_order(const charset *named, conversion *one)
 {
-    static const char big[] = {0, 0, '\xfe', '\xff'}, little[] = {'\xff', '\xfe', 0, 0};
     size_t width = named->width;
     if (width == 0)
         return named->name;
-    bool has_mark = one->size >= width, is_little = has_mark && memcmp(one->text, little, width) == 0;
-    if (is_little || (has_mark && memcmp(one->text, big + 4 - width, width) == 0)) {
+    bool has_mark = one->size >= width, is_little = has_mark && memcmp(one->text, little_mark, width) == 0;
+    if (is_little || (has_mark && memcmp(one->text, big_mark + 4 - width, width) == 0)) {
         one->text += width;
         one->size -= width;
     }
@@ -239,7 +240,7 @@ static coney_status write_converted(cny_text *text, const charset *named)
 {
     conversion one = {.from = "UTF-8", .text = text->data, .size = text->size, .out = &text->converted};
     one.to = with_order(named, &(conversion){0});
-    if (named->width > 0 && !cny_buffer_append(&text->converted, "\0\0\xfe\xff" + 4 - named->width, named->width))
+    if (named->width > 0 && !cny_buffer_append(&text->converted, big_mark + 4 - named->width, named->width))
         return cny_fail_memory();
     coney_status status = convert(&one, named);
     if (status == CONEY_OK && one.error != 0)

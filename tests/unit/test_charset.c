@@ -177,14 +177,14 @@ static void test_text_whose_last_character_is_held_back_is_whole(void **state)
 static void test_large_text_grows_as_it_needs(void **state)
 {
     (void)state;
-    enum { SIZE = 1000000 };
-    char *body = cny_alloc(SIZE);
-    memset(body, 0x80, SIZE);
-    coney_message *message = message_of(body, SIZE, "text/plain", "windows-1252");
+    const size_t size = 1000000;
+    char *body = cny_alloc(size);
+    memset(body, 0x80, size);
+    coney_message *message = message_of(body, size, "text/plain", "windows-1252");
     void *text;
     assert_ok(coney_text_converter()->from_message(&text, message));
-    assert_int_equal(strlen(text), 3 * SIZE);
-    assert_string_equal((char *)text + 3 * (SIZE - 1), "\xe2\x82\xac");
+    assert_int_equal(strlen(text), 3 * size);
+    assert_string_equal((char *)text + 3 * (size - 1), "\xe2\x82\xac");
     coney_text_converter()->free_object(text);
     coney_message_unref(message);
     cny_free(body);

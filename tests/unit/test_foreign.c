@@ -178,7 +178,7 @@ static int start(void **state)
     (void)state;
     wire = cny_wire_new();
     wire->limits = (cny_wire_limits){.channel_max = 1, .frame_max = FRAME_MAX};
-    wire->input = cny_alloc(2 * FRAME_MAX);
+    wire->input = cny_alloc((size_t)2 * FRAME_MAX);
     wire->max_message_bytes = 1;
     return 0;
 }
