@@ -79,6 +79,7 @@ static void test_drain_past_its_deadline_tells_all_that_goes_back(void **state)
     (void)state;
     start_holding(&(coney_listener){0}, 1);
     assert_int_equal(coney_container_stop_with(here.container, CONEY_STOP_DRAIN, 100), CONEY_E_TIMEOUT);
+    test_wait_for_depth(here.queue, COUNT);
     here.handler.holds = 0;
     assert_ok(coney_container_stop(here.container));
     expect_line(" 9 prefetched messages");

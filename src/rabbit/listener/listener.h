@@ -326,6 +326,9 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer);
 /* Sets lanes to work on what the course now is. */
 void cny_consumer_set_course(cny_consumer *consumer, cny_course course);
 
+/* Under the container's lock, supervisor: before its channel is closed at once. */
+void cny_consumer_stop_taking(cny_consumer *consumer);
+
 /* No more deliveries are taken. Those that are here are handled, or go back, before the channel is closed. */
 void cny_consumer_end_feed(cny_consumer *consumer, cny_channel *channel, cny_course course);
 

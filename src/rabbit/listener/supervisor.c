@@ -183,6 +183,15 @@ static void forget_removed(coney_container *container)
     }
 }
 
+/* What goes back with one channel would come to the next consumer, which ends a moment later, and count twice. */
+static void stop_taking(const coney_container *container)
+{
+    if (container->state != CNY_CONTAINER_STOPPING || container->stop_mode != CONEY_STOP_NOW)
+        return;
+    for (cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
+        cny_consumer_stop_taking(consumer);
+}
+
 static int64_t look(coney_container *container)
 {
     int64_t next = cny_deadline(TICK_MS);
@@ -190,6 +199,7 @@ static int64_t look(coney_container *container)
     container->is_connected = cny_factory_check_open(container->factory, CONEY_CONSUMING, 0) == CONEY_OK;
     for (cny_listener *listener = container->listeners; listener; listener = listener->next)
         next = cny_sooner(next, size_listener(container, listener));
+    stop_taking(container);
     for (cny_listener *listener = container->listeners; listener; listener = listener->next) /* all are there now */
         next = cny_sooner(next, tend_listener(container, listener));
     bool starts = container->state == CNY_CONTAINER_STARTING;

@@ -414,6 +414,12 @@ static void go_on_leaving(cny_consumer *consumer)
 
 /* ---- ending ---- */
 
+void cny_consumer_stop_taking(cny_consumer *consumer)
+{
+    if (consumer->state == CNY_CONSUMER_CONSUMING && !cny_acknowledges_nothing(consumer->listener))
+        cny_channel_keep_consumer(consumer->channel);
+}
+
 static cny_course course_for(coney_stop_mode mode)
 {
     switch (mode) {
@@ -424,13 +430,14 @@ static cny_course course_for(coney_stop_mode mode)
     return CNY_COURSE_DROP;
 }
 
+/* Once the broker sees the end of the channel no handler gets what is here. */
 static void set_course(cny_consumer *consumer, cny_course course)
 {
-    if (course == CNY_COURSE_DROP)
-        cny_channel_close(consumer->channel);
-    else
+    if (course != CNY_COURSE_DROP)
         cny_consumer_end_feed(consumer, consumer->channel, course);
     cny_consumer_set_course(consumer, course);
+    if (course == CNY_COURSE_DROP)
+        cny_channel_close(consumer->channel);
 }
 
 /* A quorum queue of RabbitMQ 4.0 takes acknowledgements that come quickly one after another from the channel bit by bit,
