@@ -29,7 +29,7 @@
 #include <rabbitmq-c/framing.h>
 #endif
 
-#define CNY_PATIENCE_MS 10000
+#define CNY_PATIENCE_MS 30000
 
 /* Stands for the eight bytes that a client says first. */
 #define CNY_PROTOCOL_HEADER ((amqp_method_number_t)0)
