@@ -266,11 +266,28 @@ static void test_fatal_message_that_only_another_queue_rejected_before_its_delay
     expect_rejected_again();
 }
 
-static void test_fatal_message_that_came_round_by_several_queues_is_dropped(void **state)
+/* Anyone can send such headers, so once is not enough. */
+static void test_fatal_message_that_only_says_that_it_came_round_is_rejected(void **state)
 {
     (void)state;
     send_with_deaths(
         (const death[]){{"a.delay.queue", "expired"}, {"a.full.queue", "maxlen"}, {listening.queue, "rejected"}, {0}});
+    expect_rejected_again();
+}
+
+/* From the dead-letter queue to another one, and from there back. */
+static void test_fatal_message_that_comes_round_by_several_queues_is_dropped(void **state)
+{
+    (void)state;
+    const char *delay = make_delay_queue();
+    test_delete_queue(listening.dead);
+    assert_ok(coney_admin_declare_queue(
+        client.admin,
+        &(coney_queue){
+            .name = listening.dead, .message_ttl_ms = 20, .dead_letter_exchange = "", .dead_letter_routing_key = delay},
+        NULL));
+    listening_start(&(coney_listener){.converter = coney_json_converter()});
+    listening_send_with("{\"n\":", &with_id);
     listening_wait_for_event(CONEY_MESSAGE_DISCARDED, "invalid JSON");
     expect_nothing_left(0);
 }
@@ -452,7 +469,8 @@ int main(void)
         listening_test(test_fatal_message_that_another_queue_had_no_room_for_is_rejected_again),
         listening_test(test_fatal_message_that_expired_here_is_rejected_again),
         listening_test(test_fatal_message_that_only_another_queue_rejected_before_its_delay_is_rejected),
-        listening_test(test_fatal_message_that_came_round_by_several_queues_is_dropped),
+        listening_test(test_fatal_message_that_only_says_that_it_came_round_is_rejected),
+        listening_test(test_fatal_message_that_comes_round_by_several_queues_is_dropped),
         listening_test(test_readable_message_that_came_back_is_handled_as_its_second_attempt),
         listening_test(test_on_error_may_acknowledge),
         listening_test(test_on_error_may_agree),

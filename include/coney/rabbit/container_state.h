@@ -26,9 +26,9 @@ typedef enum coney_container_event_kind {
     CONEY_MESSAGE_RECOVERED,     /* its attempts were used up, or it was parked because no handler can get it, or
                                     passed over on a stream; text tells why and what was done. status is
                                     CONEY_E_HANDLER if the handler failed */
-    CONEY_MESSAGE_DISCARDED,  /* no handler can get it, and it was dropped: it had been rejected before, and the broker
-                                    brought it back when it expired elsewhere */
-    CONEY_PUBLISHERS_BLOCKED, /* the broker holds back publishers, so replies and republished messages wait */
+    CONEY_MESSAGE_DISCARDED,     /* no handler can get it, and it was dropped: this listener had rejected it before, and
+                                    the broker brought it back when it expired elsewhere */
+    CONEY_PUBLISHERS_BLOCKED,    /* the broker holds back publishers, so replies and republished messages wait */
     CONEY_PUBLISHERS_UNBLOCKED,
     CONEY_DECLARATION_NOT_MADE, /* the broker refused a declaration of anybody in the factory; status, code and text
                                    tell which and why. Told once for each connection. (Spring:

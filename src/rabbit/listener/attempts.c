@@ -80,12 +80,11 @@ int cny_rounds(const cny_listener *listener, const coney_message *message)
     return is_ours ? (int)round : 0;
 }
 
-/* Not one that a person, a shovel or a consumer has moved back with its headers, nor one that a publisher delayed. */
-bool cny_came_round(const cny_listener *listener, const coney_message *message)
+int64_t cny_rejections_if_round(const cny_listener *listener, const coney_message *message)
 {
     const coney_table *latest = latest_death(message);
-    return has_expired(latest) && !is_text(coney_table_get_string(latest, "queue"), listener->options.queue) &&
-           rejections(listener->options.queue, message) > 0;
+    bool is_round = has_expired(latest) && !is_text(coney_table_get_string(latest, "queue"), listener->options.queue);
+    return is_round ? rejections(listener->options.queue, message) : 0;
 }
 
 /* ---- the broker's count ---- */
@@ -95,24 +94,36 @@ coney_queue_kind cny_listener_queue_kind(const cny_listener *listener)
     return (coney_queue_kind)atomic_load(&listener->queue_kind);
 }
 
+/* A quorum queue counts each message that comes back to it, so one that nobody has counted proves that this is none.
+ * Otherwise whoever sends a message with a count of his own to a classic queue of which nobody says what it is would be
+ * believed as soon as the message comes back. */
+static void note_no_count(cny_listener *listener)
+{
+    int unknown = CONEY_QUEUE_DEFAULT;
+    atomic_compare_exchange_strong(&listener->queue_kind, &unknown, CONEY_CLASSIC);
+}
+
 /* How often the message has come back to this queue, by the count of a quorum queue; -1: nobody has counted. Who sends
  * a message may send such a header, too, but the broker replaces that when the message comes back.
  *
  * A rejected message keeps its count when it is dead-lettered. RabbitMQ 3.10 starts anew when it comes to its next
  * queue. RabbitMQ 4.0 starts anew there, too, but shows the number of rejections until the message comes back for the
- * first time. RabbitMQ 4.3, the only one with x-acquired-count, goes on counting. */
-static int64_t counted_returns(const cny_listener *listener, const coney_message *message)
+ * first time. RabbitMQ 4.3, the only one with x-acquired-count, goes on counting, so rejections are a part of its
+ * count: if there are more of them, the broker has not written them. */
+static int64_t counted_returns(cny_listener *listener, const coney_message *message)
 {
     const coney_table *headers = message->properties.headers;
     bool has_acquired = coney_table_get(headers, "x-acquired-count") != NULL;
     if (!message->redelivered || cny_listener_queue_kind(listener) == CONEY_CLASSIC)
         return -1;
-    if (!has_acquired && !coney_table_get(headers, "x-delivery-count"))
+    if (!has_acquired && !coney_table_get(headers, "x-delivery-count")) {
+        note_no_count(listener);
         return -1;
+    }
     int64_t count = count_in(headers, "x-delivery-count");
     int64_t here = rejections(listener->options.queue, message), anywhere = rejections(NULL, message);
     if (has_acquired)
-        return count > here ? count - here : 0;
+        return count >= here ? count - here : count;
     bool is_of_4_0 = coney_table_get(headers, "x-last-death-queue") != NULL;
     return is_of_4_0 && count > 0 && (count == here || count == anywhere) ? 0 : count;
 }

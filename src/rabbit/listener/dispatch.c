@@ -77,11 +77,13 @@ static coney_outcome decide_fatal(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
     bool is_stream = cny_listener_is_stream(listener);
-    bool came_round = !is_stream && cny_came_round(listener, delivery->origin);
+    bool came_round = !is_stream && cny_came_round(delivery);
     coney_outcome usual = may_be_parked(delivery) ? CONEY_PARK : came_round ? CONEY_ACK : CONEY_REJECT;
     coney_outcome outcome = ask_error_handler(delivery, usual);
     bool is_passed_over = is_stream && outcome == CONEY_REJECT;
     cny_count(&listener->counters.fatal);
+    if (outcome == CONEY_REJECT && !is_stream)
+        cny_note_rejected(delivery);
     if (outcome != CONEY_PARK && !is_passed_over)
         tell_fatal(delivery, outcome, outcome == usual);
     return outcome;

@@ -51,6 +51,12 @@ typedef struct cny_attempts {
     uint64_t clock;
 } cny_attempts;
 
+/* The messages that no handler could get and that were rejected last. */
+typedef struct cny_rounds_memory {
+    pthread_mutex_t lock; /* below all others */
+    struct cny_rejected *places;
+} cny_rounds_memory;
+
 /* How long messages waited last before they went back. */
 typedef struct cny_backoffs {
     pthread_mutex_t lock; /* below all others */
@@ -130,6 +136,7 @@ struct cny_listener {
     /* any thread */
     cny_counters counters;
     cny_attempts attempts;
+    cny_rounds_memory rounds;
     cny_position position; /* of a stream */
     cny_quarantine quarantine;
     cny_backoffs backoffs;
@@ -423,6 +430,7 @@ struct coney_delivery {
     const coney_typed_handler *handler; /* NULL: the listener's */
     cny_error *failure;                 /* as far as is known, without what was said since */
     bool is_processed;                  /* before it came to the dispatcher */
+    uint64_t identity;                  /* of a whole, for rounds.c; 0: not known yet */
     bool is_broken;                     /* a batch that cannot be taken apart; failure tells why */
     bool prepared;
     bool is_moved;      /* to or from quarantine, without a call of its handler */
@@ -497,8 +505,15 @@ int cny_rounds(const cny_listener *listener, const coney_message *message);     
 /* What is known of the kind of the listener's queue. */
 coney_queue_kind cny_listener_queue_kind(const cny_listener *listener);
 
-/* This queue has rejected it, and the broker has brought it back by itself: it expired where it had gone. */
-bool cny_came_round(const cny_listener *listener, const coney_message *message);
+/* How often this queue has rejected it, if it has expired elsewhere since; by x-death, which anyone can send. 0 for a
+ * message that a person, a shovel or a consumer has moved back with its headers, or that a publisher delayed. */
+int64_t cny_rejections_if_round(const cny_listener *listener, const coney_message *message);
+
+/* This listener has rejected it, which the second notes, and the broker has brought it back by itself. */
+bool cny_came_round(coney_delivery *delivery);
+void cny_note_rejected(coney_delivery *delivery);
+void cny_rounds_init(cny_rounds_memory *memory);
+void cny_rounds_free(cny_rounds_memory *memory);
 
 /* The verdict on an outcome; 0: another attempt in place, after *delay_ms. With may_repeat false there is none. Stateful
  * retry says CONEY_REQUEUE and sets *delay_ms, too, which is left alone else. */

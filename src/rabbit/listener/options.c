@@ -363,6 +363,7 @@ coney_status cny_listener_new(cny_listener **listener, const coney_listener *opt
         return cny_fail_memory();
     }
     cny_position_init(&made->position);
+    cny_rounds_init(&made->rounds);
     status = fill(made, options);
     if (status != CONEY_OK) {
         cny_listener_unref(made);
@@ -380,6 +381,7 @@ void cny_listener_unref(cny_listener *listener)
     cny_backoffs_free(&listener->backoffs);
     cny_complaints_free(&listener->complaints);
     cny_position_free(&listener->position);
+    cny_rounds_free(&listener->rounds);
     cny_declaration_set_unref(listener->declarations);
     cny_arena_free(&listener->arena);
     cny_free(listener);
