@@ -398,6 +398,30 @@ static void test_close_tells_of_a_credentials_provider_that_hangs(void **state)
     atomic_store(&provider_may_return, true);
 }
 
+/* --- a channel that both sides close --- */
+
+/* RabbitMQ does that when an unacknowledged delivery is too old at that moment. It takes no frame for that number before
+ * it has an answer. */
+static void close_it_as_well(cny_peer *peer, void *user)
+{
+    (void)user;
+    const cny_peer_method *close = cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_METHOD);
+    amqp_channel_t channel = close->channel;
+    cny_peer_answer(peer, close);
+    cny_peer_close_channel(peer, channel, 406, "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out");
+}
+
+static void test_close_of_a_channel_that_is_closed_already_is_answered_and_costs_nothing(void **state)
+{
+    (void)state;
+    fault_start(close_it_as_well, NULL);
+    fault_use_admin(LONG_MS);
+    fault_expect_status(CONEY_OK, fault_ask());
+    cny_broker_wait(fault.broker, 1);
+    fault_expect_status(CONEY_OK, fault_ask());
+    assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,6 +442,7 @@ int main(void)
         fault_test(test_close_does_not_wait_for_a_peer_that_is_silent),
         fault_test(test_close_does_not_wait_for_the_topology),
         fault_test(test_close_tells_of_a_credentials_provider_that_hangs),
+        fault_test(test_close_of_a_channel_that_is_closed_already_is_answered_and_costs_nothing),
     };
     return cmocka_run_group_tests_name("close", tests, NULL, NULL);
 }

@@ -339,14 +339,21 @@ bool cny_channel_is_suspect_of(const cny_channel *channel, uint32_t cause)
 
 /* ---- what the broker says to the channel; I/O thread ---- */
 
+coney_status cny_connection_answer_close(cny_connection *connection, uint16_t number)
+{
+    size_t before = connection->outgoing.bytes.size;
+    coney_status status = cny_encode_channel_close_ok(&connection->outgoing.bytes, number);
+    if (status == CONEY_OK)
+        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
+    return status;
+}
+
 static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_connection *connection = channel->connection;
-    size_t before = connection->outgoing.bytes.size;
-    coney_status status = cny_encode_channel_close_ok(&connection->outgoing.bytes, channel->number);
+    coney_status status = cny_connection_answer_close(connection, channel->number);
     if (status != CONEY_OK)
         return status;
-    cny_connection_appended(connection, connection->outgoing.bytes.size - before);
     if (channel->state == CNY_CHANNEL_CLOSING) /* both at once: the broker still answers our close */
         return CONEY_OK;
     cny_error *reason =

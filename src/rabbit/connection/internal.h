@@ -522,6 +522,9 @@ void cny_accuse(cny_connection *connection, const cny_incoming *incoming);
 coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uint32_t awaited, cny_incoming *reply,
                               int64_t deadline);
 
+/* Under lock, I/O thread: the broker has closed the channel of that number. */
+coney_status cny_connection_answer_close(cny_connection *connection, uint16_t number);
+
 /* Under lock: closes it, for this reason, unless that has happened. */
 void cny_channel_close_locked(cny_channel *channel, cny_error *reason);
 

@@ -224,12 +224,15 @@ static void on_blocked(cny_connection *connection, const char *reason)
     cny_factory_blocked_changed(connection);
 }
 
-/* Under lock. */
+/* Under lock. A channel may be gone already that the broker closes, too, when the acknowledgement time-out of a delivery
+ * meets our close. RabbitMQ then ignores whatever comes for that number before it has an answer. */
 static coney_status on_channel_incoming(cny_connection *connection, cny_incoming *incoming)
 {
     cny_channel *channel = cny_connection_channel(connection, incoming->channel);
     if (channel)
         return cny_channel_incoming(channel, incoming);
+    if (incoming->method == CNY_CHANNEL_CLOSE && incoming->channel > 0)
+        return cny_connection_answer_close(connection, incoming->channel);
     coney_message_unref(incoming->message);
     return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which is not open",
                     incoming->method >> 16, incoming->method & 0xffffU, incoming->channel);
