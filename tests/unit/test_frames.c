@@ -6,7 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MIB = 1024 * 1024, FRAME_MAX = 4096, CHUNK = 50000, MAX_MESSAGES = 4 };
+#define MIB ((size_t)1024 * 1024)
+
+enum { FRAME_MAX = 4096, CHUNK = 50000, MAX_MESSAGES = 4 };
 
 static cny_wire *wire;
 static int broker; /* the other end of the wire's socket */
@@ -117,7 +119,9 @@ static uint8_t *make_header(size_t body_size, size_t size)
     put_u32(at + 8, body_size);
     at[12] = 0x20; /* headers */
     at = put_u32(at + 14, size - 14 - 4);
-    memcpy(at, "\1fS", 3);
+    at[0] = 1;
+    at[1] = 'f';
+    at[2] = 'S';
     at = put_u32(at + 3, size - WITHOUT_TEXT);
     memset(at, 'x', size - WITHOUT_TEXT);
     return frame;
@@ -128,10 +132,10 @@ static coney_status say_header(size_t body_size, size_t size)
     return say_frame(CHUNK, make_header(body_size, size));
 }
 
-static coney_status say_body(size_t chunk, const char *text, size_t size)
+static coney_status say_body(size_t chunk, const void *body, size_t size)
 {
     uint8_t *frame = make_frame(AMQP_FRAME_BODY, size);
-    memcpy(frame + CNY_FRAME_HEADER_BYTES, text, size);
+    memcpy(frame + CNY_FRAME_HEADER_BYTES, body, size);
     return say_frame(chunk, frame);
 }
 
@@ -164,15 +168,15 @@ static void test_message_that_comes_byte_by_byte_is_whole(void **state)
 static void test_body_frame_of_any_size_is_read(void **state)
 {
     (void)state;
-    enum { SIZE = 5 * MIB };
-    char *body = cny_alloc(SIZE);
-    for (size_t i = 0; i < SIZE; i++)
+    const size_t size = 5 * MIB;
+    char *body = cny_alloc(size);
+    for (size_t i = 0; i < size; i++)
         body[i] = (char)(i * 7 >> 3);
     assert_ok(say_deliver());
-    assert_ok(say_header(SIZE, 40));
-    assert_ok(say_body(CHUNK, body, SIZE));
+    assert_ok(say_header(size, 40));
+    assert_ok(say_body(CHUNK, body, size));
     assert_int_equal(message_count, 1);
-    assert_memory_equal(messages[0]->body, body, SIZE);
+    assert_memory_equal(messages[0]->body, body, size);
     cny_free(body);
     assert_int_equal(largest_input, usual_input);
     expect_whole_message_after();

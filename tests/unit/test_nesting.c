@@ -8,7 +8,7 @@
 
 enum { ROOM = 8192 };
 
-static size_t encode(const amqp_basic_properties_t *properties, uint8_t room[ROOM])
+static size_t encode(const amqp_basic_properties_t *properties, void *room)
 {
     amqp_bytes_t to = {.len = ROOM, .bytes = room};
     int size = amqp_encode_properties(AMQP_BASIC_CLASS, (void *)(uintptr_t)properties, to);
