@@ -20,12 +20,12 @@ static char *many(size_t count)
 {
     char *body = malloc(3 * count + 1);
     assert_non_null(body);
-    for (size_t i = 0; i < count; i++)
-        memcpy(body + 3 * i, "{},", 3);
-    *body = '[';
-    memcpy(body + 3 * count - 3, "{}]", 4);
-    body[1] = ' ';
-    body[2] = ' ';
+    for (size_t i = 0; i < 3 * count; i++)
+        body[i] = "{},"[i % 3];
+    body[0] = '[';
+    body[1] = body[2] = ' ';
+    body[3 * count - 1] = ']';
+    body[3 * count] = '\0';
     return body;
 }
 
@@ -81,7 +81,7 @@ static void test_worker_has_the_stack_for_the_deepest_json_where_threads_have_li
     pthread_attr_t before, little;
     pthread_getattr_default_np(&before);
     pthread_attr_init(&little);
-    pthread_attr_setstacksize(&little, 128 * 1024);
+    pthread_attr_setstacksize(&little, (size_t)128 * 1024);
     assert_int_equal(pthread_setattr_default_np(&little), 0);
     assert_ok(coney_json_set_limits(&(coney_json_limits){.max_depth = 2047}));
     listening_start(&(coney_listener){.converter = coney_json_converter(), .on_message = take});

@@ -129,6 +129,7 @@ static void test_refused_validation_is_not_said_to_be_unreadable(void **state)
 }
 
 /* A line end of C1, a line separator, an override of the direction of reading, a change of colour. */
+/* NOLINTBEGIN(misc-misleading-bidirectional) */
 #define HOSTILE "x\xc2\x85y\xe2\x80\xa8z\xe2\x80\xaew\x1b[31m\r\nerror: forged"
 #define HARMLESS "x?y?z?w?[31m??error: forged"
 
@@ -172,6 +173,8 @@ static void test_hostile_type_header_and_body_are_safe_to_show(void **state)
     expect_only_harmless();
     coney_table_free(headers);
 }
+
+/* NOLINTEND(misc-misleading-bidirectional) */
 
 int main(void)
 {

@@ -367,13 +367,13 @@ static coney_message *compressed_noise(size_t size, int stages)
 static void test_limit_holds_for_all_stages_together(void **state)
 {
     (void)state;
-    enum { SIZE = 100000 };
-    coney_message *once = compressed_noise(SIZE, 1), *twice = compressed_noise(SIZE, 2);
-    size_t both = coney_message_size(once) + SIZE;
+    const size_t size = 100000;
+    coney_message *once = compressed_noise(size, 1), *twice = compressed_noise(size, 2);
+    size_t both = coney_message_size(once) + size;
     assert_fails(apply(&twice, decompressing(&(coney_decompress_options){.max_bytes = both - 1})), CONEY_E_CONVERSION,
                  "stages before it");
     assert_ok(apply(&twice, decompressing(&(coney_decompress_options){.max_bytes = both})));
-    assert_int_equal(coney_message_size(twice), SIZE);
+    assert_int_equal(coney_message_size(twice), size);
     coney_message_unref(once);
     coney_message_unref(twice);
 }
@@ -381,11 +381,11 @@ static void test_limit_holds_for_all_stages_together(void **state)
 static void test_all_stages_of_a_chain_count(void **state)
 {
     (void)state;
-    enum { SIZE = 100000 };
-    coney_message *message = compressed_noise(SIZE, 4);
-    assert_fails(apply(&message, decompressing(&(coney_decompress_options){.max_bytes = 3 * SIZE})), CONEY_E_CONVERSION,
+    const size_t size = 100000;
+    coney_message *message = compressed_noise(size, 4);
+    assert_fails(apply(&message, decompressing(&(coney_decompress_options){.max_bytes = 3 * size})), CONEY_E_CONVERSION,
                  "more than the 300000 bytes");
-    assert_ok(apply(&message, decompressing(&(coney_decompress_options){.max_bytes = 5 * SIZE})));
+    assert_ok(apply(&message, decompressing(&(coney_decompress_options){.max_bytes = 5 * size})));
     coney_message_unref(message);
 }
 

@@ -11,6 +11,7 @@ typedef struct pair {
     const char *shown;
 } pair;
 
+/* NOLINTBEGIN(misc-misleading-bidirectional): that is what they are here for */
 static const pair texts[] = {
     {"a\r\nb\tc", "a??b?c"},
     {"\x1b[31mred\x7f", "?[31mred?"},
@@ -39,6 +40,7 @@ static const pair texts[] = {
     {"\xc2\xa0\xe2\x80\xa7\xe2\x80\xb0\xe2\x81\xa5\xe2\x81\xaa", NULL},  /* neighbours of what is not shown */
     {"", NULL},
 };
+/* NOLINTEND(misc-misleading-bidirectional) */
 
 static const char *shown(const pair *one)
 {

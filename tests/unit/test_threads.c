@@ -6,7 +6,8 @@
 
 #include <pthread.h>
 
-enum { KIB = 1024, MIB = 1024 * KIB };
+#define KIB ((size_t)1024)
+#define MIB (1024 * KIB)
 
 static void *measure(void *size)
 {
