@@ -176,7 +176,7 @@ static void test_message_weighs_what_its_headers_take_in_memory(void **state)
     (void)state;
     put_voids("many", MOST - 1);
     coney_message *message = deliver();
-    assert_in_range(cny_message_weight(message), MOST * sizeof(coney_value), MOST * 2 * sizeof(coney_value));
+    assert_in_range(cny_message_weight(message), MOST * sizeof(coney_value), 2 * (size_t)MOST * sizeof(coney_value));
     coney_message_unref(message);
 }
 

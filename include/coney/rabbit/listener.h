@@ -214,7 +214,8 @@ typedef struct coney_listener {
     int max_concurrency; /* grows up to so many; concurrency, which is none */
     coney_elasticity elasticity;
     int prefetch;            /* messages a consumer has unacknowledged at most; 250, as in Spring: plenty for
-                                quick handlers. A handler that takes a second should have less, for what waits
+                                quick handlers. A consumer of a declared queue begins with fewer, and large
+                                messages get fewer: see max_held_bytes of the container. A handler that takes a second should have less, for what waits
                                 in one consumer no other one gets. Up to 65,535; raised to batch_size or
                                 ack_every if below */
     int lanes;               /* messages of one consumer are handled so many at a time, and those of one key one

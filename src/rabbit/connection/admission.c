@@ -15,9 +15,10 @@ static bool may_consume(const cny_channel *channel)
 }
 
 /* What comes after the end comes again when the channel is closed; a consumer that is kept is told which it was. */
-static bool admits_delivery(const cny_channel *channel)
+static bool admits_delivery(cny_channel *channel, const cny_announcement *announcement)
 {
-    return may_consume(channel) && (!channel->feed.ended || channel->feed.is_kept);
+    return may_consume(channel) && (!channel->feed.ended || channel->feed.is_kept) &&
+           cny_renewal_admits(channel, announcement);
 }
 
 /* Only the whole body tells which message a return is about, and a larger one than was sent here is none of ours. */
@@ -27,12 +28,12 @@ static bool admits_return(const cny_channel *channel, const cny_announcement *an
 }
 
 /* Under lock. */
-static bool channel_admits(const cny_channel *channel, const cny_announcement *announcement)
+static bool channel_admits(cny_channel *channel, const cny_announcement *announcement)
 {
     if (channel->state != CNY_CHANNEL_USABLE)
         return false;
     switch (announcement->method) {
-    case CNY_BASIC_DELIVER: return admits_delivery(channel);
+    case CNY_BASIC_DELIVER: return admits_delivery(channel, announcement);
     case CNY_BASIC_GET_OK: return channel->awaited == CNY_BASIC_GET_OK;
     default: return admits_return(channel, announcement);
     }
@@ -44,7 +45,7 @@ bool cny_connection_admits(void *self, const cny_announcement *announcement)
     if (announcement->is_here && announcement->body_bytes + announcement->header_bytes < ASKED_FROM_BYTES)
         return true;
     pthread_mutex_lock(&connection->lock);
-    const cny_channel *channel = cny_connection_channel(connection, announcement->channel);
+    cny_channel *channel = cny_connection_channel(connection, announcement->channel);
     bool admits = channel && channel_admits(channel, announcement);
     pthread_mutex_unlock(&connection->lock);
     return admits;

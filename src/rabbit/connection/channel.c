@@ -168,6 +168,7 @@ static void end_use(cny_channel *channel, cny_error *reason)
         return;
     channel->reason = cny_error_ref(reason);
     atomic_store_explicit(&channel->gone, true, memory_order_release);
+    cny_renewal_drop(channel, reason);
     cny_feed_end(channel);
     if (channel->announced)
         cny_tell_channel(channel, false, reason);
@@ -209,6 +210,9 @@ static void abort_for_want_of_memory(cny_connection *connection)
 void cny_channel_close_locked(cny_channel *channel, cny_error *reason)
 {
     if (channel->state != CNY_CHANNEL_USABLE)
+        return;
+    cny_renewal_flush(channel);
+    if (channel->state != CNY_CHANNEL_USABLE) /* there was no memory for that */
         return;
     channel->state = CNY_CHANNEL_CLOSING;
     end_use(channel, reason);
@@ -331,7 +335,7 @@ static bool is_of_subscription(uint32_t method)
 
 bool cny_channel_is_suspect_of(const cny_channel *channel, uint32_t cause)
 {
-    if (channel->feed.subscribing)
+    if (channel->feed.subscribing || channel->feed.renewal.unanswered > 0)
         return cause == 0 || is_of_subscription(cause);
     bool is_asked = channel->awaited || channel->series.unanswered > 0;
     return is_asked && (cause == 0 || channel->calling == cause);
@@ -372,6 +376,8 @@ static bool is_awaited(const cny_channel *channel, uint32_t method)
 static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
 {
     if (channel->feed.subscribing && cny_feed_is_step(channel, incoming))
+        return CONEY_OK;
+    if (cny_renewal_is_step(&channel->feed, incoming))
         return CONEY_OK;
     if (cny_series_is_step(channel, incoming))
         return CONEY_OK;
@@ -433,6 +439,8 @@ static coney_status on_not_admitted(cny_channel *channel, const cny_incoming *in
         return CONEY_OK;
     }
     if (incoming->method == CNY_BASIC_DELIVER && channel->feed.ended) /* it comes again when the channel is closed */
+        return CONEY_OK;
+    if (incoming->method == CNY_BASIC_DELIVER && cny_renewal_skipped(channel, incoming->tag))
         return CONEY_OK;
     return cny_fail(CONEY_E_PROTOCOL, "the broker sent a message on channel %u, which has asked for none",
                     channel->number);

@@ -300,11 +300,25 @@ typedef struct cny_watcher {
     void *self;
 } cny_watcher;
 
+/* What consumers may hold together; it must live until their channels are not watched any more. */
+typedef struct cny_holding {
+    size_t bound;        /* in bytes; fixed */
+    atomic_size_t bytes; /* of deliveries that are not settled */
+    atomic_int consumers;
+    atomic_bool is_refused; /* the broker closed a channel or the connection over a renewal: there is none any more */
+} cny_holding;
+
+/* A consumer with a holding uses its tag and the same with this after it in turn; see renewal.c. */
+#define CNY_RENEWED_TAG "~"
+
 typedef struct cny_subscription {
     cny_consume consume;
     int prefetch;
+    int first_prefetch; /* if it is renewed: the prefetch that it begins with */
+    bool is_renewed;    /* it may subscribe anew with another prefetch, for the sake of its holding */
     bool transacted;
-    bool is_stream; /* which takes acknowledgements only */
+    bool is_stream;       /* which takes acknowledgements only */
+    cny_holding *holding; /* NULL: nothing bounds what it holds but its prefetch */
 } cny_subscription;
 
 /* Opens a channel that consumes, and waits for nothing: the watcher learns how it went. Gives it. CONEY_E_CONNECT
@@ -366,5 +380,13 @@ typedef enum cny_settlement {
 
 /* CONEY_E_STALE if the channel is gone: nothing was sent, the broker delivers again. */
 coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement);
+
+/* The same of a consumer that has a holding: so many deliveries are settled (one, unless it is CNY_SETTLE_ACK_UP_TO), which
+ * held so many bytes together. */
+coney_status cny_channel_settle_held(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement,
+                                     size_t count, size_t bytes);
+
+/* How many messages the consumer may have unsettled at present; 0: no limit. */
+int cny_channel_prefetch(cny_channel *channel);
 
 #endif

@@ -4,6 +4,7 @@
 #include "rabbit/connection/internal.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static void free_messages(cny_buffer *buffer)
 {
@@ -18,6 +19,7 @@ void cny_feed_free(cny_feed *feed)
     free_messages(&feed->deliveries);
     free_messages(&feed->late);
     cny_error_unref(feed->reason);
+    cny_renewal_free(&feed->renewal);
 }
 
 static void tell_change(cny_channel *channel)
@@ -52,7 +54,7 @@ static coney_status encode_subscription(cny_channel *channel, const cny_subscrip
     uint16_t number = channel->number;
     coney_status status = cny_encode_channel_open(out, number);
     if (status == CONEY_OK)
-        status = cny_encode_qos(out, number, (uint16_t)what->prefetch);
+        status = cny_encode_qos(out, number, (uint16_t)cny_renewal_first_prefetch(what));
     if (status == CONEY_OK && what->transacted)
         status = cny_encode_tx_select(out, number);
     if (status == CONEY_OK)
@@ -71,6 +73,8 @@ coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *con
         return coney_last_error_details()->status;
     cny_buffer_on_stack(&frames, room, sizeof room);
     coney_status status = encode_subscription(made, what, &frames);
+    if (status == CONEY_OK && what->holding && !cny_renewal_init(&made->feed.renewal, what))
+        status = cny_fail_memory();
     cny_channel_lock(made);
     if (status == CONEY_OK && made->reason)
         status = cny_error_raise(made->reason);
@@ -80,7 +84,9 @@ coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *con
         *channel = made; /* before the watcher may need it */
         made->feed.watcher = *watcher;
         made->feed.subscribing = true;
-        made->feed.prefetch = what->consume.no_ack ? 0 : what->prefetch;
+        made->feed.prefetch = what->consume.no_ack ? 0 : cny_renewal_first_prefetch(what);
+        if (what->holding)
+            cny_renewal_join(&made->feed.renewal, what->holding);
         made->feed.no_ack = what->consume.no_ack;
         made->feed.is_stream = what->is_stream;
         cny_connection_appended(connection, frames.size);
@@ -113,6 +119,7 @@ void cny_channel_unwatch(cny_channel *channel)
 {
     cny_channel_lock(channel);
     channel->feed.watcher = (cny_watcher){0};
+    cny_renewal_leave(channel);
     cny_channel_unlock(channel);
 }
 
@@ -155,10 +162,11 @@ void cny_channel_cancel(cny_channel *channel)
     cny_channel_lock(channel);
     cny_connection *connection = channel->connection;
     cny_feed *feed = &channel->feed;
+    cny_renewal_flush(channel);
     size_t before = connection->outgoing.bytes.size;
     bool possible = channel->state == CNY_CHANNEL_USABLE && feed->consumer_tag[0] && !feed->cancelled;
     feed->cancelled = true;
-    if (possible && cny_encode_cancel(&connection->outgoing.bytes, channel->number, feed->consumer_tag) == CONEY_OK) {
+    if (possible && cny_encode_cancel(&connection->outgoing.bytes, channel->number, feed->renewal.tag) == CONEY_OK) {
         cny_connection_appended(connection, connection->outgoing.bytes.size - before);
     } else if (possible) { /* no memory; that ends it as well */
         cny_error *reason = cny_error_capture();
@@ -173,6 +181,7 @@ void cny_channel_keep_consumer(cny_channel *channel)
 {
     cny_channel_lock(channel);
     cny_feed *feed = &channel->feed;
+    cny_renewal_flush(channel);
     if (!feed->ended && !feed->cancelled) {
         feed->is_kept = feed->ended = true;
         tell_change(channel);
@@ -223,6 +232,11 @@ bool cny_channel_take(cny_channel *channel, cny_buffer *batch)
     set_full(channel, false);
     cny_channel_unlock(channel);
     return batch->size > 0;
+}
+
+int cny_channel_prefetch(cny_channel *channel)
+{
+    return atomic_load_explicit(&channel->feed.prefetch, memory_order_relaxed);
 }
 
 bool cny_channel_is_full(cny_channel *channel)
@@ -310,10 +324,13 @@ static bool covers_the_last(const cny_channel *channel, uint64_t tag, cny_settle
            last->tag + 1 == tag && last->end == connection->outgoing.bytes.size;
 }
 
-static coney_status settle(cny_channel *channel, uint64_t tag, cny_settlement settlement)
+coney_status cny_feed_settle(cny_channel *channel, uint64_t tag, cny_settlement settlement, size_t count)
 {
     cny_connection *connection = channel->connection;
     cny_buffer *out = &connection->outgoing.bytes;
+    if (settlement == CNY_SETTLE_ACK_UP_TO && cny_renewal_give_back_up_to(channel, tag) != CONEY_OK)
+        return CONEY_E_NO_MEMORY; /* what was skipped must not be acknowledged with the others */
+    cny_renewal_settled(&channel->feed, tag, settlement, count);
     bool is_next = count_settled(&channel->feed, tag, settlement);
     bool covers = is_next && covers_the_last(channel, tag, settlement);
     if (covers)
@@ -354,21 +371,27 @@ static bool goes_back(cny_settlement settlement)
 
 /* What goes back with the channel's end must not be covered by one acknowledgement of several. Those come in the order of
  * their messages, so each covers what follows upon the last one that is settled. */
-static coney_status settle_kept(cny_channel *channel, uint64_t tag, cny_settlement settlement)
+static coney_status settle_kept(cny_channel *channel, uint64_t tag, cny_settlement settlement, size_t count)
 {
     cny_feed *feed = &channel->feed;
     coney_status status = CONEY_OK;
-    feed->holds_back = feed->holds_back || goes_back(settlement);
+    feed->holds_back = feed->holds_back || goes_back(settlement) || feed->renewal.skipped.size > 0;
     if (goes_back(settlement))
         return CONEY_OK;
     if (settlement != CNY_SETTLE_ACK_UP_TO || !feed->holds_back)
-        return settle(channel, tag, settlement);
+        return cny_feed_settle(channel, tag, settlement, count);
     for (uint64_t each = feed->settled_last + 1; each <= tag && status == CONEY_OK; each++)
-        status = settle(channel, each, CNY_SETTLE_ACK);
+        status = cny_renewal_has_skipped(feed, each) ? CONEY_OK : cny_feed_settle(channel, each, CNY_SETTLE_ACK, 1);
     return status;
 }
 
 coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement)
+{
+    return cny_channel_settle_held(channel, delivery_tag, settlement, 1, 0);
+}
+
+coney_status cny_channel_settle_held(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement,
+                                     size_t count, size_t bytes)
 {
     cny_channel_lock(channel);
     cny_connection *connection = channel->connection;
@@ -379,11 +402,12 @@ coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny
     } else if (channel->feed.is_stream && goes_back(settlement)) {
         end_before(channel, delivery_tag);
     } else if (channel->feed.is_kept) {
-        status = settle_kept(channel, delivery_tag, settlement);
-    } else {
-        status = settle(channel, delivery_tag, settlement);
+        status = settle_kept(channel, delivery_tag, settlement, count);
+    } else if (!cny_renewal_hold_back(&channel->feed, delivery_tag, settlement, count)) {
+        status = cny_feed_settle(channel, delivery_tag, settlement, count);
     }
     note_settled(&channel->feed, delivery_tag);
+    cny_renewal_released(channel, bytes);
     cny_channel_unlock(channel);
     return status;
 }
@@ -395,6 +419,7 @@ void cny_feed_begin(cny_channel *channel, const char *consumer_tag)
     cny_feed *feed = &channel->feed;
     feed->subscribing = false;
     snprintf(feed->consumer_tag, sizeof feed->consumer_tag, "%s", consumer_tag); /* deliveries may follow at once */
+    memcpy(feed->renewal.tag, feed->consumer_tag, sizeof feed->renewal.tag);
     tell_change(channel);
 }
 
@@ -419,6 +444,8 @@ void cny_feed_end(cny_channel *channel)
 
 coney_status cny_feed_cancelled(cny_channel *channel)
 {
+    if (cny_renewal_is_end_of_earlier(&channel->feed))
+        return CONEY_OK;
     if (!channel->feed.cancelled)
         return cny_fail(CONEY_E_PROTOCOL, "the broker confirmed the end of a consumer that nobody ended");
     channel->feed.ended = true;
@@ -463,9 +490,11 @@ coney_status cny_feed_deliver(cny_channel *channel, coney_message *message)
         coney_message_unref(message);
         return cny_fail_memory();
     }
+    size_t weight = cny_message_weight(message);
     feed->in_hand++;
     feed->last_tag = message->delivery_tag;
-    feed->bytes += cny_message_weight(message);
+    feed->bytes += weight;
+    cny_renewal_delivered(channel, weight);
     if (feed->prefetch == 0 && feed->bytes >= FULL_BYTES)
         set_full(channel, true);
     count_delivery(channel->connection, feed);
@@ -486,6 +515,7 @@ void cny_feed_cancelled_by_broker(cny_channel *channel)
     cny_feed *feed = &channel->feed;
     if (feed->ended)
         return;
+    cny_renewal_flush(channel);
     feed->reason = cny_error_new(CONEY_E_NOT_FOUND, 0,
                                  "the broker cancelled the consumer: its queue was deleted or its node went away");
     feed->ended = true;

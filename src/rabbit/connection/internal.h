@@ -305,6 +305,8 @@ struct cny_connection {
     struct cny_room_waiter *first_in_queue, *last_in_queue; /* senders who wait for room in outgoing */
     bool room_wanted;                                       /* by a store: the recovery thread is told */
     int full_feeds;                                         /* nothing more is read until they are taken */
+    int holding_back;                                       /* feeds that hold back settlements, */
+    int64_t flush_at;                                       /* which must not last longer */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
     size_t channel_capacity;
@@ -446,11 +448,37 @@ typedef struct cny_confirms {
     cny_error *unheard;    /* the last one logged for want of a callback: once is enough */
 } cny_confirms;
 
+/* How much a consumer may hold, and its subscribing anew for that; see renewal.c. */
+typedef struct cny_renewal {
+    cny_holding *holding; /* NULL: nothing but its prefetch bounds it */
+    cny_arena arena;      /* holds the texts of the next */
+    cny_consume consume;  /* but for the tag */
+    bool is_fixed;        /* it does not subscribe anew */
+    bool is_told;         /* that it does not keep all that comes */
+    bool is_transacted;
+    int ceiling;                    /* the prefetch that was asked for */
+    char tag[256];                  /* of the present consumer, the one that the broker serves */
+    size_t present;                 /* deliveries of the present consumer that are not settled on the wire, */
+    size_t earlier;                 /* and of those before it */
+    uint64_t began_after;           /* the last delivery of those */
+    int unanswered;                 /* methods of the last renewal */
+    int ends;                       /* of consumers before it that are not confirmed */
+    size_t bytes;                   /* of unsettled deliveries */
+    size_t largest, largest_before; /* bytes of a recent delivery */
+    size_t sizes_left;              /* deliveries until the largest is the one before */
+    size_t deliveries;              /* since the last attempt to hold back, or the renewal */
+    int attempts;                   /* since the renewal */
+    int64_t hold_back_until;        /* 0: nothing is held back */
+    cny_buffer held_back;           /* settlements */
+    cny_buffer coming;              /* deliveries that are admitted; what they announce is counted already */
+    cny_buffer skipped;             /* deliveries that did not fit, and are to go back */
+} cny_renewal;
+
 typedef struct cny_feed {
     cny_buffer deliveries;  /* of coney_message * */
     cny_buffer late;        /* the same, of what came while it was kept */
     cny_watcher watcher;    /* its functions are NULL if nobody watches */
-    int prefetch;           /* 0: no limit */
+    atomic_int prefetch;    /* 0: no limit; read by any thread */
     bool no_ack;            /* the broker has forgotten what it sent, so it outlives the channel */
     bool is_stream;         /* nothing is rejected or given back */
     unsigned moment;        /* I/O thread only: the last one that brought something, */
@@ -469,7 +497,8 @@ typedef struct cny_feed {
     bool ended;             /* no more will come */
     cny_error *reason;      /* why the broker ended it, NULL if we did */
     bool waiting;           /* a thread sleeps in cny_channel_receive() */
-    char consumer_tag[256]; /* "" while nothing is consumed */
+    char consumer_tag[256]; /* "" while nothing is consumed; the first one, also after a renewal */
+    cny_renewal renewal;
 } cny_feed;
 
 /* Declarations that were sent and are not answered yet, all of one kind: the broker answers them in their order. */
@@ -558,6 +587,40 @@ void cny_feed_begin(cny_channel *channel, const char *consumer_tag);
 coney_status cny_feed_deliver(cny_channel *channel, coney_message *message); /* which is taken */
 coney_status cny_feed_cancelled(cny_channel *channel);                       /* as we asked */
 void cny_feed_cancelled_by_broker(cny_channel *channel);
+
+/* Settles so many on the wire, whoever has decided that; any thread. */
+coney_status cny_feed_settle(cny_channel *channel, uint64_t tag, cny_settlement settlement, size_t count);
+
+/* ---- the renewal of a subscription; under lock ---- */
+
+bool cny_renewal_init(cny_renewal *renewal, const cny_subscription *what); /* not under lock; false without memory */
+int cny_renewal_first_prefetch(const cny_subscription *what);
+void cny_renewal_free(cny_renewal *renewal); /* the same */
+void cny_renewal_join(cny_renewal *renewal, cny_holding *holding);
+void cny_renewal_leave(cny_channel *channel); /* it stays as it is from now on */
+
+/* I/O thread: a delivery has come that holds so many bytes. */
+void cny_renewal_delivered(cny_channel *channel, size_t bytes);
+
+/* I/O thread: whether there is room for a delivery; if there is none, it comes without a message, which the second
+ * function knows then. */
+bool cny_renewal_admits(cny_channel *channel, const cny_announcement *announcement);
+bool cny_renewal_skipped(cny_channel *channel, uint64_t tag);
+bool cny_renewal_has_skipped(const cny_feed *feed, uint64_t tag); /* any thread: and it is not back yet */
+
+/* I/O thread: the answer to a renewal; the end of a consumer that another one has followed. */
+bool cny_renewal_is_step(cny_feed *feed, const cny_incoming *incoming);
+bool cny_renewal_is_end_of_earlier(cny_feed *feed);
+
+/* Any thread: a settlement is to wait (false: it need not, or cannot); what waits is written, at once or if it is due; a
+ * settlement is on its way; so many bytes are not held any more; what was skipped up to a tag goes back. */
+bool cny_renewal_hold_back(cny_feed *feed, uint64_t tag, cny_settlement settlement, size_t count);
+void cny_renewal_flush(cny_channel *channel);
+void cny_renewal_drop(cny_channel *channel, const cny_error *reason); /* the channel is gone, for this reason */
+void cny_renewal_flush_due(cny_connection *connection, int64_t now);
+void cny_renewal_settled(cny_feed *feed, uint64_t tag, cny_settlement settlement, size_t count);
+void cny_renewal_released(cny_channel *channel, size_t bytes);
+coney_status cny_renewal_give_back_up_to(cny_channel *channel, uint64_t tag);
 
 /* ---- the window of a channel; all under lock ---- */
 

@@ -127,9 +127,40 @@ static coney_status begin(cny_consumer *consumer, cny_subscription what, cny_wat
         return cny_channel_subscribe(&consumer->channel, consumer->container->factory, &what, &watcher);
     if (!what.consume.no_ack) { /* what comes goes back with the channel: as few as may be */
         what.prefetch = 1;
+        what.holding = NULL;
+        what.is_renewed = false;
         watcher.on_deliveries = NULL;
     }
     return cny_channel_subscribe_on(&consumer->channel, consumer->trial, &what, &watcher);
+}
+
+/* What lanes, batches and acknowledgements of several need comes at once. */
+static int first_prefetch(const coney_listener *options)
+{
+    enum { FIRST = 16 };
+    int first = options->lanes > FIRST ? options->lanes : FIRST;
+    int together = options->on_batch ? options->batch_size : options->ack_every;
+    if (first < together)
+        first = together;
+    return first < options->prefetch ? first : options->prefetch;
+}
+
+/* A queue may have a single active consumer, and then a new consumer may find another one in its way: so it must be known
+ * that this queue has not. */
+static bool is_renewed(const cny_consumer *consumer)
+{
+    const cny_holding *holding = &consumer->container->holding;
+    return atomic_load(&consumer->listener->is_queue_known) && !atomic_load(&holding->is_refused);
+}
+
+/* NULL: nothing but its prefetch bounds it. */
+static cny_holding *holding_of(const cny_consumer *consumer)
+{
+    const cny_listener *listener = consumer->listener;
+    cny_holding *holding = &consumer->container->holding;
+    bool keeps = cny_acknowledges_nothing(listener) || cny_listener_keeps_order(listener) ||
+                 cny_listener_is_stream(listener) || consumer->is_quarantine || listener->options.prefetch == 1;
+    return keeps || holding->bound == SIZE_MAX ? NULL : holding;
 }
 
 coney_status cny_consumer_subscribe(cny_consumer *consumer)
@@ -148,6 +179,9 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
                     .exclusive = options->exclusive && !consumer->is_quarantine,
                     .arguments = arguments},
         .prefetch = consumer->is_quarantine ? 1 : options->prefetch,
+        .first_prefetch = first_prefetch(options),
+        .is_renewed = is_renewed(consumer) && holding_of(consumer),
+        .holding = holding_of(consumer),
         .transacted = options->transacted,
         .is_stream = cny_listener_is_stream(listener),
     };
@@ -279,7 +313,8 @@ int cny_consumer_publishing(const cny_consumer *consumer)
 
 void cny_return_message(cny_channel *channel, const coney_message *message)
 {
-    if (cny_channel_settle(channel, message->delivery_tag, CNY_SETTLE_RETURN) == CONEY_E_NO_MEMORY)
+    size_t bytes = cny_message_weight(message);
+    if (cny_channel_settle_held(channel, message->delivery_tag, CNY_SETTLE_RETURN, 1, bytes) == CONEY_E_NO_MEMORY)
         cny_channel_close(channel); /* else the broker would wait for it */
 }
 

@@ -10,6 +10,7 @@
 #define DEFAULT_SHUTDOWN_TIMEOUT_MS 5000
 #define DEFAULT_RECOVERY_INTERVAL_MS 5000 /* Spring's */
 #define DEFAULT_PUBLISH_TIMEOUT_MS 10000
+#define DEFAULT_MAX_HELD_BYTES ((size_t)256 * 1024 * 1024)
 
 /* ---- life ---- */
 
@@ -111,6 +112,8 @@ static void set_defaults(coney_container_options *options)
         options->recovery_interval_ms = DEFAULT_RECOVERY_INTERVAL_MS;
     if (options->publish_timeout_ms == 0)
         options->publish_timeout_ms = DEFAULT_PUBLISH_TIMEOUT_MS;
+    if (options->max_held_bytes == 0)
+        options->max_held_bytes = DEFAULT_MAX_HELD_BYTES;
 }
 
 static coney_status make_parts(coney_container *made, const char *name)
@@ -157,6 +160,7 @@ coney_status coney_container_new(coney_container **container, coney_connection_f
     cny_processors_init(&made->after_receive);
     made->options = *options;
     set_defaults(&made->options);
+    made->holding.bound = made->options.max_held_bytes;
     status = make_parts(made, options->name);
     if (status != CONEY_OK) {
         free_container(made);

@@ -228,9 +228,8 @@ static void count_settlement(cny_counters *counters, cny_settlement settlement)
 }
 
 /* Without memory to say so the broker must not wait for it. */
-static coney_status tell_broker(coney_delivery *whole, uint64_t tag, cny_settlement settlement)
+static coney_status note_told(coney_delivery *whole, coney_status status)
 {
-    coney_status status = cny_channel_settle(whole->channel, tag, settlement);
     if (status == CONEY_E_NO_MEMORY)
         cny_channel_close(whole->channel);
     if (status == CONEY_E_STALE)
@@ -239,26 +238,30 @@ static coney_status tell_broker(coney_delivery *whole, uint64_t tag, cny_settlem
     return status;
 }
 
+static coney_status tell_broker(coney_delivery *whole, cny_settlement settlement)
+{
+    const coney_message *origin = whole->origin;
+    return note_told(whole, cny_channel_settle_held(whole->channel, origin->delivery_tag, settlement, 1,
+                                                    cny_message_weight(origin)));
+}
+
 /* Those not sent yet go before anything else, and together at the last; but singly while a message waits before it goes
  * back, for "up to" would cover that. */
 static coney_status tell_broker_in_order(coney_delivery *whole, cny_lane *lane, cny_settlement settlement)
 {
     const coney_listener *options = &whole->consumer->listener->options;
-    uint64_t tag = whole->origin->delivery_tag;
     if (!lane || options->ack_every == 1 || cny_lane_next_due(lane) < INT64_MAX)
-        return tell_broker(whole, tag, settlement);
+        return tell_broker(whole, settlement);
     if (settlement == CNY_SETTLE_ACK) {
-        lane->ack_tag = tag;
+        lane->ack_tag = whole->origin->delivery_tag;
+        lane->ack_bytes += cny_message_weight(whole->origin);
         if (lane->acks++ == 0)
             lane->ack_due = cny_deadline(options->ack_after_ms);
-        if (lane->acks < (size_t)options->ack_every)
-            return CONEY_OK;
+        if (lane->acks < (size_t)options->ack_every && (int)lane->acks < cny_channel_prefetch(whole->channel))
+            return CONEY_OK; /* the broker does not wait for them */
     }
-    size_t acks = lane->acks;
-    lane->acks = 0;
-    lane->ack_due = 0;
-    coney_status status = acks > 0 ? tell_broker(whole, lane->ack_tag, CNY_SETTLE_ACK_UP_TO) : CONEY_OK;
-    return settlement == CNY_SETTLE_ACK ? status : tell_broker(whole, tag, settlement);
+    coney_status status = lane->acks > 0 ? note_told(whole, cny_lane_send_acks(lane)) : CONEY_OK;
+    return settlement == CNY_SETTLE_ACK ? status : tell_broker(whole, settlement);
 }
 
 coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)

@@ -40,13 +40,19 @@ static void wait_for(cny_lane *lane, int delay_ms)
 
 /* ---- acknowledging several at once ---- */
 
+coney_status cny_lane_send_acks(cny_lane *lane)
+{
+    size_t acks = lane->acks, bytes = lane->ack_bytes;
+    lane->acks = lane->ack_bytes = 0;
+    lane->ack_due = 0;
+    if (acks == 0)
+        return CONEY_OK;
+    return cny_channel_settle_held(lane->consumer->channel, lane->ack_tag, CNY_SETTLE_ACK_UP_TO, acks, bytes);
+}
+
 static void flush_acks(cny_lane *lane)
 {
-    if (lane->acks == 0)
-        return;
-    lane->acks = 0;
-    lane->ack_due = 0;
-    if (cny_channel_settle(lane->consumer->channel, lane->ack_tag, CNY_SETTLE_ACK_UP_TO) == CONEY_E_NO_MEMORY)
+    if (cny_lane_send_acks(lane) == CONEY_E_NO_MEMORY)
         cny_channel_close(lane->consumer->channel); /* else they would never be acknowledged */
 }
 
@@ -513,7 +519,7 @@ static size_t drop(cny_lane *lane)
     cny_lane_take_due(lane, INT64_MAX, drop_one);
     lane->items.size = lane->first_item = 0;
     lane->due = lane->gather_until = lane->ack_due = 0;
-    lane->acks = 0;
+    lane->acks = lane->ack_bytes = 0;
     for (coney_message *message; (message = next_message(lane)); dropped++) {
         cny_note_unseen(lane->consumer->listener, message);
         coney_message_unref(message);

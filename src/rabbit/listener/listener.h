@@ -142,8 +142,9 @@ struct cny_listener {
     cny_backoffs backoffs;
     cny_complaints complaints;
     atomic_llong last_delivery_ms;
-    atomic_int queue_kind;   /* coney_queue_kind, as far as the listener or somebody in the factory says */
-    atomic_bool keeps_order; /* the queue serves one consumer at a time, and the next one must not begin too early */
+    atomic_int queue_kind;      /* coney_queue_kind, as far as the listener or somebody in the factory says */
+    atomic_bool is_queue_known; /* somebody in the factory declares it */
+    atomic_bool keeps_order;    /* the queue serves one consumer at a time, and the next one must not begin too early */
     /* under the container's lock */
     cny_listener *next;
     bool started; /* its consumers are wanted while the container runs */
@@ -260,8 +261,9 @@ struct cny_lane {
     cny_buffer delayed; /* deliveries that wait before they go back to the queue; backoff.c */
     int64_t due;        /* not before; 0: now */
     int64_t gather_until;
-    size_t acks; /* not sent yet */
-    uint64_t ack_tag;
+    size_t acks;      /* not sent yet, */
+    size_t ack_bytes; /* what these messages hold, */
+    uint64_t ack_tag; /* and the last of them */
     int64_t ack_due;
     coney_delivery *spare; /* one that may be used again */
     /* under lock; only with several lanes */
@@ -365,6 +367,9 @@ int cny_consumer_deferred(const cny_consumer *consumer);
 
 /* What has come since it was last asked, into an empty buffer; false if there is nothing. They are in lanes now. */
 bool cny_consumer_take(cny_consumer *consumer, cny_buffer *messages);
+
+/* Of messages in lanes: acknowledges those that the lane has not acknowledged yet. */
+coney_status cny_lane_send_acks(cny_lane *lane);
 
 /* To its queue, untried. */
 void cny_return_message(cny_channel *channel, const coney_message *message);
@@ -680,6 +685,7 @@ struct coney_container {
     cny_processors after_receive;
     cny_publisher failed; /* for messages that are republished */
     cny_publisher replies;
+    cny_holding holding;     /* of consumers that acknowledge */
     atomic_bool has_trouble; /* a consumer waits for a connection, or for something to change */
     atomic_int notices;      /* events not told yet */
     atomic_int dropped;      /* of them, since that was logged */
