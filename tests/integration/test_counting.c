@@ -253,13 +253,7 @@ static void test_requeue_after_rejections_counts_beside_them(void **state)
 {
     (void)state;
     listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
-    test_delete_queue(listening.dead);
-    assert_ok(coney_admin_declare_queue(client.admin,
-                                        &(coney_queue){.name = listening.dead,
-                                                       .message_ttl_ms = 50,
-                                                       .dead_letter_exchange = "",
-                                                       .dead_letter_routing_key = listening.queue},
-                                        NULL));
+    listening_send_dead_letters_back();
     listening_start(&(coney_listener){.on_message = reject_then_requeue});
     listening_send("go");
     listening_expect_attempts((const int[]){1, 2, 3, 4, 0});

@@ -117,21 +117,9 @@ static void expect_nothing_left(uint32_t dead)
     test_wait_for_depth(listening.dead, dead);
 }
 
-/* Whatever is in the dead-letter queue goes back soon. */
-static void send_dead_letters_back(void)
-{
-    test_delete_queue(listening.dead);
-    assert_ok(coney_admin_declare_queue(client.admin,
-                                        &(coney_queue){.name = listening.dead,
-                                                       .message_ttl_ms = 20,
-                                                       .dead_letter_exchange = "",
-                                                       .dead_letter_routing_key = listening.queue},
-                                        NULL));
-}
-
 static void expect_discarded(coney_acknowledge_mode mode)
 {
-    send_dead_letters_back();
+    listening_send_dead_letters_back();
     listening_start(&(coney_listener){.converter = coney_json_converter(), .acknowledge = mode});
     test_log_start(CONEY_LOG_ERROR);
     listening_send_with("{\"n\":", &with_id);
@@ -301,7 +289,7 @@ static coney_outcome reject_the_first(coney_delivery *delivery, void *user)
 static void test_readable_message_that_came_back_is_handled_as_its_second_attempt(void **state)
 {
     (void)state;
-    send_dead_letters_back();
+    listening_send_dead_letters_back();
     listening_start(&(coney_listener){.on_message = reject_the_first});
     listening_send("text");
     listening_expect_attempts((const int[]){1, 2, 0});
@@ -395,7 +383,7 @@ static void test_on_error_is_told_that_one_that_came_back_would_be_dropped(void 
 {
     (void)state;
     decision made = {.first = CONEY_REJECT, .later = CONEY_ACK, .usual = CONEY_ACK};
-    send_dead_letters_back();
+    listening_send_dead_letters_back();
     start_deciding(&made, CONEY_ACKNOWLEDGE_AUTO, (coney_listener_retry){0});
     listening_wait_for_event(CONEY_MESSAGE_DISCARDED, "invalid JSON");
     assert_int_equal(made.calls, 2);

@@ -83,13 +83,7 @@ static void test_unreadable_message_is_dead_lettered_each_time_it_is_published(v
 static void test_unreadable_message_that_then_comes_round_by_itself_ends(void **state)
 {
     (void)state;
-    test_delete_queue(listening.dead);
-    assert_ok(coney_admin_declare_queue(client.admin,
-                                        &(coney_queue){.name = listening.dead,
-                                                       .message_ttl_ms = 20,
-                                                       .dead_letter_exchange = "",
-                                                       .dead_letter_routing_key = listening.queue},
-                                        NULL));
+    listening_send_dead_letters_back();
     listening_start(&(coney_listener){.converter = coney_json_converter()});
     send_forged("{\"n\":", listening.dead, NULL);
     listening_wait_for_event(CONEY_MESSAGE_DISCARDED, "invalid JSON");

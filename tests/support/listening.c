@@ -68,6 +68,17 @@ void listening_delete_later(const char *queue)
     snprintf(others[other_count++], sizeof others[0], "%s", queue);
 }
 
+void listening_send_dead_letters_back(void)
+{
+    test_delete_queue(listening.dead);
+    assert_ok(coney_admin_declare_queue(client.admin,
+                                        &(coney_queue){.name = listening.dead,
+                                                       .message_ttl_ms = 20,
+                                                       .dead_letter_exchange = "",
+                                                       .dead_letter_routing_key = listening.queue},
+                                        NULL));
+}
+
 const char *listening_other_queue(const char *suffix)
 {
     char name[256];

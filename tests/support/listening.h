@@ -34,6 +34,9 @@ int listening_teardown(void **state);
 /* The test's queue is another one from now on, with the same dead-letter queue; its name is filled in. */
 void listening_use_queue(const coney_queue *queue);
 
+/* Whatever is in the dead-letter queue from now on goes back to the test's queue soon. */
+void listening_send_dead_letters_back(void);
+
 /* "QUEUE.suffix", which the teardown deletes; whoever needs it declares it. A view until the test is over. */
 const char *listening_other_queue(const char *suffix);
 const char *listening_make_other_queue(const char *suffix);

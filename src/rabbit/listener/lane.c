@@ -6,8 +6,6 @@
  * Runs on one worker at a time, with no lock held. */
 #include "rabbit/listener/listener.h"
 
-#include <coney/amqp/batch.h>
-
 #include <string.h>
 
 #define MEMORY_PAUSE_MS 100 /* before the next message is taken */
@@ -84,99 +82,6 @@ static void count_in_lanes(cny_lane *lane, int change)
     atomic_fetch_add(&lane->consumer->in_lanes, change);
 }
 
-static bool add_item(cny_lane *lane, coney_delivery *delivery)
-{
-    if (delivery && cny_buffer_append(&lane->items, &delivery, sizeof(coney_delivery *)))
-        return true;
-    coney_delivery_unref(delivery);
-    return false;
-}
-
-typedef struct parts {
-    cny_lane *lane;
-    coney_delivery *whole;
-    int earlier_attempts; /* the same for all of them: the headers are not searched for each */
-} parts;
-
-static coney_status add_part(coney_message *fragment, size_t index, size_t count, void *user)
-{
-    const parts *of = user;
-    coney_delivery *part = cny_delivery_new(of->lane, fragment, of->earlier_attempts);
-    if (!part)
-        return cny_fail_memory();
-    part->is_processed = true;
-    part->whole = coney_delivery_ref(of->whole);
-    part->part = (int)index + 1;
-    part->last_in_batch = index + 1 == count;
-    cny_tries_resume(part);
-    if (!add_item(of->lane, part))
-        return cny_fail_memory();
-    atomic_fetch_add(&of->whole->parts_left, 1);
-    return CONEY_OK;
-}
-
-static void drop_items_from(cny_lane *lane, size_t size)
-{
-    coney_delivery **items = (coney_delivery **)(void *)lane->items.data;
-    for (size_t i = size / sizeof *items; i < lane->items.size / sizeof *items; i++)
-        coney_delivery_unref(items[i]);
-    lane->items.size = size;
-}
-
-static void note_broken(coney_delivery *whole)
-{
-    whole->failure = cny_error_capture();
-    whole->is_broken = true;
-}
-
-/* What was done to a batch when it was sent, compressing it perhaps, is undone before it is taken apart. */
-static bool process_whole(const cny_lane *lane, coney_delivery *whole)
-{
-    const coney_message *origin = whole->origin;
-    coney_status status = cny_processors_run(&lane->consumer->container->after_receive, &whole->message,
-                                             origin->exchange, origin->routing_key);
-    whole->is_processed = true;
-    if (status != CONEY_OK)
-        note_broken(whole);
-    return status == CONEY_OK && coney_message_is_batch(whole->message);
-}
-
-/* What cannot be taken apart stays whole: the dispatcher finds out why. */
-static bool take_apart(cny_lane *lane, coney_delivery *whole, int earlier_attempts)
-{
-    if (!process_whole(lane, whole))
-        return add_item(lane, whole);
-    const parts of = {.lane = lane, .whole = whole, .earlier_attempts = earlier_attempts};
-    size_t before = lane->items.size;
-    coney_status status = coney_message_debatch(whole->message, add_part, (void *)(uintptr_t)&of);
-    if (status == CONEY_OK) {
-        count_in_lanes(lane, (int)((lane->items.size - before) / sizeof(coney_delivery *)) - 1);
-        coney_delivery_unref(whole); /* its parts have it */
-        return true;
-    }
-    drop_items_from(lane, before);
-    atomic_store(&whole->parts_left, 0);
-    if (status == CONEY_E_NO_MEMORY) {
-        coney_delivery_unref(whole);
-        return false;
-    }
-    note_broken(whole);
-    return add_item(lane, whole);
-}
-
-/* It takes as long as whoever sent the batch wants, so a lane that does it is watched like one whose handler runs. */
-static bool expand(cny_lane *lane, coney_delivery *whole)
-{
-    int earlier_attempts = whole->earlier_attempts;
-    cny_tries_resume(whole);
-    if (options_of(lane)->keep_batches || whole->origin->defect || !coney_message_is_batch(whole->origin))
-        return add_item(lane, whole);
-    int64_t began = cny_lane_begin_call(lane);
-    bool is_expanded = take_apart(lane, whole, earlier_attempts);
-    cny_lane_end_call(lane, began, false);
-    return is_expanded;
-}
-
 static bool take_message(cny_lane *lane)
 {
     coney_message *message = next_message(lane);
@@ -186,7 +91,7 @@ static bool take_message(cny_lane *lane)
         cny_delivery_new(lane, message, cny_earlier_attempts(lane->consumer, message));
     cny_count(&lane->consumer->listener->counters.received);
     cny_count(&lane->consumer->received);
-    if (!delivery || !expand(lane, delivery)) {
+    if (!delivery || !cny_lane_expand(lane, delivery)) {
         flush_acks(lane);
         cny_return_for_want_of_memory(lane->consumer, message);
         wait_for(lane, MEMORY_PAUSE_MS);

@@ -375,6 +375,10 @@ coney_status cny_lane_send_acks(cny_lane *lane);
 void cny_return_message(cny_channel *channel, const coney_message *message);
 void cny_return_for_want_of_memory(cny_consumer *consumer, const coney_message *message); /* if that is possible */
 
+/* Adds the delivery, or its parts if it is a batch that is to be taken apart, to the items of the lane. Takes it. False:
+ * there is no memory. */
+bool cny_lane_expand(cny_lane *lane, coney_delivery *whole);
+
 void cny_lane_run(cny_task *task);
 void cny_lane_clear(cny_lane *lane); /* frees what it has; no worker runs it */
 
