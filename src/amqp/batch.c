@@ -6,6 +6,7 @@
 
 #include <coney/amqp/batch.h>
 
+#include <assert.h>
 #include <string.h>
 
 #define LENGTH_HEADER4 "lengthHeader4"
@@ -159,6 +160,7 @@ static coney_status count_fragments(const coney_message *batch, size_t *count)
 static coney_status check_expansion(const coney_message *batch, size_t count)
 {
     size_t size = cny_table_wire_size(batch->properties.headers);
+    assert(count > 0);
     if (size <= MAX_HEADER_BYTES / count)
         return CONEY_OK;
     return cny_fail(

@@ -5,6 +5,7 @@
  * a look-up takes the same time in a table of any size. */
 #include "amqp/amqp.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define MIN_INDEXED 16 /* in fewer entries a look-up compares names one by one */
@@ -59,6 +60,7 @@ coney_table *cny_table_in(cny_arena *arena, size_t capacity)
 /* The place of the first entry of that name, or the free place where that would be. */
 static uint32_t *place_of(const coney_table *table, const char *name)
 {
+    assert(name); /* arrays have no index */
     size_t at = (size_t)cny_hash_keyed(name, strlen(name)) & (table->index_end - 1);
     while (table->index[at] > 0 && strcmp(table->entries[table->index[at] - 1].name, name) != 0)
         at = (at + 1) & (table->index_end - 1);
@@ -75,7 +77,7 @@ static void add_to_index(coney_table *table, size_t entry)
 /* For all entries that fit the capacity. */
 static bool make_index(coney_table *table)
 {
-    size_t end = 2 * MIN_INDEXED;
+    size_t end = (size_t)2 * MIN_INDEXED;
     while (end < 2 * table->capacity)
         end *= 2;
     table->index = cny_arena_alloc(table->arena, end * sizeof *table->index);
