@@ -51,7 +51,7 @@ static int count_runnable(void)
 /* What a thread that always wants to run waits for its turn in that time, when others do, too. */
 static int waited_us(int64_t ms, int runnable, int count)
 {
-    return runnable > count ? (int)(ms * 1000 * (runnable - count) / runnable) : 0;
+    return runnable > 0 && runnable > count ? (int)(ms * 1000 * (runnable - count) / runnable) : 0;
 }
 
 /* Under lock. */
