@@ -252,6 +252,21 @@ static void test_consumer_of_a_queue_that_nobody_declares_has_its_prefetch_from_
     assert_int_equal(begun_with, USUAL);
 }
 
+/* What is there was declared by others, who may have asked for a single active consumer. */
+static void forbid_to_declare(cny_peer *peer, void *user)
+{
+    cny_peer_close_channel(peer, cny_peer_serve_until(peer, AMQP_QUEUE_DECLARE_METHOD)->channel, 403,
+                           "ACCESS_REFUSED - access to queue 'orders' in vhost '/' refused for user 'guest'");
+    note_first_prefetch(peer, user);
+}
+
+static void test_consumer_of_a_queue_that_is_there_but_not_as_declared_has_its_prefetch_from_the_beginning(void **state)
+{
+    (void)state;
+    play(forbid_to_declare, (coney_listener){0});
+    assert_int_equal(begun_with, USUAL);
+}
+
 static void test_first_prefetch_is_enough_for_what_belongs_together(void **state)
 {
     (void)state;
@@ -480,6 +495,7 @@ int main(void)
         fault_test(test_stop_writes_what_is_held_back),
         fault_test(test_listener_that_cannot_change_has_its_prefetch_from_the_beginning),
         fault_test(test_consumer_of_a_queue_that_nobody_declares_has_its_prefetch_from_the_beginning),
+        fault_test(test_consumer_of_a_queue_that_is_there_but_not_as_declared_has_its_prefetch_from_the_beginning),
         fault_test(test_first_prefetch_is_enough_for_what_belongs_together),
         fault_test(test_message_that_does_not_fit_goes_back_when_nothing_is_held),
         fault_test(test_consumer_that_keeps_its_prefetch_gives_back_what_does_not_fit),

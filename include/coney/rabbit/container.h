@@ -25,7 +25,7 @@ typedef struct coney_container_options {
     int recovery_interval_ms;  /* before a consumer that the broker refused tries again; 5,000 */
     int publish_timeout_ms;    /* for replies and republished messages to be confirmed; 10,000 */
     size_t max_held_bytes;     /* memory that unsettled messages of all consumers together may take; 256 MiB. If the
-                                  listener or a topology of the factory declares the queue, its consumers begin with a
+                                  listener or a topology of the factory has declared the queue, consumers begin with a
                                   prefetch of 16 (more if lanes, batch_size or ack_every need more), and subscribe anew
                                   with the prefetch of the listener, or with what fits, as soon as the size of their
                                   messages is known: on the same channel, and nothing goes back. The tag at the broker

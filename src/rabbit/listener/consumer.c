@@ -150,7 +150,7 @@ static int first_prefetch(const coney_listener *options)
 static bool is_renewed(const cny_consumer *consumer)
 {
     const cny_holding *holding = &consumer->container->holding;
-    return atomic_load(&consumer->listener->is_queue_known) && !atomic_load(&holding->is_refused);
+    return atomic_load(&consumer->listener->is_queue_certain) && !atomic_load(&holding->is_refused);
 }
 
 /* NULL: nothing but its prefetch bounds it. */

@@ -142,9 +142,9 @@ struct cny_listener {
     cny_backoffs backoffs;
     cny_complaints complaints;
     atomic_llong last_delivery_ms;
-    atomic_int queue_kind;      /* coney_queue_kind, as far as the listener or somebody in the factory says */
-    atomic_bool is_queue_known; /* somebody in the factory declares it */
-    atomic_bool keeps_order;    /* the queue serves one consumer at a time, and the next one must not begin too early */
+    atomic_int queue_kind;        /* coney_queue_kind, as far as the listener or somebody in the factory says */
+    atomic_bool is_queue_certain; /* the broker has it as it is declared in the factory */
+    atomic_bool keeps_order; /* the queue serves one consumer at a time, and the next one must not begin too early */
     /* under the container's lock */
     cny_listener *next;
     bool started; /* its consumers are wanted while the container runs */
