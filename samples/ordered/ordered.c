@@ -3,8 +3,8 @@
  *
  *   ordered [URI]
  *
- * There is one queue and one consumer, whose messages are handled on four lanes. What has the same routing key, here the
- * account, goes through the same lane, one after another. */
+ * There is one queue and one consumer, whose messages are handled on four lanes. What has the same routing key, here
+ * the account, goes through the same lane, one after another. */
 #include <coney/coney.h>
 
 #include <inttypes.h>

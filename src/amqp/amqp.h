@@ -61,7 +61,7 @@ struct coney_message {
     const char *received_user_id; /* not in properties: those are what is sent */
     const char *defect;           /* why the headers could not be read, NULL if they could */
     coney_message *shares;        /* a reference to what it has views of, NULL if all is its own */
-    cny_arena arena;              /* holds all of the above; begins right behind this struct */
+    cny_arena arena;              /* holds all of the above; begins directly after this struct */
 };
 
 /* coney_message_with() without checks: for what a broker has delivered, which may have been sent by anyone. */

@@ -37,7 +37,7 @@ static void release(void *unused, void *memory)
 /* What is left to read, and what was written. */
 typedef struct transfer {
     z_stream stream;
-    size_t unread; /* behind what the stream was given */
+    size_t unread; /* after what the stream was given */
     cny_buffer *output;
     size_t max_output; /* one byte more is written, so that it shows */
 } transfer;
@@ -202,7 +202,7 @@ static coney_status not_readable(const transfer *one, int result)
 /* gzip may consist of several members, which together are the body. */
 static coney_status inflate_all(transfer *one, coney_compression compression, const budget *allowed)
 {
-    size_t behind_last = 0; /* bytes behind the last member that has ended */
+    size_t after_last = 0; /* bytes after the last member that has ended */
     for (;;) {
         size_t unread = left(one), written = one->output->size;
         int result;
@@ -212,14 +212,14 @@ static coney_status inflate_all(transfer *one, coney_compression compression, co
             return too_large(allowed);
         bool advanced = left(one) < unread || one->output->size > written;
         if (result == Z_STREAM_END) {
-            behind_last = left(one);
-            if (behind_last == 0)
+            after_last = left(one);
+            if (after_last == 0)
                 return CONEY_OK;
             if (compression != CONEY_GZIP || inflateReset(&one->stream) != Z_OK)
-                return trailing_bytes(behind_last);
+                return trailing_bytes(after_last);
         } else if ((result != Z_OK && result != Z_BUF_ERROR) || !advanced) {
-            bool is_member = behind_last == 0 || one->stream.total_out > 0;
-            return is_member ? not_readable(one, result) : trailing_bytes(behind_last);
+            bool is_member = after_last == 0 || one->stream.total_out > 0;
+            return is_member ? not_readable(one, result) : trailing_bytes(after_last);
         }
     }
 }
@@ -240,7 +240,7 @@ static bool is_first(const char *encoding, size_t size, const char *name)
     return size == strlen(name) && strncasecmp(encoding, name, size) == 0;
 }
 
-/* One stage. `rest` is what the content encoding says behind it; views into the message. */
+/* One stage. `rest` is what the content encoding says after it; views into the message. */
 static coney_status decompress_stage(coney_message **message, const char *encoding, const char *rest,
                                      coney_compression compression, budget *allowed)
 {

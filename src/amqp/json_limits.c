@@ -21,7 +21,7 @@ typedef struct census {
     size_t deepest;
 } census;
 
-/* The text begins behind a quotation mark: how many bytes until behind the next. */
+/* The text begins after a quotation mark: how many bytes it has up to the next one, that one included. */
 static size_t rest_of_string(const char *text, size_t size)
 {
     for (size_t at = 0; at < size; at++) {
@@ -39,12 +39,12 @@ static void begin_container(census *of)
         of->deepest = of->depth;
 }
 
-/* Exact as far as the text is JSON. Behind that the number of values never falls, so no tail hides what is there. */
+/* Exact as far as the text is JSON. After that the number of values never falls, so no tail hides what is there. */
 static census take_census(const char *text, size_t size)
 {
     census of = {0};
-    bool in_word = false;       /* a number, true, false or null */
-    bool behind_string = false; /* which a ':' makes a name */
+    bool in_word = false;      /* a number, true, false or null */
+    bool after_string = false; /* which a ':' makes a name */
     for (size_t at = 0; at < size; at++) {
         bool was_in_word = in_word;
         in_word = false;
@@ -56,9 +56,9 @@ static census take_census(const char *text, size_t size)
         case '"':
             of.values++;
             at += rest_of_string(text + at + 1, size - at - 1);
-            behind_string = true;
+            after_string = true;
             continue;
-        case ':': of.values -= behind_string; break;
+        case ':': of.values -= after_string; break;
         case ',': break;
         case '[':
         case '{': begin_container(&of); break;
@@ -69,7 +69,7 @@ static census take_census(const char *text, size_t size)
             in_word = true;
             break;
         }
-        behind_string = false;
+        after_string = false;
     }
     return of;
 }
@@ -88,8 +88,8 @@ static size_t count_up_to(const char *text, size_t size, char byte, size_t most)
     return count;
 }
 
-/* Most documents cannot exceed a limit, whatever they hold: a value takes two bytes with its separator, and there are no
- * more levels than opening brackets. */
+/* Most documents cannot exceed a limit, whatever they hold: a value takes two bytes with its separator, and there are
+ * no more levels than opening brackets. */
 static bool is_small(const char *text, size_t size, size_t most_values, size_t most_levels)
 {
     bool is_flat = size <= most_levels ||

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Tables and arrays of field values, each with all it holds in one arena. An array is a table whose entries have no names.
+/* Tables and arrays of field values, each with all it holds in one arena. An array is a table whose entries have no
+ * names.
  *
- * Anyone who may publish decides how many headers a message has, so a table of many entries has an index of their names:
- * a look-up takes the same time in a table of any size. */
+ * Anyone who may publish decides how many headers a message has, so a table of many entries has an index of their
+ * names: a look-up takes the same time in a table of any size. */
 #include "amqp/amqp.h"
 
 #include <assert.h>

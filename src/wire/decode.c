@@ -205,8 +205,8 @@ static bool put_header(coney_message *message, coney_table *into, const amqp_tab
            cny_table_put(into, coney_table_name_at(read, 0), *coney_table_value_at(read, 0));
 }
 
-/* Those that can be read, as long as there is room for entries. x-death has its room before all others: it tells whether
- * the message has come round before. */
+/* Those that can be read, as long as there is room for entries. x-death has its room before all others: it tells
+ * whether the message has come round before. */
 static bool set_some_headers(coney_message *message, const amqp_table_t *headers)
 {
     size_t left = CNY_MAX_ENTRIES;
@@ -233,6 +233,7 @@ static bool set_headers(coney_message *message, const amqp_table_t *headers)
     case CNY_TABLE_TOO_DEEP: message->defect = "its headers are nested too deep"; break;
     case CNY_TABLE_TOO_MANY: message->defect = "its headers have more than 10000 entries"; break;
     }
+    _Static_assert(CNY_MAX_ENTRIES == 10000, "the sentence above says so");
     return set_some_headers(message, headers);
 }
 
@@ -328,7 +329,8 @@ static bool is_decodable(const cny_frame *header, amqp_bytes_t encoded)
 }
 
 /* NULL if the properties cannot be decoded. rabbitmq-c 0.14 and newer refuse deep nesting, and any publisher can send
- * it: that must not end the connection, or the message would come again for ever. So must no header that is too large. */
+ * it: that must not end the connection, or the message would come again for ever. So must no header that is too
+ * large. */
 static coney_status decode_properties(cny_wire *wire, const cny_frame *header, amqp_basic_properties_t **properties)
 {
     amqp_bytes_t encoded = {.len = header->size - FIXED_HEADER_BYTES,

@@ -98,7 +98,8 @@ int cny_append_method(cny_buffer *out, uint16_t channel, amqp_method_number_t id
 bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *from);
 
 /* The entries that a message's headers may have, those of the tables and arrays in them included. Each takes up to
- * 100 bytes of memory, where an entry of a frame may take a single byte: so the headers of a message hold 1 MB at most. */
+ * 100 bytes of memory, where an entry of a frame may take a single byte: so the headers of a message hold 1 MB at
+ * most. */
 enum { CNY_MAX_ENTRIES = 10000 };
 
 typedef enum cny_table_result { CNY_TABLE_DONE, CNY_TABLE_TOO_DEEP, CNY_TABLE_TOO_MANY } cny_table_result;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages that belong to nobody: no memory is taken for what a peer only announces, and what was asked for is whole. */
+/* Messages that belong to nobody: no memory is taken for what a peer only announces, and what was asked for is
+ * whole. */
 #include "support/fault_consumer.h"
 
 #include <stdio.h>

@@ -400,8 +400,8 @@ static void test_close_tells_of_a_credentials_provider_that_hangs(void **state)
 
 /* --- a channel that both sides close --- */
 
-/* RabbitMQ does that when an unacknowledged delivery is too old at that moment. It takes no frame for that number before
- * it has an answer. */
+/* RabbitMQ does that when an unacknowledged delivery is too old at that moment. It takes no frame for that number
+ * before it has an answer. */
 static void close_it_as_well(cny_peer *peer, void *user)
 {
     (void)user;

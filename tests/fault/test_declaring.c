@@ -380,8 +380,8 @@ static void test_suspect_that_the_broker_refuses_alone_is_none_any_more(void **s
 
 static atomic_int looks;
 
-/* Twice the connection of all is closed over the queue. Alone it is refused, and the answer to whether it is there takes
- * its time; meanwhile others are refused and answered at once. */
+/* Twice the connection of all is closed over the queue. Alone it is refused, and the answer to whether it is there
+ * takes its time; meanwhile others are refused and answered at once. */
 static void answer_late_when_isolated(cny_peer *peer, void *user)
 {
     (void)user;

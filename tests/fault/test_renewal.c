@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A consumer begins with a small prefetch and subscribes anew, on the same channel, when it knows how large its messages
- * are: what it says to the broker, in which order, and what becomes of it when the broker does not go along. */
+/* A consumer begins with a small prefetch and subscribes anew, on the same channel, when it knows how large its
+ * messages are: what it says to the broker, in which order, and what becomes of it when the broker does not go
+ * along. */
 #include "support/fault_consumer.h"
 #include "support/test_support.h"
 

@@ -453,8 +453,8 @@ static coney_outcome stay_or_hold_or_obey(coney_delivery *delivery, void *user)
     return CONEY_ACK;
 }
 
-/* Each of two consumers has one message in its feed when both are lost, and one comes back before the other. The prefetch
- * keeps the broker from giving the one whose channel it ends last what the other one had. */
+/* Each of two consumers has one message in its feed when both are lost, and one comes back before the other. The
+ * prefetch keeps the broker from giving the one whose channel it ends last what the other one had. */
 static void test_message_that_another_consumer_gets_after_a_loss_has_all_its_attempts(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages whose attempts are used up are published elsewhere, and only then acknowledged: what goes over the wire, as a
- * client sees it that is not Coney, and that nothing is lost if it goes wrong. */
+/* Messages whose attempts are used up are published elsewhere, and only then acknowledged: what goes over the wire, as
+ * a client sees it that is not Coney, and that nothing is lost if it goes wrong. */
 #include "support/listening.h"
 #include "support/plain_client.h"
 

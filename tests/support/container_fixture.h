@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* For tests of listening on a real broker: one container, one queue and one handler, that setup makes ready and teardown
- * ends whatever the test left behind; and a record of what containers tell. All of it is static, so that a test that
- * fails half way leaves nothing behind that a late handler could miss. */
+/* For tests of listening on a real broker: one container, one queue and one handler, that setup makes ready and
+ * teardown ends whatever the test left behind; and a record of what containers tell. All of it is static, so that a
+ * test that fails half way leaves nothing behind that a late handler could miss. */
 #ifndef CNY_TEST_CONTAINER_FIXTURE_H
 #define CNY_TEST_CONTAINER_FIXTURE_H
 
@@ -31,8 +31,8 @@ typedef struct test_listening {
 
 extern test_listening here;
 
-/* Within a group with test_client_setup(). The teardown fails for a failed check(), too. Coney logs nothing, for most of
- * these tests would make it complain, unless CONEY_TEST_LOG is in the environment. */
+/* Within a group with test_client_setup(). The teardown fails for a failed check(), too. Coney logs nothing, for most
+ * of these tests would make it complain, unless CONEY_TEST_LOG is in the environment. */
 int test_listening_setup(void **state);
 int test_listening_teardown(void **state);
 

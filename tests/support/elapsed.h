@@ -10,8 +10,9 @@
  * threads want to run than there are processors, and test_late_ms(). */
 int test_slack_ms(int64_t since_ms);
 
-/* By what a thread that does nothing but sleep was late meanwhile, and what a thread that always wants to run has waited
- * for its turn: with ten threads for each processor that is nine tenths of the time, so ten times the time is allowed. */
+/* How much later than it wanted a thread woke that does nothing but sleep, and how long a thread that always wants to
+ * run has waited for its turn. With ten threads for each processor that is nine tenths of the time, so ten times the
+ * time is allowed. */
 int test_late_ms(int64_t since_ms);
 
 /* Fails the test if it took less time than that, or more and the slack. */

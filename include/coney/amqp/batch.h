@@ -16,7 +16,8 @@ CONEY_BEGIN
 #define CONEY_HEADER_BATCH_SIZE "amqp_batchSize"
 
 /* More messages than this are in no batch, neither made here nor read: what a batch expands to is limited, whoever sent
- * it. For the same reason the headers of a batch that is read, times the number of its messages, may not exceed 256 MiB. */
+ * it. For the same reason the headers of a batch that is read, times the number of its messages, may not exceed
+ * 256 MiB. */
 #define CONEY_MAX_BATCH_SIZE 100000
 
 /* Puts the bodies of the messages into one message with the properties of the first; what the
@@ -41,8 +42,8 @@ typedef coney_status coney_fragment_handler(coney_message *fragment, size_t inde
  * redelivered mark with which the batch was received. One is made at a time, so memory is the
  * handler's choice. Any thread.
  * CONEY_OK; CONEY_E_CONVERSION: a length that is negative or goes beyond the body ("insufficient
- * batch data at offset ..."), no message at all, too many, or too many for their headers; CONEY_E_INVALID: an argument is NULL, or
- * the message is no batch; CONEY_E_NO_MEMORY; the status of the handler that ended it. */
+ * batch data at offset ..."), no message at all, too many, or too many for their headers; CONEY_E_INVALID: an argument
+ * is NULL, or the message is no batch; CONEY_E_NO_MEMORY; the status of the handler that ended it. */
 CONEY_API coney_status coney_message_debatch(coney_message *batch, coney_fragment_handler *handler, void *user);
 
 CONEY_END

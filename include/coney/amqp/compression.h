@@ -42,7 +42,7 @@ typedef struct coney_decompress_options {
 /* Makes the processor "decompress". It takes gzip and deflate off the front of the content encoding
  * (split at ',' or ':'), as many as there are but no more than four, and takes the header away. A message
  * with another encoding, or without the header, stays as it is. Options may be NULL.
- * It fails with CONEY_E_CONVERSION: too large, damaged, cut off, bytes behind the end, zip;
+ * It fails with CONEY_E_CONVERSION: too large, damaged, cut off, bytes after the end, zip;
  * CONEY_E_NO_MEMORY.
  * CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_decompress_processor(coney_processor *processor, const coney_decompress_options *options);

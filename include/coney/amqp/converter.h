@@ -26,7 +26,7 @@ typedef struct coney_converter {
     void (*free_object)(void *object);
 } coney_converter;
 
-/* The object of the bytes converter. From a message: data is NUL-terminated behind size. */
+/* The object of the bytes converter. From a message: a NUL follows the size bytes of data. */
 typedef struct coney_bytes {
     const void *data;
     size_t size;

@@ -9,8 +9,8 @@
 CONEY_BEGIN
 
 /* What a document may hold, counted before jansson reads it, because it takes up to 80 times its size in memory then.
- * A document beyond a limit is CONEY_E_CONVERSION; the sentence names what it holds, the limit and the option. Zero means
- * the default. (Jackson: StreamReadConstraints.)
+ * A document beyond a limit is CONEY_E_CONVERSION; the sentence names what it holds, the limit and the option. Zero
+ * means the default. (Jackson: StreamReadConstraints.)
  *
  * A value takes from 8 bytes (null) to 350 (an empty object, which is a member of one), besides the text itself: at the
  * default limit a document takes 600 MiB at worst, and an ordinary one of 10 MiB 150 to 300 MiB. Each handler at work

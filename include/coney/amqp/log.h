@@ -16,9 +16,9 @@ typedef enum coney_log_level {
 } coney_log_level;
 
 /* Receives one line without line end; text is a view for the call, in UTF-8. A '?' stands for every character of
- * another's text that would end the line, steer a terminal or turn the reading order around (docs/security.md). Runs on any thread but an I/O
- * thread; as long as it runs on the recovery thread nothing recovers, so it must be quick, and it must
- * not call Coney. No Coney lock is held. */
+ * another's text that would end the line, steer a terminal or turn the reading order around (docs/security.md). Runs on
+ * any thread but an I/O thread; as long as it runs on the recovery thread nothing recovers, so it must be quick, and it
+ * must not call Coney. No Coney lock is held. */
 typedef void coney_log_sink(coney_log_level level, const char *text, void *user);
 
 /* Replaces the sink for the whole process; NULL restores the default, which writes to stderr.

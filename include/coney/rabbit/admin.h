@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Declaring, asking about and deleting queues, exchanges and bindings. (Spring: RabbitAdmin.)
  *
- * As long as an admin with a topology lives, the topology is declared: at once if there is a connection, and again after
- * each loss, before consumers resume and publishers go on; exclusive queues on the consuming connection only. What other
- * admins and listeners of the factory bring is declared together with it: all exchanges, then all queues, then all
- * bindings. A binding whose queue or exchange is not there yet is made as soon as anybody in the factory declares that.
+ * As long as an admin with a topology lives, the topology is declared: at once if there is a connection, and again
+ * after each loss, before consumers resume and publishers go on; exclusive queues on the consuming connection only.
+ * What other admins and listeners of the factory bring is declared together with it: all exchanges, then all queues,
+ * then all bindings. A binding whose queue or exchange is not there yet is made as soon as anybody in the factory
+ * declares that.
  *
  * What the broker refuses is told by the log, coney_connection_factory_options.on_declaration and an event of each
  * container, can be listed with coney_connection_factory_list_declarations(), and makes containers not ready while the

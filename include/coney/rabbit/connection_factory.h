@@ -134,8 +134,9 @@ typedef struct coney_connection_factory_options {
  *   amqp://user:password@host:port/vhost?heartbeat=S&connection_timeout=MS&frame_max=BYTES
  * with %XX for special characters; user and password are guest if both are left out, the port is 5672 and the virtual
  * host "/" if left out; several hosts stand as host1:port1,host2:port2. amqps:// is the same over
- * TLS, with port 5671. With amqp:// whoever listens on the way reads the password and all messages; unless all hosts are
- * this one (localhost, 127.0.0.0/8, ::1), the factory logs one warning of that. Copies uri and options (which may be NULL). Any thread.
+ * TLS, with port 5671. Over amqp:// anyone who listens on the way reads the password and all messages. Unless all
+ * hosts are this one (localhost, 127.0.0.0/8, ::1) or trusted_network is set, the factory logs one warning of that.
+ * Copies uri and options (which may be NULL). Any thread.
  * CONEY_E_INVALID (which part of the URI or which option), CONEY_E_NO_MEMORY, CONEY_E_SYSTEM. */
 CONEY_API coney_status coney_connection_factory_new(coney_connection_factory **factory, const char *uri,
                                                     const coney_connection_factory_options *options);

@@ -117,9 +117,10 @@ CONEY_API void coney_container_free(coney_container *container);
 
 /* ---- single listeners, while the container runs ---- */
 
-/* Start one that does not run, or all of a group; they wait until all consumers consume or wait for what may come (their
- * queue, an exclusive consumer's end), at most start_timeout_ms. From a handler or an event, and while the container is
- * paused, they return at once. In a container that is stopped they only say that its start is to start them.
+/* Start one that does not run, or all of a group; they wait until all consumers consume or wait for what may come
+ * (their queue, an exclusive consumer's end), at most start_timeout_ms. From a handler or an event, and while the
+ * container is paused, they return at once. In a container that is stopped they only say that its start is to start
+ * them.
  * CONEY_E_NOT_FOUND (no such id or group), and what coney_container_start() says; CONEY_E_TIMEOUT: they go on
  * trying. */
 CONEY_API coney_status coney_container_start_listener(coney_container *container, const char *id);

@@ -61,8 +61,8 @@ CONEY_API void coney_delivery_unref(coney_delivery *delivery);
 
 /* Settles it, once. CONEY_RETRY goes the way of a handler's whose attempts in place are used up, so this thread may
  * wait until the message is republished, as with CONEY_PARK; what goes back is not held back here. CONEY_DEFER is no
- * settlement. CONEY_ACK first sends the reply of coney_delivery_set_reply() and waits until the broker has confirmed it;
- * if the reply cannot be sent, this answers why, and the message goes the way of CONEY_RETRY. Any thread.
+ * settlement. CONEY_ACK first sends the reply of coney_delivery_set_reply() and waits until the broker has confirmed
+ * it; if the reply cannot be sent, this answers why, and the message goes the way of CONEY_RETRY. Any thread.
  * CONEY_OK: the broker is told, as fast as it can be; CONEY_E_STATE: it is settled already, its handler has returned
  * CONEY_RETRY and is to be called again, or its listener acknowledges otherwise; CONEY_E_STALE: its channel is gone,
  * the broker delivers it again and is not told; CONEY_E_INVALID (no outcome, or CONEY_PARK without a parking queue),
@@ -92,8 +92,8 @@ CONEY_API coney_status coney_delivery_convert_and_reply(coney_delivery *delivery
 
 /* The reply to be sent before the message is acknowledged: when the handler returns CONEY_ACK, or with
  * CONEY_ACKNOWLEDGE_MANUAL by coney_delivery_settle(), whichever comes first. If the reply cannot be sent, that is
- * CONEY_RETRY; if the message is settled otherwise, the reply is dropped. Takes the message, or NULL for none after all.
- * In the handler only, and before the message is settled. (Spring: a listener method that returns a value.) */
+ * CONEY_RETRY; if the message is settled otherwise, the reply is dropped. Takes the message, or NULL for none after
+ * all. In the handler only, and before the message is settled. (Spring: a listener method that returns a value.) */
 CONEY_API void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply);
 
 /* Publishes with a transacted listener's transaction: in the handler only, on its thread. It is sent when the message

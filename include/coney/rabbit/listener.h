@@ -46,12 +46,14 @@ typedef coney_status coney_validator(const void *payload, void *user);
  * takes its type. `outcome` is what Coney would do; the answer is what is done. delivery and error are views for the
  * call. Coney's outcome is
  * - CONEY_PARK if the listener has a parking queue (CONEY_RECOVER_PARK): it is republished there, with the reason;
- * - else CONEY_ACK if the message came back by itself: this queue has rejected it, it expired in another queue, and the
- *   broker brought it back. It is dropped, or it would go round for ever. What a person, a shovel or a consumer moves
+ * - else CONEY_ACK if the message came back by itself: this listener has rejected it, it expired in another queue, and
+ *   the broker brought it back. It is dropped, or it would go round for ever. The headers alone prove nothing, for a
+ *   publisher can write them. What a person, a shovel or a consumer moves
  *   back from the dead-letter queue is not meant by that, nor what a publisher's delay queue brings;
  * - else CONEY_REJECT.
  * A message that could not be read (too large, headers nested too deep or with more than 10,000 entries) is not here
- * whole, so it is rejected where it would be republished. (Spring: ConditionalRejectingErrorHandler, RabbitListenerErrorHandler.) */
+ * whole, so it is rejected where it would be republished. (Spring: ConditionalRejectingErrorHandler,
+ * RabbitListenerErrorHandler.) */
 typedef coney_outcome coney_error_handler(coney_delivery *delivery, const coney_error *error, coney_outcome outcome,
                                           void *user);
 
@@ -94,15 +96,16 @@ enum { CONEY_MAX_DELAYS = 16 };
  *    container declares QUEUE.retry.DELAY for each delay, with a TTL and dead-lettering back to QUEUE.
  * 3. After the last attempt of the last round the recovery decides.
  *
- * What is republished is persistent, keeps its properties and body but for the user id it came with, as everything that
- * is received and sent on, the expiration, which would lose it, and the header CC, which would multiply it, and gets the headers x-exception-message, x-original-exchange and
- * x-original-routingKey: from the ladder it comes back with the queue's name as its routing key. CONEY_HEADER_ATTEMPTS
- * counts its attempts. If those leave no room in a frame for all headers of the sender, the copy goes without
- * x-exception-message, or else without those headers of the sender that do not fit: the type headers, those of a batch
- * and of tracing are put in first, then the others in their order. CONEY_HEADER_LEFT_OUT and the log name those left
- * out. A message that cannot be republished goes back to the queue, is not acknowledged, and the log says so; but if the
- * copy is refused for itself, because it is larger than the broker allows now, the original is rejected, since it would
- * come again for ever. (Spring: RetryInterceptorBuilder.) */
+ * What is republished is persistent and keeps its properties and body, but for three: the user id that it came with
+ * (which nothing that is received and sent on keeps), the expiration, which would lose it, and the header CC, which
+ * would multiply it. It gets the headers x-exception-message, x-original-exchange and x-original-routingKey: from the
+ * ladder it comes back with the queue's name as its routing key. CONEY_HEADER_ATTEMPTS counts its attempts. If those
+ * leave no room in a frame for all headers of the sender, the copy goes without x-exception-message, or else without
+ * those headers of the sender that do not fit: the type headers, those of a batch and of tracing are put in first, then
+ * the others in their order. CONEY_HEADER_LEFT_OUT and the log name those left out. A message that cannot be
+ * republished goes back to the queue, is not acknowledged, and the log says so; but if the copy is refused for itself,
+ * because it is larger than the broker allows now, the original is rejected, since it would come again for ever.
+ * (Spring: RetryInterceptorBuilder.) */
 typedef struct coney_listener_retry {
     int max_attempts;   /* in each round; 1, with stateful or on a stream 3 */
     int first_delay_ms; /* before the second attempt, stateful or not; 1,000 */
@@ -137,8 +140,8 @@ typedef struct coney_listener_retry {
 } coney_listener_retry;
 
 /* How often it was tried before this publishing, and after how many rounds of the ladder (Spring's name). Both count
- * for a message that comes from the ladder's queue of that round, by the broker's x-death; elsewhere they are only there
- * to be read, and so a message that is forwarded, or moved back from the parking queue, begins anew. */
+ * for a message that comes from the ladder's queue of that round, by the broker's x-death; elsewhere they are only
+ * there to be read, and so a message that is forwarded, or moved back from the parking queue, begins anew. */
 #define CONEY_HEADER_ATTEMPTS "x-coney-attempts"
 #define CONEY_HEADER_LEFT_OUT "x-coney-left-out" /* which headers of the sender a copy lacks, as they left no room */
 #define CONEY_HEADER_RETRY_COUNT "retry-count"
@@ -215,9 +218,9 @@ typedef struct coney_listener {
     coney_elasticity elasticity;
     int prefetch;            /* messages a consumer has unacknowledged at most; 250, as in Spring: plenty for
                                 quick handlers. A consumer of a declared queue begins with fewer, and large
-                                messages get fewer: see max_held_bytes of the container. A handler that takes a second should have less, for what waits
-                                in one consumer no other one gets. Up to 65,535; raised to batch_size or
-                                ack_every if below */
+                                messages get fewer: see max_held_bytes of the container. A handler that takes
+                                a second should have less, for what waits in one consumer no other one gets.
+                                Up to 65,535; raised to batch_size or ack_every if below */
     int lanes;               /* messages of one consumer are handled so many at a time, and those of one key one
                                 after another; 1: all of them one after another */
     const char *lane_header; /* the key is this header; the routing key. Without the header: one common key */

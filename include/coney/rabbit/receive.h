@@ -58,12 +58,11 @@ typedef struct coney_reply_options {
  * whether there was a request. queue and options may be NULL. (Spring: receiveAndReply.)
  *
  * As in a container nobody hears of a reply that cannot reach its requester, who may have gone: if no queue takes a
- * reply to a reply_to, the reply is dropped; if the broker does not take a reply there (the exchange does not exist, this
- * user may not write to it, the queue refuses the reply, the reply is too large, or it is not confirmed in time although
- * the connection has been open and not blocked all the while), the log says so; and the request is done. With
- * return_unroutable both are failures. A reply to the
- * exchange of the options, or of the template, is a failure in both cases; with drop_unroutable (here or in the
- * template) it is dropped if no queue takes it.
+ * reply to a reply_to, the reply is dropped; if the broker does not take a reply there (the exchange does not exist,
+ * this user may not write to it, the queue refuses the reply, the reply is too large, or it is not confirmed in time
+ * although the connection has been open and not blocked all the while), the log says so; and the request is done. With
+ * return_unroutable both are failures. A reply to the exchange of the options, or of the template, is a failure in both
+ * cases; with drop_unroutable (here or in the template) it is dropped if no queue takes it.
  * CONEY_OK, also if there is none; what the callback returned; the statuses of coney_template_receive() and
  * coney_template_send(): CONEY_E_RETURNED says that the queue for the reply is gone; CONEY_E_INVALID: nobody says
  * where the reply goes, or drop_unroutable and return_unroutable are both set; CONEY_E_LOST: the reply was sent, but

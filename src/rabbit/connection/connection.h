@@ -381,8 +381,8 @@ typedef enum cny_settlement {
 /* CONEY_E_STALE if the channel is gone: nothing was sent, the broker delivers again. */
 coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement);
 
-/* The same of a consumer that has a holding: so many deliveries are settled (one, unless it is CNY_SETTLE_ACK_UP_TO), which
- * held so many bytes together. */
+/* The same of a consumer that has a holding: so many deliveries are settled (one, unless it is CNY_SETTLE_ACK_UP_TO),
+ * which held so many bytes together. */
 coney_status cny_channel_settle_held(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement,
                                      size_t count, size_t bytes);
 

@@ -351,8 +351,8 @@ static void note_settled(cny_feed *feed, uint64_t tag)
     feed->settled_last = feed->settled_last > tag ? feed->settled_last : tag;
 }
 
-/* RabbitMQ 3.10 closes the connection for a basic.reject or basic.nack of a stream's message, later releases take it for
- * an acknowledgement. The message comes again when whoever consumes goes on at it, so the channel ends. */
+/* RabbitMQ 3.10 closes the connection for a basic.reject or basic.nack of a stream's message, later releases take it
+ * for an acknowledgement. The message comes again when whoever consumes goes on at it, so the channel ends. */
 static void end_before(cny_channel *channel, uint64_t tag)
 {
     if (channel->feed.ended || channel->feed.cancelled) /* it ends anyway */
@@ -369,8 +369,8 @@ static bool goes_back(cny_settlement settlement)
     return settlement == CNY_SETTLE_RETURN || settlement == CNY_SETTLE_REQUEUE;
 }
 
-/* What goes back with the channel's end must not be covered by one acknowledgement of several. Those come in the order of
- * their messages, so each covers what follows upon the last one that is settled. */
+/* What goes back with the channel's end must not be covered by one acknowledgement of several. Those come in the order
+ * of their messages, so each covers what follows upon the last one that is settled. */
 static coney_status settle_kept(cny_channel *channel, uint64_t tag, cny_settlement settlement, size_t count)
 {
     cny_feed *feed = &channel->feed;
@@ -453,8 +453,8 @@ coney_status cny_feed_cancelled(cny_channel *channel)
     return CONEY_OK;
 }
 
-/* The broker sends no more than prefetch before it hears of some. What comes within a moment should be no more than half
- * of that, so that it need not wait for us. */
+/* The broker sends no more than prefetch before it hears of some. What comes within a moment should be no more than
+ * half of that, so that it need not wait for us. */
 static void count_delivery(cny_connection *connection, cny_feed *feed)
 {
     if (feed->moment != connection->moments)
@@ -465,8 +465,8 @@ static void count_delivery(cny_connection *connection, cny_feed *feed)
         connection->window_short = true;
 }
 
-/* It comes again when the channel is closed. Who watches may want to know which one it was; the prefetch limits how many
- * there are. */
+/* It comes again when the channel is closed. Who watches may want to know which one it was; the prefetch limits how
+ * many there are. */
 static void keep_late(cny_feed *feed, coney_message *message)
 {
     bool is_watched = feed->watcher.on_change != NULL;

@@ -305,8 +305,8 @@ struct cny_connection {
     struct cny_room_waiter *first_in_queue, *last_in_queue; /* senders who wait for room in outgoing */
     bool room_wanted;                                       /* by a store: the recovery thread is told */
     int full_feeds;                                         /* nothing more is read until they are taken */
-    int holding_back;                                       /* feeds that hold back settlements, */
-    int64_t flush_at;                                       /* which must not last longer */
+    int holding_back;                                       /* how many feeds hold back settlements */
+    int64_t flush_at;                                       /* the first of these feeds may do so until then */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
     size_t channel_capacity;
@@ -362,7 +362,8 @@ static inline cny_channel *cny_connection_channel(const cny_connection *connecti
     return number < connection->channel_capacity ? connection->channels[number] : NULL;
 }
 
-/* I/O thread, not under lock: whether a message that begins to come is kept; for cny_wire_owner, self is the connection. */
+/* I/O thread, not under lock: whether a message that begins to come is kept; for cny_wire_owner, self is the
+ * connection. */
 bool cny_connection_admits(void *self, const cny_announcement *announcement);
 
 void *cny_connection_io(void *argument); /* the I/O thread; the argument is the connection */
@@ -612,8 +613,8 @@ bool cny_renewal_has_skipped(const cny_feed *feed, uint64_t tag); /* any thread:
 bool cny_renewal_is_step(cny_feed *feed, const cny_incoming *incoming);
 bool cny_renewal_is_end_of_earlier(cny_feed *feed);
 
-/* Any thread: a settlement is to wait (false: it need not, or cannot); what waits is written, at once or if it is due; a
- * settlement is on its way; so many bytes are not held any more; what was skipped up to a tag goes back. */
+/* Any thread: a settlement is to wait (false: it need not, or cannot); what waits is written, at once or if it is due;
+ * a settlement is on its way; so many bytes are not held any more; what was skipped up to a tag goes back. */
 bool cny_renewal_hold_back(cny_feed *feed, uint64_t tag, cny_settlement settlement, size_t count);
 void cny_renewal_flush(cny_channel *channel);
 void cny_renewal_drop(cny_channel *channel, const cny_error *reason); /* the channel is gone, for this reason */

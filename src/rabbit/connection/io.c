@@ -224,8 +224,8 @@ static void on_blocked(cny_connection *connection, const char *reason)
     cny_factory_blocked_changed(connection);
 }
 
-/* Under lock. A channel may be gone already that the broker closes, too, when the acknowledgement time-out of a delivery
- * meets our close. RabbitMQ then ignores whatever comes for that number before it has an answer. */
+/* Under lock. A channel may be gone already that the broker closes, too, when the acknowledgement time-out of a
+ * delivery meets our close. RabbitMQ then ignores whatever comes for that number before it has an answer. */
 static coney_status on_channel_incoming(cny_connection *connection, cny_incoming *incoming)
 {
     cny_channel *channel = cny_connection_channel(connection, incoming->channel);

@@ -26,8 +26,8 @@ coney_status cny_publish_isolated(coney_connection_factory *factory, const cny_p
 /* Makes the factory's isolated connection and waits until it is open. Gives it: whoever has it uses it alone and ends
  * with cny_isolated_close(). There is one at a time, so callers wait for each other. It logs in as the consuming
  * connection does, at the same host first, and has a name of its own at the broker. Any thread that may wait, but not
- * the recovery thread, which makes it. CONEY_E_TIMEOUT at the deadline, CONEY_E_CLOSED, CONEY_E_NO_MEMORY, CONEY_E_SYSTEM
- * and whatever connecting answers. */
+ * the recovery thread, which makes it. CONEY_E_TIMEOUT at the deadline, CONEY_E_CLOSED, CONEY_E_NO_MEMORY,
+ * CONEY_E_SYSTEM and whatever connecting answers. */
 coney_status cny_isolated_connection(cny_connection **connection, coney_connection_factory *factory, int64_t deadline);
 
 /* Closes it, waits a moment for that, and lets the next caller have one. Takes NULL. */

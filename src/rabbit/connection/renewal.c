@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* How much a consumer may hold in bytes. A running consumer's prefetch cannot be changed, so a consumer begins with a small
- * one and subscribes anew, on the same channel, as the size of its messages allows: basic.qos, basic.consume with another
- * tag and basic.cancel of the old one go out together. What is unsettled stays so, and nothing is given back. The new
- * consumer begins before the old one ends, because a queue may be deleted with its last consumer.
+/* How much a consumer may hold in bytes. A running consumer's prefetch cannot be changed, so a consumer begins with a
+ * small one and subscribes anew, on the same channel, as the size of its messages allows: basic.qos, basic.consume with
+ * another tag and basic.cancel of the old one go out together. What is unsettled stays so, and nothing is given back.
+ * The new consumer begins before the old one ends, because a queue may be deleted with its last consumer.
  *
- * The broker must not hand out messages to both: a quorum queue would group them, out of their order. So this is done only
- * while the old consumer has no credit, which is when as many deliveries as its prefetch have come and are not settled on
- * the wire. Then the broker's count is the same, for it cannot be higher, and an acknowledgement that would change it comes
- * after the new subscription. With a handler that is faster than the network that moment would not come by itself, so
- * acknowledgements are held back for it a little.
+ * The broker must not hand out messages to both: a quorum queue would group them, out of their order. So this is done
+ * only while the old consumer has no credit, which is when as many deliveries as its prefetch have come and are not
+ * settled on the wire. Then the broker's count is the same, for it cannot be higher, and an acknowledgement that would
+ * change it comes after the new subscription. With a handler that is faster than the network that moment would not come
+ * by itself, so acknowledgements are held back for it a little.
  *
  * A message that does not fit any more is skipped as it comes, and goes back to its queue when there is room for it.
  *
@@ -177,7 +177,8 @@ void cny_renewal_flush(cny_channel *channel)
         close_without_memory(channel);
 }
 
-/* A broker may allow one consumer for each channel (consumer_max_per_channel), and closes the connection for the second. */
+/* A broker may allow one consumer for each channel (consumer_max_per_channel), and closes the connection for the
+ * second. */
 static void note_refusal(cny_channel *channel, const cny_error *reason)
 {
     enum { NOT_ALLOWED = 530, NOT_IMPLEMENTED = 540 };
@@ -262,8 +263,8 @@ static void renew(cny_channel *channel, int prefetch)
     cny_renewal_flush(channel);
 }
 
-/* If the moment does not come in time there is no backlog, or the network is slow: it is tried again after twice as many
- * deliveries, and for twice as long. */
+/* If the moment does not come in time there is no backlog, or the network is slow: it is tried again after twice as
+ * many deliveries, and for twice as long. */
 static void begin_to_hold_back(cny_channel *channel)
 {
     cny_connection *connection = channel->connection;
@@ -371,8 +372,8 @@ bool cny_renewal_is_end_of_earlier(cny_feed *feed)
 
 /* ---- what does not fit ---- */
 
-/* A consumer that holds nothing takes one, however large it is. One whose prefetch becomes smaller may hold more until it
- * is. */
+/* A consumer that holds nothing takes one, however large it is. One whose prefetch becomes smaller may hold more until
+ * it is. */
 static bool is_too_much(const cny_renewal *renewal, size_t bytes)
 {
     const cny_holding *holding = renewal->holding;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Which addresses of synchronous sends are suspects, and how a message for such an address is sent alone. An address can
- * be a request's, so its sender's mistake: a direct reply-to address that is forged makes the broker's channel crash.
- * Whoever forges one can forge many: after two such crashes the first message for each direct reply-to address that is
- * not known to be good goes alone. */
+/* Which addresses of synchronous sends are suspects, and how a message for such an address is sent alone. An address
+ * can be a request's, so its sender's mistake: a direct reply-to address that is forged makes the broker's channel
+ * crash. Whoever forges one can forge many: after two such crashes the first message for each direct reply-to address
+ * that is not known to be good goes alone. */
 #include "rabbit/connection/internal.h"
 
 #include <string.h>

@@ -57,8 +57,8 @@ static void accuse_requests(const refusal *one)
     }
 }
 
-/* A message would end the connection again whenever it came again. It was the only one on its way, or it is the only one
- * on its channel for the third time: it has its verdict. Else those that are kept are sent again one by one. */
+/* A message would end the connection again whenever it came again. It was the only one on its way, or it is the only
+ * one on its channel for the third time: it has its verdict. Else those that are kept are sent again one by one. */
 static void accuse_messages(const refusal *one)
 {
     const cny_connection *connection = one->connection;

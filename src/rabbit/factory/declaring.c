@@ -92,8 +92,8 @@ static bool may_be_there(const cny_declaration *item, coney_status status)
     return !cny_is_binding(item) && (status == CONEY_E_PRECONDITION_FAILED || status == CONEY_E_ACCESS_REFUSED);
 }
 
-/* Under lock: what the broker's refusal means. A binding cannot be looked at; who may not bind has others who do. A queue
- * over which the broker closes the connection may be refused by one node, or today. */
+/* Under lock: what the broker's refusal means. A binding cannot be looked at; who may not bind has others who do. A
+ * queue over which the broker closes the connection may be refused by one node, or today. */
 static cny_declaration_state state_after(const coney_connection_factory *factory, const cny_declaration *item,
                                          const coney_error *error, bool closes_connection)
 {

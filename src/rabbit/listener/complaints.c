@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Log lines about messages, limited in number: of each kind a listener writes one, and then one for each pause. The line
- * that is written at the end of a pause is the latest one that was held back, and it names the messages of the others.
+/* Log lines about messages, limited in number: of each kind a listener writes one, and then one for each pause. The
+ * line that is written at the end of a pause is the latest one that was held back, and it names the messages of the
+ * others.
  *
  * Any thread. What was held back is written by the supervisor. */
 #include "rabbit/listener/listener.h"

@@ -145,8 +145,8 @@ static int first_prefetch(const coney_listener *options)
     return first < options->prefetch ? first : options->prefetch;
 }
 
-/* A queue may have a single active consumer, and then a new consumer may find another one in its way: so it must be known
- * that this queue has not. */
+/* A queue may have a single active consumer, and then a new consumer may find another one in its way: so it must be
+ * known that this queue has not. */
 static bool is_renewed(const cny_consumer *consumer)
 {
     const cny_holding *holding = &consumer->container->holding;
@@ -231,7 +231,8 @@ void cny_consumer_withdraw(cny_consumer *consumer)
         cny_workers_withdraw(workers, &consumer->lanes[i].task);
 }
 
-/* (Broker: consumer_timeout, 30 minutes.) It happens again with each such message, so the program is told what helps. */
+/* (Broker: consumer_timeout, 30 minutes.) It happens again with each such message, so the program is told what
+ * helps. */
 coney_status cny_consumer_raise_loss(const cny_error *reason)
 {
     coney_status status = cny_error_raise(reason);
@@ -266,9 +267,9 @@ void cny_consumer_set_course(cny_consumer *consumer, cny_course course)
         cny_workers_hasten(workers, &consumer->lanes[i].task);
 }
 
-/* A basic.cancel would let the next consumer of a queue with single active consumer begin after what is here, before that
- * is handled or back. Only a consumer that acknowledges nothing needs one: what the broker sends to it is lost unless it
- * is handled, so the broker must stop. */
+/* A basic.cancel would let the next consumer of a queue with single active consumer begin after what is here, before
+ * that is handled or back. Only a consumer that acknowledges nothing needs one: what the broker sends to it is lost
+ * unless it is handled, so the broker must stop. */
 void cny_consumer_end_feed(cny_consumer *consumer, cny_channel *channel, cny_course course)
 {
     const cny_listener *listener = consumer->listener;

@@ -63,7 +63,8 @@ typedef struct cny_backoffs {
     struct cny_backoff_slot *slots;
 } cny_backoffs;
 
-/* Of messages that may kill their process: whether they are handled alone just now. The gate is closed but when open. */
+/* Of messages that may kill their process: whether they are handled alone just now. The gate is closed but when
+ * open. */
 typedef enum cny_quarantine_state {
     CNY_QUARANTINE_OPEN,
     CNY_QUARANTINE_CLOSING,
@@ -171,8 +172,8 @@ static inline bool cny_acknowledges_nothing(const cny_listener *listener)
     return listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
 }
 
-/* Its queue serves one consumer at a time: an exclusive listener's, or one that is declared with single active consumer.
- * False if nobody here knows the queue. */
+/* Its queue serves one consumer at a time: an exclusive listener's, or one that is declared with single active
+ * consumer. False if nobody here knows the queue. */
 static inline bool cny_listener_keeps_order(const cny_listener *listener)
 {
     return atomic_load(&listener->keeps_order);
@@ -190,8 +191,8 @@ bool cny_listener_is_stream(const cny_listener *listener);
 bool cny_is_stream(const coney_listener *options);
 coney_status cny_check_stream(const coney_listener *options);
 
-/* Whether a failed message is tried again, and how often in all. That a queue is a stream may be known later only, so both
- * depend on what is known now. */
+/* Whether a failed message is tried again, and how often in all. That a queue is a stream may be known later only, so
+ * both depend on what is known now. */
 bool cny_listener_has_retry(const cny_listener *listener);
 int cny_listener_max_attempts(const cny_listener *listener);
 
@@ -375,8 +376,8 @@ coney_status cny_lane_send_acks(cny_lane *lane);
 void cny_return_message(cny_channel *channel, const coney_message *message);
 void cny_return_for_want_of_memory(cny_consumer *consumer, const coney_message *message); /* if that is possible */
 
-/* Adds the delivery, or its parts if it is a batch that is to be taken apart, to the items of the lane. Takes it. False:
- * there is no memory. */
+/* Adds the delivery, or its parts if it is a batch that is to be taken apart, to the items of the lane. Takes it.
+ * False: there is no memory. */
 bool cny_lane_expand(cny_lane *lane, coney_delivery *whole);
 
 void cny_lane_run(cny_task *task);
@@ -392,8 +393,8 @@ bool cny_consumer_is_tried_alone(const cny_consumer *consumer);
 void cny_consumer_end_trial(cny_consumer *consumer);    /* if there is one */
 void cny_consumer_is_acquitted(cny_consumer *consumer); /* the broker has answered */
 
-/* It could not consume, as this thread's last error tells: it is a suspect, or refused alone, or innocent. The error may
- * be another one then. False: it is to be tried once more, at once. */
+/* It could not consume, as this thread's last error tells: it is a suspect, or refused alone, or innocent. The error
+ * may be another one then. False: it is to be tried once more, at once. */
 bool cny_consumer_note_refusal(cny_consumer *consumer);
 
 void cny_look_at_trials(coney_container *container);
@@ -524,8 +525,8 @@ void cny_note_rejected(coney_delivery *delivery);
 void cny_rounds_init(cny_rounds_memory *memory);
 void cny_rounds_free(cny_rounds_memory *memory);
 
-/* The verdict on an outcome; 0: another attempt in place, after *delay_ms. With may_repeat false there is none. Stateful
- * retry says CONEY_REQUEUE and sets *delay_ms, too, which is left alone else. */
+/* The verdict on an outcome; 0: another attempt in place, after *delay_ms. With may_repeat false there is none.
+ * Stateful retry says CONEY_REQUEUE and sets *delay_ms, too, which is left alone else. */
 coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms);
 
 bool cny_attempts_init(cny_attempts *attempts);
@@ -599,7 +600,7 @@ bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int
 typedef struct cny_copy_form {
     int round;      /* of the ladder; 0: none */
     bool with_text; /* the reason, as a header */
-    bool fits;      /* all headers fit a frame of that size, for which headers of the sender's are left out, or else */
+    bool fits;      /* headers of the sender are left out until all fit a frame of that size; false: all are kept */
     size_t frame;
 } cny_copy_form;
 
@@ -627,7 +628,8 @@ coney_status cny_listener_plan_declarations(cny_listener *made, const coney_queu
 void cny_listener_join_declarations(coney_container *container, cny_listener *listener);
 void cny_listener_leave_declarations(coney_container *container, cny_listener *listener);
 
-/* While nothing consumes: takes down what the declarations of the factory say of its queue, its own and those of admins.
+/* While nothing consumes: takes down what the declarations of the factory say of its queue, its own and those of
+ * admins.
  * CONEY_E_INVALID: it is a stream, and the listener's options do not go with one. */
 coney_status cny_listener_learn_queue(const coney_container *container, cny_listener *listener);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How much a listener has to do: whether it should have more consumers or fewer, whether handlers are slow, whether
- * nothing comes, and what its consumers left unhandled. The supervisor asks, under the container's lock, and each answer
- * is when to ask again. */
+ * nothing comes, and what its consumers left unhandled. The supervisor asks, under the container's lock, and each
+ * answer is when to ask again. */
 #include "rabbit/listener/listener.h"
 
 /* ---- elasticity ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From what came to what is handled: a message is one delivery, and of a batch in Spring's format each part is one. Runs
- * on the worker of the lane, with no lock held. */
+/* From what came to what is handled: a message is one delivery, and of a batch in Spring's format each part is one.
+ * Runs on the worker of the lane, with no lock held. */
 #include "rabbit/listener/listener.h"
 
 #include <coney/amqp/batch.h>

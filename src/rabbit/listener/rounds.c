@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Messages that no handler can get, and that the broker brings back after they were rejected, because their
- * dead-letter queue lets them expire into their queue again. x-death tells of that, but anyone can send an x-death. So a
- * message came round only if this listener has rejected it before, and it was rejected more often since: what somebody
- * sends does not grow by itself. Workers; has a lock of its own. */
+ * dead-letter queue lets them expire into their queue again. x-death tells of that, but anyone can send an x-death. So
+ * a message came round only if this listener has rejected it before, and it was rejected more often since: what
+ * somebody sends does not grow by itself. Workers; has a lock of its own. */
 #include "rabbit/listener/listener.h"
 
 #include <string.h>

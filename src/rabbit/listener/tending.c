@@ -440,9 +440,9 @@ static void set_course(cny_consumer *consumer, cny_course course)
         cny_channel_close(consumer->channel);
 }
 
-/* A quorum queue of RabbitMQ 4.0 takes acknowledgements that come quickly one after another from the channel bit by bit,
- * and those that it has not taken when the channel ends are lost: the messages are delivered again. No method has an
- * answer that says that all are taken, so the channel stays open for a moment. */
+/* A quorum queue of RabbitMQ 4.0 takes acknowledgements that come quickly one after another from the channel bit by
+ * bit, and those that it has not taken when the channel ends are lost: the messages are delivered again. No method has
+ * an answer that says that all are taken, so the channel stays open for a moment. */
 static bool has_lingered(cny_consumer *consumer)
 {
     int64_t until = atomic_load(&consumer->settled_at) + LINGER_MS;

@@ -42,7 +42,8 @@ void cny_consumer_is_acquitted(cny_consumer *consumer)
     consumer->is_refused = consumer->needs_own_connection = false;
 }
 
-/* A close of the connection that others use as well is a loss, whatever the broker said: it may have been about them. */
+/* A close of the connection that others use as well is a loss, whatever the broker said: it may have been about
+ * them. */
 static void note_suspicion(cny_consumer *consumer, bool is_alone)
 {
     const coney_error *error = coney_last_error_details();
