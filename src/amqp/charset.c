@@ -9,8 +9,10 @@
 #include <string.h>
 #include <strings.h>
 
-#define MAX_NAME 40 /* of a charset, as IANA has it */
-#define MIN_ROOM 64 /* more than one character, or what ends a text, takes in any charset */
+#define MAX_NAME 40    /* of a charset, as IANA has it */
+#define MIN_ROOM 64    /* more than what ends a text takes in any charset */
+#define MAX_PIECE 1024 /* bytes of a text that iconv gets at once */
+#define MAX_GROWTH 16  /* more than the bytes that a byte becomes in any charset */
 
 typedef struct charset {
     char name[CNY_MAX_SHORT_STRING + 1]; /* "": none is named */
@@ -132,18 +134,24 @@ typedef struct conversion {
     int error; /* why: EILSEQ, or EINVAL if the text ends there within a character; 0: all is converted */
 } conversion;
 
-/* One call of iconv; at the end the one for what ends a text in charsets that have states. 0, or an errno. */
+/* One call of iconv for the next piece of the text, with room for all that can become of the piece: some converters of
+ * glibc 2.36 (EUC-JISX0213, Shift_JISX0213) write without end when a pair of characters does not fit the room. At the end
+ * the call for what ends a text in charsets that have states. 0, or an errno. */
 static int step(conversion *one, iconv_t converter, char **next, size_t *left)
 {
     cny_buffer *out = one->out;
-    if (!cny_buffer_reserve(out, MIN_ROOM))
+    size_t piece = *left < MAX_PIECE ? *left : MAX_PIECE, behind = *left - piece;
+    if (!cny_buffer_reserve(out, piece * MAX_GROWTH + MIN_ROOM))
         return ENOMEM;
-    char *to = (char *)out->data + out->size;
-    size_t room = out->capacity - out->size, before = room;
-    size_t lost = *left > 0 ? iconv(converter, next, left, &to, &room) : iconv(converter, NULL, NULL, &to, &room);
+    char *to = (char *)out->data + out->size, *before = *next;
+    size_t room = out->capacity - out->size;
+    size_t lost = piece > 0 ? iconv(converter, next, &piece, &to, &room) : iconv(converter, NULL, NULL, &to, &room);
     int error = lost == (size_t)-1 ? errno : lost > 0 ? EILSEQ : 0; /* some put another character for one they lack */
-    out->size += before - room;
-    return error == E2BIG && room == before ? EILSEQ : error; /* MIN_ROOM suffices for any charset */
+    out->size = out->capacity - room;
+    *left = behind + piece;
+    if (error == EINVAL && behind > 0 && *next > before)
+        return 0;                           /* the piece has ended within a character, which begins the next piece */
+    return error == E2BIG ? EILSEQ : error; /* no charset needs so much room */
 }
 
 static void convert_all(conversion *one, iconv_t converter)
@@ -152,7 +160,7 @@ static void convert_all(conversion *one, iconv_t converter)
     size_t left = one->size;
     bool is_last = false;
     one->error = cny_buffer_reserve(one->out, one->size + one->size / 2) ? 0 : ENOMEM;
-    while (one->error == E2BIG || (one->error == 0 && !is_last)) {
+    while (one->error == 0 && !is_last) {
         is_last = left == 0;
         one->error = step(one, converter, &next, &left);
     }

@@ -174,6 +174,29 @@ static void test_text_whose_last_character_is_held_back_is_whole(void **state)
     expect_text("bA", "text/plain", "TCVN", "bA");
 }
 
+/* glibc's EUC-JISX0213 and Shift_JISX0213 write a pair of characters without end when the room ends between the two: what
+ * is read must not depend on where the room ends. */
+static void test_characters_that_become_pairs_are_read_whatever_the_size_of_the_text(void **state)
+{
+    (void)state;
+    enum { MOST = 5000 };
+    static const char pair[] = "\xe3\x81\x8b\xe3\x82\x9a"; /* KA with a semi-voiced sound mark */
+    char *body = malloc(2 * MOST), *expected = malloc(6 * MOST + 1);
+    assert_true(body && expected);
+    for (size_t i = 0; i < MOST; i++) {
+        memcpy(body + 2 * i, "\xa4\xf7", 2);
+        memcpy(expected + 6 * i, pair, 6);
+    }
+    for (size_t count = 1; count <= MOST; count += count < 200 ? 1 : 97) {
+        char end = expected[6 * count];
+        expected[6 * count] = '\0';
+        expect_text_of(body, 2 * count, "text/plain", "EUC-JISX0213", expected);
+        expected[6 * count] = end;
+    }
+    free(body);
+    free(expected);
+}
+
 static void test_large_text_grows_as_it_needs(void **state)
 {
     (void)state;
@@ -327,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_body_that_is_not_in_its_charset_is_refused_with_the_place),
         cmocka_unit_test(test_nul_in_another_charset_is_a_nul),
         cmocka_unit_test(test_text_whose_last_character_is_held_back_is_whole),
+        cmocka_unit_test(test_characters_that_become_pairs_are_read_whatever_the_size_of_the_text),
         cmocka_unit_test(test_large_text_grows_as_it_needs),
         cmocka_unit_test(test_text_converter_reads_all_json),
         cmocka_unit_test(test_json_is_read_in_its_charset),
