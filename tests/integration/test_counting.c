@@ -281,6 +281,33 @@ static void test_acquired_count_that_came_with_a_message_is_not_believed(void **
     expect_forged_count_unseen("x-acquired-count");
 }
 
+/* FNV-1a has no key. Of messages with the same lower bits 16 had a place when it found the places. */
+static bool shares_bits_by_fnv(const char *id)
+{
+    uint64_t hash = 14695981039346656037U;
+    for (; *id; id++)
+        hash = (hash ^ (unsigned char)*id) * 1099511628211U;
+    return ((hash ^ hash >> 32) & 0xfff) == 0x123;
+}
+
+static void test_ids_that_are_chosen_to_push_each_other_out_get_no_further_attempts(void **state)
+{
+    (void)state;
+    enum { IDS = 24 };
+    char id[32];
+    listening_start(
+        &(coney_listener){.retry = {.stateful = true, .max_attempts = 3, .first_delay_ms = 10, .max_delay_ms = 10}});
+    for (int number = 0, found = 0; found < IDS; number++) {
+        snprintf(id, sizeof id, "e%d", number);
+        if (!shares_bits_by_fnv(id))
+            continue;
+        listening_send_with("fail", &(coney_properties){.message_id = id});
+        found++;
+    }
+    test_wait_for_depth(listening.dead, IDS);
+    assert_int_equal(listening.count, 3 * IDS);
+}
+
 static void test_count_on_a_queue_that_is_declared_classic_is_not_believed(void **state)
 {
     (void)state;
@@ -544,6 +571,7 @@ int main(void)
         with_queues(test_requeue_after_rejections_counts_beside_them),
         with_queues(test_delivery_count_that_came_with_a_first_delivery_is_not_believed),
         with_queues(test_acquired_count_that_came_with_a_message_is_not_believed),
+        with_queues(test_ids_that_are_chosen_to_push_each_other_out_get_no_further_attempts),
         with_queues(test_count_on_a_queue_that_is_declared_classic_is_not_believed),
         with_queues(test_quorum_queue_that_others_declared_keeps_its_count),
         with_queues(test_message_that_three_stops_gave_back_has_all_its_attempts),

@@ -155,13 +155,10 @@ void cny_attempts_free(cny_attempts *attempts)
     pthread_mutex_destroy(&attempts->lock);
 }
 
-/* FNV-1a: whoever can choose an id with the hash of another can as well choose the other. */
+/* Keyed, or a sender could choose ids of one set, of which each pushes another one out, so that no attempt counts. */
 static uint64_t hash_of(const char *message_id)
 {
-    uint64_t hash = 14695981039346656037U;
-    for (; *message_id; message_id++)
-        hash = (hash ^ (unsigned char)*message_id) * 1099511628211U;
-    return hash ^ hash >> 32;
+    return cny_hash_keyed(message_id, strlen(message_id));
 }
 
 /* Under lock. */

@@ -40,11 +40,11 @@ static uint32_t identity_of(const cny_listener *listener, const coney_message *m
 {
     const char *id = cny_countable_id(message);
     if (id)
-        return cny_hash(id, strlen(id));
+        return (uint32_t)cny_hash_keyed(id, strlen(id));
     size_t size = coney_message_size(message);
-    uint32_t hash = cny_hash(coney_message_body(message), size < HASHED_BYTES ? size : HASHED_BYTES);
+    uint64_t hash = cny_hash_keyed(coney_message_body(message), size < HASHED_BYTES ? size : HASHED_BYTES);
     const char *key = cny_original_routing_key(listener, message);
-    return hash ^ cny_hash(key, strlen(key)) ^ (uint32_t)size;
+    return (uint32_t)(hash ^ cny_hash_keyed(key, strlen(key)) ^ size);
 }
 
 static int delay_of(int times, int first_ms, double multiplier, int longest_ms)
