@@ -111,8 +111,8 @@ size_t cny_utf8_next(const char *text, size_t size, uint32_t *character);
  * no UTF-8. */
 bool cny_text_step(const char *text, size_t size, size_t *length);
 
-/* Puts a '?' for all that may not be shown. Log lines and errors pass through here, so whoever makes them need not
- * know which of their words are another's. */
+/* Replaces all that may not be shown by '?'. All log lines and errors pass through here, so their authors need not
+ * know which words come from outside. */
 void cny_text_make_safe(char *text);
 
 /* ---- log ---- */

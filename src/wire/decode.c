@@ -329,8 +329,8 @@ static bool is_decodable(const cny_frame *header, amqp_bytes_t encoded)
 }
 
 /* NULL if the properties cannot be decoded. rabbitmq-c 0.14 and newer refuse deep nesting, and any publisher can send
- * it: that must not end the connection, or the message would come again for ever. So must no header that is too
- * large. */
+ * it: that must not end the connection, or the message would come again for ever. Nor must a header that is too
+ * large end the connection. */
 static coney_status decode_properties(cny_wire *wire, const cny_frame *header, amqp_basic_properties_t **properties)
 {
     amqp_bytes_t encoded = {.len = header->size - FIXED_HEADER_BYTES,

@@ -72,8 +72,8 @@ static inline uint32_t cny_get_u32(const uint8_t *at)
     return (uint32_t)cny_get_u16(at) << 16 | cny_get_u16(at + 2);
 }
 
-/* Makes the input, of the usual size; and gives it the size that the frame needs which has begun to come, after no more
- * can be cut. CONEY_E_NO_MEMORY. */
+/* The first makes the input, of the usual size. The second changes the size to what the frame needs that has begun to
+ * come, once no more whole frames can be cut. CONEY_E_NO_MEMORY. */
 coney_status cny_wire_make_input(cny_wire *wire);
 coney_status cny_wire_fit_input(cny_wire *wire);
 

@@ -133,8 +133,8 @@ static void print_details(BIO *to, const cny_tls *tls, X509 *certificate, int er
     BIO_puts(to, ")");
 }
 
-/* Whom the program names in ca_file need not be looked up by anybody's list: OpenSSL wants one for the last certificate
- * of a chain, too, even if its issuer is nobody whom the program knows. */
+/* A certificate that the program names in ca_file is trusted without a list. OpenSSL wants a list for the last
+ * certificate of a chain, too, even if the program knows nobody who could have issued one. */
 static bool is_trusted_without_a_list(X509_STORE_CTX *store)
 {
     int error = X509_STORE_CTX_get_error(store);

@@ -4,7 +4,7 @@
 #include "rabbit/connection/internal.h"
 
 /* A message that is smaller and has been read with all of its body is kept without a question: it holds no memory while
- * the rest is awaited, and whoever it is for looks at it under the lock that is taken for many together. */
+ * the rest is awaited, and its receiver looks at it under the lock, which is taken once for many messages. */
 #define ASKED_FROM_BYTES 4096
 
 /* The consumer's beginning may have been read with this delivery, and not be handled yet. */
@@ -14,7 +14,8 @@ static bool may_consume(const cny_channel *channel)
     return feed->subscribing || feed->consumer_tag[0] || channel->awaited == CNY_BASIC_CONSUME_OK;
 }
 
-/* What comes after the end comes again when the channel is closed; a consumer that is kept is told which it was. */
+/* A delivery after the end of the feed comes again when the channel is closed. A consumer that is kept gets it all the
+ * same, to know which message that will be. */
 static bool admits_delivery(cny_channel *channel, const cny_announcement *announcement)
 {
     return may_consume(channel) && (!channel->feed.ended || channel->feed.is_kept) &&

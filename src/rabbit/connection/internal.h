@@ -613,12 +613,15 @@ bool cny_renewal_has_skipped(const cny_feed *feed, uint64_t tag); /* any thread:
 bool cny_renewal_is_step(cny_feed *feed, const cny_incoming *incoming);
 bool cny_renewal_is_end_of_earlier(cny_feed *feed);
 
-/* Any thread: a settlement is to wait (false: it need not, or cannot); what waits is written, at once or if it is due;
- * a settlement is on its way; so many bytes are not held any more; what was skipped up to a tag goes back. */
+/* Any thread. Makes a settlement wait; false: it need not wait, or cannot. Then: writes what waits, of one channel or
+ * all that is due; drops it, because the channel is gone, for this reason. */
 bool cny_renewal_hold_back(cny_feed *feed, uint64_t tag, cny_settlement settlement, size_t count);
 void cny_renewal_flush(cny_channel *channel);
-void cny_renewal_drop(cny_channel *channel, const cny_error *reason); /* the channel is gone, for this reason */
 void cny_renewal_flush_due(cny_connection *connection, int64_t now);
+void cny_renewal_drop(cny_channel *channel, const cny_error *reason);
+
+/* Any thread. Counts a settlement that is written; counts bytes that are not held any more; gives back what was skipped
+ * up to a tag. */
 void cny_renewal_settled(cny_feed *feed, uint64_t tag, cny_settlement settlement, size_t count);
 void cny_renewal_released(cny_channel *channel, size_t bytes);
 coney_status cny_renewal_give_back_up_to(cny_channel *channel, uint64_t tag);

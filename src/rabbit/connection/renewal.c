@@ -18,8 +18,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HOLD_BACK_MS 20   /* acknowledgements; twice as long in the next attempt, */
-#define MOST_DOUBLINGS 4  /* so often */
+#define HOLD_BACK_MS 20   /* for acknowledgements in the first attempt; twice as long in each further one, */
+#define MOST_DOUBLINGS 4  /* up to so many times */
 #define FEWEST_SIZES 64   /* how many messages the largest one is remembered for, at least */
 #define MESSAGE_BYTES 512 /* of one that is skipped, beside what was announced; about */
 

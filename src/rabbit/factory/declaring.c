@@ -140,8 +140,8 @@ static bool is_outdated(const cny_run *one)
     return !one->is_isolated && one->factory->links[one->connection->role].connection != one->connection;
 }
 
-/* The item's state is known: error is NULL if the broker has declared it. The other run that there may be has declared
- * or found it meanwhile, perhaps, and a refusal is of no interest then. */
+/* The item's state is known: error is NULL if the broker has declared it. Another run may have
+ * declared or found the thing meanwhile, and then a refusal is of no interest. */
 static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state state, cny_error *error)
 {
     coney_declaration news;
@@ -178,8 +178,8 @@ static cny_error *make_refusal(const cny_declaration *item, const char *way)
     return cny_error_new(error->status, error->broker_code, "%s: %s%s", request, error->text, way);
 }
 
-/* Keeps why it was refused until it is known whether it is there, or gives what was kept. The other run that there may
- * be can have taken that and concluded the item: NULL. */
+/* Keeps the refusal until the broker has said whether the thing is there; NULL: keeps none any more. Gives the refusal
+ * that was kept before. Another run may have taken that and concluded the item: NULL. */
 static cny_error *exchange_refusal(const cny_run *one, cny_declaration *item, cny_error *refusal)
 {
     pthread_mutex_lock(&one->factory->lock);

@@ -94,9 +94,9 @@ coney_queue_kind cny_listener_queue_kind(const cny_listener *listener)
     return (coney_queue_kind)atomic_load(&listener->queue_kind);
 }
 
-/* A quorum queue counts each message that comes back to it, so one that nobody has counted proves that this is none.
- * Otherwise whoever sends a message with a count of his own to a classic queue of which nobody says what it is would be
- * believed as soon as the message comes back. */
+/* A quorum queue counts each message that comes back to it, so a redelivery without a count proves that the queue is
+ * no quorum queue. Without this, a count that a publisher has written himself would be believed as soon as his message
+ * comes back, on a classic queue of which nobody says what it is. */
 static void note_no_count(cny_listener *listener)
 {
     int unknown = CONEY_QUEUE_DEFAULT;

@@ -481,8 +481,8 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane);
 bool cny_delivery_claim(coney_delivery *delivery);
 void cny_complain_of_forgotten(const coney_delivery *delivery); /* let go of without being settled */
 
-/* Between the two the lane's worker is at what may take long: after slow_handler_ms that is told. The first gives what
- * the second needs. handled: it was a call of a handler, which counts. */
+/* Between these two calls the worker of the lane does what may take long: after slow_handler_ms there is an event.
+ * The first returns the time of the beginning, for the second. handled: a handler was called, and the call counts. */
 int64_t cny_lane_begin_call(cny_lane *lane);
 void cny_lane_end_call(cny_lane *lane, int64_t began, bool handled);
 
@@ -604,7 +604,7 @@ typedef struct cny_copy_form {
     size_t frame;
 } cny_copy_form;
 
-/* Gives the copy. CONEY_E_NO_MEMORY. And how many attempts it tells of. */
+/* Gives the copy; CONEY_E_NO_MEMORY. The second function: the number of attempts that the copy tells of. */
 coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, const cny_copy_form *form);
 int cny_attempts_made(const coney_delivery *delivery);
 

@@ -86,7 +86,7 @@ static bool take_apart(cny_lane *lane, coney_delivery *whole, int earlier_attemp
     return add_item(lane, whole);
 }
 
-/* It takes as long as whoever sent the batch wants, so a lane that does it is watched like one whose handler runs. */
+/* The sender of a batch decides how long this takes, so the lane is watched as if its handler ran. */
 bool cny_lane_expand(cny_lane *lane, coney_delivery *whole)
 {
     int earlier_attempts = whole->earlier_attempts;
