@@ -230,15 +230,27 @@ void test_wait_for_consumers(const char *queue, uint32_t consumers)
     assert_int_equal(info.consumer_count, consumers);
 }
 
+static void count_failure(coney_message *message, const coney_error *error, void *failures)
+{
+    (void)message;
+    if (error)
+        atomic_fetch_add((atomic_int *)failures, 1);
+}
+
+/* All are confirmed together: one by one they would take a turn of the broker each. */
 void test_send_numbers(const char *queue, int count)
 {
+    static atomic_int failures; /* a send may outlive a test that fails */
+    atomic_store(&failures, 0);
     for (int i = 0; i < count; i++) {
         char number[16];
         snprintf(number, sizeof number, "%d", i);
         coney_message *message = test_text(number);
-        assert_ok(coney_template_send(client.sender, queue, message, NULL));
+        assert_ok(coney_template_send_async(client.sender, queue, message, NULL, count_failure, &failures));
         coney_message_unref(message);
     }
+    assert_ok(coney_template_wait_for_confirms(client.sender, TEST_PATIENCE_MS));
+    assert_int_equal(failures, 0);
 }
 
 coney_message *test_text(const char *text)
