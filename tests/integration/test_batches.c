@@ -5,7 +5,7 @@
 
 #include "base/base.h"
 
-enum { LONG_MS = 5000, SHORT_MS = 100, MAX_BATCHES = 50 };
+enum { LONG_MS = 5000, SHORT_MS = 100, MAX_BATCHES = 50, GROWN = 4096, PARTS = GROWN / 4 };
 
 static atomic_int batches, sizes[MAX_BATCHES];
 
@@ -302,6 +302,72 @@ static void test_manual_batch_is_settled_one_by_one(void **state)
     expect_left(2);
 }
 
+/* ---- messages that grow ---- */
+
+static coney_status grow(coney_message **message, const char *exchange, const char *routing_key, void *user)
+{
+    static const char large[GROWN];
+    (void)exchange;
+    (void)routing_key;
+    (void)user;
+    return coney_message_with(message, *message, NULL, large, sizeof large);
+}
+
+static void count_only(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user)
+{
+    (void)deliveries;
+    (void)user;
+    for (size_t i = 0; i < count; i++)
+        outcomes[i] = CONEY_ACK;
+    note_batch(count);
+}
+
+static int handled_in_batches(int most)
+{
+    int sum = 0;
+    for (int i = 0; i < batches && i < MAX_BATCHES; i++) {
+        check(sizes[i] <= most);
+        sum += sizes[i];
+    }
+    return sum;
+}
+
+static void start_growing(coney_listener listener)
+{
+    const coney_container_options options = {.workers = test_workers, .max_held_bytes = (size_t)2 * GROWN};
+    const coney_processor processor = {.name = "grow", .process = grow};
+    listener.queue = listening.queue;
+    listener.on_batch = count_only;
+    assert_ok(coney_container_new(&listening.container, client.factory, &options));
+    assert_ok(coney_container_add_after_receive(listening.container, &processor));
+    assert_ok(coney_container_listen(listening.container, &listener));
+    assert_ok(coney_container_start(listening.container));
+}
+
+/* A compressed body may become a thousand times as large, and a batch of them would be in memory at once. */
+static void test_batch_of_messages_that_grow_is_smaller(void **state)
+{
+    (void)state;
+    enum { COUNT = 12 };
+    for (int i = 0; i < COUNT; i++)
+        listening_send("grow");
+    start_growing((coney_listener){.batch_size = COUNT, .batch_timeout_ms = SHORT_MS});
+    test_wait_until(handled_in_batches(3) == COUNT);
+}
+
+static void test_batches_that_grow_before_they_are_taken_apart_are_handed_over_sooner(void **state)
+{
+    (void)state;
+    enum { COUNT = 8 };
+    coney_table *headers = coney_table_new();
+    assert_ok(coney_table_set_string(headers, CONEY_HEADER_BATCH_FORMAT, "lengthHeader4"));
+    for (int i = 0; i < COUNT; i++)
+        listening_send_with("grow", &(coney_properties){.headers = headers});
+    coney_table_free(headers);
+    start_growing((coney_listener){.batch_size = PARTS * COUNT, .batch_timeout_ms = LONG_MS * 10});
+    test_wait_until(handled_in_batches(3 * PARTS) >= PARTS * (COUNT - 3));
+}
+
 /* Its consumer ends, so no more can come. */
 static void test_stop_hands_over_a_batch_that_is_not_full(void **state)
 {
@@ -337,6 +403,8 @@ int main(void)
         batch_test(test_handler_is_not_called_for_nothing),
         batch_test(test_unreadable_one_is_rejected_and_the_rest_handled),
         batch_test(test_manual_batch_is_settled_one_by_one),
+        batch_test(test_batch_of_messages_that_grow_is_smaller),
+        batch_test(test_batches_that_grow_before_they_are_taken_apart_are_handed_over_sooner),
         batch_test(test_stop_hands_over_a_batch_that_is_not_full),
     };
     return test_run_with_workers("batches", tests, test_client_setup, test_client_teardown);

@@ -5,6 +5,7 @@
 #include "support/listening.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { MANY = 20, SOON_MS = 5000, NEVER_MS = 600000 };
 
@@ -293,6 +294,54 @@ static void test_stop_of_a_listener_with_batches_releases_what_waits(void **stat
                                                                  .batch_timeout_ms = 50});
 }
 
+/* ---- what waits takes no more memory than its message ---- */
+
+static atomic_int made, freed;
+static coney_delivery *_Atomic kept;
+
+static coney_status make_object(void **object, coney_message *message)
+{
+    (void)message;
+    *object = strdup("large");
+    atomic_fetch_add(&made, 1);
+    return *object ? CONEY_OK : CONEY_E_NO_MEMORY;
+}
+
+static void free_object(void *object)
+{
+    if (object)
+        atomic_fetch_add(&freed, 1);
+    free(object);
+}
+
+static const coney_converter counting = {.name = "counting", .from_message = make_object, .free_object = free_object};
+
+/* Its message fails; the one whose text says so is kept. */
+static coney_outcome fail_and_keep(coney_delivery *delivery, void *user)
+{
+    char text[64];
+    if (strcmp(listening_text(delivery, text), "kept") == 0)
+        atomic_store(&kept, coney_delivery_ref(delivery));
+    (void)user;
+    return CONEY_RETRY;
+}
+
+static void test_object_of_a_message_that_waits_is_freed_unless_the_program_keeps_the_delivery(void **state)
+{
+    (void)state;
+    atomic_store(&made, 0);
+    atomic_store(&freed, 0);
+    listening_start(&(coney_listener){LONG_WAIT, .on_message = fail_and_keep, .converter = &counting});
+    listening_send_with("waits", &(coney_properties){.message_id = "m-1"});
+    listening_send_with("kept", &(coney_properties){.message_id = "m-2"});
+    listening_send_with("waits, too", &(coney_properties){.message_id = "m-3"});
+    test_wait_until(atomic_load(&made) == 3 && atomic_load(&freed) == 2);
+    assert_string_equal(coney_delivery_payload(atomic_load(&kept)), "large");
+    coney_delivery_unref(atomic_load(&kept));
+    listening_stop();
+    assert_int_equal(freed, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +365,7 @@ int main(void)
         listening_test(test_stateful_second_attempt_comes_after_the_first_delay),
         listening_test(test_stateful_delay_of_a_message_without_id_is_the_first_one),
         listening_test(test_stateful_delays_of_a_quorum_queue_are_those_of_the_options),
+        listening_test(test_object_of_a_message_that_waits_is_freed_unless_the_program_keeps_the_delivery),
         listening_test(test_stop_that_drains_releases_what_waits),
         listening_test(test_stop_that_finishes_releases_what_waits),
         listening_test(test_stop_now_releases_what_waits),

@@ -3,15 +3,47 @@
  * of a batch are settled together, when the last one is, as the worst of them. */
 #include "rabbit/listener/listener.h"
 
+#include <coney/amqp/json.h>
+
 #include <stdarg.h>
 #include <stdio.h>
 
+#define JSON_GROWTH 32 /* bytes in memory for one of an ordinary document */
+
 /* ---- life ---- */
 
-static void release_contents(coney_delivery *delivery)
+static void release_payload(coney_delivery *delivery)
 {
     if (delivery->payload)
         delivery->payload_converter->free_object(delivery->payload);
+    delivery->payload = NULL;
+}
+
+void cny_delivery_let_go(coney_delivery *delivery)
+{
+    if (atomic_load_explicit(&delivery->refs, memory_order_acquire) != 1)
+        return;
+    release_payload(delivery);
+    coney_message *made = delivery->message;
+    delivery->message = coney_message_ref(delivery->origin);
+    coney_message_unref(made);
+}
+
+size_t cny_delivery_made_bytes(const coney_delivery *delivery)
+{
+    const coney_message *message = delivery->message;
+    size_t bytes = 0;
+    if (delivery->part > 1) /* the first one has counted what they share */
+        bytes = message->size;
+    else if (message && (delivery->part == 1 || message != delivery->origin))
+        bytes = cny_message_weight(message);
+    bool is_json = delivery->payload && delivery->payload_converter == coney_json_converter();
+    return bytes + (is_json ? JSON_GROWTH * message->size : 0);
+}
+
+static void release_contents(coney_delivery *delivery)
+{
+    release_payload(delivery);
     coney_message_unref(delivery->message);
     coney_message_unref(delivery->origin);
     coney_message_unref(atomic_load(&delivery->reply));

@@ -109,6 +109,37 @@ static bool has_all(const cny_lane *lane)
            !cny_channel_has_deliveries(channel);
 }
 
+/* What has been made of the items from that one on takes so many bytes. */
+static size_t made_since(const cny_lane *lane, size_t first)
+{
+    size_t count, bytes = 0;
+    coney_delivery **items = items_of(lane, &count);
+    for (size_t i = first; i < count; i++)
+        bytes += cny_delivery_made_bytes(items[i]);
+    return bytes;
+}
+
+/* Small messages may become large, and a batch takes no more memory for that than unsettled messages may take. */
+static size_t most_made(const cny_lane *lane)
+{
+    return lane->consumer->container->options.max_held_bytes;
+}
+
+/* Takes messages for a batch; true if it is full. */
+static bool fill(cny_lane *lane, size_t wanted)
+{
+    size_t made = 0, counted = 0;
+    do {
+        if (lane->items.size >= wanted)
+            return true;
+        made += made_since(lane, counted);
+        items_of(lane, &counted);
+        if (made >= most_made(lane))
+            return true;
+    } while (take_message(lane));
+    return false;
+}
+
 /* Until there is something for a handler; false if that is not now. */
 static bool gather(cny_lane *lane)
 {
@@ -117,9 +148,12 @@ static bool gather(cny_lane *lane)
     coney_delivery **items = items_of(lane, &count);
     if (count > 0 && items[0]->tries > 0) /* another attempt waits for nobody */
         return true;
-    while (lane->items.size < wanted && take_message(lane))
-        ;
-    if (lane->items.size == 0 || lane->items.size >= wanted || !options->on_batch)
+    if (!options->on_batch) {
+        while (lane->items.size == 0 && take_message(lane))
+            ;
+        return lane->items.size > 0;
+    }
+    if (fill(lane, wanted) || lane->items.size == 0)
         return lane->items.size > 0;
     int64_t now = cny_now_ms();
     if (lane->gather_until == 0)
@@ -194,8 +228,10 @@ static void conclude(cny_lane *lane, coney_delivery *delivery)
 static void finish(cny_lane *lane, coney_delivery *delivery)
 {
     bool waits = !delivery->is_left && delivery->requeue_at > 0 && !atomic_load(&lane->consumer->leaving);
-    if (waits)
+    if (waits) {
         flush_acks(lane);
+        cny_delivery_let_go(delivery);
+    }
     if (!waits || !cny_lane_delay(lane, delivery, delivery->requeue_at))
         conclude(lane, delivery);
 }
@@ -296,17 +332,20 @@ static bool is_ready(cny_lane *lane, coney_delivery *delivery)
 }
 
 /* Moves those that are ready for the handler to the front, where the order stays as it is, and so it does among the
- * others, for which there is room. */
+ * others, for which there is room. When what has been made of the first ones takes all the memory that it may, those
+ * after them are left for the next batch. */
 static size_t prepare_all(cny_lane *lane, coney_delivery **others)
 {
-    size_t count, ready = 0, other = 0;
+    size_t count, ready = 0, other = 0, made = 0;
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
         coney_delivery *delivery = items[i];
-        if (is_ready(lane, delivery))
+        if (made < most_made(lane) && is_ready(lane, delivery)) {
             items[ready++] = delivery;
-        else
+            made += cny_delivery_made_bytes(delivery);
+        } else {
             others[other++] = delivery;
+        }
     }
     if (other > 0)
         memcpy(items + ready, others, other * sizeof(coney_delivery *));

@@ -473,6 +473,13 @@ static inline coney_delivery *cny_whole(coney_delivery *delivery)
     return delivery->whole ? delivery->whole : delivery;
 }
 
+/* The verdict is known and the handler is through: lets go of what has been made of the message, which may take many
+ * times the memory of the message, unless the program has a reference. */
+void cny_delivery_let_go(coney_delivery *delivery);
+
+/* Memory of what has been made of the message: by processors, and, by a guess, as JSON. */
+size_t cny_delivery_made_bytes(const coney_delivery *delivery);
+
 /* Its verdict is known: the broker is told, when that is so of all parts. lane is NULL on another thread than its
  * worker's. CONEY_E_STALE, CONEY_E_NO_MEMORY. */
 coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane);
