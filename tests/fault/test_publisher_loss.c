@@ -161,6 +161,46 @@ static void test_missing_exchange_is_not_found_for_its_sends_and_lost_for_the_ot
     assert_non_null(strstr(fault_completed(1).text, "no exchange 'missing'"));
 }
 
+static void refuse_four(cny_peer *peer, void *text)
+{
+    cny_peer_close_channel(peer, take_messages(peer, 4), 404, text);
+}
+
+/* Three messages go to an exchange whose name the broker's words hold in another form, and one to another exchange. */
+static void expect_not_found_by(const char *text, const char *exchange, const char *other)
+{
+    fault_start_with(&(cny_broker_options){.script = refuse_four, .user = (void *)(uintptr_t)text}, NULL);
+    fault_use_template(NULL);
+    for (int i = 0; i < 4; i++)
+        fault_expect_status(CONEY_OK, fault_send_async(i, i == 2 ? other : exchange));
+    fault_wait_for_confirms();
+    for (int i = 0; i < 4; i++)
+        fault_expect_completion(i, i == 2 ? CONEY_E_LOST : CONEY_E_NOT_FOUND);
+}
+
+static void test_missing_exchange_is_known_by_a_name_that_cannot_be_shown(void **state)
+{
+    (void)state;
+    expect_not_found_by("NOT_FOUND - no exchange '\xc2\x9b"
+                        "a\xe2\x80\xae\x1b  b\x7f' in vhost '/'",
+                        "\xc2\x9b"
+                        "a\xe2\x80\xae\x1b  b\x7f",
+                        "a b");
+}
+
+/* The broker's words have 255 bytes at most. */
+static void test_missing_exchange_is_known_by_a_name_that_the_broker_cuts(void **state)
+{
+    (void)state;
+    char exchange[256], other[256], text[256];
+    memset(exchange, 'x', 255);
+    exchange[255] = '\0';
+    memcpy(other, exchange, sizeof other);
+    other[100] = 'y';
+    snprintf(text, sizeof text, "NOT_FOUND - no exchange '%.227s...", exchange);
+    expect_not_found_by(text, exchange, other);
+}
+
 static coney_message *message_of_size(size_t size)
 {
     static const char body[1000];
@@ -428,6 +468,8 @@ int main(void)
         fault_test(test_sends_confirmed_before_the_loss_stay_confirmed),
         fault_test(test_hang_up_inside_a_return_loses_the_send),
         fault_test(test_missing_exchange_is_not_found_for_its_sends_and_lost_for_the_others),
+        fault_test(test_missing_exchange_is_known_by_a_name_that_cannot_be_shown),
+        fault_test(test_missing_exchange_is_known_by_a_name_that_the_broker_cuts),
         fault_test(test_all_messages_over_the_limit_are_refused_and_the_others_lost),
         fault_test(test_synchronous_sender_of_a_message_over_the_limit_is_told),
         fault_test(test_message_whose_user_id_is_refused_is_told_by_it),

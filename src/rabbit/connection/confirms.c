@@ -6,8 +6,6 @@
  * returns come in the order of sending and before their ack, and carry the message. */
 #include "rabbit/connection/internal.h"
 
-#include <ctype.h>
-#include <stdlib.h>
 #include <string.h>
 
 static uint32_t hash_text(const char *text)
@@ -332,43 +330,6 @@ void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming)
         confirm->returned = cny_returned_error(incoming);
 }
 
-/* The text has the words and then the value in quotes. */
-static bool names(const char *text, const char *words, const char *value)
-{
-    size_t words_size = strlen(words), size = value ? strlen(value) : 0;
-    for (const char *at = strstr(text, words); value && at; at = strstr(at + 1, words)) {
-        if (strncmp(at + words_size, value, size) == 0 && at[words_size + size] == '\'')
-            return true;
-    }
-    return false;
-}
-
-/* "PRECONDITION_FAILED - message size 1001 is larger than configured max size 1000", or without "configured" */
-static bool is_over_limit(const char *text, size_t size)
-{
-    static const char words[] = " max size ";
-    const char *limit = strstr(text, "message size ");
-    limit = limit ? strstr(limit, words) : NULL;
-    return limit && isdigit((unsigned char)limit[sizeof words - 1]) &&
-           size > strtoull(limit + sizeof words - 1, NULL, 10);
-}
-
-/* Whether the end of a channel is about this message, as far as the broker's text tells. It may name what several
- * messages have: "NOT_FOUND - no exchange 'x' in vhost '/'", "ACCESS_REFUSED - access to topic 'k' in exchange 'x' in
- * vhost '/' refused for user 'u'", "PRECONDITION_FAILED - user_id property set to 'u' but authenticated user was 'v'",
- * "PRECONDITION_FAILED - invalid expiration '99999999999': {value_too_large,99999999999}". */
-static bool is_about(const char *text, const cny_confirm *confirm)
-{
-    static const char topic[] = "access to topic '";
-    const char *exchange = cny_confirm_route(confirm), *routing_key = exchange + strlen(exchange) + 1;
-    const coney_properties *properties = &confirm->message->properties;
-    if (names(text, "exchange '", exchange))
-        return !strstr(text, topic) || names(text, topic, routing_key);
-    return is_over_limit(text, confirm->message->size) ||
-           names(text, "user_id property set to '", properties->user_id) ||
-           names(text, "invalid expiration '", properties->expiration);
-}
-
 /* What the senders learn whose message may or may not have been taken. */
 static cny_error *unknown_outcome(cny_error *reason)
 {
@@ -406,7 +367,7 @@ static void end_one(const ending *end, cny_confirm *confirm)
     cny_confirms *confirms = &end->channel->confirms;
     if (confirm->done)
         return;
-    if (end->is_refusal && (end->alone || is_about(cny_error_view(end->reason)->text, confirm))) {
+    if (end->is_refusal && (end->alone || cny_confirm_is_named(confirm, cny_error_view(end->reason)->text))) {
         finish(end->channel, confirm, end->reason);
         confirms->suspect = false;
         confirms->found_culprit = true;

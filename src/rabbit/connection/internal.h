@@ -662,6 +662,9 @@ bool cny_route_is_short(const cny_publish *publish);
 cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish);
 const char *cny_confirm_route(const cny_confirm *confirm); /* exchange, NUL, routing key */
 
+/* Whether the broker, which closed the channel with this sentence, means the message, as far as the sentence tells. */
+bool cny_confirm_is_named(const cny_confirm *confirm, const char *text);
+
 /* I/O thread: the broker's ack or nack, its return, and the end of everything outstanding. */
 void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming);
 void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming);
