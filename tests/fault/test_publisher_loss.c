@@ -182,9 +182,9 @@ static void test_missing_exchange_is_known_by_a_name_that_cannot_be_shown(void *
 {
     (void)state;
     expect_not_found_by("NOT_FOUND - no exchange '\xc2\x9b"
-                        "a\xe2\x80\xae\x1b  b\x7f' in vhost '/'",
+                        "a\xe2\x80\xa8\x1b  b\x7f' in vhost '/'",
                         "\xc2\x9b"
-                        "a\xe2\x80\xae\x1b  b\x7f",
+                        "a\xe2\x80\xa8\x1b  b\x7f",
                         "a b");
 }
 
