@@ -4,11 +4,12 @@
 #include "rabbit/connection/internal.h"
 #include "support/test_support.h"
 
+#include <stdio.h>
+
 static bool is_named(const char *text, const char *exchange)
 {
-    static char route[512]; /* exchange, NUL, routing key */
-    memset(route, 0, sizeof route);
-    memcpy(route, exchange, strlen(exchange));
+    char route[512]; /* exchange, NUL, routing key */
+    snprintf(route, sizeof route, "%s%ckey", exchange, '\0');
     coney_message *message = test_text("hello");
     const cny_confirm confirm = {.message = message, .route = route};
     bool named = cny_confirm_is_named(&confirm, text);
