@@ -140,7 +140,7 @@ typedef struct conversion {
 static int step(conversion *one, iconv_t converter, char **next, size_t *left)
 {
     cny_buffer *out = one->out;
-    size_t piece = *left < MAX_PIECE ? *left : MAX_PIECE, behind = *left - piece;
+    size_t piece = *left < MAX_PIECE ? *left : MAX_PIECE, after = *left - piece;
     if (!cny_buffer_reserve(out, piece * MAX_GROWTH + MIN_ROOM))
         return ENOMEM;
     char *to = (char *)out->data + out->size, *before = *next;
@@ -148,8 +148,8 @@ static int step(conversion *one, iconv_t converter, char **next, size_t *left)
     size_t lost = piece > 0 ? iconv(converter, next, &piece, &to, &room) : iconv(converter, NULL, NULL, &to, &room);
     int error = lost == (size_t)-1 ? errno : lost > 0 ? EILSEQ : 0; /* some put another character for one they lack */
     out->size = out->capacity - room;
-    *left = behind + piece;
-    if (error == EINVAL && behind > 0 && *next > before)
+    *left = after + piece;
+    if (error == EINVAL && after > 0 && *next > before)
         return 0;                           /* the piece has ended within a character, which begins the next piece */
     return error == E2BIG ? EILSEQ : error; /* no charset needs so much room */
 }
