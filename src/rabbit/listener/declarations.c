@@ -108,9 +108,9 @@ coney_status cny_listener_learn_queue(const coney_container *container, cny_list
 {
     cny_declared_queue said;
     bool is_known = cny_declarations_find_queue(container->factory, listener->options.queue, &said);
+    atomic_store(&listener->is_queue_certain, said.is_so);
     if (!is_known || cny_listener_is_stream(listener))
         return CONEY_OK;
-    atomic_store(&listener->is_queue_certain, said.is_so);
     if (said.single_active_consumer)
         atomic_store(&listener->keeps_order, true);
     coney_status status = said.kind == CONEY_STREAM ? cny_check_stream(&listener->options) : CONEY_OK;
