@@ -422,6 +422,31 @@ static void test_close_of_a_channel_that_is_closed_already_is_answered_and_costs
     assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
 }
 
+/* RabbitMQ 3.10 does that when a transaction was refused by a queue, which anybody can bring about who asks for a reply
+ * to such a queue. */
+static void deliver_after_the_close(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_wait_go(peer); /* the container has started */
+    cny_peer_close_channel(peer, channel, 406, "PRECONDITION_FAILED - partial tx completion");
+    for (uint64_t tag = 1; tag <= 3; tag++)
+        cny_peer_deliver(peer, channel, tag, "late");
+}
+
+static void test_deliveries_after_the_broker_has_closed_their_channel_cost_nothing(void **state)
+{
+    (void)state;
+    fault_start(deliver_after_the_close, NULL);
+    fault_reset_handler();
+    fault_use_container(NULL, fault_obey, 1);
+    fault_use_admin(LONG_MS);
+    cny_broker_go(fault.broker);
+    cny_broker_wait(fault.broker, 1);
+    fault_expect_status(CONEY_OK, fault_ask());
+    assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -443,6 +468,7 @@ int main(void)
         fault_test(test_close_does_not_wait_for_the_topology),
         fault_test(test_close_tells_of_a_credentials_provider_that_hangs),
         fault_test(test_close_of_a_channel_that_is_closed_already_is_answered_and_costs_nothing),
+        fault_test(test_deliveries_after_the_broker_has_closed_their_channel_cost_nothing),
     };
     return cmocka_run_group_tests_name("close", tests, NULL, NULL);
 }

@@ -73,8 +73,11 @@ static coney_status take_number(cny_channel *made, bool at_once, int64_t deadlin
         if (connection->state != CNY_OPEN)
             return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
         coney_status status = find_number(connection, &made->number);
-        if (status == CONEY_OK)
+        if (status == CONEY_OK) {
             connection->channels[made->number] = made;
+            if (made->number > connection->highest_channel)
+                connection->highest_channel = made->number;
+        }
         if (status != CONEY_E_LIMIT || !in_time || !has_closing_channel(connection))
             return status;
         in_time = cny_cond_wait(&connection->changed, &connection->lock, deadline);
@@ -450,6 +453,10 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
 {
     if (channel->state == CNY_CHANNEL_CLOSING)
         return on_incoming_while_closing(channel, incoming);
+    if (incoming->method == CNY_BASIC_DELIVER && !channel->announced) { /* for an earlier channel of that number */
+        coney_message_unref(incoming->message);
+        return CONEY_OK;
+    }
     if (is_not_admitted(incoming))
         return on_not_admitted(channel, incoming);
     switch (incoming->method) {

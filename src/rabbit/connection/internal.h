@@ -310,6 +310,7 @@ struct cny_connection {
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
     size_t channel_capacity;
+    uint16_t highest_channel; /* that was ever opened */
 };
 
 /* Starts the I/O thread, which connects at once, for the link's role and to its hosts. It takes the URI's user and
@@ -520,7 +521,7 @@ struct cny_channel {
     /* under the connection's lock */
     cny_channel_state state;
     cny_error *reason;      /* why it is not open any more */
-    bool announced;         /* the program's listener was told of it */
+    bool announced;         /* the broker has opened it, and the program's listener was told */
     pthread_cond_t changed; /* anything below */
     uint32_t calling;       /* the method of the call under way, 0 if none */
     uint32_t awaited;       /* its reply; 0 once it is there */

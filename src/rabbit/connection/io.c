@@ -225,7 +225,9 @@ static void on_blocked(cny_connection *connection, const char *reason)
 }
 
 /* Under lock. A channel may be gone already that the broker closes, too, when the acknowledgement time-out of a
- * delivery meets our close. RabbitMQ then ignores whatever comes for that number before it has an answer. */
+ * delivery meets our close. RabbitMQ then ignores whatever comes for that number before it has an answer. And until
+ * RabbitMQ has read the answer to its own close it may go on delivering: 3.10 does so after a transaction that a queue
+ * has refused. */
 static coney_status on_channel_incoming(cny_connection *connection, cny_incoming *incoming)
 {
     cny_channel *channel = cny_connection_channel(connection, incoming->channel);
@@ -234,6 +236,8 @@ static coney_status on_channel_incoming(cny_connection *connection, cny_incoming
     if (incoming->method == CNY_CHANNEL_CLOSE && incoming->channel > 0)
         return cny_connection_answer_close(connection, incoming->channel);
     coney_message_unref(incoming->message);
+    if (incoming->method == CNY_BASIC_DELIVER && incoming->channel <= connection->highest_channel)
+        return CONEY_OK; /* it comes again */
     return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which is not open",
                     incoming->method >> 16, incoming->method & 0xffffU, incoming->channel);
 }
