@@ -116,6 +116,23 @@ static void test_request_whose_reply_queue_is_full_is_handled_once(void **state)
     test_wait_for_depth(full, 1);
 }
 
+static void test_others_do_not_pay_for_replies_to_an_exchange_that_does_not_exist(void **state)
+{
+    (void)state;
+    enum { FORGED = 100, HONEST = 20 };
+    const char *inbox = listening_make_other_queue("inbox");
+    for (int i = 0; i < FORGED; i++) {
+        if (i % (FORGED / HONEST) == 0)
+            listening_send_with("honest", &(coney_properties){.reply_to = inbox});
+        listening_send_with("forged", &(coney_properties){.reply_to = NOWHERE});
+    }
+    listening_start(&(coney_listener){.on_message = leave, .concurrency = 8, .prefetch = 10});
+    test_wait_until(listening_statistics().acknowledged == FORGED + HONEST);
+    assert_int_equal(listening_calls_of("honest"), HONEST);
+    test_wait_for_depth(inbox, HONEST);
+    listening_expect_nothing_left();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +141,7 @@ int main(void)
         listening_test(test_request_whose_reply_is_left_to_the_container_is_acknowledged),
         listening_test(test_ladder_is_not_disturbed),
         listening_test(test_request_whose_reply_queue_is_full_is_handled_once),
+        listening_test(test_others_do_not_pay_for_replies_to_an_exchange_that_does_not_exist),
     };
     return test_run_with_workers("replies to nowhere", tests, test_client_setup, test_client_teardown);
 }

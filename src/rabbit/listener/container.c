@@ -26,6 +26,7 @@ static void free_container(coney_container *container)
     cny_workers_free(container->trials);
     cny_publisher_free(&container->failed);
     cny_publisher_free(&container->replies);
+    cny_publisher_free(&container->exchange_replies);
     cny_error_unref(container->failure);
     cny_buffer_free(&container->remarks);
     cny_processors_free(&container->after_receive);
@@ -156,6 +157,7 @@ coney_status coney_container_new(coney_container **container, coney_connection_f
     pthread_mutex_init(&made->lock, NULL);
     cny_publisher_init(&made->failed);
     cny_publisher_init(&made->replies);
+    cny_publisher_init(&made->exchange_replies);
     cny_cond_init(&made->changed);
     cny_processors_init(&made->after_receive);
     made->options = *options;

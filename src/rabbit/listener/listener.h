@@ -698,11 +698,12 @@ struct coney_container {
     cny_processors after_receive;
     cny_publisher failed; /* for messages that are republished */
     cny_publisher replies;
-    cny_holding holding;     /* of consumers that acknowledge */
-    atomic_bool has_trouble; /* a consumer waits for a connection, or for something to change */
-    atomic_int notices;      /* events not told yet */
-    atomic_int dropped;      /* of them, since that was logged */
-    atomic_int silence;      /* it is being freed: 1: nothing new is told; 2: nothing at all */
+    cny_publisher exchange_replies; /* to exchanges that requests name: one that does not exist costs the channel */
+    cny_holding holding;            /* of consumers that acknowledge */
+    atomic_bool has_trouble;        /* a consumer waits for a connection, or for something to change */
+    atomic_int notices;             /* events not told yet */
+    atomic_int dropped;             /* of them, since that was logged */
+    atomic_int silence;             /* it is being freed: 1: nothing new is told; 2: nothing at all */
     /* supervisor only */
     bool is_connected;  /* when it began to look */
     bool lacks_workers; /* which has been said */

@@ -120,9 +120,10 @@ static coney_status make_reply(coney_message **made, const coney_delivery *deliv
 static coney_status publish_reply(const coney_delivery *delivery, const cny_address *to, coney_message *reply)
 {
     coney_container *container = delivery->consumer->container;
+    bool may_be_missing = to->is_requesters && *to->exchange;
+    cny_publisher *publisher = may_be_missing ? &container->exchange_replies : &container->replies;
     const cny_reply_watch before = cny_factory_watch_reply(container->factory);
-    coney_status status =
-        cny_container_publish(container, &container->replies, to->exchange, to->routing_key, reply, false);
+    coney_status status = cny_container_publish(container, publisher, to->exchange, to->routing_key, reply, false);
     if (!to->is_requesters || !cny_factory_is_reply_refused(container->factory, &before, status))
         return status;
     cny_complain(delivery->consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_WARN, delivery->origin,
