@@ -133,6 +133,30 @@ static void test_others_do_not_pay_for_replies_to_an_exchange_that_does_not_exis
     listening_expect_nothing_left();
 }
 
+static coney_outcome answer_questions(coney_delivery *delivery, void *user)
+{
+    char text[64];
+    bool is_question = strcmp(listening_text(delivery, text), "question") == 0;
+    return is_question ? answer(delivery, user) : listening_obey(delivery, user);
+}
+
+/* Each such request cost the transacted consumer its channel before. All that was prefetched came again, so a quorum
+ * queue's delivery limit ended messages of others that no handler had seen. */
+static void test_full_reply_queue_costs_a_transacted_listener_no_messages_of_others(void **state)
+{
+    (void)state;
+    enum { LIMIT = 2, REQUESTS = 6, OTHERS = 20 };
+    const char *full = make_full_queue();
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM, .delivery_limit = LIMIT});
+    for (int i = 0; i < REQUESTS; i++)
+        listening_send_with("question", &(coney_properties){.reply_to = full});
+    for (int i = 0; i < OTHERS; i++)
+        listening_send("ack");
+    listening_start(&(coney_listener){.on_message = answer_questions, .transacted = true});
+    test_wait_until(listening_calls_of("ack") == OTHERS);
+    listening_expect_nothing_left();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +166,7 @@ int main(void)
         listening_test(test_ladder_is_not_disturbed),
         listening_test(test_request_whose_reply_queue_is_full_is_handled_once),
         listening_test(test_others_do_not_pay_for_replies_to_an_exchange_that_does_not_exist),
+        listening_test(test_full_reply_queue_costs_a_transacted_listener_no_messages_of_others),
     };
     return test_run_with_workers("replies to nowhere", tests, test_client_setup, test_client_teardown);
 }

@@ -83,7 +83,8 @@ CONEY_API coney_status coney_delivery_settle(coney_delivery *delivery, coney_out
 
 /* Sends a reply and waits until it is confirmed. The message is borrowed. In the handler, or as long as the delivery
  * is kept. With a transacted listener it goes, in the handler only, with the transaction; but to an exchange that a
- * redelivered request names, which may be what ended the transaction before, on its own and confirmed.
+ * redelivered request names, which may be what ended the transaction before, and to a place that is known to have ended
+ * one, on its own and confirmed.
  * CONEY_E_INVALID: the request says nowhere where to; the statuses of coney_template_send(). */
 CONEY_API coney_status coney_delivery_reply(coney_delivery *delivery, coney_message *reply);
 

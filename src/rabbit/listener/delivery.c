@@ -33,9 +33,11 @@ size_t cny_delivery_made_bytes(const coney_delivery *delivery)
 {
     const coney_message *message = delivery->message;
     size_t bytes = 0;
+    if (!message) /* a processor has discarded it */
+        return 0;
     if (delivery->part > 1) /* the first one has counted what they share */
         bytes = message->size;
-    else if (message && (delivery->part == 1 || message != delivery->origin))
+    else if (delivery->part == 1 || message != delivery->origin)
         bytes = cny_message_weight(message);
     bool is_json = delivery->payload && delivery->payload_converter == coney_json_converter();
     return bytes + (is_json ? JSON_GROWTH * message->size : 0);

@@ -123,6 +123,14 @@ typedef struct cny_position {
     size_t first, count, capacity;
 } cny_position;
 
+/* Where requests wanted their replies, by hash, when that cost the consumer its transaction: the latest ones. */
+enum { CNY_SPOILERS = 64 };
+
+typedef struct cny_spoilers {
+    _Atomic uint64_t addresses[CNY_SPOILERS];
+    atomic_uint next;
+} cny_spoilers;
+
 struct cny_listener {
     /* fixed after listen */
     atomic_uint refs;
@@ -137,6 +145,7 @@ struct cny_listener {
     /* any thread */
     cny_counters counters;
     cny_attempts attempts;
+    cny_spoilers spoilers;
     cny_rounds_memory rounds;
     cny_position position; /* of a stream */
     cny_quarantine quarantine;
@@ -277,6 +286,7 @@ struct cny_lane {
 };
 
 struct cny_consumer {
+    _Atomic uint64_t replied_to; /* the last such place in the transaction that is open; 0: none */
     /* fixed after new */
     cny_task task; /* with several lanes: spreads what comes over them */
     atomic_uint refs;

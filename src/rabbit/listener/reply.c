@@ -4,6 +4,8 @@
 
 #include <coney/amqp/json.h>
 
+#include <string.h>
+
 /* ---- transactions ---- */
 
 static coney_status check_transaction(const coney_delivery *delivery)
@@ -42,14 +44,43 @@ coney_status coney_delivery_send(coney_delivery *delivery, const char *exchange,
                : cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", exchange, routing_key);
 }
 
+/* ---- where replies cost the transaction ---- */
+
+static uint64_t hash_of(const cny_address *to)
+{
+    const uint64_t key = cny_hash_keyed(to->routing_key, strlen(to->routing_key));
+    return (cny_hash_keyed(to->exchange, strlen(to->exchange)) * 31 + key) | 1;
+}
+
+static bool has_spoiled(cny_spoilers *spoilers, uint64_t address)
+{
+    bool found = false;
+    for (size_t i = 0; i < CNY_SPOILERS && !found; i++)
+        found = atomic_load(&spoilers->addresses[i]) == address;
+    return found;
+}
+
+static void note_spoiler(cny_consumer *consumer)
+{
+    cny_spoilers *spoilers = &consumer->listener->spoilers;
+    uint64_t address = atomic_exchange(&consumer->replied_to, 0);
+    if (address == 0 || has_spoiled(spoilers, address))
+        return;
+    unsigned place = atomic_fetch_add(&spoilers->next, 1) % CNY_SPOILERS;
+    atomic_store(&spoilers->addresses[place], address);
+}
+
 /* A commit that fails has taken nothing: with the channel closed the broker delivers again. */
 static void end_transaction(cny_consumer *consumer, const char *what,
                             coney_status (*end)(cny_channel *channel, int64_t deadline))
 {
     cny_listener *listener = consumer->listener;
     if (!cny_channel_alive(consumer->channel) ||
-        end(consumer->channel, cny_deadline(consumer->container->options.publish_timeout_ms)) == CONEY_OK)
+        end(consumer->channel, cny_deadline(consumer->container->options.publish_timeout_ms)) == CONEY_OK) {
+        atomic_store(&consumer->replied_to, 0);
         return;
+    }
+    note_spoiler(consumer);
     cny_complain(listener, CNY_COMPLAINT_FAILURE, CONEY_LOG_ERROR, NULL,
                  "queue '%s': a transaction cannot be %s, so its messages come again: %s", listener->options.queue,
                  what, coney_last_error());
@@ -134,12 +165,16 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
 
 /* An exchange that the request names and that is not there costs the channel, a direct reply-to address that is forged
  * the connection, and the transaction with it, so the request comes again, for ever. When it has come again its reply
- * goes by the channel that can be lost. (A queue that refuses the reply ends the transaction, too, but RabbitMQ has
- * acknowledged the request then: "partial tx completion".) */
+ * goes by the channel that can be lost. A queue that refuses the reply ends the transaction, too, but RabbitMQ has
+ * acknowledged the request then ("partial tx completion"). It is the other messages of the prefetch that come again, and
+ * are counted. So a place that has cost a transaction costs no other one. */
 static bool may_spoil_transaction(const coney_delivery *delivery, const cny_address *to)
 {
     bool may_be_refused = *to->exchange || to->is_direct;
-    return to->is_requesters && may_be_refused && delivery->origin->redelivered;
+    if (!to->is_requesters)
+        return false;
+    return (may_be_refused && delivery->origin->redelivered) ||
+           has_spoiled(&delivery->consumer->listener->spoilers, hash_of(to));
 }
 
 static coney_status send(coney_delivery *delivery, coney_message *reply)
@@ -151,7 +186,10 @@ static coney_status send(coney_delivery *delivery, coney_message *reply)
         status = make_reply(&made, delivery, reply, &to);
     if (status != CONEY_OK || !made)
         return status;
-    if (delivery->consumer->listener->options.transacted && !may_spoil_transaction(delivery, &to))
+    bool is_within = delivery->consumer->listener->options.transacted && !may_spoil_transaction(delivery, &to);
+    if (is_within && to.is_requesters)
+        atomic_store(&delivery->consumer->replied_to, hash_of(&to));
+    if (is_within)
         status = send_in_transaction(delivery, to.exchange, to.routing_key, made, false);
     else
         status = publish_reply(delivery, &to, made);
