@@ -286,7 +286,6 @@ struct cny_lane {
 };
 
 struct cny_consumer {
-    _Atomic uint64_t replied_to; /* the last such place in the transaction that is open; 0: none */
     /* fixed after new */
     cny_task task; /* with several lanes: spreads what comes over them */
     atomic_uint refs;
@@ -295,6 +294,7 @@ struct cny_consumer {
     char tag[256];              /* that is asked for; "": the broker's choice */
     bool is_quarantine;         /* consumes the messages that are handled alone */
     /* any thread */
+    _Atomic uint64_t replied_to; /* the last such place in the transaction that is open; 0: none */
     atomic_int course;       /* cny_course */
     atomic_bool leaving;     /* the supervisor waits for the lanes */
     atomic_int in_lanes;     /* messages taken and not finished */
