@@ -4,7 +4,9 @@
 #include "support/listening.h"
 #include "support/plain_client.h"
 
-enum { FORGED = 50, PATIENT_CALLS = 9 };
+#include <stdio.h>
+
+enum { FORGED = 50, PATIENT_CALLS = 9, MANY = 300, MOST_REJECTIONS = 4 };
 
 static const char *parking, *rung;
 
@@ -17,15 +19,20 @@ static int setup(void **state)
     return status;
 }
 
-static void add_death(coney_array *deaths, const char *queue, const char *reason)
+static void add_deaths(coney_array *deaths, const char *queue, const char *reason, int64_t count)
 {
     coney_table *one = coney_table_new();
     assert_ok(coney_table_set_string(one, "queue", queue));
     assert_ok(coney_table_set_string(one, "reason", reason));
-    assert_ok(coney_table_set_int64(one, "count", FORGED));
+    assert_ok(coney_table_set_int64(one, "count", count));
     const coney_value value = {.type = CONEY_TABLE, .as.table = one};
     assert_ok(coney_array_append(deaths, &value));
     coney_table_free(one);
+}
+
+static void add_death(coney_array *deaths, const char *queue, const char *reason)
+{
+    add_deaths(deaths, queue, reason, FORGED);
 }
 
 /* As if the message had come from that queue, where it had expired, after this queue had rejected it. */
@@ -92,6 +99,73 @@ static void test_unreadable_message_that_then_comes_round_by_itself_ends(void **
     listening_stop();
     test_wait_for_depth(listening.queue, 0);
     test_wait_for_depth(listening.dead, 0);
+}
+
+/* The message goes round from here to the dead-letter queue and back, until it is dropped. */
+static void expect_end_with(coney_array *deaths)
+{
+    coney_table *headers = coney_table_new();
+    assert_ok(coney_table_set_array(headers, "x-death", deaths));
+    coney_array_free(deaths);
+    listening_send_dead_letters_back();
+    listening_start(&(coney_listener){.converter = coney_json_converter()});
+    send_with("{\"n\":", headers, "m-1");
+    listening_wait_for_event(CONEY_MESSAGE_DISCARDED, "invalid JSON");
+    assert_int_equal(listening_statistics().discarded, 1);
+    assert_in_range(listening_statistics().rejected, 1, MOST_REJECTIONS);
+    listening_stop();
+    test_wait_for_depth(listening.queue, 0);
+    test_wait_for_depth(listening.dead, 0);
+}
+
+static void add_other_deaths(coney_array *deaths, const char *reason)
+{
+    char name[32];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "queue.%d", i);
+        add_deaths(deaths, name, reason, 1);
+    }
+}
+
+static void test_unreadable_message_with_many_rejections_by_other_queues_ends(void **state)
+{
+    (void)state;
+    coney_array *deaths = coney_array_new();
+    add_other_deaths(deaths, "rejected");
+    expect_end_with(deaths);
+}
+
+static void test_unreadable_message_whose_deaths_here_are_after_many_others_ends(void **state)
+{
+    (void)state;
+    coney_array *deaths = coney_array_new();
+    add_other_deaths(deaths, "maxlen");
+    add_death(deaths, listening.queue, "rejected");
+    add_death(deaths, listening.dead, "expired");
+    expect_end_with(deaths);
+}
+
+static void expect_end_with_count(void **state, int64_t count)
+{
+    coney_array *deaths = coney_array_new();
+    add_deaths(deaths, listening.queue, "rejected", count);
+    expect_end_with(deaths);
+    listening_teardown(state);
+    setup(state);
+}
+
+static void test_unreadable_message_with_a_huge_count_of_rejections_ends(void **state)
+{
+    expect_end_with_count(state, INT32_MAX);
+    expect_end_with_count(state, (int64_t)INT32_MAX + 1);
+    expect_end_with_count(state, INT64_MAX - 1);
+    expect_end_with_count(state, INT64_MAX);
+}
+
+static void test_unreadable_message_with_a_negative_count_of_rejections_ends(void **state)
+{
+    expect_end_with_count(state, -FORGED);
+    expect_end_with_count(state, INT64_MIN);
 }
 
 /* ---- attempts ---- */
@@ -186,6 +260,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         forged_test(test_unreadable_message_is_dead_lettered_each_time_it_is_published),
         forged_test(test_unreadable_message_that_then_comes_round_by_itself_ends),
+        forged_test(test_unreadable_message_with_many_rejections_by_other_queues_ends),
+        forged_test(test_unreadable_message_whose_deaths_here_are_after_many_others_ends),
+        forged_test(test_unreadable_message_with_a_huge_count_of_rejections_ends),
+        forged_test(test_unreadable_message_with_a_negative_count_of_rejections_ends),
         forged_test(test_queue_that_does_not_count_gives_all_stateful_attempts),
         forged_test(test_quorum_queue_gives_all_stateful_attempts),
         forged_test(test_attempts_of_a_message_without_an_id_end),

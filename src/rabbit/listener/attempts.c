@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-#define MOST (INT32_MAX / 4) /* attempts that are believed: anyone may send headers */
-#define MAX_DEATHS 64        /* entries of x-death that are read, the latest ones: one for each queue and reason */
+#define MOST (INT32_MAX / 4) /* a larger number of attempts counts as this: anyone may send headers */
 #define SET 16               /* places for ids with the same hash */
 #define MIN_KEPT 4096        /* with stateful retry; Spring's cache has 1,000 */
 #define MAX_KEPT 65536
@@ -17,7 +16,7 @@
 static int64_t count_in(const coney_table *headers, const char *name)
 {
     int64_t count = coney_table_get_int64(headers, name, 0);
-    return count > 0 && count < MOST ? count : 0;
+    return count < 0 ? 0 : count < MOST ? count : MOST;
 }
 
 static bool is_text(const char *text, const char *expected)
@@ -38,19 +37,25 @@ static const coney_array *deaths_of(const coney_message *message)
     return value && value->type == CONEY_ARRAY ? value->as.array : NULL;
 }
 
-/* By this queue; by any if it is NULL. */
+static bool is_rejection(const coney_table *death, const char *queue)
+{
+    return (!queue || is_text(coney_table_get_string(death, "queue"), queue)) &&
+           is_text(coney_table_get_string(death, "reason"), "rejected");
+}
+
+/* By this queue; by any if it is NULL. All entries are read: whoever sends a message may put any number of them before
+ * the broker's, and of a message that can be read there are no more than its headers may have entries. */
 static int64_t rejections(const char *queue, const coney_message *message)
 {
     const coney_array *deaths = deaths_of(message);
     size_t entries = coney_array_size(deaths);
     int64_t count = 0;
-    for (size_t i = 0; i < entries && i < MAX_DEATHS; i++) {
+    for (size_t i = 0; i < entries; i++) {
         const coney_table *death = death_at(deaths, i);
-        if ((!queue || is_text(coney_table_get_string(death, "queue"), queue)) &&
-            is_text(coney_table_get_string(death, "reason"), "rejected"))
+        if (is_rejection(death, queue))
             count += count_in(death, "count");
     }
-    return count;
+    return count < MOST ? count : MOST;
 }
 
 /* The death that has brought the message here: the broker puts the latest one first. */
@@ -80,11 +85,24 @@ int cny_rounds(const cny_listener *listener, const coney_message *message)
     return is_ours ? (int)round : 0;
 }
 
-int64_t cny_rejections_if_round(const cny_listener *listener, const coney_message *message)
+/* The sum may wrap, as the broker's own count does after INT64_MAX. */
+bool cny_is_round(const cny_listener *listener, const coney_message *message, uint64_t *rejections)
 {
+    const char *queue = listener->options.queue;
     const coney_table *latest = latest_death(message);
-    bool is_round = has_expired(latest) && !is_text(coney_table_get_string(latest, "queue"), listener->options.queue);
-    return is_round ? rejections(listener->options.queue, message) : 0;
+    const coney_array *deaths = deaths_of(message);
+    bool is_round = false;
+    *rejections = 0;
+    if (!has_expired(latest) || is_text(coney_table_get_string(latest, "queue"), queue))
+        return false;
+    for (size_t i = 0; i < coney_array_size(deaths); i++) {
+        const coney_table *death = death_at(deaths, i);
+        if (is_rejection(death, queue)) {
+            is_round = true;
+            *rejections += (uint64_t)coney_table_get_int64(death, "count", 0);
+        }
+    }
+    return is_round;
 }
 
 /* ---- the broker's count ---- */

@@ -532,9 +532,10 @@ int cny_rounds(const cny_listener *listener, const coney_message *message);     
 /* What is known of the kind of the listener's queue. */
 coney_queue_kind cny_listener_queue_kind(const cny_listener *listener);
 
-/* How often this queue has rejected it, if it has expired elsewhere since; by x-death, which anyone can send. 0 for a
- * message that a person, a shovel or a consumer has moved back with its headers, or that a publisher delayed. */
-int64_t cny_rejections_if_round(const cny_listener *listener, const coney_message *message);
+/* Whether this queue has rejected it and it has expired elsewhere since; by x-death, which anyone can send. Gives the
+ * number of rejections here, whatever a sender has written there, else 0. False for a message that a person, a shovel or
+ * a consumer has moved back with its headers, or that a publisher delayed. */
+bool cny_is_round(const cny_listener *listener, const coney_message *message, uint64_t *rejections);
 
 /* This listener has rejected it, which the second notes, and the broker has brought it back by itself. */
 bool cny_came_round(coney_delivery *delivery);

@@ -13,7 +13,7 @@
 
 struct cny_rejected {
     uint64_t message; /* 0: none */
-    int64_t count;    /* of rejections, by x-death, when it was rejected last */
+    uint64_t count;   /* of rejections, by x-death, when it was rejected last */
 };
 
 void cny_rounds_init(cny_rounds_memory *memory)
@@ -39,17 +39,23 @@ static uint64_t identity_of(coney_delivery *delivery)
     return whole->identity;
 }
 
+/* Whatever number a sender began with, and also when the count wraps. */
+static bool has_grown(uint64_t before, uint64_t now)
+{
+    return now - before - 1 < UINT64_MAX / 2;
+}
+
 bool cny_came_round(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
-    int64_t count = cny_rejections_if_round(listener, delivery->origin);
-    if (count == 0)
+    uint64_t count;
+    if (!cny_is_round(listener, delivery->origin, &count))
         return false;
     cny_rounds_memory *memory = &listener->rounds;
     uint64_t message = identity_of(delivery);
     pthread_mutex_lock(&memory->lock);
     const struct cny_rejected *place = memory->places ? &memory->places[(message >> 1) % PLACES] : NULL;
-    bool came_round = place && place->message == message && count > place->count;
+    bool came_round = place && place->message == message && has_grown(place->count, count);
     pthread_mutex_unlock(&memory->lock);
     return came_round;
 }
@@ -60,7 +66,8 @@ void cny_note_rejected(coney_delivery *delivery)
     cny_listener *listener = delivery->consumer->listener;
     cny_rounds_memory *memory = &listener->rounds;
     uint64_t message = identity_of(delivery);
-    int64_t count = cny_rejections_if_round(listener, delivery->origin);
+    uint64_t count;
+    cny_is_round(listener, delivery->origin, &count);
     pthread_mutex_lock(&memory->lock);
     if (!memory->places)
         memory->places = cny_alloc(PLACES * sizeof *memory->places);
