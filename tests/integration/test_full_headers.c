@@ -26,20 +26,35 @@ static void set_text(coney_table *headers, const char *name, size_t size)
     free(text);
 }
 
-/* The last header is as large as a frame allows: 8 bytes are free at the most. */
-static void send_full(coney_table *headers, const char *text)
+static coney_status send_to(const char *queue, coney_table *headers, const char *text)
+{
+    coney_message *message;
+    assert_ok(
+        coney_message_new(&message, text, strlen(text), &(coney_properties){.headers = headers, .message_id = "m-1"}));
+    coney_status status = coney_template_send(client.sender, queue, message, NULL);
+    coney_message_unref(message);
+    return status;
+}
+
+/* That header becomes as large as a frame allows: so many bytes are free, and 8 more at the most. What fits goes to
+ * nobody at first, to find out the size. */
+static void send_filled(coney_table *headers, const char *name, const char *text, size_t spare)
 {
     coney_status status = CONEY_E_INVALID;
-    coney_message *message;
-    for (size_t size = FRAME; status == CONEY_E_INVALID && size > 8; size -= 8) {
-        set_text(headers, "last", size);
-        assert_ok(coney_message_new(&message, text, strlen(text),
-                                    &(coney_properties){.headers = headers, .message_id = "m-1"}));
-        status = coney_template_send(client.sender, listening.queue, message, NULL);
-        coney_message_unref(message);
+    size_t size = FRAME;
+    for (; status == CONEY_E_INVALID && size > spare + 8; size -= 8) {
+        set_text(headers, name, size);
+        status = send_to("coney.test.nobody", headers, text);
     }
-    assert_ok(status);
+    assert_int_equal(status, CONEY_E_RETURNED);
+    set_text(headers, name, size + 8 - spare);
+    assert_ok(send_to(listening.queue, headers, text));
     coney_table_free(headers);
+}
+
+static void send_full(coney_table *headers, const char *text)
+{
+    send_filled(headers, "last", text, 0);
 }
 
 static amqp_message_t get_parked(void)
@@ -113,6 +128,103 @@ static void test_unreadable_message_is_parked_without_the_header_that_does_not_f
     amqp_destroy_message(&copy);
 }
 
+static void test_header_that_is_put_in_first_and_does_not_fit_is_named_once(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.retry = {.max_attempts = 1, .parking_queue = parking}});
+    send_filled(coney_table_new(), "__TypeId__", "fail", 0);
+    amqp_message_t copy = get_parked();
+    plain_expect_header(&copy, CONEY_HEADER_LEFT_OUT, "1 header: __TypeId__");
+    amqp_destroy_message(&copy);
+}
+
+#define LONG_NAME "a-rather-long-name-of-a-header-"
+
+static coney_table *many_headers(void)
+{
+    coney_table *headers = coney_table_new();
+    char name[64];
+    set_text(headers, "a-large", FRAME - 9400);
+    for (int i = 0; i < PIECES; i++) {
+        snprintf(name, sizeof name, LONG_NAME "%02d", i);
+        set_text(headers, name, PIECE / 20);
+    }
+    return headers;
+}
+
+/* "12 headers: NAME, NAME, NAME and 9 more" */
+static void expect_whole_names(const char *text)
+{
+    int total = 0, more = 0, named = 0, used = 0;
+    assert_int_equal(sscanf(text, "%d headers: %n", &total, &used), 1);
+    const char *at = text + used;
+    for (; strncmp(at, LONG_NAME, strlen(LONG_NAME)) == 0; named++) {
+        at += strlen(LONG_NAME) + 2;
+        at += strncmp(at, ", ", 2) == 0 ? 2 : 0;
+    }
+    assert_true(named > 0);
+    assert_int_equal(sscanf(at, " and %d more%n", &more, &used), 1);
+    assert_int_equal(strlen(at), used);
+    assert_int_equal(named + more, total);
+}
+
+static void copy_left_out(char *text, size_t size, const amqp_message_t *copy)
+{
+    const amqp_field_value_t *value = plain_header(copy, CONEY_HEADER_LEFT_OUT);
+    assert_non_null(value);
+    snprintf(text, size, "%.*s", (int)value->value.bytes.len, (const char *)value->value.bytes.bytes);
+}
+
+static void test_headers_left_out_are_named_whole_and_the_others_are_counted(void **state)
+{
+    (void)state;
+    char text[512];
+    listening_start(&(coney_listener){.retry = {.max_attempts = 1, .parking_queue = parking}});
+    send_full(many_headers(), "fail");
+    amqp_message_t copy = get_parked();
+    copy_left_out(text, sizeof text, &copy);
+    amqp_destroy_message(&copy);
+    expect_whole_names(text);
+}
+
+/* With a smaller frame several copies are made, of which one is published. */
+static void test_log_tells_of_the_copy_that_is_published_only(void **state)
+{
+    (void)state;
+    char text[512];
+    coney_connection_factory *large = client.factory, *small = NULL;
+    assert_ok(
+        coney_connection_factory_new(&small, test_uri(), &(coney_connection_factory_options){.frame_max = 16384}));
+    test_log_start(CONEY_LOG_WARN);
+    client.factory = small;
+    listening_start(&(coney_listener){.retry = {.max_attempts = 1, .parking_queue = parking}});
+    client.factory = large;
+    send_full(many_headers(), "fail");
+    amqp_message_t copy = get_parked();
+    copy_left_out(text, sizeof text, &copy);
+    amqp_destroy_message(&copy);
+    coney_connection_factory_free(small);
+    assert_int_equal(test_log_count("its copy goes without"), 1);
+    test_log_expect(text);
+    test_log_expect("put large data into the body");
+}
+
+/* There is room for all but the reason. */
+static void test_log_tells_that_a_copy_goes_without_its_reason(void **state)
+{
+    (void)state;
+    test_log_start(CONEY_LOG_WARN);
+    listening_start(&(coney_listener){.retry = {.max_attempts = 1, .parking_queue = parking}});
+    send_filled(coney_table_new(), "last", "fail", 90 + strlen(listening.queue));
+    amqp_message_t copy = get_parked();
+    assert_non_null(plain_header(&copy, "last"));
+    assert_null(plain_header(&copy, CONEY_HEADER_EXCEPTION_MESSAGE));
+    assert_null(plain_header(&copy, CONEY_HEADER_LEFT_OUT));
+    amqp_destroy_message(&copy);
+    test_log_expect("message 'm-1' leave no room");
+    test_log_expect("its copy goes without x-exception-message");
+}
+
 static void test_message_goes_up_the_ladder_and_is_parked(void **state)
 {
     (void)state;
@@ -140,6 +252,10 @@ int main(void)
         full_test(test_message_that_is_to_be_parked_loses_the_header_that_does_not_fit),
         full_test(test_headers_of_the_sender_stay_in_their_order_as_long_as_they_fit),
         full_test(test_unreadable_message_is_parked_without_the_header_that_does_not_fit),
+        full_test(test_header_that_is_put_in_first_and_does_not_fit_is_named_once),
+        full_test(test_headers_left_out_are_named_whole_and_the_others_are_counted),
+        full_test(test_log_tells_of_the_copy_that_is_published_only),
+        full_test(test_log_tells_that_a_copy_goes_without_its_reason),
         full_test(test_message_goes_up_the_ladder_and_is_parked),
     };
     return test_run_with_workers("headers that fill a frame", tests, test_client_setup, teardown);

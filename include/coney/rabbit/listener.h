@@ -102,7 +102,8 @@ enum { CONEY_MAX_DELAYS = 16 };
  * ladder it comes back with the queue's name as its routing key. CONEY_HEADER_ATTEMPTS counts its attempts. If those
  * leave no room in a frame for all headers of the sender, the copy goes without x-exception-message, or else without
  * those headers of the sender that do not fit: the type headers, those of a batch and of tracing are put in first, then
- * the others in their order. CONEY_HEADER_LEFT_OUT and the log name those left out. A message that cannot be
+ * the others in their order. The log tells what the copy goes without, and CONEY_HEADER_LEFT_OUT names the headers of
+ * the sender among that. Large data belongs into the body, not into headers. A message that cannot be
  * republished goes back to the queue, is not acknowledged, and the log says so; but if the copy is refused for itself,
  * because it is larger than the broker allows now, the original is rejected, since it would come again for ever.
  * (Spring: RetryInterceptorBuilder.) */
@@ -143,7 +144,10 @@ typedef struct coney_listener_retry {
  * for a message that comes from the ladder's queue of that round, by the broker's x-death; elsewhere they are only
  * there to be read, and so a message that is forwarded, or moved back from the parking queue, begins anew. */
 #define CONEY_HEADER_ATTEMPTS "x-coney-attempts"
-#define CONEY_HEADER_LEFT_OUT "x-coney-left-out" /* which headers of the sender a copy lacks, as they left no room */
+
+/* Which headers of the sender a copy lacks, because they left no room in a frame: a text such as "1 header: NAME" or
+ * "12 headers: NAME, NAME and 10 more". At most 300 bytes of names are there, each name whole. */
+#define CONEY_HEADER_LEFT_OUT "x-coney-left-out"
 #define CONEY_HEADER_RETRY_COUNT "retry-count"
 #define CONEY_HEADER_EXCEPTION_MESSAGE "x-exception-message"
 #define CONEY_HEADER_ORIGINAL_EXCHANGE "x-original-exchange"

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define MAX_TEXT 1000     /* of the header that tells why: all headers must fit one frame */
-#define MAX_NAMES 200     /* bytes of the header that names what is left out */
+#define MAX_NAMES 300     /* bytes of the names of what is left out: there is room for any name */
 #define LEFT_OUT_ROOM 400 /* for that header */
 #define BROKER_ROOM 1024  /* for what the broker adds when it dead-letters the copy: x-death and its like */
 
@@ -56,15 +56,20 @@ typedef struct filling {
     bool is_back; /* from the ladder or quarantine: what stands there of its origin is ours */
     size_t room;  /* bytes; SIZE_MAX: no limit */
     size_t used;
-    size_t left_out; /* headers */
+    size_t left_out; /* headers, of which the first ones that there is room for are named */
+    size_t named;
     char names[MAX_NAMES + 1];
 } filling;
 
+/* Whole names only, and after one that has no room none. */
 static void note_left_out(filling *to, const char *name)
 {
-    size_t used = strlen(to->names);
-    snprintf(to->names + used, sizeof to->names - used, "%s%s", to->left_out > 0 ? ", " : "", name);
-    to->left_out++;
+    size_t used = strlen(to->names), room = sizeof to->names - used;
+    const char *between = to->named > 0 ? ", " : "";
+    if (to->named == to->left_out++ && strlen(between) + strlen(name) < room) {
+        snprintf(to->names + used, room, "%s%s", between, name);
+        to->named++;
+    }
 }
 
 /* Views, unchecked: another client may have sent what Coney would not, and that must be parked like anything else. */
@@ -94,7 +99,9 @@ static bool put_kept_first(filling *to)
 static bool put_others(filling *to)
 {
     for (size_t i = 0; i < coney_table_size(to->from); i++) {
-        if (!put_foreign(to, coney_table_name_at(to->from, i), coney_table_value_at(to->from, i)))
+        const char *name = coney_table_name_at(to->from, i);
+        bool is_done = is_one_of(name, kept_first, sizeof kept_first / sizeof *kept_first);
+        if (!is_done && !put_foreign(to, name, coney_table_value_at(to->from, i)))
             return false;
     }
     return true;
@@ -138,18 +145,17 @@ static bool set_own(coney_table *headers, const coney_delivery *delivery, const 
            (!form->with_text || set_text(headers, CONEY_HEADER_EXCEPTION_MESSAGE, cny_failure_text(delivery)));
 }
 
-static bool tell_left_out(const filling *to, const coney_delivery *delivery)
+static bool set_left_out(const filling *to, cny_copy_form *form)
 {
-    char text[MAX_NAMES + 64];
-    cny_listener *listener = delivery->consumer->listener;
+    char more[40] = "";
+    form->left_out[0] = '\0';
     if (to->left_out == 0)
         return true;
-    snprintf(text, sizeof text, "%zu header%s: %s", to->left_out, to->left_out == 1 ? "" : "s", to->names);
-    cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_WARN, delivery->origin,
-                 "queue '%s': the headers of message '%s' leave no room in a frame for what Coney adds; its copy goes "
-                 "without %s",
-                 listener->options.queue, cny_id_of(delivery->origin), text);
-    return set_text(to->headers, CONEY_HEADER_LEFT_OUT, text);
+    if (to->left_out > to->named)
+        snprintf(more, sizeof more, " and %zu more", to->left_out - to->named);
+    snprintf(form->left_out, sizeof form->left_out, "%zu header%s: %s%s", to->left_out, to->left_out == 1 ? "" : "s",
+             to->names, more);
+    return set_text(to->headers, CONEY_HEADER_LEFT_OUT, form->left_out);
 }
 
 /* ---- the message ---- */
@@ -166,7 +172,7 @@ static size_t room_for_headers(const coney_properties *properties, size_t frame)
     return used < frame ? frame - used : 0;
 }
 
-static bool fill(coney_table *headers, const coney_delivery *delivery, const cny_copy_form *form)
+static bool fill(coney_table *headers, const coney_delivery *delivery, cny_copy_form *form)
 {
     const coney_properties *properties = &delivery->origin->properties;
     filling to = {.headers = headers,
@@ -178,11 +184,11 @@ static bool fill(coney_table *headers, const coney_delivery *delivery, const cny
     to.used = form->fits ? cny_table_wire_size(headers) : 0;
     if (to.used > to.room)
         to.used = to.room;
-    return put_others(&to) && tell_left_out(&to, delivery);
+    return put_others(&to) && set_left_out(&to, form);
 }
 
 /* With its old expiration it would be gone where it is to wait for a person. */
-coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, const cny_copy_form *form)
+coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, cny_copy_form *form)
 {
     coney_table *headers = coney_table_new();
     coney_status status = headers && fill(headers, delivery, form) ? CONEY_OK : cny_fail_memory();

@@ -615,15 +615,17 @@ bool cny_consumer_has_ended(const cny_consumer *consumer);                      
 bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline); /* true: it has */
 
 /* How the copy of a message is made that is published in its place. */
+#define CNY_MAX_LEFT_OUT 360
 typedef struct cny_copy_form {
     int round;      /* of the ladder; 0: none */
     bool with_text; /* the reason, as a header */
     bool fits;      /* headers of the sender are left out until all fit a frame of that size; false: all are kept */
     size_t frame;
+    char left_out[CNY_MAX_LEFT_OUT]; /* out: how many headers of the sender are left out, and which; "": none */
 } cny_copy_form;
 
-/* Gives the copy; CONEY_E_NO_MEMORY. The second function: the number of attempts that the copy tells of. */
-coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, const cny_copy_form *form);
+/* Gives the copy, and fills left_out; CONEY_E_NO_MEMORY. The second function: the number of attempts that the copy tells of. */
+coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, cny_copy_form *form);
 int cny_attempts_made(const coney_delivery *delivery);
 
 /* Sends a copy to a queue, confirmed. The statuses of coney_template_send(). */

@@ -12,7 +12,7 @@
 /* ---- publishing a copy ---- */
 
 static coney_status publish_copy(coney_delivery *delivery, const char *exchange, const char *routing_key,
-                                 const cny_copy_form *form)
+                                 cny_copy_form *form)
 {
     coney_container *container = delivery->consumer->container;
     coney_message *copy;
@@ -27,30 +27,52 @@ static coney_status publish_copy(coney_delivery *delivery, const char *exchange,
 /* Whoever sent the message may have filled a frame with headers, so that there is no room for those of the copy. In
  * nearly all cases the largest frame is what was agreed with the broker. */
 static coney_status publish_fitting_copy(coney_delivery *delivery, const char *exchange, const char *routing_key,
-                                         cny_copy_form form)
+                                         cny_copy_form *form)
 {
     coney_status status = CONEY_E_INVALID;
-    form.fits = true;
-    for (form.frame = LARGEST_FRAME; form.frame >= SMALLEST_FRAME && status == CONEY_E_INVALID; form.frame /= 2)
-        status = publish_copy(delivery, exchange, routing_key, &form);
-    form.frame = SMALLEST_FRAME;
-    form.with_text = false;
-    return status == CONEY_E_INVALID ? publish_copy(delivery, exchange, routing_key, &form) : status;
+    form->fits = true;
+    for (form->frame = LARGEST_FRAME; form->frame >= SMALLEST_FRAME && status == CONEY_E_INVALID; form->frame /= 2)
+        status = publish_copy(delivery, exchange, routing_key, form);
+    if (status != CONEY_E_INVALID)
+        return status;
+    form->frame = SMALLEST_FRAME;
+    form->with_text = false;
+    return publish_copy(delivery, exchange, routing_key, form);
+}
+
+/* Of the copy that is published. */
+static void tell_left_out(const coney_delivery *delivery, const cny_copy_form *form, bool lacks_reason)
+{
+    cny_listener *listener = delivery->consumer->listener;
+    if (!lacks_reason && !*form->left_out)
+        return;
+    cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_WARN, delivery->origin,
+                 "queue '%s': the headers of message '%s' leave no room in a frame for what Coney adds; its copy goes "
+                 "without %s%s%s (put large data into the body)",
+                 listener->options.queue, cny_id_of(delivery->origin),
+                 lacks_reason ? CONEY_HEADER_EXCEPTION_MESSAGE : "", lacks_reason && *form->left_out ? " and " : "",
+                 form->left_out);
 }
 
 /* The reason goes first, for it is in the log, too, and then headers. A copy that does not fit even so, and one that is
  * refused for itself, because it is too large for the broker, is never published, whoever tries again. */
 static coney_status republish(coney_delivery *delivery, const char *exchange, const char *routing_key, int round)
 {
-    cny_copy_form form = {.round = round, .with_text = delivery->failure || !delivery->is_moved};
-    const cny_copy_form without_text = {.round = round};
+    bool has_reason = delivery->failure || !delivery->is_moved;
+    cny_copy_form form = {.round = round, .with_text = has_reason};
     coney_status status = publish_copy(delivery, exchange, routing_key, &form);
-    if (status == CONEY_E_INVALID)
-        status = publish_copy(delivery, exchange, routing_key, &without_text);
-    if (status == CONEY_E_INVALID)
-        status = publish_fitting_copy(delivery, exchange, routing_key, form);
-    if (status == CONEY_OK)
+    if (status == CONEY_E_INVALID) {
+        form.with_text = false;
+        status = publish_copy(delivery, exchange, routing_key, &form);
+    }
+    if (status == CONEY_E_INVALID) {
+        form.with_text = has_reason;
+        status = publish_fitting_copy(delivery, exchange, routing_key, &form);
+    }
+    if (status == CONEY_OK) {
         cny_count(&delivery->consumer->listener->counters.republished);
+        tell_left_out(delivery, &form, has_reason && !form.with_text);
+    }
     delivery->is_unsendable = status == CONEY_E_INVALID || status == CONEY_E_PRECONDITION_FAILED;
     return status;
 }
