@@ -111,7 +111,7 @@ static void test_amqps_without_options_means_all_defaults(void **state)
 
 /* ---- passwords in clear ---- */
 
-#define IN_CLEAR "goes over the network in clear"
+#define IN_CLEAR "go over the network unencrypted"
 
 static int warnings_of(const char *uri, const coney_connection_factory_options *options)
 {
@@ -129,8 +129,9 @@ static void test_password_in_clear_is_warned_of_once_with_the_host(void **state)
     static const struct {
         const char *uri, *host;
     } hosts[] = {
-        {"amqp://u:hush@broker.example", "broker.example:5672"},
-        {"amqp://u:hush@localhost,127.0.0.1,one.example:7,two.example", "one.example:7"},
+        {"amqp://u:hush@broker.example", "password and messages for broker.example:5672 go over"},
+        {"amqp://u:hush@localhost,127.0.0.1,one.example:7,two.example", "one.example:7 (and 1 other host) go over"},
+        {"amqp://one.example:7,127.0.0.1,two.example,three.example", "for one.example:7 (and 2 other hosts) go over"},
         {"amqp://10.0.0.1", "10.0.0.1"},
         {"amqp://128.0.0.1", "128.0.0.1"},
         {"amqp://127.0.0.1.example", "127.0.0.1.example"},

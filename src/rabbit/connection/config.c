@@ -114,16 +114,22 @@ static bool is_this_host(const char *name)
 /* PLAIN is what it says. (EXTERNAL is never without TLS.) */
 static void warn_of_password_in_clear(const cny_uri *uri, const coney_connection_factory_options *options)
 {
-    size_t i = 0;
+    size_t first = 0, others = 0;
+    char more[48] = "";
     if (uri->tls || options->trusted_network)
         return;
-    while (i < uri->host_count && is_this_host(uri->hosts[i].name))
-        i++;
-    if (i < uri->host_count)
-        cny_log(CONEY_LOG_WARN,
-                "the password for %s:%d goes over the network in clear, for the URI begins with amqp://; "
-                "use amqps://, or set trusted_network if nobody else can listen there",
-                uri->hosts[i].name, uri->hosts[i].port);
+    while (first < uri->host_count && is_this_host(uri->hosts[first].name))
+        first++;
+    if (first == uri->host_count)
+        return;
+    for (size_t i = first + 1; i < uri->host_count; i++)
+        others += !is_this_host(uri->hosts[i].name);
+    if (others > 0)
+        snprintf(more, sizeof more, " (and %zu other host%s)", others, others == 1 ? "" : "s");
+    cny_log(CONEY_LOG_WARN,
+            "the password and messages for %s:%d%s go over the network unencrypted, for the URI begins with amqp://; "
+            "use amqps://, or set trusted_network if nobody else can listen there",
+            uri->hosts[first].name, uri->hosts[first].port, more);
 }
 
 static coney_status check_options(const coney_connection_factory_options *options)
