@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <iconv.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -105,22 +106,55 @@ static charset charset_of(const coney_properties *properties)
     return named;
 }
 
-static coney_status not_understood(const charset *named)
+static size_t well_formed_size(const char *name)
 {
-    if (named->content_type)
-        return coney_conversion_failed("charset '%s' of content type '%s' is not understood: it is none of this system",
-                                       named->name, named->content_type);
-    return coney_conversion_failed("content encoding '%s' is not understood: it is no charset of this system; a "
-                                   "compressed body needs coney_decompress_processor() first",
-                                   named->name);
+    return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+");
 }
 
 /* iconv takes more than names: a slash begins options. */
 static bool is_well_formed(const char *name)
 {
     size_t size = strlen(name);
-    return size <= MAX_NAME &&
-           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+") == size;
+    return size <= MAX_NAME && well_formed_size(name) == size;
+}
+
+static void explain(char *why, size_t size, const char *name)
+{
+    unsigned char wrong = (unsigned char)name[well_formed_size(name)];
+    if (strlen(name) > MAX_NAME)
+        snprintf(why, size, "the name is longer than %d characters", MAX_NAME);
+    else if (wrong == '\0')
+        snprintf(why, size, "iconv of this system knows no such charset (see iconv -l)");
+    else if (wrong > ' ' && wrong < 0x7f)
+        snprintf(why, size, "the name holds a '%c'", wrong);
+    else
+        snprintf(why, size, "the name holds the byte 0x%02x", wrong);
+}
+
+/* What coney_decompress_processor() takes off the front of a content encoding. */
+static bool is_compression(const char *encoding)
+{
+    static const char *const names[] = {"gzip", "deflate"};
+    char first[sizeof "deflate"] = "";
+    size_t size = strcspn(encoding, ",: ");
+    if (size < sizeof first)
+        memcpy(first, encoding, size);
+    return is_one_of(first, names, sizeof names / sizeof *names);
+}
+
+static coney_status not_understood(const charset *named, bool is_sent)
+{
+    char why[80];
+    explain(why, sizeof why, named->name);
+    if (named->content_type)
+        return coney_conversion_failed("charset '%s' of content type '%s' is not understood: %s", named->name,
+                                       named->content_type, why);
+    if (!is_compression(named->name))
+        return coney_conversion_failed("content encoding '%s' is not understood: %s", named->name, why);
+    return coney_conversion_failed(
+        is_sent ? "content encoding '%s' is no charset; name a charset, and compress with coney_compress_processor()"
+                : "content encoding '%s' is not understood: a compressed body needs coney_decompress_processor() first",
+        named->name);
 }
 
 /* ---- converting ---- */
@@ -168,11 +202,11 @@ static void convert_all(conversion *one, iconv_t converter)
 }
 
 /* CONEY_OK also if it ends with an error that only its caller has words for. */
-static coney_status convert(conversion *one, const charset *named)
+static coney_status convert(conversion *one, const charset *named, bool is_sent)
 {
     iconv_t converter = iconv_open(one->to, one->from);
     if (converter == (iconv_t)-1 && errno == EINVAL)
-        return not_understood(named);
+        return not_understood(named, is_sent);
     if (converter == (iconv_t)-1)
         return cny_fail(CONEY_E_NO_MEMORY, "charset '%s' cannot be opened: %s", named->name, cny_errno_text(errno));
     convert_all(one, converter);
@@ -187,8 +221,11 @@ static coney_status check_utf8(const cny_text *text, const charset *named)
     ptrdiff_t wrong = cny_utf8_error(text->data, text->size);
     if (wrong < 0)
         return CONEY_OK;
-    return is_utf8(named) ? coney_conversion_failed("the body is not UTF-8 at byte %td", wrong)
-                          : coney_conversion_failed("the body in charset '%s' is no text", named->name);
+    return is_utf8(named)
+               ? coney_conversion_failed("the body is not UTF-8 (at offset %td), and neither content encoding nor "
+                                         "content type names another charset",
+                                         wrong)
+               : coney_conversion_failed("the body in charset '%s' is no text", named->name);
 }
 
 static const char big_mark[] = {0, 0, '\xfe', '\xff'}, little_mark[] = {'\xff', '\xfe', 0, 0};
@@ -213,7 +250,7 @@ static coney_status read_converted(cny_text *text, const coney_message *message,
         .to = "UTF-8", .text = (const char *)message->body, .size = message->size, .out = &text->converted};
     one.from = with_order(named, &one);
     size_t mark = message->size - one.size;
-    coney_status status = convert(&one, named);
+    coney_status status = convert(&one, named, false);
     if (status != CONEY_OK)
         return status;
     if (one.error == EINVAL)
@@ -233,7 +270,7 @@ coney_status cny_text_read(cny_text *text, const coney_message *message)
     *text = (cny_text){.data = (const char *)message->body, .size = message->size};
     charset named = charset_of(&message->properties);
     if (!is_well_formed(named.name))
-        return not_understood(&named);
+        return not_understood(&named, false);
     coney_status status = is_utf8(&named) ? CONEY_OK : read_converted(text, message, &named);
     if (status == CONEY_OK)
         status = check_utf8(text, &named);
@@ -250,7 +287,7 @@ static coney_status write_converted(cny_text *text, const charset *named)
     one.to = with_order(named, &(conversion){0});
     if (named->width > 0 && !cny_buffer_append(&text->converted, big_mark + 4 - named->width, named->width))
         return cny_fail_memory();
-    coney_status status = convert(&one, named);
+    coney_status status = convert(&one, named, true);
     if (status == CONEY_OK && one.error != 0)
         status = coney_conversion_failed("charset '%s' has no character for the one at byte %zu of the text",
                                          named->name, one.at);
@@ -265,7 +302,7 @@ coney_status cny_text_write(cny_text *text, const char *utf8, const coney_proper
     charset named = charset_of(properties);
     if (is_utf8(&named))
         return CONEY_OK;
-    coney_status status = is_well_formed(named.name) ? write_converted(text, &named) : not_understood(&named);
+    coney_status status = is_well_formed(named.name) ? write_converted(text, &named) : not_understood(&named, true);
     if (status != CONEY_OK)
         cny_text_free(text);
     return status;

@@ -18,6 +18,8 @@ static bool may_be_json(const coney_message *message)
 static coney_status parse(json_t **json, const cny_text *text, const coney_json_limits *limits)
 {
     size_t mark = text->size >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    if (text->size == mark)
+        return coney_conversion_failed("the body is empty");
     coney_status status = cny_json_check_limits(text->data + mark, text->size - mark, limits);
     if (status != CONEY_OK)
         return status;

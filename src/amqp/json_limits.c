@@ -112,7 +112,7 @@ coney_status coney_json_set_limits(const coney_json_limits *limits)
         limits = &defaults;
     coney_status status = check_settings(limits);
     if (status != CONEY_OK)
-        return status;
+        return cny_fail_in("coney_json_set_limits");
     atomic_store(&max_values, limits->max_values ? limits->max_values : DEFAULT_MAX_VALUES);
     atomic_store(&max_depth, limits->max_depth ? limits->max_depth : DEFAULT_MAX_DEPTH);
     return CONEY_OK;
@@ -131,12 +131,13 @@ coney_status cny_json_check_limits(const char *text, size_t size, const coney_js
         most_levels = DEFAULT_MAX_DEPTH;
     if (is_small(text, size, most_values, most_levels))
         return CONEY_OK;
+    const char *setter = limits ? "" : " (coney_json_set_limits)";
     census of = take_census(text, size);
     if (of.values > most_values)
-        return coney_conversion_failed("the JSON holds %zu values, and max_values of coney_json_limits allows %zu",
-                                       of.values, most_values);
+        return coney_conversion_failed("the JSON holds %zu values, and max_values of coney_json_limits allows %zu%s",
+                                       of.values, most_values, setter);
     if (of.deepest > most_levels)
-        return coney_conversion_failed("the JSON is %zu levels deep, and max_depth of coney_json_limits allows %zu",
-                                       of.deepest, most_levels);
+        return coney_conversion_failed("the JSON is %zu levels deep, and max_depth of coney_json_limits allows %zu%s",
+                                       of.deepest, most_levels, setter);
     return CONEY_OK;
 }

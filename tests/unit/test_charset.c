@@ -95,7 +95,9 @@ static void test_utf8_is_the_charset_if_none_is_named(void **state)
     for (size_t i = 0; i < COUNT_OF(types); i++) {
         expect_text(WORD_UTF8, types[i], NULL, WORD_UTF8);
         expect_text(WORD_UTF8, types[i], "", WORD_UTF8);
-        expect_no_text(WORD_LATIN1, types[i], NULL, "the body is not UTF-8 at byte 2");
+        expect_no_text(WORD_LATIN1, types[i], NULL,
+                       "the body is not UTF-8 (at offset 2), and neither content encoding nor content type "
+                       "names another charset");
     }
 }
 
@@ -104,7 +106,12 @@ static void test_unknown_charset_is_a_conversion_error(void **state)
     (void)state;
     expect_no_text("x", "text/plain;charset=no-such-charset", NULL,
                    "charset 'no-such-charset' of content type 'text/plain;charset=no-such-charset' is not understood");
-    expect_no_text("x", "text/plain", "no-such-charset", "content encoding 'no-such-charset' is not understood");
+    expect_no_text("x", "text/plain;charset=no-such-charset", NULL,
+                   "not understood: iconv of this system knows no such charset (see iconv -l)");
+    expect_no_text("x", "text/plain", "no-such-charset",
+                   "content encoding 'no-such-charset' is not understood: iconv of this system knows no such charset "
+                   "(see iconv -l)");
+    expect_no_text("x", "text/plain", "br", "content encoding 'br' is not understood: iconv of this system knows");
     expect_no_text("x", "text/plain;charset=UTF-8", "gzip", "coney_decompress_processor()");
     expect_no_text("x", "text/plain", "gzip:UTF-8", "content encoding 'gzip:UTF-8' is not understood");
     expect_no_text("x", "text/plain", "gzip, UTF-8", "content encoding 'gzip, UTF-8' is not understood");
@@ -124,6 +131,9 @@ static void test_name_that_is_more_than_a_name_never_reaches_the_system(void **s
     for (size_t i = 0; i < COUNT_OF(names); i++)
         expect_no_text("x", "text/plain", names[i], "is not understood");
     expect_no_text("x", "text/plain;charset=ASCII//IGNORE", NULL, "charset 'ASCII//IGNORE'");
+    expect_no_text("x", "text/plain", names[0], "is not understood: the name holds a '/'");
+    expect_no_text("x", "text/plain", names[6], "is not understood: the name is longer than 40 characters");
+    expect_no_text("x", "text/plain", names[7], "is not understood: the name holds the byte 0x0a");
 }
 
 /* ---- reading ---- */
@@ -316,7 +326,8 @@ static void test_what_the_charset_cannot_say_is_not_written(void **state)
         converter->to_message(&message, "1 \xe2\x82\xac", &(coney_properties){.content_encoding = "ISO-8859-1"}),
         CONEY_E_CONVERSION, "charset 'ISO-8859-1' has no character for the one at byte 2 of the text");
     assert_fails(converter->to_message(&message, "x", &(coney_properties){.content_encoding = "gzip"}),
-                 CONEY_E_CONVERSION, "content encoding 'gzip' is not understood");
+                 CONEY_E_CONVERSION,
+                 "content encoding 'gzip' is no charset; name a charset, and compress with coney_compress_processor()");
 }
 
 static void test_memory_that_fails_leaks_nothing(void **state)

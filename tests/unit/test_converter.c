@@ -62,12 +62,12 @@ static void test_what_is_no_json_is_refused_with_the_place(void **state)
         const char *body, *type, *encoding, *words;
     } wrong[] = {
         {"{\"id\":", "application/json", NULL, "invalid JSON at line 1, column 6"},
-        {"", "application/json", NULL, "invalid JSON"},
+        {"", "application/json", NULL, "the body is empty"},
         {"{} x", NULL, NULL, "invalid JSON"},
         {"{}", "text/plain", NULL, "content type 'text/plain' is not JSON"},
         {"{}", "application/jsonx", NULL, "content type 'application/jsonx' is not JSON"},
         {"{}", "application/json", "gzip", "content encoding 'gzip' is not understood"},
-        {"{\"a\":\"\xff\"}", "application/json", "UTF-8", "not UTF-8 at byte 6"},
+        {"{\"a\":\"\xff\"}", "application/json", "UTF-8", "not UTF-8 (at offset 6)"},
     };
     json_t *json;
     for (size_t i = 0; i < COUNT_OF(wrong); i++) {

@@ -199,6 +199,7 @@ static void test_depth_by_default_is_256(void **state)
     coney_message *message = nested(256), *deeper = nested(257);
     assert_ok(read_all(message, NULL));
     assert_fails(read_all(deeper, NULL), CONEY_E_CONVERSION, "257 levels");
+    assert_non_null(strstr(coney_last_error(), "(coney_json_set_limits)"));
     coney_message_unref(message);
     coney_message_unref(deeper);
 }
@@ -244,7 +245,7 @@ static void test_depth_beyond_jansson_is_refused(void **state)
     (void)state;
     coney_message *message = message_of("1", 1);
     const coney_json_limits limits = {.max_depth = 2048};
-    assert_fails(coney_json_set_limits(&limits), CONEY_E_INVALID, "max_depth is 2048");
+    assert_fails(coney_json_set_limits(&limits), CONEY_E_INVALID, "coney_json_set_limits: max_depth is 2048");
     assert_fails(read_all(message, &limits), CONEY_E_INVALID, "2047");
     coney_message_unref(message);
 }
