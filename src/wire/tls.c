@@ -93,12 +93,15 @@ static bool print_revocation(BIO *to, X509_STORE_CTX *store, X509 *certificate, 
         BIO_puts(to, "; the list of ");
         break;
     case X509_V_ERR_UNABLE_TO_GET_CRL: BIO_puts(to, " (its issuer "); break;
+    case X509_V_ERR_CRL_SIGNATURE_FAILURE: BIO_puts(to, " (the list of "); break;
     default: return false;
     }
     print_name(to, X509_get_issuer_name(certificate));
     BIO_puts(to, error == X509_V_ERR_UNABLE_TO_GET_CRL ? " has no list in crl_file)"
                  : error == X509_V_ERR_CERT_REVOKED    ? " in crl_file)"
-                                                       : " in crl_file must be renewed)");
+                 : error == X509_V_ERR_CRL_SIGNATURE_FAILURE
+                     ? " in crl_file was not signed by that authority's key in ca_file; is one of the two files old?)"
+                     : " in crl_file must be renewed)");
     return true;
 }
 
@@ -263,16 +266,23 @@ static int give_passphrase(char *room, int size, int writing, void *user)
 }
 
 /* At the end of a file of which that many things could be read. Frees the BIO. */
-static coney_status check_all_read(source *from, const char *thing, int count)
+/* `command` is that of openssl which makes PEM of the thing. */
+static coney_status check_all_read(source *from, const char *thing, const char *command, int count)
 {
-    char what[80];
+    char what[160];
     BIO_free(from->bio);
     unsigned long cause = ERR_peek_last_error();
     ERR_clear_error();
     bool is_end = ERR_GET_LIB(cause) == ERR_LIB_PEM && ERR_GET_REASON(cause) == PEM_R_NO_START_LINE;
     if (is_end && count > 0)
         return CONEY_OK;
-    snprintf(what, sizeof what, is_end ? "holds no %s in PEM" : "holds a %s that cannot be read", thing);
+    if (is_end && !from->path)
+        snprintf(what, sizeof what, "holds no %s in PEM", thing);
+    else if (is_end)
+        snprintf(what, sizeof what, "holds no %s in PEM (if it is DER: openssl %s -inform DER -in FILE)", thing,
+                 command);
+    else
+        snprintf(what, sizeof what, "holds a %s that cannot be read", thing);
     return fail_source(from, what);
 }
 
@@ -285,7 +295,7 @@ static coney_status trust(const cny_tls *tls, source *from)
         count += X509_STORE_add_cert(SSL_CTX_get_cert_store(tls->context), certificate);
         X509_free(certificate);
     }
-    return check_all_read(from, "certificate", count);
+    return check_all_read(from, "certificate", "x509", count);
 }
 
 static coney_status set_authorities(const cny_tls *tls, const coney_tls_options *options)
@@ -323,7 +333,7 @@ static coney_status set_revocation_lists(const cny_tls *tls, const coney_tls_opt
         X509_CRL_free(list);
     }
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(tls->context), X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
-    return check_all_read(&from, "revocation list", count);
+    return check_all_read(&from, "revocation list", "crl", count);
 }
 
 /* The client's certificate, and behind it those that lead to its authority. */

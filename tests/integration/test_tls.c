@@ -402,6 +402,15 @@ static void test_revoked_authority_of_the_chain_is_not_accepted(void **state)
                  "revoked");
 }
 
+static void test_list_that_another_key_has_signed_says_so(void **state)
+{
+    (void)state;
+    const coney_tls_options tls = {.ca_file = certificate("ca.pem"), .crl_file = certificate("namesake.crl")};
+    assert_fails(try_to_connect(broker_uri("127.0.0.1"), &tls), CONEY_E_CONNECT,
+                 "(the list of CN=Coney test CA,O=Coney in crl_file was not signed by that authority's key in ca_file; "
+                 "is one of the two files old?)");
+}
+
 static void test_every_authority_of_the_chain_needs_a_list(void **state)
 {
     (void)state;
@@ -457,7 +466,8 @@ static void test_revocation_lists_that_cannot_be_used_are_named(void **state)
     const char *uri = broker_uri("127.0.0.1");
     assert_fails(try_to_connect(uri, &tls), CONEY_E_CONNECT, "cannot read crl_file '/no/such/list': No such file");
     tls.crl_file = certificate("ca.pem");
-    assert_fails(try_to_connect(uri, &tls), CONEY_E_CONNECT, "holds no revocation list in PEM");
+    assert_fails(try_to_connect(uri, &tls), CONEY_E_CONNECT,
+                 "holds no revocation list in PEM (if it is DER: openssl crl -inform DER -in FILE)");
     char path[] = "/tmp/coney-test-crl.XXXXXX";
     close(mkstemp(path));
     write_copy(path, "ca.crl");
@@ -683,6 +693,7 @@ int main(void)
         tls_test(test_revoked_authority_of_the_chain_is_not_accepted),
         tls_test(test_every_authority_of_the_chain_needs_a_list),
         tls_test(test_authority_that_is_trusted_by_name_needs_no_list),
+        tls_test(test_list_that_another_key_has_signed_says_so),
         tls_test(test_list_that_is_over_says_so_and_a_renewed_one_counts),
         tls_test(test_revocation_lists_that_cannot_be_used_are_named),
         tls_test(test_certificate_logs_in_its_user),

@@ -15,6 +15,7 @@
 #     below.pem            as server.pem, but signed by middle, which stands after it
 #     ca.crl               the list of ca; middle.crl that of middle, which revokes nothing
 #     no-middle.crl        another list of ca, which revokes middle
+#     namesake.crl         a list in the name of ca that another key has signed
 #     over.crl             a list of ca that has been over since a second after it was made
 
 certificates_make() {
@@ -42,7 +43,9 @@ certificates_fill() {
         certificates_list ca.crl ca 172800 revoked &&
         certificates_list over.crl ca 1 &&
         certificates_list no-middle.crl ca 172800 middle &&
-        certificates_list middle.crl middle 172800
+        certificates_list middle.crl middle 172800 &&
+        certificates_authority namesake "Coney test CA" &&
+        certificates_list namesake.crl namesake 172800
 }
 
 certificates_key() {
