@@ -195,6 +195,7 @@ static void test_message_that_is_not_here_whole_is_rejected(void **state)
     listening_start(&listener);
     client.factory = usual;
     send_text("0123456789");
+    listening_wait_for_event(CONEY_MESSAGE_REJECTED, "is rejected, not parked, because it is not here whole, and gone");
     expect_only_rejected();
     coney_connection_factory_free(own);
 }

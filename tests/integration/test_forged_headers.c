@@ -93,6 +93,7 @@ static void test_unreadable_message_that_then_comes_round_by_itself_ends(void **
     listening_send_dead_letters_back();
     listening_start(&(coney_listener){.converter = coney_json_converter()});
     send_forged("{\"n\":", listening.dead, NULL);
+    listening_wait_for_event(CONEY_MESSAGE_DISCARDED, "was rejected here before, expired elsewhere and came back");
     listening_wait_for_event(CONEY_MESSAGE_DISCARDED, "invalid JSON");
     assert_true(listening_statistics().rejected >= 1);
     assert_int_equal(listening_statistics().discarded, 1);

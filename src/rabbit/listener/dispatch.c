@@ -40,14 +40,20 @@ static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome u
     return CONEY_RETRY;
 }
 
-static const char *fate_of(const cny_listener *listener, coney_outcome outcome, bool is_usual)
+static const char *fate_of(const coney_delivery *delivery, coney_outcome outcome, bool is_usual)
 {
+    const cny_listener *listener = delivery->consumer->listener;
+    if (outcome == CONEY_REJECT && cny_acknowledges_nothing(listener))
+        return "is lost, for its listener acknowledges NONE";
+    if (outcome == CONEY_REJECT && delivery->origin->defect && cny_has_parking_queue(listener))
+        return "is rejected, not parked, because it is not here whole, and gone unless its queue has a dead-letter "
+               "exchange that takes it";
     if (outcome == CONEY_REJECT)
-        return cny_acknowledges_nothing(listener)
-                   ? "is lost, for its listener acknowledges NONE"
-                   : "is rejected, and gone unless its queue has a dead-letter exchange that takes it";
-    return outcome == CONEY_ACK && is_usual ? "came back from where rejected messages expire, and is dropped"
-                                            : "is left to the error handler";
+        return "is rejected, and gone unless its queue has a dead-letter exchange that takes it";
+    if (outcome == CONEY_ACK && is_usual)
+        return "was rejected here before, expired elsewhere and came back by itself; it is dropped, or it would go "
+               "round for ever";
+    return "is left to the error handler";
 }
 
 /* What is parked or passed over is told when it is. */
@@ -56,7 +62,7 @@ static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bo
     cny_listener *listener = delivery->consumer->listener;
     char text[1200];
     snprintf(text, sizeof text, "message '%s' %s: %s", cny_id_of(delivery->origin),
-             fate_of(listener, outcome, is_usual), cny_failure_text(delivery));
+             fate_of(delivery, outcome, is_usual), cny_failure_text(delivery));
     cny_complain(listener, CNY_COMPLAINT_FATAL, CONEY_LOG_ERROR, delivery->origin, "queue '%s': %s",
                  listener->options.queue, text);
     if (outcome != CONEY_REJECT && !(outcome == CONEY_ACK && is_usual))

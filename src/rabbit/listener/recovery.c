@@ -202,7 +202,7 @@ static coney_outcome recover(coney_delivery *delivery, coney_recovery recovery)
     coney_outcome verdict = CONEY_REJECT;
     const char *what = "is rejected";
     if (is_incomplete(delivery) && (recovery == CONEY_RECOVER_REPUBLISH || recovery == CONEY_RECOVER_PARK))
-        recovery = CONEY_RECOVER_REJECT;
+        recovery = CONEY_RECOVER_REJECT, what = "is rejected, because it is not here whole to be published elsewhere,";
     switch (recovery) {
     case CONEY_RECOVER_DEFAULT:
     case CONEY_RECOVER_REJECT: break;
