@@ -81,7 +81,9 @@ CONEY_API bool coney_message_redelivered(const coney_message *message);
 /* The user id that a received message came with, which the broker has checked against the name its sender logged in
  * with; NULL for one made here, or if it came without. It tells about the sender of that message only, so it is no
  * property: a received message that is sent on, or a copy of it, goes without, unless the program sets
- * coney_properties.user_id or coney_template_options.user_id itself. It goes along with a copy, to be read. View.
+ * coney_properties.user_id or coney_template_options.user_id itself. It goes along with a copy made by
+ * coney_message_with(), to be read. A listener gets NULL for a message that has been on its retry ladder, in its
+ * quarantine or in the parking queue, because the listener's connection has published that copy. View.
  * (Spring: receivedUserId.) */
 CONEY_API const char *coney_message_received_user_id(const coney_message *message);
 

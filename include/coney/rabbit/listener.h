@@ -226,7 +226,7 @@ typedef struct coney_listener {
                                 a second should have less, for what waits in one consumer no other one gets.
                                 Up to 65,535; raised to batch_size or ack_every if below */
     int lanes;               /* messages of one consumer are handled so many at a time, and those of one key one
-                                after another; 1: all of them one after another */
+                                after another. Up to 1,000; 1: all of them one after another */
     const char *lane_header; /* the key is this header; the routing key. Without the header: one common key */
 
     coney_acknowledge_mode acknowledge;

@@ -91,8 +91,8 @@ typedef struct coney_template_options {
                                          before newer sends: nothing is lost, some may arrive twice */
     coney_flow flow;                  /* what a send does that cannot go at once; CONEY_FLOW_WAIT */
     coney_store_options store;        /* only with CONEY_FLOW_STORE */
-    const char *user_id;              /* for messages whose properties have none, also if they were received with
-                                         one; the broker closes the channel over any but the name logged in with.
+    const char *user_id;              /* for messages whose properties name none; a received message counts as one
+                                         without; the broker closes the channel over any but the name logged in with.
                                          NULL: none */
     coney_retry_options retry;        /* of synchronous sends */
 
