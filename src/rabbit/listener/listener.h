@@ -533,8 +533,8 @@ int cny_rounds(const cny_listener *listener, const coney_message *message);     
 coney_queue_kind cny_listener_queue_kind(const cny_listener *listener);
 
 /* Whether this queue has rejected it and it has expired elsewhere since; by x-death, which anyone can send. Gives the
- * number of rejections here, whatever a sender has written there, else 0. False for a message that a person, a shovel or
- * a consumer has moved back with its headers, or that a publisher delayed. */
+ * number of rejections here, whatever a sender has written there, else 0. False for a message that a person, a shovel
+ * or a consumer has moved back with its headers, or that a publisher delayed. */
 bool cny_is_round(const cny_listener *listener, const coney_message *message, uint64_t *rejections);
 
 /* This listener has rejected it, which the second notes, and the broker has brought it back by itself. */
@@ -621,7 +621,7 @@ typedef struct cny_copy_form {
     bool with_text; /* the reason, as a header */
     bool fits;      /* headers of the sender are left out until all fit a frame of that size; false: all are kept */
     size_t frame;
-    char left_out[CNY_MAX_LEFT_OUT]; /* out: how many headers of the sender are left out, and which; "": none */
+    char left_out[CNY_MAX_LEFT_OUT]; /* given back: how many headers of the sender are left out, which; "": none */
 } cny_copy_form;
 
 /* Gives the copy, and fills left_out; CONEY_E_NO_MEMORY. The second function: the number of attempts that the copy tells of. */
