@@ -22,7 +22,8 @@ struct cny_assembly {
     char exchange[256];
     char routing_key[256];
     bool has_header;
-    bool is_skipped;        /* its body is not kept */
+    bool lacks_body;        /* because the owner does not want it */
+    bool is_skipped;        /* its body is not kept, for whatever reason */
     coney_message *message; /* from the content header on; NULL if the owner did not admit it */
     uint64_t announced;     /* bytes of the body */
     uint64_t received;
@@ -142,6 +143,7 @@ static void finish_assembly(cny_wire *wire, struct cny_assembly *assembly, cny_i
     incoming->tag = assembly->tag;
     incoming->message_count = assembly->message_count;
     memcpy(incoming->text, assembly->text, sizeof incoming->text);
+    incoming->lacks_body = assembly->lacks_body;
     incoming->message = assembly->message;
     *complete = true;
     drop_assembly(wire, assembly);
@@ -301,14 +303,14 @@ static bool note(coney_message *message, const char *format, uint64_t bytes, siz
 
 static bool note_defects(const cny_wire *wire, const struct cny_assembly *assembly, const cny_frame *header)
 {
-    if (assembly->is_skipped)
+    if (is_too_large(wire, assembly))
         return note(assembly->message, "its body has %llu bytes; max_message_bytes is %zu", assembly->announced,
                     wire->max_message_bytes);
     return header->rest == 0 || note(assembly->message, "its content header has %llu bytes; Coney reads %zu at most",
                                      header->size + header->rest, CNY_LARGEST_HEADER_FRAME);
 }
 
-static bool is_admitted(const cny_wire *wire, const struct cny_assembly *assembly, const cny_frame *header)
+static cny_admission ask_owner(const cny_wire *wire, const struct cny_assembly *assembly, const cny_frame *header)
 {
     size_t read = wire->input_end - wire->input_start;
     const cny_announcement announcement = {
@@ -317,9 +319,10 @@ static bool is_admitted(const cny_wire *wire, const struct cny_assembly *assembl
         .tag = assembly->tag,
         .body_bytes = assembly->announced,
         .header_bytes = header->size + header->rest - FIXED_HEADER_BYTES,
+        .redelivered = assembly->redelivered,
         .is_here = assembly->announced == 0 || (header->rest == 0 && assembly->announced + CNY_FRAME_OVERHEAD <= read),
     };
-    return !wire->owner.admits || wire->owner.admits(wire->owner.self, &announcement);
+    return wire->owner.admits ? wire->owner.admits(wire->owner.self, &announcement) : CNY_ADMITTED;
 }
 
 static bool is_decodable(const cny_frame *header, amqp_bytes_t encoded)
@@ -353,7 +356,7 @@ static coney_status keep_header(cny_wire *wire, struct cny_assembly *assembly, c
     coney_status status = decode_properties(wire, header, &properties);
     if (status != CONEY_OK)
         return status;
-    assembly->is_skipped = is_too_large(wire, assembly);
+    assembly->is_skipped = assembly->lacks_body || is_too_large(wire, assembly);
     if (!assembly->is_skipped && assembly->announced > SIZE_MAX / 4)
         return cny_fail(CONEY_E_PROTOCOL, "the broker announced a message of %llu bytes",
                         (unsigned long long)assembly->announced);
@@ -375,7 +378,9 @@ static coney_status on_header(cny_wire *wire, const cny_frame *frame, cny_incomi
                         frame->channel);
     assembly->has_header = true;
     assembly->announced = (uint64_t)cny_get_u32(frame->payload + 4) << 32 | cny_get_u32(frame->payload + 8);
-    assembly->is_skipped = !is_admitted(wire, assembly, frame);
+    cny_admission admission = ask_owner(wire, assembly, frame);
+    assembly->is_skipped = admission == CNY_REFUSED;
+    assembly->lacks_body = admission == CNY_ADMITTED_WITHOUT_BODY;
     coney_status status = assembly->is_skipped ? CONEY_OK : keep_header(wire, assembly, frame);
     if (status == CONEY_OK)
         finish_assembly(wire, assembly, incoming, complete);

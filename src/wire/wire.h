@@ -69,16 +69,22 @@ typedef struct cny_announcement {
     uint64_t tag; /* of the delivery; 0 with a return */
     uint64_t body_bytes;
     size_t header_bytes; /* of the properties as they came */
-    bool is_here;        /* the body was read already, as far as that is known without looking at each frame */
+    bool redelivered;
+    bool is_here; /* the body was read already, as far as that is known without looking at each frame */
 } cny_announcement;
+
+/* What is kept of a message. What is not kept is skipped as it comes. */
+typedef enum cny_admission {
+    CNY_REFUSED, /* nothing, and no memory is taken for it: cny_wire_next() tells its method, channel and tag only */
+    CNY_ADMITTED_WITHOUT_BODY, /* its properties: the message has lacks_body beside it */
+    CNY_ADMITTED,
+} cny_admission;
 
 /* Whom a wire asks, on its thread and under no lock. */
 typedef struct cny_wire_owner {
     void *self;
-    /* Whether to keep the message. Of one that is not kept no memory is taken: its properties are not decoded, its body
-     * is skipped as it comes, and then cny_wire_next() tells its method, channel and tag without a message. NULL: all
-     * are kept. */
-    bool (*admits)(void *self, const cny_announcement *announcement);
+    /* What to keep of the message. NULL: all messages are admitted. */
+    cny_admission (*admits)(void *self, const cny_announcement *announcement);
 } cny_wire_owner;
 
 typedef struct cny_wire_target {
@@ -159,7 +165,8 @@ typedef struct cny_incoming {
     bool multiple;           /* ack, nack */
     uint32_t message_count;  /* queue.declare-ok, purge-ok, delete-ok */
     uint32_t consumer_count; /* queue.declare-ok */
-    coney_message *message;  /* deliver, get-ok, return: the receiver's to unref; NULL if the owner did not admit it */
+    bool lacks_body;         /* the owner wanted the message without it */
+    coney_message *message;  /* deliver, get-ok, return: the receiver's to unref; NULL if the owner refused it */
 } cny_incoming;
 
 /* The next thing said in the bytes read so far; *complete is false if they hold no whole one.

@@ -268,6 +268,108 @@ static void test_large_messages_of_a_queue_that_nobody_declares_are_bounded(void
     attack(CONEY_QUORUM, false);
 }
 
+/* ---- what is given back for want of room ---- */
+
+enum { TIGHT = 1200000, HEAVY = 40, HEAVY_BYTES = 400000 };
+
+static void send_heavy(void)
+{
+    static const char body[HEAVY_BYTES];
+    for (int i = 0; i < HEAVY; i++) {
+        char id[32];
+        coney_message *message;
+        snprintf(id, sizeof id, "heavy-%d", i);
+        assert_ok(coney_message_new(&message, body, sizeof body, &(coney_properties){.message_id = id}));
+        assert_ok(coney_template_send(client.sender, listening.queue, message, NULL));
+        coney_message_unref(message);
+    }
+}
+
+static uint64_t times_opened(void)
+{
+    coney_connection_info info;
+    assert_ok(coney_connection_factory_info(client.factory, CONEY_CONSUMING, &info));
+    return info.times_opened;
+}
+
+static void use_queue_with_limit(int deliveries)
+{
+    use((coney_queue){.kind = CONEY_QUORUM, .delivery_limit = deliveries});
+}
+
+static void expect_all_handled(void)
+{
+    test_wait_for(&handled, HEAVY);
+    listening_stop();
+    test_wait_for_depth(listening.queue, 0);
+    assert_int_equal(handled, HEAVY);
+    test_wait_for_depth(listening.dead, 0);
+}
+
+/* Each goes back once, which a delivery limit of 3 allows. */
+static void test_message_that_does_not_fit_goes_back_once(void **state)
+{
+    (void)state;
+    forget();
+    use_queue_with_limit(3);
+    send_heavy();
+    start_bounded(false, HEAVY_BYTES * 3 / 2, &(coney_listener){.prefetch = HEAVY, .on_message = hold_each});
+    expect_all_handled();
+}
+
+static coney_outcome fail_each(coney_delivery *delivery, void *user)
+{
+    (void)delivery;
+    (void)user;
+    atomic_fetch_add(&handled, 1);
+    return CONEY_RETRY;
+}
+
+static void expect_all_attempts(bool is_declared)
+{
+    forget();
+    use_queue_with_limit(0);
+    send_heavy();
+    start_bounded(is_declared, TIGHT,
+                  &(coney_listener){.prefetch = HEAVY,
+                                    .on_message = fail_each,
+                                    .retry = {.stateful = true, .max_attempts = 3, .first_delay_ms = 1}});
+    test_wait_for_depth(listening.dead, HEAVY);
+    assert_int_equal(handled, 3 * HEAVY);
+}
+
+static void test_message_that_does_not_fit_has_all_its_attempts(void **state)
+{
+    (void)state;
+    expect_all_attempts(false);
+}
+
+static void test_message_of_a_declared_queue_that_does_not_fit_has_all_its_attempts(void **state)
+{
+    (void)state;
+    expect_all_attempts(true);
+}
+
+/* RabbitMQ 3.10 closed the connection with 541 when a tag was used again. */
+static void test_prefetch_of_a_quorum_queue_changes_again_and_again(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 3, LIGHT = 200, MANY = 60 };
+    forget();
+    use_queue(CONEY_QUORUM);
+    for (int i = 0; i < ROUNDS; i++) {
+        test_send_numbers(listening.queue, LIGHT);
+        send_pattern(HEAVY_BYTES, MANY);
+    }
+    uint64_t before = times_opened();
+    start_bounded(true, TIGHT, &(coney_listener){.prefetch = 50, .on_message = hold_each});
+    test_wait_for(&handled, ROUNDS * (LIGHT + MANY));
+    listening_stop();
+    test_wait_for_depth(listening.queue, 0);
+    assert_int_equal(times_opened(), before);
+    assert_int_equal(handled, ROUNDS * (LIGHT + MANY));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +384,10 @@ int main(void)
         listening_test(test_consumers_of_a_queue_that_nobody_declares_hold_no_more_than_the_bound),
         listening_test(test_large_messages_after_small_ones_are_bounded_on_a_quorum_queue),
         listening_test(test_large_messages_of_a_queue_that_nobody_declares_are_bounded),
+        listening_test(test_message_that_does_not_fit_goes_back_once),
+        listening_test(test_message_that_does_not_fit_has_all_its_attempts),
+        listening_test(test_message_of_a_declared_queue_that_does_not_fit_has_all_its_attempts),
+        listening_test(test_prefetch_of_a_quorum_queue_changes_again_and_again),
     };
     return cmocka_run_group_tests_name("held bytes", tests, test_client_setup, test_client_teardown);
 }

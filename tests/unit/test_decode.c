@@ -161,12 +161,12 @@ static void test_more_than_announced_is_an_error_even_if_skipped(void **state)
 static cny_announcement asked;
 static int times_asked;
 
-static bool refuse(void *self, const cny_announcement *announcement)
+static cny_admission refuse(void *self, const cny_announcement *announcement)
 {
     assert_ptr_equal(self, &asked);
     asked = *announcement;
     times_asked++;
-    return false;
+    return CNY_REFUSED;
 }
 
 static void refuse_all(void)

@@ -24,17 +24,14 @@ typedef struct coney_container_options {
     int shutdown_timeout_ms;   /* for stop, and for the stop in free; 5,000 */
     int recovery_interval_ms;  /* before a consumer that the broker refused tries again; 5,000 */
     int publish_timeout_ms;    /* for replies and republished messages to be confirmed; 10,000 */
-    size_t max_held_bytes;     /* memory that unsettled messages of all consumers together may take; 256 MiB. If the
-                                  listener or a topology of the factory has declared the queue, consumers begin with a
-                                  prefetch of 16 (more if lanes, batch_size or ack_every need more), and subscribe anew
-                                  with the prefetch of the listener, or with what fits, as soon as the size of their
-                                  messages is known: on the same channel, and nothing goes back. The tag at the broker
-                                  is then the one that was asked for and the same with "~" after it, in turn. Until
-                                  earlier messages are settled there may be 16 more than the prefetch. A message that
-                                  does not fit at all goes back to its queue, which counts as a delivery. Not for
+    size_t max_held_bytes;     /* memory that unsettled messages of all consumers together may take; 256 MiB. Consumers
+                                  of a queue that the factory has declared begin with a prefetch of 16 and subscribe
+                                  anew, with the tag TAG~1 and so on, when the size of their messages allows more.
+                                  Until earlier messages are settled there may be 16 more than the prefetch. A message
+                                  that does not fit goes back to its queue, which counts as a delivery. Not for
                                   listeners that are exclusive, acknowledge NONE or have a prefetch of 1, for streams,
-                                  and for queues known to have a single active consumer. SIZE_MAX: no bound, every
-                                  consumer has its prefetch from the beginning. See docs/listening.md */
+                                  and for queues known to have a single active consumer. SIZE_MAX: no bound. See "What
+                                  consumers hold" in docs/listening.md */
     bool start_without_broker; /* start does not fail for want of a connection: consumers begin when there is one */
     coney_container_event_callback *on_event; /* NULL: nobody is told */
     void *event_user;

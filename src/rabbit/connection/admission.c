@@ -16,10 +16,11 @@ static bool may_consume(const cny_channel *channel)
 
 /* A delivery after the end of the feed comes again when the channel is closed. A consumer that is kept gets it all the
  * same, to know which message that will be. */
-static bool admits_delivery(cny_channel *channel, const cny_announcement *announcement)
+static cny_admission admit_delivery(cny_channel *channel, const cny_announcement *announcement)
 {
-    return may_consume(channel) && (!channel->feed.ended || channel->feed.is_kept) &&
-           cny_renewal_admits(channel, announcement);
+    if (!may_consume(channel) || (channel->feed.ended && !channel->feed.is_kept))
+        return CNY_REFUSED;
+    return cny_renewal_admits(channel, announcement) ? CNY_ADMITTED : CNY_ADMITTED_WITHOUT_BODY;
 }
 
 /* Only the whole body tells which message a return is about, and a larger one than was sent here is none of ours. */
@@ -29,25 +30,25 @@ static bool admits_return(const cny_channel *channel, const cny_announcement *an
 }
 
 /* Under lock. */
-static bool channel_admits(cny_channel *channel, const cny_announcement *announcement)
+static cny_admission admit(cny_channel *channel, const cny_announcement *announcement)
 {
     if (channel->state != CNY_CHANNEL_USABLE)
-        return false;
+        return CNY_REFUSED;
     switch (announcement->method) {
-    case CNY_BASIC_DELIVER: return admits_delivery(channel, announcement);
-    case CNY_BASIC_GET_OK: return channel->awaited == CNY_BASIC_GET_OK;
-    default: return admits_return(channel, announcement);
+    case CNY_BASIC_DELIVER: return admit_delivery(channel, announcement);
+    case CNY_BASIC_GET_OK: return channel->awaited == CNY_BASIC_GET_OK ? CNY_ADMITTED : CNY_REFUSED;
+    default: return admits_return(channel, announcement) ? CNY_ADMITTED : CNY_REFUSED;
     }
 }
 
-bool cny_connection_admits(void *self, const cny_announcement *announcement)
+cny_admission cny_connection_admits(void *self, const cny_announcement *announcement)
 {
     cny_connection *connection = self;
     if (announcement->is_here && announcement->body_bytes + announcement->header_bytes < ASKED_FROM_BYTES)
-        return true;
+        return CNY_ADMITTED;
     pthread_mutex_lock(&connection->lock);
     cny_channel *channel = cny_connection_channel(connection, announcement->channel);
-    bool admits = channel && channel_admits(channel, announcement);
+    cny_admission admission = channel ? admit(channel, announcement) : CNY_REFUSED;
     pthread_mutex_unlock(&connection->lock);
-    return admits;
+    return admission;
 }

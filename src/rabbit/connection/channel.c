@@ -443,8 +443,6 @@ static coney_status on_not_admitted(cny_channel *channel, const cny_incoming *in
     }
     if (incoming->method == CNY_BASIC_DELIVER && channel->feed.ended) /* it comes again when the channel is closed */
         return CONEY_OK;
-    if (incoming->method == CNY_BASIC_DELIVER && cny_renewal_skipped(channel, incoming->tag))
-        return CONEY_OK;
     return cny_fail(CONEY_E_PROTOCOL, "the broker sent a message on channel %u, which has asked for none",
                     channel->number);
 }
@@ -460,7 +458,9 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
     if (is_not_admitted(incoming))
         return on_not_admitted(channel, incoming);
     switch (incoming->method) {
-    case CNY_BASIC_DELIVER: return cny_feed_deliver(channel, incoming->message);
+    case CNY_BASIC_DELIVER:
+        return incoming->lacks_body ? cny_feed_skip(channel, incoming->message)
+                                    : cny_feed_deliver(channel, incoming->message);
     case CNY_BASIC_ACK:
     case CNY_BASIC_NACK: cny_confirms_settled(channel, incoming); return CONEY_OK;
     case CNY_BASIC_RETURN: on_return(channel, incoming); return CONEY_OK;

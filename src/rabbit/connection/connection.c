@@ -107,6 +107,7 @@ coney_status cny_connection_new(cny_connection **connection, const cny_link *lin
     cny_events_enter(made->events);
     made->role = link->role;
     made->is_isolated = link->is_isolated;
+    made->renewals_at = INT64_MAX;
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->changed);
     made->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -297,6 +297,7 @@ coney_status cny_channel_consume(cny_channel *channel, const cny_consume *consum
 typedef struct cny_watcher {
     void (*on_deliveries)(void *self); /* there are some, for the first time since they were taken */
     void (*on_change)(void *self);     /* it consumes, or no more will come */
+    void (*on_skipped)(void *self, const coney_message *message); /* it has no body, and goes back; NULL: not told */
     void *self;
 } cny_watcher;
 
@@ -308,7 +309,7 @@ typedef struct cny_holding {
     atomic_bool is_refused; /* the broker closed a channel or the connection over a renewal: there is none any more */
 } cny_holding;
 
-/* A consumer with a holding uses its tag and the same with this after it in turn; see renewal.c. */
+/* A consumer that subscribes anew uses its tag with this and a number after it; see renewal.c. */
 #define CNY_RENEWED_TAG "~"
 
 typedef struct cny_subscription {

@@ -396,6 +396,7 @@ coney_status cny_channel_settle_held(cny_channel *channel, uint64_t delivery_tag
     cny_channel_lock(channel);
     cny_connection *connection = channel->connection;
     coney_status status = CONEY_OK;
+    cny_renewal_released(channel, bytes); /* first, so that what goes back for it comes again before anything else */
     if (channel->state != CNY_CHANNEL_USABLE) {
         status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(channel->reason)->text);
         atomic_fetch_add(&connection->factory->stale_acknowledgements[connection->role], 1);
@@ -407,7 +408,6 @@ coney_status cny_channel_settle_held(cny_channel *channel, uint64_t delivery_tag
         status = cny_feed_settle(channel, delivery_tag, settlement, count);
     }
     note_settled(&channel->feed, delivery_tag);
-    cny_renewal_released(channel, bytes);
     cny_channel_unlock(channel);
     return status;
 }
@@ -505,6 +505,17 @@ coney_status cny_feed_deliver(cny_channel *channel, coney_message *message)
         feed->waiting = false; /* one wake-up for many */
         pthread_cond_broadcast(&channel->changed);
     }
+    return CONEY_OK;
+}
+
+/* How it came is known, and it is given back when there is room for it. */
+coney_status cny_feed_skip(cny_channel *channel, coney_message *message)
+{
+    const cny_watcher *watcher = &channel->feed.watcher;
+    if (watcher->on_skipped && !channel->feed.ended)
+        watcher->on_skipped(watcher->self, message);
+    cny_renewal_skipped(channel, message);
+    coney_message_unref(message);
     return CONEY_OK;
 }
 

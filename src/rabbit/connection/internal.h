@@ -305,8 +305,7 @@ struct cny_connection {
     struct cny_room_waiter *first_in_queue, *last_in_queue; /* senders who wait for room in outgoing */
     bool room_wanted;                                       /* by a store: the recovery thread is told */
     int full_feeds;                                         /* nothing more is read until they are taken */
-    int holding_back;                                       /* how many feeds hold back settlements */
-    int64_t flush_at;                                       /* the first of these feeds may do so until then */
+    int64_t renewals_at;                                    /* when one of the renewals has something to do */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
     size_t channel_capacity;
@@ -365,7 +364,7 @@ static inline cny_channel *cny_connection_channel(const cny_connection *connecti
 
 /* I/O thread, not under lock: whether a message that begins to come is kept; for cny_wire_owner, self is the
  * connection. */
-bool cny_connection_admits(void *self, const cny_announcement *announcement);
+cny_admission cny_connection_admits(void *self, const cny_announcement *announcement);
 
 void *cny_connection_io(void *argument); /* the I/O thread; the argument is the connection */
 
@@ -474,6 +473,10 @@ typedef struct cny_renewal {
     cny_buffer held_back;           /* settlements */
     cny_buffer coming;              /* deliveries that are admitted; what they announce is counted already */
     cny_buffer skipped;             /* deliveries that did not fit, and are to go back */
+    size_t returning;               /* bytes of those that went back and may come again at once */
+    int64_t returning_until;        /* after that they have come to somebody else */
+    int64_t give_back_at;           /* 0: when something is settled, or there is nothing to give back */
+    unsigned count;                 /* of renewals, for their tags */
 } cny_renewal;
 
 typedef struct cny_feed {
@@ -587,6 +590,7 @@ void cny_feed_end(cny_channel *channel);                                   /* th
 bool cny_feed_is_step(cny_channel *channel, const cny_incoming *incoming); /* of subscribing; it is taken then */
 void cny_feed_begin(cny_channel *channel, const char *consumer_tag);
 coney_status cny_feed_deliver(cny_channel *channel, coney_message *message); /* which is taken */
+coney_status cny_feed_skip(cny_channel *channel, coney_message *message);    /* the same; it lacks its body */
 coney_status cny_feed_cancelled(cny_channel *channel);                       /* as we asked */
 void cny_feed_cancelled_by_broker(cny_channel *channel);
 
@@ -607,7 +611,7 @@ void cny_renewal_delivered(cny_channel *channel, size_t bytes);
 /* I/O thread: whether there is room for a delivery; if there is none, it comes without a message, which the second
  * function knows then. */
 bool cny_renewal_admits(cny_channel *channel, const cny_announcement *announcement);
-bool cny_renewal_skipped(cny_channel *channel, uint64_t tag);
+void cny_renewal_skipped(cny_channel *channel, const coney_message *message);
 bool cny_renewal_has_skipped(const cny_feed *feed, uint64_t tag); /* any thread: and it is not back yet */
 
 /* I/O thread: the answer to a renewal; the end of a consumer that another one has followed. */
@@ -618,7 +622,7 @@ bool cny_renewal_is_end_of_earlier(cny_feed *feed);
  * all that is due; drops it, because the channel is gone, for this reason. */
 bool cny_renewal_hold_back(cny_feed *feed, uint64_t tag, cny_settlement settlement, size_t count);
 void cny_renewal_flush(cny_channel *channel);
-void cny_renewal_flush_due(cny_connection *connection, int64_t now);
+void cny_renewals_run_due(cny_connection *connection, int64_t now);
 void cny_renewal_drop(cny_channel *channel, const cny_error *reason);
 
 /* Any thread. Counts a settlement that is written; counts bytes that are not held any more; gives back what was skipped

@@ -18,10 +18,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HOLD_BACK_MS 20   /* for acknowledgements in the first attempt; twice as long in each further one, */
-#define MOST_DOUBLINGS 4  /* up to so many times */
-#define FEWEST_SIZES 64   /* how many messages the largest one is remembered for, at least */
-#define MESSAGE_BYTES 512 /* of one that is skipped, beside what was announced; about */
+#define HOLD_BACK_MS 20     /* for acknowledgements in the first attempt; twice as long in each further one, */
+#define MOST_DOUBLINGS 4    /* up to so many times */
+#define FEWEST_SIZES 64     /* how many messages the largest one is remembered for, at least */
+#define COMES_AGAIN_MS 1000 /* what went back, unless another consumer gets it */
+#define MESSAGE_BYTES 512   /* of one that is skipped, beside what was announced; about */
 
 typedef struct held_back {
     uint64_t tag;
@@ -164,7 +165,6 @@ void cny_renewal_flush(cny_channel *channel)
         return;
     cny_buffer settlements = {0};
     renewal->hold_back_until = 0;
-    channel->connection->holding_back--;
     cny_buffer_swap(&renewal->held_back, &settlements);
     const held_back *all = (const held_back *)(const void *)settlements.data;
     coney_status status = CONEY_OK;
@@ -195,31 +195,23 @@ void cny_renewal_drop(cny_channel *channel, const cny_error *reason)
 {
     cny_renewal *renewal = &channel->feed.renewal;
     note_refusal(channel, reason);
-    channel->connection->holding_back -= renewal->hold_back_until != 0;
-    renewal->hold_back_until = 0;
+    renewal->hold_back_until = renewal->give_back_at = 0;
     cny_buffer_free(&renewal->held_back);
 }
 
-void cny_renewal_flush_due(cny_connection *connection, int64_t now)
+static void be_due(cny_connection *connection, int64_t at)
 {
-    connection->flush_at = INT64_MAX;
-    for (size_t i = 1; i < connection->channel_capacity; i++) {
-        cny_channel *channel = connection->channels[i];
-        int64_t until = channel ? channel->feed.renewal.hold_back_until : 0;
-        if (until > 0 && until <= now)
-            cny_renewal_flush(channel);
-        else if (until > 0 && until < connection->flush_at)
-            connection->flush_at = until;
-    }
+    if (at > 0 && at < connection->renewals_at)
+        connection->renewals_at = at;
 }
 
 /* ---- subscribing anew ---- */
 
-/* The tag that was asked for, or that the broker chose, and the same with something after it, in turn. */
-static void other_tag(const cny_feed *feed, char tag[256])
+/* The tag that was asked for, or that the broker chose, with a number. No tag is used twice: a quorum queue of RabbitMQ
+ * 3.10 mistakes the new consumer for the old one with the same tag, and the channel's process at the broker crashes. */
+static void next_tag(const cny_feed *feed, char tag[256])
 {
-    bool is_first = strcmp(feed->renewal.tag, feed->consumer_tag) == 0;
-    snprintf(tag, 256, is_first ? "%.254s" CNY_RENEWED_TAG : "%s", feed->consumer_tag);
+    snprintf(tag, 256, "%.240s" CNY_RENEWED_TAG "%u", feed->consumer_tag, feed->renewal.count + 1);
 }
 
 static coney_status encode_renewal(const cny_channel *channel, int prefetch, const char *tag, cny_buffer *out)
@@ -245,7 +237,7 @@ static void renew(cny_channel *channel, int prefetch)
     char tag[256];
     cny_buffer frames;
     cny_buffer_on_stack(&frames, room, sizeof room);
-    other_tag(feed, tag);
+    next_tag(feed, tag);
     if (encode_renewal(channel, prefetch, tag, &frames) == CONEY_OK &&
         cny_buffer_append(&connection->outgoing.bytes, frames.data, frames.size)) {
         cny_connection_appended(connection, frames.size);
@@ -254,6 +246,7 @@ static void renew(cny_channel *channel, int prefetch)
         renewal->began_after = feed->last_tag;
         renewal->earlier += renewal->present;
         renewal->present = 0;
+        renewal->count++;
         renewal->unanswered = 2;
         renewal->ends++;
         renewal->attempts = 0;
@@ -267,14 +260,12 @@ static void renew(cny_channel *channel, int prefetch)
  * many deliveries, and for twice as long. */
 static void begin_to_hold_back(cny_channel *channel)
 {
-    cny_connection *connection = channel->connection;
     cny_renewal *renewal = &channel->feed.renewal;
     int doublings = renewal->attempts < MOST_DOUBLINGS ? renewal->attempts : MOST_DOUBLINGS;
     renewal->hold_back_until = cny_deadline(HOLD_BACK_MS << doublings);
     renewal->attempts++;
     renewal->deliveries = 0;
-    if (connection->holding_back++ == 0 || renewal->hold_back_until < connection->flush_at)
-        connection->flush_at = renewal->hold_back_until;
+    be_due(channel->connection, renewal->hold_back_until);
 }
 
 static bool may_renew(const cny_channel *channel)
@@ -372,13 +363,21 @@ bool cny_renewal_is_end_of_earlier(cny_feed *feed)
 
 /* ---- what does not fit ---- */
 
+/* Of what went back because there was room for it. The broker delivers that before anything else, so nothing else may take
+ * the room, or the message would go back again and again, and each time counts as a delivery. */
+static size_t returning_bytes(const cny_renewal *renewal)
+{
+    return renewal->returning > 0 && cny_now_ms() < renewal->returning_until ? renewal->returning : 0;
+}
+
 /* A consumer that holds nothing takes one, however large it is. One whose prefetch becomes smaller may hold more until
  * it is. */
-static bool is_too_much(const cny_renewal *renewal, size_t bytes)
+static bool is_too_much(const cny_renewal *renewal, size_t bytes, bool redelivered)
 {
     const cny_holding *holding = renewal->holding;
     size_t most = renewal->is_fixed ? share_of(holding) : 2 * share_of(holding);
-    return renewal->bytes > 0 && renewal->bytes + bytes > most &&
+    size_t held = renewal->bytes + (redelivered ? 0 : returning_bytes(renewal));
+    return held > 0 && held + bytes > most &&
            atomic_load_explicit(&holding->bytes, memory_order_relaxed) + bytes > holding->bound;
 }
 
@@ -386,10 +385,10 @@ static void tell_of_skipping(cny_channel *channel)
 {
     cny_renewal *renewal = &channel->feed.renewal;
     if (renewal->is_fixed && !renewal->is_told)
-        cny_connection_remark(
-            channel->connection,
-            "a consumer holds as much as max_held_bytes allows, so further messages of its prefetch are "
-            "given back and come twice; lower its prefetch, or let its listener declare the queue");
+        cny_connection_remark(channel->connection,
+                              "a consumer holds as much as max_held_bytes allows, so further messages of its prefetch "
+                              "are given back and come again, which counts as a delivery; let its listener declare the "
+                              "queue, lower its prefetch, or raise max_held_bytes");
     renewal->is_told = true;
 }
 
@@ -402,7 +401,10 @@ bool cny_renewal_admits(cny_channel *channel, const cny_announcement *announceme
     uint64_t body = announcement->body_bytes <= most ? announcement->body_bytes : 0;
     const announced one = {.tag = announcement->tag,
                            .bytes = (size_t)body + announcement->header_bytes + MESSAGE_BYTES};
-    if (is_too_much(renewal, one.bytes)) {
+    bool is_too_much_now = is_too_much(renewal, one.bytes, announcement->redelivered);
+    if (announcement->redelivered)
+        renewal->returning -= lower(one.bytes, renewal->returning);
+    if (is_too_much_now) {
         tell_of_skipping(channel);
         return !cny_buffer_append(&renewal->skipped, &one, sizeof one);
     }
@@ -426,31 +428,44 @@ bool cny_renewal_has_skipped(const cny_feed *feed, uint64_t tag)
     return find_skipped(&feed->renewal, tag) != NULL;
 }
 
-bool cny_renewal_skipped(cny_channel *channel, uint64_t tag)
+/* What went back may come to another consumer, and then this one has nothing to settle: so the rest has a time, too. */
+static void plan_to_give_back(cny_channel *channel)
+{
+    cny_renewal *renewal = &channel->feed.renewal;
+    if (renewal->skipped.size == 0 || renewal->bytes > 0)
+        return;
+    renewal->give_back_at = cny_deadline(COMES_AGAIN_MS);
+    be_due(channel->connection, renewal->give_back_at);
+}
+
+void cny_renewal_skipped(cny_channel *channel, const coney_message *message)
 {
     cny_feed *feed = &channel->feed;
-    const announced *one = find_skipped(&feed->renewal, tag);
-    if (!one)
-        return false;
+    const announced *one = find_skipped(&feed->renewal, message->delivery_tag);
+    if (!one) /* the channel has lost its consumer meanwhile */
+        return;
     feed->in_hand++;
-    feed->last_tag = tag;
+    feed->last_tag = message->delivery_tag;
     count_delivery(channel, one->bytes);
-    return true;
+    plan_to_give_back(channel);
 }
 
 /* Any thread. The first so many. */
 static coney_status give_back_first(cny_channel *channel, size_t count)
 {
     cny_feed *feed = &channel->feed;
-    cny_buffer *buffer = &feed->renewal.skipped;
-    const announced *all = (const announced *)(const void *)buffer->data;
+    cny_renewal *renewal = &feed->renewal;
+    const announced *all = (const announced *)(const void *)renewal->skipped.data;
     coney_status status = CONEY_OK;
     size_t done = 0;
+    renewal->returning = returning_bytes(renewal);
     for (; done < count && all[done].tag <= feed->last_tag && status == CONEY_OK; done++) {
         status = cny_feed_settle(channel, all[done].tag, CNY_SETTLE_RETURN, 1);
         feed->settled_last += all[done].tag == feed->settled_last + 1;
+        renewal->returning += all[done].bytes;
     }
-    drop_first(buffer, done);
+    renewal->returning_until = cny_deadline(COMES_AGAIN_MS);
+    drop_first(&renewal->skipped, done);
     return status;
 }
 
@@ -464,17 +479,29 @@ coney_status cny_renewal_give_back_up_to(cny_channel *channel, uint64_t tag)
     return count > 0 ? give_back_first(channel, count) : CONEY_OK;
 }
 
-/* All of them once nothing is held: nothing would be settled any more, after which the others could go back. */
+/* If nothing is held and nothing is to come again, at least one, for nothing would be settled any more, after which the
+ * others could go back. */
 static size_t count_fitting(const cny_renewal *renewal)
 {
     const announced *all = (const announced *)(const void *)renewal->skipped.data;
-    size_t count = 0, size = renewal->skipped.size / sizeof *all, bytes = renewal->bytes;
-    if (bytes == 0)
-        return size;
-    size_t share = share_of(renewal->holding);
-    for (; count < size && bytes + all[count].bytes <= share; count++)
+    size_t count = 0, size = renewal->skipped.size / sizeof *all, share = share_of(renewal->holding);
+    size_t bytes = renewal->bytes + returning_bytes(renewal);
+    for (; count < size && (bytes == 0 || bytes + all[count].bytes <= share); count++)
         bytes += all[count].bytes;
     return count;
+}
+
+static void give_back_fitting(cny_channel *channel)
+{
+    cny_renewal *renewal = &channel->feed.renewal;
+    renewal->give_back_at = 0;
+    if (renewal->skipped.size == 0 || channel->state != CNY_CHANNEL_USABLE || channel->feed.is_kept)
+        return;
+    if (give_back_first(channel, count_fitting(renewal)) != CONEY_OK) {
+        close_without_memory(channel);
+    } else {
+        plan_to_give_back(channel);
+    }
 }
 
 void cny_renewal_released(cny_channel *channel, size_t bytes)
@@ -483,8 +510,28 @@ void cny_renewal_released(cny_channel *channel, size_t bytes)
     if (!renewal->holding)
         return;
     release_bytes(renewal, bytes);
-    if (renewal->skipped.size == 0 || channel->state != CNY_CHANNEL_USABLE || channel->feed.is_kept)
-        return;
-    if (give_back_first(channel, count_fitting(renewal)) != CONEY_OK)
-        close_without_memory(channel);
+    give_back_fitting(channel);
+}
+
+/* ---- by the clock ---- */
+
+static bool is_due(int64_t at, int64_t now)
+{
+    return at > 0 && at <= now;
+}
+
+void cny_renewals_run_due(cny_connection *connection, int64_t now)
+{
+    connection->renewals_at = INT64_MAX;
+    for (size_t i = 1; i < connection->channel_capacity; i++) {
+        cny_channel *channel = connection->channels[i];
+        if (!channel)
+            continue;
+        if (is_due(channel->feed.renewal.hold_back_until, now))
+            cny_renewal_flush(channel);
+        if (is_due(channel->feed.renewal.give_back_at, now))
+            give_back_fitting(channel);
+        be_due(connection, channel->feed.renewal.hold_back_until);
+        be_due(connection, channel->feed.renewal.give_back_at);
+    }
 }

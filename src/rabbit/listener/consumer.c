@@ -121,6 +121,13 @@ static void on_change(void *self)
     cny_container_attention(consumer->container);
 }
 
+/* A delivery that no handler saw, so it is no attempt. Under the connection's lock. */
+static void on_skipped(void *self, const coney_message *message)
+{
+    const cny_consumer *consumer = self;
+    cny_note_unseen(consumer->listener, message);
+}
+
 static coney_status begin(cny_consumer *consumer, cny_subscription what, cny_watcher watcher)
 {
     if (!cny_consumer_is_tried_alone(consumer))
@@ -171,7 +178,8 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
     cny_arena arena = {0};
     coney_status status =
         cny_listener_is_stream(listener) ? cny_position_begin(listener, &arena, &arguments) : CONEY_OK;
-    const cny_watcher watcher = {.on_deliveries = on_deliveries, .on_change = on_change, .self = consumer};
+    const cny_watcher watcher = {
+        .on_deliveries = on_deliveries, .on_change = on_change, .on_skipped = on_skipped, .self = consumer};
     const cny_subscription what = {
         .consume = {.queue = consumer->is_quarantine ? listener->quarantine.queue : options->queue,
                     .consumer_tag = *consumer->tag ? consumer->tag : NULL,
