@@ -614,8 +614,9 @@ bool cny_consumer_ends(const cny_consumer *consumer, coney_stop_mode *mode, int6
 bool cny_consumer_has_ended(const cny_consumer *consumer);                                      /* its feed */
 bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline); /* true: it has */
 
-/* How the copy of a message is made that is published in its place. */
 #define CNY_MAX_LEFT_OUT 360
+
+/* How the copy of a message is made that is published in its place. */
 typedef struct cny_copy_form {
     int round;      /* of the ladder; 0: none */
     bool with_text; /* the reason, as a header */
@@ -624,7 +625,8 @@ typedef struct cny_copy_form {
     char left_out[CNY_MAX_LEFT_OUT]; /* given back: how many headers of the sender are left out, which; "": none */
 } cny_copy_form;
 
-/* Gives the copy, and fills left_out; CONEY_E_NO_MEMORY. The second function: the number of attempts that the copy tells of. */
+/* Gives the copy, and fills left_out; CONEY_E_NO_MEMORY. The second function: the number of attempts that the copy tells
+ * of. */
 coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, cny_copy_form *form);
 int cny_attempts_made(const coney_delivery *delivery);
 
