@@ -295,10 +295,10 @@ struct cny_consumer {
     bool is_quarantine;         /* consumes the messages that are handled alone */
     /* any thread */
     _Atomic uint64_t replied_to; /* the last such place in the transaction that is open; 0: none */
-    atomic_int course;       /* cny_course */
-    atomic_bool leaving;     /* the supervisor waits for the lanes */
-    atomic_int in_lanes;     /* messages taken and not finished */
-    atomic_size_t left_over; /* messages that its lanes gave back or dropped because it ends */
+    atomic_int course;           /* cny_course */
+    atomic_bool leaving;         /* the supervisor waits for the lanes */
+    atomic_int in_lanes;         /* messages taken and not finished */
+    atomic_size_t left_over;     /* messages that its lanes gave back or dropped because it ends */
     atomic_ullong received;
     atomic_llong settled_at; /* when the broker was told last what becomes of a message; 0: never */
     atomic_ullong deferred;  /* whose handler has returned, or runs, and which are not settled; in the upper half: by
