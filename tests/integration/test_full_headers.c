@@ -97,7 +97,7 @@ static void test_headers_of_the_sender_stay_in_their_order_as_long_as_they_fit(v
     (void)state;
     listening_start(&(coney_listener){.retry = {.max_attempts = 1, .parking_queue = parking}});
     coney_table *headers = coney_table_new();
-    char name[16];
+    char name[32];
     for (int i = 0; i < PIECES; i++) {
         snprintf(name, sizeof name, "a-piece-%02d", i);
         set_text(headers, name, PIECE);
