@@ -169,8 +169,8 @@ typedef struct conversion {
 } conversion;
 
 /* One call of iconv for the next piece of the text, with room for all that can become of the piece: some converters of
- * glibc 2.36 (EUC-JISX0213, Shift_JISX0213) write without end when a pair of characters does not fit the room. At the end
- * the call for what ends a text in charsets that have states. 0, or an errno. */
+ * glibc 2.36 (EUC-JISX0213, Shift_JISX0213) write without end when a pair of characters does not fit the room. At the
+ * end the call for what ends a text in charsets that have states. 0, or an errno. */
 static int step(conversion *one, iconv_t converter, char **next, size_t *left)
 {
     cny_buffer *out = one->out;

@@ -184,8 +184,8 @@ static void test_text_whose_last_character_is_held_back_is_whole(void **state)
     expect_text("bA", "text/plain", "TCVN", "bA");
 }
 
-/* glibc's EUC-JISX0213 and Shift_JISX0213 write a pair of characters without end when the room ends between the two: what
- * is read must not depend on where the room ends. */
+/* glibc's EUC-JISX0213 and Shift_JISX0213 write a pair of characters without end when the room ends between the two:
+ * what is read must not depend on where the room ends. */
 static void test_characters_that_become_pairs_are_read_whatever_the_size_of_the_text(void **state)
 {
     (void)state;

@@ -19,10 +19,10 @@ typedef struct coney_tls_options {
 
     /* PEM: revocation lists (CRL), by which every certificate of the server's chain is checked. Each authority that
      * signed one of them needs a list there, the authorities of ca_file included; who is named in ca_file is trusted
-     * without being looked up. A revoked certificate, a list that is missing or has expired, and a file that cannot be read
-     * fail the attempt with CONEY_E_CONNECT, and the next attempt reads the file again, so lists must be renewed in
-     * time. CONEY_E_INVALID together with dangerously_trust_any_server. NULL: nothing is checked, for neither Coney nor
-     * OpenSSL fetches lists. */
+     * without being looked up. A revoked certificate, a list that is missing or has expired, and a file that cannot be
+     * read fail the attempt with CONEY_E_CONNECT, and the next attempt reads the file again, so lists must be renewed
+     * in time. CONEY_E_INVALID together with dangerously_trust_any_server. NULL: nothing is checked, for neither Coney
+     * nor OpenSSL fetches lists. */
     const char *crl_file;
 
     /* The client's certificate, if the broker asks for one (peer verification, SASL EXTERNAL):

@@ -297,7 +297,7 @@ coney_status cny_channel_consume(cny_channel *channel, const cny_consume *consum
 typedef struct cny_watcher {
     void (*on_deliveries)(void *self); /* there are some, for the first time since they were taken */
     void (*on_change)(void *self);     /* it consumes, or no more will come */
-    void (*on_skipped)(void *self, const coney_message *message); /* it has no body, and goes back; NULL: not told */
+    void (*on_skipped)(void *self, const coney_message *message); /* goes back unhandled; it lacks its body */
     void *self;
 } cny_watcher;
 

@@ -508,11 +508,11 @@ coney_status cny_feed_deliver(cny_channel *channel, coney_message *message)
     return CONEY_OK;
 }
 
-/* How it came is known, and it is given back when there is room for it. */
+/* The broker hears nothing of it until there is room for it, or the channel ends: no handler sees this delivery. */
 coney_status cny_feed_skip(cny_channel *channel, coney_message *message)
 {
     const cny_watcher *watcher = &channel->feed.watcher;
-    if (watcher->on_skipped && !channel->feed.ended)
+    if (watcher->on_skipped)
         watcher->on_skipped(watcher->self, message);
     cny_renewal_skipped(channel, message);
     coney_message_unref(message);

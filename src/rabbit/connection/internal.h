@@ -608,8 +608,8 @@ void cny_renewal_leave(cny_channel *channel); /* it stays as it is from now on *
 /* I/O thread: a delivery has come that holds so many bytes. */
 void cny_renewal_delivered(cny_channel *channel, size_t bytes);
 
-/* I/O thread: whether there is room for a delivery; if there is none, it comes without a message, which the second
- * function knows then. */
+/* I/O thread: whether there is room for a delivery. If there is none, the delivery comes without its body, and the
+ * second function counts it. */
 bool cny_renewal_admits(cny_channel *channel, const cny_announcement *announcement);
 void cny_renewal_skipped(cny_channel *channel, const coney_message *message);
 bool cny_renewal_has_skipped(const cny_feed *feed, uint64_t tag); /* any thread: and it is not back yet */

@@ -363,8 +363,8 @@ bool cny_renewal_is_end_of_earlier(cny_feed *feed)
 
 /* ---- what does not fit ---- */
 
-/* Of what went back because there was room for it. The broker delivers that before anything else, so nothing else may take
- * the room, or the message would go back again and again, and each time counts as a delivery. */
+/* Of what went back because there was room for it. The broker delivers that before anything else, so nothing else may
+ * take the room, or the message would go back again and again, and each time counts as a delivery. */
 static size_t returning_bytes(const cny_renewal *renewal)
 {
     return renewal->returning > 0 && cny_now_ms() < renewal->returning_until ? renewal->returning : 0;

@@ -625,8 +625,8 @@ typedef struct cny_copy_form {
     char left_out[CNY_MAX_LEFT_OUT]; /* given back: how many headers of the sender are left out, which; "": none */
 } cny_copy_form;
 
-/* Gives the copy, and fills left_out; CONEY_E_NO_MEMORY. The second function: the number of attempts that the copy tells
- * of. */
+/* Gives the copy, and fills left_out; CONEY_E_NO_MEMORY. The second function: the number of attempts that the copy
+ * tells of. */
 coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, cny_copy_form *form);
 int cny_attempts_made(const coney_delivery *delivery);
 

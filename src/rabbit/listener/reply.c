@@ -166,8 +166,8 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
 /* An exchange that the request names and that is not there costs the channel, a direct reply-to address that is forged
  * the connection, and the transaction with it, so the request comes again, for ever. When it has come again its reply
  * goes by the channel that can be lost. A queue that refuses the reply ends the transaction, too, but RabbitMQ has
- * acknowledged the request then ("partial tx completion"). It is the other messages of the prefetch that come again, and
- * are counted. So a place that has cost a transaction costs no other one. */
+ * acknowledged the request then ("partial tx completion"). It is the other messages of the prefetch that come again,
+ * and are counted. So a place that has cost a transaction costs no other one. */
 static bool may_spoil_transaction(const coney_delivery *delivery, const cny_address *to)
 {
     bool may_be_refused = *to->exchange || to->is_direct;
