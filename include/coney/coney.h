@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Coney: messaging with RabbitMQ. The one header most programs include. */
+/* Coney: messaging with RabbitMQ. The one header most programs include.
+ *
+ * pthread_cancel() does not act within a call of Coney, but at the thread's next cancellation point after the call.
+ * Coney's own threads cannot be cancelled, and a handler or callback must not end its thread with pthread_exit(). More
+ * about threads is in docs/threading.md. */
 #ifndef CONEY_H
 #define CONEY_H
 

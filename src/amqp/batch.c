@@ -226,6 +226,7 @@ static coney_status hand_out(coney_message *common, coney_message *batch, size_t
 
 coney_status coney_message_debatch(coney_message *batch, coney_fragment_handler *handler, void *user)
 {
+    CNY_DISABLE_CANCEL();
     if (!batch || !handler)
         return cny_fail(CONEY_E_INVALID, "debatch: batch or handler is NULL");
     if (!coney_message_is_batch(batch))

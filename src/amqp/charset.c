@@ -204,6 +204,7 @@ static void convert_all(conversion *one, iconv_t converter)
 /* CONEY_OK also if it ends with an error that only its caller has words for. */
 static coney_status convert(conversion *one, const charset *named, bool is_sent)
 {
+    CNY_DISABLE_CANCEL(); /* a program may call a converter itself, and iconv reads files */
     iconv_t converter = iconv_open(one->to, one->from);
     if (converter == (iconv_t)-1 && errno == EINVAL)
         return not_understood(named, is_sent);

@@ -34,6 +34,7 @@ static coney_status parse(json_t **json, const cny_text *text, const coney_json_
 
 coney_status coney_message_json_within(json_t **json, coney_message *message, const coney_json_limits *limits)
 {
+    CNY_DISABLE_CANCEL();
     if (!json || !message)
         return cny_fail(CONEY_E_INVALID, "json or message is NULL");
     if (!may_be_json(message))
@@ -49,11 +50,13 @@ coney_status coney_message_json_within(json_t **json, coney_message *message, co
 
 coney_status coney_message_json(json_t **json, coney_message *message)
 {
+    CNY_DISABLE_CANCEL();
     return coney_message_json_within(json, message, NULL);
 }
 
 coney_status coney_message_new_json(coney_message **message, const json_t *json, const coney_properties *properties)
 {
+    CNY_DISABLE_CANCEL();
     if (!json)
         return cny_fail(CONEY_E_INVALID, "the json object is NULL; did making it fail?");
     if (!message)

@@ -23,6 +23,7 @@ struct cny_processor_list {
 
 void coney_processor_free(coney_processor *processor)
 {
+    CNY_DISABLE_CANCEL();
     if (!processor)
         return;
     if (processor->free_user)

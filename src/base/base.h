@@ -81,10 +81,18 @@ bool cny_cond_init(pthread_cond_t *cond);
 /* Waits as pthread_cond_wait does; false if the deadline has passed. */
 bool cny_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline);
 
-/* Starts a thread with all signals blocked, so that they go to the program's own threads. Its stack
- * has at least that many bytes, 1 MiB, and what the system gives by default. */
+/* Starts a thread that cannot be cancelled, with all signals blocked, so that they go to the program's own threads. Its
+ * stack has at least that many bytes, 1 MiB, and what the system gives by default. */
 coney_status cny_thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*run)(void *),
                               void *argument);
+
+/* The first line of every public function that may lock, wait, log, read files or run the program's code
+ * (cmake/calls.sh checks that): until the function returns its thread cannot be cancelled. A thread that ended at one
+ * of the cancellation points in between would keep locks for ever, and leave things half done. */
+#define CNY_DISABLE_CANCEL()                                                                                           \
+    const int cny_cancel_state __attribute__((cleanup(cny_restore_cancel))) = cny_disable_cancel()
+int cny_disable_cancel(void); /* the state before */
+void cny_restore_cancel(const int *state);
 
 /* How many forks away from the process that loaded the library this one is: threads and sockets
  * do not come along, so what was made at another count cannot be used. */

@@ -15,6 +15,7 @@ static atomic_int max_level = CONEY_LOG_WARN;
 
 void coney_log_set_sink(coney_log_sink *new_sink, void *user)
 {
+    CNY_DISABLE_CANCEL();
     pthread_mutex_lock(&sink_lock);
     sink = new_sink;
     sink_user = user;

@@ -68,7 +68,34 @@ bool cny_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadlin
     return pthread_cond_timedwait(cond, mutex, &until) != ETIMEDOUT;
 }
 
-static int start_with_stack(pthread_t *thread, size_t stack_bytes, void *(*run)(void *), void *argument)
+int cny_disable_cancel(void)
+{
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+void cny_restore_cancel(const int *state)
+{
+    int ours;
+    pthread_setcancelstate(*state, &ours);
+}
+
+typedef struct beginning {
+    void *(*run)(void *);
+    void *argument;
+} beginning;
+
+/* What runs on our threads must not be cancelled, the program's handlers and callbacks included. */
+static void *begin(void *argument)
+{
+    const beginning at = *(const beginning *)argument;
+    cny_free(argument);
+    cny_disable_cancel();
+    return at.run(at.argument);
+}
+
+static int start_with_stack(pthread_t *thread, size_t stack_bytes, beginning *at)
 {
     pthread_attr_t attributes;
     int failure = pthread_attr_init(&attributes);
@@ -81,7 +108,7 @@ static int start_with_stack(pthread_t *thread, size_t stack_bytes, void *(*run)(
     if (stack_bytes > system_bytes)
         failure = pthread_attr_setstacksize(&attributes, stack_bytes);
     if (!failure)
-        failure = pthread_create(thread, &attributes, run, argument);
+        failure = pthread_create(thread, &attributes, begin, at);
     pthread_attr_destroy(&attributes);
     return failure;
 }
@@ -90,12 +117,18 @@ coney_status cny_thread_start(pthread_t *thread, const char *name, size_t stack_
                               void *argument)
 {
     sigset_t all, before;
+    beginning *at = cny_alloc(sizeof *at);
+    if (!at)
+        return cny_fail_memory();
+    *at = (beginning){.run = run, .argument = argument};
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failure = start_with_stack(thread, stack_bytes, run, argument);
+    int failure = start_with_stack(thread, stack_bytes, at);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failure)
+    if (failure) {
+        cny_free(at);
         return cny_fail(CONEY_E_SYSTEM, "cannot start thread '%s': %s", name, cny_errno_text(failure));
+    }
     char short_name[16]; /* the kernel's limit */
     size_t size = 0;
     for (; name[size] && size < sizeof short_name - 1; size++)

@@ -26,6 +26,7 @@ static void free_admin(coney_admin *admin)
 
 void coney_admin_free(coney_admin *admin)
 {
+    CNY_DISABLE_CANCEL();
     if (!admin || cny_factory_check_process(admin->factory) != CONEY_OK)
         return;
     if (admin->declarations)
@@ -52,6 +53,7 @@ static coney_status add_topology(coney_admin *made, const coney_admin_options *o
 
 coney_status coney_admin_new(coney_admin **admin, coney_connection_factory *factory, const coney_admin_options *options)
 {
+    CNY_DISABLE_CANCEL();
     static const coney_admin_options defaults;
     if (!options)
         options = &defaults;
@@ -156,6 +158,7 @@ static coney_status purge_queue(const task *one, const void *queue, void *messag
 
 coney_status coney_admin_declare_queue(coney_admin *admin, const coney_queue *queue, coney_queue_info *info)
 {
+    CNY_DISABLE_CANCEL();
     coney_status status = perform(admin, "declare a queue", cny_queue_check(queue), declare_queue, queue, info);
     if (status == CONEY_OK)
         cny_declarations_appeared(admin->factory, CNY_DECLARE_QUEUE, queue->name);
@@ -164,6 +167,7 @@ coney_status coney_admin_declare_queue(coney_admin *admin, const coney_queue *qu
 
 coney_status coney_admin_declare_exchange(coney_admin *admin, const coney_exchange *exchange)
 {
+    CNY_DISABLE_CANCEL();
     coney_status status =
         perform(admin, "declare an exchange", cny_exchange_check(exchange), declare_exchange, exchange, NULL);
     if (status == CONEY_OK)
@@ -173,21 +177,25 @@ coney_status coney_admin_declare_exchange(coney_admin *admin, const coney_exchan
 
 coney_status coney_admin_declare_binding(coney_admin *admin, const coney_binding *binding)
 {
+    CNY_DISABLE_CANCEL();
     return perform(admin, "declare a binding", cny_binding_check(binding), declare_binding, binding, NULL);
 }
 
 coney_status coney_admin_remove_binding(coney_admin *admin, const coney_binding *binding)
 {
+    CNY_DISABLE_CANCEL();
     return perform(admin, "remove a binding", cny_binding_check(binding), remove_binding, binding, NULL);
 }
 
 coney_status coney_admin_queue_info(coney_admin *admin, const char *queue, coney_queue_info *info)
 {
+    CNY_DISABLE_CANCEL();
     return perform(admin, "queue info", check_name("queue name", queue), look_at_queue, queue, info);
 }
 
 coney_status coney_admin_delete_queue(coney_admin *admin, const char *queue, uint32_t *message_count)
 {
+    CNY_DISABLE_CANCEL();
     return perform(admin, "delete a queue", check_name("queue name", queue), delete_queue, queue, message_count);
 }
 
@@ -200,11 +208,13 @@ static coney_status check_deletable(const char *exchange)
 
 coney_status coney_admin_delete_exchange(coney_admin *admin, const char *exchange)
 {
+    CNY_DISABLE_CANCEL();
     return perform(admin, "delete an exchange", check_deletable(exchange), delete_exchange, exchange, NULL);
 }
 
 coney_status coney_admin_purge_queue(coney_admin *admin, const char *queue, uint32_t *message_count)
 {
+    CNY_DISABLE_CANCEL();
     return perform(admin, "purge a queue", check_name("queue name", queue), purge_queue, queue, message_count);
 }
 
@@ -212,6 +222,7 @@ coney_status coney_admin_purge_queue(coney_admin *admin, const char *queue, uint
 
 coney_status coney_admin_declare(coney_admin *admin)
 {
+    CNY_DISABLE_CANCEL();
     if (!admin || !admin->declarations)
         return cny_fail(CONEY_E_INVALID, "declare: the admin is NULL or was made without a topology");
     coney_status status = cny_factory_check_process(admin->factory);

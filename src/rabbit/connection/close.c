@@ -171,6 +171,7 @@ static coney_status wait_for_the_other_close(coney_connection_factory *factory)
 
 coney_status coney_connection_factory_close(coney_connection_factory *factory)
 {
+    CNY_DISABLE_CANCEL();
     if (!factory)
         return cny_fail(CONEY_E_INVALID, "factory is NULL");
     coney_status status = cny_factory_check_process(factory);
@@ -184,6 +185,7 @@ coney_status coney_connection_factory_close(coney_connection_factory *factory)
 
 void coney_connection_factory_free(coney_connection_factory *factory)
 {
+    CNY_DISABLE_CANCEL();
     if (!factory || cny_factory_check_process(factory) != CONEY_OK)
         return;
     coney_status status = coney_connection_factory_close(factory);

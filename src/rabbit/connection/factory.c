@@ -44,6 +44,7 @@ void cny_factory_unref(coney_connection_factory *factory)
 coney_status coney_connection_factory_new(coney_connection_factory **factory, const char *uri,
                                           const coney_connection_factory_options *options)
 {
+    CNY_DISABLE_CANCEL();
     static const coney_connection_factory_options defaults;
     if (!factory)
         return cny_fail(CONEY_E_INVALID, "factory is NULL");
@@ -221,6 +222,7 @@ void cny_link_describe(const cny_link *link, coney_connection_info *info)
 coney_status coney_connection_factory_info(coney_connection_factory *factory, coney_connection_role role,
                                            coney_connection_info *info)
 {
+    CNY_DISABLE_CANCEL();
     if (!factory || !info || (unsigned)role >= CNY_ROLE_COUNT)
         return cny_fail(CONEY_E_INVALID, "info: factory or info is NULL, or there is no connection role %d", (int)role);
     coney_status status = cny_factory_check_process(factory);
@@ -522,6 +524,7 @@ static coney_status wait_for_attempts(coney_connection_factory *factory, const u
 
 coney_status coney_connection_factory_connect(coney_connection_factory *factory)
 {
+    CNY_DISABLE_CANCEL();
     if (!factory)
         return cny_fail(CONEY_E_INVALID, "factory is NULL");
     coney_status status = cny_factory_check_process(factory);

@@ -292,6 +292,7 @@ void cny_declaration_describe(const cny_declaration *item, coney_declaration *de
 coney_status coney_connection_factory_list_declarations(coney_connection_factory *factory,
                                                         coney_declaration_listener *visit, void *user)
 {
+    CNY_DISABLE_CANCEL();
     if (!factory || !visit)
         return cny_fail(CONEY_E_INVALID, "list declarations: factory or visit is NULL");
     coney_status status = cny_factory_check_process(factory);

@@ -137,6 +137,7 @@ static coney_status make_parts(coney_container *made, const char *name)
 coney_status coney_container_new(coney_container **container, coney_connection_factory *factory,
                                  const coney_container_options *options)
 {
+    CNY_DISABLE_CANCEL();
     static const coney_container_options defaults;
     if (!options)
         options = &defaults;
@@ -188,6 +189,7 @@ static void wait_until_told(coney_container *container)
 
 void coney_container_free(coney_container *container)
 {
+    CNY_DISABLE_CANCEL();
     if (!container || cny_factory_check_process(container->factory) != CONEY_OK)
         return;
     bool had_its_time = cny_factory_check_draining(container->factory) != CONEY_OK;
@@ -215,6 +217,7 @@ bool cny_container_is_served_here(coney_container *container)
 
 coney_status coney_container_add_after_receive(coney_container *container, const coney_processor *processor)
 {
+    CNY_DISABLE_CANCEL();
     if (!container || !processor)
         return cny_fail(CONEY_E_INVALID, "container: container or processor is NULL");
     coney_status status = cny_factory_check_process(container->factory);
@@ -226,6 +229,7 @@ coney_status coney_container_add_after_receive(coney_container *container, const
 
 coney_status coney_container_remove_after_receive(coney_container *container, const char *name)
 {
+    CNY_DISABLE_CANCEL();
     if (!container)
         return cny_fail(CONEY_E_INVALID, "container: container is NULL");
     coney_status status = cny_factory_check_process(container->factory);
@@ -319,6 +323,7 @@ static coney_status wait_started(coney_container *container, cny_start *start)
 
 coney_status coney_container_start(coney_container *container)
 {
+    CNY_DISABLE_CANCEL();
     if (!container)
         return cny_fail(CONEY_E_INVALID, "start: the container is NULL");
     coney_status status = cny_factory_check_process(container->factory);
@@ -433,6 +438,7 @@ static void begin_stop_by(coney_container *container, coney_stop_mode mode, int6
 
 coney_status coney_container_stop_with(coney_container *container, coney_stop_mode mode, int timeout_ms)
 {
+    CNY_DISABLE_CANCEL();
     if (!container)
         return cny_fail(CONEY_E_INVALID, "stop: the container is NULL");
     if ((unsigned)mode > CONEY_STOP_NOW || timeout_ms < 0)
@@ -448,6 +454,7 @@ coney_status coney_container_stop_with(coney_container *container, coney_stop_mo
 
 coney_status coney_container_stop(coney_container *container)
 {
+    CNY_DISABLE_CANCEL();
     return coney_container_stop_with(container, CONEY_STOP_DRAIN, 0);
 }
 
@@ -481,11 +488,13 @@ static coney_status set_paused(coney_container *container, bool paused, const ch
 
 coney_status coney_container_pause(coney_container *container)
 {
+    CNY_DISABLE_CANCEL();
     return set_paused(container, true, "pause");
 }
 
 coney_status coney_container_resume(coney_container *container)
 {
+    CNY_DISABLE_CANCEL();
     return set_paused(container, false, "resume");
 }
 

@@ -148,6 +148,7 @@ static bool is_of_process(const coney_delivery *delivery)
 
 void coney_delivery_unref(coney_delivery *delivery)
 {
+    CNY_DISABLE_CANCEL();
     if (!delivery || !is_of_process(delivery) ||
         atomic_fetch_sub_explicit(&delivery->refs, 1, memory_order_acq_rel) != 1)
         return;
@@ -218,6 +219,7 @@ void cny_delivery_adopt_failure(coney_delivery *delivery)
 
 coney_outcome coney_delivery_fail(coney_delivery *delivery, coney_outcome outcome, const char *format, ...)
 {
+    CNY_DISABLE_CANCEL();
     char text[1024];
     va_list arguments;
     va_start(arguments, format);
@@ -340,6 +342,7 @@ static coney_status settle(coney_delivery *delivery, coney_outcome outcome)
 
 coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outcome)
 {
+    CNY_DISABLE_CANCEL();
     if (!delivery)
         return cny_fail(CONEY_E_INVALID, "settle: the delivery is NULL");
     const coney_listener *options = &delivery->consumer->listener->options;

@@ -141,6 +141,7 @@ static const char *queue_of(const coney_listener *listener)
 
 coney_status coney_container_listen(coney_container *container, const coney_listener *listener)
 {
+    CNY_DISABLE_CANCEL();
     if (!container || !listener)
         return cny_fail(CONEY_E_INVALID, "listen: container or listener is NULL");
     coney_status status = cny_factory_check_process(container->factory);
@@ -264,11 +265,13 @@ static coney_status start(coney_container *container, const selection *which)
 
 coney_status coney_container_start_listener(coney_container *container, const char *id)
 {
+    CNY_DISABLE_CANCEL();
     return start(container, &(selection){.id = id, .verb = "start a listener"});
 }
 
 coney_status coney_container_start_group(coney_container *container, const char *group)
 {
+    CNY_DISABLE_CANCEL();
     return start(container, &(selection){.group = group, .verb = "start a group"});
 }
 
@@ -366,16 +369,19 @@ static coney_status stop(coney_container *container, const selection *which,
 
 coney_status coney_container_stop_listener(coney_container *container, const char *id)
 {
+    CNY_DISABLE_CANCEL();
     return stop(container, &(selection){.id = id, .verb = "stop a listener"}, mark_stopped);
 }
 
 coney_status coney_container_stop_group(coney_container *container, const char *group)
 {
+    CNY_DISABLE_CANCEL();
     return stop(container, &(selection){.group = group, .verb = "stop a group"}, mark_stopped);
 }
 
 coney_status coney_container_unlisten(coney_container *container, const char *id)
 {
+    CNY_DISABLE_CANCEL();
     return stop(container, &(selection){.id = id, .verb = "unlisten"}, mark_removed);
 }
 
@@ -383,6 +389,7 @@ coney_status coney_container_unlisten(coney_container *container, const char *id
 
 coney_status coney_container_set_concurrency(coney_container *container, const char *id, int min, int max)
 {
+    CNY_DISABLE_CANCEL();
     const selection which = {.id = id, .verb = "set the concurrency"};
     coney_status status = check(container, &which);
     if (status != CONEY_OK)

@@ -28,6 +28,7 @@ static coney_status send_in_transaction(coney_delivery *delivery, const char *ex
 coney_status coney_delivery_send(coney_delivery *delivery, const char *exchange, const char *routing_key,
                                  coney_message *message)
 {
+    CNY_DISABLE_CANCEL();
     if (!delivery || !exchange || !routing_key || !message)
         return cny_fail(CONEY_E_INVALID, "send: delivery, exchange, routing_key or message is NULL");
     coney_status status = cny_factory_check_process(delivery->consumer->container->factory);
@@ -205,6 +206,7 @@ static coney_status fail_reply(const coney_delivery *delivery)
 
 coney_status coney_delivery_reply(coney_delivery *delivery, coney_message *reply)
 {
+    CNY_DISABLE_CANCEL();
     if (!delivery || !reply)
         return cny_fail(CONEY_E_INVALID, "reply: delivery or reply is NULL");
     coney_status status = cny_factory_check_process(delivery->consumer->container->factory);
@@ -217,6 +219,7 @@ coney_status coney_delivery_reply(coney_delivery *delivery, coney_message *reply
 
 coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const void *object)
 {
+    CNY_DISABLE_CANCEL();
     if (!delivery)
         return cny_fail(CONEY_E_INVALID, "reply: the delivery is NULL");
     const coney_converter *converter = delivery->consumer->listener->options.reply_converter;
@@ -232,6 +235,7 @@ coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const vo
 
 void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply)
 {
+    CNY_DISABLE_CANCEL();
     coney_message_unref(atomic_exchange(&delivery->reply, reply));
 }
 

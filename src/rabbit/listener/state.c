@@ -255,6 +255,7 @@ static coney_status check(const coney_container *container)
 
 coney_status coney_container_check(coney_container *container)
 {
+    CNY_DISABLE_CANCEL();
     if (!container)
         return cny_fail(CONEY_E_INVALID, "check: the container is NULL");
     coney_status status = cny_factory_check_process(container->factory);
@@ -268,6 +269,7 @@ coney_status coney_container_check(coney_container *container)
 
 coney_status coney_container_health(coney_container *container, coney_health *health)
 {
+    CNY_DISABLE_CANCEL();
     if (!container || !health)
         return cny_fail(CONEY_E_INVALID, "health: container or health is NULL");
     coney_status status = cny_factory_check_process(container->factory);
@@ -331,6 +333,7 @@ static void read_counters(coney_listener_statistics *to, const cny_counters *fro
 coney_status coney_container_statistics(coney_container *container, const char *id,
                                         coney_listener_statistics *statistics)
 {
+    CNY_DISABLE_CANCEL();
     if (!container || !id || !statistics)
         return cny_fail(CONEY_E_INVALID, "statistics: container, id or statistics is NULL");
     coney_status status = cny_factory_check_process(container->factory);
@@ -381,6 +384,7 @@ static bool add_entry(const coney_container *container, cny_listener *listener, 
 coney_status coney_container_list(coney_container *container,
                                   void (*visit)(const coney_listener_info *info, void *user), void *user)
 {
+    CNY_DISABLE_CANCEL();
     if (!container || !visit)
         return cny_fail(CONEY_E_INVALID, "list: container or visit is NULL");
     coney_status status = cny_factory_check_process(container->factory);

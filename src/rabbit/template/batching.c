@@ -184,6 +184,7 @@ static coney_batching_template *make_batching(coney_template *sender, const cone
 coney_status coney_batching_template_new(coney_batching_template **batching, coney_template *sender,
                                          const coney_batching_options *options)
 {
+    CNY_DISABLE_CANCEL();
     static const coney_batching_options defaults;
     if (!options)
         options = &defaults;
@@ -361,6 +362,7 @@ static coney_status flush(coney_batching_template *batching, int64_t deadline)
 
 coney_status coney_batching_template_flush(coney_batching_template *batching)
 {
+    CNY_DISABLE_CANCEL();
     if (!batching)
         return cny_fail(CONEY_E_INVALID, "flush: the batching template is NULL");
     if (cny_factory_check_process(batching->factory) != CONEY_OK)
@@ -476,6 +478,7 @@ coney_status coney_batching_template_send(coney_batching_template *batching, con
                                           coney_message *message, const coney_send_options *options,
                                           coney_send_callback *on_complete, void *user)
 {
+    CNY_DISABLE_CANCEL();
     static const coney_send_options defaults;
     if (!options)
         options = &defaults;
@@ -568,6 +571,7 @@ static coney_status close_batching(coney_batching_template *batching, int64_t de
 
 void coney_batching_template_free(coney_batching_template *batching)
 {
+    CNY_DISABLE_CANCEL();
     if (!batching || cny_factory_check_process(batching->factory) != CONEY_OK)
         return;
     if (cny_factory_on_events_thread(batching->factory)) {

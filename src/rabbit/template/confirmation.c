@@ -23,12 +23,14 @@ static coney_status wait_until(coney_confirmation *confirmation, int64_t deadlin
 
 coney_status coney_confirmation_wait(coney_confirmation *confirmation, int timeout_ms)
 {
+    CNY_DISABLE_CANCEL();
     coney_status status = check(confirmation, timeout_ms);
     return status == CONEY_OK ? wait_until(confirmation, cny_deadline(timeout_ms)) : status;
 }
 
 coney_status coney_confirmation_wait_all(coney_confirmation *const confirmations[], size_t count, int timeout_ms)
 {
+    CNY_DISABLE_CANCEL();
     if (!confirmations && count > 0)
         return cny_fail(CONEY_E_INVALID, "confirmations: the array is NULL, but count is %zu", count);
     for (size_t i = 0; i < count; i++) {
@@ -47,16 +49,19 @@ coney_status coney_confirmation_wait_all(coney_confirmation *const confirmations
 
 bool coney_confirmation_is_done(coney_confirmation *confirmation)
 {
+    CNY_DISABLE_CANCEL();
     return confirmation && cny_waiter_is_of_process(confirmation) && cny_waiter_wait(confirmation, 0);
 }
 
 const coney_error *coney_confirmation_error(coney_confirmation *confirmation)
 {
+    CNY_DISABLE_CANCEL();
     return coney_confirmation_is_done(confirmation) ? cny_error_view(cny_waiter_outcome(confirmation)) : NULL;
 }
 
 void coney_confirmation_free(coney_confirmation *confirmation)
 {
+    CNY_DISABLE_CANCEL();
     if (!confirmation || !cny_waiter_is_of_process(confirmation))
         return;
     cny_waiter_give_up(confirmation);

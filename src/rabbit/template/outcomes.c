@@ -96,6 +96,7 @@ static void sum_up(coney_template *sender, coney_send_statistics *sum)
 
 coney_status coney_template_statistics(coney_template *sender, coney_send_statistics *statistics)
 {
+    CNY_DISABLE_CANCEL();
     if (!sender || !statistics)
         return cny_fail(CONEY_E_INVALID, "statistics: the template or the place for them is NULL");
     coney_status status = cny_factory_check_process(sender->factory);
@@ -106,6 +107,7 @@ coney_status coney_template_statistics(coney_template *sender, coney_send_statis
 
 size_t coney_template_unconfirmed_count(coney_template *sender)
 {
+    CNY_DISABLE_CANCEL();
     coney_send_statistics statistics;
     return sender && coney_template_statistics(sender, &statistics) == CONEY_OK ? (size_t)statistics.unconfirmed : 0;
 }
@@ -137,6 +139,7 @@ static void visit(const cny_unconfirmed *one, int64_t now_us, coney_unconfirmed_
 coney_status coney_template_list_unconfirmed(coney_template *sender, int older_than_ms,
                                              coney_unconfirmed_visitor *visitor, void *user)
 {
+    CNY_DISABLE_CANCEL();
     if (!sender || !visitor)
         return cny_fail(CONEY_E_INVALID, "list unconfirmed: the template or the visitor is NULL");
     if (older_than_ms < 0)

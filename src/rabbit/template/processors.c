@@ -24,21 +24,25 @@ static coney_status missing(const char *what)
 
 coney_status coney_template_add_before_publish(coney_template *sender, const coney_processor *processor)
 {
+    CNY_DISABLE_CANCEL();
     return sender && processor ? add(&sender->before_publish, processor) : missing("sender or processor");
 }
 
 coney_status coney_template_remove_before_publish(coney_template *sender, const char *name)
 {
+    CNY_DISABLE_CANCEL();
     return sender ? remove_named(&sender->before_publish, name) : missing("sender");
 }
 
 coney_status coney_template_add_after_receive(coney_template *sender, const coney_processor *processor)
 {
+    CNY_DISABLE_CANCEL();
     return sender && processor ? add(&sender->after_receive, processor) : missing("sender or processor");
 }
 
 coney_status coney_template_remove_after_receive(coney_template *sender, const char *name)
 {
+    CNY_DISABLE_CANCEL();
     return sender ? remove_named(&sender->after_receive, name) : missing("sender");
 }
 

@@ -190,6 +190,7 @@ static coney_status receive(reception *one, coney_template *sender, const char *
 
 coney_status coney_template_receive(coney_template *sender, const char *queue, coney_message **message, int timeout_ms)
 {
+    CNY_DISABLE_CANCEL();
     if (!message)
         return cny_fail(CONEY_E_INVALID, "receive: message is NULL");
     *message = NULL;
@@ -208,6 +209,7 @@ coney_status coney_template_receive(coney_template *sender, const char *queue, c
 coney_status coney_template_receive_and_convert(coney_template *sender, const char *queue, void **object,
                                                 int timeout_ms)
 {
+    CNY_DISABLE_CANCEL();
     if (!object)
         return cny_fail(CONEY_E_INVALID, "receive: object is NULL");
     *object = NULL;
@@ -304,6 +306,7 @@ coney_status coney_template_receive_and_reply(coney_template *sender, const char
                                               const coney_reply_options *options, bool *received,
                                               coney_reply_callback *callback, void *user)
 {
+    CNY_DISABLE_CANCEL();
     static const coney_reply_options defaults;
     if (!options)
         options = &defaults;

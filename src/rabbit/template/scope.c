@@ -72,6 +72,7 @@ static coney_status check_new(coney_scope **scope, coney_template *sender, const
 
 coney_status coney_scope_new(coney_scope **scope, coney_template *sender, const coney_scope_options *options)
 {
+    CNY_DISABLE_CANCEL();
     static const coney_scope_options defaults;
     if (!options)
         options = &defaults;
@@ -183,6 +184,7 @@ static coney_status publish(coney_scope *scope, const cny_publish *message, int6
 coney_status coney_scope_send(coney_scope *scope, const char *routing_key, coney_message *message,
                               const coney_send_options *options)
 {
+    CNY_DISABLE_CANCEL();
     coney_status status = enter(scope, "send");
     if (status != CONEY_OK)
         return status;
@@ -252,6 +254,7 @@ static coney_status get(coney_scope *scope, const char *queue, coney_message **m
 
 coney_status coney_scope_receive(coney_scope *scope, const char *queue, coney_message **message)
 {
+    CNY_DISABLE_CANCEL();
     if (!message)
         return cny_fail(CONEY_E_INVALID, "receive: message is NULL");
     *message = NULL;
@@ -279,6 +282,7 @@ static coney_status wait_for_confirms(coney_scope *scope, int64_t deadline)
 
 coney_status coney_scope_wait_for_confirms(coney_scope *scope, int timeout_ms)
 {
+    CNY_DISABLE_CANCEL();
     if (timeout_ms < 0)
         return cny_fail(CONEY_E_INVALID, "wait for confirms: timeout_ms is %d, which is below 0", timeout_ms);
     if (scope && scope->mode != CONEY_SCOPE_CONFIRMED)
@@ -330,6 +334,7 @@ static coney_status commit(coney_scope *scope)
 
 coney_status coney_scope_commit(coney_scope *scope)
 {
+    CNY_DISABLE_CANCEL();
     coney_status status = enter_transacted(scope, "commit");
     return status == CONEY_OK ? leave(scope, commit(scope)) : status;
 }
@@ -363,6 +368,7 @@ static coney_status rollback(coney_scope *scope)
 
 coney_status coney_scope_rollback(coney_scope *scope)
 {
+    CNY_DISABLE_CANCEL();
     coney_status status = enter_transacted(scope, "rollback");
     return status == CONEY_OK ? leave(scope, rollback(scope)) : status;
 }
@@ -380,6 +386,7 @@ static void give_back(coney_scope *scope)
 
 void coney_scope_free(coney_scope *scope)
 {
+    CNY_DISABLE_CANCEL();
     if (!scope || cny_factory_check_process(scope->sender->factory) != CONEY_OK)
         return;
     log_unheard(scope);

@@ -124,6 +124,7 @@ static const cny_member membership = {
 coney_status coney_template_new(coney_template **sender, coney_connection_factory *factory,
                                 const coney_template_options *options)
 {
+    CNY_DISABLE_CANCEL();
     static const coney_template_options defaults;
     if (!options)
         options = &defaults;
@@ -300,12 +301,14 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
 coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                  const coney_send_options *options)
 {
+    CNY_DISABLE_CANCEL();
     return send_by(sender, routing_key, message, options, send_and_wait, &(outcome){0});
 }
 
 coney_status coney_template_send_and_forget(coney_template *sender, const char *routing_key, coney_message *message,
                                             const coney_send_options *options)
 {
+    CNY_DISABLE_CANCEL();
     if (options && options->return_unroutable)
         return cny_fail(CONEY_E_INVALID,
                         "send and forget: return_unroutable is set, but nobody would hear of a return");
@@ -315,6 +318,7 @@ coney_status coney_template_send_and_forget(coney_template *sender, const char *
 coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
                                        const coney_send_options *options, coney_send_callback *on_complete, void *user)
 {
+    CNY_DISABLE_CANCEL();
     const outcome wanted = {.callback = on_complete, .user = user};
     return send_by(sender, routing_key, message, options, send_on, &wanted);
 }
@@ -323,6 +327,7 @@ coney_status coney_template_begin_send(coney_template *sender, coney_confirmatio
                                        const char *routing_key, coney_message *message,
                                        const coney_send_options *options)
 {
+    CNY_DISABLE_CANCEL();
     if (!confirmation)
         return cny_fail(CONEY_E_INVALID, "send: the place for the confirmation is NULL");
     *confirmation = NULL;
@@ -340,6 +345,7 @@ coney_status coney_template_begin_send(coney_template *sender, coney_confirmatio
 coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key, const void *object,
                                              const coney_send_options *options)
 {
+    CNY_DISABLE_CANCEL();
     if (!sender)
         return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
     coney_message *message;
@@ -425,6 +431,7 @@ static coney_status drain(void *self, int64_t deadline)
 
 coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms)
 {
+    CNY_DISABLE_CANCEL();
     if (!sender)
         return cny_fail(CONEY_E_INVALID, "wait for confirms: the template is NULL");
     if (timeout_ms < 0)
@@ -491,6 +498,7 @@ static bool close_channels(coney_template *sender, int64_t deadline)
 
 void coney_template_free(coney_template *sender)
 {
+    CNY_DISABLE_CANCEL();
     if (!sender || cny_factory_check_process(sender->factory) != CONEY_OK)
         return;
     if (cny_factory_on_events_thread(sender->factory)) {

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Checks that every public function begins with CNY_DISABLE_CANCEL(), so that no thread is cancelled within a call.
+# Those listed here need not: they neither lock, wait, log or read files, nor run the program's code.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+unguarded="value_* table_* array_* topology_*
+    message_new message_with message_with_header message_ref message_unref message_body message_size message_properties
+    message_header message_exchange message_routing_key message_received_user_id message_redelivered message_is_batch
+    message_batch
+    compress_processor decompress_processor message_id_processor timestamp_processor
+    bytes_converter text_converter json_converter conversion_failed json_set_limits
+    status_name last_error last_error_details log_set_level log_level_name container_event_name
+    delivery_ref delivery_message delivery_payload delivery_queue delivery_listener_id delivery_consumer_tag
+    delivery_attempt delivery_is_last_in_batch"
+
+is_unguarded() {
+    local pattern
+    for pattern in $unguarded; do
+        # shellcheck disable=SC2053 # a pattern
+        [[ $1 != $pattern ]] || return 0
+    done
+    return 1
+}
+
+declared() {
+    grep -rhoP '^CONEY_API [^(]*\bconey_\K\w+(?=\()' include | sort
+}
+
+guarded() {
+    find src -name '*.c' -print0 | xargs -0 cat |
+        awk '/^[a-z].*coney_[a-z0-9_]+\(/ {
+                 match($0, /coney_[a-z0-9_]+\(/)
+                 name = substr($0, RSTART + 6, RLENGTH - 7)
+             }
+             /^    CNY_DISABLE_CANCEL\(\);/ && before == "{" { print name }
+             { before = $0 }' | sort
+}
+
+status=0
+set -f
+while read -r name; do
+    is_unguarded "$name" && continue
+    echo "coney_$name() does not begin with CNY_DISABLE_CANCEL()" >&2
+    status=1
+done < <(comm -23 <(declared) <(guarded))
+exit $status
