@@ -217,8 +217,12 @@ static coney_status hand_out(coney_message *common, coney_message *batch, size_t
         coney_message *fragment = make_fragment(common, batch, at + LENGTH_BYTES, size);
         if (!fragment)
             return cny_fail_memory();
+        cny_forget_failure();
         status = handler(fragment, i, count, user);
         coney_message_unref(fragment);
+        if (status != CONEY_OK && coney_last_error_details()->status != status)
+            cny_fail(status, "debatch: the handler answered %s to fragment %zu of %zu", coney_status_name(status), i,
+                     count);
         at += LENGTH_BYTES + size;
     }
     return status;

@@ -10,6 +10,8 @@
 coney_status coney_conversion_failed(const char *format, ...)
 {
     char text[512];
+    if (!format)
+        return cny_fail(CONEY_E_CONVERSION, "the conversion failed without saying why");
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -39,6 +41,11 @@ coney_status cny_convert_text_to(coney_message **message, const char *text, cons
     status = cny_convert_to(message, written.data, written.size, content_type, &own);
     cny_text_free(&written);
     return status;
+}
+
+coney_status cny_check_from(void **object, const coney_message *message)
+{
+    return object && message ? CONEY_OK : cny_fail(CONEY_E_INVALID, "convert: object or message is NULL");
 }
 
 bool cny_content_type_is(const coney_message *message, const char *type)
@@ -73,11 +80,13 @@ static coney_status with_sentence(const coney_converter *converter, coney_status
 coney_status cny_to_message(const coney_converter *converter, coney_message **message, const void *object,
                             const coney_properties *properties)
 {
+    cny_forget_failure();
     return with_sentence(converter, converter->to_message(message, object, properties));
 }
 
 coney_status cny_from_message(const coney_converter *converter, void **object, coney_message *message)
 {
+    cny_forget_failure();
     return with_sentence(converter, converter->from_message(object, message));
 }
 
@@ -93,6 +102,8 @@ static coney_status bytes_to_message(coney_message **message, const void *object
 
 static coney_status bytes_from_message(void **object, coney_message *message)
 {
+    if (cny_check_from(object, message) != CONEY_OK)
+        return CONEY_E_INVALID;
     coney_bytes *bytes = cny_realloc(NULL, sizeof *bytes + message->size + 1);
     if (!bytes)
         return cny_fail_memory();
@@ -126,6 +137,8 @@ static coney_status text_to_message(coney_message **message, const void *object,
 
 static coney_status text_from_message(void **object, coney_message *message)
 {
+    if (cny_check_from(object, message) != CONEY_OK)
+        return CONEY_E_INVALID;
     bool readable =
         cny_content_type_unknown(message) || cny_content_type_is(message, "text/") || cny_content_type_is_json(message);
     if (!readable)

@@ -5,6 +5,9 @@
 
 #include "amqp/amqp.h"
 
+/* What a converter reads from and where the object goes. CONEY_E_INVALID: one of them is NULL. */
+coney_status cny_check_from(void **object, const coney_message *message);
+
 /* A message with this content type, unless the properties name their own. */
 coney_status cny_convert_to(coney_message **message, const void *body, size_t size, const char *content_type,
                             const coney_properties *properties);

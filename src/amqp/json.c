@@ -76,6 +76,8 @@ static coney_status json_to_message(coney_message **message, const void *object,
 
 static coney_status json_from_message(void **object, coney_message *message)
 {
+    if (cny_check_from(object, message) != CONEY_OK)
+        return CONEY_E_INVALID;
     json_t *json = NULL;
     coney_status status = coney_message_json(&json, message);
     if (status == CONEY_OK)

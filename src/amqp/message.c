@@ -186,7 +186,8 @@ coney_status coney_message_with_header(coney_message **copy, coney_message *mess
 
 coney_message *coney_message_ref(coney_message *message)
 {
-    atomic_fetch_add_explicit(&message->refs, 1, memory_order_relaxed);
+    if (message)
+        atomic_fetch_add_explicit(&message->refs, 1, memory_order_relaxed);
     return message;
 }
 
@@ -202,42 +203,42 @@ void coney_message_unref(coney_message *message)
 
 const void *coney_message_body(const coney_message *message)
 {
-    return message->body;
+    return message ? message->body : NULL;
 }
 
 size_t coney_message_size(const coney_message *message)
 {
-    return message->size;
+    return message ? message->size : 0;
 }
 
 const coney_properties *coney_message_properties(const coney_message *message)
 {
-    return &message->properties;
+    return message ? &message->properties : NULL;
 }
 
 const coney_value *coney_message_header(const coney_message *message, const char *name)
 {
-    return coney_table_get(message->properties.headers, name);
+    return message ? coney_table_get(message->properties.headers, name) : NULL;
 }
 
 const char *coney_message_exchange(const coney_message *message)
 {
-    return message->exchange;
+    return message ? message->exchange : NULL;
 }
 
 const char *coney_message_routing_key(const coney_message *message)
 {
-    return message->routing_key;
+    return message ? message->routing_key : NULL;
 }
 
 const char *coney_message_received_user_id(const coney_message *message)
 {
-    return message->received_user_id;
+    return message ? message->received_user_id : NULL;
 }
 
 bool coney_message_redelivered(const coney_message *message)
 {
-    return message->redelivered;
+    return message && message->redelivered;
 }
 
 const char *cny_id_of(const coney_message *message)

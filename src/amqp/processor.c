@@ -187,7 +187,7 @@ coney_status cny_processors_remove(cny_processors *processors, const char *name)
 static coney_status run_one(const entry *one, coney_message **message, const char *exchange, const char *routing_key)
 {
     coney_message *before = *message;
-    cny_fail(CONEY_OK, "%s", ""); /* so that a sentence, if there is one, is about this */
+    cny_forget_failure();
     coney_status status = one->processor.process(message, exchange, routing_key, one->processor.user);
     if (*message != before)
         coney_message_unref(before);

@@ -275,11 +275,13 @@ void coney_table_free(coney_table *table)
 
 static struct entry *find(const coney_table *table, const char *name)
 {
-    if (table && table->index) {
+    if (!table || !name)
+        return NULL;
+    if (table->index) {
         uint32_t number = *place_of(table, name);
         return number > 0 ? &table->entries[number - 1] : NULL;
     }
-    for (size_t i = 0; table && i < table->count; i++) {
+    for (size_t i = 0; i < table->count; i++) {
         if (strcmp(table->entries[i].name, name) == 0)
             return &table->entries[i];
     }
@@ -319,8 +321,10 @@ coney_status coney_table_set(coney_table *table, const char *name, const coney_v
 
 coney_status coney_table_set_string(coney_table *table, const char *name, const char *text)
 {
+    if (name && !text)
+        return cny_fail(CONEY_E_INVALID, "'%s': the string is NULL", name);
     coney_value value = coney_value_string(text);
-    return text ? coney_table_set(table, name, &value) : cny_fail(CONEY_E_INVALID, "'%s': the string is NULL", name);
+    return coney_table_set(table, name, &value);
 }
 
 coney_status coney_table_set_int64(coney_table *table, const char *name, int64_t integer)

@@ -139,6 +139,9 @@ coney_status cny_fail_memory(void);
  * Returns the status recorded. */
 coney_status cny_fail_in(const char *format, ...) CNY_PRINTF(1, 2);
 
+/* Before the program's code runs: a sentence that is recorded afterwards is about that. */
+void cny_forget_failure(void);
+
 const char *cny_errno_text(int number); /* of this thread, until the next call */
 
 /* An error on its way to another thread: reference-counted and constant. */

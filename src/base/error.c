@@ -154,6 +154,11 @@ coney_status cny_fail_in(const char *format, ...)
     return last.status;
 }
 
+void cny_forget_failure(void)
+{
+    cny_fail(CONEY_OK, "%s", "");
+}
+
 const char *cny_errno_text(int number)
 {
     static _Thread_local char text[128];

@@ -19,7 +19,8 @@ typedef struct coney_converter {
      * CONEY_E_CONVERSION, CONEY_E_INVALID (the properties), CONEY_E_NO_MEMORY. */
     coney_status (*to_message)(coney_message **message, const void *object, const coney_properties *properties);
 
-    /* Makes an object from the message and gives it. CONEY_E_CONVERSION, CONEY_E_NO_MEMORY. */
+    /* Makes an object from the message and gives it. CONEY_E_CONVERSION, CONEY_E_INVALID (an argument is NULL),
+     * CONEY_E_NO_MEMORY. */
     coney_status (*from_message)(void **object, coney_message *message);
 
     /* Frees what from_message made; takes NULL. */
@@ -47,7 +48,8 @@ CONEY_API const coney_converter *coney_bytes_converter(void);
 CONEY_API const coney_converter *coney_text_converter(void);
 
 /* For a custom converter: fails the conversion with a sentence, made as by printf, that
- * coney_last_error() and the container's log will show. Returns CONEY_E_CONVERSION. */
+ * coney_last_error() and the container's log will show. Returns CONEY_E_CONVERSION. A format that is NULL says
+ * that there is no reason. */
 CONEY_API coney_status coney_conversion_failed(const char *format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 1, 2)))

@@ -7,6 +7,13 @@
  *   take    the callee owns it from now on, success or failure
  *   give    the caller owns what is returned and frees it
  *   view    the caller may read it as long as the object it came from lives
+ *
+ * A handle is freed once. Freeing it again, or using it in any other way afterwards, is undefined behaviour, as with
+ * free(). No call on the handle may be running when it is freed, which includes the call whose processor, converter or
+ * visitor would free it. All free and unref functions take NULL and do nothing then.
+ *
+ * A function that returns no status takes NULL instead of a handle and answers with nothing: NULL, 0 or false. It does
+ * the same for a name or key that is NULL.
  */
 #ifndef CONEY_AMQP_STATUS_H
 #define CONEY_AMQP_STATUS_H

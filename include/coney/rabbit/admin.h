@@ -62,7 +62,7 @@ CONEY_API coney_status coney_admin_declare_exchange(coney_admin *admin, const co
 CONEY_API coney_status coney_admin_declare_binding(coney_admin *admin, const coney_binding *binding);
 CONEY_API coney_status coney_admin_remove_binding(coney_admin *admin, const coney_binding *binding);
 
-/* CONEY_E_NOT_FOUND if there is no such queue. (AMQP: queue.declare passive.) */
+/* CONEY_E_NOT_FOUND if there is no such queue. info may be NULL. (AMQP: queue.declare passive.) */
 CONEY_API coney_status coney_admin_queue_info(coney_admin *admin, const char *queue, coney_queue_info *info);
 
 /* What is not there counts as deleted, as the broker sees it. message_count may be NULL and

@@ -43,8 +43,8 @@ CONEY_API int coney_delivery_attempt(const coney_delivery *delivery);
 CONEY_API bool coney_delivery_is_last_in_batch(const coney_delivery *delivery);
 
 /* Says why the handler fails, in a sentence made as by printf, for the log, the recoverer and the header of what is
- * republished; without it these say that the handler does not say why. The status of the failure is CONEY_E_HANDLER
- * either way. Returns the outcome, so that a handler can
+ * republished; without it, or with NULL, these say that the handler does not say why. The status of the failure is
+ * CONEY_E_HANDLER either way. Returns the outcome, so that a handler can
  * `return coney_delivery_fail(delivery, CONEY_RETRY, "no stock of %s", sku);`. In the handler only. */
 CONEY_API coney_outcome coney_delivery_fail(coney_delivery *delivery, coney_outcome outcome, const char *format, ...)
 #if defined(__GNUC__)

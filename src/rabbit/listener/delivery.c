@@ -95,7 +95,8 @@ void cny_delivery_recycle(cny_lane *lane, coney_delivery *delivery)
 
 coney_delivery *coney_delivery_ref(coney_delivery *delivery)
 {
-    atomic_fetch_add_explicit(&delivery->refs, 1, memory_order_relaxed);
+    if (delivery)
+        atomic_fetch_add_explicit(&delivery->refs, 1, memory_order_relaxed);
     return delivery;
 }
 
@@ -165,37 +166,39 @@ void coney_delivery_unref(coney_delivery *delivery)
 
 coney_message *coney_delivery_message(const coney_delivery *delivery)
 {
-    return delivery->message;
+    return delivery ? delivery->message : NULL;
 }
 
 const void *coney_delivery_payload(const coney_delivery *delivery)
 {
-    return delivery->payload;
+    return delivery ? delivery->payload : NULL;
 }
 
 const char *coney_delivery_queue(const coney_delivery *delivery)
 {
-    return delivery->consumer->listener->options.queue;
+    return delivery ? delivery->consumer->listener->options.queue : NULL;
 }
 
 const char *coney_delivery_listener_id(const coney_delivery *delivery)
 {
-    return delivery->consumer->listener->options.id;
+    return delivery ? delivery->consumer->listener->options.id : NULL;
 }
 
 const char *coney_delivery_consumer_tag(const coney_delivery *delivery)
 {
+    if (!delivery)
+        return NULL;
     return is_of_process(delivery) ? cny_channel_consumer_tag(delivery->channel) : "";
 }
 
 int coney_delivery_attempt(const coney_delivery *delivery)
 {
-    return delivery->earlier_attempts + delivery->tries + 1;
+    return delivery ? delivery->earlier_attempts + delivery->tries + 1 : 0;
 }
 
 bool coney_delivery_is_last_in_batch(const coney_delivery *delivery)
 {
-    return delivery->last_in_batch;
+    return delivery && delivery->last_in_batch;
 }
 
 const char *cny_failure_text(const coney_delivery *delivery)
@@ -221,6 +224,8 @@ coney_outcome coney_delivery_fail(coney_delivery *delivery, coney_outcome outcom
 {
     CNY_DISABLE_CANCEL();
     char text[1024];
+    if (!delivery || !format)
+        return outcome;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);

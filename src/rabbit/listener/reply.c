@@ -134,7 +134,7 @@ static coney_status make_reply(coney_message **made, const coney_delivery *deliv
     *made = status == CONEY_OK ? correlated : NULL;
     if (status != CONEY_OK || !processor->process)
         return status;
-    cny_fail(CONEY_OK, "%s", ""); /* so that a sentence, if there is one, is about this */
+    cny_forget_failure();
     status = processor->process(made, to->exchange, to->routing_key, processor->user);
     if (*made != correlated)
         coney_message_unref(correlated);
@@ -236,7 +236,7 @@ coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const vo
 void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply)
 {
     CNY_DISABLE_CANCEL();
-    coney_message_unref(atomic_exchange(&delivery->reply, reply));
+    coney_message_unref(delivery ? atomic_exchange(&delivery->reply, reply) : reply);
 }
 
 coney_status cny_send_reply_left(coney_delivery *delivery, coney_outcome *outcome)

@@ -6,11 +6,11 @@
 static coney_status check(const coney_confirmation *confirmation, int timeout_ms)
 {
     if (!confirmation)
-        return cny_fail(CONEY_E_INVALID, "confirmation: it is NULL");
+        return cny_fail(CONEY_E_INVALID, "the confirmation is NULL");
     if (timeout_ms < 0)
-        return cny_fail(CONEY_E_INVALID, "confirmation: timeout_ms is %d, which is below 0", timeout_ms);
+        return cny_fail(CONEY_E_INVALID, "timeout_ms is %d, which is below 0", timeout_ms);
     if (!cny_waiter_is_of_process(confirmation))
-        return cny_fail(CONEY_E_STATE, "confirmation: it was made before fork(), by the parent process");
+        return cny_fail(CONEY_E_STATE, "the confirmation was made before fork(), by the parent process");
     return CONEY_OK;
 }
 
@@ -35,7 +35,7 @@ coney_status coney_confirmation_wait_all(coney_confirmation *const confirmations
         return cny_fail(CONEY_E_INVALID, "confirmations: the array is NULL, but count is %zu", count);
     for (size_t i = 0; i < count; i++) {
         if (check(confirmations[i], timeout_ms) != CONEY_OK)
-            return cny_fail_in("%zu of %zu", i, count);
+            return cny_fail_in("confirmation %zu of %zu", i, count);
     }
     int64_t deadline = cny_deadline(timeout_ms);
     for (size_t i = 0; i < count; i++)

@@ -291,6 +291,7 @@ static coney_status answer(const reception *one, const coney_reply_options *opti
                            void *user)
 {
     coney_message *reply = NULL;
+    cny_forget_failure();
     coney_status status = callback(one->message, &reply, user);
     if (status != CONEY_OK && coney_last_error_details()->status != status)
         cny_fail(status, "it returned %s and does not say why", coney_status_name(status));

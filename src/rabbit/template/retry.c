@@ -81,7 +81,7 @@ static coney_status recover(const coney_retry_options *retry, const cny_publish 
         return status;
     cny_error *error = cny_error_capture();
     const char *text = cny_error_view(error)->text;
-    cny_fail(CONEY_OK, "%s", ""); /* so that a sentence, if there is one, is the program's */
+    cny_forget_failure();
     status =
         retry->recover(publish->message, publish->exchange, publish->routing_key, cny_error_view(error), retry->user);
     if (status != CONEY_OK && coney_last_error_details()->status != status)
