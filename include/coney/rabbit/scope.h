@@ -44,7 +44,7 @@ CONEY_API coney_status coney_scope_new(coney_scope **scope, coney_template *send
 /* Ends it. A transaction that is not committed is rolled back. If messages were received in it, the call waits, at most
  * timeout_ms, until they are back in their queue, as coney_scope_rollback() does; while the broker holds back
  * publishers it does not wait. What is unconfirmed may arrive or not; if nobody waited for it, the log tells how much
- * that is. No other thread may be inside a call on it. Takes NULL. */
+ * that is. During another call on the scope, by a processor for example, it is logged and not done. Takes NULL. */
 CONEY_API void coney_scope_free(coney_scope *scope);
 
 /* Puts the message on its way and does not wait for the broker. routing_key and options may be NULL.

@@ -177,10 +177,10 @@ coney_status coney_container_new(coney_container **container, coney_connection_f
 static void wait_until_told(coney_container *container)
 {
     int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms);
-    bool may_wait = !cny_factory_on_events_thread(container->factory), told = true;
+    bool told = true;
     for (int silence = 1; silence <= 2; silence++) {
         atomic_store(&container->silence, silence);
-        told = !may_wait || cny_container_wait_told(container, deadline);
+        told = cny_container_wait_told(container, deadline);
     }
     if (!told)
         cny_log(CONEY_LOG_ERROR, "container '%s' is freed while its events are still being told",
@@ -192,6 +192,13 @@ void coney_container_free(coney_container *container)
     CNY_DISABLE_CANCEL();
     if (!container || cny_factory_check_process(container->factory) != CONEY_OK)
         return;
+    if (cny_container_is_served_here(container)) {
+        cny_log(CONEY_LOG_ERROR,
+                "coney_container_free called by a handler of container '%s' or by a callback: the container is not "
+                "freed; stop it here and free it on another thread",
+                container->options.name);
+        return;
+    }
     bool had_its_time = cny_factory_check_draining(container->factory) != CONEY_OK;
     if (had_its_time)
         begin_stop_by(container, CONEY_STOP_NOW, cny_now_ms());

@@ -125,7 +125,10 @@ static coney_status enter(coney_scope *scope, const char *what)
     if (status != CONEY_OK)
         return status;
     if (atomic_flag_test_and_set_explicit(&scope->in_use, memory_order_acquire))
-        return cny_fail(CONEY_E_STATE, "%s: another thread is in a call on this scope; give each its own", what);
+        return cny_fail(
+            CONEY_E_STATE,
+            "%s: another thread, or a processor of this one, is in a call on this scope; give each thread its own",
+            what);
     return CONEY_OK;
 }
 
@@ -389,6 +392,10 @@ void coney_scope_free(coney_scope *scope)
     CNY_DISABLE_CANCEL();
     if (!scope || cny_factory_check_process(scope->sender->factory) != CONEY_OK)
         return;
+    if (enter(scope, "free") != CONEY_OK) { /* a processor of a send that runs, for example */
+        cny_log(CONEY_LOG_ERROR, "coney_scope_free called during another call on the scope: the scope is not freed");
+        return;
+    }
     log_unheard(scope);
     give_back(scope);
     free_scope(scope);
