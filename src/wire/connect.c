@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static coney_status wait_connected(cny_wire *wire, int64_t deadline, int *failure)
 {
@@ -92,18 +93,48 @@ static coney_status check_interrupt(cny_wire *wire)
     return poll(&interrupt, 1, 0) > 0 ? cny_fail(CONEY_E_CLOSED, "closed while connecting") : CONEY_OK;
 }
 
-coney_status cny_wire_connect(cny_wire *wire, const cny_wire_target *target)
+/* Numbers need no resolver. Names are resolved without AI_ADDRCONFIG, which leaves out the loopback of a family that
+ * the machine has no other address of. What holds a colon is an address whose zone there is not. */
+static int resolve(const cny_wire_target *target, struct addrinfo **addresses)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
     char port[16];
     snprintf(port, sizeof port, "%d", target->port);
+    int failure = getaddrinfo(target->host, port, &hints, addresses);
+    if (failure != EAI_NONAME || strchr(target->host, ':'))
+        return failure;
+    hints.ai_flags = 0;
+    errno = 0;
+    return getaddrinfo(target->host, port, &hints, addresses);
+}
+
+/* A resolver without descriptors says now that, now that it knows no such host or zone. */
+static bool lacks_descriptors(void)
+{
+    int fd = errno == EMFILE || errno == ENFILE ? -1 : socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0 && (errno == EMFILE || errno == ENFILE);
+}
+
+static coney_status fail_to_resolve(const cny_wire_target *target, int failure)
+{
+    if (failure == EAI_MEMORY)
+        return cny_fail_memory();
+    bool is_system = failure == EAI_SYSTEM || lacks_descriptors();
+    return cny_fail(is_system ? CONEY_E_SYSTEM : CONEY_E_CONNECT, "cannot resolve host '%s': %s", target->host,
+                    is_system ? cny_errno_text(errno) : gai_strerror(failure));
+}
+
+coney_status cny_wire_connect(cny_wire *wire, const cny_wire_target *target)
+{
     coney_status status = check_interrupt(wire);
     if (status != CONEY_OK)
         return status;
     struct addrinfo *addresses;
-    int failure = getaddrinfo(target->host, port, &hints, &addresses);
+    int failure = resolve(target, &addresses);
     if (failure)
-        return cny_fail(CONEY_E_CONNECT, "cannot resolve host '%s': %s", target->host, gai_strerror(failure));
+        return fail_to_resolve(target, failure);
 
     for (const struct addrinfo *address = addresses; address; address = address->ai_next) {
         status = connect_address(wire, target, address);

@@ -8,8 +8,8 @@
 
 #include "wire/rabbitmq_c.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -410,10 +410,24 @@ static coney_status make_context(cny_tls *tls, const coney_tls_options *options)
     return status == CONEY_OK ? set_identity(tls, options) : status;
 }
 
-static bool is_address(const char *name)
+/* Has the certificate verified for the address that a name is in numbers, whatever form of numbers it is: without the
+ * zone, which means something here only. *is_address is false if it is none. */
+static bool set_address(X509_VERIFY_PARAM *param, const char *name, bool *is_address)
 {
-    unsigned char address[sizeof(struct in6_addr)];
-    return inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+    char numbers[INET6_ADDRSTRLEN];
+    struct addrinfo *found;
+    snprintf(numbers, sizeof numbers, "%.*s", (int)strcspn(name, "%"), name);
+    *is_address = getaddrinfo(numbers, NULL, &hints, &found) == 0;
+    if (!*is_address)
+        return false;
+    const struct sockaddr_in *ip4 = (const struct sockaddr_in *)(const void *)found->ai_addr;
+    const struct sockaddr_in6 *ip6 = (const struct sockaddr_in6 *)(const void *)found->ai_addr;
+    int set = found->ai_family == AF_INET
+                  ? X509_VERIFY_PARAM_set1_ip(param, (const uint8_t *)&ip4->sin_addr, sizeof ip4->sin_addr)
+                  : X509_VERIFY_PARAM_set1_ip(param, (const uint8_t *)&ip6->sin6_addr, sizeof ip6->sin6_addr);
+    freeaddrinfo(found);
+    return set == 1;
 }
 
 /* The name that the certificate must have; announced, too, unless it is an address, which SNI does not have. To
@@ -421,11 +435,13 @@ static bool is_address(const char *name)
 static bool set_server_name(SSL *ssl, const char *name)
 {
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    bool is_address;
     if (!*name || *name == '.')
         return false;
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-    if (is_address(name))
-        return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
+    bool set = set_address(param, name, &is_address);
+    if (is_address)
+        return set;
     return X509_VERIFY_PARAM_set1_host(param, name, 0) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 

@@ -5,6 +5,7 @@
 #include "support/fault_fixture.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -17,11 +18,15 @@ enum { ADDRESSES = 3, LONG_MS = 10000, BUDGET_MS = 1000 };
 static struct {
     pthread_mutex_t lock;
     int failure;          /* EAI_..., instead of addresses */
+    int error_number;     /* beside EAI_SYSTEM */
     int ports[ADDRESSES]; /* of 127.0.0.1, in this order; 0: no more */
     int asked;
+    int flags; /* of the last question */
 } resolver = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* One block each: the address stands behind the node. */
+/* One block each: the address stands after the node, which its canonical name tells from the system's. */
+static char mine[] = "mine";
+
 typedef struct answer {
     struct addrinfo info;
     struct sockaddr_in address;
@@ -34,7 +39,8 @@ static struct addrinfo *make_answer(int port, struct addrinfo *next)
         abort();
     made->address = (struct sockaddr_in){
         .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    made->info = (struct addrinfo){.ai_family = AF_INET,
+    made->info = (struct addrinfo){.ai_canonname = mine,
+                                   .ai_family = AF_INET,
                                    .ai_socktype = SOCK_STREAM,
                                    .ai_addrlen = sizeof made->address,
                                    .ai_addr = (struct sockaddr *)&made->address,
@@ -44,11 +50,14 @@ static struct addrinfo *make_answer(int port, struct addrinfo *next)
 
 int __wrap_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found);
 void __wrap_freeaddrinfo(struct addrinfo *found);
+int __real_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found);
+void __real_freeaddrinfo(struct addrinfo *found);
 
+/* Numbers are no question. */
 int __wrap_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found)
 {
-    (void)service;
-    (void)hints;
+    if (hints->ai_flags & AI_NUMERICHOST)
+        return __real_getaddrinfo(name, service, hints, found);
     pthread_mutex_lock(&resolver.lock);
     int failure = strcmp(name, "broker.test") == 0 ? resolver.failure : EAI_NONAME;
     *found = NULL;
@@ -57,13 +66,17 @@ int __wrap_getaddrinfo(const char *name, const char *service, const struct addri
             *found = make_answer(resolver.ports[i], *found);
     }
     resolver.asked++;
+    resolver.flags = hints->ai_flags;
+    errno = resolver.error_number;
     pthread_mutex_unlock(&resolver.lock);
     return failure;
 }
 
 void __wrap_freeaddrinfo(struct addrinfo *found)
 {
-    while (found) {
+    if (found && found->ai_canonname != mine)
+        __real_freeaddrinfo(found);
+    while (found && found->ai_canonname == mine) {
         struct addrinfo *next = found->ai_next;
         free(found);
         found = next;
@@ -95,7 +108,7 @@ static int setup(void **state)
     (void)state;
     coney_log_set_level(CONEY_LOG_OFF);
     pthread_mutex_lock(&resolver.lock);
-    resolver.asked = 0;
+    resolver.asked = resolver.error_number = 0;
     pthread_mutex_unlock(&resolver.lock);
     return 0;
 }
@@ -234,6 +247,67 @@ static void test_name_that_does_not_resolve_is_told_and_asked_for_again(void **s
     fault_expect_status(CONEY_OK, fault_ask());
 }
 
+static void fail_to_resolve(int failure, int error_number, coney_status status, const char *text)
+{
+    resolve_to((int[ADDRESSES]){0}, failure);
+    pthread_mutex_lock(&resolver.lock);
+    resolver.error_number = error_number;
+    pthread_mutex_unlock(&resolver.lock);
+    use_name();
+    fault_expect_status(status, coney_connection_factory_connect(fault.factory));
+    fault_expect_text(text);
+    resolve_to((int[ADDRESSES]){start_broker(0, NULL)}, 0); /* it is asked again */
+    fault_expect_status(CONEY_OK, fault_ask());
+}
+
+static void test_error_of_the_system_is_told_and_the_name_asked_for_again(void **state)
+{
+    (void)state;
+    fail_to_resolve(EAI_SYSTEM, EIO, CONEY_E_SYSTEM, "cannot resolve host 'broker.test': Input/output error");
+}
+
+/* glibc says so when it cannot open /etc/hosts or a socket. */
+static void test_name_that_is_unknown_for_lack_of_descriptors_is_an_error_of_the_system(void **state)
+{
+    (void)state;
+    fail_to_resolve(EAI_NONAME, EMFILE, CONEY_E_SYSTEM, "cannot resolve host 'broker.test': Too many open files");
+}
+
+static void test_lack_of_memory_for_resolving_is_no_memory(void **state)
+{
+    (void)state;
+    fail_to_resolve(EAI_MEMORY, 0, CONEY_E_NO_MEMORY, "");
+}
+
+/* ---- what is asked ---- */
+
+static void test_address_in_numbers_asks_no_resolver(void **state)
+{
+    (void)state;
+    fault_start(NULL, NULL); /* at 127.0.0.1 */
+    fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
+    assert_int_equal(times_asked(), 0);
+}
+
+/* AI_ADDRCONFIG leaves out the loopback of a family that the machine has no other address of. */
+static void test_name_is_asked_for_whatever_addresses_the_machine_has(void **state)
+{
+    (void)state;
+    resolve_to((int[ADDRESSES]){start_broker(0, NULL)}, 0);
+    use_name();
+    fault_expect_status(CONEY_OK, fault_ask());
+    assert_int_equal(resolver.flags & AI_ADDRCONFIG, 0);
+}
+
+static void test_address_of_an_unknown_zone_asks_no_resolver(void **state)
+{
+    (void)state;
+    fault_expect_status(CONEY_OK, coney_connection_factory_new(&fault.factory, "amqp://[fe80::1%25nowhere]", NULL));
+    fault_expect_status(CONEY_E_CONNECT, coney_connection_factory_connect(fault.factory));
+    fault_expect_text("cannot resolve host 'fe80::1%nowhere'");
+    assert_int_equal(times_asked(), 0);
+}
+
 #define resolving_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 static void test_connect_waits_for_all_addresses(void **state)
@@ -254,6 +328,12 @@ int main(void)
         resolving_test(test_name_that_moves_is_followed_after_a_loss),
         resolving_test(test_name_that_moves_is_followed_between_attempts),
         resolving_test(test_name_that_does_not_resolve_is_told_and_asked_for_again),
+        resolving_test(test_error_of_the_system_is_told_and_the_name_asked_for_again),
+        resolving_test(test_name_that_is_unknown_for_lack_of_descriptors_is_an_error_of_the_system),
+        resolving_test(test_lack_of_memory_for_resolving_is_no_memory),
+        resolving_test(test_address_in_numbers_asks_no_resolver),
+        resolving_test(test_name_is_asked_for_whatever_addresses_the_machine_has),
+        resolving_test(test_address_of_an_unknown_zone_asks_no_resolver),
     };
     return cmocka_run_group_tests_name("resolving", tests, NULL, NULL);
 }

@@ -207,6 +207,22 @@ static void test_server_name_that_is_an_address_is_not_announced(void **state)
     expect_announced("localhost", "127.0.0.1", NULL);
 }
 
+/* 127.1 is 127.0.0.1, which the certificate is for, and no name that a server could have. */
+static void test_short_address_is_verified_and_not_announced(void **state)
+{
+    (void)state;
+    expect_announced("127.1", NULL, NULL);
+}
+
+static void test_address_with_a_zone_is_not_announced(void **state)
+{
+    (void)state;
+    const coney_tls_options tls = {.server_name = "fe80::1%lo", .dangerously_trust_any_server = true};
+    peer_with("server.pem", NULL, 0);
+    expect_handshake(uri_of("amqps", "localhost", tls_peer_port(peer)), &tls);
+    assert_true(tls_peer_count_announced(peer, NULL) > 0);
+}
+
 /* ---- whom we trust ---- */
 
 /* What OpenSSL takes for the system's authorities, if nothing else is said. */
@@ -677,6 +693,8 @@ int main(void)
         tls_test(test_address_is_not_announced),
         tls_test(test_server_name_is_announced_instead_of_an_address),
         tls_test(test_server_name_that_is_an_address_is_not_announced),
+        tls_test(test_short_address_is_verified_and_not_announced),
+        tls_test(test_address_with_a_zone_is_not_announced),
         system_test(test_system_authorities_are_trusted_if_none_is_named),
         system_test(test_system_authorities_do_not_count_beside_those_that_are_named),
         tls_test(test_certificate_of_another_host_is_not_accepted),
