@@ -133,7 +133,8 @@ typedef struct coney_connection_factory_options {
 /* Makes a factory; nothing is connected yet. The URI is
  *   amqp://user:password@host:port/vhost?heartbeat=S&connection_timeout=MS&frame_max=BYTES
  * with %XX for special characters; user and password are guest if both are left out, the port is 5672 and the virtual
- * host "/" if left out; several hosts stand as host1:port1,host2:port2. amqps:// is the same over
+ * host "/" if left out; several hosts stand as host1:port1,host2:port2, and an address of IPv6 as [::1]:port or, with
+ * its zone, as [fe80::1%25eth0]:port. amqps:// is the same over
  * TLS, with port 5671. Over amqp:// anyone who listens on the way reads the password and all messages. Unless all
  * hosts are this one (localhost, 127.0.0.0/8, ::1) or trusted_network is set, the factory logs one warning of that.
  * Copies uri and options (which may be NULL). Any thread.
