@@ -19,14 +19,14 @@ static coney_status wait_connected(cny_wire *wire, int64_t deadline, int *failur
     socklen_t size = sizeof *failure;
     coney_status status = cny_wire_wait(wire, POLLOUT, deadline);
     if (status == CONEY_OK)
-        getsockopt(wire->fd, SOL_SOCKET, SO_ERROR, failure, &size);
+        getsockopt(wire->socket.fd, SOL_SOCKET, SO_ERROR, failure, &size);
     return status;
 }
 
 static coney_status connect_socket(cny_wire *wire, const cny_wire_target *target, const struct addrinfo *address,
                                    int64_t deadline)
 {
-    int failure = connect(wire->fd, address->ai_addr, address->ai_addrlen) == 0 ? 0 : errno;
+    int failure = connect(wire->socket.fd, address->ai_addr, address->ai_addrlen) == 0 ? 0 : errno;
     coney_status status = CONEY_OK;
     if (failure == EINPROGRESS || failure == EINTR)
         status = wait_connected(wire, deadline, &failure);
@@ -46,11 +46,12 @@ static coney_status connect_socket(cny_wire *wire, const cny_wire_target *target
 static coney_status open_socket(cny_wire *wire, const struct addrinfo *address)
 {
     int on = 1;
-    wire->fd = socket(address->ai_family, address->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, address->ai_protocol);
-    if (wire->fd < 0)
+    wire->socket = cny_descriptor_of(
+        socket(address->ai_family, address->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, address->ai_protocol));
+    if (wire->socket.fd < 0)
         return cny_fail(CONEY_E_SYSTEM, "cannot open a socket: %s", cny_errno_text(errno));
-    setsockopt(wire->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(wire->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(wire->socket.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(wire->socket.fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     return CONEY_OK;
 }
 
@@ -84,13 +85,12 @@ bool cny_wire_next_may_do(void)
     return !ours && !cny_is_refused_login(error);
 }
 
-/* Without waiting: the resolver has no deadline, so it is not asked once the wire is interrupted. */
-static coney_status check_interrupt(cny_wire *wire)
+/* The resolver has no deadline, so it is not asked once the wire is interrupted. */
+static coney_status check_wire(const cny_wire *wire)
 {
-    if (wire->interrupt_fd < 0)
-        return cny_fail(CONEY_E_SYSTEM, "there was no eventfd to be had for this connection");
-    struct pollfd interrupt = {.fd = wire->interrupt_fd, .events = POLLIN};
-    return poll(&interrupt, 1, 0) > 0 ? cny_fail(CONEY_E_CLOSED, "closed while connecting") : CONEY_OK;
+    if (wire->no_pair)
+        return cny_fail(CONEY_E_SYSTEM, "cannot make a pair of sockets: %s", cny_errno_text(wire->no_pair));
+    return atomic_load(&wire->interrupted) ? cny_fail(CONEY_E_CLOSED, "closed while connecting") : CONEY_OK;
 }
 
 /* Numbers need no resolver. Names are resolved without AI_ADDRCONFIG, which leaves out the loopback of a family that
@@ -128,7 +128,7 @@ static coney_status fail_to_resolve(const cny_wire_target *target, int failure)
 
 coney_status cny_wire_connect(cny_wire *wire, const cny_wire_target *target)
 {
-    coney_status status = check_interrupt(wire);
+    coney_status status = check_wire(wire);
     if (status != CONEY_OK)
         return status;
     struct addrinfo *addresses;

@@ -3,7 +3,10 @@
 #ifndef CNY_WIRE_RABBITMQ_C_H
 #define CNY_WIRE_RABBITMQ_C_H
 
+#include "wire/descriptor.h"
 #include "wire/wire.h"
+
+#include <stdatomic.h>
 
 #ifdef CONEY_RABBITMQ_C_OLD_HEADERS
 #include <amqp.h>
@@ -35,9 +38,12 @@ typedef struct cny_frame {
 
 struct cny_wire {
     /* fixed after new */
-    int interrupt_fd; /* readable for ever once interrupted */
+    cny_descriptor waker, woken; /* a pair: what is written to the first ends a poll of the second */
+    int no_pair;                 /* errno, if there were no descriptors for it */
+    /* any thread */
+    atomic_bool interrupted; /* for ever */
     /* fixed once connected */
-    int fd;
+    cny_descriptor socket;
     struct cny_tls *tls; /* NULL: plain TCP */
     cny_wire_limits limits;
     size_t max_message_bytes;
@@ -53,7 +59,7 @@ struct cny_wire {
 
 /* ---- while connecting ---- */
 
-/* Waits for the socket's events. CONEY_E_TIMEOUT, _CLOSED (interrupted), _SYSTEM. */
+/* Waits for the socket's events. CONEY_E_TIMEOUT, _CLOSED (interrupted), _SYSTEM (also: others closed the socket). */
 coney_status cny_wire_wait(cny_wire *wire, short events, int64_t deadline);
 
 /* Speaks AMQP's opening on the connected socket; sets the limits. CONEY_E_CONNECT, _TIMEOUT,

@@ -494,7 +494,7 @@ coney_status cny_tls_open(cny_wire *wire, const cny_wire_target *target, int64_t
         return cny_fail_memory();
     coney_status status = make_context(wire->tls, target->tls);
     if (status == CONEY_OK)
-        status = make_session(wire->tls, wire->fd, target);
+        status = make_session(wire->tls, wire->socket.fd, target);
     if (status == CONEY_OK)
         status = shake_hands(wire, deadline);
     ERR_clear_error();
@@ -504,11 +504,11 @@ coney_status cny_tls_open(cny_wire *wire, const cny_wire_target *target, int64_t
     return status == CONEY_E_CONNECT ? cny_fail_in("TLS with %s:%d", target->host, target->port) : status;
 }
 
-void cny_tls_free(cny_tls *tls)
+void cny_tls_free(cny_tls *tls, bool says_goodbye)
 {
     if (!tls)
         return;
-    if (tls->usable)
+    if (tls->usable && says_goodbye)
         SSL_shutdown(tls->ssl); /* the socket does not block; whether the goodbye goes out does not matter */
     ERR_clear_error();
     SSL_free(tls->ssl);

@@ -7,34 +7,41 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define POOL_PAGE_BYTES 8192
 
 /* ---- life ---- */
+
+/* Not a pipe, whose writer a SIGPIPE would end, nor an eventfd (see descriptor.h). */
+static void make_pair(cny_wire *wire)
+{
+    int pair[2] = {-1, -1};
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
+        wire->no_pair = errno;
+    wire->waker = cny_descriptor_of(pair[0]);
+    wire->woken = cny_descriptor_of(pair[1]);
+}
 
 cny_wire *cny_wire_new(void)
 {
     cny_wire *wire = cny_alloc(sizeof *wire);
     if (!wire)
         return NULL;
-    wire->fd = -1;
-    wire->interrupt_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); /* connecting tells if there is none */
+    wire->socket.fd = -1;
+    make_pair(wire);
     init_amqp_pool(&wire->pool, POOL_PAGE_BYTES);
     return wire;
 }
 
 void cny_wire_close(cny_wire *wire)
 {
-    cny_tls_free(wire->tls);
+    bool is_ours = cny_descriptor_is_ours(&wire->socket);
+    cny_tls_free(wire->tls, is_ours);
     wire->tls = NULL;
-    if (wire->fd >= 0) {
-        shutdown(wire->fd, SHUT_RDWR); /* a forked child's copy would keep the connection open */
-        close(wire->fd);
-    }
-    wire->fd = -1;
+    if (is_ours)
+        shutdown(wire->socket.fd, SHUT_RDWR); /* a forked child's copy would keep the connection open */
+    cny_descriptor_close(&wire->socket);
     cny_assemblies_free(wire);
     empty_amqp_pool(&wire->pool);
     cny_free(wire->input);
@@ -46,8 +53,8 @@ void cny_wire_free(cny_wire *wire)
     if (!wire)
         return;
     cny_wire_close(wire);
-    if (wire->interrupt_fd >= 0)
-        close(wire->interrupt_fd);
+    cny_descriptor_close(&wire->waker);
+    cny_descriptor_close(&wire->woken);
     cny_free(wire);
 }
 
@@ -56,34 +63,62 @@ cny_wire_limits cny_wire_agreed(const cny_wire *wire)
     return wire->limits;
 }
 
-int cny_wire_fd(const cny_wire *wire)
-{
-    return wire->fd;
-}
+/* ---- waiting, and its interruption: closing must not wait for a peer that does not answer ---- */
 
-/* ---- interruption: closing must not wait for a peer that does not answer ---- */
+#define LONGEST_POLL_MS 5000 /* closing descriptors wakes nobody, so that is noticed when the poll ends */
+
+void cny_wire_wake(cny_wire *wire)
+{
+    if (cny_descriptor_is_ours(&wire->waker))
+        send(wire->waker.fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT); /* if it is full, it wakes already */
+}
 
 void cny_wire_interrupt(cny_wire *wire)
 {
-    const uint64_t one = 1;
-    ssize_t done = write(wire->interrupt_fd, &one, sizeof one);
-    (void)done; /* a full eventfd is an interruption already */
+    atomic_store(&wire->interrupted, true);
+    cny_wire_wake(wire);
+}
+
+static coney_status fail_closed_by_others(void)
+{
+    return cny_fail(CONEY_E_LOST, "another part of the program has closed a descriptor of this connection");
+}
+
+/* False if the waker has been closed. */
+static bool drain(const cny_wire *wire)
+{
+    char wakes[64];
+    return recv(wire->woken.fd, wakes, sizeof wakes, MSG_DONTWAIT) != 0;
+}
+
+coney_status cny_wire_poll(cny_wire *wire, short events, int timeout_ms, short *seen)
+{
+    struct pollfd pollers[] = {{.fd = wire->socket.fd, .events = events}, {.fd = wire->woken.fd, .events = POLLIN}};
+    bool is_short = timeout_ms >= 0 && timeout_ms < LONGEST_POLL_MS;
+    int ready = poll(pollers, 2, is_short ? timeout_ms : LONGEST_POLL_MS);
+    if (ready < 0 && errno != EINTR)
+        return cny_fail(CONEY_E_SYSTEM, "poll failed: %s", cny_errno_text(errno));
+    *seen = ready > 0 ? pollers[0].revents : 0;
+    bool is_woken = ready > 0 && pollers[1].revents;
+    if (!cny_descriptor_is_ours(&wire->socket) || !cny_descriptor_is_ours(&wire->woken) || (is_woken && !drain(wire)))
+        return fail_closed_by_others();
+    return CONEY_OK;
 }
 
 coney_status cny_wire_wait(cny_wire *wire, short events, int64_t deadline)
 {
     for (;;) {
+        short seen;
         int64_t left = deadline - cny_now_ms();
-        struct pollfd pollers[] = {{.fd = wire->interrupt_fd, .events = POLLIN}, {.fd = wire->fd, .events = events}};
-        int ready = poll(pollers, 2, left > 0 ? (int)left : 0);
-        if (ready > 0 && pollers[0].revents)
+        coney_status status = cny_wire_poll(wire, events, left > 0 ? (int)left : 0, &seen);
+        if (atomic_load(&wire->interrupted))
             return cny_fail(CONEY_E_CLOSED, "closed while connecting");
+        if (status != CONEY_OK) /* the peer has not closed anything */
+            return cny_fail(CONEY_E_SYSTEM, "%s", coney_last_error());
         if (left <= 0) /* even if there is something to read: a peer that dribbles has no more time than others */
             return cny_fail(CONEY_E_TIMEOUT, "no answer in time");
-        if (ready > 0)
+        if (seen)
             return CONEY_OK;
-        if (ready < 0 && errno != EINTR)
-            return cny_fail(CONEY_E_SYSTEM, "poll failed: %s", cny_errno_text(errno));
     }
 }
 
@@ -120,15 +155,22 @@ static coney_status read_plain(int fd, uint8_t *room, size_t size, size_t *recei
 
 coney_status cny_wire_write(cny_wire *wire, const uint8_t *data, size_t size, size_t *written)
 {
-    return wire->tls ? cny_tls_write(wire->tls, data, size, written) : write_plain(wire->fd, data, size, written);
+    *written = 0;
+    if (!cny_descriptor_is_ours(&wire->socket))
+        return fail_closed_by_others();
+    return wire->tls ? cny_tls_write(wire->tls, data, size, written)
+                     : write_plain(wire->socket.fd, data, size, written);
 }
 
 coney_status cny_wire_write_pieces(cny_wire *wire, const struct iovec *pieces, size_t count, size_t *written)
 {
     if (count == 1 || wire->tls)
         return cny_wire_write(wire, pieces->iov_base, pieces->iov_len, written);
+    *written = 0;
+    if (!cny_descriptor_is_ours(&wire->socket))
+        return fail_closed_by_others();
     const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)pieces, .msg_iovlen = count};
-    return check_sent(sendmsg(wire->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT), written);
+    return check_sent(sendmsg(wire->socket.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT), written);
 }
 
 bool cny_wire_takes_pieces(const cny_wire *wire)
@@ -143,6 +185,9 @@ bool cny_wire_takes_other_writers(const cny_wire *wire)
 
 coney_status cny_wire_read(cny_wire *wire, size_t *received)
 {
+    *received = 0;
+    if (!cny_descriptor_is_ours(&wire->socket))
+        return fail_closed_by_others();
     if (wire->input_start > 0) {
         memmove(wire->input, wire->input + wire->input_start, wire->input_end - wire->input_start);
         wire->input_end -= wire->input_start;
@@ -151,7 +196,7 @@ coney_status cny_wire_read(cny_wire *wire, size_t *received)
     uint8_t *room = wire->input + wire->input_end;
     size_t size = wire->input_size - wire->input_end;
     coney_status status =
-        wire->tls ? cny_tls_read(wire->tls, room, size, received) : read_plain(wire->fd, room, size, received);
+        wire->tls ? cny_tls_read(wire->tls, room, size, received) : read_plain(wire->socket.fd, room, size, received);
     wire->input_end += *received;
     return status;
 }

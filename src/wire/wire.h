@@ -112,7 +112,7 @@ typedef struct cny_wire_limits {
     int broker_major; /* the first number of the broker's version; 0: the broker does not tell it */
 } cny_wire_limits;
 
-cny_wire *cny_wire_new(void);        /* NULL without memory */
+cny_wire *cny_wire_new(void);        /* NULL without memory; without descriptors it will not connect */
 void cny_wire_close(cny_wire *wire); /* closes the socket without a word */
 void cny_wire_free(cny_wire *wire);  /* closes it, too; takes NULL */
 
@@ -128,16 +128,24 @@ bool cny_is_refused_login(const coney_error *error);
 /* May another address or host do, after this thread's last error? */
 bool cny_wire_next_may_do(void);
 
+/* Sleeps until the socket has one of these events, or none but an error, which *seen tells; until somebody wakes the
+ * wire; or until so many milliseconds are over (-1: no limit). It may return earlier. CONEY_E_LOST if another part of
+ * the program has closed a descriptor of the wire; CONEY_E_SYSTEM. */
+coney_status cny_wire_poll(cny_wire *wire, short events, int timeout_ms, short *seen);
+
+/* Ends a poll that is under way, or the next one. Any thread. */
+void cny_wire_wake(cny_wire *wire);
+
 /* Makes a connect that is under way fail with CONEY_E_CLOSED at once (in the resolver: as soon as that
  * returns), and later ones too. An open wire does not notice. Any thread. */
 void cny_wire_interrupt(cny_wire *wire);
 
 cny_wire_limits cny_wire_agreed(const cny_wire *wire);
-int cny_wire_fd(const cny_wire *wire);
 
 /* ---- bytes ---- */
 
-/* Writes what the socket takes at once; *written may be 0. CONEY_E_LOST. */
+/* Writes what the socket takes at once; *written may be 0. CONEY_E_LOST (also if another part of the program has closed
+ * the socket, here and below). */
 coney_status cny_wire_write(cny_wire *wire, const uint8_t *data, size_t size, size_t *written);
 
 /* The same for several pieces, one after another. TLS takes but the first. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* A child of fork(): the parent's factory answers CONEY_E_STATE there and touches nothing, and the
  * parent does not notice. */
+#include "support/child.h"
 #include "support/fault_consumer.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,28 +29,6 @@ static void use_everything(void)
     fault_expect_status(CONEY_OK, fault_ask());
     /* The end of the admin's channel is the last thing to be said. */
     fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_CHANNEL_CLOSE_METHOD) == 1);
-}
-
-/* Runs it in a child, whose exit status is what it returns; 0 is good. */
-static void expect_good_child(int (*run)(void))
-{
-    int status = -1;
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0)
-        _exit(run());
-    assert_true(child > 0);
-    int64_t deadline = cny_now_ms() + CNY_PATIENCE_MS;
-    pid_t ended = 0;
-    while ((ended = waitpid(child, &status, WNOHANG)) == 0 && cny_now_ms() < deadline)
-        poll(NULL, 0, 2);
-    if (ended == 0) {
-        kill(child, SIGKILL);
-        waitpid(child, &status, 0);
-        fail_msg("the child hangs");
-    }
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        fail_msg("the child ended with 0x%x", status);
 }
 
 static void expect_parent_to_go_on(int heard_before)
@@ -134,7 +112,7 @@ static void test_scope_is_of_no_use_in_a_child(void **state)
     fault_use_template(NULL);
     fault_expect_status(CONEY_OK,
                         coney_scope_new(&scope, fault.sender, &(coney_scope_options){.mode = CONEY_SCOPE_TRANSACTED}));
-    expect_good_child(use_scope);
+    test_expect_good_child(use_scope);
     fault_expect_status(CONEY_OK, coney_scope_commit(scope));
     coney_scope_free(scope);
 }
@@ -144,7 +122,7 @@ static void test_calls_in_a_child_answer_state_and_write_nothing(void **state)
     (void)state;
     use_everything();
     int before = cny_broker_heard(fault.broker, all);
-    expect_good_child(call_everything);
+    test_expect_good_child(call_everything);
     expect_parent_to_go_on(before);
 }
 
@@ -173,7 +151,7 @@ static void test_nothing_is_made_of_the_parents_factory_in_a_child(void **state)
     (void)state;
     use_everything();
     int before = cny_broker_heard(fault.broker, all);
-    expect_good_child(make_everything);
+    test_expect_good_child(make_everything);
     expect_parent_to_go_on(before);
 }
 
@@ -191,7 +169,7 @@ static void test_frees_in_a_child_do_nothing(void **state)
     (void)state;
     use_everything();
     int before = cny_broker_heard(fault.broker, all);
-    expect_good_child(free_everything);
+    test_expect_good_child(free_everything);
     expect_parent_to_go_on(before);
 }
 
@@ -251,7 +229,7 @@ static void test_delivery_is_of_no_use_in_a_child_and_remains_the_parents(void *
                  (coney_listener){.on_message = keep, .acknowledge = CONEY_ACKNOWLEDGE_MANUAL, .send_to = "replies"});
     fault_wait_until(has_returned());
     int before = cny_broker_heard(fault.broker, all);
-    expect_good_child(use_delivery);
+    test_expect_good_child(use_delivery);
     assert_int_equal(cny_broker_heard(fault.broker, all), before);
     coney_delivery *delivery = atomic_exchange(&kept, NULL);
     fault_expect_status(CONEY_OK, coney_delivery_settle(delivery, CONEY_ACK));
@@ -350,7 +328,7 @@ static void test_child_may_make_a_factory_of_its_own(void **state)
 {
     (void)state;
     use_everything();
-    expect_good_child(use_a_new_factory);
+    test_expect_good_child(use_a_new_factory);
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
     assert_int_equal(cny_broker_count_heard(fault.broker, CNY_PROTOCOL_HEADER), 3);
 }

@@ -624,9 +624,9 @@ static cny_wire *wire_to(int port)
     assert_non_null(wire);
     wire->input_size = 1000;
     wire->input = cny_alloc(wire->input_size);
-    wire->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(wire->fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(fcntl(wire->fd, F_SETFL, O_NONBLOCK), 0);
+    wire->socket = cny_descriptor_of(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    assert_int_equal(connect(wire->socket.fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(fcntl(wire->socket.fd, F_SETFL, O_NONBLOCK), 0);
     assert_ok(cny_tls_open(wire, &target, cny_deadline(CONNECT_MS)));
     return wire;
 }
@@ -639,7 +639,7 @@ static void test_last_words_are_read_after_a_write_has_failed(void **state)
         .certificate = certificate("server.pem"), .key = certificate("server.key"), .last_words = "farewell"};
     peer = tls_peer_start(&options);
     cny_wire *wire = wire_to(tls_peer_port(peer));
-    struct pollfd reset = {.fd = wire->fd};
+    struct pollfd reset = {.fd = wire->socket.fd};
     assert_int_equal(poll(&reset, 1, CONNECT_MS), 1); /* only errors count */
     coney_status write_status = cny_wire_write(wire, (const uint8_t *)"hello", 5, &size);
     coney_status read_status = cny_wire_read(wire, &size);

@@ -22,7 +22,7 @@ static int start(void **state)
     int ends[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
     wire = cny_wire_new();
-    wire->fd = ends[0];
+    wire->socket = cny_descriptor_of(ends[0]);
     broker = ends[1];
     wire->limits = (cny_wire_limits){.channel_max = 1, .frame_max = FRAME_MAX};
     wire->max_message_bytes = 64 * MIB;

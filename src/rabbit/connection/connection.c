@@ -3,10 +3,7 @@
  * wire is in io.c. */
 #include "rabbit/connection/internal.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 /* rabbitmq-c 0.11 decodes nested tables by recursion: 100 kB of nested arrays need some 3 MiB. */
 #define IO_STACK_BYTES ((size_t)8 * 1024 * 1024)
@@ -39,8 +36,6 @@ static void free_connection(cny_connection *connection)
     cny_free(connection->user);
     cny_free(connection->hosts);
     cny_error_unref(connection->abort);
-    if (connection->wake_fd >= 0)
-        close(connection->wake_fd);
     cny_wire_free(connection->wire);
     cny_error_unref(connection->reason);
     cny_outbound_free(&connection->outgoing);
@@ -110,13 +105,10 @@ coney_status cny_connection_new(cny_connection **connection, const cny_link *lin
     made->renewals_at = INT64_MAX;
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->changed);
-    made->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pthread_t io = 0;
     coney_status status = CONEY_OK;
     if (!fill(made, link, credentials))
         status = cny_fail_memory();
-    else if (made->wake_fd < 0)
-        status = cny_fail(CONEY_E_SYSTEM, "cannot make an eventfd: %s", cny_errno_text(errno));
     else
         status = cny_thread_start(&io, "coney-io", IO_STACK_BYTES, cny_connection_io, made);
     if (status != CONEY_OK) {
@@ -199,9 +191,7 @@ void cny_connection_blocked(cny_connection *connection, char reason[256])
 
 void cny_connection_wake(cny_connection *connection)
 {
-    const uint64_t one = 1;
-    ssize_t done = write(connection->wake_fd, &one, sizeof one);
-    (void)done; /* a full eventfd is a pending wake-up */
+    cny_wire_wake(connection->wire);
 }
 
 void cny_connection_appended(cny_connection *connection, size_t bytes)

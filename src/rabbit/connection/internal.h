@@ -260,7 +260,6 @@ struct cny_connection {
     cny_events *events; /* there as long as the I/O thread has not ended */
     coney_connection_role role;
     bool is_isolated;
-    int wake_fd;
     cny_wire *wire;
     size_t *hosts; /* indices into the URI's, in the order in which they are tried */
     char *user;

@@ -4,12 +4,10 @@
  * blocks on nothing but its poll (and, while connecting, on name resolution). */
 #include "rabbit/connection/internal.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define FAREWELL_MS 250
 #define MOST_PIECES 64                          /* for one system call */
@@ -458,26 +456,16 @@ static coney_status wait(cny_connection *connection, bool *readable)
 {
     bool held = is_held(connection);
     bool put_off = !held && may_put_off_reading(connection);
-    struct pollfd pollers[2] = {
-        {.fd = cny_wire_fd(connection->wire), .events = put_off || held ? 0 : POLLIN},
-        {.fd = connection->wake_fd, .events = POLLIN},
-    };
+    short events = put_off || held ? 0 : POLLIN, seen = 0;
     if (has_unwritten(connection))
-        pollers[0].events |= POLLOUT;
+        events |= POLLOUT;
     bool waiting_input = cny_wire_has_input(connection->wire) && !put_off && !held;
     int timeout = put_off ? MODERATION_MS : next_timeout(connection);
-    int ready = poll(pollers, 2, waiting_input ? 0 : timeout);
+    coney_status status = cny_wire_poll(connection->wire, events, waiting_input ? 0 : timeout, &seen);
     mark_awake(connection);
-    if (ready < 0 && errno != EINTR)
-        return cny_fail(CONEY_E_SYSTEM, "poll failed: %s", cny_errno_text(errno));
-    if (ready > 0 && (pollers[1].revents & POLLIN)) {
-        uint64_t count;
-        ssize_t done = read(connection->wake_fd, &count, sizeof count);
-        (void)done;
-    }
-    bool has_input = ready > 0 && (pollers[0].revents & (POLLIN | POLLERR | POLLHUP));
+    bool has_input = seen & (POLLIN | POLLERR | POLLHUP);
     *readable = has_input || waiting_input || (put_off && !may_put_off_reading(connection));
-    return CONEY_OK;
+    return status;
 }
 
 /* What comes within a millisecond counts together: TLS hands it out in small pieces. */
