@@ -81,10 +81,34 @@ bool cny_cond_init(pthread_cond_t *cond);
 /* Waits as pthread_cond_wait does; false if the deadline has passed. */
 bool cny_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadline);
 
-/* Starts a thread that cannot be cancelled, with all signals blocked, so that they go to the program's own threads. Its
- * stack has at least that many bytes, 1 MiB, and what the system gives by default. */
-coney_status cny_thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*run)(void *),
-                              void *argument);
+/* What a thread does. Its stack has at least that many bytes, 1 MiB, and what the system gives by default. */
+typedef struct cny_thread {
+    const char *name;
+    size_t stack_bytes;
+    void *(*run)(void *argument);
+    void *argument;
+} cny_thread;
+
+/* Starts one, to be joined or detached by the caller. It cannot be cancelled, and has all signals blocked, so that
+ * they go to the program's own threads. CONEY_E_SYSTEM, CONEY_E_NO_MEMORY. */
+coney_status cny_thread_start(pthread_t *id, const cny_thread *thread);
+
+/* A group of threads (docs/threading.md). Each has an owner, at whose end it is joined. The threads do not know the
+ * group, so they may free it. */
+typedef struct cny_threads {
+    pthread_mutex_t lock;
+    cny_buffer running; /* those that are neither joined nor detached; under lock */
+} cny_threads;
+
+void cny_threads_init(cny_threads *threads);
+void cny_threads_free(cny_threads *threads); /* detaches who is left */
+
+/* CONEY_E_SYSTEM, CONEY_E_NO_MEMORY. May be called under any lock. */
+coney_status cny_threads_start(cny_threads *threads, const void *owner, const cny_thread *thread);
+
+/* Joins the owner's threads, or all of them if that is NULL. Those that run at the deadline are detached, and this code
+ * stays mapped then, for they return to it. Not under a lock. */
+void cny_threads_join(cny_threads *threads, const void *owner, int64_t deadline);
 
 /* The first line of every public function that may lock, wait, log, read files or run the program's code
  * (cmake/calls.sh checks that): until the function returns its thread cannot be cancelled. A thread that ended at one

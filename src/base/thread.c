@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The monotonic clock, conditions that wait by it, threads, forks, chance and delays. */
+/* The monotonic clock, conditions that wait by it, forks, chance and delays. */
 #include "base/base.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/random.h>
 #include <time.h>
-
-#define SMALLEST_STACK ((size_t)1 << 20) /* musl gives 128 KiB, too little for handlers and recursive parsers */
 
 int64_t cny_now_ms(void)
 {
@@ -79,63 +76,6 @@ void cny_restore_cancel(const int *state)
 {
     int ours;
     pthread_setcancelstate(*state, &ours);
-}
-
-typedef struct beginning {
-    void *(*run)(void *);
-    void *argument;
-} beginning;
-
-/* What runs on our threads must not be cancelled, the program's handlers and callbacks included. */
-static void *begin(void *argument)
-{
-    const beginning at = *(const beginning *)argument;
-    cny_free(argument);
-    cny_disable_cancel();
-    return at.run(at.argument);
-}
-
-static int start_with_stack(pthread_t *thread, size_t stack_bytes, beginning *at)
-{
-    pthread_attr_t attributes;
-    int failure = pthread_attr_init(&attributes);
-    if (failure)
-        return failure;
-    size_t system_bytes = 0;
-    pthread_attr_getstacksize(&attributes, &system_bytes);
-    if (stack_bytes < SMALLEST_STACK)
-        stack_bytes = SMALLEST_STACK;
-    if (stack_bytes > system_bytes)
-        failure = pthread_attr_setstacksize(&attributes, stack_bytes);
-    if (!failure)
-        failure = pthread_create(thread, &attributes, begin, at);
-    pthread_attr_destroy(&attributes);
-    return failure;
-}
-
-coney_status cny_thread_start(pthread_t *thread, const char *name, size_t stack_bytes, void *(*run)(void *),
-                              void *argument)
-{
-    sigset_t all, before;
-    beginning *at = cny_alloc(sizeof *at);
-    if (!at)
-        return cny_fail_memory();
-    *at = (beginning){.run = run, .argument = argument};
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failure = start_with_stack(thread, stack_bytes, at);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failure) {
-        cny_free(at);
-        return cny_fail(CONEY_E_SYSTEM, "cannot start thread '%s': %s", name, cny_errno_text(failure));
-    }
-    char short_name[16]; /* the kernel's limit */
-    size_t size = 0;
-    for (; name[size] && size < sizeof short_name - 1; size++)
-        short_name[size] = name[size];
-    short_name[size] = '\0';
-    pthread_setname_np(*thread, short_name);
-    return CONEY_OK;
 }
 
 static atomic_uint forks;

@@ -85,7 +85,7 @@ static void __attribute__((constructor)) start(void)
 {
     pthread_t thread;
     seen.began = cny_now_ms();
-    if (cny_thread_start(&thread, "test-lateness", 0, sleep_and_see, NULL) != CONEY_OK)
+    if (cny_thread_start(&thread, &(cny_thread){.name = "test-lateness", .run = sleep_and_see}) != CONEY_OK)
         abort();
     pthread_detach(thread);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static cny_threads group;
 static cny_workers *workers;
 static atomic_int holds, begins, releases;
 
@@ -34,20 +35,22 @@ static int setup(void **state)
 {
     (void)state;
     holds = begins = releases = 0;
-    workers = cny_workers_new(&(cny_workers_owner){.name = "tests", .hold = hold, .begin = begin, .release = release});
+    const cny_workers_owner owner = {
+        .name = "tests", .threads = &group, .hold = hold, .begin = begin, .release = release};
+    cny_threads_init(&group);
+    workers = cny_workers_new(&owner);
     assert_non_null(workers);
     return 0;
 }
 
 static int teardown(void **state)
 {
-    int64_t deadline = cny_deadline(TEST_PATIENCE_MS);
     cny_workers_resize(workers, 0);
-    while (releases < holds && cny_now_ms() < deadline)
-        usleep(1000);
+    cny_threads_join(&group, NULL, cny_deadline(TEST_PATIENCE_MS));
     bool ended = releases == holds;
     if (ended)
         cny_workers_free(workers);
+    cny_threads_free(&group);
     return ended ? test_no_failed_checks(state) : -1;
 }
 

@@ -39,7 +39,9 @@ CONEY_API coney_status coney_batching_template_new(coney_batching_template **bat
 
 /* Flushes, then waits until the broker has confirmed and all callbacks have returned, together as
  * long as the template's timeout_ms; what is not confirmed then is said in the log, and its callbacks
- * run later: free the template next, which ends them. No other thread may be inside a call on it.
+ * run later: free the template next, which ends them. Its thread has ended then; one that is still sending, in a
+ * processor perhaps, ends later, which the log says, and Coney's code stays loaded until the process ends. No other
+ * thread may be inside a call on it.
  * Not from a callback (logged and not done). Takes NULL. (Spring: stop, which flushes.) */
 CONEY_API void coney_batching_template_free(coney_batching_template *batching);
 

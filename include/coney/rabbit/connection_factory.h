@@ -173,7 +173,13 @@ CONEY_API coney_status coney_connection_factory_list_declarations(coney_connecti
 CONEY_API coney_status coney_connection_factory_close(coney_connection_factory *factory);
 
 /* Closes if that has not been done. Containers, templates and admins keep what they need of the
- * factory, and may be freed before or after it. Not from a callback or handler. Takes NULL. */
+ * factory, and may be freed before or after it. Not from a callback or handler. Takes NULL.
+ *
+ * Once all that was made is freed, none of Coney's threads runs, and the program may unload Coney. A thread that cannot
+ * be waited for within close_timeout_ms (it resolves a name, or runs a callback, a handler or the credentials provider)
+ * ends later, which the log says. It keeps what it needs, and Coney's code stays loaded until the process ends,
+ * whatever dlclose() is called for. The code of the callback and what its user pointer names must stay as long. Not
+ * from a destructor that dlclose() runs. */
 CONEY_API void coney_connection_factory_free(coney_connection_factory *factory);
 
 CONEY_END

@@ -108,7 +108,8 @@ CONEY_API coney_status coney_container_stop(coney_container *container);
 CONEY_API coney_status coney_container_pause(coney_container *container);
 CONEY_API coney_status coney_container_resume(coney_container *container);
 
-/* Stops, then frees. A handler that outlives the stop keeps what it needs until it returns; its
+/* Stops, then frees; its threads have ended then. A handler that outlives the stop ends later, which the log says. It
+ * keeps what it needs until it returns, and Coney's code stays loaded until the process ends; the handler's code and its
  * user pointer must live as long. Not from a handler of the container nor from a callback of the factory, events
  * included (logged and not done): call coney_container_stop() there, and free on another thread. Takes NULL. */
 CONEY_API void coney_container_free(coney_container *container);

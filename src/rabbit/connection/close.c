@@ -141,6 +141,7 @@ static coney_status close_now(coney_connection_factory *factory)
         cny_factory_log(&factory->links[role].news); /* which does not change any more */
     if (!cny_events_stop(factory->events, one.latest))
         note(&one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
+    cny_threads_join(&factory->threads, NULL, one.latest);
     cny_members_free(&one.members);
     tell_done(factory);
     coney_status status = cny_error_raise(one.complaint);

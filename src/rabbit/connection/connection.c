@@ -89,6 +89,14 @@ static bool fill(cny_connection *made, const cny_link *link, const coney_credent
     return made->hosts && made->user && made->password && made->wire;
 }
 
+static coney_status start_io(cny_connection *connection)
+{
+    coney_connection_factory *factory = connection->factory;
+    const cny_thread io = {
+        .name = "coney-io", .stack_bytes = IO_STACK_BYTES, .run = cny_connection_io, .argument = connection};
+    return cny_threads_start(&factory->threads, factory, &io);
+}
+
 coney_status cny_connection_new(cny_connection **connection, const cny_link *link, const coney_credentials *credentials)
 {
     coney_connection_factory *factory = link->factory;
@@ -105,18 +113,16 @@ coney_status cny_connection_new(cny_connection **connection, const cny_link *lin
     made->renewals_at = INT64_MAX;
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->changed);
-    pthread_t io = 0;
     coney_status status = CONEY_OK;
     if (!fill(made, link, credentials))
         status = cny_fail_memory();
     else
-        status = cny_thread_start(&io, "coney-io", IO_STACK_BYTES, cny_connection_io, made);
+        status = start_io(made);
     if (status != CONEY_OK) {
         cny_events_leave(made->events);
         free_connection(made);
         return status;
     }
-    pthread_detach(io); /* cny_connection_wait_ended() waits for it, no longer than a deadline */
     *connection = made;
     return CONEY_OK;
 }

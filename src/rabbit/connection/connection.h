@@ -46,6 +46,9 @@ bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *ca
  * cannot wait for its end. Returns what it served before. */
 const coney_connection_factory *cny_factory_serve_on_this_thread(const coney_connection_factory *factory);
 
+/* The group of all threads that run for the factory and its members. Closing the factory joins them. */
+cny_threads *cny_factory_threads(coney_connection_factory *factory);
+
 /* CONEY_E_STATE in a child of fork(), where neither threads nor locks of the factory are of use. */
 coney_status cny_factory_check_process(const coney_connection_factory *factory);
 

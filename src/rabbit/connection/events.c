@@ -10,7 +10,6 @@
 struct cny_events {
     /* fixed after start */
     atomic_uint refs; /* the factory's and the thread's */
-    pthread_t thread;
     /* events thread only */
     cny_buffer running;
     /* under lock */
@@ -23,6 +22,8 @@ struct cny_events {
     bool stopping;
     bool ended; /* the thread does nothing any more */
 };
+
+static _Thread_local const cny_events *current;
 
 static void run(const cny_completion *completion)
 {
@@ -64,6 +65,7 @@ void cny_events_unref(cny_events *events)
 static void *events_main(void *argument)
 {
     cny_events *events = argument;
+    current = events;
     pthread_mutex_lock(&events->lock);
     while (!events->stopping || events->posters > 0 || events->queue.size > 0) {
         if (events->queue.size == 0) {
@@ -84,7 +86,7 @@ static void *events_main(void *argument)
     return NULL;
 }
 
-coney_status cny_events_start(cny_events **events)
+coney_status cny_events_start(cny_events **events, coney_connection_factory *factory)
 {
     cny_events *made = cny_alloc(sizeof *made);
     if (!made)
@@ -92,14 +94,13 @@ coney_status cny_events_start(cny_events **events)
     atomic_init(&made->refs, 2);
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->wake);
-    coney_status status = cny_thread_start(&made->thread, "coney-events", 0, events_main, made);
-    if (status != CONEY_OK) {
+    const cny_thread thread = {.name = "coney-events", .run = events_main, .argument = made};
+    coney_status status = cny_threads_start(&factory->threads, factory, &thread);
+    if (status == CONEY_OK)
+        *events = made;
+    else
         cny_free(made);
-        return status;
-    }
-    pthread_detach(made->thread);
-    *events = made;
-    return CONEY_OK;
+    return status;
 }
 
 bool cny_events_stop(cny_events *events, int64_t deadline)
@@ -132,12 +133,9 @@ void cny_events_leave(cny_events *events)
     pthread_mutex_unlock(&events->lock);
 }
 
-bool cny_events_is_current(cny_events *events)
+bool cny_events_is_current(const cny_events *events)
 {
-    pthread_mutex_lock(&events->lock);
-    bool current = !events->ended && pthread_equal(pthread_self(), events->thread);
-    pthread_mutex_unlock(&events->lock);
-    return current;
+    return current == events;
 }
 
 void cny_events_lock(cny_events *events)

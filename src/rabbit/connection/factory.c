@@ -23,6 +23,7 @@ static void free_factory(coney_connection_factory *factory)
     cny_buffer_free(&factory->spare);
     cny_events_unref(factory->events);
     cny_config_free(&factory->config);
+    cny_threads_free(&factory->threads);
     pthread_cond_destroy(&factory->changed);
     pthread_mutex_destroy(&factory->lock);
     pthread_mutex_destroy(&factory->routes.lock);
@@ -54,6 +55,7 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
         return cny_fail_memory();
     atomic_init(&made->refs, 1);
     made->fork_count = cny_fork_count();
+    cny_threads_init(&made->threads);
     pthread_mutex_init(&made->lock, NULL);
     pthread_mutex_init(&made->routes.lock, NULL);
     cny_cond_init(&made->changed);
@@ -62,7 +64,7 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
             .factory = made, .role = (coney_connection_role)role, .refresh_at = INT64_MAX, .lost_host = CNY_NO_HOST};
     coney_status status = cny_config_read(&made->config, uri, options ? options : &defaults);
     if (status == CONEY_OK)
-        status = cny_events_start(&made->events);
+        status = cny_events_start(&made->events, made);
     if (status != CONEY_OK) {
         free_factory(made);
         return status;
@@ -95,6 +97,11 @@ bool cny_factory_is_served_here(coney_connection_factory *factory)
 bool cny_factory_on_events_thread(coney_connection_factory *factory)
 {
     return cny_events_is_current(factory->events);
+}
+
+cny_threads *cny_factory_threads(coney_connection_factory *factory)
+{
+    return &factory->threads;
 }
 
 void cny_factory_attention(coney_connection_factory *factory)

@@ -24,13 +24,13 @@ typedef struct cny_completion {
     cny_channel *channel;   /* taken; told when the callback has returned. NULL: nobody is */
 } cny_completion;
 
-coney_status cny_events_start(cny_events **events);
+coney_status cny_events_start(cny_events **events, coney_connection_factory *factory);
 
 /* Runs what is queued, then ends the thread. False if a callback has not returned by the deadline;
  * the thread then ends behind it. */
 bool cny_events_stop(cny_events *events, int64_t deadline);
 void cny_events_unref(cny_events *events); /* takes NULL */
-bool cny_events_is_current(cny_events *events);
+bool cny_events_is_current(const cny_events *events);
 
 /* Who may still post: the thread does not end before. */
 void cny_events_enter(cny_events *events);
@@ -155,6 +155,7 @@ struct coney_connection_factory {
     cny_events *events;
     atomic_ullong stale_acknowledgements[CNY_ROLE_COUNT];
     cny_routes routes;
+    cny_threads threads; /* has a lock of its own */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a link, or something for the recovery thread to see */

@@ -428,17 +428,14 @@ static void *recovery_main(void *argument)
 
 coney_status cny_recovery_start(coney_connection_factory *factory)
 {
-    pthread_t thread;
     if (factory->recovering)
         return CONEY_OK;
-    coney_status status = cny_thread_start(&thread, "coney-recovery", 0, recovery_main, cny_factory_ref(factory));
-    if (status != CONEY_OK) {
+    const cny_thread thread = {.name = "coney-recovery", .run = recovery_main, .argument = cny_factory_ref(factory)};
+    coney_status status = cny_threads_start(&factory->threads, factory, &thread);
+    factory->recovering = status == CONEY_OK;
+    if (status != CONEY_OK)
         cny_factory_unref(factory);
-        return status;
-    }
-    pthread_detach(thread);
-    factory->recovering = true;
-    return CONEY_OK;
+    return status;
 }
 
 coney_status cny_recovery_want(cny_link *link)

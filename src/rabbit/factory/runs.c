@@ -123,15 +123,14 @@ static cny_run *new_run(coney_connection_factory *factory, cny_connection *conne
 /* Under lock; false if that must be tried again. Without a connection it is a trial on the isolated one. */
 static bool begin_run(coney_connection_factory *factory, cny_connection *connection)
 {
-    pthread_t thread;
     cny_run *one = new_run(factory, connection);
     if (!one)
         return false;
-    if (cny_thread_start(&thread, "coney-declare", 0, connection ? run_main : isolate_main, one) != CONEY_OK) {
+    const cny_thread thread = {.name = "coney-declare", .run = connection ? run_main : isolate_main, .argument = one};
+    if (cny_threads_start(&factory->threads, factory, &thread) != CONEY_OK) {
         free_run(one);
         return false;
     }
-    pthread_detach(thread);
     if (connection)
         factory->declarations.running = true;
     else

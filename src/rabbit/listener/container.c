@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The container as the program and its factory hold it: made, started, stopped, freed. What keeps its consumers
- * running is the supervisor. Threads are detached and hold the container by reference, so a handler that never
- * returns cannot hold up stop or free. */
+ * running is the supervisor. Threads hold the container by reference, so a handler that never returns cannot hold up stop
+ * or free. */
 #include "rabbit/listener/listener.h"
 
 #include <stdio.h>
@@ -122,12 +122,20 @@ static coney_status make_parts(coney_container *made, const char *name)
     if (!cny_arena_strdup(&made->arena, &made->options.name, name ? name : "container"))
         return cny_fail_memory();
     cny_workers_owner owner = {
-        .name = made->options.name, .hold = hold, .begin = begin_worker, .release = release, .self = made};
+        .name = made->options.name,
+        .threads = cny_factory_threads(made->factory),
+        .thread_owner = made,
+        .hold = hold,
+        .begin = begin_worker,
+        .release = release,
+        .self = made,
+    };
     made->workers = cny_workers_new(&owner);
     owner.name = "coney-listen";
     made->supervision = cny_workers_new(&owner);
     made->supervisor.run = cny_supervise;
     owner.name = "coney-trial";
+    owner.thread_owner = made->factory; /* it may wait for a connection, which only the factory's end cuts short */
     made->trials = cny_workers_new(&owner);
     made->trial.run = cny_try_suspects;
     return made->workers && made->supervision && made->trials ? cny_factory_join(made->factory, &membership, made)
@@ -187,6 +195,16 @@ static void wait_until_told(coney_container *container)
                 container->options.name);
 }
 
+/* Those of a container that is stopped are about to end. */
+static void join_threads(coney_container *container)
+{
+    pthread_mutex_lock(&container->lock);
+    bool is_stopped = container->state == CNY_CONTAINER_STOPPED;
+    pthread_mutex_unlock(&container->lock);
+    cny_threads_join(cny_factory_threads(container->factory), container,
+                     cny_deadline(is_stopped ? container->options.shutdown_timeout_ms : 0));
+}
+
 void coney_container_free(coney_container *container)
 {
     CNY_DISABLE_CANCEL();
@@ -205,6 +223,7 @@ void coney_container_free(coney_container *container)
     coney_status status = had_its_time ? wait_stopped(container, cny_now_ms()) : coney_container_stop(container);
     if (status != CONEY_OK)
         cny_log(CONEY_LOG_ERROR, "%s", coney_last_error());
+    join_threads(container);
     cny_factory_leave(container->factory, container);
     wait_until_told(container);
     cny_container_unref(container);

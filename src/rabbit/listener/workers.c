@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A queue of tasks that are due, a list of those that sleep, in the order of their times, and threads that take
- * from both. Threads are detached, so one that never returns from a task holds up nobody. */
+ * from both. Nothing here waits for a thread, so one that never returns from a task holds up nobody. */
 #include "rabbit/listener/workers.h"
 
 #define A_LONG_TIME_MS 3600000
@@ -250,16 +250,14 @@ static void *workers_main(void *argument)
 /* Under lock. */
 static coney_status add_thread(cny_workers *workers)
 {
-    pthread_t thread;
-    workers->owner.hold(workers->owner.self);
-    coney_status status = cny_thread_start(&thread, workers->owner.name, 0, workers_main, workers);
-    if (status != CONEY_OK) {
-        workers->owner.release(workers->owner.self);
-        return status;
-    }
-    pthread_detach(thread);
-    workers->threads++;
-    return CONEY_OK;
+    const cny_workers_owner *owner = &workers->owner;
+    const cny_thread thread = {.name = owner->name, .run = workers_main, .argument = workers};
+    owner->hold(owner->self);
+    coney_status status = cny_threads_start(owner->threads, owner->thread_owner, &thread);
+    workers->threads += status == CONEY_OK;
+    if (status != CONEY_OK)
+        owner->release(owner->self);
+    return status;
 }
 
 void cny_workers_hold(cny_workers *workers, bool hold)

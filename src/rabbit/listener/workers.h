@@ -27,6 +27,8 @@ struct cny_task {
 /* What each thread does first and last. hold and release also keep alive what tasks use. */
 typedef struct cny_workers_owner {
     const char *name; /* of the threads; a view */
+    cny_threads *threads;
+    const void *thread_owner; /* who joins them */
     void (*hold)(void *self);
     void (*begin)(void *self); /* on the thread */
     void (*release)(void *self);

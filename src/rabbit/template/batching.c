@@ -48,7 +48,6 @@ struct coney_batching_template {
     size_t outstanding;     /* batches released whose callbacks have not all returned */
     size_t untold;          /* the failed ones of them */
     bool closed;
-    bool timing; /* the timer's thread has not ended */
 };
 
 /* ---- batches ---- */
@@ -150,16 +149,12 @@ static const cny_member membership = {
 
 static coney_status start_timer(coney_batching_template *batching)
 {
-    pthread_t thread;
+    const cny_thread timer = {.name = "coney-batching", .run = wait_for_time, .argument = batching};
     ref_batching(batching);
-    batching->timing = true;
-    coney_status status = cny_thread_start(&thread, "coney-batching", 0, wait_for_time, batching);
-    if (status != CONEY_OK) {
+    coney_status status = cny_threads_start(cny_factory_threads(batching->factory), batching, &timer);
+    if (status != CONEY_OK)
         unref_batching(batching);
-        return status;
-    }
-    pthread_detach(thread);
-    return CONEY_OK;
+    return status;
 }
 
 static coney_batching_template *make_batching(coney_template *sender, const coney_batching_options *options)
@@ -204,7 +199,8 @@ coney_status coney_batching_template_new(coney_batching_template **batching, con
     if (status == CONEY_OK)
         status = cny_factory_join(made->factory, &membership, made);
     if (status != CONEY_OK) {
-        abandon(made); /* ends the timer */
+        abandon(made); /* ends the timer, which has nothing to wait for */
+        cny_threads_join(cny_factory_threads(made->factory), made, cny_deadline(sender->options.timeout_ms));
         unref_batching(made);
         return status;
     }
@@ -386,8 +382,6 @@ static void *wait_for_time(void *argument)
         else
             release(batching, false, cny_deadline(batching->sender->options.timeout_ms));
     }
-    batching->timing = false;
-    pthread_cond_broadcast(&batching->changed);
     pthread_mutex_unlock(&batching->lock);
     unref_batching(batching);
     return NULL;
@@ -558,14 +552,12 @@ static void abandon(void *self)
 /* Refuses senders, the program's callbacks among them, before it looks for what is left. */
 static coney_status close_batching(coney_batching_template *batching, int64_t deadline)
 {
-    bool in_time = true;
     pthread_mutex_lock(&batching->lock);
     batching->closed = true;
     pthread_cond_broadcast(&batching->changed);
     coney_status status = settle(batching, deadline);
-    while (batching->timing && in_time)
-        in_time = cny_cond_wait(&batching->changed, &batching->lock, deadline);
     pthread_mutex_unlock(&batching->lock);
+    cny_threads_join(cny_factory_threads(batching->factory), batching, deadline);
     return status;
 }
 

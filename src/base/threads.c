@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* Threads: started with a stack of our own, kept in groups, and joined at the end of their owners.
+ *
+ * They are joined rather than told to say when they are done: what a thread does after it has said so, and the
+ * destructors of thread-local data, would run in code that the program may have unloaded. */
+#include "base/base.h"
+
+#include <dlfcn.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#define SMALLEST_STACK ((size_t)1 << 20) /* musl gives 128 KiB, too little for handlers and recursive parsers */
+#define NAME_SIZE 16                     /* the kernel's limit */
+
+/* ---- one thread ---- */
+
+/* What runs on our threads must not be cancelled, the program's handlers and callbacks included. */
+static void *begin(void *argument)
+{
+    const cny_thread own = *(const cny_thread *)argument;
+    cny_free(argument);
+    cny_disable_cancel();
+    return own.run(own.argument);
+}
+
+static int start_with_stack(pthread_t *id, cny_thread *thread)
+{
+    pthread_attr_t attributes;
+    int failure = pthread_attr_init(&attributes);
+    if (failure)
+        return failure;
+    size_t system_bytes = 0, stack_bytes = thread->stack_bytes;
+    pthread_attr_getstacksize(&attributes, &system_bytes);
+    if (stack_bytes < SMALLEST_STACK)
+        stack_bytes = SMALLEST_STACK;
+    if (stack_bytes > system_bytes)
+        failure = pthread_attr_setstacksize(&attributes, stack_bytes);
+    if (!failure)
+        failure = pthread_create(id, &attributes, begin, thread);
+    pthread_attr_destroy(&attributes);
+    return failure;
+}
+
+static void shorten(char short_name[NAME_SIZE], const char *name)
+{
+    size_t size = strnlen(name, NAME_SIZE - 1);
+    memcpy(short_name, name, size);
+    short_name[size] = '\0';
+}
+
+coney_status cny_thread_start(pthread_t *id, const cny_thread *thread)
+{
+    sigset_t all, before;
+    cny_thread *copy = cny_alloc(sizeof *copy);
+    if (!copy)
+        return cny_fail_memory();
+    *copy = *thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failure = start_with_stack(id, copy);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failure) {
+        cny_free(copy);
+        return cny_fail(CONEY_E_SYSTEM, "cannot start thread '%s': %s", thread->name, cny_errno_text(failure));
+    }
+    char short_name[NAME_SIZE];
+    shorten(short_name, thread->name);
+    pthread_setname_np(*id, short_name);
+    return CONEY_OK;
+}
+
+/* ---- groups ---- */
+
+typedef struct member {
+    pthread_t id;
+    const void *owner;
+    char name[NAME_SIZE];
+} member;
+
+static member *members_of(const cny_threads *threads, size_t *count)
+{
+    *count = threads->running.size / sizeof(member);
+    return (member *)(void *)threads->running.data;
+}
+
+/* Under lock. */
+static void forget(cny_threads *threads, member *one)
+{
+    size_t count;
+    *one = members_of(threads, &count)[count - 1];
+    threads->running.size -= sizeof *one;
+}
+
+void cny_threads_init(cny_threads *threads)
+{
+    pthread_mutex_init(&threads->lock, NULL);
+    threads->running = (cny_buffer){0};
+}
+
+void cny_threads_free(cny_threads *threads)
+{
+    size_t count;
+    const member *all = members_of(threads, &count);
+    for (size_t i = 0; i < count; i++)
+        pthread_detach(all[i].id);
+    cny_buffer_free(&threads->running);
+    pthread_mutex_destroy(&threads->lock);
+}
+
+/* Under lock: connections come and go, and a thread that has ended keeps its stack until it is joined. */
+static void join_ended(cny_threads *threads)
+{
+    size_t count;
+    member *all = members_of(threads, &count);
+    for (size_t i = count; i-- > 0;) {
+        if (pthread_tryjoin_np(all[i].id, NULL) == 0)
+            forget(threads, &all[i]);
+    }
+}
+
+coney_status cny_threads_start(cny_threads *threads, const void *owner, const cny_thread *thread)
+{
+    member made = {.owner = owner};
+    shorten(made.name, thread->name);
+    pthread_mutex_lock(&threads->lock);
+    join_ended(threads);
+    bool has_room = cny_buffer_reserve(&threads->running, sizeof made);
+    coney_status status = has_room ? cny_thread_start(&made.id, thread) : cny_fail_memory();
+    if (status == CONEY_OK)
+        cny_buffer_append(&threads->running, &made, sizeof made);
+    pthread_mutex_unlock(&threads->lock);
+    return status;
+}
+
+/* ---- joining ---- */
+
+static bool take_one(cny_threads *threads, const void *owner, member *taken)
+{
+    pthread_mutex_lock(&threads->lock);
+    size_t count;
+    member *all = members_of(threads, &count), *found = NULL;
+    for (size_t i = 0; i < count && !found; i++) {
+        if (!owner || all[i].owner == owner)
+            found = &all[i];
+    }
+    if (found) {
+        *taken = *found;
+        forget(threads, found);
+    }
+    pthread_mutex_unlock(&threads->lock);
+    return found;
+}
+
+/* musl and the thread sanitizer know only the function that goes by the wall clock. */
+static bool join_until(pthread_t id, int64_t deadline)
+{
+    struct timespec until;
+#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__)
+    until = (struct timespec){.tv_sec = (time_t)(deadline / 1000), .tv_nsec = (long)(deadline % 1000) * 1000000};
+    return pthread_clockjoin_np(id, NULL, CLOCK_MONOTONIC, &until) == 0;
+#else
+    clock_gettime(CLOCK_REALTIME, &until);
+    int64_t end_ms = (int64_t)until.tv_sec * 1000 + until.tv_nsec / 1000000 + deadline - cny_now_ms();
+    until = (struct timespec){.tv_sec = (time_t)(end_ms / 1000), .tv_nsec = (long)(end_ms % 1000) * 1000000};
+    return pthread_timedjoin_np(id, NULL, &until) == 0;
+#endif
+}
+
+/* Keeps the code around this function mapped until the process ends, whatever dlclose() is called for: the shared
+ * Coney, or what the static one is a part of. */
+static void pin(void)
+{
+    static const char here;
+    Dl_info own;
+    if (dladdr(&here, &own) != 0)
+        dlopen(own.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+void cny_threads_join(cny_threads *threads, const void *owner, int64_t deadline)
+{
+    char name[NAME_SIZE];
+    int late = 0;
+    for (member one; take_one(threads, owner, &one);) {
+        if (join_until(one.id, deadline))
+            continue;
+        if (late++ == 0)
+            pin();
+        memcpy(name, one.name, sizeof name);
+        pthread_detach(one.id);
+    }
+    if (late > 0)
+        cny_log(CONEY_LOG_WARN,
+                "threads that are still running: %d, '%s' among them; Coney stays loaded until the process ends", late,
+                name);
+}
