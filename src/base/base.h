@@ -89,8 +89,9 @@ typedef struct cny_thread {
     void *argument;
 } cny_thread;
 
-/* Starts one, to be joined or detached by the caller. It cannot be cancelled, and has all signals blocked, so that
- * they go to the program's own threads. CONEY_E_SYSTEM, CONEY_E_NO_MEMORY. */
+/* Starts one, to be joined or detached by the caller. It cannot be cancelled, and begins with all signals blocked but
+ * those that are about the thread itself (SIGSEGV and so on) and SIGPROF. A thread that runs the program's code then
+ * takes the program's mask. CONEY_E_SYSTEM, CONEY_E_NO_MEMORY. */
 coney_status cny_thread_start(pthread_t *id, const cny_thread *thread);
 
 /* A group of threads (docs/threading.md). Each has an owner, at whose end it is joined. The threads do not know the

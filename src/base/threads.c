@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads: started with a stack of our own, kept in groups, and joined at the end of their owners.
+/* Threads: started with a stack and a signal mask of our own, kept in groups, and joined at the end of their owners.
  *
  * They are joined rather than told to say when they are done: what a thread does after it has said so, and the
  * destructors of thread-local data, would run in code that the program may have unloaded. */
@@ -42,6 +42,15 @@ static int start_with_stack(pthread_t *id, cny_thread *thread)
     return failure;
 }
 
+/* All but what a thread brings upon itself, which crash handlers want to see, and what profilers send. */
+static void fill_internal_mask(sigset_t *mask)
+{
+    static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF};
+    sigfillset(mask);
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        sigdelset(mask, open[i]);
+}
+
 static void shorten(char short_name[NAME_SIZE], const char *name)
 {
     size_t size = strnlen(name, NAME_SIZE - 1);
@@ -51,13 +60,13 @@ static void shorten(char short_name[NAME_SIZE], const char *name)
 
 coney_status cny_thread_start(pthread_t *id, const cny_thread *thread)
 {
-    sigset_t all, before;
+    sigset_t internal, before;
     cny_thread *copy = cny_alloc(sizeof *copy);
     if (!copy)
         return cny_fail_memory();
     *copy = *thread;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    fill_internal_mask(&internal);
+    pthread_sigmask(SIG_SETMASK, &internal, &before); /* which the new thread inherits */
     int failure = start_with_stack(id, copy);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failure) {

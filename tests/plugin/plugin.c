@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A plugin that uses Coney: a shared object that a host opens, uses and closes again. Built twice, with the shared Coney
- * beside it and with the static one in it. */
+/* A plugin that uses Coney: a shared object that a host opens, uses and closes again. Built twice, with the shared
+ * Coney beside it and with the static one in it. */
 #include "plugin/plugin.h"
 
 #include <stdio.h>

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Coney's threads: their stacks, for user code and recursive parsers run on them, so they are not left to a system that
- * gives little (musl: 128 KiB); and their end, which who joins them waits for. */
+ * gives little (musl: 128 KiB); their signals; and their end, which who joins them waits for. */
 #include "base/base.h"
 #include "support/elapsed.h"
 #include "support/test_support.h"
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 
 #define KIB ((size_t)1024)
 #define MIB (1024 * KIB)
@@ -64,6 +65,30 @@ static void test_stack_that_is_asked_for_is_a_minimum(void **state)
     (void)state;
     expect_at_least(8 * MIB, stack_of(8 * MIB, 128 * KIB));
     expect_at_least(24 * MIB, stack_of(8 * MIB, 24 * MIB));
+}
+
+/* ---- signals ---- */
+
+static void *tell_mask(void *mask)
+{
+    pthread_sigmask(SIG_SETMASK, NULL, mask);
+    return NULL;
+}
+
+static void test_thread_begins_with_all_signals_blocked_but_those_about_itself(void **state)
+{
+    (void)state;
+    static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF};
+    static const int blocked[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD, SIGPIPE, SIGALRM, SIGUSR1, SIGUSR2, SIGIO};
+    sigset_t mask;
+    pthread_t thread;
+    assert_ok(cny_thread_start(&thread, &(cny_thread){.name = "mask", .run = tell_mask, .argument = &mask}));
+    pthread_join(thread, NULL);
+    for (size_t i = 0; i < COUNT_OF(open); i++)
+        assert_int_equal(sigismember(&mask, open[i]), 0);
+    for (size_t i = 0; i < COUNT_OF(blocked); i++)
+        assert_int_equal(sigismember(&mask, blocked[i]), 1);
+    assert_int_equal(sigismember(&mask, SIGRTMIN), 1);
 }
 
 /* ---- groups ---- */
@@ -230,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_stack_has_a_mebibyte_where_the_system_gives_less),
         cmocka_unit_test(test_stack_has_what_the_system_gives_if_that_is_more),
         cmocka_unit_test(test_stack_that_is_asked_for_is_a_minimum),
+        cmocka_unit_test(test_thread_begins_with_all_signals_blocked_but_those_about_itself),
         group_test(test_join_waits_for_the_destructors_of_thread_local_data),
         group_test(test_join_gives_up_at_its_deadline),
         group_test(test_join_gives_up_on_a_destructor_that_hangs),

@@ -32,7 +32,8 @@ typedef struct coney_batching_options {
 
 /* Makes a batching template over the template, which it keeps and whose options count for what it
  * sends; several may share one. Options are copied, NULL is all defaults. With a timeout_ms it has
- * a thread of its own. Any thread.
+ * a thread of its own, which runs the template's processors with the signal mask of the thread that calls this. Any
+ * thread.
  * CONEY_E_INVALID, CONEY_E_STATE (after fork()), CONEY_E_SYSTEM (no thread), CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_batching_template_new(coney_batching_template **batching, coney_template *sender,
                                                    const coney_batching_options *options);

@@ -137,7 +137,8 @@ typedef struct coney_connection_factory_options {
  * its zone, as [fe80::1%25eth0]:port. amqps:// is the same over
  * TLS, with port 5671. Over amqp:// anyone who listens on the way reads the password and all messages. Unless all
  * hosts are this one (localhost, 127.0.0.0/8, ::1) or trusted_network is set, the factory logs one warning of that.
- * Copies uri and options (which may be NULL). Any thread.
+ * Copies uri and options (which may be NULL). Callbacks, listeners and the credentials provider run with the signal
+ * mask of the thread that calls this; internal threads leave signals to the program (docs/threading.md). Any thread.
  * CONEY_E_INVALID (which part of the URI or which option), CONEY_E_NO_MEMORY, CONEY_E_SYSTEM. */
 CONEY_API coney_status coney_connection_factory_new(coney_connection_factory **factory, const char *uri,
                                                     const coney_connection_factory_options *options);

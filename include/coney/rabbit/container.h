@@ -71,7 +71,8 @@ CONEY_API coney_status coney_container_remove_after_receive(coney_container *con
  * From then on consumers come back by themselves after every loss. Whatever can be waited for afterwards does not
  * fail the start: a queue that is missing (unless missing_queue_is_fatal), an exclusive consumer elsewhere, an
  * exclusive queue of another connection, a NONE listener's turn while 16 MiB wait for another's handler; event, log and
- * health tell of it. On failure nothing is left running. May be started again after a stop.
+ * health tell of it. On failure nothing is left running. May be started again after a stop. Handlers run with the
+ * signal mask of the thread that calls this.
  * CONEY_E_NOT_FOUND (a queue, which one, if that is fatal), CONEY_E_ACCESS_REFUSED and the other refusals;
  * CONEY_E_STATE (running, or nothing to listen to); CONEY_E_CONNECT and the other statuses of connecting, unless
  * start_without_broker; CONEY_E_CLOSED (the factory is, or is being closed); CONEY_E_LIMIT (channels of the
@@ -109,8 +110,8 @@ CONEY_API coney_status coney_container_pause(coney_container *container);
 CONEY_API coney_status coney_container_resume(coney_container *container);
 
 /* Stops, then frees; its threads have ended then. A handler that outlives the stop ends later, which the log says. It
- * keeps what it needs until it returns, and Coney's code stays loaded until the process ends; the handler's code and its
- * user pointer must live as long. Not from a handler of the container nor from a callback of the factory, events
+ * keeps what it needs until it returns, and Coney's code stays loaded until the process ends; the handler's code and
+ * its user pointer must live as long. Not from a handler of the container nor from a callback of the factory, events
  * included (logged and not done): call coney_container_stop() there, and free on another thread. Takes NULL. */
 CONEY_API void coney_container_free(coney_container *container);
 

@@ -3,6 +3,7 @@
  * another, with no lock held. Who has something to tell queues it and never waits for a callback. */
 #include "rabbit/connection/internal.h"
 
+#include <signal.h>
 #include <string.h>
 
 #define MAX_NOTICES 1000 /* not yet told; beyond them a listener that hangs misses some */
@@ -10,6 +11,7 @@
 struct cny_events {
     /* fixed after start */
     atomic_uint refs; /* the factory's and the thread's */
+    sigset_t signals; /* the thread's mask */
     /* events thread only */
     cny_buffer running;
     /* under lock */
@@ -66,6 +68,7 @@ static void *events_main(void *argument)
 {
     cny_events *events = argument;
     current = events;
+    pthread_sigmask(SIG_SETMASK, &events->signals, NULL);
     pthread_mutex_lock(&events->lock);
     while (!events->stopping || events->posters > 0 || events->queue.size > 0) {
         if (events->queue.size == 0) {
@@ -92,6 +95,7 @@ coney_status cny_events_start(cny_events **events, coney_connection_factory *fac
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 2);
+    made->signals = factory->signals;
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->wake);
     const cny_thread thread = {.name = "coney-events", .run = events_main, .argument = made};

@@ -55,6 +55,7 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
         return cny_fail_memory();
     atomic_init(&made->refs, 1);
     made->fork_count = cny_fork_count();
+    pthread_sigmask(SIG_SETMASK, NULL, &made->signals);
     cny_threads_init(&made->threads);
     pthread_mutex_init(&made->lock, NULL);
     pthread_mutex_init(&made->routes.lock, NULL);

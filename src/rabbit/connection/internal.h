@@ -12,6 +12,8 @@
 #include "rabbit/factory/declarations.h"
 #include "wire/wire.h"
 
+#include <signal.h>
+
 /* ---- events: callbacks, in the order in which their causes happened ---- */
 
 typedef struct cny_events cny_events;
@@ -155,6 +157,7 @@ struct coney_connection_factory {
     cny_events *events;
     atomic_ullong stale_acknowledgements[CNY_ROLE_COUNT];
     cny_routes routes;
+    sigset_t signals;    /* the mask of the thread that made it */
     cny_threads threads; /* has a lock of its own */
     /* under lock */
     pthread_mutex_t lock;

@@ -408,6 +408,7 @@ static void *recovery_main(void *argument)
 {
     coney_connection_factory *factory = argument;
     cny_factory_serve_on_this_thread(factory);
+    pthread_sigmask(SIG_SETMASK, &factory->signals, NULL); /* for the credentials provider */
     pthread_mutex_lock(&factory->lock);
     while (!factory->closed) {
         factory->attention = false;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The container as the program and its factory hold it: made, started, stopped, freed. What keeps its consumers
- * running is the supervisor. Threads hold the container by reference, so a handler that never returns cannot hold up stop
- * or free. */
+ * running is the supervisor. Threads hold the container by reference, so a handler that never returns cannot hold up
+ * stop or free. */
 #include "rabbit/listener/listener.h"
 
+#include <signal.h>
 #include <stdio.h>
 
 #define DEFAULT_START_TIMEOUT_MS 10000
@@ -59,10 +60,20 @@ static void release(void *self)
     cny_container_unref(self);
 }
 
-static void begin_worker(void *self)
+static void begin_internal(void *self)
 {
     const coney_container *container = self;
     cny_factory_serve_on_this_thread(container->factory);
+}
+
+static void begin_worker(void *self)
+{
+    coney_container *container = self;
+    begin_internal(container);
+    pthread_mutex_lock(&container->lock);
+    sigset_t signals = container->signals;
+    pthread_mutex_unlock(&container->lock);
+    pthread_sigmask(SIG_SETMASK, &signals, NULL);
 }
 
 static bool has_resumed(void *self);
@@ -131,6 +142,7 @@ static coney_status make_parts(coney_container *made, const char *name)
         .self = made,
     };
     made->workers = cny_workers_new(&owner);
+    owner.begin = begin_internal;
     owner.name = "coney-listen";
     made->supervision = cny_workers_new(&owner);
     made->supervisor.run = cny_supervise;
@@ -290,6 +302,7 @@ static coney_status enter_starting(coney_container *container, cny_start *start)
         return status;
     }
     container->state = CNY_CONTAINER_STARTING;
+    pthread_sigmask(SIG_SETMASK, NULL, &container->signals);
     cny_workers_hold(container->workers, true);
     cny_error_unref(container->failure);
     container->failure = NULL;

@@ -13,6 +13,8 @@
 
 #include <coney/rabbit/container.h>
 
+#include <sys/select.h> /* sigset_t; <signal.h> brings too many names */
+
 enum { CNY_MAX_CONSUMERS = 2000 }; /* channels of one connection */
 enum { CNY_GRACE_MS = 50 };        /* for consumers to end by themselves at a deadline */
 
@@ -729,6 +731,7 @@ struct coney_container {
     cny_container_state state;
     bool paused;
     cny_start *start; /* NULL: nobody waits for it */
+    sigset_t signals; /* the mask of the thread that started it, for the workers */
     coney_stop_mode stop_mode;
     int64_t stop_began;
     int64_t stop_deadline;

@@ -9,6 +9,7 @@
 
 #include <coney/rabbit/batching_template.h>
 
+#include <signal.h>
 #include <string.h>
 
 #define DEFAULT_BATCH_SIZE 100
@@ -39,6 +40,7 @@ struct coney_batching_template {
     coney_template *sender;
     coney_connection_factory *factory; /* the sender's */
     coney_batching_options options;    /* with every default filled in */
+    sigset_t signals;                  /* the mask of the thread that made it */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* anything below */
@@ -171,6 +173,7 @@ static coney_batching_template *make_batching(coney_template *sender, const cone
         made->options.batch_size = DEFAULT_BATCH_SIZE;
     if (made->options.buffer_limit_bytes == 0)
         made->options.buffer_limit_bytes = DEFAULT_BUFFER_LIMIT_BYTES;
+    pthread_sigmask(SIG_SETMASK, NULL, &made->signals);
     pthread_mutex_init(&made->lock, NULL);
     cny_cond_init(&made->changed);
     return made;
@@ -373,6 +376,7 @@ coney_status coney_batching_template_flush(coney_batching_template *batching)
 static void *wait_for_time(void *argument)
 {
     coney_batching_template *batching = argument;
+    pthread_sigmask(SIG_SETMASK, &batching->signals, NULL);
     pthread_mutex_lock(&batching->lock);
     while (!batching->closed) {
         if (!batching->gathering || is_busy(batching))
