@@ -36,26 +36,61 @@ read -ra static < <(pkg-config --cflags --libs coney "${private[@]}")
 "$cc" -o "$dir/with_static" "$source/tests/package/main.c" "${static[@]/-lconey/-l:libconey.a}"
 "$dir/with_static"
 
-echo "- the program in README works as it stands"
-sed -n '/^```c$/,/^```$/p; /^```$/q' "$source/README.md" | sed '1d;$d' >"$dir/readme.c"
-"$cc" -std=c11 -Wall -Wextra -Werror -o "$dir/readme" "$dir/readme.c" "${shared[@]}" -Wl,-rpath,"$lib"
 [[ -n ${CONEY_TEST_URI:-} ]] || fail "CONEY_TEST_URI is not set; run the tests with ./dev test"
-mkfifo "$dir/keyboard"
-stdbuf -oL "$dir/readme" "$CONEY_TEST_URI" <"$dir/keyboard" >"$dir/said" &
-exec 3>"$dir/keyboard" # held open: the program runs until Enter
-for ((tries = 0; tries < 100; tries++)); do
-    ! grep -q 'shipping order 7' "$dir/said" || break
-    sleep 0.1
-done
-echo >&3
-wait $! || fail "the program of README failed"
-((tries < 100)) || fail "the program of README shipped nothing"
 
-echo "- every header stands alone, in C11 and in C++"
+# The first program in a page, in this language.
+program_in() {
+    sed -n "/^\`\`\`$2\$/,/^\`\`\`\$/p; /^\`\`\`\$/q" "$source/$1" | sed '1d;$d'
+}
+
+# Runs a program that ships an order, and goes on until Enter.
+ship() {
+    rm -f "$dir/keyboard"
+    mkfifo "$dir/keyboard"
+    stdbuf -oL "$1" "$CONEY_TEST_URI" <"$dir/keyboard" >"$dir/said" &
+    local program=$! tries
+    exec 3>"$dir/keyboard" # held open: the program runs until Enter
+    for ((tries = 0; tries < 300; tries++)); do
+        ! grep -q 'shipping order 7' "$dir/said" || break
+        sleep 0.1
+    done
+    echo >&3
+    wait "$program" || fail "$1 failed"
+    exec 3>&-
+    ((tries < 300)) || fail "$1 shipped nothing"
+}
+
+echo "- the program in README works as it stands"
+program_in README.md c >"$dir/readme.c"
+"$cc" -std=c11 -Wall -Wextra -Werror -o "$dir/readme" "$dir/readme.c" "${shared[@]}" -Wl,-rpath,"$lib"
+ship "$dir/readme"
+
+compilers=("$cxx")
+! command -v clang++ >/dev/null || compilers+=(clang++)
+for compiler in "${compilers[@]}"; do
+    for standard in c++17 c++20; do
+        echo "- the program in docs/cpp.md works as it stands: $compiler, $standard"
+        program_in docs/cpp.md cpp >"$dir/cpp.cpp"
+        "$compiler" -std=$standard -Wall -Wextra -Wpedantic -Werror -o "$dir/cpp" "$dir/cpp.cpp" "${shared[@]}" \
+            -Wl,-rpath,"$lib"
+        ship "$dir/cpp"
+    done
+    echo "- an exception that leaves a callback ends the process: $compiler"
+    "$compiler" -std=c++17 -Wall -Wextra -Wpedantic -Werror -o "$dir/exceptions" \
+        "$source/tests/package/exceptions.cpp" "${shared[@]}" -Wl,-rpath,"$lib"
+    for callback in handler callback processor; do
+        status=0
+        (ulimit -c 0 && "$dir/exceptions" "$CONEY_TEST_URI" $callback || exit) 2>"$dir/said" || status=$?
+        grep -q "what():  left the $callback" "$dir/said" && ((status == 128 + 6)) ||
+            fail "a $callback that throws: status $status, $(cat "$dir/said")"
+    done
+done
+
+echo "- every header stands alone, in C11 and in C++11"
 for header in $(cd "$prefix/include" && find coney -name '*.h' | sort); do
     echo "#include <$header>" >"$dir/one.c"
     "$cc" -std=c11 -pedantic -Wall -Wextra -Werror -fsyntax-only "${shared[@]}" "$dir/one.c"
-    "$cxx" -x c++ -pedantic -Wall -Wextra -Werror -fsyntax-only "${shared[@]}" "$dir/one.c"
+    "$cxx" -x c++ -std=c++11 -pedantic -Wall -Wextra -Werror -fsyntax-only "${shared[@]}" "$dir/one.c"
 done
 
 echo "- the shared library exports what the headers declare and nothing else"

@@ -17,7 +17,8 @@ CONEY_BEGIN
 /* ---- handlers ----
  *
  * All run on one of the container's worker threads with no Coney lock held, unless said otherwise. They may take
- * their time, use any template or admin, and stop their own container. `user` is the listener's. */
+ * their time, use any template or admin, and stop their own container. `user` is the listener's. In C++ no callback of
+ * Coney's may let an exception out: see docs/cpp.md. */
 
 /* Handles one message. */
 typedef coney_outcome coney_message_handler(coney_delivery *delivery, void *user);
