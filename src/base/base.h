@@ -152,6 +152,14 @@ void cny_text_make_safe(char *text);
 
 bool cny_log_wanted(coney_log_level level);
 void cny_log(coney_log_level level, const char *format, ...) CNY_PRINTF(2, 3);
+bool cny_log_goes_to_stderr(void); /* no sink is set; waits for no lock, and says false instead */
+
+/* ---- the end of the process ---- */
+
+/* A message waits for its outcome from now on, and no more. Those in between when the process ends are told then. */
+void cny_outcome_awaited(void);
+void cny_outcome_known(void);
+void cny_outcomes_forget(void); /* in a child of fork(): they are the parent's */
 
 /* ---- the thread's last error ---- */
 

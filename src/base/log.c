@@ -38,6 +38,15 @@ bool cny_log_wanted(coney_log_level level)
     return (int)level <= atomic_load_explicit(&max_level, memory_order_relaxed);
 }
 
+bool cny_log_goes_to_stderr(void)
+{
+    if (pthread_mutex_trylock(&sink_lock) != 0)
+        return false;
+    bool is_default = !sink;
+    pthread_mutex_unlock(&sink_lock);
+    return is_default;
+}
+
 void cny_log(coney_log_level level, const char *format, ...)
 {
     if (!cny_log_wanted(level))

@@ -83,6 +83,7 @@ static atomic_uint forks;
 static void count_fork(void)
 {
     atomic_fetch_add(&forks, 1);
+    cny_outcomes_forget();
 }
 
 static void watch_forks(void)

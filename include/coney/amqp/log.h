@@ -21,7 +21,8 @@ typedef enum coney_log_level {
  * must not call Coney. No Coney lock is held. */
 typedef void coney_log_sink(coney_log_level level, const char *text, void *user);
 
-/* Replaces the sink for the whole process; NULL restores the default, which writes to stderr.
+/* Replaces the sink for the whole process; NULL restores the default, which writes to stderr. Only the default also
+ * tells, when the process ends, how many messages are unconfirmed then (docs/publishing.md).
  * Any thread, but a sink may still be running on another one when this returns. */
 CONEY_API void coney_log_set_sink(coney_log_sink *sink, void *user);
 

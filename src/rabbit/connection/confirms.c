@@ -54,6 +54,7 @@ cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish)
                strlen(publish->routing_key) + 1);
     confirms->unfinished++;
     channel->statistics.unconfirmed++;
+    cny_outcome_awaited();
     if (publish->sent_us)
         channel->statistics.resent++;
     else
@@ -113,6 +114,7 @@ static void tally(cny_confirms *confirms, cny_error *error)
 static void count_outcome(coney_send_statistics *statistics, const cny_error *error)
 {
     statistics->unconfirmed--;
+    cny_outcome_known();
     switch (error ? cny_error_view(error)->status : CONEY_OK) {
     case CONEY_OK: statistics->confirmed++; break;
     case CONEY_E_NACKED: statistics->nacked++; break;
@@ -437,6 +439,7 @@ void cny_confirms_taken_over(cny_channel *channel, cny_confirm *confirm)
     channel->confirms.unfinished--;
     channel->confirms.kept--;
     channel->statistics.unconfirmed--;
+    cny_outcome_known(); /* of this sending: the message was sent again */
     cny_confirms_advance(&channel->confirms);
     wake_waiting(channel);
 }

@@ -28,6 +28,7 @@ typedef struct cny_stored {
 
 static void free_stored(cny_stored *one)
 {
+    cny_outcome_known(); /* or awaited by the channel */
     coney_message_unref(one->message);
     cny_waiter_unref(one->waiter);
     cny_error_unref(one->error);
@@ -52,6 +53,7 @@ static cny_stored *new_stored(coney_template *sender, const cny_publish *publish
     one->routing_key = one->exchange + exchange_size;
     memcpy(one->exchange, publish->exchange, exchange_size);
     memcpy(one->exchange + exchange_size, publish->routing_key, routing_key_size);
+    cny_outcome_awaited();
     return one;
 }
 
