@@ -76,14 +76,17 @@ for compiler in "${compilers[@]}"; do
         ship "$dir/cpp"
     done
     echo "- an exception that leaves a callback ends the process: $compiler"
-    "$compiler" -std=c++17 -Wall -Wextra -Wpedantic -Werror -o "$dir/exceptions" \
-        "$source/tests/package/exceptions.cpp" "${shared[@]}" -Wl,-rpath,"$lib"
+    "$compiler" -std=c++17 -Wall -Wextra -Wpedantic -Werror -o "$dir/callbacks" \
+        "$source/tests/package/callbacks.cpp" "${shared[@]}" -Wl,-rpath,"$lib"
     for callback in handler callback processor; do
         status=0
-        (ulimit -c 0 && "$dir/exceptions" "$CONEY_TEST_URI" $callback || exit) 2>"$dir/said" || status=$?
+        (ulimit -c 0 && "$dir/callbacks" "$CONEY_TEST_URI" $callback || exit) 2>"$dir/said" || status=$?
         grep -q "what():  left the $callback" "$dir/said" && ((status == 128 + 6)) ||
             fail "a $callback that throws: status $status, $(cat "$dir/said")"
     done
+    echo "- a thread_local object of a handler is destroyed before the free of its container returns: $compiler"
+    said=$("$dir/callbacks" "$CONEY_TEST_URI" thread_local)
+    [[ $said == $'destroyed\nfreed' ]] || fail "a thread_local object: $said"
 done
 
 echo "- every header stands alone, in C11 and in C++11"

@@ -214,9 +214,45 @@ static void test_every_call_in_a_child_says_that_the_factory_is_the_parents(void
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* ---- in a callback ---- */
+/* ---- a limit, and a template that is being freed ---- */
+
+static const coney_template_options one_stored = {.flow = CONEY_FLOW_STORE, .store.max_messages = 1};
+
+static void test_limit_is_told_in_a_sentence(void **state)
+{
+    (void)state;
+    make_everything(NULL);
+    coney_template *storing;
+    assert_ok(coney_template_new(&storing, factory, &one_stored));
+    assert_ok(coney_template_send_async(storing, "q", message, NULL, NULL, NULL));
+    REFUSED(CONEY_E_LIMIT, coney_template_send_async(storing, "q", message, NULL, NULL, NULL));
+    coney_template_free(storing);
+}
 
 static atomic_int told;
+
+static void send_again(coney_message *sent_before, const coney_error *error, void *user)
+{
+    coney_template *ending = *(coney_template **)user;
+    check(error && error->status == CONEY_E_CLOSED);
+    REFUSED(CONEY_E_CLOSED, coney_template_send(ending, "q", sent_before, NULL));
+    REFUSED(CONEY_E_CLOSED, coney_template_send_async(ending, "q", sent_before, NULL, NULL, NULL));
+    atomic_store(&told, 1);
+}
+
+static void test_template_that_is_being_freed_says_that_it_is_closed(void **state)
+{
+    (void)state;
+    told = 0;
+    make_everything(NULL);
+    coney_template *ending;
+    assert_ok(coney_template_new(&ending, factory, &one_stored));
+    assert_ok(coney_template_send_async(ending, "q", message, NULL, send_again, &ending));
+    coney_template_free(ending);
+    assert_int_equal(told, 1);
+}
+
+/* ---- in a callback ---- */
 
 /* Told that the first attempt to connect has begun or failed. */
 static void wait_for_itself(const coney_connection_info *news, void *user)
@@ -257,6 +293,8 @@ int main(void)
         refusal_test(test_fragment_handler_that_says_nothing_is_not_given_the_words_of_an_earlier_failure),
         refusal_test(test_every_call_after_close_says_that_the_factory_is_closed),
         refusal_test(test_every_call_in_a_child_says_that_the_factory_is_the_parents),
+        refusal_test(test_limit_is_told_in_a_sentence),
+        refusal_test(test_template_that_is_being_freed_says_that_it_is_closed),
         refusal_test(test_callback_cannot_wait_for_its_own_end_and_is_told_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* What becomes of exceptions that leave a callback: run.sh expects that the process ends by std::terminate, though
- * main would catch them.
+/* What C++ callbacks may rely on. An exception that leaves one of them ends the process by std::terminate, though main
+ * would catch it; a thread_local object of a handler is destroyed when its container has been freed. run.sh expects so.
  *
- *   exceptions URI handler|callback|processor
+ *   callbacks URI handler|callback|processor|thread_local
  */
 #include <coney/coney.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <thread>
@@ -15,6 +17,27 @@
 static coney_outcome throw_in_handler(coney_delivery *, void *)
 {
     throw std::runtime_error("left the handler");
+}
+
+static std::atomic<bool> handled;
+
+struct noisy {
+    ~noisy()
+    {
+        std::puts("destroyed");
+    }
+    void use()
+    {
+        handled = true;
+    }
+};
+
+static thread_local noisy of_thread;
+
+static coney_outcome use_thread_local(coney_delivery *, void *) noexcept
+{
+    of_thread.use();
+    return CONEY_ACK;
 }
 
 static void throw_in_callback(coney_message *, const coney_error *, void *)
@@ -33,11 +56,11 @@ static coney_status throw_in_processor(coney_message **, const char *, const cha
     return CONEY_OK;
 }
 
-static coney_status listen(coney_container *container, const char *queue)
+static coney_status listen(coney_container *container, const char *queue, coney_message_handler *handler)
 {
     coney_listener listener{};
     listener.queue = queue;
-    listener.on_message = throw_in_handler;
+    listener.on_message = handler;
     coney_status status = coney_container_listen(container, &listener);
     return status == CONEY_OK ? coney_container_start(container) : status;
 }
@@ -48,6 +71,15 @@ static coney_status add_processor(coney_template *sender)
     processor.name = "throws";
     processor.process = throw_in_processor;
     return coney_template_add_before_publish(sender, &processor);
+}
+
+static void free_when_handled(coney_container *container)
+{
+    while (!handled)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    coney_container_free(container);
+    std::puts("freed");
+    std::exit(0);
 }
 
 static coney_status provoke(coney_connection_factory *factory, const char *where)
@@ -70,13 +102,18 @@ static coney_status provoke(coney_connection_factory *factory, const char *where
     if (status == CONEY_OK)
         status = coney_message_new(&message, "text", 4, nullptr);
     if (status == CONEY_OK && std::strcmp(where, "handler") == 0)
-        status = listen(container, info.name);
+        status = listen(container, info.name, throw_in_handler);
+    bool uses_thread_local = std::strcmp(where, "thread_local") == 0;
+    if (status == CONEY_OK && uses_thread_local)
+        status = listen(container, info.name, use_thread_local);
     if (status == CONEY_OK && std::strcmp(where, "processor") == 0)
         status = add_processor(sender);
     bool calls_back = std::strcmp(where, "callback") == 0;
     if (status == CONEY_OK)
         status = coney_template_send_async(sender, info.name, message, nullptr,
                                            calls_back ? throw_in_callback : nullptr, nullptr);
+    if (status == CONEY_OK && uses_thread_local)
+        free_when_handled(container);
     return status;
 }
 
