@@ -110,7 +110,7 @@ static void test_values(void **state)
 static void test_name_that_is_null_is_not_found_in_a_table_with_an_index(void **state)
 {
     (void)state;
-    char name[8];
+    char name[16];
     for (int i = 0; i < 100; i++) {
         snprintf(name, sizeof name, "n%d", i);
         assert_ok(coney_table_set_int64(table, name, i));
