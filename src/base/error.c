@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The thread's last error, and errors that travel between threads. */
+#undef _GNU_SOURCE /* strerror_r() is to be that of POSIX, for only glibc has the other one */
+#define _POSIX_C_SOURCE 200809L
+
 #include "base/base.h"
 
 #include <stdarg.h>
@@ -162,7 +165,9 @@ void cny_forget_failure(void)
 const char *cny_errno_text(int number)
 {
     static _Thread_local char text[128];
-    return strerror_r(number, text, sizeof text);
+    if (strerror_r(number, text, sizeof text) != 0)
+        snprintf(text, sizeof text, "error %d", number);
+    return text;
 }
 
 static cny_error no_memory = {

@@ -169,7 +169,10 @@ coney_status cny_wire_write_pieces(cny_wire *wire, const struct iovec *pieces, s
     *written = 0;
     if (!cny_descriptor_is_ours(&wire->socket))
         return fail_closed_by_others();
-    const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)pieces, .msg_iovlen = count};
+    const struct msghdr message = {
+        .msg_iov = (struct iovec *)(uintptr_t)pieces,
+        .msg_iovlen = (uint16_t)count, /* fits the types of both glibc (size_t) and musl (int) */
+    };
     return check_sent(sendmsg(wire->socket.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT), written);
 }
 

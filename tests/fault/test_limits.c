@@ -154,7 +154,7 @@ static void deliver_growing_headers(cny_peer *peer, void *user)
     (void)user;
     amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
     for (uint64_t tag = 1; tag <= 8; tag++) {
-        deliver_with_header(peer, channel, tag, tag * 131072 - 8);
+        deliver_with_header(peer, channel, tag, (size_t)tag * 131072 - 8);
         fault_expect_ack(peer, tag);
     }
 }

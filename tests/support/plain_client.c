@@ -4,6 +4,7 @@
 #include "support/test_support.h"
 
 #include <stdlib.h>
+#include <sys/time.h>
 
 #ifdef CONEY_RABBITMQ_C_OLD_HEADERS
 #include <amqp_tcp_socket.h>

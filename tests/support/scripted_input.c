@@ -166,9 +166,10 @@ static void read_content(cny_peer *peer, cny_peer_method *publish, int64_t deadl
     unsigned char *at = header.payload.bytes;
     if (header.payload.len < 14)
         cny_peer_fail(peer, "a content header of %zu bytes", header.payload.len);
-    publish->size = (size_t)get_u32(at + 4) << 32 | get_u32(at + 8);
-    if (publish->size > MAX_BODY)
-        cny_peer_fail(peer, "a body of %zu bytes", publish->size);
+    uint64_t size = (uint64_t)get_u32(at + 4) << 32 | get_u32(at + 8);
+    if (size > MAX_BODY)
+        cny_peer_fail(peer, "a body of %llu bytes", (unsigned long long)size);
+    publish->size = (size_t)size;
     void *properties;
     amqp_bytes_t encoded = {header.payload.len - 12, at + 12};
     if (amqp_decode_properties(get_u16(at), &peer->pool, encoded, &properties) < 0)

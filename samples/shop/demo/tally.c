@@ -49,7 +49,7 @@ void tally_update(struct tally *tally)
     char lines[LINES_PER_READ * LEDGER_LINE];
     if (tally->file < 0)
         tally->file = open(tally->path, O_RDONLY | O_CLOEXEC);
-    for (ssize_t size; (size = pread(tally->file, lines, sizeof lines, tally->offset)) >= LEDGER_LINE;) {
+    for (ssize_t size; (size = pread(tally->file, lines, sizeof lines, (off_t)tally->offset)) >= LEDGER_LINE;) {
         ssize_t whole = size - size % LEDGER_LINE;
         for (ssize_t at = 0; at < whole; at += LEDGER_LINE)
             count(tally, strtoll(lines + at, NULL, 10));
