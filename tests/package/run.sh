@@ -20,11 +20,17 @@ fail() {
     exit 1
 }
 
+# configure_outsider PREFIX LIBRARIES: the project of a stranger, in $dir/outsider
+configure_outsider() {
+    rm -rf "$dir/outsider"
+    cmake -G Ninja -S "$source/tests/package" -B "$dir/outsider" -DCMAKE_PREFIX_PATH="$1" -DLIBRARIES="$2" >/dev/null
+}
+
 echo "- a program finds Coney with CMake"
-cmake -G Ninja -S "$source/tests/package" -B "$dir/outsider" -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+configure_outsider "$prefix" 'coney;coney_static'
 cmake --build "$dir/outsider" >/dev/null
-"$dir/outsider/with_shared"
-"$dir/outsider/with_static"
+"$dir/outsider/with_coney"
+"$dir/outsider/with_coney_static"
 
 echo "- a program finds Coney with pkg-config"
 read -ra shared < <(pkg-config --cflags --libs coney)
@@ -101,10 +107,29 @@ grep -rhoP 'CONEY_API\b.*?\bconey_\w+(?=\()' "$prefix/include" | grep -oP 'coney
 nm -D --defined-only "$lib/libconey.so" | awk '{ print $3 }' | sort >"$dir/exported"
 diff "$dir/declared" "$dir/exported" || fail "left: declared, right: exported"
 
-echo "- the release preset hardens the shared library"
+# expect_only LIBRARY OTHER: what $dir/release has of Coney can be installed, and find_package offers just that.
+expect_only() {
+    rm -rf "$dir/half"
+    cmake --install "$dir/release" --prefix "$dir/half" >/dev/null || fail "$1 alone cannot be installed"
+    configure_outsider "$dir/half" "$1" || fail "find_package does not offer $1"
+    cmake --build "$dir/outsider" >/dev/null
+    "$dir/outsider/with_$1" >/dev/null
+    ! configure_outsider "$dir/half" "$2" 2>"$dir/errors" || fail "find_package offers $2, which is not installed"
+    grep -q "there is no coney::$2" "$dir/errors" || fail "no word about $2: $(cat "$dir/errors")"
+}
+
+echo "- one of the libraries is built and installed alone"
 (cd "$source" && cmake --preset release -B "$dir/release" -DCONEY_BUILD_SAMPLES=OFF -DCONEY_BUILD_BENCH=OFF) >/dev/null
+! cmake --install "$dir/release" --prefix "$dir/half" >/dev/null 2>&1 || fail "headers without a library were installed"
 cmake --build "$dir/release" --target coney >/dev/null
-hardened=$dir/release/libconey.so
+expect_only coney coney_static
+mkdir "$dir/built"
+mv "$dir"/release/libconey.so* "$dir/built"
+cmake --build "$dir/release" --target coney_static >/dev/null
+expect_only coney_static coney
+
+echo "- the release preset hardens the shared library"
+hardened=$dir/built/libconey.so
 readelf -dW "$hardened" >"$dir/dynamic"
 readelf -lW "$hardened" >"$dir/segments"
 nm -D --undefined-only "$hardened" >"$dir/imports"
