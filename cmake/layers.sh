@@ -14,7 +14,7 @@ allowed() {
     include/coney/amqp/json.h) echo "coney/amqp/ jansson.h" ;;
     include/coney/amqp/*) echo "coney/amqp/" ;;
     include/coney/*) echo "coney/" ;;
-    src/base/*) echo "base/ coney/amqp/api.h coney/amqp/status.h coney/amqp/log.h" ;;
+    src/base/*) echo "base/ coney/amqp/api.h coney/amqp/status.h coney/amqp/log.h coney/amqp/version.h" ;;
     src/amqp/compression.c) echo "base/ amqp/ coney/amqp/ zlib.h" ;;
     src/amqp/*) echo "base/ amqp/ coney/amqp/ jansson.h" ;;
     src/wire/*) echo "base/ amqp/ wire/ coney/amqp/ coney/rabbit/tls.h openssl/ $rabbitmq_c" ;;

@@ -7,6 +7,8 @@
 #include "wire/rabbitmq_c.h"
 #include "wire/tls.h"
 
+#include <coney/amqp/version.h>
+
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,6 +3,7 @@
 #include <coney/coney.h>
 
 #include <stdio.h>
+#include <string.h>
 
 int main(void)
 {
@@ -13,5 +14,7 @@ int main(void)
         fprintf(stderr, "%s: %s\n", coney_status_name(status), coney_last_error());
     coney_connection_factory_free(factory);
     coney_topology_free(topology);
-    return status == CONEY_OK && topology != NULL ? 0 : 1;
+    puts(coney_version());
+    bool same_version = strcmp(coney_version(), CONEY_VERSION) == 0 && coney_version_number() == CONEY_VERSION_NUMBER;
+    return status == CONEY_OK && topology != NULL && same_version ? 0 : 1;
 }

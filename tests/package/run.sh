@@ -38,7 +38,7 @@ read -ra shared < <(pkg-config --cflags --libs coney)
 mapfile -t private < <(pkg-config --print-requires-private coney)
 read -ra static < <(pkg-config --cflags --libs coney "${private[@]}")
 "$cc" -o "$dir/with_shared" "$source/tests/package/main.c" "${shared[@]}" -Wl,-rpath,"$lib"
-"$dir/with_shared"
+[[ $("$dir/with_shared") == "$(pkg-config --modversion coney)" ]] || fail "pkg-config has another version"
 "$cc" -o "$dir/with_static" "$source/tests/package/main.c" "${static[@]/-lconey/-l:libconey.a}"
 "$dir/with_static"
 

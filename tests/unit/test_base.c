@@ -4,6 +4,9 @@
 #include "amqp/amqp.h"
 #include "support/test_support.h"
 
+#include <coney/amqp/version.h>
+
+#include <errno.h>
 #include <pthread.h>
 
 static void test_error_travels_with_code_and_answers(void **state)
@@ -42,6 +45,31 @@ static void test_every_thread_has_its_own_last_error(void **state)
     pthread_join(thread, &clean);
     assert_non_null(clean);
     assert_string_equal(coney_last_error(), "mine");
+}
+
+static void test_system_errors_have_their_texts(void **state)
+{
+    (void)state;
+    assert_string_equal(cny_errno_text(ENOENT), strerror(ENOENT));
+    assert_string_equal(cny_errno_text(ECONNREFUSED), strerror(ECONNREFUSED));
+    assert_true(cny_errno_text(9999)[0] != '\0');
+}
+
+static void test_library_has_the_version_of_its_headers(void **state)
+{
+    (void)state;
+    assert_string_equal(coney_version(), CONEY_VERSION);
+    assert_int_equal(coney_version_number(), CONEY_VERSION_NUMBER);
+}
+
+static void test_versions_are_compared_by_their_numbers(void **state)
+{
+    (void)state;
+    int major = 0, minor = 0, patch = 0;
+    assert_int_equal(sscanf(coney_version(), "%d.%d.%d", &major, &minor, &patch), 3);
+    assert_int_equal(CONEY_VERSION_OF(major, minor, patch), CONEY_VERSION_NUMBER);
+    assert_true(CONEY_VERSION_OF(1, 0, 0) > CONEY_VERSION_OF(0, 99, 99));
+    assert_true(CONEY_VERSION_OF(0, 2, 0) > CONEY_VERSION_OF(0, 1, 99));
 }
 
 static void test_log_goes_to_the_sink_above_its_level_only(void **state)
@@ -202,6 +230,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_error_travels_with_code_and_answers),
         cmocka_unit_test(test_every_thread_has_its_own_last_error),
+        cmocka_unit_test(test_system_errors_have_their_texts),
+        cmocka_unit_test(test_library_has_the_version_of_its_headers),
+        cmocka_unit_test(test_versions_are_compared_by_their_numbers),
         cmocka_unit_test(test_log_goes_to_the_sink_above_its_level_only),
         cmocka_unit_test(test_buffer_grows_from_the_stack_to_the_heap),
         cmocka_unit_test(test_constructors_survive_every_failing_allocation),

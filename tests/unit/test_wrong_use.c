@@ -218,6 +218,8 @@ static void test_log_and_statuses(void **state)
     BEARS(coney_container_event_name((coney_container_event_kind)99));
     BEARS(coney_last_error());
     BEARS(coney_last_error_details());
+    BEARS(coney_version());
+    BEARS(coney_version_number());
 }
 
 /* ---- what belongs to a factory, which connects nowhere here ---- */
