@@ -164,8 +164,9 @@ typedef struct conversion {
     const char *text;
     size_t size;
     cny_buffer *out;
-    size_t at; /* the byte that cannot be converted */
-    int error; /* why: EILSEQ, or EINVAL if the text ends there within a character; 0: all is converted */
+    size_t at;           /* the byte that cannot be converted */
+    int error;           /* why: EILSEQ, or EINVAL if the text ends there within a character; 0: all is converted */
+    bool has_substitute; /* the converter has put another character for one that it lacks, as that of musl does */
 } conversion;
 
 /* One call of iconv for the next piece of the text, with room for all that can become of the piece: some converters of
@@ -180,12 +181,29 @@ static int step(conversion *one, iconv_t converter, char **next, size_t *left)
     char *to = (char *)out->data + out->size, *before = *next;
     size_t room = out->capacity - out->size;
     size_t lost = piece > 0 ? iconv(converter, next, &piece, &to, &room) : iconv(converter, NULL, NULL, &to, &room);
-    int error = lost == (size_t)-1 ? errno : lost > 0 ? EILSEQ : 0; /* some put another character for one they lack */
+    one->has_substitute = lost > 0 && lost != (size_t)-1;
+    int error = lost == (size_t)-1 ? errno : one->has_substitute ? EILSEQ : 0;
     out->size = out->capacity - room;
     *left = after + piece;
     if (error == EINVAL && after > 0 && *next > before)
         return 0;                           /* the piece has ended within a character, which begins the next piece */
     return error == E2BIG ? EILSEQ : error; /* no charset needs so much room */
+}
+
+/* The first character of a text in UTF-8 that the charset lacks: the converter has gone on after that character. */
+static size_t find_substituted(const conversion *one, iconv_t converter)
+{
+    size_t at = 0, length = 1;
+    iconv(converter, NULL, NULL, NULL, NULL);
+    for (; at < one->size; at += length) {
+        char converted[MIN_ROOM], *to = converted, *next = (char *)(uintptr_t)one->text + at;
+        for (length = 1; at + length < one->size && (next[length] & 0xc0) == 0x80;)
+            length++;
+        size_t left = length, room = sizeof converted;
+        if (iconv(converter, &next, &left, &to, &room) > 0)
+            break;
+    }
+    return at;
 }
 
 static void convert_all(conversion *one, iconv_t converter)
@@ -198,7 +216,7 @@ static void convert_all(conversion *one, iconv_t converter)
         is_last = left == 0;
         one->error = step(one, converter, &next, &left);
     }
-    one->at = one->size - left;
+    one->at = one->has_substitute ? find_substituted(one, converter) : one->size - left;
 }
 
 /* CONEY_OK also if it ends with an error that only its caller has words for. */

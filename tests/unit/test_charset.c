@@ -176,10 +176,19 @@ static void test_nul_in_another_charset_is_a_nul(void **state)
     expect_no_text_of("\0a\0\0\0b", 6, "text/plain", "UTF-16", "the text holds a NUL byte");
 }
 
+/* musl has fewer converters than glibc. */
+static void need_converters_of_glibc(void)
+{
+#ifndef __GLIBC__
+    skip();
+#endif
+}
+
 /* Some converters keep a character until they know that none follows that goes with it. */
 static void test_text_whose_last_character_is_held_back_is_whole(void **state)
 {
     (void)state;
+    need_converters_of_glibc();
     expect_text("A", "text/plain", "CP1258", "A");
     expect_text("bA", "text/plain", "TCVN", "bA");
 }
@@ -189,6 +198,7 @@ static void test_text_whose_last_character_is_held_back_is_whole(void **state)
 static void test_characters_that_become_pairs_are_read_whatever_the_size_of_the_text(void **state)
 {
     (void)state;
+    need_converters_of_glibc();
     const size_t most = 5000;
     static const char pair[] = "\xe3\x81\x8b\xe3\x82\x9a"; /* KA with a semi-voiced sound mark */
     char *body = malloc(2 * most), *expected = malloc(6 * most + 1);
@@ -325,6 +335,8 @@ static void test_what_the_charset_cannot_say_is_not_written(void **state)
     assert_fails(
         converter->to_message(&message, "1 \xe2\x82\xac", &(coney_properties){.content_encoding = "ISO-8859-1"}),
         CONEY_E_CONVERSION, "charset 'ISO-8859-1' has no character for the one at byte 2 of the text");
+    assert_fails(converter->to_message(&message, "\xe2\x82\xac", &(coney_properties){.content_encoding = "ISO-8859-1"}),
+                 CONEY_E_CONVERSION, "charset 'ISO-8859-1' has no character for the one at byte 0 of the text");
     assert_fails(converter->to_message(&message, "x", &(coney_properties){.content_encoding = "gzip"}),
                  CONEY_E_CONVERSION,
                  "content encoding 'gzip' is no charset; name a charset, and compress with coney_compress_processor()");
