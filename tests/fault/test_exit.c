@@ -141,7 +141,8 @@ static pid_t start_client(const char *name, const char *uri, int standard_error)
     pid_t child = fork();
     if (child == 0) {
         dup2(standard_error, STDERR_FILENO);
-        setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* the threads of a process that ends still use what it leaves */
+        setenv("ASAN_OPTIONS", "detect_leaks=0", 1); /* a process that ends so leaves memory and threads */
+        setenv("TSAN_OPTIONS", "report_thread_leaks=0", 1);
         execl("/proc/self/exe", "test_exit", name, uri, (char *)NULL);
         _exit(127);
     }
