@@ -115,7 +115,7 @@ void cny_threads_join(cny_threads *threads, const void *owner, int64_t deadline)
  * (cmake/calls.sh checks that): until the function returns its thread cannot be cancelled. A thread that ended at one
  * of the cancellation points in between would keep locks for ever, and leave things half done. */
 #define CNY_DISABLE_CANCEL()                                                                                           \
-    const int cny_cancel_state __attribute__((cleanup(cny_restore_cancel))) = cny_disable_cancel()
+    const int cny_cancel_state __attribute__((unused, cleanup(cny_restore_cancel))) = cny_disable_cancel()
 int cny_disable_cancel(void); /* the state before */
 void cny_restore_cancel(const int *state);
 
