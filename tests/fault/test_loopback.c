@@ -25,7 +25,7 @@ typedef struct ip6_request {
     int interface;
 } ip6_request;
 
-static void ask_kernel(int family, unsigned long what, void *request)
+static void ask_kernel(int family, uint16_t what, void *request)
 {
     int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
