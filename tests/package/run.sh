@@ -49,11 +49,11 @@ program_in() {
     sed -n "/^\`\`\`$2\$/,/^\`\`\`\$/p; /^\`\`\`\$/q" "$source/$1" | sed '1d;$d'
 }
 
-# Runs a program that ships an order, and goes on until Enter.
+# Runs a program that ships an order, and goes on until Enter; before it may stand what runs it.
 ship() {
     rm -f "$dir/keyboard"
     mkfifo "$dir/keyboard"
-    stdbuf -oL "$1" "$CONEY_TEST_URI" <"$dir/keyboard" >"$dir/said" &
+    stdbuf -oL "$@" "$CONEY_TEST_URI" <"$dir/keyboard" >"$dir/said" &
     local program=$! tries
     exec 3>"$dir/keyboard" # held open: the program runs until Enter
     for ((tries = 0; tries < 300; tries++)); do
@@ -61,15 +61,17 @@ ship() {
         sleep 0.1
     done
     echo >&3
-    wait "$program" || fail "$1 failed"
+    wait "$program" || fail "$* failed"
     exec 3>&-
-    ((tries < 300)) || fail "$1 shipped nothing"
+    ((tries < 300)) || fail "$* shipped nothing"
 }
 
 echo "- the program in README works as it stands"
 program_in README.md c >"$dir/readme.c"
 "$cc" -std=c11 -Wall -Wextra -Werror -o "$dir/readme" "$dir/readme.c" "${shared[@]}" -Wl,-rpath,"$lib"
 ship "$dir/readme"
+ship valgrind -q --error-exitcode=1 --leak-check=full --show-leak-kinds=definite,possible \
+    --errors-for-leak-kinds=definite,possible "$dir/readme"
 
 compilers=("$cxx")
 ! command -v clang++ >/dev/null || compilers+=(clang++)

@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -116,6 +117,22 @@ static void run_once(const char *path, const plugin_job *job)
     dlclose(plugin);
 }
 
+static void *end_at_once(void *argument)
+{
+    return argument;
+}
+
+/* With the first thread a sanitizer starts one of its own, which stays. */
+static void start_first_thread(void)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, end_at_once, NULL) != 0)
+        die("the host", "cannot start a thread");
+    pthread_join(thread, NULL);
+}
+
+static int own_threads; /* the host's */
+
 static int count_threads(void)
 {
     int count = 0;
@@ -128,36 +145,46 @@ static int count_threads(void)
 }
 
 /* The kernel forgets a thread a moment after it is joined. */
-static void wait_for_threads(int count, const char *path)
+static void wait_for_threads(const char *path)
 {
-    for (int left_ms = PATIENCE_S * 1000; count_threads() > count; left_ms--) {
+    for (int left_ms = PATIENCE_S * 1000; count_threads() > own_threads; left_ms--) {
         if (left_ms == 0)
             die(path, "its threads have not ended");
         poll(NULL, 0, 1);
     }
 }
 
+/* Nothing of the plugin's is called when the host forks. */
+static void expect_fork(const char *path)
+{
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+        die(path, "the host cannot fork");
+}
+
 static void run_rounds(const char *path, plugin_job job)
 {
-    int threads = count_threads();
     job.on_handled = note_handled;
     for (int i = 0; i < ROUNDS; i++) {
         run_once(path, &job);
         if (is_mapped(path))
             die(path, "still mapped, so it proves nothing");
     }
-    wait_for_threads(threads, path);
+    wait_for_threads(path);
+    expect_fork(path);
 }
 
 /* What the handler does after its plugin is closed must not crash. */
 static void run_hanging(const char *path, plugin_job job)
 {
-    int threads = count_threads();
     job.on_handled = hang;
     job.shutdown_timeout_ms = HANGING_MS;
     run_once(path, &job);
     sem_post(&released);
-    wait_for_threads(threads, path);
+    wait_for_threads(path);
 }
 
 static void in_child(void (*run)(const char *path, plugin_job job), const char *path, plugin_job job)
@@ -171,6 +198,8 @@ static void in_child(void (*run)(const char *path, plugin_job job), const char *
     if (child == 0) {
         sem_init(&handled, 0, 0);
         sem_init(&released, 0, 0);
+        start_first_thread();
+        own_threads = count_threads();
         run(path, job);
         exit(0);
     }
