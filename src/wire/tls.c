@@ -3,7 +3,7 @@
  *
  * OpenSSL initialises and locks itself since 1.1.0, and each connection has a context of its own, so there
  * is no state of ours to share. It writes with write(), which raises SIGPIPE where the peer is gone: the
- * I/O thread blocks all signals, so that one stays pending and ends with the thread. */
+ * I/O thread blocks that signal, so it stays pending and ends with the thread. */
 #include "wire/tls.h"
 
 #include "wire/rabbitmq_c.h"
