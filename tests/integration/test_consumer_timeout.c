@@ -2,28 +2,35 @@
 /* Messages that stay unacknowledged for longer than the broker's consumer_timeout: each time the broker closes the
  * channel. The attempts go on across that, so that they come to an end, and the program is told what to change.
  *
- * The group changes the broker's time-out and gives it back at the end. */
+ * The group has a broker of its own, because the time-out is that of all queues. */
+#include "support/cluster.h"
 #include "support/container_fixture.h"
 #include "support/listening.h"
 
 #include <coney/amqp/batch.h>
 
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { TIMEOUT_MS = 500 };
 
-static int use_short_timeout(void **state)
+static cny_cluster *cluster;
+
+static int start_broker(void **state)
 {
-    test_rabbitmqctl("eval 'application:set_env(rabbit, consumer_timeout, 500), "
-                     "application:set_env(rabbit, channel_tick_interval, 100).'");
+    cluster = cny_cluster_start(1);
+    cny_cluster_ctl(cluster, 0,
+                    "eval 'application:set_env(rabbit, consumer_timeout, 500), "
+                    "application:set_env(rabbit, channel_tick_interval, 100).'");
+    setenv("CONEY_TEST_URI", cny_cluster_uri(cluster), 1);
     return test_client_setup(state);
 }
 
-static int use_long_timeout(void **state)
+static int stop_broker(void **state)
 {
-    test_rabbitmqctl("eval 'application:set_env(rabbit, consumer_timeout, 1800000), "
-                     "application:set_env(rabbit, channel_tick_interval, 60000).'");
-    return test_client_teardown(state);
+    int result = test_client_teardown(state);
+    cny_cluster_stop(cluster);
+    return result;
 }
 
 /* Each back-off is longer than the broker waits. */
@@ -147,5 +154,5 @@ int main(void)
         listening_test(test_message_that_was_recovered_is_forgotten),
         listening_test(test_event_and_log_tell_what_to_change),
     };
-    return cmocka_run_group_tests(tests, use_short_timeout, use_long_timeout);
+    return cmocka_run_group_tests(tests, start_broker, stop_broker);
 }
