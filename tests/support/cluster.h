@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Private RabbitMQ nodes for a test that kills them or changes their settings: one, or several in one cluster. cluster.sh
- * starts them, and ends them when this program ends in whatever way. RabbitMQ comes from the system or,
+/* Private RabbitMQ nodes for a test that kills them or changes their settings: one, or several in one cluster.
+ * cluster.sh starts them, and ends them when this program ends in whatever way. RabbitMQ comes from the system or,
  * with CONEY_RELEASE=4, from Debian 13; CONEY_TEST_URI does not count here.
  *
  * All calls fail the test if they do not succeed within two minutes. */
