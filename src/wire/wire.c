@@ -84,13 +84,14 @@ static coney_status fail_closed_by_others(void)
     return cny_fail(CONEY_E_LOST, "another part of the program has closed a descriptor of this connection");
 }
 
-/* False if the waker has been closed. */
+/* False if either end of the pair has been closed. */
 static bool drain(const cny_wire *wire)
 {
     char wakes[64];
-    return recv(wire->woken.fd, wakes, sizeof wakes, MSG_DONTWAIT) != 0;
+    return cny_descriptor_is_ours(&wire->woken) && recv(wire->woken.fd, wakes, sizeof wakes, MSG_DONTWAIT) != 0;
 }
 
+/* Who reads or writes then looks at the socket, so this looks only when nothing comes. */
 coney_status cny_wire_poll(cny_wire *wire, short events, int timeout_ms, short *seen)
 {
     struct pollfd pollers[] = {{.fd = wire->socket.fd, .events = events}, {.fd = wire->woken.fd, .events = POLLIN}};
@@ -99,10 +100,10 @@ coney_status cny_wire_poll(cny_wire *wire, short events, int timeout_ms, short *
     if (ready < 0 && errno != EINTR)
         return cny_fail(CONEY_E_SYSTEM, "poll failed: %s", cny_errno_text(errno));
     *seen = ready > 0 ? pollers[0].revents : 0;
-    bool is_woken = ready > 0 && pollers[1].revents;
-    if (!cny_descriptor_is_ours(&wire->socket) || !cny_descriptor_is_ours(&wire->woken) || (is_woken && !drain(wire)))
-        return fail_closed_by_others();
-    return CONEY_OK;
+    bool is_idle = ready == 0 && (events & POLLIN);
+    bool is_lost = (*seen & POLLNVAL) || (ready > 0 && pollers[1].revents && !drain(wire)) ||
+                   (is_idle && !(cny_descriptor_is_ours(&wire->socket) && cny_descriptor_is_ours(&wire->woken)));
+    return is_lost ? fail_closed_by_others() : CONEY_OK;
 }
 
 coney_status cny_wire_wait(cny_wire *wire, short events, int64_t deadline)
@@ -113,6 +114,8 @@ coney_status cny_wire_wait(cny_wire *wire, short events, int64_t deadline)
         coney_status status = cny_wire_poll(wire, events, left > 0 ? (int)left : 0, &seen);
         if (atomic_load(&wire->interrupted))
             return cny_fail(CONEY_E_CLOSED, "closed while connecting");
+        if (status == CONEY_OK && !cny_descriptor_is_ours(&wire->socket)) /* OpenSSL does not look */
+            status = fail_closed_by_others();
         if (status != CONEY_OK) /* the peer has not closed anything */
             return cny_fail(CONEY_E_SYSTEM, "%s", coney_last_error());
         if (left <= 0) /* even if there is something to read: a peer that dribbles has no more time than others */
