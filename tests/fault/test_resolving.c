@@ -74,9 +74,11 @@ int __wrap_getaddrinfo(const char *name, const char *service, const struct addri
 
 void __wrap_freeaddrinfo(struct addrinfo *found)
 {
-    if (found && found->ai_canonname != mine)
+    if (found->ai_canonname != mine) {
         __real_freeaddrinfo(found);
-    while (found && found->ai_canonname == mine) {
+        return;
+    }
+    while (found) {
         struct addrinfo *next = found->ai_next;
         free(found);
         found = next;
