@@ -85,10 +85,13 @@ static coney_status fail_closed_by_others(void)
 }
 
 /* False if either end of the pair has been closed. */
-static bool drain(const cny_wire *wire)
+static bool drain(const cny_wire *wire, short seen)
 {
     char wakes[64];
-    return cny_descriptor_is_ours(&wire->woken) && recv(wire->woken.fd, wakes, sizeof wakes, MSG_DONTWAIT) != 0;
+    bool is_whole = !(seen & (POLLNVAL | POLLHUP | POLLERR)) && cny_descriptor_is_ours(&wire->woken);
+    if (is_whole && seen)
+        recv(wire->woken.fd, wakes, sizeof wakes, MSG_DONTWAIT);
+    return is_whole;
 }
 
 /* Who reads or writes then looks at the socket, so this looks only when nothing comes. */
@@ -100,9 +103,10 @@ coney_status cny_wire_poll(cny_wire *wire, short events, int timeout_ms, short *
     if (ready < 0 && errno != EINTR)
         return cny_fail(CONEY_E_SYSTEM, "poll failed: %s", cny_errno_text(errno));
     *seen = ready > 0 ? pollers[0].revents : 0;
+    short woken = ready > 0 ? pollers[1].revents : 0;
     bool is_idle = ready == 0 && (events & POLLIN);
-    bool is_lost = (*seen & POLLNVAL) || (ready > 0 && pollers[1].revents && !drain(wire)) ||
-                   (is_idle && !(cny_descriptor_is_ours(&wire->socket) && cny_descriptor_is_ours(&wire->woken)));
+    bool is_lost = (*seen & POLLNVAL) || ((woken || is_idle) && !drain(wire, woken)) ||
+                   (is_idle && !cny_descriptor_is_ours(&wire->socket));
     return is_lost ? fail_closed_by_others() : CONEY_OK;
 }
 
