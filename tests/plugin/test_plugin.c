@@ -20,7 +20,8 @@
 
 #include <cmocka.h>
 
-#define ROUNDS 125 /* of each kind; a round costs the broker 20 ms of its processor */
+#define HOSTS 5   /* at a time, for most of a round is waiting */
+#define ROUNDS 25 /* of each host; a round costs the broker 20 ms of its processor */
 #define PATIENCE_S 30
 #define HANGING_MS 20
 
@@ -187,27 +188,39 @@ static void run_hanging(const char *path, plugin_job job)
     wait_for_threads(path);
 }
 
-static void in_child(void (*run)(const char *path, plugin_job job), const char *path, plugin_job job)
+typedef void run_function(const char *path, plugin_job job);
+
+static pid_t start_host(run_function *run, const char *path, plugin_job job, int number)
 {
     char queue[64];
-    snprintf(queue, sizeof queue, "coney.plugin.%d", (int)getpid());
+    snprintf(queue, sizeof queue, "coney.plugin.%d.%d", (int)getpid(), number);
     job.queue = queue;
     job.wait_until_handled = wait_until_handled;
     pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        sem_init(&handled, 0, 0);
-        sem_init(&released, 0, 0);
-        start_first_thread();
-        own_threads = count_threads();
-        run(path, job);
-        exit(0);
+    if (child != 0)
+        return child;
+    sem_init(&handled, 0, 0);
+    sem_init(&released, 0, 0);
+    start_first_thread();
+    own_threads = count_threads();
+    run(path, job);
+    exit(0);
+}
+
+static void in_hosts(int count, run_function *run, const char *path, plugin_job job)
+{
+    pid_t hosts[HOSTS];
+    for (int i = 0; i < count; i++) {
+        hosts[i] = start_host(run, path, job, i);
+        assert_true(hosts[i] > 0);
     }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (WIFSIGNALED(status))
-        fail_msg("the host died of signal %d", WTERMSIG(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
+    for (int i = 0; i < count; i++) {
+        int status;
+        assert_int_equal(waitpid(hosts[i], &status, 0), hosts[i]);
+        if (WIFSIGNALED(status))
+            fail_msg("the host died of signal %d", WTERMSIG(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
 }
 
 /* ---- tests ---- */
@@ -215,25 +228,25 @@ static void in_child(void (*run)(const char *path, plugin_job job), const char *
 static void test_plugin_with_shared_coney_is_closed_again_and_again(void **state)
 {
     (void)state;
-    in_child(run_rounds, CONEY_TEST_PLUGIN_SHARED, plain_job());
+    in_hosts(HOSTS, run_rounds, CONEY_TEST_PLUGIN_SHARED, plain_job());
 }
 
 static void test_plugin_with_shared_coney_is_closed_again_and_again_after_tls(void **state)
 {
     (void)state;
-    in_child(run_rounds, CONEY_TEST_PLUGIN_SHARED, tls_job());
+    in_hosts(HOSTS, run_rounds, CONEY_TEST_PLUGIN_SHARED, tls_job());
 }
 
 static void test_plugin_with_static_coney_is_closed_again_and_again(void **state)
 {
     (void)state;
-    in_child(run_rounds, CONEY_TEST_PLUGIN_STATIC, plain_job());
+    in_hosts(HOSTS, run_rounds, CONEY_TEST_PLUGIN_STATIC, plain_job());
 }
 
 static void test_plugin_with_static_coney_is_closed_again_and_again_after_tls(void **state)
 {
     (void)state;
-    in_child(run_rounds, CONEY_TEST_PLUGIN_STATIC, tls_job());
+    in_hosts(HOSTS, run_rounds, CONEY_TEST_PLUGIN_STATIC, tls_job());
 }
 
 /* Coney knows nothing of the plugin's own code, so the handler is the host's. */
@@ -242,13 +255,13 @@ static void test_handler_returns_after_its_plugin_with_shared_coney_is_closed(vo
     (void)state;
     plugin_job job = plain_job();
     job.on_message = hang_in_host;
-    in_child(run_hanging, CONEY_TEST_PLUGIN_SHARED, job);
+    in_hosts(1, run_hanging, CONEY_TEST_PLUGIN_SHARED, job);
 }
 
 static void test_handler_returns_after_its_plugin_with_static_coney_is_closed(void **state)
 {
     (void)state;
-    in_child(run_hanging, CONEY_TEST_PLUGIN_STATIC, plain_job());
+    in_hosts(1, run_hanging, CONEY_TEST_PLUGIN_STATIC, plain_job());
 }
 
 int main(void)
