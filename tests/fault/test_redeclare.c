@@ -321,14 +321,21 @@ static coney_status start_a_container(void)
     return coney_container_start(fault.container);
 }
 
-/* Each in a test of its own, for declarations without an answer are waited for no longer than five seconds. */
+/* A declaration without an answer is waited for no longer than five seconds, which a busy machine may need, too. */
+static void expect_that_both_still_declare(int64_t began)
+{
+    if (cny_now_ms() - began < LATE_MS)
+        assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD), 2);
+}
+
+/* Each in a test of its own, because of those five seconds. */
 static void expect_deadline_to_be_kept(coney_status (*call)(void))
 {
     leave_both_declaring();
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_CONNECT, call());
     test_expect_elapsed(began, SHORT_MS, LATE_MS);
-    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD), 2); /* it still is */
+    expect_that_both_still_declare(began);
 }
 
 #define deadline_test(call)                                                                                            \
@@ -370,7 +377,7 @@ static void test_other_calls_return_at_once_while_the_topology_is_declared(void 
     coney_admin_free(declaring); /* in its declaration */
     declaring = NULL;
     test_expect_elapsed(began, 0, LATE_MS);
-    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD), 2); /* it still is */
+    expect_that_both_still_declare(began);
 }
 
 /* --- exclusive queues --- */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 enum { THREADS = 4, CUTS = 8, CUT_EVERY_MS = 150, PATIENCE_MS = 20000, SYNCHRONOUS_EVERY = 50, PAUSE_EVERY = 20 };
+enum { LEAST = 100 }; /* messages of each thread, however slow the machine is */
 
 static cny_proxy *proxy;
 static coney_connection_factory *factory;
@@ -52,7 +53,7 @@ static coney_status send_one(int thread, int number)
 static void *send_all(void *argument)
 {
     int thread = *(int *)argument;
-    for (int number = 0; !atomic_load(&enough); number++) {
+    for (int number = 0; !atomic_load(&enough) || number < LEAST; number++) {
         coney_status status = send_one(thread, number);
         check(status == CONEY_OK);
         if (status != CONEY_OK)
@@ -144,7 +145,6 @@ static void expect_order(void)
     assert_ok(coney_container_listen(container, &listener));
     assert_ok(coney_container_start(container));
     for (int i = 0; i < THREADS; i++) {
-        assert_in_range(sent[i], 100, INT32_MAX);
         test_wait_for(&seen[i], sent[i]);
         all += sent[i];
     }
