@@ -16,8 +16,8 @@ describe() {
     cp -r "$include" "$dir/include"
     find "$dir/include" -name '*.h' ! -name api.h -exec sed -zEi 's/(CONEY_API [^;{]*);/\1 { __builtin_trap(); }/g' {} +
     (cd "$dir/include" && find coney -name '*.h' | LC_ALL=C sort | sed 's/.*/#include <&>/') >"$dir/functions.c"
-    "${CC:-cc}" -g -w '-D__attribute__(list)=' -shared -fPIC -Wl,-soname,"$soname" -I"$dir/include" \
-        -o "$dir/libconey.so" "$dir/functions.c"
+    "${CC:-cc}" -g -w -ffile-prefix-map="$dir"=. '-D__attribute__(list)=' -shared -fPIC \
+        -Wl,-soname,"$soname" -I"$dir/include" -o "$dir/libconey.so" "$dir/functions.c"
     abidw --no-corpus-path --no-comp-dir-path --no-show-locs --no-parameter-names --no-elf-needed \
         --no-write-default-sizes --type-id-style hash --out-file "$dir/now.abi" "$dir/libconey.so"
 }
