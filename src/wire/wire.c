@@ -100,10 +100,10 @@ coney_status cny_wire_poll(cny_wire *wire, short events, int timeout_ms, short *
     struct pollfd pollers[] = {{.fd = wire->socket.fd, .events = events}, {.fd = wire->woken.fd, .events = POLLIN}};
     bool is_short = timeout_ms >= 0 && timeout_ms < LONGEST_POLL_MS;
     int ready = poll(pollers, 2, is_short ? timeout_ms : LONGEST_POLL_MS);
+    short woken = pollers[1].revents; /* nothing, as it was before, if poll fails */
+    *seen = pollers[0].revents;
     if (ready < 0 && errno != EINTR)
         return cny_fail(CONEY_E_SYSTEM, "poll failed: %s", cny_errno_text(errno));
-    *seen = ready > 0 ? pollers[0].revents : 0;
-    short woken = ready > 0 ? pollers[1].revents : 0;
     bool is_idle = ready == 0 && (events & POLLIN);
     bool is_lost = (*seen & POLLNVAL) || ((woken || is_idle) && !drain(wire, woken)) ||
                    (is_idle && !cny_descriptor_is_ours(&wire->socket));

@@ -246,7 +246,7 @@ static void *connect_silent(void *status)
 
 static bool is_connecting(void)
 {
-    struct sockaddr_in peer;
+    struct sockaddr_in peer = {0};
     socklen_t size = sizeof peer;
     for (int fd = FIRST; fd < MOST; fd++) {
         if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0 && peer.sin_family == AF_INET)
@@ -283,7 +283,7 @@ static int use_up(int spare, int fds[MOST])
     child_check(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     while (count < MOST && (fds[count] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
         count++;
-    while (spare-- > 0)
+    for (; spare > 0 && count > 0; spare--)
         close(fds[--count]);
     return count;
 }
