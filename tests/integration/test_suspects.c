@@ -66,7 +66,8 @@ static int setup(void **state)
     make_queue(here.innocent, "innocent", CONEY_CLASSIC);
     const coney_connection_factory_options options = {.on_channel = on_channel};
     assert_ok(coney_connection_factory_new(&here.factory, test_uri(), &options));
-    assert_ok(coney_template_new(&here.sender, here.factory, &(coney_template_options){.resend_unconfirmed = true}));
+    const coney_template_options sending = {.resend_unconfirmed = true, .timeout_ms = TEST_PATIENCE_MS};
+    assert_ok(coney_template_new(&here.sender, here.factory, &sending));
     const coney_container_options listening = {.on_event = on_event};
     assert_ok(coney_container_new(&here.container, here.factory, &listening));
     return 0;

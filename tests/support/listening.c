@@ -111,7 +111,8 @@ static void note_event(const coney_container_event *event, void *user)
 void listening_start(const coney_listener *listener)
 {
     coney_listener made = *listener;
-    const coney_container_options options = {.name = "tests", .workers = test_workers, .on_event = note_event};
+    const coney_container_options options = {
+        .name = "tests", .workers = test_workers, .start_timeout_ms = TEST_PATIENCE_MS, .on_event = note_event};
     made.queue = listening.queue;
     made.id = "listener";
     if (!made.on_message && !made.on_batch && made.handler_count == 0)

@@ -167,8 +167,9 @@ int test_client_setup(void **state)
 {
     (void)state;
     assert_ok(coney_connection_factory_new(&client.factory, test_uri(), NULL));
-    assert_ok(coney_admin_new(&client.admin, client.factory, NULL));
-    assert_ok(coney_template_new(&client.sender, client.factory, NULL));
+    assert_ok(coney_admin_new(&client.admin, client.factory, &(coney_admin_options){.timeout_ms = TEST_PATIENCE_MS}));
+    assert_ok(
+        coney_template_new(&client.sender, client.factory, &(coney_template_options){.timeout_ms = TEST_PATIENCE_MS}));
     return 0;
 }
 
