@@ -76,12 +76,18 @@ static coney_status send_one(void)
     return status;
 }
 
-/* What is sent arrives; a message that is under way at the loss may be lost with it. */
+/* What is sent arrives, unless it is under way at the loss. RabbitMQ 3.10 does not notice the end of a TLS connection
+ * that comes while RabbitMQ handles the last bytes before it, such as an acknowledgement. Without heartbeats the
+ * consumer of that connection stays and is given every other message, so another one is sent. */
 static void expect_messages_to_flow(void)
 {
-    int before = atomic_load(&handled);
-    child_wait_until(send_one() == CONEY_OK);
-    child_wait_until(atomic_load(&handled) > before);
+    enum { AGAIN_MS = 500 };
+    int before = atomic_load(&handled), waited_ms = 0;
+    while (atomic_load(&handled) == before) {
+        if (waited_ms % AGAIN_MS == 0)
+            child_wait_until(send_one() == CONEY_OK);
+        test_let_child_wait(&waited_ms, "a message is handled", __FILE__, __LINE__);
+    }
 }
 
 static int64_t processor_ms(void)
