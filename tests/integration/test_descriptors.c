@@ -200,25 +200,37 @@ static int close_each(void)
 
 /* ---- in use by others ---- */
 
-/* Gives every open number to a file of the program's: a socket that has something to read, or an eventfd. */
-static int take_numbers(struct stat files[MOST], int ends[MOST])
+/* A file of the program's for each open number: a socket that has something to read. */
+static int make_files(int fds[MOST], int ends[MOST])
 {
     int count = 0;
     for (int fd = FIRST; fd < MOST; fd++) {
         int pair[2] = {-1, -1};
-        ends[fd] = -1;
+        fds[fd] = ends[fd] = -1;
         if (!is_open(fd))
             continue;
         child_check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
         child_check(write(pair[1], "hello", 5) == 5);
-        child_check(syscall(SYS_dup3, pair[0], fd, 0) == fd);
-        close(pair[0]);
+        fds[fd] = fcntl(pair[0], F_DUPFD, MOST);
         ends[fd] = fcntl(pair[1], F_DUPFD, MOST);
+        child_check(fds[fd] >= MOST && ends[fd] >= MOST);
+        close(pair[0]);
         close(pair[1]);
-        child_check(ends[fd] >= MOST && fstat(fd, &files[fd]) == 0);
         count++;
     }
     return count;
+}
+
+/* Gives the numbers to these files. Coney notices the first and may have closed the last by then. */
+static void take_numbers(struct stat files[MOST], const int fds[MOST])
+{
+    for (int fd = FIRST; fd < MOST; fd++) {
+        if (fds[fd] < 0)
+            continue;
+        child_check(syscall(SYS_dup3, fds[fd], fd, 0) == fd);
+        close(fds[fd]);
+        child_check(fstat(fd, &files[fd]) == 0);
+    }
 }
 
 static void expect_untouched(const struct stat *file, int fd, int end)
@@ -233,10 +245,11 @@ static void expect_untouched(const struct stat *file, int fd, int end)
 static int take_all_numbers(void)
 {
     static struct stat files[MOST];
-    static int ends[MOST];
+    static int fds[MOST], ends[MOST];
     begin(test_uri());
+    child_check(make_files(fds, ends) >= 2 * FOR_A_CONNECTION);
     expect_no_spinning(); /* nobody is about to write when the numbers change hands */
-    child_check(take_numbers(files, ends) >= 2 * FOR_A_CONNECTION);
+    take_numbers(files, fds);
     expect_messages_to_flow();
     expect_no_spinning();
     free_everything();
