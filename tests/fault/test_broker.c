@@ -10,7 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { MESSAGES = 40, PATIENCE_MS = 20000, CALL_MS = 400 };
+enum { MESSAGES = 40, PATIENCE_MS = 60000, CALL_MS = 400 };
 
 static cny_cluster *cluster;
 static char uri[256];        /* as guest, in the default virtual host */

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MESSAGES = 40, PATIENCE_MS = 10000, NOTICED_MS = 3000, CALL_MS = 400 };
+enum { MESSAGES = 40, PATIENCE_MS = 60000, NOTICED_MS = 3000, CALL_MS = 400 };
 
 static cny_proxy *proxy;
 

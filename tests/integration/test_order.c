@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { THREADS = 4, CUTS = 8, CUT_EVERY_MS = 150, PATIENCE_MS = 20000, SYNCHRONOUS_EVERY = 50, PAUSE_EVERY = 20 };
+enum { THREADS = 4, CUTS = 8, CUT_EVERY_MS = 150, PATIENCE_MS = 60000, SYNCHRONOUS_EVERY = 50, PAUSE_EVERY = 20 };
 enum { LEAST = 100 }; /* messages of each thread, however slow the machine is */
 
 static cny_proxy *proxy;
