@@ -13,9 +13,24 @@
 #define SMALLEST_STACK ((size_t)1 << 20) /* musl gives 128 KiB, too little for handlers and recursive parsers */
 #define NAME_SIZE 16                     /* the kernel's limit */
 
+/* ---- cancellation ---- */
+
+int cny_disable_cancel(void)
+{
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+void cny_restore_cancel(const int *state)
+{
+    int ours;
+    pthread_setcancelstate(*state, &ours);
+}
+
 /* ---- one thread ---- */
 
-/* What runs on our threads must not be cancelled, the program's handlers and callbacks included. */
+/* Nothing on our threads may be cancelled, neither our code nor the program's handlers and callbacks. */
 static void *begin(void *argument)
 {
     const cny_thread own = *(const cny_thread *)argument;
@@ -42,7 +57,7 @@ static int start_with_stack(pthread_t *id, cny_thread *thread)
     return failure;
 }
 
-/* All but what a thread brings upon itself, which crash handlers want to see, and what profilers send. */
+/* All signals but those that a thread raises by its own fault, for crash handlers, and the one of profilers. */
 static void fill_internal_mask(sigset_t *mask)
 {
     static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF};

@@ -65,19 +65,6 @@ bool cny_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t deadlin
     return pthread_cond_timedwait(cond, mutex, &until) != ETIMEDOUT;
 }
 
-int cny_disable_cancel(void)
-{
-    int before;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
-    return before;
-}
-
-void cny_restore_cancel(const int *state)
-{
-    int ours;
-    pthread_setcancelstate(*state, &ours);
-}
-
 static atomic_uint forks;
 
 static void count_fork(void)
