@@ -11,7 +11,7 @@ unguarded="value_* table_* array_* topology_*
     compress_processor decompress_processor message_id_processor timestamp_processor
     bytes_converter text_converter json_converter conversion_failed json_set_limits
     status_name last_error last_error_details version version_number log_set_level log_level_name container_event_name
-    delivery_ref delivery_message delivery_payload delivery_queue delivery_listener_id delivery_consumer_tag
+    delivery_ref delivery_message delivery_payload delivery_queue delivery_listener_id
     delivery_attempt delivery_is_last_in_batch"
 
 is_unguarded() {

@@ -186,6 +186,7 @@ const char *coney_delivery_listener_id(const coney_delivery *delivery)
 
 const char *coney_delivery_consumer_tag(const coney_delivery *delivery)
 {
+    CNY_DISABLE_CANCEL();
     if (!delivery)
         return NULL;
     return is_of_process(delivery) ? cny_channel_consumer_tag(delivery->channel) : "";
