@@ -166,7 +166,7 @@ typedef struct conversion {
     cny_buffer *out;
     size_t at;           /* the byte that cannot be converted */
     int error;           /* why: EILSEQ, or EINVAL if the text ends there within a character; 0: all is converted */
-    bool has_substitute; /* the converter has put another character for one that it lacks, as that of musl does */
+    bool has_substitute; /* musl's converter puts another character in place of one that the charset lacks */
 } conversion;
 
 /* One call of iconv for the next piece of the text, with room for all that can become of the piece: some converters of

@@ -156,9 +156,9 @@ bool cny_log_goes_to_stderr(void); /* no sink is set; waits for no lock, and say
 
 /* ---- the end of the process ---- */
 
-/* A message waits for its outcome from now on, and no more. Those in between when the process ends are told then. */
-void cny_outcome_awaited(void);
-void cny_outcome_known(void);
+/* Counts the messages that wait for their outcome. How many they are is told when the process ends. */
+void cny_outcome_awaited(void); /* one more waits */
+void cny_outcome_known(void);   /* one of them waits no more */
 void cny_outcomes_forget(void); /* in a child of fork(): they are the parent's */
 
 /* ---- the thread's last error ---- */

@@ -88,27 +88,27 @@ bool cny_wire_next_may_do(void)
 /* The resolver has no deadline, so it is not asked once the wire is interrupted. */
 static coney_status check_wire(const cny_wire *wire)
 {
-    if (wire->no_pair)
-        return cny_fail(CONEY_E_SYSTEM, "cannot make a pair of sockets: %s", cny_errno_text(wire->no_pair));
+    if (wire->pair_error)
+        return cny_fail(CONEY_E_SYSTEM, "cannot make a pair of sockets: %s", cny_errno_text(wire->pair_error));
     return atomic_load(&wire->interrupted) ? cny_fail(CONEY_E_CLOSED, "closed while connecting") : CONEY_OK;
 }
 
 /* Numbers need no resolver. Names are resolved without AI_ADDRCONFIG, which leaves out the loopback of a family that
- * the machine has no other address of. What holds a colon is an address whose zone there is not. */
+ * the machine has no other address of. A host with a colon is no name, but an address of IPv6 with an unknown zone. */
 static int resolve(const cny_wire_target *target, struct addrinfo **addresses)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
     char port[16];
     snprintf(port, sizeof port, "%d", target->port);
+    errno = 0; /* lacks_descriptors() looks at it */
     int failure = getaddrinfo(target->host, port, &hints, addresses);
     if (failure != EAI_NONAME || strchr(target->host, ':'))
         return failure;
     hints.ai_flags = 0;
-    errno = 0;
     return getaddrinfo(target->host, port, &hints, addresses);
 }
 
-/* A resolver without descriptors says now that, now that it knows no such host or zone. */
+/* A resolver that cannot open a file or socket may report that, or that the host or zone is unknown. */
 static bool lacks_descriptors(void)
 {
     int fd = errno == EMFILE || errno == ENFILE ? -1 : socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);

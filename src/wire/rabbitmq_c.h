@@ -39,7 +39,7 @@ typedef struct cny_frame {
 struct cny_wire {
     /* fixed after new */
     cny_descriptor waker, woken; /* a pair: what is written to the first ends a poll of the second */
-    int no_pair;                 /* errno, if there were no descriptors for it */
+    int pair_error;              /* the errno of socketpair(); 0: there is a pair */
     /* any thread */
     atomic_bool interrupted; /* for ever */
     /* fixed once connected */

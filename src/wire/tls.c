@@ -410,8 +410,8 @@ static coney_status make_context(cny_tls *tls, const coney_tls_options *options)
     return status == CONEY_OK ? set_identity(tls, options) : status;
 }
 
-/* Has the certificate verified for the address that a name is in numbers, whatever form of numbers it is: without the
- * zone, which means something here only. *is_address is false if it is none. */
+/* If the name is an address in numbers, of whatever form, the certificate must be for that address. The zone is left
+ * out, because it has a meaning on this machine only. *is_address is false if the name is no address. */
 static bool set_address(X509_VERIFY_PARAM *param, const char *name, bool *is_address)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
@@ -476,7 +476,7 @@ static coney_status shake_hands(cny_wire *wire, int64_t deadline)
     }
 }
 
-/* A program that returns from main() while our detached threads still run must not have OpenSSL
+/* A program that returns from main() while our threads still run must not have OpenSSL
  * torn down under them. Counts only if the program has not used OpenSSL before; then it is its choice. */
 static void leave_openssl_up(void)
 {
@@ -504,12 +504,12 @@ coney_status cny_tls_open(cny_wire *wire, const cny_wire_target *target, int64_t
     return status == CONEY_E_CONNECT ? cny_fail_in("TLS with %s:%d", target->host, target->port) : status;
 }
 
-void cny_tls_free(cny_tls *tls, bool says_goodbye)
+void cny_tls_free(cny_tls *tls, bool may_write)
 {
     if (!tls)
         return;
-    if (tls->usable && says_goodbye)
-        SSL_shutdown(tls->ssl); /* the socket does not block; whether the goodbye goes out does not matter */
+    if (tls->usable && may_write)
+        SSL_shutdown(tls->ssl); /* the socket does not block; whether the close_notify goes out does not matter */
     ERR_clear_error();
     SSL_free(tls->ssl);
     SSL_CTX_free(tls->context);

@@ -12,7 +12,7 @@ typedef struct cny_tls cny_tls;
 /* Makes wire->tls and shakes hands over the wire's socket, which is non-blocking. On failure, too, wire->tls is
  * to be freed. CONEY_E_CONNECT (with what was wrong), _TIMEOUT, _CLOSED, _NO_MEMORY, _SYSTEM. */
 coney_status cny_tls_open(cny_wire *wire, const cny_wire_target *target, int64_t deadline);
-void cny_tls_free(cny_tls *tls, bool says_goodbye); /* if that goes at once, and nothing has failed; takes NULL */
+void cny_tls_free(cny_tls *tls, bool may_write); /* sends close_notify if the socket takes it at once; takes NULL */
 
 /* As cny_wire_write(); what was not written must be offered again with the same beginning. */
 coney_status cny_tls_write(cny_tls *tls, const uint8_t *data, size_t size, size_t *written);

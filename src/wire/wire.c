@@ -13,12 +13,12 @@
 
 /* ---- life ---- */
 
-/* Not a pipe, whose writer a SIGPIPE would end, nor an eventfd (see descriptor.h). */
+/* Not a pipe, because writing to a broken one raises SIGPIPE, and not an eventfd (see descriptor.h). */
 static void make_pair(cny_wire *wire)
 {
     int pair[2] = {-1, -1};
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
-        wire->no_pair = errno;
+        wire->pair_error = errno;
     wire->waker = cny_descriptor_of(pair[0]);
     wire->woken = cny_descriptor_of(pair[1]);
 }
@@ -94,7 +94,7 @@ static bool drain(const cny_wire *wire, short seen)
     return is_whole;
 }
 
-/* Who reads or writes then looks at the socket, so this looks only when nothing comes. */
+/* Reading and writing look at the socket themselves, so this function looks only when nothing has come. */
 coney_status cny_wire_poll(cny_wire *wire, short events, int timeout_ms, short *seen)
 {
     struct pollfd pollers[] = {{.fd = wire->socket.fd, .events = events}, {.fd = wire->woken.fd, .events = POLLIN}};

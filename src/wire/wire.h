@@ -128,9 +128,9 @@ bool cny_is_refused_login(const coney_error *error);
 /* May another address or host do, after this thread's last error? */
 bool cny_wire_next_may_do(void);
 
-/* Sleeps until the socket has one of these events, or none but an error, which *seen tells; until somebody wakes the
- * wire; or until so many milliseconds are over (-1: no limit). It may return earlier. CONEY_E_LOST if another part of
- * the program has closed a descriptor of the wire; CONEY_E_SYSTEM. */
+/* Sleeps until the socket has one of these events or an error (*seen says which), until cny_wire_wake() is called, or
+ * until timeout_ms is over (-1: no limit). It may return earlier. CONEY_E_LOST if another part of the program has
+ * closed a descriptor of the wire; CONEY_E_SYSTEM. */
 coney_status cny_wire_poll(cny_wire *wire, short events, int timeout_ms, short *seen);
 
 /* Ends a poll that is under way, or the next one. Any thread. */

@@ -12,8 +12,8 @@
  * free(). No call on the handle may be running when it is freed, which includes the call whose processor, converter or
  * visitor would free it. All free and unref functions take NULL and do nothing then.
  *
- * A function that returns no status takes NULL instead of a handle and answers with nothing: NULL, 0 or false. It does
- * the same for a name or key that is NULL.
+ * A function that returns no status takes NULL instead of a handle, a name or a key. It answers with NULL, 0 or false
+ * then, or with the fallback or outcome that it was given.
  */
 #ifndef CONEY_AMQP_STATUS_H
 #define CONEY_AMQP_STATUS_H

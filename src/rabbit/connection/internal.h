@@ -29,7 +29,7 @@ typedef struct cny_completion {
 coney_status cny_events_start(cny_events **events, coney_connection_factory *factory);
 
 /* Runs what is queued, then ends the thread. False if a callback has not returned by the deadline;
- * the thread then ends behind it. */
+ * the thread then ends after the callback. */
 bool cny_events_stop(cny_events *events, int64_t deadline);
 void cny_events_unref(cny_events *events); /* takes NULL */
 bool cny_events_is_current(const cny_events *events);
