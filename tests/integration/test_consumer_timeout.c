@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { TIMEOUT_MS = 500 };
+enum { TIMEOUT_MS = 1000 };
 
 static cny_cluster *cluster;
 
@@ -20,7 +20,7 @@ static int start_broker(void **state)
 {
     cluster = cny_cluster_start(1);
     cny_cluster_ctl(cluster, 0,
-                    "eval 'application:set_env(rabbit, consumer_timeout, 500), "
+                    "eval 'application:set_env(rabbit, consumer_timeout, 1000), "
                     "application:set_env(rabbit, channel_tick_interval, 100).'");
     setenv("CONEY_TEST_URI", cny_cluster_uri(cluster), 1);
     return test_client_setup(state);
@@ -34,7 +34,7 @@ static int stop_broker(void **state)
 }
 
 /* Each back-off is longer than the broker waits. */
-#define LONG_BACKOFFS .max_attempts = 3, .first_delay_ms = 6 * TIMEOUT_MS, .multiplier = 1
+#define LONG_BACKOFFS .max_attempts = 3, .first_delay_ms = 4 * TIMEOUT_MS, .multiplier = 1
 
 static const coney_properties with_id = {.message_id = "m-1"};
 
