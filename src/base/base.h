@@ -107,6 +107,9 @@ void cny_threads_free(cny_threads *threads); /* detaches who is left */
 /* CONEY_E_SYSTEM, CONEY_E_NO_MEMORY. May be called under any lock. */
 coney_status cny_threads_start(cny_threads *threads, const void *owner, const cny_thread *thread);
 
+/* Is the calling thread one of the owner's? */
+bool cny_threads_is_current(cny_threads *threads, const void *owner);
+
 /* Joins the owner's threads, or all of them if that is NULL. Those that run at the deadline are detached, and this code
  * stays mapped then, for they return to it. Not under a lock. */
 void cny_threads_join(cny_threads *threads, const void *owner, int64_t deadline);

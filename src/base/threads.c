@@ -11,7 +11,12 @@
 #include <time.h>
 
 #define SMALLEST_STACK ((size_t)1 << 20) /* musl gives 128 KiB, too little for handlers and recursive parsers */
-#define NAME_SIZE 16                     /* the kernel's limit */
+#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__)
+#if __GLIBC_PREREQ(2, 31)
+#define CNY_HAS_CLOCKJOIN
+#endif
+#endif
+#define NAME_SIZE 16 /* the kernel's limit */
 
 /* ---- cancellation ---- */
 
@@ -157,6 +162,18 @@ coney_status cny_threads_start(cny_threads *threads, const void *owner, const cn
     return status;
 }
 
+bool cny_threads_is_current(cny_threads *threads, const void *owner)
+{
+    bool is_current = false;
+    size_t count;
+    pthread_mutex_lock(&threads->lock);
+    const member *all = members_of(threads, &count);
+    for (size_t i = 0; i < count; i++)
+        is_current |= all[i].owner == owner && pthread_equal(all[i].id, pthread_self());
+    pthread_mutex_unlock(&threads->lock);
+    return is_current;
+}
+
 /* ---- joining ---- */
 
 static bool take_one(cny_threads *threads, const void *owner, member *taken)
@@ -183,7 +200,7 @@ static bool join_until(pthread_t id, int64_t deadline)
     struct timespec until;
     if (pthread_equal(id, pthread_self()))
         return false;
-#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__)
+#ifdef CNY_HAS_CLOCKJOIN
     until = (struct timespec){.tv_sec = (time_t)(deadline / 1000), .tv_nsec = (long)(deadline % 1000) * 1000000};
     return pthread_clockjoin_np(id, NULL, CLOCK_MONOTONIC, &until) == 0;
 #else
@@ -195,7 +212,7 @@ static bool join_until(pthread_t id, int64_t deadline)
 }
 
 /* Keeps the code around this function mapped until the process ends, whatever dlclose() is called for: the shared
- * Coney, or what the static one is a part of. */
+ * Coney, or what the static one is a part of. A program, which is not found here, is never unmapped. */
 static void pin(void)
 {
     static const char here;

@@ -8,7 +8,11 @@
 cny_descriptor cny_descriptor_of(int fd)
 {
     struct stat file;
-    if (fd < 0 || fstat(fd, &file) != 0)
+    if (fd >= 0 && fstat(fd, &file) != 0) {
+        close(fd);
+        fd = -1;
+    }
+    if (fd < 0)
         return (cny_descriptor){.fd = -1};
     return (cny_descriptor){.fd = fd, .device = file.st_dev, .inode = file.st_ino};
 }

@@ -417,8 +417,9 @@ static bool set_address(X509_VERIFY_PARAM *param, const char *name, bool *is_add
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
     char numbers[INET6_ADDRSTRLEN];
     struct addrinfo *found;
-    snprintf(numbers, sizeof numbers, "%.*s", (int)strcspn(name, "%"), name);
-    *is_address = getaddrinfo(numbers, NULL, &hints, &found) == 0;
+    size_t size = strcspn(name, "%"); /* without the zone, which no certificate has */
+    snprintf(numbers, sizeof numbers, "%.*s", (int)size, name);
+    *is_address = size < sizeof numbers && getaddrinfo(numbers, NULL, &hints, &found) == 0;
     if (!*is_address)
         return false;
     const struct sockaddr_in *ip4 = (const struct sockaddr_in *)(const void *)found->ai_addr;

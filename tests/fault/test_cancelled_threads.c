@@ -68,7 +68,7 @@ static void expect_others_to_go_on(void)
 static int set_alarm(void **state)
 {
     (void)state;
-    alarm(100);
+    alarm(250);
     return 0;
 }
 

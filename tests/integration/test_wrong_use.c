@@ -101,6 +101,35 @@ static void test_scope_that_a_processor_of_its_own_send_frees_stays(void **state
     coney_template_free(sender);
 }
 
+static atomic_int frees;
+
+static coney_status free_batching(coney_message **message, const char *exchange, const char *routing_key, void *user)
+{
+    (void)message, (void)exchange, (void)routing_key;
+    coney_batching_template_free(*(coney_batching_template **)user);
+    atomic_fetch_add(&frees, 1);
+    return CONEY_OK;
+}
+
+static void test_batching_template_that_a_processor_on_its_thread_frees_stays(void **state)
+{
+    (void)state;
+    coney_batching_template *batching;
+    const coney_processor processor = {.name = "frees", .process = free_batching, .user = &batching};
+    coney_template *sender;
+    test_log_start(CONEY_LOG_ERROR);
+    assert_ok(coney_template_new(&sender, client.factory, NULL));
+    assert_ok(coney_template_add_before_publish(sender, &processor));
+    assert_ok(coney_batching_template_new(&batching, sender, &(coney_batching_options){.timeout_ms = 10}));
+    coney_message *message = test_text("x");
+    assert_ok(coney_batching_template_send(batching, here.queue, message, NULL, NULL, NULL));
+    coney_message_unref(message);
+    test_wait_for(&frees, 1);
+    test_log_expect("coney_batching_template_free called by a send callback, or by a processor");
+    coney_batching_template_free(batching);
+    coney_template_free(sender);
+}
+
 /* ---- a callback that fails without a sentence ---- */
 
 static coney_status fail_silently(coney_message *request, coney_message **reply, void *user)
@@ -184,6 +213,7 @@ int main(void)
         wrong_use_test(test_container_that_its_event_frees_stays),
         wrong_use_test(test_listener_that_its_handler_removes_ends_after_the_handler),
         wrong_use_test(test_scope_that_a_processor_of_its_own_send_frees_stays),
+        wrong_use_test(test_batching_template_that_a_processor_on_its_thread_frees_stays),
         wrong_use_test(test_reply_callback_that_says_nothing_is_not_given_the_words_of_an_earlier_failure),
         wrong_use_test(test_delivery_refuses_null_with_the_name_of_the_argument),
         wrong_use_test(test_scope_refuses_null_with_the_name_of_the_argument),

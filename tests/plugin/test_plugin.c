@@ -196,6 +196,7 @@ static pid_t start_host(run_function *run, const char *path, plugin_job job, int
     snprintf(queue, sizeof queue, "coney.plugin.%d.%d", (int)getpid(), number);
     job.queue = queue;
     job.wait_until_handled = wait_until_handled;
+    fflush(NULL); /* or the child writes again what waits to be written */
     pid_t child = fork();
     if (child != 0)
         return child;

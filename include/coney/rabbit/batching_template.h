@@ -43,7 +43,8 @@ CONEY_API coney_status coney_batching_template_new(coney_batching_template **bat
  * run later: free the template next, which ends them. Its thread has ended then; one that is still sending, in a
  * processor perhaps, ends later, which the log says, and Coney's code stays loaded until the process ends. No other
  * thread may be inside a call on it.
- * Not from a callback (logged and not done). Takes NULL. (Spring: stop, which flushes.) */
+ * Not from a callback, nor from a processor that runs on its thread (logged and not done). Takes NULL. (Spring: stop,
+ * which flushes.) */
 CONEY_API void coney_batching_template_free(coney_batching_template *batching);
 
 /* Adds the message, kept by reference, to the batch for its exchange and routing key, and sends the

@@ -109,10 +109,12 @@ CONEY_API coney_status coney_container_stop(coney_container *container);
 CONEY_API coney_status coney_container_pause(coney_container *container);
 CONEY_API coney_status coney_container_resume(coney_container *container);
 
-/* Stops, then frees; its threads have ended then. A handler that outlives the stop ends later, which the log says. It
- * keeps what it needs until it returns, and Coney's code stays loaded until the process ends; the handler's code and
- * its user pointer must live as long. Not from a handler of the container nor from a callback of the factory, events
- * included (logged and not done): call coney_container_stop() there, and free on another thread. Takes NULL. */
+/* Stops, then frees. The threads that run its handlers have ended then. A handler that outlives the stop ends later,
+ * which the log says. It keeps what it needs until it returns, and Coney's code stays loaded until the process ends;
+ * the handler's code and its user pointer must live as long. Not from a handler of the container nor from a callback
+ * of the factory, events and the credentials provider included (logged and not done): call coney_container_stop()
+ * there, and free on another thread. Two handlers that free each other's container wait for each other until the
+ * stop gives up. Takes NULL. */
 CONEY_API void coney_container_free(coney_container *container);
 
 /* ---- single listeners, while the container runs ---- */

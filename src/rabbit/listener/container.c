@@ -222,7 +222,8 @@ void coney_container_free(coney_container *container)
     CNY_DISABLE_CANCEL();
     if (!container || cny_factory_check_process(container->factory) != CONEY_OK)
         return;
-    if (cny_container_is_served_here(container)) {
+    coney_connection_factory *factory = container->factory;
+    if (cny_container_is_served_here(container) || cny_threads_is_current(cny_factory_threads(factory), factory)) {
         cny_log(CONEY_LOG_ERROR,
                 "coney_container_free called by a handler of container '%s' or by a callback: the container is not "
                 "freed; stop it here and free it on another thread",

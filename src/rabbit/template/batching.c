@@ -570,9 +570,10 @@ void coney_batching_template_free(coney_batching_template *batching)
     CNY_DISABLE_CANCEL();
     if (!batching || cny_factory_check_process(batching->factory) != CONEY_OK)
         return;
-    if (cny_factory_on_events_thread(batching->factory)) {
-        cny_log(CONEY_LOG_ERROR,
-                "coney_batching_template_free called by a send callback: the batching template is not freed");
+    if (cny_factory_on_events_thread(batching->factory) ||
+        cny_threads_is_current(cny_factory_threads(batching->factory), batching)) {
+        cny_log(CONEY_LOG_ERROR, "coney_batching_template_free called by a send callback, or by a processor on its own "
+                                 "thread: the batching template is not freed");
         return;
     }
     cny_factory_leave(batching->factory, batching);
