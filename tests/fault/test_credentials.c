@@ -42,6 +42,27 @@ static void start(cny_script *script, int failing, coney_status status)
     fault_use_admin(LONG_MS);
 }
 
+static coney_status connect_in_the_provider(coney_credentials *credentials, void *status)
+{
+    (void)credentials;
+    *(coney_status *)status = coney_connection_factory_connect(fault.factory);
+    return CONEY_E_SYSTEM;
+}
+
+static void test_provider_that_connects_is_told_that_it_would_wait_for_itself(void **state)
+{
+    (void)state;
+    coney_status told = CONEY_OK;
+    const coney_connection_factory_options options = {
+        .credentials = connect_in_the_provider, .credentials_user = &told, .recovery = FAULT_QUICK_RECOVERY};
+    fault_start(NULL, &options);
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_E_SYSTEM, coney_connection_factory_connect(fault.factory));
+    test_expect_elapsed(began, 0, 1000);
+    coney_connection_factory_close(fault.factory);
+    assert_int_equal(told, CONEY_E_STATE);
+}
+
 /* --- for a connection --- */
 
 static void expect_login(cny_peer *peer, int number)
@@ -231,6 +252,7 @@ int main(void)
         fault_test(test_secret_that_the_connection_cannot_be_told_is_used_for_a_new_one),
         fault_test(test_another_user_gets_a_new_connection),
         fault_test(test_provider_that_fails_later_does_not_cost_the_open_connection),
+        fault_test(test_provider_that_connects_is_told_that_it_would_wait_for_itself),
     };
     return cmocka_run_group_tests_name("credentials", tests, NULL, NULL);
 }

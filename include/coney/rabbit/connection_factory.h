@@ -146,7 +146,8 @@ CONEY_API coney_status coney_connection_factory_new(coney_connection_factory **f
 /* Connects both connections now instead of on first use, to learn of a wrong password or host at
  * once: it returns as soon as both are open or an attempt of one has failed, with the reason;
  * attempts go on behind it. It takes at most connection_timeout_ms for each address that is tried (eight for each
- * host) and a second. After CONEY_CONNECTION_FAILED it tries again. Any thread. These
+ * host) and a second. After CONEY_CONNECTION_FAILED it tries again. Any thread, but not from the credentials provider,
+ * which the connections wait for (CONEY_E_STATE). These
  * statuses, and CONEY_E_LIMIT when all channels of a connection are in use, are what other headers call
  * the statuses of connecting; other calls answer CONEY_E_CONNECT when their deadline ends the waiting.
  * CONEY_E_CONNECT (TLS included), CONEY_E_TIMEOUT, CONEY_E_ACCESS_REFUSED, CONEY_E_NOT_ALLOWED (virtual
@@ -167,7 +168,8 @@ CONEY_API coney_status coney_connection_factory_list_declarations(coney_connecti
  * finish and may still send, other threads not), what templates have sent is confirmed,
  * acknowledgements are written, both connections close. Afterwards calls on all that was made with
  * the factory answer CONEY_E_CLOSED, and sends that are not confirmed by then complete with it. Any
- * thread, any number of times, but not from a callback or handler (CONEY_E_STATE).
+ * thread, but not from a callback or handler (CONEY_E_STATE). It may be called again, and then waits for the first call
+ * only: CONEY_OK does not say then that what did not end in time has ended (docs/threading.md).
  * CONEY_OK, also if only the broker did not answer the close in time: nothing is lost by that; CONEY_E_TIMEOUT:
  * what did not end in time is in the sentence; if messages are kept or stored and the connection was given up, the
  * status of that. */

@@ -538,6 +538,10 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
     coney_status status = cny_factory_check_process(factory);
     if (status != CONEY_OK)
         return status;
+    if (cny_threads_is_current(&factory->threads, factory) && !cny_factory_on_events_thread(factory))
+        return cny_fail(CONEY_E_STATE,
+                        "connect: the credentials provider cannot wait for the connection that waits for "
+                        "its answer");
     /* A little more than all hosts may take, so that the reason is theirs and not this deadline's. */
     const cny_uri *uri = &factory->config.uri;
     int64_t all_hosts_ms = (int64_t)uri->connection_timeout_ms * (int64_t)uri->host_count;
