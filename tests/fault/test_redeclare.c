@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* A call that waits for the recovery thread returns after LONG_MS; a busy machine may be somewhat late. */
-enum { LONG_MS = 10000, SHORT_MS = 300, LATE_MS = 2500, ANSWER_MS = 5000 };
+enum { LONG_MS = 10000, SHORT_MS = 300, LATE_MS = 2500 };
 
 static cny_heard all[CNY_MAX_HEARD];
 
@@ -264,7 +264,7 @@ static void lose_both_and_fall_silent_at_the_next_declaration(cny_peer *peer, vo
     cny_peer_silence(peer, LONG_MS);
 }
 
-/* Both connections are gone, and both new ones wait for the answer to a declaration. */
+/* Both connections are gone, and both new ones wait for the answer to a declaration, which never comes. */
 static void leave_both_declaring(void)
 {
     fault_start(lose_both_and_fall_silent_at_the_next_declaration,
@@ -321,22 +321,13 @@ static coney_status start_a_container(void)
     return coney_container_start(fault.container);
 }
 
-/* A declaration without an answer is waited for no longer than five seconds, which a busy machine may need, too. */
-static void expect_that_both_still_declare(int64_t since)
-{
-    if (cny_now_ms() - since < ANSWER_MS)
-        assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_EXCHANGE_DECLARE_METHOD), 2);
-}
-
-/* Each in a test of its own, because of those five seconds. */
+/* Each in a test of its own, for declarations without an answer are waited for no longer than five seconds. */
 static void expect_deadline_to_be_kept(coney_status (*call)(void))
 {
-    int64_t before = cny_now_ms();
     leave_both_declaring();
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_CONNECT, call());
     test_expect_elapsed(began, SHORT_MS, LATE_MS);
-    expect_that_both_still_declare(before);
 }
 
 #define deadline_test(call)                                                                                            \
@@ -365,7 +356,6 @@ static void test_other_calls_return_at_once_while_the_topology_is_declared(void 
 {
     (void)state;
     coney_send_statistics statistics;
-    int64_t before = cny_now_ms();
     leave_both_declaring();
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_OK, coney_template_statistics(fault.sender, &statistics));
@@ -379,7 +369,6 @@ static void test_other_calls_return_at_once_while_the_topology_is_declared(void 
     coney_admin_free(declaring); /* in its declaration */
     declaring = NULL;
     test_expect_elapsed(began, 0, LATE_MS);
-    expect_that_both_still_declare(before);
 }
 
 /* --- exclusive queues --- */
