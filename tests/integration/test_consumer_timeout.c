@@ -15,6 +15,8 @@
 enum { TIMEOUT_MS = 1000 };
 
 static cny_cluster *cluster;
+static coney_connection_factory
+    *looking; /* on a busy machine RabbitMQ 3.10 may close the container's connection (504) */
 
 static int start_broker(void **state)
 {
@@ -23,12 +25,17 @@ static int start_broker(void **state)
                     "eval 'application:set_env(rabbit, consumer_timeout, 1000), "
                     "application:set_env(rabbit, channel_tick_interval, 100).'");
     setenv("CONEY_TEST_URI", cny_cluster_uri(cluster), 1);
-    return test_client_setup(state);
+    int result = test_client_setup(state);
+    coney_admin_free(client.admin);
+    assert_ok(coney_connection_factory_new(&looking, test_uri(), NULL));
+    assert_ok(coney_admin_new(&client.admin, looking, &(coney_admin_options){.timeout_ms = TEST_PATIENCE_MS}));
+    return result;
 }
 
 static int stop_broker(void **state)
 {
     int result = test_client_teardown(state);
+    coney_connection_factory_free(looking);
     cny_cluster_stop(cluster);
     return result;
 }
