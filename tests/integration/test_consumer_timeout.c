@@ -15,8 +15,8 @@
 enum { TIMEOUT_MS = 1000 };
 
 static cny_cluster *cluster;
-static coney_connection_factory
-    *looking; /* on a busy machine RabbitMQ 3.10 may close the container's connection (504) */
+/* To look at queues. RabbitMQ 3.10 on a busy machine may close the container's connection (504). */
+static coney_connection_factory *looking;
 
 static int start_broker(void **state)
 {
