@@ -17,7 +17,7 @@
 #else
 #define SLACK_MS 100
 #endif
-#define BUSY_SLACK_MS 400
+#define BUSY_SLACK_MS (SLACK_MS + 300)
 
 enum { NAP_MS = 5, MAX_NAPS = 16384 }; /* the last so many that were too long, or on a busy machine */
 
