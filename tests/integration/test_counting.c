@@ -536,7 +536,7 @@ static void test_batch_that_a_stop_gave_back_has_all_its_attempts(void **state)
     (void)state;
     listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
     listening_start(&(coney_listener){
-        .on_batch = fail_batch, .batch_timeout_ms = 2000, .retry = {.stateful = true, .first_delay_ms = 10}});
+        .on_batch = fail_batch, .batch_timeout_ms = 5000, .retry = {.stateful = true, .first_delay_ms = 10}});
     send_batch_of_two("m-1");
     test_wait_until(listening_statistics().received == 1);
     assert_ok(coney_container_stop_with(listening.container, CONEY_STOP_FINISH, 10000));

@@ -178,7 +178,7 @@ static void test_join_gives_up_at_its_deadline(void **state)
     start(&group, end_when_released, NULL);
     int64_t began = cny_now_ms();
     cny_threads_join(&group, NULL, cny_deadline(50));
-    test_expect_elapsed(began, 50, 50);
+    test_expect_elapsed(began, 49, 50); /* the wall clock counts other milliseconds */
     assert_int_equal(size_of_group(), 0);
     sem_post(&released);
     test_wait_for(&ended, 1);
