@@ -2,6 +2,7 @@
 /* The program's credentials provider: asked before each connection and again before its secret ends,
  * which the broker is then told. */
 #include "support/fault_fixture.h"
+#include "support/test_support.h"
 
 #include <limits.h>
 #include <stdatomic.h>
@@ -61,6 +62,29 @@ static void test_provider_that_connects_is_told_that_it_would_wait_for_itself(vo
     test_expect_elapsed(began, 0, 1000);
     coney_connection_factory_close(fault.factory);
     assert_int_equal(told, CONEY_E_STATE);
+}
+
+static coney_status free_in_the_provider(coney_credentials *credentials, void *container)
+{
+    (void)credentials;
+    coney_container_free(*(coney_container **)container);
+    return CONEY_E_SYSTEM;
+}
+
+static void test_container_that_the_provider_frees_stays(void **state)
+{
+    (void)state;
+    coney_container *container = NULL;
+    const coney_connection_factory_options options = {
+        .credentials = free_in_the_provider, .credentials_user = &container, .recovery = FAULT_QUICK_RECOVERY};
+    fault_start(NULL, &options);
+    test_log_start(CONEY_LOG_ERROR);
+    fault_expect_status(CONEY_OK, coney_container_new(&container, fault.factory, NULL));
+    fault_expect_status(CONEY_E_SYSTEM, coney_connection_factory_connect(fault.factory));
+    coney_connection_factory_close(fault.factory);
+    test_log_expect("coney_container_free called by a handler");
+    test_log_stop();
+    coney_container_free(container);
 }
 
 /* --- for a connection --- */
@@ -253,6 +277,7 @@ int main(void)
         fault_test(test_another_user_gets_a_new_connection),
         fault_test(test_provider_that_fails_later_does_not_cost_the_open_connection),
         fault_test(test_provider_that_connects_is_told_that_it_would_wait_for_itself),
+        fault_test(test_container_that_the_provider_frees_stays),
     };
     return cmocka_run_group_tests_name("credentials", tests, NULL, NULL);
 }
