@@ -22,7 +22,7 @@ typedef struct login {
     const cny_wire_target *target;
     int64_t deadline;
     bool greeted; /* a frame has come, so the peer speaks AMQP */
-    int broker_major;
+    int broker_version;
 } login;
 
 /* ---- what can be wrong ---- */
@@ -223,7 +223,7 @@ static coney_status check_start(const login *in, const amqp_connection_start_t *
 }
 
 /* The first number of the broker's version, such as 3 of "3.10.8"; 0 if it tells none. */
-static int read_major(const amqp_table_t *properties)
+static int read_version(const amqp_table_t *properties)
 {
     for (int i = 0; i < properties->num_entries; i++) {
         const amqp_table_entry_t *one = &properties->entries[i];
@@ -233,8 +233,9 @@ static int read_major(const amqp_table_t *properties)
             continue;
         snprintf(text, sizeof text, "%.*s", (int)one->value.value.bytes.len,
                  (const char *)one->value.value.bytes.bytes);
-        long major = strtol(text, NULL, 10);
-        return major > 0 && major < 1000 ? (int)major : 0;
+        int major = 0, minor = 0;
+        bool is_version = sscanf(text, "%3d.%3d", &major, &minor) >= 1 && major > 0 && minor >= 0;
+        return is_version ? CNY_BROKER_VERSION(major, minor) : 0;
     }
     return 0;
 }
@@ -368,7 +369,7 @@ static coney_status start(login *in)
     const amqp_connection_start_t *begin = expect(in, AMQP_CONNECTION_START_METHOD, &status);
     if (!begin)
         return status;
-    in->broker_major = read_major(&begin->server_properties);
+    in->broker_version = read_version(&begin->server_properties);
     status = check_start(in, begin);
     return status == CONEY_OK ? send_start_ok(in) : status;
 }
@@ -388,7 +389,7 @@ static coney_status agree(const login *in, const amqp_connection_tune_t *tune, c
         .channel_max = (uint16_t)lower(CHANNEL_MAX, tune->channel_max),
         .frame_max = lower(target->frame_max, tune->frame_max),
         .heartbeat_s = (int)lower((uint32_t)target->heartbeat_s, tune->heartbeat),
-        .broker_major = in->broker_major,
+        .broker_version = in->broker_version,
     };
     if (limits->frame_max < CNY_FRAME_MIN)
         return cny_fail(CONEY_E_PROTOCOL, "%s:%d wants frames of at most %u bytes; AMQP needs %d", target->host,

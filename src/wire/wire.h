@@ -108,9 +108,12 @@ typedef struct cny_wire_target {
 typedef struct cny_wire_limits {
     uint16_t channel_max;
     uint32_t frame_max;
-    int heartbeat_s;  /* 0: none */
-    int broker_major; /* the first number of the broker's version; 0: the broker does not tell it */
+    int heartbeat_s;    /* 0: none */
+    int broker_version; /* as CNY_BROKER_VERSION() makes it; 0: the broker does not tell it */
 } cny_wire_limits;
+
+/* A version to compare with: CNY_BROKER_VERSION(4, 3) is that of RabbitMQ 4.3.6, too. */
+#define CNY_BROKER_VERSION(major, minor) ((major)*1000 + (minor))
 
 cny_wire *cny_wire_new(void);        /* NULL without memory; without descriptors it will not connect */
 void cny_wire_close(cny_wire *wire); /* closes the socket without a word */

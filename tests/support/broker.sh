@@ -21,19 +21,20 @@
 #
 # DIR/restart kills the node if it is alive, starts it again with its data and waits until it serves.
 #
-# With CONEY_RELEASE=4 the node is that of Debian 13, which tests/support/trixie sets up.
-# With CONEY_DENY_TRANSIENT=1 as well it closes the connection (541) over a transient queue that is not exclusive.
+# With CONEY_RELEASE=4.0 or 4.3 the node is that of another Debian, which tests/support/debian sets up.
 
 source "$(dirname "${BASH_SOURCE[0]}")/certificates.sh"
 
 broker_start() {
-    local dir=$1 here bin amqp_port tls_port dist_port epmd_port tool within=()
+    local dir=$1 here bin amqp_port tls_port dist_port epmd_port tool debian root= within=()
     here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
-    case ${CONEY_RELEASE:-} in
-    "") bin=$(broker_bin) ;;
-    4) within=("$here/trixie") bin=/usr/lib/rabbitmq/bin && "${within[@]}" true ;;
-    *) echo "CONEY_RELEASE may be 4, or not set for the installed RabbitMQ" >&2 && return 1 ;;
-    esac
+    if [[ -z ${CONEY_RELEASE:-} ]]; then
+        bin=$(broker_bin)
+    else
+        debian=$(broker_debian "$CONEY_RELEASE") || return
+        within=("$here/debian" "$debian") bin=/usr/lib/rabbitmq/bin root=/var/cache/coney/$debian
+        "${within[@]}" true || return
+    fi
     broker_take_ports
     amqp_port=$broker_ports tls_port=$((broker_ports + 1)) dist_port=$((broker_ports + 2))
     epmd_port=${2:-$((broker_ports + 3))}
@@ -57,7 +58,8 @@ auth_mechanisms.2 = AMQPLAIN
 auth_mechanisms.3 = EXTERNAL
 log.file.level = info
 END
-    [[ -z ${CONEY_DENY_TRANSIENT:-} ]] ||
+    # RabbitMQ denies these queues from 4.3 on. Debian's package of 4.3 permits them, unless it is told not to.
+    ! compgen -G "$root$bin/../lib/rabbitmq_server-4.[3-9]*" >/dev/null ||
         echo "deprecated_features.permit.transient_nonexcl_queues = false" >>"$dir/rabbitmq.conf"
 
     # RabbitMQ's own scripts, in an environment that holds nothing but this node. The little busy
@@ -154,6 +156,15 @@ broker_alive() {
 # of an earlier one; at its very start it does not have its environment yet, but a command line.
 broker_owns() {
     grep -qsE "^PPid:[[:space:]]*$$\$" "/proc/$2/status" || grep -qs "$1/" "/proc/$2/environ" "/proc/$2/cmdline"
+}
+
+# The Debian that has that release of RabbitMQ.
+broker_debian() {
+    case $1 in
+    4 | 4.0) echo trixie ;;
+    4.3) echo forky ;;
+    *) echo "there is no RabbitMQ $1 to start: CONEY_RELEASE may be 4.0 or 4.3, or not set for the installed one" >&2 && return 1 ;;
+    esac
 }
 
 # Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on the system's own node; the real

@@ -36,6 +36,29 @@ static void open_connection(void)
     free(uri);
 }
 
+static const amqp_field_value_t *entry_of(const amqp_table_t *table, const char *name)
+{
+    for (int i = 0; i < table->num_entries; i++) {
+        const amqp_bytes_t key = table->entries[i].key;
+        if (key.len == strlen(name) && memcmp(key.bytes, name, key.len) == 0)
+            return &table->entries[i].value;
+    }
+    return NULL;
+}
+
+bool plain_broker_is_from(int major, int minor)
+{
+    if (!connection)
+        open_connection();
+    const amqp_field_value_t *version = entry_of(amqp_get_server_properties(connection), "version");
+    assert_non_null(version);
+    int has_major = 0, has_minor = 0;
+    char text[16];
+    snprintf(text, sizeof text, "%.*s", (int)version->value.bytes.len, (const char *)version->value.bytes.bytes);
+    assert_int_equal(sscanf(text, "%d.%d", &has_major, &has_minor), 2);
+    return has_major > major || (has_major == major && has_minor >= minor);
+}
+
 amqp_message_t plain_get(const char *queue)
 {
     if (!connection)
@@ -90,13 +113,7 @@ amqp_message_t plain_answer(void)
 
 const amqp_field_value_t *plain_header(const amqp_message_t *message, const char *name)
 {
-    const amqp_table_t *headers = &message->properties.headers;
-    for (int i = 0; message->properties._flags & AMQP_BASIC_HEADERS_FLAG && i < headers->num_entries; i++) {
-        if (headers->entries[i].key.len == strlen(name) &&
-            memcmp(headers->entries[i].key.bytes, name, strlen(name)) == 0)
-            return &headers->entries[i].value;
-    }
-    return NULL;
+    return message->properties._flags & AMQP_BASIC_HEADERS_FLAG ? entry_of(&message->properties.headers, name) : NULL;
 }
 
 void plain_expect_text(amqp_bytes_t bytes, const char *text)

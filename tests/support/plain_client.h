@@ -29,6 +29,9 @@ void plain_expect_text(amqp_bytes_t bytes, const char *text);
 /* Waits for the only message of the queue and takes it; with a correlation id, unless that is NULL. */
 void plain_expect_reply(const char *queue, const char *text, const char *correlation_id);
 
+/* The broker of this run is RabbitMQ of that version, or newer. */
+bool plain_broker_is_from(int major, int minor);
+
 /* Ends its connection, which the first call has made. */
 void plain_close(void);
 

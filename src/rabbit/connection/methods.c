@@ -72,7 +72,7 @@ coney_status cny_channel_tx_rollback(cny_channel *channel, int64_t deadline)
 static coney_status encode_queue(cny_buffer *out, const cny_channel *channel, const coney_queue *queue, bool passive)
 {
     coney_queue copy = *queue;
-    if (copy.delivery_limit < 0 && channel->connection->limits.broker_major < 4)
+    if (copy.delivery_limit < 0 && channel->connection->limits.broker_version < CNY_BROKER_VERSION(4, 0))
         copy.delivery_limit = 0;
     return cny_encode_queue_declare(out, channel->number, frame_max(channel), &copy, passive);
 }
