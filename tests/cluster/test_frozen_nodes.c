@@ -97,7 +97,7 @@ static void test_queue_that_cannot_be_formed_holds_up_nobody_else_and_comes_in_t
     test_wait_for(&handled, 1);
     int elapsed_ms = (int)(cny_now_ms() - began);
     print_message("consuming and published to after %d ms\n", elapsed_ms);
-    assert_in_range(elapsed_ms, 0, UNDISTURBED_MS);
+    assert_int_in_range(elapsed_ms, 0, UNDISTURBED_MS);
     coney_status status = send_to("amq.direct", "pending", SHORT_MS);
     print_message("a message for what is not declared: %s, %s\n", coney_status_name(status), coney_last_error());
     assert_int_equal(status, CONEY_E_CONNECT);

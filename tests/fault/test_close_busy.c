@@ -351,7 +351,7 @@ static void test_close_ends_under_the_steady_traffic_of_several_threads(void **s
     for (int i = 0; i < SENDERS; i++)
         pthread_join(senders[i].thread, NULL);
     fault_expect_status(CONEY_OK, status);
-    assert_in_range(elapsed, 0, allowed);
+    assert_int_in_range(elapsed, 0, allowed);
     assert_true(atomic_load(&confirmed) >= 500);
     assert_int_equal(atomic_load(&completed_otherwise), 0);
     for (int i = 0; i < SENDERS; i++) {

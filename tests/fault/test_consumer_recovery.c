@@ -157,7 +157,7 @@ static void test_refused_consumer_tries_again_every_recovery_interval(void **sta
             consumed_at[consumers++] = all[i].at_ms;
     }
     for (int i = 2; i < consumers; i++) /* the first time it does so at once */
-        assert_in_range(consumed_at[i] - consumed_at[i - 1], INTERVAL_MS - 2, INTERVAL_MS + 1000);
+        assert_int_in_range(consumed_at[i] - consumed_at[i - 1], INTERVAL_MS - 2, INTERVAL_MS + 1000);
 }
 
 static void test_check_names_queue_and_reason_while_a_consumer_is_refused(void **state)
@@ -336,7 +336,7 @@ static void test_consumer_that_is_cancelled_each_time_resumes_every_recovery_int
     }
     assert_int_equal(consumed, CANCELS + 1);
     for (int i = 2; i <= CANCELS; i++)
-        assert_in_range(at[i] - at[i - 1], INTERVAL_MS - 2, INTERVAL_MS + 4 * test_slack_ms(at[i - 1]));
+        assert_int_in_range(at[i] - at[i - 1], INTERVAL_MS - 2, INTERVAL_MS + 4 * test_slack_ms(at[i - 1]));
 }
 
 /* --- whose connection is given up --- */

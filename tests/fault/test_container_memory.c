@@ -17,7 +17,7 @@ static void test_container_is_made_whole_or_not_at_all(void **state)
         status = coney_container_new(&fault.container, fault.factory, &all_options);
         cny_alloc_fail_after(-1);
         assert_int_equal(fault.container == NULL, status != CONEY_OK);
-        assert_in_range(successes, 0, 100);
+        assert_int_in_range(successes, 0, 100);
     }
     fault_expect_status(CONEY_OK, status);
 }
@@ -70,7 +70,7 @@ static void test_listener_is_registered_whole_or_not_at_all(void **state)
         status = listen_with_everything();
         cny_alloc_fail_after(-1);
         assert_int_equal(count_listeners(), status == CONEY_OK);
-        assert_in_range(successes, 0, 200);
+        assert_int_in_range(successes, 0, 200);
     }
     fault_expect_status(CONEY_OK, status);
 }

@@ -169,7 +169,7 @@ static void test_secret_that_ends_is_renewed_on_the_open_connection(void **state
         if (all[i].id != CNY_UPDATE_SECRET)
             continue;
         int64_t last = atomic_load(&answered_ms[number++]);
-        assert_in_range(all[i].at_ms - last, 800 - 2, 800 + test_slack_ms(last)); /* four fifths of a second */
+        assert_int_in_range(all[i].at_ms - last, 800 - 2, 800 + test_slack_ms(last)); /* four fifths of a second */
     }
     assert_true(number >= 3);
 }

@@ -214,7 +214,7 @@ static void test_small_messages_do_not_overtake_a_large_one_that_waits_for_room(
         if (heard[i].id == AMQP_BASIC_PUBLISH_METHOD && strcmp(heard[i].what, "1") == 0)
             small = i;
     }
-    assert_in_range(large, 1, small);
+    assert_int_in_range(large, 1, small);
 }
 
 /* The one that waits at the front must not hold up the others when it gives up. */

@@ -159,7 +159,7 @@ static void expect_pause_of_the_first_delay(const char *attempt)
 {
     const char *text = fault_wait_for_info(CONEY_CONSUMING, attempt).text;
     long wait_ms = strtol(strstr(text, attempt) + strlen(attempt), NULL, 10);
-    assert_in_range(wait_ms, recovery.first_delay_ms / 2 - LONG_MS, recovery.first_delay_ms);
+    assert_int_in_range(wait_ms, recovery.first_delay_ms / 2 - LONG_MS, recovery.first_delay_ms);
 }
 
 static void test_hosts_in_order_begin_with_the_first_but_for_the_one_just_lost(void **state)

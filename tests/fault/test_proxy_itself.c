@@ -2,6 +2,7 @@
 /* The proxy that the fault tests put between client and broker does to bytes what it says. The
  * test plays both peers. */
 #include "base/base.h"
+#include "support/cmocka.h"
 #include "support/elapsed.h"
 #include "support/proxy.h"
 
@@ -10,13 +11,9 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { PATIENCE_MS = 5000, SILENCE_MS = 50 };
 
@@ -277,7 +274,7 @@ static void test_trickle_sends_each_byte_alone(void **state)
     say(client, "0123456789012345678901234567890123456789");
     expect_text(broker, "0123456789012345678901234567890123456789");
     assert_int_equal(getsockopt(broker, IPPROTO_TCP, TCP_INFO, &info, &size), 0);
-    assert_in_range(info.tcpi_data_segs_in, 20, 80); /* the kernel may join some on the way */
+    assert_int_in_range(info.tcpi_data_segs_in, 20, 80); /* the kernel may join some on the way */
 }
 
 static void test_delay_is_kept_and_order_too(void **state)

@@ -376,7 +376,7 @@ static void test_sends_wait_at_max_outbound_bytes_if_the_peer_stops_reading(void
     coney_message_unref(message);
     fault_expect_status(CONEY_E_LIMIT, status);
     test_expect_elapsed(began, SHORT_MS, SHORT_MS);
-    assert_in_range(accepted, OUTBOUND_BYTES / 2, OUTBOUND_BYTES + KERNEL_BYTES);
+    assert_int_in_range(accepted, OUTBOUND_BYTES / 2, OUTBOUND_BYTES + KERNEL_BYTES);
 }
 
 static void test_free_does_not_wait_for_a_peer_that_stopped_reading(void **state)

@@ -316,7 +316,7 @@ static void expect_ack_before_the_end(cny_peer *peer, void *user)
     cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_METHOD);
 }
 
-static coney_status stop(void)
+static coney_status stop_container(void)
 {
     return coney_container_stop(fault.container);
 }
@@ -326,7 +326,7 @@ static void test_stop_waits_for_what_is_deferred(void **state)
     (void)state;
     listen_with(expect_ack_before_the_end, keep, 5000);
     coney_delivery *delivery = wait_for_kept(1);
-    fault_in_background(stop);
+    fault_in_background(stop_container);
     fault_wait_until(atomic_load(&settled));
     assert_false(fault_background_is_over());
     fault_expect_status(CONEY_OK, coney_delivery_settle(delivery, CONEY_ACK));

@@ -43,7 +43,7 @@ static coney_status start(void)
     return coney_container_start(fault.container);
 }
 
-static coney_status stop(void)
+static coney_status stop_container(void)
 {
     return coney_container_stop(fault.container);
 }
@@ -161,7 +161,7 @@ static void test_start_that_says_ok_has_all_consumers(void **state)
     make_container(&(coney_container_options){.recovery_interval_ms = NEVER_MS, .start_timeout_ms = 100});
     listen_with((coney_listener){.queue = "orders", .concurrency = 2});
     fault_expect_status(CONEY_OK, start()); /* connects */
-    fault_expect_status(CONEY_OK, stop());
+    fault_expect_status(CONEY_OK, stop_container());
     for (int allocations = 0; allocations < TRIES; allocations++) {
         cny_alloc_fail_after(allocations);
         coney_status status = start();
@@ -228,7 +228,7 @@ static void expect_second_start_to_declare(char *refusal, coney_status first)
     listen_with((coney_listener){.declare = &(coney_queue){.name = "orders"}});
     fault_expect_status(first, start());
     assert_true(first != CONEY_OK || !health().ready);
-    fault_expect_status(CONEY_OK, stop());
+    fault_expect_status(CONEY_OK, stop_container());
     fault_expect_status(CONEY_OK, start());
     assert_true(health().ready);
 }
@@ -262,7 +262,7 @@ static void test_start_waits_for_channels_of_the_last_run_that_are_being_closed(
     make_container(&(coney_container_options){.recovery_interval_ms = INTERVAL_MS});
     listen_to("orders");
     fault_expect_status(CONEY_OK, start());
-    fault_expect_status(CONEY_OK, stop());
+    fault_expect_status(CONEY_OK, stop_container());
     fault_expect_status(CONEY_OK, start());
 }
 
@@ -304,7 +304,7 @@ static void test_stop_is_over_although_others_start_again(void **state)
     for (int i = 0; i < STOPS; i++) {
         fault_wait_until(health().ready);
         int64_t began = cny_now_ms();
-        fault_expect_status(CONEY_OK, stop());
+        fault_expect_status(CONEY_OK, stop_container());
         test_expect_elapsed(began, 0, START_MS / 2);
     }
     atomic_store(&enough, true);
@@ -327,7 +327,7 @@ static void test_stop_of_a_start_is_told_as_one_that_was_asked_for(void **state)
     (void)state;
     atomic_store(&stopped_status, -1);
     start_one_of_two(note_stop, NEVER_MS);
-    fault_expect_status(CONEY_OK, stop());
+    fault_expect_status(CONEY_OK, stop_container());
     fault_expect_status(CONEY_E_STATE, fault_background_end());
     fault_wait_until(atomic_load(&stopped_status) == CONEY_OK);
     assert_false(stopped_fatal);
@@ -417,7 +417,7 @@ static void test_event_of_the_end_names_the_consumer_while_the_container_starts(
     start_one_of_two(note_tags, NEVER_MS);
     fault_expect_status(CONEY_OK, coney_container_unlisten(fault.container, "a"));
     fault_wait_until(atomic_load(&has_stopped));
-    fault_expect_status(CONEY_OK, stop());
+    fault_expect_status(CONEY_OK, stop_container());
     fault_expect_status(CONEY_E_STATE, fault_background_end());
     assert_string_not_equal(started_tag, "");
     assert_string_equal(started_tag, stopped_tag);
@@ -520,7 +520,7 @@ static void test_stop_does_not_wait_for_a_message_that_is_only_held_back(void **
     fault_listen(deliver_in_rounds, NULL, (coney_listener){.queue = NULL});
     fault_wait_for_calls(ROUNDS);
     int64_t began = cny_now_ms();
-    fault_expect_status(CONEY_OK, stop());
+    fault_expect_status(CONEY_OK, stop_container());
     test_expect_elapsed(began, 0, AT_ONCE_MS);
     wait_until_heard(AMQP_BASIC_REJECT_METHOD, ROUNDS);
 }
@@ -547,7 +547,7 @@ static void test_stop_loses_nothing_of_a_consumer_that_is_about_to_begin(void **
     fault_expect_status(CONEY_OK, start());
     listen_with((coney_listener){.queue = "b", .acknowledge = CONEY_ACKNOWLEDGE_NONE});
     wait_until_heard(AMQP_BASIC_CONSUME_METHOD, 2);
-    fault_expect_status(CONEY_OK, stop());
+    fault_expect_status(CONEY_OK, stop_container());
     assert_int_equal(fault_handled("late"), 1);
 }
 
@@ -632,7 +632,7 @@ static void test_publishers_do_not_wait_for_a_consumer_without_a_worker(void **s
     fault_wait_for_opening(CONEY_CONSUMING, 2);
     atomic_store(&lost, true);
     fault_wait_until(atomic_load(&send_ms) >= 0);
-    assert_in_range(atomic_load(&send_ms), 0, AT_ONCE_MS);
+    assert_int_in_range(atomic_load(&send_ms), 0, AT_ONCE_MS);
 }
 
 int main(void)

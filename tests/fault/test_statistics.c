@@ -78,7 +78,7 @@ static void test_every_message_is_in_exactly_one_count(void **state)
     assert_int_equal(now.timed_out, 1);
     assert_int_equal(now.unconfirmed, 0);
     assert_int_equal(now.resent, 0);
-    assert_in_range(now.bytes, 12 * 40, 12 * 200);
+    assert_int_in_range(now.bytes, 12 * 40, 12 * 200);
     cny_broker_go(fault.broker);
 }
 
@@ -143,7 +143,7 @@ static char visited[256];
 static void visit(const coney_unconfirmed *unconfirmed, void *user)
 {
     assert_ptr_equal(user, visited);
-    assert_in_range(unconfirmed->age_ms, 0, LONG_MS);
+    assert_int_in_range(unconfirmed->age_ms, 0, LONG_MS);
     size_t used = strlen(visited);
     snprintf(visited + used, sizeof visited - used, "%.*s to '%.20s' with '%s'; ",
              (int)coney_message_size(unconfirmed->message), (const char *)coney_message_body(unconfirmed->message),

@@ -167,8 +167,8 @@ static void test_sends_beyond_max_outbound_bytes_are_stored(void **state)
         fault_expect_status(CONEY_OK, coney_message_new(&message, body, sizeof body, NULL));
         fault_expect_status(CONEY_OK, fault_send_message_async(i, NULL, message));
     }
-    assert_in_range(counts().stored, 1, CHUNKS);
-    assert_in_range(counts().stored_bytes, counts().stored * CHUNK, counts().stored * (CHUNK + 1024));
+    assert_int_in_range(counts().stored, 1, CHUNKS);
+    assert_int_in_range(counts().stored_bytes, counts().stored * CHUNK, counts().stored * (CHUNK + 1024));
     cny_broker_go(fault.broker);
     expect_all_confirmed(CHUNKS);
 }
@@ -454,7 +454,7 @@ static void test_callbacks_that_hang_limit_what_is_dropped(void **state)
     }
     coney_message_unref(message);
     assert_int_equal(status, CONEY_E_LIMIT);
-    assert_in_range(accepted, 10, 13);
+    assert_int_in_range(accepted, 10, 13);
     atomic_store(&may_return, true);
     cny_broker_go(fault.broker);
     fault_wait_for_confirms();
@@ -493,7 +493,7 @@ static void expect_an_end_of_losses(coney_flow flow, coney_status expected)
     }
     coney_message_unref(message);
     fault_expect_status(expected, status);
-    assert_in_range(accepted, FEWEST, MOST);
+    assert_int_in_range(accepted, FEWEST, MOST);
     atomic_store(&may_return, true);
     fault_expect_status(CONEY_OK, coney_template_wait_for_confirms(fault.sender, CNY_PATIENCE_MS));
     assert_int_equal(atomic_load(&held_calls), accepted);

@@ -380,7 +380,7 @@ static void test_deferred_delivery_of_a_deleted_queue_does_not_hold_up_the_next_
 
 /* ---- stopping ---- */
 
-static void *stop(void *status)
+static void *stop_container(void *status)
 {
     *(coney_status *)status = coney_container_stop(container);
     return NULL;
@@ -394,7 +394,7 @@ static void test_stop_waits_until_the_deferred_is_settled(void **state)
     test_send_numbers(queue, 1);
     start(handle, 8000);
     test_wait_for(&deferred, 1);
-    assert_int_equal(pthread_create(&thread, NULL, stop, &status), 0);
+    assert_int_equal(pthread_create(&thread, NULL, stop_container, &status), 0);
     test_wait_for_consumers(queue, 0);
     assert_ok(coney_delivery_settle(kept, CONEY_ACK));
     pthread_join(thread, NULL);

@@ -231,7 +231,7 @@ static void test_messages_that_go_back_together_are_held_back_once(void **state)
     send_all((const char *const[]){"requeue:a", "requeue:b", "requeue:c", "requeue:d", "requeue:e", "requeue:f", NULL});
     listening_wait_for_calls(13);
     int64_t back = listening.calls[6].at_ms;
-    assert_in_range(listening.calls[12].at_ms - back, HELD_MS - 10, MUCH_MS + test_slack_ms(back));
+    assert_int_in_range(listening.calls[12].at_ms - back, HELD_MS - 10, MUCH_MS + test_slack_ms(back));
 }
 
 static bool is_wanted(const coney_message *message, void *user)

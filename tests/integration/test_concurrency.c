@@ -253,7 +253,7 @@ static void test_consumers_of_one_priority_take_turns(void **state)
     start((coney_listener){.prefetch = 10});
     start_other((coney_listener){.prefetch = 10});
     send_each_when_the_last_is_handled(0, 10);
-    assert_in_range(handled[0], 1, 9);
+    assert_int_in_range(handled[0], 1, 9);
 }
 
 static void test_exclusive_listener_waits_for_another_and_takes_over(void **state)
@@ -338,7 +338,7 @@ static void test_tags_of_several_consumers_are_numbered(void **state)
     expect_tags(3);
     assert_int_equal(tags_seen[0], 0);
     for (int i = 1; i <= 3; i++)
-        assert_in_range(tags_seen[i], 1, 9);
+        assert_int_in_range(tags_seen[i], 1, 9);
 }
 
 static void test_arguments_are_passed_on(void **state)

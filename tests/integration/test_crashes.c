@@ -162,7 +162,7 @@ static void expect_killers_ended(house *houses, size_t count, int killers, int n
 {
     send_killers_and_neighbours(killers, neighbours, neighbour);
     int deaths = run(houses, count, (uint32_t)killers, (uint32_t)neighbours);
-    assert_in_range(deaths, MOST_ALONE, killers * (MAX_CRASHES + MOST_ALONE));
+    assert_int_in_range(deaths, MOST_ALONE, killers * (MAX_CRASHES + MOST_ALONE));
     expect_dead(killers);
 }
 

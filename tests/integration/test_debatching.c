@@ -356,7 +356,7 @@ static void test_batch_that_goes_back_is_held_back_once(void **state)
     send_batch((const char *const[]){"fail:a", "fail:b", "fail:c", "fail:d", "fail:e", "fail:f", NULL});
     listening_wait_for_calls(13);
     int64_t back = listening.calls[6].at_ms;
-    assert_in_range(listening.calls[12].at_ms - back, HELD_MS - 10, MUCH_MS + test_slack_ms(back));
+    assert_int_in_range(listening.calls[12].at_ms - back, HELD_MS - 10, MUCH_MS + test_slack_ms(back));
 }
 
 /* ---- on the way ---- */

@@ -113,7 +113,7 @@ static void expect_end_with(coney_array *deaths)
     send_with("{\"n\":", headers, "m-1");
     listening_wait_for_event(CONEY_MESSAGE_DISCARDED, "invalid JSON");
     assert_int_equal(listening_statistics().discarded, 1);
-    assert_in_range(listening_statistics().rejected, 1, MOST_REJECTIONS);
+    assert_int_in_range(listening_statistics().rejected, 1, MOST_REJECTIONS);
     listening_stop();
     test_wait_for_depth(listening.queue, 0);
     test_wait_for_depth(listening.dead, 0);

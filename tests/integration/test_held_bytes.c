@@ -132,7 +132,7 @@ static void test_consumer_of_small_messages_grows_to_its_prefetch(void **state)
     test_send_numbers(listening.queue, COUNT);
     listening_start(&(coney_listener){.on_message = count_then_hold, .declare = &declared});
     test_wait_until(depth() <= COUNT - PREFETCH - 50);
-    assert_in_range(depth(), COUNT - PREFETCH - FIRST - 51, COUNT - PREFETCH - 50);
+    assert_int_in_range(depth(), COUNT - PREFETCH - FIRST - 51, COUNT - PREFETCH - 50);
     atomic_store(&holds, 0);
     test_wait_for(&handled, COUNT);
 }
@@ -191,7 +191,7 @@ static void expect_to_hold_no_more_than_the_bound(bool is_declared)
     start_bounded(is_declared, BOUND, &(coney_listener){.on_message = hold_each});
     test_wait_until(depth() <= COUNT - 16);
     usleep(200000); /* for more to come, if there is more */
-    assert_in_range(atomic_load(&listening.container->holding.bytes), 16 * (size_t)SIZE, BOUND);
+    assert_int_in_range(atomic_load(&listening.container->holding.bytes), 16 * (size_t)SIZE, BOUND);
     atomic_store(&holds, 0);
     test_wait_for(&handled, COUNT);
     listening_stop();
@@ -240,14 +240,14 @@ static void attack(coney_queue_kind kind, bool is_declared)
     test_wait_for(&handled, SMALL);
     usleep(500000); /* for large ones to come, as many as do */
     size_t held = atomic_load(&listening.container->holding.bytes);
-    assert_in_range(held, LARGE_BYTES, 2 * (size_t)BOUND + LARGE_BYTES);
+    assert_int_in_range(held, LARGE_BYTES, 2 * (size_t)BOUND + LARGE_BYTES);
     atomic_store(&holds, 0);
     test_wait_for(&handled, SMALL + LARGE);
     listening_stop();
     test_wait_for_depth(listening.queue, 0);
     assert_int_equal(handled, SMALL + LARGE);
     assert_int_equal(large_handled, LARGE);
-    assert_in_range(most_held, LARGE_BYTES, 2 * (size_t)BOUND + LARGE_BYTES);
+    assert_int_in_range(most_held, LARGE_BYTES, 2 * (size_t)BOUND + LARGE_BYTES);
 }
 
 static void test_large_messages_after_small_ones_are_bounded_on_a_classic_queue(void **state)

@@ -93,7 +93,7 @@ static void expect_round_after(int index, int delay_ms)
 {
     int64_t began = listening.calls[index].at_ms;
     int gap_ms = (int)(listening.calls[index + 1].at_ms - began);
-    assert_in_range(gap_ms, delay_ms - 1, delay_ms + BROKER_SLACK_MS + test_slack_ms(began));
+    assert_int_in_range(gap_ms, delay_ms - 1, delay_ms + BROKER_SLACK_MS + test_slack_ms(began));
     assert_false(listening.calls[index + 1].redelivered);
 }
 

@@ -127,7 +127,7 @@ static coney_outcome handle(coney_delivery *delivery, void *user)
 static void expect_order_and_overlap(void)
 {
     test_wait_for(&seen.handled, KEYS * PER_KEY);
-    assert_in_range(seen.most_inside, 2, LANES);
+    assert_int_in_range(seen.most_inside, 2, LANES);
     assert_ok(coney_container_stop(container));
     test_wait_for_depth(queue, 0);
 }
@@ -374,7 +374,7 @@ static void test_two_workers_serve_fifty_queues_in_order(void **state)
     assert_ok(coney_container_start(container));
     for (int i = 0; i < QUEUES; i++)
         test_send_numbers(names[i], PER_QUEUE);
-    assert_in_range(count_threads(), 1, before + WORKERS + SUPERVISOR + OF_THE_CONNECTION);
+    assert_int_in_range(count_threads(), 1, before + WORKERS + SUPERVISOR + OF_THE_CONNECTION);
     test_wait_for(&seen.handled, QUEUES * PER_QUEUE);
     assert_ok(coney_container_stop(container));
     for (int i = 0; i < QUEUES; i++) {

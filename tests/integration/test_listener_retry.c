@@ -22,7 +22,7 @@ static void test_attempts_follow_in_place_after_growing_delays(void **state)
     for (int i = 0, delay_ms = 100; i < 3; i++, delay_ms *= 2) {
         int64_t began = listening.calls[i].at_ms;
         int gap_ms = (int)(listening.calls[i + 1].at_ms - began);
-        assert_in_range(gap_ms, delay_ms / 2, delay_ms + test_slack_ms(began));
+        assert_int_in_range(gap_ms, delay_ms / 2, delay_ms + test_slack_ms(began));
         assert_false(listening.calls[i + 1].redelivered);
     }
     test_wait_until(listening_statistics().rejected == 1);
@@ -47,7 +47,7 @@ static void test_delays_are_capped_and_shortened_at_random(void **state)
     for (int i = 1; i + 1 < ATTEMPTS; i++) {
         int64_t began = listening.calls[i].at_ms;
         int gap_ms = (int)(listening.calls[i + 1].at_ms - began);
-        assert_in_range(gap_ms, CAP_MS / 2, CAP_MS + test_slack_ms(began));
+        assert_int_in_range(gap_ms, CAP_MS / 2, CAP_MS + test_slack_ms(began));
         if (gap_ms < shortest_ms)
             shortest_ms = gap_ms;
     }
@@ -428,7 +428,7 @@ static void test_without_retry_a_failure_that_comes_again_is_held_back_longer_ea
     for (int i = 1, held_ms = 100; i < 4; i++, held_ms *= 2) {
         int64_t began = listening.calls[i].at_ms;
         int gap_ms = (int)(listening.calls[i + 1].at_ms - began);
-        assert_in_range(gap_ms, held_ms - 1, held_ms + test_slack_ms(began));
+        assert_int_in_range(gap_ms, held_ms - 1, held_ms + test_slack_ms(began));
         assert_true(listening.calls[i].redelivered);
     }
 }

@@ -140,7 +140,7 @@ static void expect_order(void)
     const coney_listener listener = {.queue = queue, .on_message = see};
     int all = 0;
     assert_ok(coney_connection_factory_info(factory, CONEY_PUBLISHING, &info));
-    assert_in_range(info.times_opened, 3, CUTS + 1);
+    assert_int_in_range(info.times_opened, 3, CUTS + 1);
     assert_ok(coney_container_new(&container, client.factory, NULL));
     assert_ok(coney_container_listen(container, &listener));
     assert_ok(coney_container_start(container));

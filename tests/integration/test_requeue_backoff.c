@@ -169,7 +169,7 @@ static void test_message_that_fails_later_begins_with_the_first_delay(void **sta
     listening_send("fail 2:new");
     test_wait_until(listening_calls_of("fail 2:new") == 3);
     int64_t began = time_of_call("fail 2:new", 1);
-    assert_in_range(time_of_call("fail 2:new", 2) - began, 99, 100 + test_slack_ms(began));
+    assert_int_in_range(time_of_call("fail 2:new", 2) - began, 99, 100 + test_slack_ms(began));
 }
 
 static void test_success_ends_the_growth_of_its_message(void **state)
@@ -182,7 +182,7 @@ static void test_success_ends_the_growth_of_its_message(void **state)
     listening_send_with("fail 2:second", &same);
     test_wait_until(listening_calls_of("fail 2:second") == 3);
     int64_t began = time_of_call("fail 2:second", 1);
-    assert_in_range(time_of_call("fail 2:second", 2) - began, 99, 100 + test_slack_ms(began));
+    assert_int_in_range(time_of_call("fail 2:second", 2) - began, 99, 100 + test_slack_ms(began));
 }
 
 static void test_waiting_message_keeps_its_place_in_the_prefetch(void **state)
@@ -193,7 +193,7 @@ static void test_waiting_message_keeps_its_place_in_the_prefetch(void **state)
     listening_send_with("fail 1", &(coney_properties){.message_id = "m"});
     listening_send("ack");
     test_wait_until(listening_calls_of("ack") == 1);
-    assert_in_range(time_of_call("ack", 0) - time_of_call("fail 1", 0), 299, SOON_MS);
+    assert_int_in_range(time_of_call("ack", 0) - time_of_call("fail 1", 0), 299, SOON_MS);
 }
 
 /* ---- stateful retry ---- */
@@ -221,7 +221,7 @@ static void test_stateful_second_attempt_comes_after_the_first_delay(void **stat
     for (int i = 0; i < 3; i++) {
         int64_t began = listening.calls[i].at_ms;
         int gap_ms = (int)(listening.calls[i + 1].at_ms - began);
-        assert_in_range(gap_ms, delays_ms[i] / 2 - 1, delays_ms[i] + test_slack_ms(began));
+        assert_int_in_range(gap_ms, delays_ms[i] / 2 - 1, delays_ms[i] + test_slack_ms(began));
     }
 }
 
@@ -234,7 +234,7 @@ static void test_stateful_delay_of_a_message_without_id_is_the_first_one(void **
     test_wait_for_depth(listening.dead, 1);
     assert_int_equal(listening.count, 2);
     int64_t began = listening.calls[0].at_ms;
-    assert_in_range(listening.calls[1].at_ms - began, FIRST_MS / 2 - 1, FIRST_MS + test_slack_ms(began));
+    assert_int_in_range(listening.calls[1].at_ms - began, FIRST_MS / 2 - 1, FIRST_MS + test_slack_ms(began));
 }
 
 static void test_stateful_delays_of_a_quorum_queue_are_those_of_the_options(void **state)

@@ -2,6 +2,7 @@
 /* A host that knows nothing of Coney opens a plugin that uses Coney, has it do its work, and closes it: no thread may
  * run its code then. What may crash happens in a child. */
 #include "plugin/plugin.h"
+#include "support/cmocka.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -9,16 +10,12 @@
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define HOSTS 5   /* at a time, for most of a round is waiting */
 #define ROUNDS 25 /* of each host; a round costs the broker 20 ms of its processor */

@@ -3,20 +3,17 @@
 #include "support/cluster.h"
 
 #include "base/base.h"
+#include "support/cmocka.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { MAX_NODES = 5, PATIENCE_MS = 120000 };
 
@@ -87,7 +84,7 @@ static int read_number(const cny_cluster *cluster, int node, const char *file)
 
 cny_cluster *cny_cluster_start(int nodes)
 {
-    assert_in_range(nodes, 1, MAX_NODES);
+    assert_int_in_range(nodes, 1, MAX_NODES);
     cny_cluster *cluster = calloc(1, sizeof *cluster);
     assert_non_null(cluster);
     run_script(cluster, nodes);

@@ -7,16 +7,13 @@
 #ifndef CNY_TEST_FAULT_FIXTURE_H
 #define CNY_TEST_FAULT_FIXTURE_H
 
+#include "support/cmocka.h"
 #include "support/elapsed.h"
 #include "support/scripted_broker.h"
 
 #include <coney/coney.h>
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { FAULT_MAX_SENDS = 1000, FAULT_MAX_EVENTS = 100 };
 

@@ -5,14 +5,13 @@
 #include "support/proxy.h"
 
 #include "base/base.h"
+#include "support/cmocka.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,8 +20,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { MAX_CIRCUITS = 64, FLOW_BYTES = 64 << 10, FLOW_PIECES = 256, RATE_TICK_MS = 10, PATIENCE_S = 10 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The scripted broker's life: one thread accepts, one per connection runs the script and then
  * serves. Only the first failure of any script is kept, since the others tend to follow from it. */
+#include "support/cmocka.h"
 #include "support/scripted_peer.h"
 
 #include <arpa/inet.h>
@@ -15,8 +16,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 enum { MAX_PEERS = 256 };
 

@@ -4,14 +4,12 @@
 #ifndef CNY_TEST_SUPPORT_H
 #define CNY_TEST_SUPPORT_H
 
+#include "support/cmocka.h"
+
 #include <coney/coney.h>
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 

@@ -8,15 +8,12 @@
 #ifndef CNY_TEST_TRAFFIC_H
 #define CNY_TEST_TRAFFIC_H
 
+#include "support/cmocka.h"
 #include "support/elapsed.h"
 
 #include <coney/coney.h>
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* Zero means the default. */
 typedef struct cny_traffic_options {

@@ -161,7 +161,7 @@ static void test_message_that_comes_byte_by_byte_is_whole(void **state)
     assert_ok(say_body(1, "", 0));
     assert_ok(say_body(1, "bytes!", 6));
     assert_int_equal(message_count, 1);
-    assert_string_equal(messages[0]->body, "ten bytes!");
+    assert_memory_equal(messages[0]->body, "ten bytes!", sizeof "ten bytes!");
     assert_null(messages[0]->defect);
 }
 

@@ -57,7 +57,7 @@ static void write_by(size_t most)
         struct iovec pieces[MOST];
         size_t size, taken = 0;
         size_t count = cny_outbound_gather(&out, pieces, MOST, &size);
-        assert_in_range(count, 1, MOST);
+        assert_int_in_range(count, 1, MOST);
         for (size_t i = 0; i < count && taken < most; i++) {
             size_t length = pieces[i].iov_len < most - taken ? pieces[i].iov_len : most - taken;
             assert_true(length > 0);
