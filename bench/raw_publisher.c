@@ -85,7 +85,7 @@ static bool await_confirms(raw_publisher *raw, uint64_t unconfirmed)
 static bool publish(raw_publisher *raw, const raw_target *target, const void *body, size_t size)
 {
     const amqp_basic_properties_t properties = {
-        ._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_PRIORITY_FLAG,
+        ._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG,
         .content_type = amqp_cstring_bytes("application/octet-stream"),
         .delivery_mode = target->persistent ? AMQP_DELIVERY_PERSISTENT : AMQP_DELIVERY_NONPERSISTENT,
     };

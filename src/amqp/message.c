@@ -71,6 +71,7 @@ static coney_status check_properties(const coney_properties *properties)
 static bool copy_properties(coney_message *message, const coney_properties *properties)
 {
     message->properties = *properties;
+    message->properties.has_priority |= properties->priority > 0;
     for (size_t i = 0; i < TEXT_COUNT; i++) {
         const char *copy;
         if (!cny_arena_strdup(&message->arena, &copy, text_at(properties, i)))

@@ -245,8 +245,8 @@ static bool set_properties(coney_message *message, const amqp_basic_properties_t
     coney_properties *to = &message->properties;
     if (from->_flags & AMQP_BASIC_DELIVERY_MODE_FLAG)
         to->delivery_mode = from->delivery_mode == CONEY_PERSISTENT ? CONEY_PERSISTENT : CONEY_TRANSIENT;
-    if (from->_flags & AMQP_BASIC_PRIORITY_FLAG)
-        to->priority = from->priority;
+    to->has_priority = from->_flags & AMQP_BASIC_PRIORITY_FLAG;
+    to->priority = to->has_priority ? from->priority : 0;
     if (from->_flags & AMQP_BASIC_TIMESTAMP_FLAG)
         to->timestamp = (int64_t)from->timestamp;
     if (!set_texts(message, from, is_own ? &to->user_id : &message->received_user_id))

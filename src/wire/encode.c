@@ -329,11 +329,11 @@ static void set_text(amqp_basic_properties_t *to, amqp_bytes_t *field, amqp_flag
     to->_flags |= flag;
 }
 
-/* Everything but the headers. Type, delivery mode and priority always go, as with Spring. */
+/* Everything but the headers. Type and delivery mode always go, as with Spring. */
 static void fill_properties(amqp_basic_properties_t *to, const coney_properties *from)
 {
     *to = (amqp_basic_properties_t){
-        ._flags = AMQP_BASIC_DELIVERY_MODE_FLAG | AMQP_BASIC_PRIORITY_FLAG,
+        ._flags = AMQP_BASIC_DELIVERY_MODE_FLAG | (from->has_priority ? AMQP_BASIC_PRIORITY_FLAG : 0),
         .delivery_mode = from->delivery_mode == CONEY_TRANSIENT ? CONEY_TRANSIENT : CONEY_PERSISTENT,
         .priority = from->priority,
     };

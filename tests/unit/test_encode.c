@@ -3,7 +3,7 @@
 #include "support/test_support.h"
 #include "wire/wire.h"
 
-enum { FRAME_MAX = 4096, OVERHEAD = 8 };
+enum { FRAME_MAX = 4096, OVERHEAD = 8, FRAME_END = 0xce };
 
 static uint32_t u32(const uint8_t *at)
 {
@@ -18,7 +18,7 @@ static size_t expect_frame(const cny_buffer *out, size_t at, uint8_t type, uint1
     assert_int_equal(frame[0], type);
     assert_int_equal(frame[1] << 8 | frame[2], channel);
     assert_int_equal(u32(frame + 3), payload);
-    assert_int_equal(frame[7 + payload], 0xce);
+    assert_int_equal(frame[7 + payload], FRAME_END);
     return at + payload + OVERHEAD;
 }
 
@@ -145,13 +145,35 @@ static void test_publish_is_method_and_header(void **state)
     const uint8_t *payload = out.data + header + 7;
     assert_int_equal(u32(payload), 60 << 16);
     assert_int_equal(u32(payload + 8), 5);
-    /* content type, delivery mode and priority: 0x9800; the type, 2, 0 */
-    assert_int_equal(payload[12] << 8 | payload[13], 0x9800);
+    /* content type and delivery mode: 0x9000; the type, 2 */
+    assert_int_equal(payload[12] << 8 | payload[13], 0x9000);
     assert_int_equal(payload[14], strlen(CONEY_CONTENT_TYPE_BYTES));
     assert_int_equal(payload[15 + strlen(CONEY_CONTENT_TYPE_BYTES)], CONEY_PERSISTENT);
-    assert_int_equal(payload[16 + strlen(CONEY_CONTENT_TYPE_BYTES)], 0);
     coney_message_unref(message);
     cny_buffer_free(&out);
+}
+
+/* The flags of a message's properties, and the byte after its empty content type and its delivery mode. */
+static void expect_priority(const coney_properties *properties, int flags, int byte)
+{
+    cny_buffer out = {0};
+    coney_message *message;
+    assert_ok(coney_message_new(&message, "", 0, properties));
+    assert_ok(cny_encode_publish(&out, 1, FRAME_MAX, "", "", false, message));
+    const uint8_t *payload = out.data + expect_frame(&out, 0, 1, 1, 4 + 2 + 1 + 1 + 1) + 7;
+    assert_int_equal(payload[12] << 8 | payload[13], flags);
+    assert_int_equal(payload[16], byte);
+    coney_message_unref(message);
+    cny_buffer_free(&out);
+}
+
+static void test_priority_goes_only_if_there_is_one(void **state)
+{
+    (void)state;
+    expect_priority(&(coney_properties){.content_type = ""}, 0x9000, FRAME_END);
+    expect_priority(&(coney_properties){.content_type = "", .priority = 7}, 0x9800, 7);
+    expect_priority(&(coney_properties){.content_type = "", .priority = 255}, 0x9800, 255);
+    expect_priority(&(coney_properties){.content_type = "", .has_priority = true}, 0x9800, 0);
 }
 
 static void test_empty_correlation_id_is_not_sent(void **state)
@@ -163,7 +185,7 @@ static void test_empty_correlation_id_is_not_sent(void **state)
     assert_ok(cny_encode_publish(&out, 1, FRAME_MAX, "", "", false, message));
     size_t header = expect_frame(&out, 0, 1, 1, 4 + 2 + 1 + 1 + 1);
     const uint8_t *payload = out.data + header + 7;
-    assert_int_equal(payload[12] << 8 | payload[13], 0x9800);
+    assert_int_equal(payload[12] << 8 | payload[13], 0x9000);
     coney_message_unref(message);
     cny_buffer_free(&out);
 }
@@ -249,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_heartbeat_is_eight_bytes),
         cmocka_unit_test(test_body_is_split_at_frame_max),
         cmocka_unit_test(test_publish_is_method_and_header),
+        cmocka_unit_test(test_priority_goes_only_if_there_is_one),
         cmocka_unit_test(test_empty_correlation_id_is_not_sent),
         cmocka_unit_test(test_unsigned_bytes_go_as_16_bit_integers),
         cmocka_unit_test(test_headers_that_fit_no_frame_leave_the_buffer_alone),

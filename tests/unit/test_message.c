@@ -34,6 +34,25 @@ static void test_message_copies_body_and_properties(void **state)
     coney_message_unref(message);
 }
 
+/* Who reads it need not look at the number, too. */
+static void test_message_tells_whether_it_has_a_priority(void **state)
+{
+    (void)state;
+    static const struct {
+        coney_properties properties;
+        bool expected;
+    } cases[] = {{{.priority = 0}, false}, {{.priority = 1}, true}, {{.has_priority = true}, true}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        coney_message *message, *copy;
+        assert_ok(coney_message_new(&message, "", 0, &cases[i].properties));
+        assert_ok(coney_message_with(&copy, message, NULL, "other", 5));
+        assert_int_equal(coney_message_properties(message)->has_priority, cases[i].expected);
+        assert_int_equal(coney_message_properties(copy)->has_priority, cases[i].expected);
+        coney_message_unref(message);
+        coney_message_unref(copy);
+    }
+}
+
 static void test_empty_body_is_a_body(void **state)
 {
     (void)state;
@@ -196,6 +215,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_message_copies_body_and_properties),
+        cmocka_unit_test(test_message_tells_whether_it_has_a_priority),
         cmocka_unit_test(test_empty_body_is_a_body),
         cmocka_unit_test(test_properties_are_checked),
         cmocka_unit_test(test_copy_with_other_properties_shares_the_body_which_outlives_the_first),
