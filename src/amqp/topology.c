@@ -28,11 +28,12 @@ static coney_value number_or_none(int64_t number, coney_value_type type)
     return (coney_value){.type = number > INT32_MAX ? CONEY_INT64 : type, .as.integer = number};
 }
 
-enum { QUEUE_FIELDS = 11 };
+enum { QUEUE_FIELDS = 16, FIRST_QUORUM_FIELD = 11 };
 
 static void read_queue_fields(typed_field fields[QUEUE_FIELDS], const coney_queue *queue)
 {
     static const char *const kinds[] = {NULL, "classic", "quorum", "stream"};
+    static const char *const delayed_retries[] = {NULL, "disabled", "all", "failed", "returned"};
     static const char *const overflows[] = {NULL, "drop-head", "reject-publish", "reject-publish-dlx"};
     const typed_field all[QUEUE_FIELDS] = {
         {"kind", "x-queue-type", text_or_none(kinds[queue->kind])},
@@ -48,6 +49,12 @@ static void read_queue_fields(typed_field fields[QUEUE_FIELDS], const coney_queu
         {"single_active_consumer",
          "x-single-active-consumer",
          {.type = queue->single_active_consumer ? CONEY_BOOL : CONEY_VOID, .as.boolean = true}},
+        {"delayed_retry", "x-delayed-retry-type", text_or_none(delayed_retries[queue->delayed_retry])},
+        {"delayed_retry_min_ms", "x-delayed-retry-min", number_or_none(queue->delayed_retry_min_ms, CONEY_INT32)},
+        {"delayed_retry_max_ms", "x-delayed-retry-max", number_or_none(queue->delayed_retry_max_ms, CONEY_INT32)},
+        {"consumer_timeout_ms", "x-consumer-timeout", number_or_none(queue->consumer_timeout_ms, CONEY_INT32)},
+        {"consumer_disconnected_timeout_ms", "x-consumer-disconnected-timeout",
+         number_or_none(queue->consumer_disconnected_timeout_ms, CONEY_INT32)},
     };
     memcpy(fields, all, sizeof all);
 }
@@ -96,9 +103,16 @@ static coney_status check_queue_numbers(const coney_queue *queue)
         const char *field;
         int64_t number, least;
     } numbers[] = {
-        {"message_ttl_ms", queue->message_ttl_ms, 0}, {"expires_ms", queue->expires_ms, 0},
-        {"max_length", queue->max_length, 0},         {"max_length_bytes", queue->max_length_bytes, 0},
-        {"max_priority", queue->max_priority, 0},     {"delivery_limit", queue->delivery_limit, -1},
+        {"message_ttl_ms", queue->message_ttl_ms, 0},
+        {"expires_ms", queue->expires_ms, 0},
+        {"max_length", queue->max_length, 0},
+        {"max_length_bytes", queue->max_length_bytes, 0},
+        {"max_priority", queue->max_priority, 0},
+        {"delivery_limit", queue->delivery_limit, -1},
+        {"delayed_retry_min_ms", queue->delayed_retry_min_ms, 0},
+        {"delayed_retry_max_ms", queue->delayed_retry_max_ms, 0},
+        {"consumer_timeout_ms", queue->consumer_timeout_ms, 0},
+        {"consumer_disconnected_timeout_ms", queue->consumer_disconnected_timeout_ms, 0},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (numbers[i].number < numbers[i].least)
@@ -106,6 +120,45 @@ static coney_status check_queue_numbers(const coney_queue *queue)
                             numbers[i].field, (long long)numbers[i].number, (long long)numbers[i].least);
     }
     return CONEY_OK;
+}
+
+/* RabbitMQ takes what would delay nothing without a word. */
+static coney_status check_delayed_retry(const coney_queue *queue)
+{
+    int64_t min_ms = queue->delayed_retry_min_ms, max_ms = queue->delayed_retry_max_ms;
+    if (queue->delayed_retry > CONEY_DELAYED_RETRY_DISABLED && min_ms == 0)
+        return cny_fail(CONEY_E_INVALID,
+                        "queue '%s': delayed_retry_min_ms is 0, so the broker would delay nothing; set it to the "
+                        "shortest delay",
+                        queue->name);
+    if (queue->delayed_retry <= CONEY_DELAYED_RETRY_DISABLED && (min_ms > 0 || max_ms > 0))
+        return cny_fail(CONEY_E_INVALID,
+                        "queue '%s': %s is %lld, and delayed_retry is %s; take CONEY_DELAYED_RETRY_FAILED", queue->name,
+                        min_ms > 0 ? "delayed_retry_min_ms" : "delayed_retry_max_ms",
+                        (long long)(min_ms > 0 ? min_ms : max_ms),
+                        queue->delayed_retry ? "CONEY_DELAYED_RETRY_DISABLED" : "not set");
+    if (max_ms > 0 && max_ms < min_ms)
+        return cny_fail(CONEY_E_INVALID,
+                        "queue '%s': delayed_retry_max_ms is %lld, which is below delayed_retry_min_ms, %lld",
+                        queue->name, (long long)max_ms, (long long)min_ms);
+    return CONEY_OK;
+}
+
+/* The kind has to be said: RabbitMQ 4.3 refuses these arguments for other queues, and older brokers ignore them. */
+static coney_status check_quorum_fields(const coney_queue *queue)
+{
+    typed_field fields[QUEUE_FIELDS];
+    read_queue_fields(fields, queue);
+    for (size_t i = FIRST_QUORUM_FIELD; i < QUEUE_FIELDS && cny_queue_kind(queue) != CONEY_QUORUM; i++) {
+        char text[300];
+        if (fields[i].value.type == CONEY_VOID)
+            continue;
+        describe_value(&fields[i].value, text, sizeof text);
+        return cny_fail(CONEY_E_INVALID,
+                        "queue '%s': %s is %s, which is for quorum queues only; set kind to CONEY_QUORUM", queue->name,
+                        fields[i].field, text);
+    }
+    return check_delayed_retry(queue);
 }
 
 static coney_status check_queue_arguments(const coney_queue *queue)
@@ -128,6 +181,9 @@ coney_status cny_queue_check(const coney_queue *queue)
         return cny_fail(CONEY_E_INVALID, "queue '%s': %d is no coney_queue_kind", queue->name, (int)queue->kind);
     if (queue->overflow < CONEY_OVERFLOW_DEFAULT || queue->overflow > CONEY_REJECT_PUBLISH_DLX)
         return cny_fail(CONEY_E_INVALID, "queue '%s': %d is no coney_overflow", queue->name, (int)queue->overflow);
+    if (queue->delayed_retry < CONEY_DELAYED_RETRY_DEFAULT || queue->delayed_retry > CONEY_DELAYED_RETRY_RETURNED)
+        return cny_fail(CONEY_E_INVALID, "queue '%s': %d is no coney_delayed_retry", queue->name,
+                        (int)queue->delayed_retry);
     if (queue->max_priority > 255)
         return cny_fail(CONEY_E_INVALID, "queue '%s': max_priority is %d; AMQP allows 255", queue->name,
                         queue->max_priority);
@@ -139,7 +195,8 @@ coney_status cny_queue_check(const coney_queue *queue)
     if (queue->dead_letter_routing_key && !queue->dead_letter_exchange)
         return cny_fail(CONEY_E_INVALID, "queue '%s': dead_letter_routing_key needs a dead_letter_exchange",
                         queue->name);
-    return check_queue_arguments(queue);
+    status = check_quorum_fields(queue);
+    return status == CONEY_OK ? check_queue_arguments(queue) : status;
 }
 
 coney_status cny_exchange_check(const coney_exchange *exchange)
@@ -237,6 +294,14 @@ bool cny_queue_has_single_active_consumer(const coney_queue *queue)
 {
     const coney_value *argument = coney_table_get(queue->arguments, "x-single-active-consumer");
     return queue->single_active_consumer || (argument && argument->type == CONEY_BOOL && argument->as.boolean);
+}
+
+bool cny_queue_delays_failures(const coney_queue *queue)
+{
+    const char *argument = coney_table_get_string(queue->arguments, "x-delayed-retry-type");
+    bool is_argument = argument && (strcmp(argument, "all") == 0 || strcmp(argument, "failed") == 0);
+    return is_argument || queue->delayed_retry == CONEY_DELAYED_RETRY_ALL ||
+           queue->delayed_retry == CONEY_DELAYED_RETRY_FAILED;
 }
 
 const char *cny_exchange_type_name(const coney_exchange *exchange)

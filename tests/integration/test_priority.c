@@ -126,7 +126,7 @@ static void test_message_of_the_ladder_is_parked_with_its_priority(void **state)
         expect_priority(priorities[i]);
     }
     assert_int_equal(atomic_load(&listening.count), 2 * (int)COUNT_OF(priorities));
-    listening_delete_later(listening_other_queue("retry.20"));
+    listening_other_queue("retry.20");
 }
 
 /* ---- the order of a queue ---- */

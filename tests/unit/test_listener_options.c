@@ -115,8 +115,31 @@ static void test_what_does_not_go_with_a_stream_is_refused(void **state)
         {{.stream = true, .priority = 4}, {"priority is 4; consumers of a stream have none"}},
         {{.stream = true, .retry = {.delays_ms = {5000}}}, {"retry.delays_ms[0] is 5000, and a stream"}},
         {{.stream = true, .retry = {.stateful = true}}, {"retry.stateful gives messages back"}},
+        {{.stream = true, .retry = {.delayed_by_queue = true}}, {"retry.delayed_by_queue gives messages back"}},
         {{.stream = true, .retry = {.recovery = CONEY_RECOVER_REQUEUE}}, {"CONEY_RECOVER_REQUEUE, and a stream"}},
         {{.stream = true, .declare = &classic}, {"goes with a stream; declare is a classic queue"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_what_does_not_go_with_a_queue_that_delays_is_refused(void **state)
+{
+    (void)state;
+    static const coney_queue plain = {.name = "q", .kind = CONEY_QUORUM},
+                             returned = {.name = "q",
+                                         .kind = CONEY_QUORUM,
+                                         .delayed_retry = CONEY_DELAYED_RETRY_RETURNED,
+                                         .delayed_retry_min_ms = 5};
+#define DELAYED .delayed_by_queue = true
+    static const wrong_listener wrong[] = {
+        {{.retry = {DELAYED, .max_attempts = 1}}, {"retry.delayed_by_queue is for the time between attempts"}},
+        {{.retry = {DELAYED, .first_delay_ms = 5}}, {"retry.delayed_by_queue goes without first_delay_ms"}},
+        {{.retry = {DELAYED, .multiplier = 2}}, {"goes without first_delay_ms, multiplier"}},
+        {{.retry = {DELAYED, .max_delay_ms = 5}}, {"max_delay_ms"}},
+        {{.retry = {DELAYED, .delays_ms = {5}}}, {"and delays_ms: the queue's delayed_retry_min_ms"}},
+        {{.retry = {DELAYED}, .acknowledge = CONEY_ACKNOWLEDGE_NONE}, {"retry.delayed_by_queue counts redeliveries"}},
+        {{.retry = {DELAYED}, .declare = &plain}, {"the queue 'q' is declared here without a delay", "delays_ms"}},
+        {{.retry = {DELAYED}, .declare = &returned}, {"set its delayed_retry to CONEY_DELAYED_RETRY_FAILED"}},
     };
     expect_refusals(wrong, COUNT_OF(wrong));
 }
@@ -491,6 +514,7 @@ int main(void)
         own_container(test_queue_and_a_handler_are_required),
         own_container(test_own_queue_is_no_parking_queue),
         own_container(test_what_does_not_go_with_a_stream_is_refused),
+        own_container(test_what_does_not_go_with_a_queue_that_delays_is_refused),
         own_container(test_only_an_offset_that_rabbitmq_knows_is_taken),
         own_container(test_numbers_below_zero_are_refused),
         own_container(test_numbers_too_large_are_refused),

@@ -48,6 +48,102 @@ static void test_queue_fields_become_the_arguments_spring_sends(void **state)
     coney_table_free(arguments);
 }
 
+static void test_fields_of_quorum_queues_become_arguments(void **state)
+{
+    (void)state;
+    static const char *const types[] = {NULL, "disabled", "all", "failed", "returned"};
+    coney_table *arguments;
+    coney_queue queue = {
+        .name = "q",
+        .kind = CONEY_QUORUM,
+        .delayed_retry = CONEY_DELAYED_RETRY_FAILED,
+        .delayed_retry_min_ms = 1,
+        .delayed_retry_max_ms = 2,
+        .consumer_timeout_ms = 3,
+        .consumer_disconnected_timeout_ms = 4,
+    };
+    assert_ok(cny_queue_check(&queue));
+    assert_ok(cny_queue_arguments(&arguments, &queue));
+    assert_int_equal(coney_table_size(arguments), 6);
+    static const char *const numbers[] = {"x-delayed-retry-min", "x-delayed-retry-max", "x-consumer-timeout",
+                                          "x-consumer-disconnected-timeout"};
+    for (int i = 0; i < (int)COUNT_OF(numbers); i++) {
+        assert_int_equal(coney_table_get_int64(arguments, numbers[i], 0), i + 1);
+        assert_int_equal(coney_table_get(arguments, numbers[i])->type, CONEY_INT32);
+    }
+    coney_table_free(arguments);
+    for (size_t i = 1; i < COUNT_OF(types); i++) {
+        queue.delayed_retry = (coney_delayed_retry)i;
+        assert_ok(cny_queue_arguments(&arguments, &queue));
+        assert_string_equal(coney_table_get_string(arguments, "x-delayed-retry-type"), types[i]);
+        coney_table_free(arguments);
+    }
+}
+
+/* The broker takes each of these, except for queues of another kind, and delays nothing. */
+static void test_delayed_retry_that_would_delay_nothing_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        coney_queue queue;
+        const char *words;
+    } cases[] = {
+        {{.delayed_retry = (coney_delayed_retry)5}, "5 is no coney_delayed_retry"},
+        {{.delayed_retry = CONEY_DELAYED_RETRY_ALL}, "delayed_retry_min_ms is 0, so the broker would delay nothing"},
+        {{.delayed_retry = CONEY_DELAYED_RETRY_FAILED, .delayed_retry_max_ms = 5}, "delayed_retry_min_ms is 0"},
+        {{.delayed_retry = CONEY_DELAYED_RETRY_ALL, .delayed_retry_min_ms = -5}, "delayed_retry_min_ms is -5"},
+        {{.delayed_retry_min_ms = 5}, "delayed_retry_min_ms is 5, and delayed_retry is not set"},
+        {{.delayed_retry = CONEY_DELAYED_RETRY_DISABLED, .delayed_retry_max_ms = 5},
+         "delayed_retry_max_ms is 5, and delayed_retry is CONEY_DELAYED_RETRY_DISABLED"},
+        {{.delayed_retry = CONEY_DELAYED_RETRY_ALL, .delayed_retry_min_ms = 5, .delayed_retry_max_ms = 4},
+         "delayed_retry_max_ms is 4, which is below delayed_retry_min_ms, 5"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        coney_queue queue = cases[i].queue;
+        queue.name = "q";
+        queue.kind = CONEY_QUORUM;
+        assert_fails(cny_queue_check(&queue), CONEY_E_INVALID, cases[i].words);
+    }
+}
+
+static void test_fields_of_quorum_queues_are_refused_for_others(void **state)
+{
+    (void)state;
+    static const coney_queue cases[] = {
+        {.name = "delayed_retry is", .delayed_retry = CONEY_DELAYED_RETRY_ALL, .delayed_retry_min_ms = 5},
+        {.name = "delayed_retry is", .delayed_retry = CONEY_DELAYED_RETRY_DISABLED},
+        {.name = "consumer_timeout_ms is", .consumer_timeout_ms = 5},
+        {.name = "consumer_disconnected_timeout_ms is", .consumer_disconnected_timeout_ms = 5},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        coney_queue queue = cases[i];
+        assert_fails(cny_queue_check(&queue), CONEY_E_INVALID, queue.name);
+        queue.kind = CONEY_CLASSIC;
+        assert_fails(cny_queue_check(&queue), CONEY_E_INVALID, "for quorum queues only; set kind to CONEY_QUORUM");
+        queue.kind = CONEY_QUORUM;
+        assert_ok(cny_queue_check(&queue));
+    }
+    assert_fails(cny_queue_check(&(coney_queue){.name = "q", .kind = CONEY_QUORUM, .consumer_timeout_ms = -1}),
+                 CONEY_E_INVALID, "consumer_timeout_ms is -1, which is below 0");
+}
+
+static void test_queue_says_whether_it_delays_failures(void **state)
+{
+    (void)state;
+    static const bool expected[] = {false, false, true, true, false};
+    coney_table *arguments = coney_table_new();
+    for (size_t i = 0; i < COUNT_OF(expected); i++) {
+        const coney_queue queue = {.name = "q", .delayed_retry = (coney_delayed_retry)i};
+        assert_int_equal(cny_queue_delays_failures(&queue), expected[i]);
+    }
+    const coney_queue queue = {.name = "q", .arguments = arguments};
+    assert_ok(coney_table_set_string(arguments, "x-delayed-retry-type", "failed"));
+    assert_true(cny_queue_delays_failures(&queue));
+    assert_ok(coney_table_set_string(arguments, "x-delayed-retry-type", "returned"));
+    assert_false(cny_queue_delays_failures(&queue));
+    coney_table_free(arguments);
+}
+
 static void test_nothing_set_sends_no_arguments(void **state)
 {
     (void)state;
@@ -121,6 +217,10 @@ static void test_argument_that_contradicts_its_field_is_refused(void **state)
                  CONEY_E_INVALID, "kind is 'quorum', but its argument 'x-queue-type' is 'classic'");
     assert_ok(cny_queue_check(
         &(coney_queue){.name = "q", .kind = CONEY_CLASSIC, .message_ttl_ms = 6000, .arguments = arguments}));
+    assert_ok(coney_table_set_string(arguments, "x-queue-type", "quorum"));
+    assert_ok(coney_table_set_int64(arguments, "x-consumer-timeout", 7));
+    assert_fails(cny_queue_check(&(coney_queue){.name = "q", .consumer_timeout_ms = 8, .arguments = arguments}),
+                 CONEY_E_INVALID, "consumer_timeout_ms is 8, but its argument 'x-consumer-timeout' is 7");
     assert_ok(coney_table_set_string(arguments, "alternate-exchange", "one"));
     assert_fails(
         cny_exchange_check(&(coney_exchange){.name = "e", .alternate_exchange = "two", .arguments = arguments}),
@@ -145,6 +245,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_queue_fields_become_the_arguments_spring_sends),
+        cmocka_unit_test(test_fields_of_quorum_queues_become_arguments),
+        cmocka_unit_test(test_delayed_retry_that_would_delay_nothing_is_refused),
+        cmocka_unit_test(test_fields_of_quorum_queues_are_refused_for_others),
+        cmocka_unit_test(test_queue_says_whether_it_delays_failures),
         cmocka_unit_test(test_nothing_set_sends_no_arguments),
         cmocka_unit_test(test_what_cannot_be_declared_is_refused),
         cmocka_unit_test(test_topology_remembers_its_first_failure),

@@ -43,6 +43,17 @@ typedef enum coney_overflow {
     CONEY_REJECT_PUBLISH_DLX,
 } coney_overflow;
 
+/* Which messages that come back a quorum queue holds back before it delivers them again. Needs RabbitMQ 4.3, with which
+ * CONEY_RETRY, CONEY_REQUEUE, and a lost channel or connection count as failures; what a consumer gives back unhandled,
+ * because it stops, does not. */
+typedef enum coney_delayed_retry {
+    CONEY_DELAYED_RETRY_DEFAULT = 0, /* not sent: none, unless a policy says otherwise */
+    CONEY_DELAYED_RETRY_DISABLED,    /* none */
+    CONEY_DELAYED_RETRY_ALL,
+    CONEY_DELAYED_RETRY_FAILED,   /* those that count towards the delivery limit */
+    CONEY_DELAYED_RETRY_RETURNED, /* the others */
+} coney_delayed_retry;
+
 typedef struct coney_queue {
     const char *name; /* "" lets the broker make one up; not in a topology, which is declared again and again */
     coney_queue_kind kind;
@@ -62,6 +73,18 @@ typedef struct coney_queue {
     int delivery_limit; /* Quorum queues: how often a message may come back. Default: the broker's. -1: no limit,
                            which RabbitMQ 4.0 and newer are told; older ones have none, and are sent nothing. */
     bool single_active_consumer;
+
+    /* For quorum queues, so kind must be CONEY_QUORUM. A broker that would ignore one of these does not get the
+     * declaration: it is refused (CONEY_E_INVALID), and the sentence says what to do instead. */
+    coney_delayed_retry delayed_retry; /* sent as x-delayed-retry-type; needs RabbitMQ 4.3 */
+    int64_t delayed_retry_min_ms;      /* Required with delayed_retry. A message waits for so long, times the number
+                                          of its failures. */
+    int64_t delayed_retry_max_ms;      /* It waits no longer than that. Default: always delayed_retry_min_ms. */
+    int64_t consumer_timeout_ms;       /* A message that is unacknowledged for so long comes again. Needs RabbitMQ
+                                          3.12. Default: the broker's, 30 minutes. */
+    int64_t consumer_disconnected_timeout_ms; /* When the node of a consumer is lost, its messages go to others after
+                                                 so long. Needs RabbitMQ 4.3. Default: the broker's, 60 s. */
+
     const coney_table *arguments; /* any other argument; one that contradicts a field above is CONEY_E_INVALID */
 } coney_queue;
 

@@ -71,7 +71,8 @@ typedef coney_outcome coney_message_recoverer(coney_delivery *delivery, const co
 
 /* What becomes of a message whose attempts are used up. */
 typedef enum coney_recovery {
-    CONEY_RECOVER_DEFAULT = 0, /* CONEY_RECOVER_PARK with delays_ms or parking_queue, else CONEY_RECOVER_REJECT */
+    CONEY_RECOVER_DEFAULT = 0, /* CONEY_RECOVER_PARK with delays_ms, delayed_by_queue or parking_queue, else
+                                  CONEY_RECOVER_REJECT */
     CONEY_RECOVER_REJECT,      /* to the queue's dead-letter exchange; gone if it has none. (Spring:
                                   RejectAndDontRequeueRecoverer) */
     CONEY_RECOVER_REPUBLISH,   /* sent elsewhere, and acknowledged when that is confirmed. (Spring:
@@ -92,6 +93,7 @@ enum { CONEY_MAX_DELAYS = 16 };
  *    the worker serves others; the message stays unacknowledged, and those behind it on its lane wait, so order is
  *    kept. With `stateful` it goes back to the queue instead, after the same back-off, in which those behind it are
  *    handled, and its attempts are counted across deliveries.
+ *    With delayed_by_queue it goes back at once, and the queue itself holds it back.
  * 2. With delays_ms it then goes through as many further rounds: it is published, confirmed, to a queue where it
  *    waits for the first delay, then the second and so on, and comes back to its queue. No plugin is needed: the
  *    container declares QUEUE.retry.DELAY for each delay, with a TTL and dead-lettering back to QUEUE.
@@ -109,7 +111,7 @@ enum { CONEY_MAX_DELAYS = 16 };
  * because it is larger than the broker allows now, the original is rejected, since it would come again for ever.
  * (Spring: RetryInterceptorBuilder.) */
 typedef struct coney_listener_retry {
-    int max_attempts;   /* in each round; 1, with stateful or on a stream 3 */
+    int max_attempts;   /* in each round; 1, with stateful, delayed_by_queue or on a stream 3 */
     int first_delay_ms; /* before the second attempt, stateful or not; 1,000 */
     double multiplier;  /* 2 */
     int max_delay_ms;   /* 10,000; each delay is shortened by up to half, at random. All delays of a round together,
@@ -133,6 +135,13 @@ typedef struct coney_listener_retry {
     int delays_ms[CONEY_MAX_DELAYS]; /* the ladder, ended by a zero; none */
     coney_queue_kind ladder_kind;    /* of its queues and the parking queue; the virtual host's default. For a
                                         quorum queue's messages take CONEY_QUORUM, which loses none between them */
+    bool delayed_by_queue;           /* Instead of the ladder: a failed message goes back, and its queue, a quorum queue
+                                        with delayed_retry FAILED or ALL, delivers it again after the queue's delay.
+                                        Sets `stateful`, which says how attempts are counted. Needs RabbitMQ 4.3. The
+                                        start fails if the broker is older, or if `declare` or a topology of the factory
+                                        declares the queue without such a delay. The queue's delivery_limit must allow
+                                        for max_attempts - 1 returns. Not with first_delay_ms, multiplier, max_delay_ms,
+                                        delays_ms or CONEY_ACKNOWLEDGE_NONE */
 
     coney_recovery recovery;
     const char *parking_queue;          /* declared if used; QUEUE.parking */
@@ -191,7 +200,7 @@ typedef enum coney_acknowledge_mode {
  * the lowest offset that is not acknowledged, as long as the listener lives.
  *
  * Refused: CONEY_ACKNOWLEDGE_NONE, exclusive, priority, more than one consumer, retry.delays_ms, retry.stateful,
- * CONEY_RECOVER_REQUEUE. */
+ * retry.delayed_by_queue, CONEY_RECOVER_REQUEUE. */
 
 /* ---- the listener ---- */
 

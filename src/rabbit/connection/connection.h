@@ -147,6 +147,10 @@ bool cny_channel_alive(cny_channel *channel);
 
 /* CONEY_OK if it is alive, else why it is not. */
 coney_status cny_channel_check(cny_channel *channel);
+
+/* CONEY_E_INVALID if the broker is older than that (as CNY_BROKER_VERSION() makes it) and would ignore what is named;
+ * the sentence ends with the way out. */
+coney_status cny_channel_check_release(const cny_channel *channel, int needed, const char *what, const char *way_out);
 /* Why it is not alive any more; gives a reference. NULL if it is. */
 cny_error *cny_channel_reason(cny_channel *channel);
 
@@ -322,6 +326,7 @@ typedef struct cny_subscription {
     bool is_renewed;    /* it may subscribe anew with another prefetch, for the sake of its holding */
     bool transacted;
     bool is_stream;       /* which takes acknowledgements only */
+    bool is_delayed;      /* its queue holds back what has failed, as RabbitMQ 4.3 can */
     cny_holding *holding; /* NULL: nothing bounds what it holds but its prefetch */
 } cny_subscription;
 

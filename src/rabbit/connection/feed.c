@@ -52,7 +52,12 @@ static void set_full(cny_channel *channel, bool full)
 static coney_status encode_subscription(cny_channel *channel, const cny_subscription *what, cny_buffer *out)
 {
     uint16_t number = channel->number;
-    coney_status status = cny_encode_channel_open(out, number);
+    coney_status status = what->is_delayed
+                              ? cny_channel_check_release(channel, CNY_BROKER_VERSION(4, 3), "retry.delayed_by_queue",
+                                                          "wait with retry.delays_ms instead")
+                              : CONEY_OK;
+    if (status == CONEY_OK)
+        status = cny_encode_channel_open(out, number);
     if (status == CONEY_OK)
         status = cny_encode_qos(out, number, (uint16_t)cny_renewal_first_prefetch(what));
     if (status == CONEY_OK && what->transacted)

@@ -2,6 +2,7 @@
 /* The methods that have a reply: encode, call, and say in the error what was asked of what. */
 #include "rabbit/connection/internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { FRAME_ROOM = 1280 };
@@ -68,10 +69,47 @@ coney_status cny_channel_tx_rollback(cny_channel *channel, int64_t deadline)
     return perform_plain(channel, cny_encode_tx_rollback, CNY_TX_ROLLBACK_OK, deadline);
 }
 
+coney_status cny_channel_check_release(const cny_channel *channel, int needed, const char *what, const char *way_out)
+{
+    int version = channel->connection->limits.broker_version;
+    char broker[64] = "which does not tell its release";
+    if (version >= needed)
+        return CONEY_OK;
+    if (version > 0)
+        snprintf(broker, sizeof broker, "RabbitMQ %d.%d", version / 1000, version % 1000);
+    return cny_fail(CONEY_E_INVALID, "%s needs RabbitMQ %d.%d or newer; this broker, %s, would ignore it; %s", what,
+                    needed / 1000, needed % 1000, broker, way_out);
+}
+
+/* Older brokers take an argument that they do not know, so nobody would notice that nothing is delayed. */
+static coney_status check_release(const cny_channel *channel, const coney_queue *queue)
+{
+    const struct {
+        bool is_set;
+        int needed;
+        const char *field, *way_out;
+    } all[] = {
+        {queue->delayed_retry > CONEY_DELAYED_RETRY_DISABLED, CNY_BROKER_VERSION(4, 3), "delayed_retry",
+         "leave it out, and let the listener wait with retry.delays_ms"},
+        {queue->consumer_timeout_ms > 0, CNY_BROKER_VERSION(3, 12), "consumer_timeout_ms",
+         "leave it out, and set consumer_timeout in the broker's configuration"},
+        {queue->consumer_disconnected_timeout_ms > 0, CNY_BROKER_VERSION(4, 3), "consumer_disconnected_timeout_ms",
+         "leave it out: there the messages of a lost node go to others at once"},
+    };
+    coney_status status = CONEY_OK;
+    for (size_t i = 0; i < sizeof all / sizeof *all && status == CONEY_OK; i++) {
+        if (all[i].is_set)
+            status = cny_channel_check_release(channel, all[i].needed, all[i].field, all[i].way_out);
+    }
+    return status;
+}
+
 /* RabbitMQ before 4.0 knows no "no limit": it takes -1 and drops the message at its first return. */
 static coney_status encode_queue(cny_buffer *out, const cny_channel *channel, const coney_queue *queue, bool passive)
 {
     coney_queue copy = *queue;
+    if (!passive && check_release(channel, queue) != CONEY_OK)
+        return CONEY_E_INVALID;
     if (copy.delivery_limit < 0 && channel->connection->limits.broker_version < CNY_BROKER_VERSION(4, 0))
         copy.delivery_limit = 0;
     return cny_encode_queue_declare(out, channel->number, frame_max(channel), &copy, passive);

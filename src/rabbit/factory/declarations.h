@@ -125,6 +125,7 @@ bool cny_declarations_awaits(coney_connection_factory *factory, const char *queu
 typedef struct cny_declared_queue {
     coney_queue_kind kind; /* CONEY_QUEUE_DEFAULT: they do not say */
     bool single_active_consumer;
+    bool delays_failures;
     bool is_so; /* the broker has taken a declaration of it, so its arguments are those that are declared */
 } cny_declared_queue;
 

@@ -183,6 +183,7 @@ bool cny_declarations_find_queue(coney_connection_factory *factory, const char *
         coney_queue_kind kind = cny_queue_kind(declared);
         found->kind = kind != CONEY_QUEUE_DEFAULT ? kind : found->kind;
         found->single_active_consumer |= cny_queue_has_single_active_consumer(declared);
+        found->delays_failures |= cny_queue_delays_failures(declared);
         found->is_so |= item->state == CNY_DECLARATION_DECLARED;
     }
     pthread_mutex_unlock(&factory->lock);

@@ -192,6 +192,7 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
         .holding = holding_of(consumer),
         .transacted = options->transacted,
         .is_stream = cny_listener_is_stream(listener),
+        .is_delayed = options->retry.delayed_by_queue,
     };
     atomic_store(&consumer->course, CNY_COURSE_HANDLE);
     atomic_store(&consumer->leaving, false);

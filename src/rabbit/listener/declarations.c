@@ -113,6 +113,8 @@ coney_status cny_listener_learn_queue(const coney_container *container, cny_list
         return CONEY_OK;
     if (said.single_active_consumer)
         atomic_store(&listener->keeps_order, true);
+    if (listener->options.retry.delayed_by_queue && !said.delays_failures)
+        return cny_fail_without_delay(listener->options.queue);
     coney_status status = said.kind == CONEY_STREAM ? cny_check_stream(&listener->options) : CONEY_OK;
     if (status == CONEY_OK)
         atomic_store(&listener->queue_kind, (int)said.kind);

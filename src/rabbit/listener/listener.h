@@ -202,6 +202,9 @@ bool cny_listener_is_stream(const cny_listener *listener);
 bool cny_is_stream(const coney_listener *options);
 coney_status cny_check_stream(const coney_listener *options);
 
+/* CONEY_E_INVALID, for retry.delayed_by_queue. */
+coney_status cny_fail_without_delay(const char *queue);
+
 /* Whether a failed message is tried again, and how often in all. That a queue is a stream may be known later only, so
  * both depend on what is known now. */
 bool cny_listener_has_retry(const cny_listener *listener);
@@ -654,7 +657,8 @@ void cny_listener_leave_declarations(coney_container *container, cny_listener *l
 
 /* While nothing consumes: takes down what the declarations of the factory say of its queue, its own and those of
  * admins.
- * CONEY_E_INVALID: it is a stream, and the listener's options do not go with one. */
+ * CONEY_E_INVALID: it is a stream, and the listener's options do not go with one; or it does not delay what has failed,
+ * and the listener relies on that. */
 coney_status cny_listener_learn_queue(const coney_container *container, cny_listener *listener);
 
 /* How they stand: CNY_DECLARATION_WANTED (with an error: it may pass), _REFUSED, or else its consumers may begin. Gives

@@ -123,7 +123,8 @@ static coney_status check_combinations(const coney_listener *listener)
         return cny_fail(CONEY_E_INVALID, "batch_size %d and batch_timeout_ms %d go with on_batch only",
                         listener->batch_size, listener->batch_timeout_ms);
     if (is_none && listener->retry.stateful)
-        return cny_fail(CONEY_E_INVALID, "retry.stateful counts redeliveries, and with NONE there are none");
+        return cny_fail(CONEY_E_INVALID, "retry.%s counts redeliveries, and with NONE there are none",
+                        listener->retry.delayed_by_queue ? "delayed_by_queue" : "stateful");
     return CONEY_OK;
 }
 
@@ -147,6 +148,29 @@ static coney_status check_effect(const coney_listener_retry *retry, bool is_stre
                         "max_attempts is %d, so there is one attempt; take more, or stateful",
                         retry->max_attempts);
     return CONEY_OK;
+}
+
+coney_status cny_fail_without_delay(const char *queue)
+{
+    return cny_fail(CONEY_E_INVALID,
+                    "retry.delayed_by_queue: the queue '%s' is declared here without a delay for what has failed; set "
+                    "its delayed_retry to CONEY_DELAYED_RETRY_FAILED, or take retry.delays_ms",
+                    queue);
+}
+
+static coney_status check_delayed_by_queue(const coney_listener *listener)
+{
+    const coney_listener_retry *retry = &listener->retry;
+    if (!retry->delayed_by_queue)
+        return CONEY_OK;
+    if (retry->max_attempts == 1)
+        return cny_fail(CONEY_E_INVALID, "retry.delayed_by_queue is for the time between attempts; max_attempts is 1");
+    if (retry->first_delay_ms || retry->multiplier != 0 || retry->max_delay_ms || retry->delays_ms[0])
+        return cny_fail(CONEY_E_INVALID,
+                        "retry.delayed_by_queue goes without first_delay_ms, multiplier, max_delay_ms and delays_ms: "
+                        "the queue's delayed_retry_min_ms and delayed_retry_max_ms say how long a message waits");
+    return listener->declare && !cny_queue_delays_failures(listener->declare) ? cny_fail_without_delay(listener->queue)
+                                                                              : CONEY_OK;
 }
 
 static coney_status check_retry(const coney_listener_retry *retry, bool is_stream)
@@ -213,6 +237,8 @@ static coney_status check(const coney_listener *listener)
         status = check_numbers(listener);
     if (status == CONEY_OK)
         status = check_combinations(listener);
+    if (status == CONEY_OK)
+        status = check_delayed_by_queue(listener);
     bool is_stream = cny_is_stream(listener);
     if (status == CONEY_OK && is_stream)
         status = cny_check_stream(listener);
@@ -235,7 +261,8 @@ static void set_retry_defaults(coney_listener_retry *retry)
     if (retry->multiplier == 0)
         retry->multiplier = 2;
     if (retry->recovery == CONEY_RECOVER_DEFAULT)
-        retry->recovery = retry->delays_ms[0] || retry->parking_queue ? CONEY_RECOVER_PARK : CONEY_RECOVER_REJECT;
+        retry->recovery = retry->delays_ms[0] || retry->delayed_by_queue || retry->parking_queue ? CONEY_RECOVER_PARK
+                                                                                                 : CONEY_RECOVER_REJECT;
 }
 
 static void set_defaults(coney_listener *options)
@@ -350,6 +377,7 @@ coney_status cny_listener_new(cny_listener **listener, const coney_listener *opt
     coney_listener named = *options;
     if (!named.queue && named.declare)
         named.queue = named.declare->name;
+    named.retry.stateful |= named.retry.delayed_by_queue;
     options = &named;
     coney_status status = check(options);
     if (status != CONEY_OK)

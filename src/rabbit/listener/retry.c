@@ -44,7 +44,7 @@ static bool may_be_redelivered(coney_delivery *delivery, int *delay_ms)
     const coney_listener_retry *retry = &delivery->consumer->listener->options.retry;
     int64_t count = failures(delivery);
     bool may = count > 0 && count < retry->max_attempts;
-    if (may)
+    if (may && !retry->delayed_by_queue)
         *delay_ms = cny_retry_delay(retry, count);
     return may;
 }

@@ -75,8 +75,8 @@ static coney_status check_retry(const coney_listener_retry *retry)
                         "max_attempts, or a parking_queue",
                         retry->delays_ms[0]);
     if (retry->stateful)
-        return cny_fail(CONEY_E_INVALID, "retry.stateful gives messages back to be counted, and a stream takes none; "
-                                         "take max_attempts");
+        return cny_fail(CONEY_E_INVALID, "retry.%s gives messages back, and a stream takes none; take max_attempts",
+                        retry->delayed_by_queue ? "delayed_by_queue" : "stateful");
     if (retry->recovery == CONEY_RECOVER_REQUEUE)
         return cny_fail(CONEY_E_INVALID, "retry.recovery is CONEY_RECOVER_REQUEUE, and a stream takes no message back; "
                                          "take CONEY_RECOVER_PARK or another one");
