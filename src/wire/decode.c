@@ -181,64 +181,6 @@ static bool set_texts(coney_message *message, const amqp_basic_properties_t *fro
     return true;
 }
 
-/* The header of that name; -1: there is none. */
-static int find_header(const amqp_table_t *headers, const char *name)
-{
-    size_t size = strlen(name);
-    for (int i = 0; i < headers->num_entries; i++) {
-        amqp_bytes_t key = headers->entries[i].key;
-        if (key.len == size && memcmp(key.bytes, name, size) == 0)
-            return i;
-    }
-    return -1;
-}
-
-static cny_table_result check_header(const amqp_table_t *headers, int index, size_t *left)
-{
-    const amqp_table_t one = {.num_entries = 1, .entries = &headers->entries[index]};
-    return cny_table_check(&one, left);
-}
-
-static bool put_header(coney_message *message, coney_table *into, const amqp_table_t *headers, int index)
-{
-    const amqp_table_t one = {.num_entries = 1, .entries = &headers->entries[index]};
-    const coney_table *read;
-    return cny_table_from_amqp(&message->arena, &read, &one) &&
-           cny_table_put(into, coney_table_name_at(read, 0), *coney_table_value_at(read, 0));
-}
-
-/* Those that can be read, as long as there is room for entries. x-death has its room before all others: it tells
- * whether the message has come round before. */
-static bool set_some_headers(coney_message *message, const amqp_table_t *headers)
-{
-    size_t left = CNY_MAX_ENTRIES;
-    size_t most = (size_t)headers->num_entries < left ? (size_t)headers->num_entries : left;
-    coney_table *some = cny_table_in(&message->arena, most);
-    message->properties.headers = some;
-    int death = find_header(headers, "x-death");
-    bool has_death = death >= 0 && check_header(headers, death, &left) == CNY_TABLE_DONE;
-    if (death >= 0 && !has_death)
-        left = CNY_MAX_ENTRIES;
-    bool done = some;
-    for (int i = 0; done && i < headers->num_entries; i++) {
-        bool is_readable = i == death ? has_death : check_header(headers, i, &left) == CNY_TABLE_DONE;
-        done = !is_readable || put_header(message, some, headers, i);
-    }
-    return done;
-}
-
-static bool set_headers(coney_message *message, const amqp_table_t *headers)
-{
-    size_t left = CNY_MAX_ENTRIES;
-    switch (cny_table_check(headers, &left)) {
-    case CNY_TABLE_DONE: return cny_table_from_amqp(&message->arena, &message->properties.headers, headers);
-    case CNY_TABLE_TOO_DEEP: message->defect = "its headers are nested too deep"; break;
-    case CNY_TABLE_TOO_MANY: message->defect = "its headers have more than 10000 entries"; break;
-    }
-    _Static_assert(CNY_MAX_ENTRIES == 10000, "the sentence above says so");
-    return set_some_headers(message, headers);
-}
-
 /* The user id of what others sent is theirs. What the broker returns is our own, and comes with what we sent. */
 static bool set_properties(coney_message *message, const amqp_basic_properties_t *from, bool is_own)
 {
@@ -251,16 +193,22 @@ static bool set_properties(coney_message *message, const amqp_basic_properties_t
         to->timestamp = (int64_t)from->timestamp;
     if (!set_texts(message, from, is_own ? &to->user_id : &message->received_user_id))
         return false;
-    return !(from->_flags & AMQP_BASIC_HEADERS_FLAG) || set_headers(message, &from->headers);
+    return !(from->_flags & AMQP_BASIC_HEADERS_FLAG) ||
+           cny_table_from_amqp(&message->arena, &to->headers, &from->headers);
 }
 
-/* One allocation holds the usual message; rich headers add chunks to its arena. Without
- * properties, which were undecodable, the message has a defect that its receiver must look at. */
-static coney_message *make_message(const struct cny_assembly *assembly, size_t body_size, size_t properties_size,
-                                   const amqp_basic_properties_t *properties)
+/* What can be read of a content header. */
+typedef struct reading {
+    const amqp_basic_properties_t *properties; /* NULL: they cannot be decoded */
+    size_t size;                               /* of these, encoded */
+    const char *defect;                        /* why the message is not here whole; NULL: it is */
+} reading;
+
+/* One allocation holds the usual message; rich headers add chunks to its arena. */
+static coney_message *make_message(const struct cny_assembly *assembly, size_t body_size, const reading *read)
 {
     size_t exchange = strlen(assembly->exchange), routing_key = strlen(assembly->routing_key);
-    coney_message *message = cny_message_alloc(body_size + exchange + routing_key + properties_size + 96);
+    coney_message *message = cny_message_alloc(body_size + exchange + routing_key + read->size + 96);
     if (!message)
         return NULL;
     message->delivery_tag = assembly->tag;
@@ -269,11 +217,10 @@ static coney_message *make_message(const struct cny_assembly *assembly, size_t b
     message->routing_key = cny_arena_copy(&message->arena, assembly->routing_key, routing_key);
     message->body = cny_arena_alloc(&message->arena, body_size + 1);
     message->size = body_size;
-    if (!properties)
-        message->defect = "its properties cannot be decoded";
+    message->defect = read->defect;
     bool copied = message->exchange && message->routing_key && message->body;
     bool is_own = assembly->method == CNY_BASIC_RETURN;
-    if (copied && (!properties || set_properties(message, properties, is_own))) {
+    if (copied && (!read->properties || set_properties(message, read->properties, is_own))) {
         message->body[body_size] = '\0';
         return message;
     }
@@ -325,44 +272,35 @@ static cny_admission ask_owner(const cny_wire *wire, const struct cny_assembly *
     return wire->owner.admits ? wire->owner.admits(wire->owner.self, &announcement) : CNY_ADMITTED;
 }
 
-static bool is_decodable(const cny_frame *header, amqp_bytes_t encoded)
+/* Whatever a publisher sends must not end the connection, or the message would come again for ever. Nor must a header
+ * that is too large. */
+static coney_status read_properties(cny_wire *wire, const cny_frame *header, reading *read)
 {
-    bool is_usual = header->size <= CNY_LARGEST_FRAME;
-    return header->rest == 0 && (is_usual || cny_is_shallow(encoded.bytes, encoded.len));
-}
-
-/* NULL if the properties cannot be decoded. rabbitmq-c 0.14 and newer refuse deep nesting, and any publisher can send
- * it: that must not end the connection, or the message would come again for ever. Nor must a header that is too
- * large end the connection. */
-static coney_status decode_properties(cny_wire *wire, const cny_frame *header, amqp_basic_properties_t **properties)
-{
-    amqp_bytes_t encoded = {.len = header->size - FIXED_HEADER_BYTES,
-                            .bytes = (void *)(uintptr_t)(header->payload + FIXED_HEADER_BYTES)};
+    amqp_bytes_t encoded = {.len = header->size - FIXED_HEADER_BYTES, .bytes = header->payload + FIXED_HEADER_BYTES};
+    const char *defect;
     void *decoded;
-    *properties = NULL;
-    if (!is_decodable(header, encoded))
+    *read = (reading){.defect = "its properties cannot be decoded"};
+    if (header->rest > 0 || !cny_prune_headers(encoded.bytes, &encoded.len, &defect))
         return CONEY_OK;
     int failure = amqp_decode_properties(AMQP_BASIC_CLASS, &wire->pool, encoded, &decoded);
     if (failure == AMQP_STATUS_NO_MEMORY)
         return cny_fail_memory();
     if (failure >= 0)
-        *properties = decoded;
+        *read = (reading){.properties = decoded, .size = encoded.len, .defect = defect};
     return CONEY_OK;
 }
 
 static coney_status keep_header(cny_wire *wire, struct cny_assembly *assembly, const cny_frame *header)
 {
-    amqp_basic_properties_t *properties;
-    coney_status status = decode_properties(wire, header, &properties);
+    reading read;
+    coney_status status = read_properties(wire, header, &read);
     if (status != CONEY_OK)
         return status;
     assembly->is_skipped = assembly->lacks_body || is_too_large(wire, assembly);
     if (!assembly->is_skipped && assembly->announced > SIZE_MAX / 4)
         return cny_fail(CONEY_E_PROTOCOL, "the broker announced a message of %llu bytes",
                         (unsigned long long)assembly->announced);
-    size_t properties_size = properties ? header->size - FIXED_HEADER_BYTES : 0;
-    assembly->message =
-        make_message(assembly, assembly->is_skipped ? 0 : (size_t)assembly->announced, properties_size, properties);
+    assembly->message = make_message(assembly, assembly->is_skipped ? 0 : (size_t)assembly->announced, &read);
     return assembly->message && note_defects(wire, assembly, header) ? CONEY_OK : cny_fail_memory();
 }
 
@@ -525,7 +463,7 @@ coney_status cny_wire_decode_method(cny_wire *wire, const cny_frame *frame, uint
     *decoded = NULL;
     if (*id == CNY_CONNECTION_UPDATE_SECRET_OK) /* no arguments; rabbitmq-c knows it from 0.12 on only */
         return CONEY_OK;
-    amqp_bytes_t arguments = {.len = frame->size - 4, .bytes = (void *)(uintptr_t)(frame->payload + 4)};
+    amqp_bytes_t arguments = {.len = frame->size - 4, .bytes = frame->payload + 4};
     int failure = amqp_decode_method(*id, &wire->pool, arguments, decoded);
     if (failure == AMQP_STATUS_UNKNOWN_METHOD)
         return unknown_method(*id);

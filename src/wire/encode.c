@@ -13,23 +13,11 @@ static amqp_bytes_t bytes(const char *text)
     return text ? (amqp_bytes_t){.len = strlen(text), .bytes = (void *)(uintptr_t)text} : amqp_empty_bytes;
 }
 
-static void put_u16(uint8_t *at, uint16_t number)
-{
-    at[0] = (uint8_t)(number >> 8);
-    at[1] = (uint8_t)number;
-}
-
-static void put_u32(uint8_t *at, uint32_t number)
-{
-    put_u16(at, (uint16_t)(number >> 16));
-    put_u16(at + 2, (uint16_t)number);
-}
-
 static void put_frame_header(uint8_t *at, uint8_t type, uint16_t channel, size_t payload)
 {
     at[0] = type;
-    put_u16(at + 1, channel);
-    put_u32(at + 3, (uint32_t)payload);
+    cny_put_u16(at + 1, channel);
+    cny_put_u32(at + 3, (uint32_t)payload);
 }
 
 /* Completes the frame whose payload lies behind seven free bytes at the buffer's end. */
@@ -46,7 +34,7 @@ int cny_append_method(cny_buffer *out, uint16_t channel, amqp_method_number_t id
     if (!cny_buffer_reserve(out, payload_max + CNY_FRAME_OVERHEAD))
         return AMQP_STATUS_NO_MEMORY;
     uint8_t *payload = out->data + out->size + CNY_FRAME_HEADER_BYTES;
-    put_u32(payload, id);
+    cny_put_u32(payload, id);
     int size = amqp_encode_method(id, method, (amqp_bytes_t){.len = payload_max - 4, .bytes = payload + 4});
     if (size >= 0)
         finish_frame(out, AMQP_FRAME_METHOD, channel, (size_t)size + 4);
@@ -111,8 +99,8 @@ coney_status cny_encode_update_secret(cny_buffer *out, const char *secret)
     if (!cny_buffer_reserve(out, payload + CNY_FRAME_OVERHEAD))
         return cny_fail_memory();
     uint8_t *at = out->data + out->size + CNY_FRAME_HEADER_BYTES;
-    put_u32(at, UPDATE_SECRET);
-    put_u32(at + 4, (uint32_t)size);
+    cny_put_u32(at, UPDATE_SECRET);
+    cny_put_u32(at + 4, (uint32_t)size);
     memcpy(at + 8, text.bytes, size);
     at[8 + size] = REASON;
     memcpy(at + 9 + size, reason, REASON);
@@ -363,10 +351,10 @@ static int try_header(cny_buffer *out, uint16_t channel, size_t body_size, amqp_
     if (!cny_buffer_reserve(out, payload_max + CNY_FRAME_OVERHEAD))
         return AMQP_STATUS_NO_MEMORY;
     uint8_t *payload = out->data + out->size + CNY_FRAME_HEADER_BYTES;
-    put_u16(payload, AMQP_BASIC_CLASS);
-    put_u16(payload + 2, 0);
-    put_u32(payload + 4, (uint32_t)((uint64_t)body_size >> 32));
-    put_u32(payload + 8, (uint32_t)body_size);
+    cny_put_u16(payload, AMQP_BASIC_CLASS);
+    cny_put_u16(payload + 2, 0);
+    cny_put_u32(payload + 4, (uint32_t)((uint64_t)body_size >> 32));
+    cny_put_u32(payload + 8, (uint32_t)body_size);
     amqp_bytes_t room = {.len = payload_max - FIXED, .bytes = payload + FIXED};
     int size = amqp_encode_properties(AMQP_BASIC_CLASS, properties, room);
     if (size >= 0)

@@ -128,7 +128,7 @@ static coney_status open_frame(cny_wire *wire, cny_frame *frame, bool *have)
 
 coney_status cny_wire_cut_frame(cny_wire *wire, cny_frame *frame, bool *have)
 {
-    const uint8_t *at = wire->input + wire->input_start;
+    uint8_t *at = wire->input + wire->input_start;
     size_t here = wire->input_end - wire->input_start;
     if (wire->in_frame)
         return cut_piece(wire, frame, have);

@@ -30,7 +30,7 @@
 typedef struct cny_frame {
     uint8_t type;
     uint16_t channel;
-    const uint8_t *payload; /* in the wire's input, until the next read */
+    uint8_t *payload; /* in the wire's input, until the next read */
     size_t size;
     size_t rest;       /* of a frame that comes in pieces: the bytes after this one */
     bool is_continued; /* this is not the first piece */
@@ -78,6 +78,18 @@ static inline uint32_t cny_get_u32(const uint8_t *at)
     return (uint32_t)cny_get_u16(at) << 16 | cny_get_u16(at + 2);
 }
 
+static inline void cny_put_u16(uint8_t *at, uint16_t number)
+{
+    at[0] = (uint8_t)(number >> 8);
+    at[1] = (uint8_t)number;
+}
+
+static inline void cny_put_u32(uint8_t *at, uint32_t number)
+{
+    cny_put_u16(at, (uint16_t)(number >> 16));
+    cny_put_u16(at + 2, (uint16_t)number);
+}
+
 /* The first makes the input, of the usual size. The second changes the size to what the frame needs that has begun to
  * come, once no more whole frames can be cut. CONEY_E_NO_MEMORY. */
 coney_status cny_wire_make_input(cny_wire *wire);
@@ -100,24 +112,21 @@ int cny_append_method(cny_buffer *out, uint16_t channel, amqp_method_number_t id
 
 /* ---- tables ---- */
 
-/* Conversions of tables from and to rabbitmq-c's; the copies live in the arena. False without memory. */
+/* Conversions of tables to and from rabbitmq-c's; the copies live in the arena. False without memory. */
 bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *from);
 
-/* The entries that a message's headers may have, those of the tables and arrays in them included. Each takes up to
- * 100 bytes of memory, where an entry of a frame may take a single byte: so the headers of a message hold 1 MB at
- * most. */
-enum { CNY_MAX_ENTRIES = 10000 };
-
-typedef enum cny_table_result { CNY_TABLE_DONE, CNY_TABLE_TOO_DEEP, CNY_TABLE_TOO_MANY } cny_table_result;
-
-/* Whether a table can be read that may have so many entries, of which its own are taken off. */
-cny_table_result cny_table_check(const amqp_table_t *from, size_t *left);
-
-/* One that was found to be readable. */
+/* A copy of all of it; what a message has must have been pruned. */
 bool cny_table_from_amqp(cny_arena *arena, const coney_table **to, const amqp_table_t *from);
 
-/* Whether the encoded properties of a message have headers that are not nested deeper than CONEY_MAX_NESTING. */
-bool cny_is_shallow(const uint8_t *properties, size_t size);
+/* The entries that a message's headers may have, those of the tables and arrays in them included, and x-death may have
+ * as many besides. Each takes up to 100 bytes of memory, where an entry of a frame may take a single byte: so the
+ * headers of a message hold 2 MB at most. */
+enum { CNY_MAX_ENTRIES = 10000 };
+
+/* Takes out of the headers in the encoded properties of a message, where they are, what is nested deeper than
+ * CONEY_MAX_NESTING and the entries for which there is no room. *size becomes the size of what is left, *defect a
+ * sentence about what is missing, NULL if nothing is. False if the properties cannot be decoded. */
+bool cny_prune_headers(uint8_t *properties, size_t *size, const char **defect);
 
 /* Drops what has come of messages that will never be whole. */
 void cny_assemblies_free(cny_wire *wire);

@@ -92,49 +92,6 @@ bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *fr
 
 /* ---- from rabbitmq-c: copies of all ---- */
 
-static cny_table_result check_table(const amqp_table_t *from, size_t *left, int depth);
-
-static bool take_entries(size_t *left, int count)
-{
-    bool has_room = (size_t)count <= *left;
-    *left -= has_room ? (size_t)count : *left;
-    return has_room;
-}
-
-static cny_table_result check_value(const amqp_field_value_t *from, size_t *left, int depth)
-{
-    const amqp_array_t *array = &from->value.array;
-    cny_table_result result = CNY_TABLE_DONE;
-    if (from->kind == AMQP_FIELD_KIND_TABLE)
-        return check_table(&from->value.table, left, depth);
-    if (from->kind != AMQP_FIELD_KIND_ARRAY)
-        return CNY_TABLE_DONE;
-    if (depth >= CONEY_MAX_NESTING)
-        return CNY_TABLE_TOO_DEEP;
-    if (!take_entries(left, array->num_entries))
-        return CNY_TABLE_TOO_MANY;
-    for (int i = 0; i < array->num_entries && result == CNY_TABLE_DONE; i++)
-        result = check_value(&array->entries[i], left, depth + 1);
-    return result;
-}
-
-static cny_table_result check_table(const amqp_table_t *from, size_t *left, int depth)
-{
-    cny_table_result result = CNY_TABLE_DONE;
-    if (depth >= CONEY_MAX_NESTING)
-        return CNY_TABLE_TOO_DEEP;
-    if (!take_entries(left, from->num_entries))
-        return CNY_TABLE_TOO_MANY;
-    for (int i = 0; i < from->num_entries && result == CNY_TABLE_DONE; i++)
-        result = check_value(&from->entries[i].value, left, depth + 1);
-    return result;
-}
-
-cny_table_result cny_table_check(const amqp_table_t *from, size_t *left)
-{
-    return check_table(from, left, 0);
-}
-
 static bool array_from(cny_arena *arena, const coney_array **to, const amqp_array_t *from);
 
 /* Unsigned 64-bit integers are no type of RabbitMQ's, and are read as signed ones; what else

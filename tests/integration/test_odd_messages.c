@@ -165,33 +165,83 @@ static void test_empty_message_id_is_none(void **state)
 
 /* ---- headers that cannot be read ---- */
 
-static void nest(amqp_table_entry_t *entries, int levels)
+enum { LEVELS = 120 };
+
+static amqp_table_entry_t table_entry(const char *name, amqp_table_entry_t *entries, int count)
 {
-    for (int i = 0; i < levels; i++) {
-        bool is_last = i + 1 == levels;
-        amqp_table_t inner = {.num_entries = is_last ? 0 : 1, .entries = is_last ? NULL : &entries[i + 1]};
-        entries[i] = (amqp_table_entry_t){.key = amqp_cstring_bytes("x"),
-                                          .value = {.kind = AMQP_FIELD_KIND_TABLE, .value.table = inner}};
-    }
+    return (amqp_table_entry_t){
+        .key = amqp_cstring_bytes(name),
+        .value = {.kind = AMQP_FIELD_KIND_TABLE, .value.table = {.num_entries = count, .entries = entries}}};
 }
 
-/* Rejected, then dropped: the headers that can be read tell that it has come back. */
-static void test_message_with_headers_too_deep_does_not_go_round_for_ever(void **state)
+/* A header with so many levels. */
+static amqp_table_entry_t too_deep(void)
 {
-    (void)state;
-    enum { LEVELS = 120 };
     static amqp_table_entry_t entries[LEVELS];
+    for (int i = 0; i < LEVELS; i++)
+        entries[i] = table_entry("x", &entries[i + 1], i + 1 < LEVELS);
+    return entries[0];
+}
+
+static void send_dead_letters_back_soon(void)
+{
     const coney_queue dead = {.name = listening.dead,
                               .message_ttl_ms = 20,
                               .dead_letter_exchange = "",
                               .dead_letter_routing_key = listening.queue};
-    nest(entries, LEVELS);
     test_delete_queue(listening.dead);
     assert_ok(coney_admin_declare_queue(client.admin, &dead, NULL));
-    listening_start(&(coney_listener){0});
-    send_with_header(entries);
+}
+
+/* Rejected, then dropped: the headers that can be read tell that it has come back. */
+static void expect_dropped(void)
+{
     test_wait_until(listening_statistics().discarded == 1);
     assert_int_equal(listening_statistics().fatal, 2);
+}
+
+static void send_round(amqp_table_entry_t header)
+{
+    send_dead_letters_back_soon();
+    listening_start(&(coney_listener){0});
+    send_with_header(&header);
+}
+
+static void test_message_with_headers_too_deep_does_not_go_round_for_ever(void **state)
+{
+    (void)state;
+    send_round(too_deep());
+    expect_dropped();
+}
+
+/* RabbitMQ 3.10 leaves it where it is, and adds its own. Later releases replace it, and then the message can be
+ * handled. */
+static void test_message_with_a_death_too_deep_does_not_go_round_for_ever(void **state)
+{
+    (void)state;
+    amqp_table_entry_t death[] = {{.key = amqp_cstring_bytes("queue"),
+                                   .value = {.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_cstring_bytes("q")}},
+                                  too_deep()};
+    amqp_field_value_t deaths = table_entry("", death, COUNT_OF(death)).value;
+    send_round((amqp_table_entry_t){
+        .key = amqp_cstring_bytes("x-death"),
+        .value = {.kind = AMQP_FIELD_KIND_ARRAY, .value.array = {.num_entries = 1, .entries = &deaths}}});
+    if (plain_broker_is_from(4, 0))
+        listening_wait_for_calls(1);
+    else
+        expect_dropped();
+}
+
+static void test_message_with_headers_too_deep_keeps_its_other_properties(void **state)
+{
+    (void)state;
+    amqp_table_entry_t header = too_deep();
+    amqp_basic_properties_t properties = {._flags = AMQP_BASIC_HEADERS_FLAG | AMQP_BASIC_MESSAGE_ID_FLAG,
+                                          .headers = {.num_entries = 1, .entries = &header},
+                                          .message_id = amqp_cstring_bytes("m-1")};
+    listening_start(&(coney_listener){0});
+    plain_publish("", listening.queue, &properties, "deep");
+    listening_wait_for_event_about(CONEY_MESSAGE_REJECTED, "m-1", "its headers are nested too deep");
 }
 
 static int teardown(void **state)
@@ -213,6 +263,8 @@ int main(void)
         listening_test(test_stateful_retry_does_not_trust_a_count_that_somebody_sent),
         listening_test(test_empty_message_id_is_none),
         listening_test(test_message_with_headers_too_deep_does_not_go_round_for_ever),
+        listening_test(test_message_with_a_death_too_deep_does_not_go_round_for_ever),
+        listening_test(test_message_with_headers_too_deep_keeps_its_other_properties),
     };
     return test_run_with_workers("odd messages", tests, test_client_setup, teardown);
 }
