@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* A table of faults. Those of the broker are commands and signals to the node in CONEY_TEST_BROKER_DIR,
+/* A table of faults. Those of the broker are commands in CONEY_TEST_BROKER_DIR,
  * those of the network are modes of a proxy that stands before it. */
 #include "chaos/faults.h"
 
 #include "chaos/dice.h"
 #include "support/proxy.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,6 @@
 /* What it takes to begin and to end it; what a kind does not need is left out. */
 typedef struct fault_kind {
     const char *name;
-    int signal, end_signal;                            /* to the broker's process */
     const char *command, *end_command;                 /* of the broker's directory */
     void (*network)(cny_proxy *network, cny_way ways); /* these end by letting everything pass */
     void (*network_by)(cny_proxy *network, cny_way ways, int number);
@@ -42,21 +40,6 @@ static bool run(const char *command)
     fprintf(stderr, "chaos: %s failed:\n", command);
     snprintf(line, sizeof line, "tail -n 20 %s/log/chaos.log >&2", directory);
     (void)!system(line);
-    return false;
-}
-
-static bool signal_broker(int signal_number)
-{
-    char path[256];
-    int pid = 0;
-    snprintf(path, sizeof path, "%s/broker.pid", directory);
-    FILE *file = fopen(path, "re");
-    bool known = file && fscanf(file, "%d", &pid) == 1;
-    if (file)
-        fclose(file);
-    if (known && kill(pid, signal_number) == 0)
-        return true;
-    perror(path);
     return false;
 }
 
@@ -91,8 +74,8 @@ static void refuse(cny_proxy *network, cny_way ways)
 
 /* Deleting a queue or a virtual host is missing: that deletes messages which were confirmed. */
 static const fault_kind kinds[] = {
-    {"broker killed", .signal = SIGKILL, .end_command = "restart", .most_ms = 2000, .cuts_connections = true},
-    {"broker paused", .signal = SIGSTOP, .end_signal = SIGCONT, .least_ms = 5000, .most_ms = 8000,
+    {"broker killed", .command = "signal KILL", .end_command = "restart", .most_ms = 2000, .cuts_connections = true},
+    {"broker paused", .command = "signal STOP", .end_command = "signal CONT", .least_ms = 5000, .most_ms = 8000,
      .cuts_connections = true},
     {"memory alarm", .command = CTL "set_vm_memory_high_watermark 0.00001",
      .end_command = CTL "set_vm_memory_high_watermark 0.4", .least_ms = 1000, .most_ms = 4000},
@@ -133,7 +116,7 @@ bool faults_begin(const fault_draw *draw)
         kind->network(proxy, (cny_way)draw->ways);
     if (kind->network_by)
         kind->network_by(proxy, (cny_way)draw->ways, draw->number);
-    return (!kind->signal || signal_broker(kind->signal)) && (!kind->command || run(kind->command));
+    return !kind->command || run(kind->command);
 }
 
 bool faults_end(const fault_draw *draw)
@@ -141,7 +124,7 @@ bool faults_end(const fault_draw *draw)
     const fault_kind *kind = &kinds[draw->kind];
     cny_proxy_pass(proxy, CNY_BOTH_WAYS);
     cny_proxy_listen(proxy);
-    return (!kind->end_signal || signal_broker(kind->end_signal)) && (!kind->end_command || run(kind->end_command));
+    return !kind->end_command || run(kind->end_command);
 }
 
 /* ---- drawing ---- */

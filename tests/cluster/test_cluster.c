@@ -62,7 +62,7 @@ static int kill_one(void)
     uint64_t publishing = cny_traffic_info(CONEY_PUBLISHING).times_opened;
     int node = node_of(CONEY_CONSUMING);
     publishing += node_of(CONEY_PUBLISHING) == node;
-    cny_cluster_signal(cluster, node, SIGKILL);
+    cny_cluster_signal(cluster, node, "KILL");
     cny_traffic_wait_for_openings(CONEY_CONSUMING, consuming + 1, PATIENCE_MS);
     cny_traffic_wait_for_openings(CONEY_PUBLISHING, publishing, PATIENCE_MS);
     return node;
@@ -90,8 +90,8 @@ static void test_nodes_killed_one_after_another_lose_nothing(void **state)
 static void test_lost_majority_delays_and_loses_nothing(void **state)
 {
     (void)state;
-    cny_cluster_signal(cluster, 1, SIGKILL);
-    cny_cluster_signal(cluster, 2, SIGKILL);
+    cny_cluster_signal(cluster, 1, "KILL");
+    cny_cluster_signal(cluster, 2, "KILL");
     poll(NULL, 0, 2000); /* long enough for all kinds of calls to run into it */
     cny_cluster_restart(cluster, 1);
     cny_traffic_flow(MESSAGES, PATIENCE_MS);

@@ -36,7 +36,7 @@ static int stop_cluster(void **state)
     return 0;
 }
 
-static void signal_others(int signal)
+static void signal_others(const char *signal)
 {
     cny_cluster_signal(cluster, 1, signal);
     cny_cluster_signal(cluster, 2, signal);
@@ -85,7 +85,7 @@ static void test_queue_that_cannot_be_formed_holds_up_nobody_else_and_comes_in_t
     char uri[128];
     snprintf(uri, sizeof uri, "amqp://guest:guest@127.0.0.1:%d", cny_cluster_port(cluster, 0));
     declare_before(uri);
-    signal_others(SIGSTOP);
+    signal_others("STOP");
     assert_ok(coney_connection_factory_new(&factory, uri, NULL));
     use_topology();
     assert_ok(coney_template_new(&sender, factory, NULL));
@@ -101,7 +101,7 @@ static void test_queue_that_cannot_be_formed_holds_up_nobody_else_and_comes_in_t
     coney_status status = send_to("amq.direct", "pending", SHORT_MS);
     print_message("a message for what is not declared: %s, %s\n", coney_status_name(status), coney_last_error());
     assert_int_equal(status, CONEY_E_CONNECT);
-    signal_others(SIGCONT);
+    signal_others("CONT");
     assert_ok(send_to("amq.direct", "pending", THAWED_MS));
     for (int role = CONEY_CONSUMING; role <= CONEY_PUBLISHING; role++) {
         coney_connection_info info;

@@ -1,11 +1,16 @@
 # shellcheck shell=bash
-# A RabbitMQ node of our own, for ./dev to source: own directory, own ports, own epmd, nothing
-# shared with a broker of the system. Nothing in it is worth keeping, so it ends by SIGKILL.
+# A RabbitMQ node of our own, for ./dev to source: own directory, own ports, nothing shared with a broker of the
+# system. Nothing in it is worth keeping, so it ends by SIGKILL.
 #
-#   broker_start DIR   starts a node that lives in the new directory DIR and waits until it serves;
-#                      "broker_start DIR PORT" lets it use the epmd at that port, as nodes of a cluster must
-#   broker_stop DIR    ends it and removes DIR
+#   broker_start DIR         starts a node that lives in the new directory DIR and waits until it serves
+#   broker_start DIR FIRST   the same for one that is to join the cluster of the node in the directory FIRST
+#   broker_stop DIR          ends it and removes DIR
+#   broker_kill DIR          only ends it
+#   broker_launch DIR        starts it again with its data, and waits until it serves
 #   broker_alive DIR
+#
+# The node is a process of the installed RabbitMQ or, with CONEY_RELEASE=4.0 or 4.3, of another Debian's
+# (broker_process.sh). With CONEY_BROKER_IMAGE it is a container of that image (broker_container.sh).
 #
 # DIR/env holds, for sourcing, what tests need to know:
 #   CONEY_TEST_URI           where it listens; CONEY_URI, for the samples, is the same. It has no "/" at its end, which
@@ -13,169 +18,87 @@
 #   CONEY_TEST_TLS_PORT      where it speaks TLS; it asks for a client certificate and takes none, too. SASL
 #                            EXTERNAL logs in the user whose name is the certificate's CN
 #   CONEY_TEST_CERTIFICATES  a directory of them; see certificates.sh
-#   CONEY_TEST_BROKER_PID    the process to stop, continue or kill
-#   CONEY_TEST_BROKER_DIR    DIR; after a restart the process is the one in DIR/broker.pid
+#   CONEY_TEST_BROKER_DIR    DIR
 #   CONEY_TEST_RABBITMQCTL   a rabbitmqctl that talks to this node
-#   CONEY_TEST_EVAL          has this node evaluate Erlang that comes on standard input, in a hundredth of the time that
-#                            rabbitmqctl takes to start
+#   CONEY_TEST_EVAL          has this node evaluate the Erlang on standard input, sooner than rabbitmqctl would
 #
-# DIR/restart kills the node if it is alive, starts it again with its data and waits until it serves.
-#
-# With CONEY_RELEASE=4.0 or 4.3 the node is that of another Debian, which tests/support/debian sets up.
+# DIR/restart kills the node if it is alive, starts it again with its data and waits until it serves. DIR/signal
+# KILL|STOP|CONT sends it that signal. DIR/node is its name, DIR/port its port.
 
-source "$(dirname "${BASH_SOURCE[0]}")/certificates.sh"
+broker_support=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+source "$broker_support/certificates.sh"
+source "$broker_support/broker_process.sh"
+source "$broker_support/broker_container.sh"
 
 broker_start() {
-    local dir=$1 here bin amqp_port tls_port dist_port epmd_port tool debian root= within=()
-    here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
-    if [[ -z ${CONEY_RELEASE:-} ]]; then
-        bin=$(broker_bin)
-    else
-        debian=$(broker_debian "$CONEY_RELEASE") || return
-        within=("$here/debian" "$debian") bin=/usr/lib/rabbitmq/bin root=/var/cache/coney/$debian
-        "${within[@]}" true || return
-    fi
+    local dir=$1 kind=process
+    [[ -z ${CONEY_BROKER_IMAGE:-} ]] || kind=container
     broker_take_ports
-    amqp_port=$broker_ports tls_port=$((broker_ports + 1)) dist_port=$((broker_ports + 2))
-    epmd_port=${2:-$((broker_ports + 3))}
-
-    mkdir -p "$dir/home" "$dir/log"
-    echo "$amqp_port" >"$dir/port"
-    echo "$epmd_port" >"$dir/epmd.port"
+    mkdir -p "$dir/log"
+    echo "$kind" >"$dir/kind"
+    echo "$broker_ports" >"$dir/port"
     certificates_make "$dir/certificates"
     echo "[rabbitmq_auth_mechanism_ssl]." >"$dir/plugins"
-    cat >"$dir/rabbitmq.conf" <<END
-listeners.tcp.1 = 127.0.0.1:$amqp_port
-listeners.ssl.1 = 127.0.0.1:$tls_port
-ssl_options.cacertfile = $dir/certificates/ca.pem
-ssl_options.certfile = $dir/certificates/server.pem
-ssl_options.keyfile = $dir/certificates/server.key
+    cat >"$dir/env" <<END_OF_ENV
+export CONEY_TEST_URI=amqp://guest:guest@127.0.0.1:$broker_ports
+export CONEY_URI=amqp://guest:guest@127.0.0.1:$broker_ports
+export CONEY_TEST_TLS_PORT=$((broker_ports + 1))
+export CONEY_TEST_CERTIFICATES=$dir/certificates
+export CONEY_TEST_BROKER_DIR=$dir
+export CONEY_TEST_RABBITMQCTL=$dir/rabbitmqctl
+export CONEY_TEST_EVAL=$dir/eval
+END_OF_ENV
+    broker_script "$dir/restart" bash "source '$broker_support/broker.sh'; broker_kill '$dir'; broker_launch '$dir'"
+    "broker_${kind}_make" "$dir" "${2:-$dir}" && broker_launch "$dir"
+}
+
+# Where a node listens, and where it finds its certificates.
+broker_configure() {
+    local dir=$1 listener=$2 tls_listener=$3 certificates=$4
+    cat >"$dir/rabbitmq.conf" <<END_OF_CONFIGURATION
+listeners.tcp.1 = $listener
+listeners.ssl.1 = $tls_listener
+ssl_options.cacertfile = $certificates/ca.pem
+ssl_options.certfile = $certificates/server.pem
+ssl_options.keyfile = $certificates/server.key
 ssl_options.verify = verify_peer
 ssl_options.fail_if_no_peer_cert = false
 ssl_cert_login_from = common_name
 auth_mechanisms.1 = PLAIN
 auth_mechanisms.2 = AMQPLAIN
 auth_mechanisms.3 = EXTERNAL
-log.file.level = info
-END
-    # RabbitMQ denies these queues from 4.3 on. Debian's package of 4.3 permits them, unless it is told not to.
-    ! compgen -G "$root$bin/../lib/rabbitmq_server-4.[3-9]*" >/dev/null ||
-        echo "deprecated_features.permit.transient_nonexcl_queues = false" >>"$dir/rabbitmq.conf"
-
-    # RabbitMQ's own scripts, in an environment that holds nothing but this node. The little busy
-    # waiting makes it start in a third of the time on a virtual machine.
-    local as=()
-    if [[ $EUID == 0 ]]; then
-        as=("${within[@]}" setpriv --reuid=rabbitmq --regid=rabbitmq --init-groups --)
-        "${within[@]}" chown -R rabbitmq: "$dir"
-        chmod 755 "$dir"
-    fi
-    for tool in rabbitmq-server rabbitmqctl epmd; do
-        cat >"$dir/$tool" <<END
-#!/bin/sh
-cd "$dir" # the user rabbitmq may not read where we are, and Erlang 27 complains of that
-exec ${as[*]} env -i PATH="$bin:/usr/local/bin:/usr/bin:/bin" HOME="$dir/home" LANG=C.UTF-8 \\
-    ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=$epmd_port ERL_CRASH_DUMP_SECONDS=0 \\
-    RABBITMQ_NODENAME=coney-$amqp_port@localhost RABBITMQ_DIST_PORT=$dist_port \\
-    RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_CONFIG_FILE="$dir/rabbitmq.conf" \\
-    RABBITMQ_ADVANCED_CONFIG_FILE="$dir/advanced.config" RABBITMQ_ENABLED_PLUGINS_FILE="$dir/plugins" \\
-    RABBITMQ_MNESIA_BASE="$dir/data" RABBITMQ_LOG_BASE="$dir/log" RABBITMQ_PID_FILE="$dir/pid" \\
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}" \\
-    RABBITMQ_SCHEDULER_BUSY_WAIT_THRESHOLD=very_short RABBITMQ_ALLOW_INPUT=1 $tool "\$@"
-END
-        chmod 755 "$dir/$tool"
-    done
-
-    cat >"$dir/env" <<END
-export CONEY_TEST_URI=amqp://guest:guest@127.0.0.1:$amqp_port
-export CONEY_URI=amqp://guest:guest@127.0.0.1:$amqp_port
-export CONEY_TEST_TLS_PORT=$tls_port
-export CONEY_TEST_CERTIFICATES=$dir/certificates
-export CONEY_TEST_BROKER_PID=\$(cat "$dir/broker.pid")
-export CONEY_TEST_BROKER_DIR=$dir
-export CONEY_TEST_RABBITMQCTL=$dir/rabbitmqctl
-export CONEY_TEST_EVAL=$dir/eval
-END
-    cat >"$dir/eval" <<END
-#!/bin/sh
-exec ${within[*]} env HOME="$dir/home" ERL_EPMD_PORT=$epmd_port erl_call -n coney-$amqp_port@localhost -e
-END
-    cat >"$dir/restart" <<END
-#!/usr/bin/env bash
-set -euo pipefail
-source "$here/broker.sh"
-broker_kill "$dir" broker
-broker_launch "$dir" $amqp_port
-END
-    chmod 755 "$dir/restart" "$dir/eval"
-
-    if [[ -z ${2:-} ]]; then
-        setsid "$dir/epmd" >"$dir/log/epmd.log" 2>&1 </dev/null &
-        disown; echo "$!" >"$dir/epmd.pid"
-    fi
-    broker_launch "$dir" "$amqp_port"
+END_OF_CONFIGURATION
 }
 
-# Sessions of their own keep Ctrl-C away from node and epmd; each stays one process, whose id is $!.
-# (Without RABBITMQ_ALLOW_INPUT a shell would stand between, with -noinput it needs no terminal.)
 broker_launch() {
-    local dir=$1 amqp_port=$2 tries
-    setsid "$dir/rabbitmq-server" -noinput >"$dir/log/console.log" 2>&1 </dev/null &
-    disown; echo "$!" >"$dir/broker.pid"
+    local kind tries
+    kind=$(<"$1/kind")
+    "broker_${kind}_launch" "$1" || return
     for ((tries = 0; tries < 600; tries++)); do
-        broker_listens "$amqp_port" && broker_serves "$dir" && return
-        broker_alive "$dir" || break
+        "broker_${kind}_serves" "$1" && return
+        broker_alive "$1" || break
         sleep 0.1
     done
     echo "the private RabbitMQ does not start; its log ends with" >&2
-    cat "$dir"/log/* | tail -n 30 >&2
+    "broker_${kind}_log" "$1" | tail -n 30 >&2
     return 1
 }
 
-broker_serves() { "$1/eval" <<<"rabbit:await_startup()." 2>/dev/null | grep -q '{ok, ok}'; }
-
 broker_stop() {
-    broker_kill "$1" broker
-    broker_kill "$1" epmd
+    if [[ -e $1/kind ]]; then
+        broker_kill "$1"
+        "broker_$(<"$1/kind")_remove" "$1"
+    fi
     rm -rf "$1"
 }
 
-broker_kill() {
-    local pid
-    pid=$(cat "$1/$2.pid" 2>/dev/null) && broker_owns "$1" "$pid" || return 0
-    kill -KILL "$pid" 2>/dev/null || true
-    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
-}
+broker_kill() { "broker_$(<"$1/kind")_kill" "$1"; }
 
-broker_alive() {
-    local pid
-    pid=$(cat "$1/broker.pid" 2>/dev/null) && broker_owns "$(realpath "$1")" "$pid"
-}
+broker_alive() { [[ -e $1/kind ]] && "broker_$(<"$1/kind")_alive" "$(realpath "$1")"; }
 
-# A number in a file may long belong to somebody else's process. Ours is a child of this shell, or
-# of an earlier one; at its very start it does not have its environment yet, but a command line.
-broker_owns() {
-    grep -qsE "^PPid:[[:space:]]*$$\$" "/proc/$2/status" || grep -qs "$1/" "/proc/$2/environ" "/proc/$2/cmdline"
-}
-
-# The Debian that has that release of RabbitMQ.
-broker_debian() {
-    case $1 in
-    4 | 4.0) echo trixie ;;
-    4.3) echo forky ;;
-    *) echo "there is no RabbitMQ $1 to start: CONEY_RELEASE may be 4.0 or 4.3, or not set for the installed one" >&2 && return 1 ;;
-    esac
-}
-
-# Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on the system's own node; the real
-# scripts stand elsewhere.
-broker_bin() {
-    local tool
-    for tool in /usr/lib/rabbitmq/bin/rabbitmq-server "$(command -v rabbitmq-server)"; do
-        [[ ! -x $tool ]] || { dirname "$tool"; return; }
-    done
-    echo "rabbitmq-server is not installed; try ./dev setup, or set CONEY_TEST_URI" >&2
-    return 1
+broker_script() {
+    printf '#!/usr/bin/env %s\n%s\n' "$2" "$3" >"$1"
+    chmod 755 "$1"
 }
 
 # Sets broker_ports to the first of ten ports that nobody uses. They stay ours until this shell and all that it has started

@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,10 +67,10 @@ static void read_answer(cny_cluster *cluster, char *line, size_t size)
         fail_msg("cluster.sh has failed");
 }
 
-static int read_number(const cny_cluster *cluster, int node, const char *file)
+static int read_port(const cny_cluster *cluster, int node)
 {
     char path[256], text[16] = "";
-    snprintf(path, sizeof path, "%s/node%d/%s", cluster->dir, node, file);
+    snprintf(path, sizeof path, "%s/node%d/port", cluster->dir, node);
     FILE *stream = fopen(path, "re");
     assert_non_null(stream);
     size_t size = fread(text, 1, sizeof text - 1, stream);
@@ -82,6 +81,19 @@ static int read_number(const cny_cluster *cluster, int node, const char *file)
 
 /* --- the test's side --- */
 
+bool cny_cluster_is_possible(void)
+{
+    return system(CONEY_TEST_SUPPORT "/cluster.sh possible") == 0;
+}
+
+int cny_cluster_leave_out(size_t tests)
+{
+    for (size_t i = 0; i < tests; i++)
+        print_message(TEST_LEFT_OUT
+                      "no RabbitMQ to start and to break: none is installed, and no CONEY_BROKER_IMAGE\n");
+    return TEST_ALL_LEFT_OUT;
+}
+
 cny_cluster *cny_cluster_start(int nodes)
 {
     assert_int_in_range(nodes, 1, MAX_NODES);
@@ -91,7 +103,7 @@ cny_cluster *cny_cluster_start(int nodes)
     read_answer(cluster, cluster->dir, sizeof cluster->dir);
     size_t length = (size_t)snprintf(cluster->uri, sizeof cluster->uri, "amqp://guest:guest@");
     for (int i = 0; i < nodes; i++) {
-        cluster->ports[i] = read_number(cluster, i, "port");
+        cluster->ports[i] = read_port(cluster, i);
         length += (size_t)snprintf(cluster->uri + length, sizeof cluster->uri - length, "%s127.0.0.1:%d",
                                    i > 0 ? "," : "", cluster->ports[i]);
     }
@@ -120,9 +132,16 @@ int cny_cluster_port(const cny_cluster *cluster, int node)
     return cluster->ports[node];
 }
 
-void cny_cluster_signal(cny_cluster *cluster, int node, int signal)
+static bool try_signal(cny_cluster *cluster, int node, const char *signal)
 {
-    assert_int_equal(kill(read_number(cluster, node, "broker.pid"), signal), 0);
+    char command[256];
+    snprintf(command, sizeof command, "%s/node%d/signal %s >/dev/null 2>&1", cluster->dir, node, signal);
+    return system(command) == 0;
+}
+
+void cny_cluster_signal(cny_cluster *cluster, int node, const char *signal)
+{
+    assert_true(try_signal(cluster, node, signal));
 }
 
 void cny_cluster_restart(cny_cluster *cluster, int node)
@@ -135,8 +154,7 @@ void cny_cluster_restart(cny_cluster *cluster, int node)
 
 void cny_cluster_ensure(cny_cluster *cluster, int node)
 {
-    pid_t pid = read_number(cluster, node, "broker.pid");
-    if (kill(pid, SIGCONT) != 0)
+    if (!try_signal(cluster, node, "CONT"))
         cny_cluster_restart(cluster, node);
 }
 

@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* Private RabbitMQ nodes for a test that kills them or changes their settings: one, or several in one cluster.
- * cluster.sh starts them, and ends them when this program ends in whatever way. RabbitMQ comes from the system or,
- * with CONEY_RELEASE=4, from Debian 13; CONEY_TEST_URI does not count here.
+ * cluster.sh starts them, and ends them when this program ends in whatever way. RabbitMQ is the same as for ./dev:
+ * the installed one, that of CONEY_RELEASE or that of CONEY_BROKER_IMAGE. CONEY_TEST_URI does not count here.
  *
  * All calls fail the test if they do not succeed within two minutes. */
 #ifndef CNY_TEST_CLUSTER_H
 #define CNY_TEST_CLUSTER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 typedef struct cny_cluster cny_cluster;
+
+/* There is a RabbitMQ to start. If not, a program says so for each of its tests and returns the status from main. */
+bool cny_cluster_is_possible(void);
+int cny_cluster_leave_out(size_t tests);
 
 cny_cluster *cny_cluster_start(int nodes);
 void cny_cluster_stop(cny_cluster *cluster); /* takes NULL */
@@ -18,8 +23,8 @@ void cny_cluster_stop(cny_cluster *cluster); /* takes NULL */
 const char *cny_cluster_uri(const cny_cluster *cluster);
 int cny_cluster_port(const cny_cluster *cluster, int node);
 
-/* SIGKILL, SIGSTOP, SIGCONT. */
-void cny_cluster_signal(cny_cluster *cluster, int node, int signal);
+/* KILL, STOP, CONT. */
+void cny_cluster_signal(cny_cluster *cluster, int node, const char *signal);
 
 /* Starts a node, killing it first if it lives, on the data it had; it serves when this returns. */
 void cny_cluster_restart(cny_cluster *cluster, int node);

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Private RabbitMQ nodes for a test program that kills them, one or a cluster of several:
 #
-#   cluster.sh NODES   starts them, in directories node0, node1 ... as broker.sh describes them
+#   cluster.sh possible   fails if there is no RabbitMQ to start
+#   cluster.sh NODES      starts them, in directories node0, node1 ... as broker.sh describes them
 #
-# It answers with a line, the directory that holds those, or "failed". Then it obeys its input, one
+# The second one answers with a line, the directory that holds those, or "failed". Then it obeys its input, one
 # line at a time, with "ok" or "failed":
 #
 #   restart N          kills node N if it is alive, starts it on the data it had, waits until it serves
@@ -18,9 +19,7 @@ start_nodes() {
     local i pids=()
     broker_start "$dir/node0" || return 1
     for ((i = 1; i < count; i++)); do
-        mkdir -p "$dir/node$i/home"
-        cp -p "$dir/node0/home/.erlang.cookie" "$dir/node$i/home/" # who shares it may join
-        broker_start "$dir/node$i" "$(<"$dir/node0/epmd.port")" &
+        broker_start "$dir/node$i" "$dir/node0" &
         pids+=($!)
     done
     for ((i = 1; i < count; i++)); do
@@ -29,21 +28,25 @@ start_nodes() {
 }
 
 join() {
-    "$1" --quiet stop_app && "$1" --quiet join_cluster "coney-$(<"$dir/node0/port")@localhost" && "$1" --quiet start_app
+    "$1" --quiet stop_app && "$1" --quiet join_cluster "$(<"$dir/node0/node")" && "$1" --quiet start_app
 }
 
 stop_nodes() {
-    local node
-    for node in "$dir"/node*; do
-        broker_kill "$node" broker
+    local i
+    for ((i = count - 1; i >= 0; i--)); do
+        broker_stop "$dir/node$i"
     done
-    broker_kill "$dir/node0" epmd
     rm -rf "$dir"
 }
 
-restart() { [[ -f $dir/node$1/port ]] && broker_kill "$dir/node$1" broker && broker_launch "$dir/node$1" "$(<"$dir/node$1/port")"; }
+restart() { [[ -x $dir/node$1/restart ]] && "$dir/node$1/restart"; }
 
 answer() { "$@" >&2 && echo ok >&3 || echo failed >&3; }
+
+if [[ $1 == possible ]]; then
+    [[ -n ${CONEY_BROKER_IMAGE:-}${CONEY_RELEASE:-} ]] || broker_bin >/dev/null 2>&1
+    exit
+fi
 
 count=${1:?how many nodes}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/coney-cluster.XXXXXX")

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* cmocka with the headers that it needs, under the names of version 2. */
+/* cmocka with the headers that it needs, under the names of version 2, and tests that cannot run everywhere. */
 #ifndef CNY_TEST_CMOCKA_H
 #define CNY_TEST_CMOCKA_H
 
@@ -13,5 +13,19 @@
 #ifndef assert_int_in_range
 #define assert_int_in_range assert_in_range
 #endif
+
+/* Ends a test that cannot run here. ./dev counts these lines at the end of a run. */
+#define TEST_LEFT_OUT "left out: "
+#define test_leave_out(why)                                                                                            \
+    do {                                                                                                               \
+        print_message(TEST_LEFT_OUT "%s\n", why);                                                                      \
+        skip();                                                                                                        \
+    } while (0)
+
+#define BROKER_IS_NOT_OURS "the broker in CONEY_TEST_URI is not ours: no rabbitmqctl, no certificates"
+#define OLDER_THAN_4_3 "RabbitMQ is older than 4.3"
+
+/* What a program returns from main that has left out all. */
+#define TEST_ALL_LEFT_OUT 77
 
 #endif
