@@ -47,8 +47,8 @@ static void fill_queue_with_rich_headers(void)
     fill_queue_with(message, RICH);
 }
 
-/* How many are left at the broker when it can send no more: for half a second there are not fewer. The consuming
- * connection is of no use for asking: it is what waits. */
+/* How many are left at the broker when it can send no more: for half a second there are not fewer. Sockets hold some,
+ * too, Docker's most. The consuming connection is of no use for asking: it is what waits. */
 static uint32_t wait_until_held(void)
 {
     coney_connection_factory *other;
@@ -86,7 +86,7 @@ static void test_messages_nobody_takes_stay_at_the_broker(void **state)
     atomic_store(&handled, 0);
     fill_queue();
     listening_start(&(coney_listener){.on_message = wait_then_count, .acknowledge = CONEY_ACKNOWLEDGE_NONE});
-    assert_int_in_range(wait_until_held(), MESSAGES / 4, MESSAGES);
+    assert_int_in_range(wait_until_held(), MESSAGES / 10, MESSAGES);
     atomic_store(&let_go, 1);
     test_wait_for(&handled, MESSAGES);
     test_wait_for_depth(listening.queue, 0);
@@ -100,7 +100,7 @@ static void test_messages_with_rich_headers_stay_at_the_broker(void **state)
     atomic_store(&handled, 0);
     fill_queue_with_rich_headers();
     listening_start(&(coney_listener){.on_message = wait_then_count, .acknowledge = CONEY_ACKNOWLEDGE_NONE});
-    assert_int_in_range(wait_until_held(), RICH / 5, RICH);
+    assert_int_in_range(wait_until_held(), RICH / 10, RICH);
     atomic_store(&let_go, 1);
     wait_as_long_as_they_come(RICH);
 }

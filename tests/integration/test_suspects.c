@@ -2,6 +2,7 @@
 /* What the broker refuses by closing the connection. Everything else in the factory is interrupted twice at most; the
  * one that is refused fails with the broker's sentence, while it is tried again and again. */
 #include "support/elapsed.h"
+#include "support/plain_client.h"
 #include "support/test_support.h"
 
 #include "base/base.h"
@@ -239,9 +240,11 @@ static void test_many_forged_addresses_interrupt_no_more_than_one(void **state)
 static void test_forged_address_in_a_transaction_costs_it_once(void **state)
 {
     (void)state;
+    /* The first answer is lost with its transaction, but RabbitMQ 4.3 drops it and goes on. */
+    int answers = plain_broker_is_from(4, 3) ? 1 : 2;
     start_answering((coney_listener){.transacted = true});
     ask(FORGED);
-    expect_requests_are_handled(2, 3); /* the first answer is lost with its transaction */
+    expect_requests_are_handled(answers, 3);
     assert_true(openings(CONEY_CONSUMING) <= 2);
 }
 

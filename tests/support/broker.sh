@@ -70,6 +70,11 @@ auth_mechanisms.3 = EXTERNAL
 END_OF_CONFIGURATION
 }
 
+# RabbitMQ denies them from 4.3 on, unless they are exclusive. Debian's package of 4.3 permits them, unless told not to.
+broker_deny_transient_queues() {
+    echo "deprecated_features.permit.transient_nonexcl_queues = false" >>"$1/rabbitmq.conf"
+}
+
 broker_launch() {
     local kind tries
     kind=$(<"$1/kind")

@@ -4,7 +4,9 @@
 # write there. A network of its own lets the nodes of a cluster find each other.
 
 broker_container_make() {
-    local dir=$1 first=$2 name amqp_port
+    local dir=$1 first=$2 name amqp_port path version
+    # Debian's real scripts stand in the first of them, those of Docker's official images in the second.
+    path=PATH=/usr/lib/rabbitmq/bin:/opt/rabbitmq/sbin:/opt/erlang/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     broker_container_check || return
     amqp_port=$(<"$dir/port") name=coney-$amqp_port
     echo "coney@$name" >"$dir/node"
@@ -17,6 +19,8 @@ broker_container_make() {
     fi
     broker_configure "$dir" 0.0.0.0:5672 0.0.0.0:5671 /coney/certificates
     echo "loopback_users.guest = false" >>"$dir/rabbitmq.conf" # to the node, Docker is another machine
+    version=$(docker run --rm --env "$path" --entrypoint rabbitmqctl "$CONEY_BROKER_IMAGE" --quiet version) || return
+    [[ ! $version =~ ^4\.[3-9] ]] || broker_deny_transient_queues "$dir"
     broker_script "$dir/rabbitmqctl" sh "exec docker exec '$name' rabbitmqctl \"\$@\""
     broker_script "$dir/eval" sh "exec docker exec '$name' rabbitmqctl --quiet eval \"\$(cat)\""
     broker_script "$dir/signal" sh "case \$1 in
@@ -28,8 +32,7 @@ esac"
     docker create --name "$name" --hostname "$name" --network "$(<"$dir/network")" --user rabbitmq \
         --publish "127.0.0.1:$amqp_port:5672" --publish "127.0.0.1:$((amqp_port + 1)):5671" \
         --volume "$dir:/coney:ro,z" --ulimit nofile=16384:16384 \
-        --env PATH=/usr/lib/rabbitmq/bin:/opt/rabbitmq/sbin:/opt/erlang/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-        --env HOME=/var/lib/rabbitmq --env LANG=C.UTF-8 --env ERL_CRASH_DUMP_SECONDS=0 \
+        --env "$path" --env HOME=/var/lib/rabbitmq --env LANG=C.UTF-8 --env ERL_CRASH_DUMP_SECONDS=0 \
         --env RABBITMQ_NODENAME="coney@$name" --env RABBITMQ_CONF_ENV_FILE=/dev/null \
         --env RABBITMQ_CONFIG_FILE=/coney/rabbitmq.conf --env RABBITMQ_ENABLED_PLUGINS_FILE=/coney/plugins \
         --env RABBITMQ_MNESIA_BASE=/var/lib/rabbitmq/coney --env RABBITMQ_LOGS=- \

@@ -21,9 +21,7 @@ broker_process_make() {
     fi
     broker_configure "$dir" "127.0.0.1:$amqp_port" "127.0.0.1:$((amqp_port + 1))" "$dir/certificates"
     echo "log.file.level = info" >>"$dir/rabbitmq.conf"
-    # RabbitMQ denies these queues from 4.3 on. Debian's package of 4.3 permits them, unless it is told not to.
-    ! compgen -G "$root$bin/../lib/rabbitmq_server-4.[3-9]*" >/dev/null ||
-        echo "deprecated_features.permit.transient_nonexcl_queues = false" >>"$dir/rabbitmq.conf"
+    ! compgen -G "$root$bin/../lib/rabbitmq_server-4.[3-9]*" >/dev/null || broker_deny_transient_queues "$dir"
 
     if [[ $EUID == 0 ]]; then
         as=("${within[@]}" setpriv --reuid=rabbitmq --regid=rabbitmq --init-groups --)
@@ -33,7 +31,8 @@ broker_process_make() {
     # RabbitMQ's own scripts, in an environment that holds nothing but this node. The little busy
     # waiting makes it start in a third of the time on a virtual machine.
     for tool in rabbitmq-server rabbitmqctl epmd; do
-        broker_script "$dir/$tool" sh "cd '$dir' # the user rabbitmq may not read where we are, and Erlang 27 complains of that
+        # The user rabbitmq may not read where we are, and Erlang 27 complains of that.
+        broker_script "$dir/$tool" sh "cd '$dir'
 exec ${as[*]} env -i PATH='$bin:/usr/local/bin:/usr/bin:/bin' HOME='$dir/home' LANG=C.UTF-8 \\
     ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=$(<"$dir/epmd.port") ERL_CRASH_DUMP_SECONDS=0 \\
     RABBITMQ_NODENAME=$(<"$dir/node") RABBITMQ_DIST_PORT=$((amqp_port + 2)) \\
@@ -90,7 +89,10 @@ broker_debian() {
     case $1 in
     4 | 4.0) echo trixie ;;
     4.3) echo forky ;;
-    *) echo "there is no RabbitMQ $1 to start: CONEY_RELEASE may be 4.0 or 4.3, or not set for the installed one" >&2 && return 1 ;;
+    *)
+        echo "there is no RabbitMQ $1 to start: CONEY_RELEASE may be 4.0 or 4.3, or not set for the installed one" >&2
+        return 1
+        ;;
     esac
 }
 

@@ -3,6 +3,7 @@
 #include "support/container_fixture.h"
 
 #include "rabbit/connection/connection.h"
+#include "support/plain_client.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
@@ -297,10 +298,12 @@ static bool is_open(const int *ports, size_t count)
     return false;
 }
 
-/* The broker knows them by their names, which end with the id of this process: Docker changes the ports. When this returns,
- * the client has noticed the losses, so what is sent then goes over new connections. */
+/* The broker knows them by their names, which end with the id of this process: Docker changes the ports. When this
+ * returns, the client has noticed the losses, so what is sent then goes over new connections. A plain client would
+ * notice nothing. */
 void test_kill_connections(void)
 {
+    plain_close();
     int killed[MAX_KILLED + 1];
     size_t count = find_connections(killed);
     char command[560];
