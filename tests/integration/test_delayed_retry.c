@@ -224,6 +224,18 @@ static void test_three_attempts_are_made_unless_told_otherwise(void **state)
     listening_expect_attempts((const int[]){1, 2, 3, 0});
 }
 
+static void test_last_attempt_is_made_at_the_delivery_limit(void **state)
+{
+    (void)state;
+    need_delays();
+    coney_queue limited = delaying;
+    limited.delivery_limit = 2;
+    start_delayed(&limited, &(coney_listener_retry){.max_attempts = 3});
+    listening_send("fail");
+    expect_parked(listening_other_queue("parking"), 3);
+    listening_expect_nothing_left();
+}
+
 static void test_others_are_handled_while_the_queue_delays(void **state)
 {
     (void)state;
@@ -279,6 +291,7 @@ int main(void)
         delayed_test(test_listener_fails_to_start_if_a_topology_declares_its_queue_without_a_delay),
         delayed_test(test_queue_delays_attempts_and_then_the_message_is_parked),
         delayed_test(test_three_attempts_are_made_unless_told_otherwise),
+        delayed_test(test_last_attempt_is_made_at_the_delivery_limit),
         delayed_test(test_others_are_handled_while_the_queue_delays),
         delayed_test(test_failed_message_waits_for_its_queue_only),
         delayed_test(test_message_that_the_handler_requeues_waits_for_its_queue_only),

@@ -129,6 +129,10 @@ static void test_what_does_not_go_with_a_queue_that_delays_is_refused(void **sta
                              returned = {.name = "q",
                                          .kind = CONEY_QUORUM,
                                          .delayed_retry = CONEY_DELAYED_RETRY_RETURNED,
+                                         .delayed_retry_min_ms = 5},
+                             delaying = {.name = "q",
+                                         .kind = CONEY_QUORUM,
+                                         .delayed_retry = CONEY_DELAYED_RETRY_ALL,
                                          .delayed_retry_min_ms = 5};
 #define DELAYED .delayed_by_queue = true
     static const wrong_listener wrong[] = {
@@ -140,8 +144,44 @@ static void test_what_does_not_go_with_a_queue_that_delays_is_refused(void **sta
         {{.retry = {DELAYED}, .acknowledge = CONEY_ACKNOWLEDGE_NONE}, {"retry.delayed_by_queue counts redeliveries"}},
         {{.retry = {DELAYED}, .declare = &plain}, {"the queue 'q' is declared here without a delay", "delays_ms"}},
         {{.retry = {DELAYED}, .declare = &returned}, {"set its delayed_retry to CONEY_DELAYED_RETRY_FAILED"}},
+        {{.retry = {DELAYED, .max_attempts = 22}, .declare = &delaying}, {"max_attempts is 22", "come back 20 times"}},
     };
     expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void expect_attempts_within(coney_queue *queue, int limit)
+{
+    coney_listener listener = {
+        .declare = queue, .on_message = handle, .retry = {.delayed_by_queue = true, .max_attempts = limit + 2}};
+    assert_fails(coney_container_listen(container, &listener), CONEY_E_INVALID, "the broker would end the message");
+    listener.retry.max_attempts = limit + 1;
+    assert_ok(coney_container_listen(container, &listener));
+}
+
+/* Over its limit the broker drops a message, unless there is a dead-letter exchange. */
+static void test_queue_that_delays_must_let_all_attempts_be_made(void **state)
+{
+    (void)state;
+    coney_table *arguments = coney_table_new();
+    coney_queue queue = {.name = "default", .kind = CONEY_QUORUM};
+    queue.delayed_retry = CONEY_DELAYED_RETRY_ALL;
+    queue.delayed_retry_min_ms = 5;
+    expect_attempts_within(&queue, 20);
+    queue.name = "field";
+    queue.delivery_limit = 4;
+    expect_attempts_within(&queue, 4);
+    queue.name = "argument";
+    queue.delivery_limit = 0;
+    queue.arguments = arguments;
+    assert_ok(coney_table_set_int64(arguments, "x-delivery-limit", 2));
+    expect_attempts_within(&queue, 2);
+    queue.name = "none";
+    queue.delivery_limit = -1;
+    queue.arguments = NULL;
+    const coney_listener listener = {
+        .declare = &queue, .on_message = handle, .retry = {.delayed_by_queue = true, .max_attempts = 1000}};
+    assert_ok(coney_container_listen(container, &listener));
+    coney_table_free(arguments);
 }
 
 static void expect_offset(const coney_value *offset, const char *words)
@@ -515,6 +555,7 @@ int main(void)
         own_container(test_own_queue_is_no_parking_queue),
         own_container(test_what_does_not_go_with_a_stream_is_refused),
         own_container(test_what_does_not_go_with_a_queue_that_delays_is_refused),
+        own_container(test_queue_that_delays_must_let_all_attempts_be_made),
         own_container(test_only_an_offset_that_rabbitmq_knows_is_taken),
         own_container(test_numbers_below_zero_are_refused),
         own_container(test_numbers_too_large_are_refused),

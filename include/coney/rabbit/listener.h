@@ -139,9 +139,9 @@ typedef struct coney_listener_retry {
                                         with delayed_retry FAILED or ALL, delivers it again after the queue's delay.
                                         Sets `stateful`, which says how attempts are counted. Needs RabbitMQ 4.3. The
                                         start fails if the broker is older, or if `declare` or a topology of the factory
-                                        declares the queue without such a delay. The queue's delivery_limit must allow
-                                        for max_attempts - 1 returns. Not with first_delay_ms, multiplier, max_delay_ms,
-                                        delays_ms or CONEY_ACKNOWLEDGE_NONE */
+                                        declares the queue without such a delay. The queue's delivery_limit, which is 20
+                                        unless set, must allow for max_attempts - 1 returns. Not with first_delay_ms,
+                                        multiplier, max_delay_ms, delays_ms or CONEY_ACKNOWLEDGE_NONE */
 
     coney_recovery recovery;
     const char *parking_queue;          /* declared if used; QUEUE.parking */

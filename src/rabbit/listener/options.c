@@ -6,6 +6,7 @@
 
 #define DEFAULT_PREFETCH 250 /* Spring's */
 #define MAX_LANES 1000
+#define BROKERS_LIMIT 20 /* RabbitMQ's delivery limit of a quorum queue that says none */
 
 /* ---- checks ---- */
 
@@ -158,6 +159,22 @@ coney_status cny_fail_without_delay(const char *queue)
                     queue);
 }
 
+/* A message over its delivery limit is gone, unless the queue has a dead-letter exchange. */
+static coney_status check_delaying_queue(const coney_queue *declared, int max_attempts)
+{
+    int64_t limit = declared->delivery_limit;
+    if (!cny_queue_delays_failures(declared))
+        return cny_fail_without_delay(declared->name);
+    if (limit == 0)
+        limit = coney_table_get_int64(declared->arguments, "x-delivery-limit", BROKERS_LIMIT);
+    return limit < 0 || max_attempts - 1 <= limit
+               ? CONEY_OK
+               : cny_fail(CONEY_E_INVALID,
+                          "retry.max_attempts is %d, and the queue lets a message come back %lld times, so the broker "
+                          "would end the message before; set delivery_limit of the queue to %d or more",
+                          max_attempts, (long long)limit, max_attempts - 1);
+}
+
 static coney_status check_delayed_by_queue(const coney_listener *listener)
 {
     const coney_listener_retry *retry = &listener->retry;
@@ -169,8 +186,7 @@ static coney_status check_delayed_by_queue(const coney_listener *listener)
         return cny_fail(CONEY_E_INVALID,
                         "retry.delayed_by_queue goes without first_delay_ms, multiplier, max_delay_ms and delays_ms: "
                         "the queue's delayed_retry_min_ms and delayed_retry_max_ms say how long a message waits");
-    return listener->declare && !cny_queue_delays_failures(listener->declare) ? cny_fail_without_delay(listener->queue)
-                                                                              : CONEY_OK;
+    return listener->declare ? check_delaying_queue(listener->declare, retry->max_attempts) : CONEY_OK;
 }
 
 static coney_status check_retry(const coney_listener_retry *retry, bool is_stream)
