@@ -135,6 +135,7 @@ static void deliver_then_cancel(cny_peer *peer, void *user)
     cny_peer_deliver(peer, channel, 1, "hold");
     cny_peer_wait_go(peer);
     cny_peer_cancel_consumer(peer, channel);
+    cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_OK_METHOD); /* of the channel on which the queue was looked for */
     fault_expect_ack(peer, 1);
     serve_the_next(peer);
 }

@@ -345,6 +345,20 @@ static void test_queue_deleted_while_waiting_ends_the_wait(void **state)
     fault_expect_text("the broker cancelled the consumer");
 }
 
+static void time_out_the_consumer(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_time_out_consumer(peer, cny_peer_serve_until_consumer(peer));
+}
+
+static void test_consumer_cancelled_while_waiting_ends_the_wait_though_the_queue_is_there(void **state)
+{
+    (void)state;
+    start(time_out_the_consumer, LONG_MS);
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, receive_nothing(LONG_MS));
+    fault_expect_text("the broker cancelled the consumer of a queue that is there");
+}
+
 static void hang_up_at_a_consumer(cny_peer *peer, void *user)
 {
     (void)user;
@@ -670,6 +684,7 @@ int main(void)
         fault_test(test_subscription_without_an_answer_fails_by_the_deadline),
         fault_test(test_missing_queue_is_told_when_waiting),
         fault_test(test_queue_deleted_while_waiting_ends_the_wait),
+        fault_test(test_consumer_cancelled_while_waiting_ends_the_wait_though_the_queue_is_there),
         fault_test(test_loss_ends_the_wait),
         fault_test(test_closing_the_factory_ends_the_wait),
         fault_test(test_request_is_acknowledged_when_the_reply_is_confirmed),

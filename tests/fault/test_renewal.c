@@ -448,6 +448,8 @@ static void cancel_after_renewal(cny_peer *peer, void *user)
     expect_renewal(peer, USUAL, "orders~1", "orders");
     expect_acks_up_to(peer, 1, FIRST);
     cny_peer_cancel_consumer(peer, channel);
+    const amqp_basic_cancel_t *answer = cny_peer_expect(peer, AMQP_BASIC_CANCEL_METHOD)->args;
+    cny_peer_check(peer, is_text(answer->consumer_tag, "orders~1"));
     serve_the_next(peer);
 }
 

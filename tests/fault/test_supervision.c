@@ -197,7 +197,29 @@ static void test_stop_does_not_wait_for_the_answer(void **state)
 
 enum { NOTICED_MS = 100 };
 
-static atomic_bool cancels; /* else the connection goes */
+static cny_script *end_of_the_first;
+static amqp_channel_t first;
+
+static void lose_the_connection(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_hang_up(peer);
+}
+
+static void cancel_for_missing_queue(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_cancel_consumer(peer, first);
+    cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_OK_METHOD); /* of the channel on which the queue was looked for */
+}
+
+static void cancel_though_the_queue_is_there(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_time_out_consumer(peer, first);
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_METHOD));
+    cny_peer_answer(peer, cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_METHOD));
+}
 
 /* The first consumer has begun, and has a message, when it ends; the second has no answer yet. */
 static void end_the_first_while_the_second_waits(cny_peer *peer, void *user)
@@ -205,23 +227,20 @@ static void end_the_first_while_the_second_waits(cny_peer *peer, void *user)
     (void)user;
     if (cny_peer_number(peer) > 0)
         return;
-    amqp_channel_t first = cny_peer_serve_until_consumer(peer);
+    first = cny_peer_serve_until_consumer(peer);
     cny_peer_deliver(peer, first, 1, "ack");
     cny_peer_method second = *cny_peer_serve_until(peer, AMQP_BASIC_CONSUME_METHOD);
     cny_peer_silence(peer, NOTICED_MS);
-    if (!atomic_load(&cancels)) {
-        cny_peer_hang_up(peer);
+    end_of_the_first(peer, NULL);
+    if (!cny_peer_silence(peer, NOTICED_MS))
         return;
-    }
-    cny_peer_cancel_consumer(peer, first);
-    cny_peer_silence(peer, NOTICED_MS);
     amqp_basic_consume_ok_t late = {amqp_cstring_bytes("late")};
     cny_peer_send(peer, second.channel, AMQP_BASIC_CONSUME_OK_METHOD, &late);
 }
 
-static void expect_start(bool with_cancel)
+static void expect_start(cny_script *end)
 {
-    atomic_store(&cancels, with_cancel);
+    end_of_the_first = end;
     fault_start(end_the_first_while_the_second_waits, NULL);
     use_container(INTERVAL_MS, LONG_MS);
     listen_to("a", 1);
@@ -233,14 +252,20 @@ static void expect_start(bool with_cancel)
 static void test_start_outlives_the_loss_of_the_connection(void **state)
 {
     (void)state;
-    expect_start(false);
+    expect_start(lose_the_connection);
 }
 
 static void test_start_outlives_the_end_of_a_consumer(void **state)
 {
     (void)state;
-    expect_start(true);
+    expect_start(cancel_for_missing_queue);
     fault_wait_for_calls(1); /* its queue may be gone, so the message would not come again */
+}
+
+static void test_start_outlives_the_cancel_of_a_consumer_whose_queue_is_there(void **state)
+{
+    (void)state;
+    expect_start(cancel_though_the_queue_is_there);
 }
 
 /* ---- too many channels ---- */
@@ -566,6 +591,7 @@ int main(void)
         fault_test(test_stop_does_not_wait_for_the_answer),
         fault_test(test_start_outlives_the_loss_of_the_connection),
         fault_test(test_start_outlives_the_end_of_a_consumer),
+        fault_test(test_start_outlives_the_cancel_of_a_consumer_whose_queue_is_there),
         fault_test(test_consumers_for_which_there_is_no_channel_come_when_there_is_room),
         fault_test(test_thousand_consumers_resume_in_few_round_trips),
         fault_test(test_start_without_a_broker_fails),

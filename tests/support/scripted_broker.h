@@ -120,9 +120,10 @@ void cny_peer_return(cny_peer *peer, const cny_peer_method *publish, uint16_t co
 void cny_peer_deliver(cny_peer *peer, amqp_channel_t channel, uint64_t tag, const char *body);
 void cny_peer_deliver_method(cny_peer *peer, amqp_channel_t channel, uint64_t tag); /* no header, no body */
 void cny_peer_get_ok(cny_peer *peer, amqp_channel_t channel, uint64_t tag, amqp_basic_properties_t *properties,
-                     const char *body); /* NULL: no header, no body */
-void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel);
-void cny_peer_block(cny_peer *peer, const char *reason); /* holds back publishers; NULL: no more */
+                     const char *body);                                  /* NULL: no header, no body */
+void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel);   /* who looks for its queue next finds none */
+void cny_peer_time_out_consumer(cny_peer *peer, amqp_channel_t channel); /* the same, and the queue is there */
+void cny_peer_block(cny_peer *peer, const char *reason);                 /* holds back publishers; NULL: no more */
 
 /* Ending. The first serves until the client's close-ok; the next two tell whether one came before
  * the client hung up. The cause is the client's method that the broker objects to. */

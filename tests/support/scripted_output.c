@@ -152,10 +152,16 @@ void cny_peer_get_ok(cny_peer *peer, amqp_channel_t channel, uint64_t tag, amqp_
         send_content(peer, channel, properties, body, strlen(body));
 }
 
-void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel)
+void cny_peer_time_out_consumer(cny_peer *peer, amqp_channel_t channel)
 {
     amqp_basic_cancel_t cancel = {amqp_cstring_bytes(peer->channels[channel].consumer_tag), true};
     cny_peer_send(peer, channel, AMQP_BASIC_CANCEL_METHOD, &cancel);
+}
+
+void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel)
+{
+    cny_peer_time_out_consumer(peer, channel);
+    peer->is_missing = true;
 }
 
 void cny_peer_block(cny_peer *peer, const char *reason)
@@ -214,9 +220,21 @@ static void answer_connection(cny_peer *peer, const cny_peer_method *method)
     }
 }
 
+static void begin_to_close_channel(cny_peer *peer, amqp_channel_t channel, uint16_t code, const char *text)
+{
+    cny_peer_send(peer, channel, AMQP_CHANNEL_CLOSE_METHOD,
+                  &(amqp_channel_close_t){code, amqp_cstring_bytes(text), 0, 0});
+    peer->channels[channel].closing = true;
+}
+
 static void answer_declare(cny_peer *peer, const cny_peer_method *method)
 {
     amqp_queue_declare_t *declare = method->args;
+    if (declare->passive && peer->is_missing) {
+        peer->is_missing = false;
+        begin_to_close_channel(peer, method->channel, 404, "NOT_FOUND - no queue 'orders' in vhost '/'");
+        return;
+    }
     amqp_queue_declare_ok_t ok = {.queue =
                                       declare->queue.len ? declare->queue : amqp_cstring_bytes("amq.gen-scripted")};
     if (!declare->nowait)
@@ -285,9 +303,7 @@ void cny_peer_answer(cny_peer *peer, const cny_peer_method *method)
 
 void cny_peer_close_channel(cny_peer *peer, amqp_channel_t channel, uint16_t code, const char *text)
 {
-    cny_peer_send(peer, channel, AMQP_CHANNEL_CLOSE_METHOD,
-                  &(amqp_channel_close_t){code, amqp_cstring_bytes(text), 0, 0});
-    peer->channels[channel].closing = true;
+    begin_to_close_channel(peer, channel, code, text);
     while (cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_OK_METHOD)->channel != channel)
         ;
 }

@@ -46,6 +46,7 @@ struct cny_peer {
     bool trickle;
     bool closing; /* we sent connection.close and ignore all but the answer */
     bool in_heartbeat;
+    bool is_missing; /* the queue that is looked for next */
     uint32_t frame_max;
     int heartbeat_ms; /* between ours; 0: none */
     int64_t next_heartbeat;

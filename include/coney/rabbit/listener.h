@@ -116,8 +116,8 @@ typedef struct coney_listener_retry {
     double multiplier;  /* 2 */
     int max_delay_ms;   /* 10,000; each delay is shortened by up to half, at random. All delays of a round together,
                            and the time in the prefetch, should be well below the broker's consumer_timeout, which
-                           is 30 minutes: past that the broker closes the channel. Attempts in place go on after a
-                           loss or a stop for messages with an id, and begin anew for others */
+                           is 30 minutes: past that the broker closes the channel or cancels the consumer. Attempts
+                           in place go on after a loss or a stop for messages with an id, and begin anew for others */
     bool stateful;      /* counted by message id, for the last messages that failed (at least 1,000), or by a quorum
                            queue's x-delivery-count, without those deliveries of which this process knows that no
                            handler saw them, which takes a message id. A message without either goes to the recovery

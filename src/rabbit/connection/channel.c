@@ -14,6 +14,7 @@ static void free_channel(cny_channel *channel)
     cny_confirms_free(&channel->confirms);
     cny_error_unref(channel->reason);
     cny_error_unref(channel->first_returned);
+    cny_channel_unref(channel->asks_for);
     pthread_cond_destroy(&channel->changed);
     cny_connection_unref(channel->connection);
     cny_free(channel);
@@ -84,7 +85,7 @@ static coney_status take_number(cny_channel *made, bool at_once, int64_t deadlin
     }
 }
 
-cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t deadline)
+cny_channel *cny_channel_new_locked(cny_connection *connection, bool at_once, int64_t deadline)
 {
     cny_channel *made = cny_alloc(sizeof *made);
     if (!made) {
@@ -94,13 +95,18 @@ cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t d
     atomic_init(&made->refs, 2); /* the caller's and the connection's table */
     cny_cond_init(&made->changed);
     made->connection = cny_connection_ref(connection);
-    cny_channel_lock(made);
-    coney_status status = take_number(made, at_once, deadline);
-    cny_channel_unlock(made);
-    if (status == CONEY_OK)
+    if (take_number(made, at_once, deadline) == CONEY_OK)
         return made;
     free_channel(made);
     return NULL;
+}
+
+cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t deadline)
+{
+    pthread_mutex_lock(&connection->lock);
+    cny_channel *made = cny_channel_new_locked(connection, at_once, deadline);
+    pthread_mutex_unlock(&connection->lock);
+    return made;
 }
 
 /* A broker that holds back publishers reads nothing from them, so a channel.open would take a
@@ -156,6 +162,11 @@ bool cny_channel_alive(cny_channel *channel)
     return !atomic_load_explicit(&channel->gone, memory_order_acquire);
 }
 
+bool cny_channel_is_suspended(cny_channel *channel)
+{
+    return atomic_load_explicit(&channel->suspended, memory_order_acquire);
+}
+
 cny_error *cny_channel_reason(cny_channel *channel)
 {
     cny_channel_lock(channel);
@@ -177,6 +188,8 @@ static void end_use(cny_channel *channel, cny_error *reason)
         cny_tell_channel(channel, false, reason);
     if (channel->confirms.max > 0)
         cny_confirms_fail(channel, reason);
+    if (channel->asks_for)
+        cny_cancellation_ended(channel, reason);
     pthread_cond_broadcast(&channel->changed);
     cny_connection_wake_queue(channel->connection); /* senders of this channel wait there, too */
 }
@@ -344,6 +357,20 @@ bool cny_channel_is_suspect_of(const cny_channel *channel, uint32_t cause)
     return is_asked && (cause == 0 || channel->calling == cause);
 }
 
+/* ---- by the clock; I/O thread ---- */
+
+void cny_channels_run_due(cny_connection *connection, int64_t now)
+{
+    connection->due_at = INT64_MAX;
+    for (size_t i = 1; i < connection->channel_capacity; i++) {
+        cny_channel *channel = connection->channels[i];
+        if (!channel)
+            continue;
+        cny_renewal_run_due(channel, now);
+        cny_cancellation_run_due(channel, now);
+    }
+}
+
 /* ---- what the broker says to the channel; I/O thread ---- */
 
 coney_status cny_connection_answer_close(cny_connection *connection, uint16_t number)
@@ -381,6 +408,8 @@ static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
     if (channel->feed.subscribing && cny_feed_is_step(channel, incoming))
         return CONEY_OK;
     if (cny_renewal_is_step(&channel->feed, incoming))
+        return CONEY_OK;
+    if (channel->asks_for && cny_cancellation_is_step(channel, incoming))
         return CONEY_OK;
     if (cny_series_is_step(channel, incoming))
         return CONEY_OK;
@@ -464,7 +493,7 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
     case CNY_BASIC_ACK:
     case CNY_BASIC_NACK: cny_confirms_settled(channel, incoming); return CONEY_OK;
     case CNY_BASIC_RETURN: on_return(channel, incoming); return CONEY_OK;
-    case CNY_BASIC_CANCEL: cny_feed_cancelled_by_broker(channel); return CONEY_OK;
+    case CNY_BASIC_CANCEL: cny_cancellation_begin(channel); return CONEY_OK;
     case CNY_BASIC_CANCEL_OK: return cny_feed_cancelled(channel);
     case CNY_CHANNEL_CLOSE: return on_close(channel, incoming);
     default: return on_reply(channel, incoming);

@@ -110,7 +110,7 @@ coney_status cny_connection_new(cny_connection **connection, const cny_link *lin
     cny_events_enter(made->events);
     made->role = link->role;
     made->is_isolated = link->is_isolated;
-    made->renewals_at = INT64_MAX;
+    made->due_at = INT64_MAX;
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->changed);
     coney_status status = CONEY_OK;

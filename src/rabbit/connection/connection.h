@@ -145,6 +145,11 @@ void cny_channel_unref(cny_channel *channel);
 /* Neither closed by us nor by the broker, as far as is known. */
 bool cny_channel_alive(cny_channel *channel);
 
+/* The broker has cancelled its consumer, and the reason for that is not known yet (cancellation.c): nothing can be
+ * settled now, and what has come waits. Then the channel is gone, or the queue is, and what has come is handled. One
+ * that is gone is not suspended: who asks both asks this first. */
+bool cny_channel_is_suspended(cny_channel *channel);
+
 /* CONEY_OK if it is alive, else why it is not. */
 coney_status cny_channel_check(cny_channel *channel);
 
@@ -344,7 +349,7 @@ typedef enum cny_feed_state {
     CNY_FEED_ENDED, /* no more will come */
 } cny_feed_state;
 
-/* How consuming goes; gives why it ended, NULL if it has not or cny_channel_cancel() ended it. */
+/* How consuming goes; gives why it ended, or is suspended, NULL if it is not or cny_channel_cancel() ended it. */
 cny_feed_state cny_channel_feed(cny_channel *channel, cny_error **reason);
 
 /* Consumes, as far as is known. */
@@ -387,7 +392,7 @@ typedef enum cny_settlement {
                           towards a delivery limit */
 } cny_settlement;
 
-/* CONEY_E_STALE if the channel is gone: nothing was sent, the broker delivers again. */
+/* CONEY_E_STALE if the channel is gone or suspended: nothing was sent, the broker delivers again. */
 coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement);
 
 /* The same of a consumer that has a holding: so many deliveries are settled (one, unless it is CNY_SETTLE_ACK_UP_TO),

@@ -22,7 +22,7 @@ void cny_feed_free(cny_feed *feed)
     cny_renewal_free(&feed->renewal);
 }
 
-static void tell_change(cny_channel *channel)
+void cny_feed_tell_change(cny_channel *channel)
 {
     const cny_watcher *watcher = &channel->feed.watcher;
     pthread_cond_broadcast(&channel->changed);
@@ -42,7 +42,7 @@ static void set_full(cny_channel *channel, bool full)
     channel->feed.full = full;
     connection->full_feeds += full ? 1 : -1;
     if (full)
-        tell_change(channel);
+        cny_feed_tell_change(channel);
     if (connection->full_feeds == 0)
         cny_connection_wake(connection);
 }
@@ -88,6 +88,7 @@ coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *con
     if (status == CONEY_OK) {
         *channel = made; /* before the watcher may need it */
         made->feed.watcher = *watcher;
+        snprintf(made->feed.queue, sizeof made->feed.queue, "%s", what->consume.queue);
         made->feed.subscribing = true;
         made->feed.prefetch = what->consume.no_ack ? 0 : cny_renewal_first_prefetch(what);
         if (what->holding)
@@ -139,6 +140,8 @@ cny_feed_state cny_channel_feed(cny_channel *channel, cny_error **reason)
     if (feed->ended) {
         state = CNY_FEED_ENDED;
         *reason = cny_error_ref(feed->reason ? feed->reason : channel->reason);
+    } else if (feed->reason) {
+        *reason = cny_error_ref(feed->reason);
     } else if (!feed->consumer_tag[0]) {
         state = CNY_FEED_BEGINNING;
     }
@@ -149,7 +152,8 @@ cny_feed_state cny_channel_feed(cny_channel *channel, cny_error **reason)
 bool cny_channel_is_consuming(cny_channel *channel)
 {
     cny_channel_lock(channel);
-    bool consuming = !channel->reason && channel->feed.consumer_tag[0] && !channel->feed.ended;
+    const cny_feed *feed = &channel->feed;
+    bool consuming = !channel->reason && feed->consumer_tag[0] && !feed->ended && !feed->reason;
     cny_channel_unlock(channel);
     return consuming;
 }
@@ -162,9 +166,8 @@ const char *cny_channel_consumer_tag(cny_channel *channel)
     return tag;
 }
 
-void cny_channel_cancel(cny_channel *channel)
+void cny_feed_cancel(cny_channel *channel)
 {
-    cny_channel_lock(channel);
     cny_connection *connection = channel->connection;
     cny_feed *feed = &channel->feed;
     cny_renewal_flush(channel);
@@ -179,6 +182,12 @@ void cny_channel_cancel(cny_channel *channel)
         cny_error_unref(reason);
     }
     pthread_cond_broadcast(&channel->changed);
+}
+
+void cny_channel_cancel(cny_channel *channel)
+{
+    cny_channel_lock(channel);
+    cny_feed_cancel(channel);
     cny_channel_unlock(channel);
 }
 
@@ -189,7 +198,7 @@ void cny_channel_keep_consumer(cny_channel *channel)
     cny_renewal_flush(channel);
     if (!feed->ended && !feed->cancelled) {
         feed->is_kept = feed->ended = true;
-        tell_change(channel);
+        cny_feed_tell_change(channel);
     }
     cny_channel_unlock(channel);
 }
@@ -211,7 +220,7 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
     else if (feed->deliveries.size > 0) {
         cny_buffer_swap(&feed->deliveries, batch);
         feed->bytes = 0;
-    } else if (feed->reason) { /* what came before the end has been handled */
+    } else if (feed->ended && feed->reason) { /* what came before the end has been handled */
         status = cny_error_raise(feed->reason);
         cny_channel_close_locked(channel, feed->reason);
     } else if (!feed->ended)
@@ -402,8 +411,9 @@ coney_status cny_channel_settle_held(cny_channel *channel, uint64_t delivery_tag
     cny_connection *connection = channel->connection;
     coney_status status = CONEY_OK;
     cny_renewal_released(channel, bytes); /* first, so that what goes back for it comes again before anything else */
-    if (channel->state != CNY_CHANNEL_USABLE) {
-        status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(channel->reason)->text);
+    if (channel->state != CNY_CHANNEL_USABLE || cny_channel_is_suspended(channel)) {
+        const cny_error *reason = channel->reason ? channel->reason : channel->feed.reason;
+        status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(reason)->text);
         atomic_fetch_add(&connection->factory->stale_acknowledgements[connection->role], 1);
     } else if (channel->feed.is_stream && goes_back(settlement)) {
         end_before(channel, delivery_tag);
@@ -425,7 +435,7 @@ void cny_feed_begin(cny_channel *channel, const char *consumer_tag)
     feed->subscribing = false;
     snprintf(feed->consumer_tag, sizeof feed->consumer_tag, "%s", consumer_tag); /* deliveries may follow at once */
     memcpy(feed->renewal.tag, feed->consumer_tag, sizeof feed->renewal.tag);
-    tell_change(channel);
+    cny_feed_tell_change(channel);
 }
 
 bool cny_feed_is_step(cny_channel *channel, const cny_incoming *incoming)
@@ -439,12 +449,18 @@ bool cny_feed_is_step(cny_channel *channel, const cny_incoming *incoming)
     }
 }
 
+/* Who sees that it is not suspended any more sees that it is gone. */
 void cny_feed_end(cny_channel *channel)
 {
-    channel->feed.ended = true;
-    channel->feed.subscribing = false;
+    cny_feed *feed = &channel->feed;
+    if (atomic_exchange_explicit(&channel->suspended, false, memory_order_release)) {
+        cny_error_unref(feed->reason); /* the channel's tells more */
+        feed->reason = NULL;
+    }
+    feed->ended = true;
+    feed->subscribing = false;
     set_full(channel, false);
-    tell_change(channel);
+    cny_feed_tell_change(channel);
 }
 
 coney_status cny_feed_cancelled(cny_channel *channel)
@@ -453,8 +469,10 @@ coney_status cny_feed_cancelled(cny_channel *channel)
         return CONEY_OK;
     if (!channel->feed.cancelled)
         return cny_fail(CONEY_E_PROTOCOL, "the broker confirmed the end of a consumer that nobody ended");
+    if (cny_channel_is_suspended(channel)) /* it ends with the reason */
+        return CONEY_OK;
     channel->feed.ended = true;
-    tell_change(channel);
+    cny_feed_tell_change(channel);
     return CONEY_OK;
 }
 
@@ -522,20 +540,4 @@ coney_status cny_feed_skip(cny_channel *channel, coney_message *message)
     cny_renewal_skipped(channel, message);
     coney_message_unref(message);
     return CONEY_OK;
-}
-
-/* The queue was deleted, or its node went away. What has come is still handled: with the queue gone it would
- * not come again. */
-void cny_feed_cancelled_by_broker(cny_channel *channel)
-{
-    cny_feed *feed = &channel->feed;
-    if (feed->ended)
-        return;
-    cny_renewal_flush(channel);
-    feed->reason = cny_error_new(CONEY_E_NOT_FOUND, 0,
-                                 "the broker cancelled the consumer: its queue was deleted or its node went away");
-    feed->ended = true;
-    if (!feed->consumer_tag[0]) /* it has not even begun */
-        cny_channel_close_locked(channel, feed->reason);
-    tell_change(channel);
 }

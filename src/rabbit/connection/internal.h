@@ -308,7 +308,7 @@ struct cny_connection {
     struct cny_room_waiter *first_in_queue, *last_in_queue; /* senders who wait for room in outgoing */
     bool room_wanted;                                       /* by a store: the recovery thread is told */
     int full_feeds;                                         /* nothing more is read until they are taken */
-    int64_t renewals_at;                                    /* when one of the renewals has something to do */
+    int64_t due_at;                                         /* when one of the channels has something to do */
     char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
     cny_channel **channels; /* by number; NULL where none is */
     size_t channel_capacity;
@@ -503,9 +503,10 @@ typedef struct cny_feed {
     bool is_kept;           /* we take no more, but the consumer stays the queue's until the channel is closed */
     bool holds_back;        /* while it is kept: something settled goes back then, and the broker was not told */
     bool ended;             /* no more will come */
-    cny_error *reason;      /* why the broker ended it, NULL if we did */
+    cny_error *reason;      /* why the broker ended it, as far as is known; NULL: it did not */
     bool waiting;           /* a thread sleeps in cny_channel_receive() */
     char consumer_tag[256]; /* "" while nothing is consumed; the first one, also after a renewal */
+    char queue[256];        /* that is consumed */
     cny_renewal renewal;
 } cny_feed;
 
@@ -523,7 +524,8 @@ struct cny_channel {
     cny_connection *connection;
     uint16_t number;
     /* any thread */
-    atomic_bool gone; /* has a reason */
+    atomic_bool gone;      /* has a reason */
+    atomic_bool suspended; /* the broker has cancelled its consumer, and the reason for that is not known yet */
     /* under the connection's lock */
     cny_channel_state state;
     cny_error *reason;      /* why it is not open any more */
@@ -539,6 +541,8 @@ struct cny_channel {
     size_t returned;     /* without confirms: messages that came back, and why the first one did */
     cny_error *first_returned;
     cny_feed feed;
+    cny_channel *asks_for; /* a reference to the channel whose queue this one looks for; NULL: it has another use */
+    int64_t answer_by;     /* the deadline for that; 0: it does not ask, or is answered */
 };
 
 static inline void cny_channel_lock(cny_channel *channel)
@@ -558,6 +562,15 @@ void cny_accuse(cny_connection *connection, const cny_incoming *incoming);
 /* Sends the frame of a method and waits for its reply; reply may be NULL. */
 coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uint32_t awaited, cny_incoming *reply,
                               int64_t deadline);
+
+/* Under lock, I/O thread: has all channels do what is due. And under lock: one of them has something to do then; 0 is
+ * never. */
+void cny_channels_run_due(cny_connection *connection, int64_t now);
+static inline void cny_connection_be_due(cny_connection *connection, int64_t at)
+{
+    if (at > 0 && at < connection->due_at)
+        connection->due_at = at;
+}
 
 /* Under lock, I/O thread: the broker has closed the channel of that number. */
 coney_status cny_connection_answer_close(cny_connection *connection, uint16_t number);
@@ -582,8 +595,9 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming);
 /* Under lock, I/O thread: the answer to the oldest declaration on its way; the answer is taken then. */
 bool cny_series_is_step(cny_channel *channel, const cny_incoming *incoming);
 
-/* NULL with the reason as this thread's last error. */
+/* NULL with the reason as this thread's last error. The second one under lock. */
 cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t deadline);
+cny_channel *cny_channel_new_locked(cny_connection *connection, bool at_once, int64_t deadline);
 void cny_channel_announce(cny_channel *channel); /* under lock: the broker has opened it */
 
 /* ---- the feed of a channel; under lock, but for free, and on the I/O thread, but for end ---- */
@@ -595,10 +609,20 @@ void cny_feed_begin(cny_channel *channel, const char *consumer_tag);
 coney_status cny_feed_deliver(cny_channel *channel, coney_message *message); /* which is taken */
 coney_status cny_feed_skip(cny_channel *channel, coney_message *message);    /* the same; it lacks its body */
 coney_status cny_feed_cancelled(cny_channel *channel);                       /* as we asked */
-void cny_feed_cancelled_by_broker(cny_channel *channel);
+void cny_feed_cancel(cny_channel *channel);                                  /* any thread: asks for no more */
+void cny_feed_tell_change(cny_channel *channel);                             /* any thread */
 
 /* Settles so many on the wire, whoever has decided that; any thread. */
 coney_status cny_feed_settle(cny_channel *channel, uint64_t tag, cny_settlement settlement, size_t count);
+
+/* ---- a consumer that the broker cancels; under lock, and on the I/O thread but for ended ---- */
+
+void cny_cancellation_begin(cny_channel *channel);
+
+/* Of a channel that asks: the answer, which is taken then; its end, for this reason; what is due. */
+bool cny_cancellation_is_step(cny_channel *asking, const cny_incoming *incoming);
+void cny_cancellation_ended(cny_channel *asking, const cny_error *reason);
+void cny_cancellation_run_due(cny_channel *asking, int64_t now);
 
 /* ---- the renewal of a subscription; under lock ---- */
 
@@ -620,12 +644,12 @@ bool cny_renewal_has_skipped(const cny_feed *feed, uint64_t tag); /* any thread:
 /* I/O thread: the answer to a renewal; the end of a consumer that another one has followed. */
 bool cny_renewal_is_step(cny_feed *feed, const cny_incoming *incoming);
 bool cny_renewal_is_end_of_earlier(cny_feed *feed);
+void cny_renewal_run_due(cny_channel *channel, int64_t now); /* the same thread: what is due */
 
-/* Any thread. Makes a settlement wait; false: it need not wait, or cannot. Then: writes what waits, of one channel or
- * all that is due; drops it, because the channel is gone, for this reason. */
+/* Any thread. Makes a settlement wait; false: it need not wait, or cannot. Then: writes what waits; drops it, because
+ * the channel is gone, for this reason. */
 bool cny_renewal_hold_back(cny_feed *feed, uint64_t tag, cny_settlement settlement, size_t count);
 void cny_renewal_flush(cny_channel *channel);
-void cny_renewals_run_due(cny_connection *connection, int64_t now);
 void cny_renewal_drop(cny_channel *channel, const cny_error *reason);
 
 /* Any thread. Counts a settlement that is written; counts bytes that are not held any more; gives back what was skipped

@@ -343,8 +343,8 @@ static coney_status keep_time(cny_connection *connection)
         give_back(&connection->writing.bytes);
         give_back(&connection->outgoing.bytes);
     }
-    if (now >= connection->renewals_at)
-        cny_renewals_run_due(connection, now);
+    if (now >= connection->due_at)
+        cny_channels_run_due(connection, now);
     if (connection->state == CNY_CLOSING && now >= connection->close_deadline)
         status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed (the broker did not answer in time)");
     else if (heartbeat_ms > 0 && now - connection->last_write_ms >= heartbeat_ms / 2 && connection->unwritten == 0)
@@ -370,7 +370,7 @@ static int next_timeout(cny_connection *connection)
     pthread_mutex_lock(&connection->lock);
     if (connection->state == CNY_CLOSING)
         at = earlier(at, connection->close_deadline);
-    at = earlier(at, connection->renewals_at);
+    at = earlier(at, connection->due_at);
     pthread_mutex_unlock(&connection->lock);
     if (at == INT64_MAX)
         return -1;

@@ -215,6 +215,7 @@ coney_status cny_channel_consume(cny_channel *channel, const cny_consume *consum
         return cny_fail_in("set the prefetch for queue '%s'", consume->queue);
     cny_channel_lock(channel);
     channel->feed.prefetch = prefetch;
+    snprintf(channel->feed.queue, sizeof channel->feed.queue, "%s", consume->queue);
     cny_channel_unlock(channel);
     prepare(&one, channel);
     status = cny_encode_consume(&one.frame, channel->number, frame_max(channel), consume);

@@ -199,12 +199,6 @@ void cny_renewal_drop(cny_channel *channel, const cny_error *reason)
     cny_buffer_free(&renewal->held_back);
 }
 
-static void be_due(cny_connection *connection, int64_t at)
-{
-    if (at > 0 && at < connection->renewals_at)
-        connection->renewals_at = at;
-}
-
 /* ---- subscribing anew ---- */
 
 /* The tag that was asked for, or that the broker chose, with a number. No tag is used twice: a quorum queue of RabbitMQ
@@ -265,7 +259,7 @@ static void begin_to_hold_back(cny_channel *channel)
     renewal->hold_back_until = cny_deadline(HOLD_BACK_MS << doublings);
     renewal->attempts++;
     renewal->deliveries = 0;
-    be_due(channel->connection, renewal->hold_back_until);
+    cny_connection_be_due(channel->connection, renewal->hold_back_until);
 }
 
 static bool may_renew(const cny_channel *channel)
@@ -435,7 +429,7 @@ static void plan_to_give_back(cny_channel *channel)
     if (renewal->skipped.size == 0 || renewal->bytes > 0)
         return;
     renewal->give_back_at = cny_deadline(COMES_AGAIN_MS);
-    be_due(channel->connection, renewal->give_back_at);
+    cny_connection_be_due(channel->connection, renewal->give_back_at);
 }
 
 void cny_renewal_skipped(cny_channel *channel, const coney_message *message)
@@ -520,18 +514,13 @@ static bool is_due(int64_t at, int64_t now)
     return at > 0 && at <= now;
 }
 
-void cny_renewals_run_due(cny_connection *connection, int64_t now)
+void cny_renewal_run_due(cny_channel *channel, int64_t now)
 {
-    connection->renewals_at = INT64_MAX;
-    for (size_t i = 1; i < connection->channel_capacity; i++) {
-        cny_channel *channel = connection->channels[i];
-        if (!channel)
-            continue;
-        if (is_due(channel->feed.renewal.hold_back_until, now))
-            cny_renewal_flush(channel);
-        if (is_due(channel->feed.renewal.give_back_at, now))
-            give_back_fitting(channel);
-        be_due(connection, channel->feed.renewal.hold_back_until);
-        be_due(connection, channel->feed.renewal.give_back_at);
-    }
+    const cny_renewal *renewal = &channel->feed.renewal;
+    if (is_due(renewal->hold_back_until, now))
+        cny_renewal_flush(channel);
+    if (is_due(renewal->give_back_at, now))
+        give_back_fitting(channel);
+    cny_connection_be_due(channel->connection, renewal->hold_back_until);
+    cny_connection_be_due(channel->connection, renewal->give_back_at);
 }

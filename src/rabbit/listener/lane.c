@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define MEMORY_PAUSE_MS 100 /* before the next message is taken */
-#define GATE_MS 10          /* to look again whether messages in quarantine are through */
+#define GATE_MS 10          /* to look again whether messages in quarantine are through, or the channel is suspended */
 #define FAIR_STEPS 16       /* before looking whether other lanes wait for a worker */
 
 static const coney_listener *options_of(const cny_lane *lane)
@@ -34,6 +34,12 @@ static void wait_for(cny_lane *lane, int delay_ms)
     int64_t due = cny_deadline(delay_ms);
     if (due > lane->due)
         lane->due = due;
+}
+
+/* The broker has cancelled the consumer, and may have given the messages to others. */
+static bool is_suspended(const cny_lane *lane)
+{
+    return !acknowledges_nothing(lane) && cny_channel_is_suspended(lane->consumer->channel);
 }
 
 /* ---- acknowledging several at once ---- */
@@ -271,10 +277,12 @@ static void commit(cny_lane *lane, size_t finished)
         cny_transaction_commit(lane->consumer);
 }
 
-/* Those whose verdict is known go, in their order; the others stay. */
+/* Those whose verdict is known go, in their order; the others stay. While the channel is suspended all stay. */
 static void finish_decided(cny_lane *lane)
 {
-    commit(lane, options_of(lane)->on_batch ? finish_any(lane) : finish_first(lane));
+    lane->keeps_decided = is_suspended(lane);
+    if (!lane->keeps_decided)
+        commit(lane, options_of(lane)->on_batch ? finish_any(lane) : finish_first(lane));
 }
 
 /* The messages that were to wait until then, or less, go back. */
@@ -492,6 +500,12 @@ static bool step(cny_lane *lane)
     cny_consumer *consumer = lane->consumer;
     bool comes_again = !acknowledges_nothing(lane);
     int course = atomic_load_explicit(&consumer->course, memory_order_acquire);
+    if (is_suspended(lane)) {
+        wait_for(lane, GATE_MS);
+        return false;
+    }
+    if (lane->keeps_decided)
+        finish_decided(lane);
     if (course == CNY_COURSE_DROP || (comes_again && !cny_channel_alive(consumer->channel))) {
         atomic_fetch_add(&consumer->left_over, drop(lane));
         return false;

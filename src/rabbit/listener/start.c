@@ -33,9 +33,11 @@ bool cny_consumer_can_wait(const cny_consumer *consumer)
 }
 
 /* Nobody but a person can help, so there is no point in waiting for the deadline. All channels may be in use because
- * those of the last run are being closed. */
+ * those of the last run are being closed. One that was interrupted has not been refused, it subscribes again first. */
 bool cny_consumer_is_hopeless(const cny_consumer *consumer)
 {
+    if (consumer->state == CNY_CONSUMER_LEAVING)
+        return false;
     coney_status status = cny_error_view(consumer->trouble)->status;
     bool may_pass = cny_consumer_is_lost(consumer) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY ||
                     status == CONEY_E_LIMIT;

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* basic.cancel from the broker has no reason. If the queue is gone, what has come is handled, because it does not come
+ * again. If the queue is there, the consumer was too slow (a consumer time-out; what waits in the prefetch is as old as
+ * what a handler has), lost its permission, or the queue has moved: all of it comes again, so no handler is to begin
+ * with it. Which of the two it is, a passive declaration tells, on a channel of its own, because a missing queue costs
+ * that. Meanwhile the consumer is suspended.
+ *
+ * RabbitMQ 4.3 keeps a consumer that was too slow, and delivers to it again once its late deliveries are settled. Our
+ * own basic.cancel ends that. Its answer is not waited for: what is said afterwards comes after it on the channel.
+ *
+ * Under the connection's lock, on the I/O thread unless said otherwise. */
+#include "rabbit/connection/internal.h"
+
+#define ANSWER_MS 5000
+
+/* ---- what it means ---- */
+
+static void set_reason(cny_feed *feed, cny_error *reason)
+{
+    cny_error_unref(feed->reason);
+    feed->reason = reason;
+}
+
+/* What has come is handled first. Any thread. */
+static void end_feed(cny_channel *channel)
+{
+    atomic_store_explicit(&channel->suspended, false, memory_order_release);
+    channel->feed.ended = true;
+    cny_feed_tell_change(channel);
+}
+
+/* All that is not settled. The broker has given back what was too old, and ignores the nack of that. What is younger
+ * counts towards a delivery limit of RabbitMQ 4.3 if it goes back with the channel, and not if it is nacked. Streams
+ * take no nack (feed.c). Any thread. */
+static void give_back(cny_channel *channel)
+{
+    cny_connection *connection = channel->connection;
+    size_t before = connection->outgoing.bytes.size;
+    if (!channel->feed.is_stream &&
+        cny_encode_nack(&connection->outgoing.bytes, channel->number, 0, true, true) == CONEY_OK)
+        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
+    cny_channel_close_locked(channel, channel->feed.reason);
+}
+
+static cny_error *reason_for_missing(const coney_error *answer)
+{
+    return cny_error_new(CONEY_E_NOT_FOUND, answer->broker_code, "the broker cancelled the consumer: %s", answer->text);
+}
+
+static cny_error *reason_for_existing(void)
+{
+    return cny_error_new(CONEY_E_PRECONDITION_FAILED, 0,
+                         "the broker cancelled the consumer of a queue that is there: a delivery acknowledgement has "
+                         "timed out (the time in the prefetch counts), the queue has moved, or it may not be read any "
+                         "more");
+}
+
+/* A queue that is stuck does not answer, and one that may not be looked at is refused: both are there. A consumer that
+ * acknowledges nothing has nothing to give back. Any thread. */
+void cny_cancellation_ended(cny_channel *asking, const cny_error *reason)
+{
+    cny_channel *channel = asking->asks_for;
+    const coney_error *answer = cny_error_view(reason);
+    bool is_missing = answer->status == CONEY_E_NOT_FOUND;
+    asking->answer_by = 0;
+    if (!cny_channel_is_suspended(channel) || asking->connection->reason || asking->connection->state != CNY_OPEN)
+        return;
+    set_reason(&channel->feed, is_missing ? reason_for_missing(answer) : reason_for_existing());
+    if (is_missing || channel->feed.no_ack)
+        end_feed(channel);
+    else
+        give_back(channel);
+}
+
+/* ---- asking ---- */
+
+static coney_status encode_question(const cny_channel *asking, const char *queue, cny_buffer *out)
+{
+    coney_status status = cny_encode_channel_open(out, asking->number);
+    return status == CONEY_OK ? cny_encode_queue_declare(out, asking->number, asking->connection->limits.frame_max,
+                                                         &(coney_queue){.name = queue}, true)
+                              : status;
+}
+
+static coney_status send_question(cny_channel *asking, const char *queue)
+{
+    cny_connection *connection = asking->connection;
+    uint8_t room[512];
+    cny_buffer frames;
+    cny_buffer_on_stack(&frames, room, sizeof room);
+    coney_status status = encode_question(asking, queue, &frames);
+    if (status == CONEY_OK && !cny_buffer_append(&connection->outgoing.bytes, frames.data, frames.size))
+        status = cny_fail_memory();
+    if (status == CONEY_OK)
+        cny_connection_appended(connection, frames.size);
+    cny_buffer_free(&frames);
+    return status;
+}
+
+static coney_status ask(cny_channel *channel)
+{
+    cny_connection *connection = channel->connection;
+    cny_channel *asking = cny_channel_new_locked(connection, true, 0);
+    if (!asking)
+        return coney_last_error_details()->status;
+    coney_status status = send_question(asking, channel->feed.queue);
+    if (status == CONEY_OK) {
+        asking->asks_for = cny_channel_ref(channel);
+        asking->answer_by = cny_deadline(ANSWER_MS);
+        cny_connection_be_due(connection, asking->answer_by);
+    } else {
+        cny_error *reason = cny_error_capture();
+        cny_channel_die(asking, reason);
+        cny_error_unref(reason);
+    }
+    cny_channel_unref(asking);
+    return status;
+}
+
+static void end_question(cny_channel *asking, coney_status status, const char *text)
+{
+    cny_error *reason = cny_error_new(status, 0, "%s", text);
+    cny_channel_close_locked(asking, reason);
+    cny_error_unref(reason);
+}
+
+/* The program's listener is not told of a channel that only asks. */
+bool cny_cancellation_is_step(cny_channel *asking, const cny_incoming *incoming)
+{
+    if (incoming->method == CNY_QUEUE_DECLARE_OK)
+        end_question(asking, CONEY_E_CLOSED, "closed, the queue is there");
+    return incoming->method == CNY_CHANNEL_OPEN_OK || incoming->method == CNY_QUEUE_DECLARE_OK;
+}
+
+/* While nothing is read the answer cannot come. */
+void cny_cancellation_run_due(cny_channel *asking, int64_t now)
+{
+    if (asking->answer_by > 0 && asking->connection->held)
+        asking->answer_by = now + ANSWER_MS;
+    if (asking->answer_by > 0 && asking->answer_by <= now)
+        end_question(asking, CONEY_E_TIMEOUT, "no answer from the broker whether the queue is there");
+    cny_connection_be_due(asking->connection, asking->answer_by);
+}
+
+/* ---- the broker's basic.cancel ---- */
+
+static void close_unbegun(cny_channel *channel)
+{
+    channel->feed.reason =
+        cny_error_new(CONEY_E_NOT_FOUND, 0, "the broker cancelled the consumer: it had not begun yet");
+    cny_channel_close_locked(channel, channel->feed.reason);
+}
+
+static void suspend(cny_channel *channel)
+{
+    cny_feed *feed = &channel->feed;
+    cny_feed_cancel(channel);
+    if (channel->state != CNY_CHANNEL_USABLE) /* for want of memory */
+        return;
+    atomic_store_explicit(&channel->suspended, true, memory_order_release);
+    feed->reason = cny_error_new(CONEY_E_PRECONDITION_FAILED, 0,
+                                 "the broker cancelled the consumer; whether its queue is there is being asked");
+    if (ask(channel) == CONEY_OK) {
+        cny_feed_tell_change(channel);
+        return;
+    }
+    set_reason(feed,
+               cny_error_new(CONEY_E_NOT_FOUND, 0,
+                             "the broker cancelled the consumer, and whether its queue is there cannot be asked: %s",
+                             coney_last_error()));
+    end_feed(channel);
+}
+
+/* It may be said twice, or cross our own. */
+void cny_cancellation_begin(cny_channel *channel)
+{
+    const cny_feed *feed = &channel->feed;
+    bool is_over = feed->reason || (feed->ended && !feed->is_kept);
+    if (is_over)
+        return;
+    if (feed->consumer_tag[0])
+        suspend(channel);
+    else
+        close_unbegun(channel);
+}
