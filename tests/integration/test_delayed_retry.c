@@ -38,7 +38,13 @@ static int teardown(void **state)
 static void need_delays(void)
 {
     if (!plain_broker_is_from(4, 3))
-        skip();
+        test_leave_out(OLDER_THAN_4_3);
+}
+
+static void need_no_delays(void)
+{
+    if (plain_broker_is_from(4, 3))
+        test_leave_out("RabbitMQ is new enough to delay retries");
 }
 
 /* ---- what the broker gets ---- */
@@ -129,8 +135,7 @@ static void declare_topology(const coney_queue *kind)
 static void test_delayed_retry_of_a_topology_is_refused_once_and_the_rest_is_declared(void **state)
 {
     (void)state;
-    if (plain_broker_is_from(4, 3))
-        skip();
+    need_no_delays();
     test_delete_queue(listening.queue);
     declare_topology(&delaying);
     assert_fails(coney_admin_declare(admin), CONEY_E_INVALID, "delayed_retry needs RabbitMQ 4.3");
@@ -158,8 +163,7 @@ static coney_status start(const coney_listener *listener)
 static void test_listener_of_a_queue_that_should_delay_fails_to_start_with_an_older_broker(void **state)
 {
     (void)state;
-    if (plain_broker_is_from(4, 3))
-        skip();
+    need_no_delays();
     assert_fails(start(&(coney_listener){.queue = listening.queue}), CONEY_E_INVALID,
                  "retry.delayed_by_queue needs RabbitMQ 4.3 or newer");
     coney_container_free(container);
