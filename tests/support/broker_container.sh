@@ -59,7 +59,7 @@ broker_container_kill() { ! broker_container_alive "$1" || "$1/signal" KILL >/de
 
 broker_container_remove() {
     docker rm --force --volumes "coney-$(<"$1/port")" >/dev/null 2>&1 || true
-    docker network rm "$(<"$1/network")" >/dev/null 2>&1 || true # fails while other nodes are in it
+    [[ ! -e $1/network ]] || docker network rm "$(<"$1/network")" >/dev/null 2>&1 || true # fails while other nodes are in it
 }
 
 broker_container_alive() {
