@@ -372,10 +372,11 @@ static void test_topology_refuses_a_queue_without_a_name(void **state)
 /* Who may read and write, and declare nothing. */
 static void use_factory_without_permission(void)
 {
-    char command[256], uri[256];
-    snprintf(password_user, sizeof password_user, "nobody%d", (int)getpid());
-    snprintf(command, sizeof command, "add_user %s secret", password_user);
+    char command[256], uri[256], user[32];
+    snprintf(user, sizeof user, "nobody%d", (int)getpid());
+    snprintf(command, sizeof command, "add_user %s secret", user);
     test_rabbitmqctl(command);
+    snprintf(password_user, sizeof password_user, "%s", user); /* to be deleted */
     snprintf(command, sizeof command, "set_permissions %s '^$' '.*' '.*'", password_user);
     test_rabbitmqctl(command);
     snprintf(uri, sizeof uri, "amqp://%s:secret@127.0.0.1:%d", password_user, test_uri_port());

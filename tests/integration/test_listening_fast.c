@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { MESSAGES = 10000, BODY_BYTES = 4096 }; /* some 45 MB with all that goes with them; a client holds 16 MiB */
-enum { RICH = 2000, ENTRIES = 9990 };         /* whose headers take 10 kB at the broker and 320 kB here */
+enum { MESSAGES = 20000, BODY_BYTES = 4096 }; /* some 90 MB with all that goes with them; a client holds 16 MiB */
+enum { RICH = 4000, ENTRIES = 9990 };         /* whose headers take 10 kB at the broker and 320 kB here */
 
 static atomic_int let_go, handled;
 
