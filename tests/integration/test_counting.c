@@ -206,59 +206,6 @@ static void test_message_moved_back_from_the_parking_queue_gets_all_attempts_aga
 
 /* ---- what the broker counts ---- */
 
-/* Rejected by its handler, it waits in another queue and comes back. */
-static void expect_each_rejection_once(coney_queue_kind waiting)
-{
-    const char *wait = listening_other_queue("wait");
-    test_delete_queue(listening.queue);
-    assert_ok(coney_admin_declare_queue(
-        client.admin,
-        &(coney_queue){
-            .name = listening.queue, .kind = CONEY_QUORUM, .dead_letter_exchange = "", .dead_letter_routing_key = wait},
-        NULL));
-    assert_ok(coney_admin_declare_queue(client.admin,
-                                        &(coney_queue){.name = wait,
-                                                       .kind = waiting,
-                                                       .message_ttl_ms = 50,
-                                                       .dead_letter_exchange = "",
-                                                       .dead_letter_routing_key = listening.queue},
-                                        NULL));
-    listening_start(&(coney_listener){0});
-    listening_send("reject");
-    listening_expect_attempts((const int[]){1, 2, 3, 4, 5, 0});
-}
-
-static void test_own_reject_cycle_through_a_quorum_queue_counts_each_rejection_once(void **state)
-{
-    (void)state;
-    expect_each_rejection_once(CONEY_QUORUM);
-}
-
-static void test_own_reject_cycle_through_a_classic_queue_counts_each_rejection_once(void **state)
-{
-    (void)state;
-    expect_each_rejection_once(CONEY_CLASSIC);
-}
-
-/* After a rejection the broker's count begins anew with what comes back to the queue. */
-static coney_outcome reject_then_requeue(coney_delivery *delivery, void *user)
-{
-    (void)user;
-    static const coney_outcome outcomes[] = {CONEY_REJECT, CONEY_REJECT, CONEY_REQUEUE, CONEY_ACK};
-    int index = listening_note(delivery);
-    return index < (int)COUNT_OF(outcomes) ? outcomes[index] : CONEY_ACK;
-}
-
-static void test_requeue_after_rejections_counts_beside_them(void **state)
-{
-    (void)state;
-    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
-    listening_send_dead_letters_back();
-    listening_start(&(coney_listener){.on_message = reject_then_requeue});
-    listening_send("go");
-    listening_expect_attempts((const int[]){1, 2, 3, 4, 0});
-}
-
 static void expect_forged_count_unseen(const char *header)
 {
     listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
@@ -566,9 +513,6 @@ int main(void)
         with_queues(test_parked_message_keeps_a_retry_count_that_others_wrote),
         with_queues(test_republished_message_keeps_a_retry_count_that_others_wrote),
         with_queues(test_message_moved_back_from_the_parking_queue_gets_all_attempts_again),
-        with_queues(test_own_reject_cycle_through_a_quorum_queue_counts_each_rejection_once),
-        with_queues(test_own_reject_cycle_through_a_classic_queue_counts_each_rejection_once),
-        with_queues(test_requeue_after_rejections_counts_beside_them),
         with_queues(test_delivery_count_that_came_with_a_first_delivery_is_not_believed),
         with_queues(test_acquired_count_that_came_with_a_message_is_not_believed),
         with_queues(test_ids_that_are_chosen_to_push_each_other_out_get_no_further_attempts),

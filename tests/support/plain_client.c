@@ -59,16 +59,31 @@ bool plain_broker_is_from(int major, int minor)
     return has_major > major || (has_major == major && has_minor >= minor);
 }
 
-amqp_message_t plain_get(const char *queue)
+static uint64_t take(const char *queue, bool no_ack, amqp_message_t *message)
 {
     if (!connection)
         open_connection();
-    amqp_rpc_reply_t reply = amqp_basic_get(connection, CHANNEL, amqp_cstring_bytes(queue), 1);
+    amqp_rpc_reply_t reply = amqp_basic_get(connection, CHANNEL, amqp_cstring_bytes(queue), no_ack);
     expect_normal(reply);
     assert_int_equal(reply.reply.id, AMQP_BASIC_GET_OK_METHOD);
+    uint64_t tag = ((const amqp_basic_get_ok_t *)reply.reply.decoded)->delivery_tag;
+    expect_normal(amqp_read_message(connection, CHANNEL, message, 0));
+    return tag;
+}
+
+amqp_message_t plain_get(const char *queue)
+{
     amqp_message_t message;
-    expect_normal(amqp_read_message(connection, CHANNEL, &message, 0));
+    take(queue, true, &message);
     return message;
+}
+
+void plain_return(const char *queue)
+{
+    amqp_message_t message;
+    uint64_t tag = take(queue, false, &message);
+    amqp_destroy_message(&message);
+    assert_int_equal(amqp_basic_nack(connection, CHANNEL, tag, false, true), AMQP_STATUS_OK);
 }
 
 static void hear_answers(void)

@@ -9,6 +9,9 @@
  * none. To be freed with amqp_destroy_message(). */
 amqp_message_t plain_get(const char *queue);
 
+/* Takes the next message from the queue and gives it back by basic.nack. */
+void plain_return(const char *queue);
+
 /* The header of that name; NULL if there is none. A view. */
 const amqp_field_value_t *plain_header(const amqp_message_t *message, const char *name);
 

@@ -36,7 +36,13 @@ CONEY_API const char *coney_delivery_consumer_tag(const coney_delivery *delivery
 /* Which attempt to handle it this is, as far as anybody knows, from 1. It counts attempts in place; those before the
  * ladder (CONEY_HEADER_ATTEMPTS, of a message that comes from there); returns to the queue (x-delivery-count of a
  * quorum queue without what this process gave back unhandled, else once for redelivered); and rejections by this queue
- * (x-death). docs/listening.md tells which headers are believed when. Any thread. */
+ * (x-death), each once. What the broker counts as a return depends on its release:
+ * - RabbitMQ 3.10 and 4.0: all that comes back to this quorum queue after a requeue, a stop or a loss.
+ * - RabbitMQ 4.3: the same without what goes back by basic.nack or for a consumer's time-out; and returns to other
+ *   quorum queues, if it came from there by dead-lettering.
+ * - Classic queues: nothing, in any release; a redelivery counts once.
+ * docs/listening.md tells which headers are believed when. Any thread. (Spring: x-delivery-count and x-death are read
+ * by the program.) */
 CONEY_API int coney_delivery_attempt(const coney_delivery *delivery);
 
 /* Part of a batch in Spring's format: its last one? False for all others. (Spring: isLastInBatch.) */

@@ -120,8 +120,9 @@ typedef struct coney_listener_retry {
                            in place go on after a loss or a stop for messages with an id, and begin anew for others */
     bool stateful;      /* counted by message id, for the last messages that failed (at least 1,000), or by a quorum
                            queue's x-delivery-count, without those deliveries of which this process knows that no
-                           handler saw them, which takes a message id. A message without either goes to the recovery
-                           when it fails again. (Spring: stateful retry) */
+                           handler saw them, which takes a message id, and without those before the message came here
+                           from another queue's dead letters. A message without either goes to the recovery when it
+                           fails again. (Spring: stateful retry) */
     int max_crashes;    /* A message that has come back this often without being settled may be what ends the process in
                            its handler. It is moved to the queue QUEUE.quarantine, which is declared then, and handled
                            alone: no other handler of this listener runs in this process meanwhile. What its handler

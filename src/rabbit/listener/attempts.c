@@ -7,8 +7,10 @@
 #include <string.h>
 
 #define MOST (INT32_MAX / 4) /* a larger number of attempts counts as this: anyone may send headers */
-#define SET 16               /* places for ids with the same hash */
-#define MIN_KEPT 4096        /* with stateful retry; Spring's cache has 1,000 */
+#define DELIVERED "x-delivery-count"
+#define ACQUIRED "x-acquired-count"
+#define SET 16        /* places for ids with the same hash */
+#define MIN_KEPT 4096 /* with stateful retry; Spring's cache has 1,000 */
 #define MAX_KEPT 65536
 
 /* ---- headers ---- */
@@ -56,6 +58,18 @@ static int64_t rejections(const char *queue, const coney_message *message)
             count += count_in(death, "count");
     }
     return count < MOST ? count : MOST;
+}
+
+/* A queue has rejected it, or found its count too high: so the broker has counted before the message came here. */
+static bool has_counted_death(const coney_message *message)
+{
+    const coney_array *deaths = deaths_of(message);
+    bool has = false;
+    for (size_t i = 0; i < coney_array_size(deaths) && !has; i++) {
+        const coney_table *death = death_at(deaths, i);
+        has = is_rejection(death, NULL) || is_text(coney_table_get_string(death, "reason"), "delivery_limit");
+    }
+    return has;
 }
 
 /* The death that has brought the message here: the broker puts the latest one first. */
@@ -126,22 +140,22 @@ static void note_no_count(cny_listener *listener)
  *
  * A rejected message keeps its count when it is dead-lettered. RabbitMQ 3.10 starts anew when it comes to its next
  * queue. RabbitMQ 4.0 starts anew there, too, but shows the number of rejections until the message comes back for the
- * first time. RabbitMQ 4.3, the only one with x-acquired-count, goes on counting, so rejections are a part of its
- * count: if there are more of them, the broker has not written them. */
+ * first time. RabbitMQ 4.3, the only one with x-acquired-count, goes on counting, so rejections by any queue are a part
+ * of its count: if there are more of them, the broker has not written them, or they were made by basic.nack. */
 static int64_t counted_returns(cny_listener *listener, const coney_message *message)
 {
     const coney_table *headers = message->properties.headers;
-    bool has_acquired = coney_table_get(headers, "x-acquired-count") != NULL;
+    bool has_acquired = coney_table_get(headers, ACQUIRED) != NULL;
     if (!message->redelivered || cny_listener_queue_kind(listener) == CONEY_CLASSIC)
         return -1;
-    if (!has_acquired && !coney_table_get(headers, "x-delivery-count")) {
+    if (!has_acquired && !coney_table_get(headers, DELIVERED)) {
         note_no_count(listener);
         return -1;
     }
-    int64_t count = count_in(headers, "x-delivery-count");
+    int64_t count = count_in(headers, DELIVERED);
     int64_t here = rejections(listener->options.queue, message), anywhere = rejections(NULL, message);
     if (has_acquired)
-        return count >= here ? count - here : count;
+        return count >= anywhere ? count - anywhere : count;
     bool is_of_4_0 = coney_table_get(headers, "x-last-death-queue") != NULL;
     return is_of_4_0 && count > 0 && (count == here || count == anywhere) ? 0 : count;
 }
@@ -349,6 +363,15 @@ bool cny_tries_are_used_up(coney_delivery *delivery)
 
 /* ---- all together ---- */
 
+/* Returns that RabbitMQ 4.3 has not counted, since the message came to this queue: by basic.nack and by a consumer's
+ * time-out. Older releases count all of them. */
+static int64_t uncounted_returns(const coney_message *message)
+{
+    const coney_table *headers = message->properties.headers;
+    int64_t uncounted = count_in(headers, ACQUIRED) - count_in(headers, DELIVERED);
+    return uncounted > 0 ? uncounted : 0;
+}
+
 /* What went back from this process unhandled was no attempt. What went back from other processes may have been one, so
  * that is counted. */
 int64_t cny_returns(cny_listener *listener, const coney_message *message)
@@ -357,7 +380,21 @@ int64_t cny_returns(cny_listener *listener, const coney_message *message)
     cny_history history;
     if (count <= 0 || !cny_attempts_of(&listener->attempts, message, &history))
         return count;
-    return count > history.unseen ? count - history.unseen : 0;
+    int64_t unseen = history.unseen - uncounted_returns(message);
+    return unseen <= 0 ? count : count > unseen ? count - unseen : 0;
+}
+
+int64_t cny_returns_here(cny_listener *listener, const coney_message *message)
+{
+    int64_t count = cny_returns(listener, message);
+    int64_t acquired = count_in(message->properties.headers, ACQUIRED);
+    return acquired > 0 && acquired < count ? acquired : count;
+}
+
+bool cny_has_just_come(const coney_message *message)
+{
+    int64_t acquired = count_in(message->properties.headers, ACQUIRED);
+    return acquired > 0 && acquired == count_in(message->properties.headers, DELIVERED) && has_counted_death(message);
 }
 
 int64_t cny_redeliveries(cny_listener *listener, const coney_message *message)

@@ -529,11 +529,23 @@ int cny_earlier_attempts(const cny_consumer *consumer, const coney_message *mess
 
 /* A copy that this listener made, whose headers tell of the original: back from the ladder, or from quarantine. */
 bool cny_is_own_copy(const cny_consumer *consumer, const coney_message *message);
+
 /* How often it has come back to this queue, by the broker's count, without those returns of which this process knows
- * that no handler had it; -1: the broker does not count. */
+ * that no handler had it; -1: the broker does not count. RabbitMQ 4.3 counts on when a message leaves its queue by
+ * dead-lettering, so there it is how often the message has come back to any queue. */
 int64_t cny_returns(cny_listener *listener, const coney_message *message);
-int64_t cny_redeliveries(cny_listener *listener, const coney_message *message); /* the same, as far as anybody knows */
-int cny_rounds(const cny_listener *listener, const coney_message *message);     /* of its ladder, which it comes from */
+
+/* The same without those that were certainly before the message came to this queue. (RabbitMQ 4.3: x-acquired-count
+ * begins anew with the first return to a queue.) */
+int64_t cny_returns_here(cny_listener *listener, const coney_message *message);
+
+/* RabbitMQ 4.3: it came by dead-lettering and has not been back to this queue since, as far as its headers tell. What
+ * was rejected by basic.nack only, which is not counted, or by nobody but in what a publisher has written, looks the
+ * same after any number of returns. */
+bool cny_has_just_come(const coney_message *message);
+int64_t cny_redeliveries(cny_listener *listener, const coney_message *message); /* returns, as far as anybody knows */
+
+int cny_rounds(const cny_listener *listener, const coney_message *message); /* of its ladder, which it comes from */
 
 /* What is known of the kind of the listener's queue. */
 coney_queue_kind cny_listener_queue_kind(const cny_listener *listener);

@@ -142,7 +142,7 @@ static void note_condemned(coney_delivery *delivery)
 static int64_t possible_crashes(const coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
-    int64_t count = cny_returns(listener, delivery->origin);
+    int64_t count = cny_returns_here(listener, delivery->origin);
     cny_history history;
     if (count > 0 && !delivery->consumer->is_quarantine &&
         cny_attempts_of(&listener->attempts, delivery->origin, &history))

@@ -20,15 +20,16 @@ static bool note_failure(coney_delivery *delivery, cny_history *history)
 }
 
 /* How often it has failed since it came to the queue, this time included; 0 if nobody can tell. The broker's count
- * survives this process, and knows of other processes. */
+ * survives this process, and knows of other processes. A publisher can make a message look as if it had just come, but
+ * not change the memory of this process. */
 static int64_t failures(coney_delivery *delivery)
 {
     const coney_message *message = delivery->origin;
-    int64_t counted = cny_returns(delivery->consumer->listener, message) + 1;
+    int64_t counted = cny_returns_here(delivery->consumer->listener, message) + 1;
     cny_history history;
     if (!note_failure(delivery, &history))
         return counted > 0 || message->redelivered ? counted : 1;
-    return history.failed > counted ? history.failed : counted;
+    return history.failed > counted || cny_has_just_come(message) ? history.failed : counted;
 }
 
 /* Parts share an id: what is known of that is forgotten with the whole. */
