@@ -296,6 +296,12 @@ bool cny_queue_has_single_active_consumer(const coney_queue *queue)
     return queue->single_active_consumer || (argument && argument->type == CONEY_BOOL && argument->as.boolean);
 }
 
+int64_t cny_queue_delivery_limit(const coney_queue *queue)
+{
+    return queue->delivery_limit != 0 ? queue->delivery_limit
+                                      : coney_table_get_int64(queue->arguments, "x-delivery-limit", 0);
+}
+
 bool cny_queue_delays_failures(const coney_queue *queue)
 {
     const char *argument = coney_table_get_string(queue->arguments, "x-delayed-retry-type");

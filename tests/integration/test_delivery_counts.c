@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the counts of a quorum queue's broker mean, which each release keeps otherwise: what they say of a message that
- * comes by dead-lettering, and of one that was given back. */
+ * comes by dead-lettering, of one that was given back, and of one that is near the delivery limit. */
 #include "support/listening.h"
 #include "support/plain_client.h"
 
@@ -235,6 +235,54 @@ static void test_message_that_others_lost_with_their_channels_has_all_its_attemp
     assert_true(listening_calls_of("fail") >= 3);
 }
 
+/* ---- near the delivery limit ---- */
+
+static void reject_times(coney_queue queue, int times)
+{
+    test_log_start(CONEY_LOG_WARN);
+    queue = use_ladder(queue, CONEY_CLASSIC);
+    listening_start(&(coney_listener){.declare = queue.delivery_limit != 0 ? &queue : NULL});
+    listening_send_with("reject", &(coney_properties){.message_id = "m-1"});
+    listening_wait_for_calls(times);
+    listening_stop();
+}
+
+static bool counts_on(void)
+{
+    return plain_broker_is_from(4, 3);
+}
+
+static void test_ladder_near_the_declared_limit_is_told_where_rejections_count(void **state)
+{
+    (void)state;
+    reject_times((coney_queue){.kind = CONEY_QUORUM, .delivery_limit = 4}, 6);
+    assert_int_equal(test_log_has("message 'm-1' comes by dead-lettering, and the broker has counted 3 returns and "
+                                  "rejections of it in all queues; the delivery limit of this queue is 4. Over"),
+                     counts_on());
+}
+
+static void test_ladder_without_a_limit_is_not_told(void **state)
+{
+    (void)state;
+    reject_times((coney_queue){.kind = CONEY_QUORUM, .delivery_limit = -1}, 22);
+    assert_false(test_log_has("delivery limit"));
+}
+
+static void test_ladder_near_the_default_limit_is_told_where_rejections_count(void **state)
+{
+    (void)state;
+    reject_times((coney_queue){.kind = CONEY_QUORUM}, 18);
+    assert_int_equal(test_log_has("limit of this queue is 20 unless"), counts_on());
+    assert_true(test_log_count("limit of this queue") <= 3); /* a line a second */
+}
+
+static void test_ladder_far_from_the_limit_is_not_told(void **state)
+{
+    (void)state;
+    reject_times((coney_queue){.kind = CONEY_QUORUM}, 14);
+    assert_false(test_log_has("delivery limit"));
+}
+
 static int teardown(void **state)
 {
     plain_close();
@@ -254,6 +302,10 @@ int main(void)
         listening_test(test_message_that_met_the_limit_of_another_queue_has_all_its_stateful_attempts),
         listening_test(test_message_that_others_gave_back_by_basic_nack_has_all_its_attempts_if_that_is_not_counted),
         listening_test(test_message_that_others_lost_with_their_channels_has_all_its_attempts),
+        listening_test(test_ladder_near_the_declared_limit_is_told_where_rejections_count),
+        listening_test(test_ladder_near_the_default_limit_is_told_where_rejections_count),
+        listening_test(test_ladder_without_a_limit_is_not_told),
+        listening_test(test_ladder_far_from_the_limit_is_not_told),
     };
     return cmocka_run_group_tests_name("delivery counts", tests, test_client_setup, teardown);
 }

@@ -71,7 +71,8 @@ typedef struct coney_queue {
     const char *dead_letter_routing_key;
     int max_priority;
     int delivery_limit; /* Quorum queues: how often a message may come back. Default: the broker's. -1: no limit,
-                           which RabbitMQ 4.0 and newer are told; older ones have none, and are sent nothing. */
+                           which RabbitMQ 4.0 and newer are told; older ones have none, and are sent nothing.
+                           RabbitMQ 4.3 counts on through dead-lettering: see docs/listening.md. */
     bool single_active_consumer;
 
     /* For quorum queues, so kind must be CONEY_QUORUM. A broker that would ignore one of these does not get the

@@ -126,7 +126,8 @@ typedef struct cny_declared_queue {
     coney_queue_kind kind; /* CONEY_QUEUE_DEFAULT: they do not say */
     bool single_active_consumer;
     bool delays_failures;
-    bool is_so; /* the broker has taken a declaration of it, so its arguments are those that are declared */
+    int64_t delivery_limit; /* 0: they do not say; below 0: none */
+    bool is_so;             /* the broker has taken a declaration of it, so its arguments are those that are declared */
 } cny_declared_queue;
 
 /* False if nobody in the factory declares it. */

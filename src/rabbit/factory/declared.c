@@ -184,6 +184,8 @@ bool cny_declarations_find_queue(coney_connection_factory *factory, const char *
         found->kind = kind != CONEY_QUEUE_DEFAULT ? kind : found->kind;
         found->single_active_consumer |= cny_queue_has_single_active_consumer(declared);
         found->delays_failures |= cny_queue_delays_failures(declared);
+        int64_t limit = cny_queue_delivery_limit(declared);
+        found->delivery_limit = limit != 0 ? limit : found->delivery_limit;
         found->is_so |= item->state == CNY_DECLARATION_DECLARED;
     }
     pthread_mutex_unlock(&factory->lock);

@@ -160,6 +160,27 @@ static int64_t counted_returns(cny_listener *listener, const coney_message *mess
     return is_of_4_0 && count > 0 && (count == here || count == anywhere) ? 0 : count;
 }
 
+#define DEFAULT_LIMIT 20 /* of quorum queues from RabbitMQ 4.0 on */
+
+/* RabbitMQ 4.3 alone counts on when a message leaves its queue by dead-lettering. */
+void cny_warn_of_delivery_limit(cny_listener *listener, const coney_message *message)
+{
+    const coney_table *headers = message->properties.headers;
+    int64_t said = atomic_load(&listener->delivery_limit);
+    int64_t limit = said != 0 ? said : DEFAULT_LIMIT, count = count_in(headers, DELIVERED);
+    bool counts_on = message->redelivered && count_in(headers, ACQUIRED) > 0;
+    if (!counts_on || limit < 0 || 4 * count < 3 * limit || !latest_death(message))
+        return;
+    cny_complain(listener, CNY_COMPLAINT_LIMIT, CONEY_LOG_WARN, message,
+                 "listener '%s', queue '%s': message '%s' comes by dead-lettering, and the broker has counted %lld "
+                 "returns and rejections of it in all queues; the delivery limit of this queue is %lld%s. Over the "
+                 "limit a requeue or a lost connection ends the message, without a word if its way is a circle or the "
+                 "queue has no dead-letter exchange: declare the queue with delivery_limit -1 or a higher one, or "
+                 "let retry.delays_ms make the rounds, which begins anew with each round",
+                 listener->options.id, listener->options.queue, cny_id_of(message), (long long)count, (long long)limit,
+                 said != 0 ? "" : " unless somebody has set another one");
+}
+
 /* ---- the memory ---- */
 
 struct cny_attempt {

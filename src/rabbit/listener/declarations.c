@@ -109,6 +109,7 @@ coney_status cny_listener_learn_queue(const coney_container *container, cny_list
     cny_declared_queue said;
     bool is_known = cny_declarations_find_queue(container->factory, listener->options.queue, &said);
     atomic_store(&listener->is_queue_certain, said.is_so);
+    atomic_store(&listener->delivery_limit, said.delivery_limit);
     if (!is_known || cny_listener_is_stream(listener))
         return CONEY_OK;
     if (said.single_active_consumer)

@@ -93,6 +93,7 @@ static bool take_message(cny_lane *lane)
     coney_message *message = next_message(lane);
     if (!message)
         return false;
+    cny_warn_of_delivery_limit(lane->consumer->listener, message);
     coney_delivery *delivery = /* in progress before it is received */
         cny_delivery_new(lane, message, cny_earlier_attempts(lane->consumer, message));
     cny_count(&lane->consumer->listener->counters.received);

@@ -98,6 +98,7 @@ typedef enum cny_complaint {
     CNY_COMPLAINT_REPLY,
     CNY_COMPLAINT_MEMORY,
     CNY_COMPLAINT_QUARANTINE,
+    CNY_COMPLAINT_LIMIT,
     CNY_COMPLAINT_COUNT,
 } cny_complaint;
 
@@ -156,6 +157,7 @@ struct cny_listener {
     atomic_llong last_delivery_ms;
     atomic_int queue_kind;        /* coney_queue_kind, as far as the listener or somebody in the factory says */
     atomic_bool is_queue_certain; /* the broker has it as it is declared in the factory */
+    atomic_llong delivery_limit;  /* of the queue, as somebody in the factory says; 0: nobody does; below 0: none */
     atomic_bool keeps_order; /* the queue serves one consumer at a time, and the next one must not begin too early */
     /* under the container's lock */
     cny_listener *next;
@@ -545,6 +547,8 @@ int64_t cny_returns_here(cny_listener *listener, const coney_message *message);
 bool cny_has_just_come(const coney_message *message);
 int64_t cny_redeliveries(cny_listener *listener, const coney_message *message); /* returns, as far as anybody knows */
 
+/* Complains of a message that came by dead-lettering if its count is near the delivery limit. Not under a lock. */
+void cny_warn_of_delivery_limit(cny_listener *listener, const coney_message *message);
 int cny_rounds(const cny_listener *listener, const coney_message *message); /* of its ladder, which it comes from */
 
 /* What is known of the kind of the listener's queue. */
