@@ -256,10 +256,20 @@ static coney_status make_arguments(coney_table **arguments, const coney_table *g
     return status;
 }
 
+/* RabbitMQ makes up names for classic queues only, and refuses a declaration without a name and a kind where the
+ * default of the virtual host is another kind. */
+static bool must_say_classic(const coney_queue *queue)
+{
+    return !*queue->name && queue->kind == CONEY_QUEUE_DEFAULT && !coney_table_get(queue->arguments, "x-queue-type");
+}
+
 coney_status cny_queue_arguments(coney_table **arguments, const coney_queue *queue)
 {
     typed_field fields[QUEUE_FIELDS];
-    read_queue_fields(fields, queue);
+    coney_queue copy = *queue;
+    if (must_say_classic(queue))
+        copy.kind = CONEY_CLASSIC;
+    read_queue_fields(fields, &copy);
     return make_arguments(arguments, queue->arguments, fields, QUEUE_FIELDS);
 }
 

@@ -144,6 +144,29 @@ static void test_queue_says_whether_it_delays_failures(void **state)
     coney_table_free(arguments);
 }
 
+/* RabbitMQ makes up names for classic queues only. */
+static void test_queue_without_a_name_is_classic_unless_the_program_says_otherwise(void **state)
+{
+    (void)state;
+    coney_table *arguments, *own = coney_table_new();
+    assert_ok(coney_table_set_string(own, "x-queue-type", "stream"));
+    const struct {
+        coney_queue queue;
+        const char *type;
+    } cases[] = {
+        {{.name = "", .max_priority = 5}, "classic"},
+        {{.name = "", .kind = CONEY_QUORUM}, "quorum"},
+        {{.name = "", .arguments = own}, "stream"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        assert_ok(cny_queue_arguments(&arguments, &cases[i].queue));
+        const char *type = coney_table_get_string(arguments, "x-queue-type");
+        assert_string_equal(type ? type : "none", cases[i].type);
+        coney_table_free(arguments);
+    }
+    coney_table_free(own);
+}
+
 static void test_nothing_set_sends_no_arguments(void **state)
 {
     (void)state;
@@ -250,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_fields_of_quorum_queues_are_refused_for_others),
         cmocka_unit_test(test_queue_says_whether_it_delays_failures),
         cmocka_unit_test(test_nothing_set_sends_no_arguments),
+        cmocka_unit_test(test_queue_without_a_name_is_classic_unless_the_program_says_otherwise),
         cmocka_unit_test(test_what_cannot_be_declared_is_refused),
         cmocka_unit_test(test_topology_remembers_its_first_failure),
         cmocka_unit_test(test_argument_that_contradicts_its_field_is_refused),

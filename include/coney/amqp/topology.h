@@ -28,7 +28,8 @@ typedef struct coney_exchange {
     const coney_table *arguments; /* any other argument */
 } coney_exchange;
 
-/* Sent as x-queue-type. Zero sends nothing: the virtual host's default, usually classic. */
+/* Sent as x-queue-type. Zero sends nothing: the virtual host's default, usually classic. A queue without a name is
+ * classic then. */
 typedef enum coney_queue_kind {
     CONEY_QUEUE_DEFAULT = 0,
     CONEY_CLASSIC,
