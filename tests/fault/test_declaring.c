@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
-enum { LONG_MS = 10000, SHORT_MS = 500 };
+enum { LONG_MS = 10000, SHORT_MS = 500, PAUSE_MS = 4000 };
 
 static cny_heard all[CNY_MAX_HEARD];
 
@@ -56,16 +56,20 @@ static coney_status send_to(const char *exchange)
 /* --- a queue that another connection has --- */
 
 static atomic_bool is_locked;
+static atomic_bool is_missing; /* until it is declared */
+static coney_admin *another;
 
 static void lock_the_queue(cny_peer *peer, void *user)
 {
     (void)user;
     for (;;) {
         const cny_peer_method *method = cny_peer_next(peer);
-        bool is_refused = atomic_load(&is_locked);
-        if (is_refused && method->id == AMQP_QUEUE_DECLARE_METHOD)
+        bool declares = method->id == AMQP_QUEUE_DECLARE_METHOD, binds = method->id == AMQP_QUEUE_BIND_METHOD;
+        if (declares)
+            atomic_store(&is_missing, false);
+        if ((declares || binds) && atomic_load(&is_locked))
             cny_peer_close_channel(peer, method->channel, 405, "RESOURCE_LOCKED - cannot obtain exclusive access");
-        else if (is_refused && method->id == AMQP_QUEUE_BIND_METHOD)
+        else if (binds && atomic_load(&is_missing))
             cny_peer_close_channel(peer, method->channel, 404, "NOT_FOUND - no queue 'orders' in vhost '/'");
         else
             cny_peer_answer(peer, method);
@@ -77,6 +81,7 @@ static void lock_the_queue(cny_peer *peer, void *user)
 static void start_locked(const cny_broker_options *options)
 {
     atomic_store(&is_locked, true);
+    atomic_store(&is_missing, false);
     cny_broker_options with_lock = *options;
     with_lock.script = lock_the_queue;
     fault_start_with(&with_lock, NULL);
@@ -112,6 +117,44 @@ static void test_binding_is_made_as_soon_as_its_queue_is_declared(void **state)
     fault_expect_status(CONEY_OK, coney_admin_declare_queue(fault.admin, &(coney_queue){.name = "orders"}, NULL));
     fault_wait_until(is_declared(CONEY_DECLARATION_BINDING));
     test_expect_elapsed(began, 0, 1000);
+}
+
+static void bind_once_more(void)
+{
+    coney_topology *topology = coney_topology_new();
+    coney_topology_bind(topology, "shop", "orders", "another");
+    fault_expect_status(CONEY_OK,
+                        coney_admin_new(&another, fault.factory, &(coney_admin_options){.topology = topology}));
+    coney_topology_free(topology);
+}
+
+/* When the so-many-th such method was heard, counted from 1. */
+static int64_t heard_at(amqp_method_number_t id, int which)
+{
+    int count = cny_broker_heard(fault.broker, all);
+    for (int i = 0; i < count; i++) {
+        if (all[i].id == id && --which == 0)
+            return all[i].at_ms;
+    }
+    fail_msg("method 0x%08x was heard %d times too few", id, which);
+    return 0;
+}
+
+/* The queue was refused three times, so its own pause lasts for PAUSE_MS. That its new binding finds it missing tells
+ * that the other connection has ended. */
+static void test_queue_that_was_locked_is_declared_as_soon_as_it_is_missing(void **state)
+{
+    (void)state;
+    start_locked(&(cny_broker_options){0});
+    use_shop();
+    fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
+    fault_wait_until(count_heard(AMQP_QUEUE_DECLARE_METHOD, "orders") == 3);
+    atomic_store(&is_missing, true);
+    atomic_store(&is_locked, false);
+    bind_once_more();
+    fault_wait_until(is_declared(CONEY_DECLARATION_QUEUE));
+    coney_admin_free(another);
+    assert_true(heard_at(AMQP_QUEUE_DECLARE_METHOD, 4) < heard_at(AMQP_QUEUE_DECLARE_METHOD, 3) + PAUSE_MS);
 }
 
 /* With three bindings each way there are 3^16 ways from one to the other and back, and so on. */
@@ -416,7 +459,9 @@ static void test_thing_that_two_threads_declare_is_concluded_by_the_first(void *
     (void)state;
     atomic_store(&looks, 0);
     fault_start(answer_late_when_isolated, NULL);
-    use_topology(make_shop(&(coney_queue){.name = "orders"}), true, LONG_MS);
+    coney_topology *topology = coney_topology_new();
+    coney_topology_add_queue(topology, &(coney_queue){.name = "orders"});
+    use_topology(topology, true, LONG_MS);
     fault_in_background(declare);
     fault_wait_until(atomic_load(&looks) == 1);
     fault_expect_status(CONEY_E_PRECONDITION_FAILED, declare());
@@ -502,7 +547,7 @@ static void never_answer_for_frozen_queues(cny_peer *peer, void *user)
 static void test_things_without_an_answer_are_waited_for_together(void **state)
 {
     (void)state;
-    fault_start(never_answer_for_frozen_queues, NULL);
+    fault_start_with(&(cny_broker_options){.script = never_answer_for_frozen_queues, .may_hang_up = true}, NULL);
     coney_topology *topology = coney_topology_new();
     for (int i = 0; i < FROZEN; i++) {
         char name[32];
@@ -522,6 +567,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_binding_is_made_as_soon_as_its_queue_is_declared),
+        fault_test(test_queue_that_was_locked_is_declared_as_soon_as_it_is_missing),
         fault_test(test_exchanges_bound_to_each_other_cost_a_send_no_time),
         fault_test(test_declaring_waits_patiently_for_a_free_channel),
         fault_test(test_unconfirmed_message_is_sent_again_when_the_admin_of_its_exchange_leaves),

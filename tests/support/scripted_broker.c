@@ -77,7 +77,7 @@ void cny_peer_end(cny_peer *peer)
 
 void cny_peer_leave(cny_peer *peer, const char *why)
 {
-    if (peer->may_end || !peer->logged_in || peer->number > 0)
+    if (peer->may_end || !peer->logged_in || peer->number > 0 || peer->options->may_hang_up)
         cny_peer_end(peer);
     cny_peer_fail(peer, "%s while the script waited for %s", why, peer->waiting_for);
 }

@@ -51,6 +51,7 @@ typedef struct cny_broker_options {
     uint16_t heartbeat_s; /* proposed; 0, so that the client's wish counts */
     uint32_t frame_max;   /* proposed; 131,072 */
     uint16_t channel_max; /* proposed; 2,047 */
+    bool may_hang_up;     /* a client that ends its first connection is no failure */
     int receive_buffer;   /* bytes the kernel takes from a client that we do not read; the system's */
 } cny_broker_options;
 

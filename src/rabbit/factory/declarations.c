@@ -250,18 +250,26 @@ int64_t cny_declarations_next_due(const coney_connection_factory *factory, coney
     return next;
 }
 
-bool cny_declarations_have_wanted_end(const coney_connection_factory *factory, const coney_binding *binding)
+static bool is_end(const cny_declaration *item, const cny_declaration *binding)
 {
-    uint32_t name = cny_hash_name(binding->destination), source = cny_hash_name(binding->exchange);
-    cny_declaration_kind kind = binding->to_exchange ? CNY_DECLARE_EXCHANGE : CNY_DECLARE_QUEUE;
+    bool is_of_queue = binding->kind == CNY_DECLARE_QUEUE_BINDING;
+    return cny_is_named(item, is_of_queue ? CNY_DECLARE_QUEUE : CNY_DECLARE_EXCHANGE, cny_declaration_name(binding),
+                        binding->name_hash) ||
+           cny_is_named(item, CNY_DECLARE_EXCHANGE, cny_binding_source(binding), binding->source_hash);
+}
+
+bool cny_declarations_await_end(coney_connection_factory *factory, const cny_declaration *binding)
+{
+    bool awaits = false;
     cny_walk all = cny_walk_begin(factory);
-    for (const cny_declaration *item; (item = cny_walk_next(&all));) {
-        bool is_end = cny_is_named(item, kind, binding->destination, name) ||
-                      cny_is_named(item, CNY_DECLARE_EXCHANGE, binding->exchange, source);
-        if (is_end && item->state == CNY_DECLARATION_WANTED)
-            return true;
+    for (cny_declaration *item; (item = cny_walk_next(&all));) {
+        if (item->state != CNY_DECLARATION_WANTED || !is_end(item, binding))
+            continue;
+        awaits = true;
+        if (item->error && cny_error_view(item->error)->status == CONEY_E_RESOURCE_LOCKED)
+            cny_declaration_want(factory, item);
     }
-    return false;
+    return awaits;
 }
 
 /* ---- telling ---- */

@@ -94,7 +94,7 @@ static bool may_be_there(const cny_declaration *item, coney_status status)
 
 /* Under lock: what the broker's refusal means. A binding cannot be looked at; who may not bind has others who do. A
  * queue over which the broker closes the connection may be refused by one node, or today. */
-static cny_declaration_state state_after(const coney_connection_factory *factory, const cny_declaration *item,
+static cny_declaration_state state_after(coney_connection_factory *factory, const cny_declaration *item,
                                          const coney_error *error, bool closes_connection)
 {
     bool is_binding = cny_is_binding(item);
@@ -103,7 +103,7 @@ static cny_declaration_state state_after(const coney_connection_factory *factory
                     (closes_connection && item->kind == CNY_DECLARE_QUEUE);
     if (is_binding && error->status == CONEY_E_ACCESS_REFUSED)
         return CNY_DECLARATION_FOUND;
-    if (is_binding && error->status == CONEY_E_NOT_FOUND && cny_declarations_have_wanted_end(factory, item->thing))
+    if (is_binding && error->status == CONEY_E_NOT_FOUND && cny_declarations_await_end(factory, item))
         return CNY_DECLARATION_WANTED;
     return may_pass ? CNY_DECLARATION_WANTED : CNY_DECLARATION_REFUSED;
 }

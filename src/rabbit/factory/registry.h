@@ -55,8 +55,9 @@ void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *
 void cny_declarations_sort_names(uint32_t *names, size_t count);
 void cny_declarations_want_bindings(coney_connection_factory *factory, const uint32_t *names, size_t count);
 
-/* The binding's queue or exchange is wanted, too. */
-bool cny_declarations_have_wanted_end(const coney_connection_factory *factory, const coney_binding *binding);
+/* The broker says that the binding's queue or exchange is missing: whether that is wanted, too. A queue that another
+ * connection had exclusively is free then, so the queue is declared at once. */
+bool cny_declarations_await_end(coney_connection_factory *factory, const cny_declaration *binding);
 
 /* Copies what is told of an item. */
 void cny_declaration_describe(const cny_declaration *item, coney_declaration *declaration);
