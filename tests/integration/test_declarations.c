@@ -530,6 +530,24 @@ static void test_unknown_exchange_type_costs_the_others_nothing_for_long(void **
     assert_string_equal(found.name, "no-such-type");
 }
 
+/* RabbitMQ 4.3 closes the connection over this argument. */
+static void test_many_arguments_that_close_the_connection_cost_the_others_nothing_for_long(void **state)
+{
+    (void)state;
+    if (!plain_broker_is_from(4, 3))
+        test_leave_out(OLDER_THAN_4_3);
+    coney_topology *topology = exchange_and_binding(here.queue);
+    coney_table *arguments = coney_table_new();
+    assert_ok(coney_table_set_string(arguments, "x-queue-master-locator", "min-masters"));
+    for (int i = 0; i < 20; i++) {
+        char name[300];
+        snprintf(name, sizeof name, "%.200s.%d", here.other, i);
+        coney_topology_add_queue(topology, &(coney_queue){.name = name, .kind = CONEY_CLASSIC, .arguments = arguments});
+    }
+    coney_table_free(arguments);
+    expect_the_rest_to_go_on(topology, "541 INTERNAL_ERROR");
+}
+
 /* RabbitMQ 4.3 closes the connection over a transient queue that is not exclusive. */
 static void test_transient_queue_where_they_are_denied_costs_the_others_nothing_for_long(void **state)
 {
@@ -563,6 +581,7 @@ int main(void)
         declarations_test(test_parking_queue_with_a_limit_is_used),
         declarations_test(test_ladder_queue_with_another_argument_fails_the_start_and_names_it),
         declarations_test(test_message_comes_back_again_and_again_to_a_queue_without_a_delivery_limit),
+        declarations_test(test_many_arguments_that_close_the_connection_cost_the_others_nothing_for_long),
         declarations_test(test_unknown_exchange_type_costs_the_others_nothing_for_long),
         declarations_test(test_transient_queue_where_they_are_denied_costs_the_others_nothing_for_long),
     };

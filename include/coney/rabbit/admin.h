@@ -52,7 +52,8 @@ CONEY_API void coney_admin_free(coney_admin *admin);
 /* Declares the topology now: exchanges, queues, bindings. What the broker refuses is logged and
  * the rest is declared nevertheless; the status and sentence are those of the first refusal, also if the refused
  * thing is there with other properties. Waits as long as answers come, at most timeout_ms for the next one, across a
- * loss of the connection, too. (Spring: initialize.) */
+ * loss of the connection, too. CONEY_E_TIMEOUT names the first thing that has no answer; the others are not waited for.
+ * (Spring: initialize.) */
 CONEY_API coney_status coney_admin_declare(coney_admin *admin);
 
 /* Single declarations; info may be NULL and tells the name of a broker-named queue. Exclusive

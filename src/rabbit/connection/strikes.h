@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How often a request was a suspect: the broker closed the connection while the request was not answered yet. */
+/* How often a request was a suspect: the broker closed the connection while the request was not answered yet, or gave
+ * no answer in time and may still close the connection over that. */
 #ifndef CNY_CONNECTION_STRIKES_H
 #define CNY_CONNECTION_STRIKES_H
 
@@ -20,7 +21,14 @@ enum { CNY_STRIKES_TO_ISOLATE = 2 };
 void cny_strike(cny_strikes *strikes, int64_t now);
 void cny_strikes_clear(cny_strikes *strikes); /* the broker has answered it */
 
-/* From now on it is to be tried alone. */
+/* No more strikes are needed: the request had no answer, or others like it did harm. */
+static inline void cny_strikes_isolate(cny_strikes *strikes)
+{
+    if (strikes->count < CNY_STRIKES_TO_ISOLATE)
+        strikes->count = CNY_STRIKES_TO_ISOLATE;
+}
+
+/* From now on it is to be tried on the isolated connection. */
 static inline bool cny_must_isolate(const cny_strikes *strikes)
 {
     return strikes->count >= CNY_STRIKES_TO_ISOLATE;

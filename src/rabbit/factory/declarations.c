@@ -105,6 +105,24 @@ bool cny_declaration_is_missing(const cny_declaration *item)
     return item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED;
 }
 
+bool cny_declaration_must_be_alone(const cny_declaration *item)
+{
+    return item->strikes.count > CNY_STRIKES_TO_ISOLATE;
+}
+
+size_t cny_declarations_leave_out(coney_connection_factory *factory)
+{
+    size_t count = 0;
+    cny_walk all = cny_walk_begin(factory);
+    for (cny_declaration *item; (item = cny_walk_next(&all));) {
+        if (item->state != CNY_DECLARATION_WANTED || cny_must_isolate(&item->strikes))
+            continue;
+        cny_strikes_isolate(&item->strikes);
+        count++;
+    }
+    return count;
+}
+
 void cny_declarations_wake(coney_connection_factory *factory)
 {
     factory->attention = true;
@@ -220,15 +238,20 @@ static bool is_due(const cny_declaration *item, coney_connection_role role, int6
     return cny_declaration_is_missing(item) && item->due_at <= now && (role == CONEY_CONSUMING || !item->is_exclusive);
 }
 
+static bool is_for_run(const cny_declaration *item, bool isolated)
+{
+    return cny_must_isolate(&item->strikes) == isolated && !cny_declaration_must_be_alone(item);
+}
+
 bool cny_declarations_collect(const cny_buffer *sets, cny_declaration_kind kind, coney_connection_role role,
-                              cny_buffer *items)
+                              bool isolated, cny_buffer *items)
 {
     cny_declaration_set **all = (cny_declaration_set **)(void *)sets->data;
     int64_t now = cny_now_ms();
     for (size_t i = 0; i < sets->size / sizeof(cny_declaration_set *); i++) {
         for (size_t k = 0; k < all[i]->count; k++) {
             cny_declaration *item = &all[i]->items[k];
-            bool is_to_come = item->kind == kind && is_due(item, role, now) && !cny_must_isolate(&item->strikes);
+            bool is_to_come = item->kind == kind && is_due(item, role, now) && is_for_run(item, isolated);
             if (is_to_come && !cny_buffer_append(items, &item, sizeof(cny_declaration *)))
                 return false;
         }

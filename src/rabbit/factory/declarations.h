@@ -51,12 +51,13 @@ typedef struct cny_declaration {
     /* under the factory's lock */
     cny_error *refusal; /* until it is known whether the thing is there all the same */
     cny_declaration_state state;
-    cny_error *error;    /* the broker's refusal; NULL: there was none */
-    bool is_told;        /* the error is, to the program */
-    cny_error *told;     /* the last refusal that was; NULL: there was none, or it was told that it is over */
-    int delay_ms;        /* before the next attempt */
-    int64_t due_at;      /* not tried before */
-    cny_strikes strikes; /* from the second on it is declared alone, on the isolated connection */
+    cny_error *error; /* the broker's refusal; NULL: there was none */
+    bool is_told;     /* the error is, to the program */
+    cny_error *told;  /* the last refusal that was; NULL: there was none, or it was told that it is over */
+    int delay_ms;     /* before the next attempt */
+    int64_t due_at;   /* not tried before */
+    cny_strikes
+        strikes; /* from the second on it is declared on the isolated connection, from the third on alone there */
 } cny_declaration;
 
 /* What one admin or listener brings. Reference-counted, because it may leave while it is being declared. */
@@ -85,7 +86,7 @@ typedef struct cny_declarations {
     atomic_ullong settled;                 /* changes when messages that had to wait may go */
     int64_t not_before;                    /* when the next run may begin: the last one could not go on */
     bool running;                          /* something is being declared */
-    bool isolating;                        /* a suspect is being declared on a connection of its own */
+    bool isolating;                        /* suspects are being declared on a connection of their own */
     uint64_t answers;                      /* of the broker, ever */
     int64_t answered_at;                   /* when the last one came, or the run began */
 } cny_declarations;
@@ -117,8 +118,9 @@ bool cny_declarations_restore(coney_connection_factory *factory, const char *que
 /* Somebody has declared the queue or exchange: its bindings are wanted. */
 void cny_declarations_appeared(coney_connection_factory *factory, cny_declaration_kind kind, const char *name);
 
-/* The queue, or one of its bindings, is wanted, and the broker has not refused it. Else gives a reference to why the
- * queue is not there, if that may pass; NULL: it is there, or nobody declares it, or it was refused for good. */
+/* The queue, or one of its bindings that is no suspect, is wanted, and the broker has not refused it. Else gives a
+ * reference to why the queue is not there, if that may pass; NULL: it is there, or nobody declares it, or it was
+ * refused for good. */
 bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue, cny_error **refusal);
 
 /* What the declarations of the factory say of a queue. */

@@ -6,17 +6,22 @@
 #include <string.h>
 
 #define MOST_EXCHANGES 64 /* that a message may reach, that are looked at */
+#define MOMENT_MS 500     /* in which the thread that declares says what has no answer */
 
 /* ---- those who bring something ---- */
 
-/* Under lock: the broker has answered for each item, or will not soon. */
+/* Under lock: the broker has answered for each item, or will not soon. After one that has no answer the others would
+ * take as long. */
 static bool is_answered(const cny_declaration_set *set)
 {
+    bool is_complete = true;
     for (size_t i = 0; i < set->count; i++) {
-        if (set->items[i].state == CNY_DECLARATION_WANTED && !set->items[i].error)
-            return false;
+        const cny_declaration *item = &set->items[i];
+        if (item->error && cny_error_view(item->error)->status == CONEY_E_TIMEOUT)
+            return true;
+        is_complete = is_complete && (item->state != CNY_DECLARATION_WANTED || item->error);
     }
-    return true;
+    return is_complete;
 }
 
 static coney_status first_refusal(const cny_declaration_set *set)
@@ -33,14 +38,14 @@ static coney_status wait_until_answered(coney_connection_factory *factory, const
                                         int timeout_ms)
 {
     uint64_t answers = factory->declarations.answers;
-    int64_t deadline = cny_deadline(timeout_ms);
+    int64_t deadline = cny_deadline(timeout_ms + MOMENT_MS);
     bool in_time = true;
     while (!is_answered(set) && in_time && !factory->closed) {
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
         if (answers == factory->declarations.answers)
             continue;
         answers = factory->declarations.answers;
-        deadline = cny_deadline(timeout_ms);
+        deadline = cny_deadline(timeout_ms + MOMENT_MS);
         in_time = true;
     }
     if (factory->closed)
@@ -160,7 +165,7 @@ bool cny_declarations_awaits(coney_connection_factory *factory, const char *queu
         bool is_part = is_queue || cny_is_named(item, CNY_DECLARE_QUEUE_BINDING, queue, hash);
         if (item->state != CNY_DECLARATION_WANTED || !is_part)
             continue;
-        awaits = !item->error;
+        awaits = !item->error && (is_queue || !cny_must_isolate(&item->strikes));
         if (is_queue && item->error && !*refusal)
             *refusal = cny_error_ref(item->error);
     }

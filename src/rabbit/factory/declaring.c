@@ -11,7 +11,9 @@
 #define LOCKED_DELAY_MS 5000 /* an exclusive queue comes free when the broker has seen the end of its connection */
 #define FIRST_DELAY_MS 1000
 #define MAX_DELAY_MS 30000
-#define WINDOW_AFTER_SILENCE 8 /* what is sent behind a thing without an answer has to be sent again */
+#define WINDOW_OF_SUSPECTS 8 /* what is sent behind a thing without an answer has to be sent again */
+#define UNUSED_MS 4000       /* for an answer while nobody uses the connection; recovery.c opens that later */
+#define END_MS 1000          /* for the end of such a connection */
 
 /* ---- what is told ---- */
 
@@ -189,6 +191,26 @@ static cny_error *exchange_refusal(const cny_run *one, cny_declaration *item, cn
     return before;
 }
 
+static size_t count_on_their_way(const cny_run *one)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < CNY_MOST_DECLARING_CHANNELS; i++)
+        count += one->channels[i].count;
+    return count;
+}
+
+/* Under lock: the item may have cost the connection, or has had no answer, over which the broker may end the connection
+ * still. Gives how many other things are left out for that. */
+static size_t accuse(const cny_run *one, cny_declaration *item, bool has_hung)
+{
+    if (has_hung)
+        cny_strikes_isolate(&item->strikes);
+    else
+        cny_strike(&item->strikes, cny_now_ms());
+    bool is_first = !one->is_isolated && cny_must_isolate(&item->strikes);
+    return is_first ? cny_declarations_leave_out(one->factory) : 0;
+}
+
 /* This thread's last error is why the item was not declared. */
 static void on_refused(cny_run *one, cny_declaration *item)
 {
@@ -198,16 +220,19 @@ static void on_refused(cny_run *one, cny_declaration *item)
         cny_error_unref(exchange_refusal(one, item, make_refusal(item, ""))); /* the second answer tells the way out */
         return;
     }
-    bool is_suspicion = cny_last_is_suspicion();
+    bool is_suspicion = cny_last_is_suspicion(), has_hung = error->status == CONEY_E_TIMEOUT;
+    bool is_suspect_only = is_suspicion && !(one->is_isolated && count_on_their_way(one) == 1);
     pthread_mutex_lock(&factory->lock);
-    if (is_suspicion)
-        cny_strike(&item->strikes, cny_now_ms());
-    bool is_suspect_only = is_suspicion && !one->is_isolated;
+    size_t left_out = is_suspicion || has_hung ? accuse(one, item, has_hung) : 0;
     cny_declaration_state state = state_after(factory, item, error, is_suspicion);
     pthread_mutex_unlock(&factory->lock);
     cny_error *refusal = make_refusal(item, way_out(item, state, error));
     if (!is_suspect_only) /* it may have been another request, and the next connection tells */
         conclude(one, item, state, refusal);
+    if (left_out > 0)
+        cny_log(CONEY_LOG_WARN,
+                "%zu other declarations, too, go over a connection of their own from now on, because: %s", left_out,
+                cny_error_view(refusal)->text);
     cny_error_unref(refusal);
 }
 
@@ -226,10 +251,23 @@ static void on_looked(cny_run *one, cny_declaration *item, bool is_there)
     cny_error_unref(kept);
 }
 
+/* An exclusive thing goes with this connection: now that it is known to do no harm, it is declared where it belongs. */
+static void release(const cny_run *one, cny_declaration *item)
+{
+    pthread_mutex_lock(&one->factory->lock);
+    cny_strikes_clear(&item->strikes);
+    item->due_at = 0;
+    pthread_mutex_unlock(&one->factory->lock);
+}
+
 static void on_answered(cny_run *one, cny_declaration *item)
 {
     if (one->is_passive) {
         on_looked(one, item, true);
+        return;
+    }
+    if (one->is_isolated && item->is_exclusive) {
+        release(one, item);
         return;
     }
     conclude(one, item, CNY_DECLARATION_DECLARED, NULL);
@@ -255,7 +293,9 @@ static void on_not_answered(cny_run *one, cny_declaration *item)
         one->is_over = true;
         return;
     }
-    one->has_hung |= error->status == CONEY_E_TIMEOUT;
+    bool has_hung = error->status == CONEY_E_TIMEOUT;
+    one->has_hung |= has_hung;
+    one->is_over |= has_hung;
     if (error->broker_code != 0 && !is_suspicion)
         acquit(one, item);
     if (one->is_passive && error->broker_code != 0 && !is_suspicion)
@@ -298,13 +338,13 @@ static void close_channel(cny_declaring_channel *of)
     of->channel = NULL;
 }
 
-/* After a silence each channel takes its part, so that things without an answer are waited for together. */
+/* Each channel takes its part of the suspects, so that things without an answer are waited for together. */
 static size_t window_of(const cny_run *one)
 {
     size_t part = 1 + left_to_send(one) / CNY_MOST_DECLARING_CHANNELS;
-    if (!one->has_hung)
+    if (!one->is_isolated)
         return CNY_DECLARING_WINDOW;
-    return part < WINDOW_AFTER_SILENCE ? part : WINDOW_AFTER_SILENCE;
+    return part < WINDOW_OF_SUSPECTS ? part : WINDOW_OF_SUSPECTS;
 }
 
 /* Sends until the window is full. What cannot be encoded has its answer. */
@@ -355,11 +395,28 @@ static void note_answers(const cny_run *one, size_t count)
         declarations->answered_at = cny_now_ms();
 }
 
+/* Under lock. */
+static bool is_in_use(const cny_run *one)
+{
+    const cny_link *link = &one->factory->links[one->connection->role];
+    return one->is_isolated || link->connection != one->connection || link->state == CONEY_CONNECTION_OPEN;
+}
+
+/* How long an answer may take. */
+static int patience_with(const cny_run *one, const cny_declaration *item)
+{
+    pthread_mutex_lock(&one->factory->lock);
+    bool in_use = is_in_use(one);
+    pthread_mutex_unlock(&one->factory->lock);
+    return in_use || item->timeout_ms < UNUSED_MS ? item->timeout_ms : UNUSED_MS;
+}
+
 /* Waits until no more than so many are on their way. */
 static void settle(cny_run *one, cny_declaring_channel *of, size_t left)
 {
     size_t unanswered;
-    coney_status status = cny_channel_await_declarations(of->channel, left, of->sent[0]->timeout_ms, &unanswered);
+    coney_status status =
+        cny_channel_await_declarations(of->channel, left, patience_with(one, of->sent[0]), &unanswered);
     cny_error *error = status == CONEY_OK ? NULL : cny_error_capture();
     size_t answered = of->count - unanswered;
     for (size_t i = 0; i < answered; i++)
@@ -379,10 +436,10 @@ static void settle(cny_run *one, cny_declaring_channel *of, size_t left)
     cny_error_unref(error);
 }
 
-/* A thing without an answer holds up its channel, so then there are as many as there may be. */
+/* A thing without an answer holds up its channel, so there are as many for suspects as there may be. */
 static size_t count_channels(const cny_run *one)
 {
-    size_t wanted = one->has_hung ? CNY_MOST_DECLARING_CHANNELS : 1 + left_to_send(one) / ENOUGH_FOR_ONE;
+    size_t wanted = one->is_isolated ? CNY_MOST_DECLARING_CHANNELS : 1 + left_to_send(one) / ENOUGH_FOR_ONE;
     return wanted < CNY_MOST_DECLARING_CHANNELS ? wanted : CNY_MOST_DECLARING_CHANNELS;
 }
 
@@ -393,8 +450,6 @@ static void send_all(cny_run *one)
     bool any = true;
     while (any) {
         any = false;
-        if (one->has_hung)
-            count = count_channels(one);
         for (size_t i = 0; i < count && !one->is_over; i++)
             send_some(one, &one->channels[i]);
         bool is_last = left_to_send(one) == 0 || one->is_over;
@@ -446,10 +501,25 @@ static void declare_kind(cny_run *one, cny_declaration_kind kind)
     if (kind == CNY_DECLARE_EXCHANGE_BINDING)
         want_bindings_of_declared(one);
     pthread_mutex_lock(&one->factory->lock);
-    if (!cny_declarations_collect(&one->sets, kind, one->connection->role, &one->items))
+    if (!cny_declarations_collect(&one->sets, kind, one->connection->role, one->is_isolated, &one->items))
         one->is_over = true;
     pthread_mutex_unlock(&one->factory->lock);
     declare_items(one);
+}
+
+/* As late as after 30 s RabbitMQ may close a connection over a request that had no answer: one that nobody uses yet is
+ * not to be used. */
+static void end_unused(const cny_run *one)
+{
+    pthread_mutex_lock(&one->factory->lock);
+    bool is_unused = !is_in_use(one);
+    if (is_unused) {
+        cny_fail(CONEY_E_LOST, "another one takes its place, because the broker has not answered a declaration on it");
+        cny_connection_abort(one->connection);
+    }
+    pthread_mutex_unlock(&one->factory->lock);
+    if (is_unused)
+        cny_connection_wait_ended(one->connection, cny_deadline(END_MS));
 }
 
 void cny_run_declare_all(cny_run *one)
@@ -458,26 +528,8 @@ void cny_run_declare_all(cny_run *one)
         declare_kind(one, (cny_declaration_kind)kind);
     for (size_t i = 0; i < CNY_MOST_DECLARING_CHANNELS; i++)
         close_channel(&one->channels[i]);
-}
-
-/* An exclusive thing goes with this connection: now that it is known to do no harm, it is declared where it belongs. */
-static void release_exclusive(const cny_run *one, cny_declaration *item)
-{
-    pthread_mutex_lock(&one->factory->lock);
-    if (item->is_exclusive && item->state == CNY_DECLARATION_DECLARED) {
-        cny_declaration_set_to(one->factory, item, CNY_DECLARATION_WANTED);
-        item->due_at = 0;
-    }
-    pthread_mutex_unlock(&one->factory->lock);
-}
-
-/* The connection was lost for a reason of its own, perhaps again and again. */
-static void delay_if_unanswered(const cny_run *one, cny_declaration *item)
-{
-    pthread_mutex_lock(&one->factory->lock);
-    if (cny_must_isolate(&item->strikes) && item->due_at <= cny_now_ms())
-        delay_next(item, MAX_DELAY_MS);
-    pthread_mutex_unlock(&one->factory->lock);
+    if (one->has_hung)
+        end_unused(one);
 }
 
 void cny_run_try_alone(cny_run *one, cny_declaration *item)
@@ -486,6 +538,19 @@ void cny_run_try_alone(cny_run *one, cny_declaration *item)
     declare_items(one);
     close_channel(&one->channels[0]);
     want_bindings_of_declared(one);
-    release_exclusive(one, item);
-    delay_if_unanswered(one, item);
+}
+
+void cny_run_put_off(const cny_run *one, bool has_pause)
+{
+    int64_t now = cny_now_ms();
+    pthread_mutex_lock(&one->factory->lock);
+    cny_walk all = cny_walk_begin(one->factory);
+    for (cny_declaration *item; (item = cny_walk_next(&all));) {
+        bool is_due = cny_declaration_is_missing(item) && cny_must_isolate(&item->strikes) && item->due_at <= now;
+        if (is_due && has_pause)
+            delay_next(item, MAX_DELAY_MS);
+        else if (is_due)
+            item->due_at = now;
+    }
+    pthread_mutex_unlock(&one->factory->lock);
 }

@@ -28,14 +28,19 @@ typedef struct cny_run {
     cny_declaring_channel channels[CNY_MOST_DECLARING_CHANNELS];
     bool is_isolated; /* the connection is for this run only */
     bool is_passive;
-    bool is_over;  /* the connection is lost, or no memory is left */
+    bool is_over;  /* the connection is lost or of no more use, or no memory is left */
     bool has_hung; /* there was no answer in time for some thing */
 } cny_run;
 
-/* Declares what is due, exchanges before queues before bindings. Waits. */
+/* Declares what is due, exchanges before queues before bindings; on the isolated connection suspects. Waits. A
+ * connection on which something had no answer is of no more use to this run, and is ended if nobody uses it yet. */
 void cny_run_declare_all(cny_run *one);
 
-/* Declares one thing, on a connection that nobody else uses. Waits. */
+/* Declares one thing, on the isolated connection. Waits. */
 void cny_run_try_alone(cny_run *one, cny_declaration *item);
+
+/* The suspects that are still due have no answer, for want of a connection perhaps. They are due anew, so that others
+ * have their turn first, or after a pause. */
+void cny_run_put_off(const cny_run *one, bool has_pause);
 
 #endif

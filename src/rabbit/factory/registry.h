@@ -39,15 +39,22 @@ void cny_declaration_want_now(coney_connection_factory *factory, cny_declaration
 /* It is to be declared, as soon as it is due. */
 bool cny_declaration_is_missing(const cny_declaration *item);
 
+/* It was a suspect on the isolated connection, too. */
+bool cny_declaration_must_be_alone(const cny_declaration *item);
+
+/* One thing has cost connections or had no answer: all else that is wanted, which may do the same, is declared on the
+ * isolated connection, too, so that the others can be used. Gives the number of these things. */
+size_t cny_declarations_leave_out(coney_connection_factory *factory);
+
 /* Wakes the recovery thread, which begins what is due. */
 void cny_declarations_wake(coney_connection_factory *factory);
 
-/* Appends the items of that kind that are due and can be declared by that role, of the sets given. False without
- * memory. */
+/* Appends the items of that kind that are due and can be declared by that role, of the sets given; isolated: suspects
+ * that need not be alone. False without memory. */
 bool cny_declarations_collect(const cny_buffer *sets, cny_declaration_kind kind, coney_connection_role role,
-                              cny_buffer *items);
+                              bool isolated, cny_buffer *items);
 
-/* When the next thing is due that a connection of that role can declare; isolated: of those that are tried alone. */
+/* When the next thing is due that a connection of that role can declare; isolated: of suspects. */
 int64_t cny_declarations_next_due(const coney_connection_factory *factory, coney_connection_role role, bool isolated);
 void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *item, cny_declaration_state state);
 

@@ -27,7 +27,8 @@ static void free_run(cny_run *one)
 static bool is_stuck(const cny_run *one)
 {
     const cny_link *link = &one->factory->links[one->connection->role];
-    return one->is_over && link->connection == one->connection && cny_connection_is_open(one->connection);
+    return one->is_over && !one->has_hung && link->connection == one->connection &&
+           cny_connection_is_open(one->connection);
 }
 
 static void *run_main(void *argument)
@@ -45,33 +46,39 @@ static void *run_main(void *argument)
     return NULL;
 }
 
-/* ---- one that is tried alone ---- */
+/* ---- suspects ---- */
 
 #define ISOLATED_MS 15000 /* to connect; an answer has the item's own time */
 
-/* Under lock: the one that has been due for longest. */
-static cny_declaration *take_suspect(const cny_run *one)
+/* The one that has been due for longest. */
+static cny_declaration *find_suspect(const cny_run *one, bool must_be_alone)
 {
+    pthread_mutex_lock(&one->factory->lock);
     cny_declaration_set **sets = (cny_declaration_set **)(void *)one->sets.data;
     cny_declaration *first = NULL;
     for (size_t i = 0; i < one->sets.size / sizeof(cny_declaration_set *); i++) {
         for (size_t k = 0; sets[i]->has_joined && k < sets[i]->count; k++) {
             cny_declaration *item = &sets[i]->items[k];
-            bool is_suspect = cny_declaration_is_missing(item) && cny_must_isolate(&item->strikes);
+            bool is_suspect = cny_declaration_is_missing(item) && cny_must_isolate(&item->strikes) &&
+                              (!must_be_alone || cny_declaration_must_be_alone(item));
             if (is_suspect && item->due_at <= cny_now_ms() && (!first || item->due_at < first->due_at))
                 first = item;
         }
     }
+    pthread_mutex_unlock(&one->factory->lock);
     return first;
 }
 
-/* There is no connection to try one on. */
-static void put_off_suspects(const cny_run *one)
+/* Together, which is quick, unless one that must be alone has waited for longest. */
+static void try_all(cny_run *one)
 {
-    pthread_mutex_lock(&one->factory->lock);
-    for (cny_declaration *item; (item = take_suspect(one));)
-        item->due_at = cny_deadline(FIRST_DELAY_MS);
-    pthread_mutex_unlock(&one->factory->lock);
+    cny_declaration *alone = find_suspect(one, true);
+    if (find_suspect(one, false) != alone)
+        cny_run_declare_all(one);
+    while (!one->is_over && (alone = find_suspect(one, true)))
+        cny_run_try_alone(one, alone);
+    bool is_known = one->has_hung || cny_connection_is_over_request(one->connection);
+    cny_run_put_off(one, one->is_over && !is_known);
 }
 
 static void *isolate_main(void *argument)
@@ -79,15 +86,11 @@ static void *isolate_main(void *argument)
     cny_run *one = argument;
     coney_connection_factory *factory = one->factory;
     if (cny_isolated_connection(&one->connection, factory, cny_deadline(ISOLATED_MS)) == CONEY_OK) {
-        pthread_mutex_lock(&factory->lock);
-        cny_declaration *item = take_suspect(one);
-        pthread_mutex_unlock(&factory->lock);
-        if (item)
-            cny_run_try_alone(one, item);
+        try_all(one);
         cny_isolated_close(one->connection);
         one->connection = NULL;
     } else {
-        put_off_suspects(one);
+        cny_run_put_off(one, true);
     }
     pthread_mutex_lock(&factory->lock);
     factory->declarations.isolating = false;
