@@ -2,6 +2,7 @@
 /* Consumers that were not answered when the broker closed the connection: those that are innocent lose nothing. */
 #include "support/fault_consumer.h"
 
+#include <poll.h>
 #include <stdatomic.h>
 
 enum { SHARED = 2 }; /* connections that the broker closes; all suspects are tried on others then */
@@ -198,6 +199,54 @@ static void test_consumer_that_cannot_be_tried_alone_holds_up_nobody(void **stat
     assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, SHARED + 1);
 }
 
+/* --- a consumer without an answer --- */
+
+enum { CLOSED_MS = 8000, SHARED_HANGS_MS = 2 * CLOSED_MS + 2000 };
+
+/* Nothing is answered on the channel of the bad one, and after a while the connection is closed. */
+static void give_the_bad_one_no_answer(cny_peer *peer, void *user)
+{
+    (void)user;
+    int64_t closes_at = INT64_MAX;
+    amqp_channel_t stuck = 0;
+    while (cny_now_ms() < closes_at) {
+        if (!cny_peer_hears(peer, 50))
+            continue;
+        cny_peer_method *method = cny_peer_next(peer);
+        if (method->id == AMQP_BASIC_CONSUME_METHOD && is_queue(method, "bad")) {
+            stuck = method->channel;
+            closes_at = cny_now_ms() + CLOSED_MS;
+            atomic_fetch_add(&trials, 1);
+        }
+        if (stuck == 0 || method->channel != stuck)
+            cny_peer_answer(peer, method);
+        if (method->id == AMQP_CONNECTION_CLOSE_METHOD)
+            return;
+    }
+    cny_peer_close_connection_over(peer, AMQP_BASIC_CONSUME_METHOD, 541, "INTERNAL_ERROR - nodedown");
+}
+
+/* The late close takes the connection that all use. A heartbeat would keep the script from looking at the clock. */
+static void test_consumer_without_an_answer_costs_the_others_their_connection_once(void **state)
+{
+    (void)state;
+    atomic_store(&trials, 0);
+    fault_reset_handler();
+    fault_start(give_the_bad_one_no_answer, &(coney_connection_factory_options){.heartbeat_s = 60});
+    const coney_container_options options = {.recovery_interval_ms = 20};
+    fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, &options));
+    listen_to("good", CONEY_ACKNOWLEDGE_AUTO);
+    listen_to("bad", CONEY_ACKNOWLEDGE_AUTO);
+    fault_expect_status(CONEY_OK, coney_container_start(fault.container)); /* it does not wait for the bad one */
+    poll(NULL, 0, SHARED_HANGS_MS);
+    assert_true(atomic_load(&trials) >= 2);
+    coney_health now = health();
+    assert_int_equal(now.consumers, 1);
+    assert_int_equal(now.status, CONEY_E_TIMEOUT);
+    assert_non_null(strstr(now.reason, "consume from queue 'bad': no answer from the broker"));
+    assert_int_in_range(fault_info(CONEY_CONSUMING).times_opened, 1, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +256,7 @@ int main(void)
         fault_test(test_stop_while_a_consumer_is_refused_does_not_wait_for_it),
         fault_test(test_exclusive_queue_is_tried_on_the_consuming_connection),
         fault_test(test_consumer_that_cannot_be_tried_alone_holds_up_nobody),
+        fault_test(test_consumer_without_an_answer_costs_the_others_their_connection_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

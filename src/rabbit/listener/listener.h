@@ -332,7 +332,8 @@ struct cny_consumer {
     bool awaits_trial;         /* alone: it goes on when it has a connection for that, */
     cny_connection *trial;     /* which is this one; NULL: it is not tried alone */
     bool needs_own_connection; /* the trial is on the consuming connection, for its queue is exclusive to that */
-    bool is_refused;        /* the broker closed a connection over nothing but its subscription: that is its trouble */
+    bool is_refused;        /* the broker closed a connection over nothing but its subscription, or gave that no answer:
+                             * that is its trouble */
     uint64_t seen_received; /* for elasticity */
     int idle_cycles;
     /* fixed after new */

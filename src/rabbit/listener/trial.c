@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* A consumer whose subscription twice was a suspect when the broker closed the connection (connection/isolation.h) is
- * not subscribed with the others any more, but tried alone: on the factory's isolated connection, or, if its queue is
- * exclusive to the consuming connection, there while all other suspects wait. A consumer that the broker answers is
- * innocent, and subscribes as usual. Of one that costs the connection again it is known that the refusal is its own: it
- * is tried again after pauses, and nobody else notices.
+/* A consumer whose subscription twice was a suspect when the broker closed the connection (connection/isolation.h), or
+ * once had no answer, is not subscribed with the others any more, but tried alone: on the factory's isolated
+ * connection, or, if its queue is exclusive to the consuming connection, there while all other suspects wait. A
+ * consumer that the broker answers is innocent, and subscribes as usual. Of one that costs the connection again it is
+ * known that the refusal is its own: it is tried again after pauses, and nobody else notices.
  *
  * The supervisor tends the consumer as ever. The task below, on a thread of its own that may wait, makes and closes the
  * connection and decides whose turn it is. */
@@ -53,16 +53,29 @@ static void note_suspicion(cny_consumer *consumer, bool is_alone)
         cny_fail_code(CONEY_E_LOST, error->broker_code, "the broker closed the connection: %s", error->text);
 }
 
+/* A consumer without an answer is no mere suspect. After a minute RabbitMQ closes the connection over it, and a second
+ * attempt on the same connection would make that take longer. */
+static void note_silence(cny_consumer *consumer, bool is_alone)
+{
+    if (is_alone)
+        cny_strike(&consumer->strikes, cny_now_ms());
+    else
+        cny_strikes_isolate(&consumer->strikes);
+    consumer->is_refused = true;
+}
+
 bool cny_consumer_note_refusal(cny_consumer *consumer)
 {
     coney_status status = coney_last_error_details()->status;
     bool is_alone = consumer->trial != NULL;
     if (cny_last_is_suspicion()) {
         note_suspicion(consumer, is_alone);
+    } else if (status == CONEY_E_TIMEOUT) {
+        note_silence(consumer, is_alone);
     } else if (is_alone && status == CONEY_E_RESOURCE_LOCKED && !consumer->needs_own_connection) {
         consumer->needs_own_connection = true;
         return false;
-    } else if (is_alone && (cny_is_loss(status) || status == CONEY_E_TIMEOUT)) {
+    } else if (is_alone && cny_is_loss(status)) {
         consumer->strikes.retry_at = cny_deadline(RETRY_MS);
     } else if (is_alone) {
         cny_consumer_is_acquitted(consumer);
@@ -132,8 +145,8 @@ static void put_off(const coney_container *container, const cny_error *failure)
     }
 }
 
-/* Under lock. */
-static void try_alone(coney_container *container, cny_consumer *consumer, cny_connection *connection)
+/* Under lock. False if the broker may be about to close the connection over the consumer. */
+static bool try_alone(coney_container *container, cny_consumer *consumer, cny_connection *connection)
 {
     int64_t deadline = cny_deadline(TRIAL_MS);
     bool in_time = true;
@@ -143,10 +156,12 @@ static void try_alone(coney_container *container, cny_consumer *consumer, cny_co
     cny_container_attention(container);
     while (consumer->trial && in_time)
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
+    bool is_acquitted = consumer->strikes.count == 0;
     cny_consumer_unref(consumer);
+    return is_acquitted;
 }
 
-/* One connection serves until the broker closes it. */
+/* One connection serves until one of them does harm. */
 void cny_try_suspects(cny_task *task)
 {
     coney_container *container = (coney_container *)(void *)((char *)task - offsetof(coney_container, trial));
@@ -155,10 +170,11 @@ void cny_try_suspects(cny_task *task)
     cny_error *failure = status == CONEY_OK ? NULL : cny_error_capture();
     pthread_mutex_lock(&container->lock);
     cny_consumer *consumer;
+    bool is_well = !failure;
     if (failure)
         put_off(container, failure);
-    while (connection && cny_connection_is_open(connection) && (consumer = next_suspect(container)))
-        try_alone(container, consumer, connection);
+    while (is_well && cny_connection_is_open(connection) && (consumer = next_suspect(container)))
+        is_well = try_alone(container, consumer, connection);
     pthread_mutex_unlock(&container->lock);
     cny_error_unref(failure);
     cny_isolated_close(connection);
