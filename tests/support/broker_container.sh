@@ -51,11 +51,19 @@ broker_container_check() {
 
 broker_container_launch() { docker start "coney-$(<"$1/port")" >/dev/null; }
 
-broker_container_serves() { "$1/rabbitmqctl" --quiet await_startup --timeout 30 >/dev/null 2>&1; }
+# Docker accepts connections for the node as soon as there is a container, and rabbitmqctl takes a second of computing.
+broker_container_serves() {
+    local first=
+    { exec 7<>"/dev/tcp/127.0.0.1/$(<"$1/port")"; } 2>/dev/null || return
+    printf 'AMQP\0\0\x09\x01' >&7
+    IFS= read -r -n 1 -t 5 first <&7 2>/dev/null || true
+    exec 7>&-
+    [[ $first == $'\x01' ]] && "$1/rabbitmqctl" --quiet await_startup --timeout 30 >/dev/null 2>&1
+}
 
 broker_container_log() { docker logs "coney-$(<"$1/port")" 2>&1; }
 
-broker_container_kill() { ! broker_container_alive "$1" || "$1/signal" KILL >/dev/null; }
+broker_container_kill() { "$1/signal" KILL >/dev/null 2>&1 || true; } # it may have ended by itself
 
 broker_container_remove() {
     docker rm --force --volumes "coney-$(<"$1/port")" >/dev/null 2>&1 || true
