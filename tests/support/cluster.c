@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_NODES = 5, PATIENCE_MS = 120000 };
+enum { MAX_NODES = 5, PATIENCE_MS = 300000 };
 
 struct cny_cluster {
     int orders;  /* written to cluster.sh */

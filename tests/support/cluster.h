@@ -3,7 +3,7 @@
  * cluster.sh starts them, and ends them when this program ends in whatever way. RabbitMQ is the same as for ./dev:
  * the installed one, that of CONEY_RELEASE or that of CONEY_BROKER_IMAGE. CONEY_TEST_URI does not count here.
  *
- * All calls fail the test if they do not succeed within two minutes. */
+ * All calls fail the test if they do not succeed within five minutes. */
 #ifndef CNY_TEST_CLUSTER_H
 #define CNY_TEST_CLUSTER_H
 
