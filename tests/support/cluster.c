@@ -86,14 +86,6 @@ bool cny_cluster_is_possible(void)
     return system(CONEY_TEST_SUPPORT "/cluster.sh possible") == 0;
 }
 
-int cny_cluster_leave_out(size_t tests)
-{
-    for (size_t i = 0; i < tests; i++)
-        print_message(TEST_LEFT_OUT
-                      "no RabbitMQ to start and to break: none is installed, and no CONEY_BROKER_IMAGE\n");
-    return TEST_ALL_LEFT_OUT;
-}
-
 cny_cluster *cny_cluster_start(int nodes)
 {
     assert_int_in_range(nodes, 1, MAX_NODES);

@@ -12,9 +12,8 @@
 
 typedef struct cny_cluster cny_cluster;
 
-/* There is a RabbitMQ to start. If not, a program says so for each of its tests and returns the status from main. */
+/* There is a RabbitMQ to start. */
 bool cny_cluster_is_possible(void);
-int cny_cluster_leave_out(size_t tests);
 
 cny_cluster *cny_cluster_start(int nodes);
 void cny_cluster_stop(cny_cluster *cluster); /* takes NULL */

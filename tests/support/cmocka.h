@@ -23,9 +23,10 @@
     } while (0)
 
 #define BROKER_IS_NOT_OURS "the broker in CONEY_TEST_URI is not ours: no rabbitmqctl, no certificates"
+#define NO_BROKER_TO_BREAK "no RabbitMQ to start and to break: none is installed, and no CONEY_BROKER_IMAGE"
 #define OLDER_THAN_4_3 "RabbitMQ is older than 4.3"
 
-/* What a program returns from main that has left out all. */
-#define TEST_ALL_LEFT_OUT 77
+/* The same for all tests of a program, whose main returns the result: 77, which ctest knows. */
+int test_leave_out_all(size_t tests, const char *why);
 
 #endif
