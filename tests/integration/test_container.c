@@ -474,11 +474,7 @@ static void test_deleted_queue_shows_in_check(void **state)
     test_log_start(CONEY_LOG_WARN);
     assert_ok(coney_container_start(container));
     test_delete_queue(doomed);
-    atomic_int gone = 0;
-    for (int i = 0; i < 5000 && !gone; i++) {
-        gone = coney_container_check(container) != CONEY_OK;
-        usleep(1000);
-    }
+    test_wait_until(coney_container_check(container) == CONEY_E_NOT_FOUND);
     assert_fails(coney_container_check(container), CONEY_E_NOT_FOUND, doomed);
     test_wait_until(test_log_has(doomed));
     test_log_stop();

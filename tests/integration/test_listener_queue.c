@@ -2,6 +2,8 @@
 /* A listener that brings its queue along. */
 #include "support/listening.h"
 
+#include <poll.h>
+
 static coney_status start(const coney_queue *queue, const coney_container_options *options)
 {
     const coney_listener listener = {.declare = queue, .on_message = listening_obey};
@@ -28,6 +30,49 @@ static void test_queue_that_is_there_otherwise_fails_the_start(void **state)
     assert_fails(start(&queue, NULL), CONEY_E_PRECONDITION_FAILED, listening.queue);
     assert_non_null(strstr(coney_last_error(), "inequivalent arg"));
     assert_fails(coney_container_check(listening.container), CONEY_E_STATE, "not running");
+}
+
+/* ---- a queue that is deleted ---- */
+
+static atomic_bool is_deleted;
+
+static coney_outcome wait_for_the_end(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    listening_note(delivery);
+    for (int i = 0; i < TEST_PATIENCE_MS && !atomic_load(&is_deleted); i++)
+        poll(NULL, 0, 1);
+    return CONEY_ACK;
+}
+
+static void expect_prefetched_to_be_handled(coney_queue_kind kind)
+{
+    enum { MESSAGES = 5 };
+    atomic_store(&is_deleted, false);
+    listening_use_queue(&(coney_queue){.kind = kind});
+    for (int i = 0; i < MESSAGES; i++)
+        listening_send("ack");
+    listening_start(&(coney_listener){.on_message = wait_for_the_end});
+    listening_wait_for_calls(1);
+    test_wait_for_depth(listening.queue, 0);
+    test_delete_queue(listening.queue);
+    atomic_store(&is_deleted, true);
+    listening_wait_for_calls(MESSAGES);
+    test_wait_until(listening_statistics().acknowledged == MESSAGES);
+    assert_int_equal(listening_statistics().stale, 0);
+    listening_wait_for_event(CONEY_CONSUMER_FAILED, "404 NOT_FOUND");
+}
+
+static void test_what_was_prefetched_of_a_deleted_queue_is_handled(void **state)
+{
+    (void)state;
+    expect_prefetched_to_be_handled(CONEY_CLASSIC);
+}
+
+static void test_what_was_prefetched_of_a_deleted_quorum_queue_is_handled(void **state)
+{
+    (void)state;
+    expect_prefetched_to_be_handled(CONEY_QUORUM);
 }
 
 static bool has_failed(void)
@@ -136,6 +181,8 @@ int main(void)
         listening_test(test_exclusive_queue_of_another_connection_is_waited_for),
         listening_test(test_declaration_of_another_queue_is_refused),
         listening_test(test_declaration_that_cannot_be_is_refused),
+        listening_test(test_what_was_prefetched_of_a_deleted_queue_is_handled),
+        listening_test(test_what_was_prefetched_of_a_deleted_quorum_queue_is_handled),
     };
     return cmocka_run_group_tests_name("queue of a listener", tests, test_client_setup, test_client_teardown);
 }

@@ -235,8 +235,8 @@ static void answer_declare(cny_peer *peer, const cny_peer_method *method)
         begin_to_close_channel(peer, method->channel, 404, "NOT_FOUND - no queue 'orders' in vhost '/'");
         return;
     }
-    amqp_queue_declare_ok_t ok = {.queue =
-                                      declare->queue.len ? declare->queue : amqp_cstring_bytes("amq.gen-scripted")};
+    amqp_queue_declare_ok_t ok = {.queue = declare->queue.len ? declare->queue : amqp_cstring_bytes("amq.gen-scripted"),
+                                  .consumer_count = (uint32_t)declare->passive};
     if (!declare->nowait)
         cny_peer_send(peer, method->channel, AMQP_QUEUE_DECLARE_OK_METHOD, &ok);
 }

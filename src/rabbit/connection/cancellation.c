@@ -5,6 +5,9 @@
  * with it. Which of the two it is, a passive declaration tells, on a channel of its own, because a missing queue costs
  * that. Meanwhile the consumer is suspended.
  *
+ * A quorum queue of RabbitMQ 4 cancels its consumers some milliseconds before it is gone. Until then it is found, and
+ * has neither messages nor consumers, so a queue that is found so is asked for again.
+ *
  * RabbitMQ 4.3 keeps a consumer that was too slow, and delivers to it again once its late deliveries are settled. Our
  * own basic.cancel ends that. Its answer is not waited for: what is said afterwards comes after it on the channel.
  *
@@ -12,6 +15,8 @@
 #include "rabbit/connection/internal.h"
 
 #define ANSWER_MS 5000
+#define PASSING_MS 1000 /* for so long a queue without messages and consumers may be one that is being deleted, */
+#define AGAIN_MS 50     /* and is asked for again after so long */
 
 /* ---- what it means ---- */
 
@@ -62,7 +67,7 @@ void cny_cancellation_ended(cny_channel *asking, const cny_error *reason)
     cny_channel *channel = asking->asks_for;
     const coney_error *answer = cny_error_view(reason);
     bool is_missing = answer->status == CONEY_E_NOT_FOUND;
-    asking->answer_by = 0;
+    asking->answer_by = asking->ask_again_at = 0;
     if (!cny_channel_is_suspended(channel) || asking->connection->reason || asking->connection->state != CNY_OPEN)
         return;
     set_reason(&channel->feed, is_missing ? reason_for_missing(answer) : reason_for_existing());
@@ -74,21 +79,22 @@ void cny_cancellation_ended(cny_channel *asking, const cny_error *reason)
 
 /* ---- asking ---- */
 
-static coney_status encode_question(const cny_channel *asking, const char *queue, cny_buffer *out)
+static coney_status encode_question(const cny_channel *asking, const char *name, bool opens, cny_buffer *out)
 {
-    coney_status status = cny_encode_channel_open(out, asking->number);
-    return status == CONEY_OK ? cny_encode_queue_declare(out, asking->number, asking->connection->limits.frame_max,
-                                                         &(coney_queue){.name = queue}, true)
-                              : status;
+    const coney_queue queue = {.name = name};
+    coney_status status = opens ? cny_encode_channel_open(out, asking->number) : CONEY_OK;
+    if (status == CONEY_OK)
+        status = cny_encode_queue_declare(out, asking->number, asking->connection->limits.frame_max, &queue, true);
+    return status;
 }
 
-static coney_status send_question(cny_channel *asking, const char *queue)
+static coney_status send_question(cny_channel *asking, const char *name, bool opens)
 {
     cny_connection *connection = asking->connection;
     uint8_t room[512];
     cny_buffer frames;
     cny_buffer_on_stack(&frames, room, sizeof room);
-    coney_status status = encode_question(asking, queue, &frames);
+    coney_status status = encode_question(asking, name, opens, &frames);
     if (status == CONEY_OK && !cny_buffer_append(&connection->outgoing.bytes, frames.data, frames.size))
         status = cny_fail_memory();
     if (status == CONEY_OK)
@@ -103,12 +109,13 @@ static coney_status ask(cny_channel *channel)
     cny_channel *asking = cny_channel_new_locked(connection, true, 0);
     if (!asking)
         return coney_last_error_details()->status;
-    coney_status status = send_question(asking, channel->feed.queue);
+    coney_status status = send_question(asking, channel->feed.queue, true);
     if (status == CONEY_OK) {
         asking->asks_for = cny_channel_ref(channel);
-        asking->answer_by = cny_deadline(ANSWER_MS);
+        asking->asked_at = cny_now_ms();
+        asking->answer_by = asking->asked_at + ANSWER_MS;
         cny_connection_be_due(connection, asking->answer_by);
-    } else {
+    } else { /* the broker has not heard of it */
         cny_error *reason = cny_error_capture();
         cny_channel_die(asking, reason);
         cny_error_unref(reason);
@@ -124,22 +131,46 @@ static void end_question(cny_channel *asking, coney_status status, const char *t
     cny_error_unref(reason);
 }
 
+static void on_found(cny_channel *asking, const cny_incoming *incoming)
+{
+    int64_t now = cny_now_ms();
+    bool is_in_use = incoming->message_count > 0 || incoming->consumer_count > 0;
+    if (is_in_use || now >= asking->asked_at + PASSING_MS) {
+        end_question(asking, CONEY_E_CLOSED, "closed, the queue is there");
+        return;
+    }
+    asking->ask_again_at = now + AGAIN_MS;
+    cny_connection_be_due(asking->connection, asking->ask_again_at);
+}
+
 /* The program's listener is not told of a channel that only asks. */
 bool cny_cancellation_is_step(cny_channel *asking, const cny_incoming *incoming)
 {
     if (incoming->method == CNY_QUEUE_DECLARE_OK)
-        end_question(asking, CONEY_E_CLOSED, "closed, the queue is there");
+        on_found(asking, incoming);
     return incoming->method == CNY_CHANNEL_OPEN_OK || incoming->method == CNY_QUEUE_DECLARE_OK;
+}
+
+static void ask_again(cny_channel *asking)
+{
+    asking->ask_again_at = 0;
+    if (send_question(asking, asking->asks_for->feed.queue, false) != CONEY_OK)
+        end_question(asking, CONEY_E_NO_MEMORY, "no memory to ask whether the queue is there");
 }
 
 /* While nothing is read the answer cannot come. */
 void cny_cancellation_run_due(cny_channel *asking, int64_t now)
 {
-    if (asking->answer_by > 0 && asking->connection->held)
+    if (asking->answer_by == 0)
+        return;
+    if (asking->connection->held)
         asking->answer_by = now + ANSWER_MS;
-    if (asking->answer_by > 0 && asking->answer_by <= now)
+    if (asking->answer_by <= now)
         end_question(asking, CONEY_E_TIMEOUT, "no answer from the broker whether the queue is there");
+    else if (asking->ask_again_at > 0 && asking->ask_again_at <= now)
+        ask_again(asking);
     cny_connection_be_due(asking->connection, asking->answer_by);
+    cny_connection_be_due(asking->connection, asking->ask_again_at);
 }
 
 /* ---- the broker's basic.cancel ---- */
@@ -158,8 +189,8 @@ static void suspend(cny_channel *channel)
     if (channel->state != CNY_CHANNEL_USABLE) /* for want of memory */
         return;
     atomic_store_explicit(&channel->suspended, true, memory_order_release);
-    feed->reason = cny_error_new(CONEY_E_PRECONDITION_FAILED, 0,
-                                 "the broker cancelled the consumer; whether its queue is there is being asked");
+    feed->reason =
+        cny_error_new(CONEY_E_STATE, 0, "the broker cancelled the consumer; whether its queue is there is being asked");
     if (ask(channel) == CONEY_OK) {
         cny_feed_tell_change(channel);
         return;

@@ -542,7 +542,9 @@ struct cny_channel {
     cny_error *first_returned;
     cny_feed feed;
     cny_channel *asks_for; /* a reference to the channel whose queue this one looks for; NULL: it has another use */
-    int64_t answer_by;     /* the deadline for that; 0: it does not ask, or is answered */
+    int64_t asked_at;      /* for the first time; */
+    int64_t ask_again_at;  /* 0: an answer is awaited */
+    int64_t answer_by;     /* the deadline; 0: it does not ask, or is answered */
 };
 
 static inline void cny_channel_lock(cny_channel *channel)
