@@ -9,9 +9,8 @@ static char vhost[64];
 static coney_connection_factory *factory;
 static coney_admin *admin;
 
-static int set_up(void **state)
+static void use_vhost(void)
 {
-    (void)state;
     char text[256];
     snprintf(vhost, sizeof vhost, "%s", test_name("quorum"));
     snprintf(text, sizeof text, "add_vhost %s --default-queue-type quorum", vhost);
@@ -21,15 +20,18 @@ static int set_up(void **state)
     snprintf(text, sizeof text, "%s/%s", test_uri(), vhost);
     assert_ok(coney_connection_factory_new(&factory, text, NULL));
     assert_ok(coney_admin_new(&admin, factory, NULL));
-    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
     char command[128];
+    if (!factory)
+        return 0;
     coney_admin_free(admin);
     coney_connection_factory_free(factory);
+    admin = NULL;
+    factory = NULL;
     snprintf(command, sizeof command, "delete_vhost %s", vhost);
     test_rabbitmqctl(command);
     return 0;
@@ -43,6 +45,7 @@ static void test_queue_without_a_name_is_classic(void **state)
                                          {.name = "", .exclusive = true},
                                          {.name = "", .auto_delete = true}};
     coney_queue_info info;
+    use_vhost();
     for (size_t i = 0; i < COUNT_OF(queues); i++) {
         assert_ok(coney_admin_declare_queue(admin, &queues[i], &info));
         assert_int_equal(strncmp(info.name, "amq.gen", 7), 0);
@@ -53,6 +56,7 @@ static void test_queue_without_a_name_is_classic(void **state)
 static void test_queue_without_a_name_is_what_the_program_says(void **state)
 {
     (void)state;
+    use_vhost();
     coney_status status = coney_admin_declare_queue(admin, &(coney_queue){.name = "", .kind = CONEY_QUORUM}, NULL);
     assert_fails(status, CONEY_E_PRECONDITION_FAILED, "server-named queue");
 }
@@ -60,8 +64,8 @@ static void test_queue_without_a_name_is_what_the_program_says(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_queue_without_a_name_is_classic, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_queue_without_a_name_is_what_the_program_says, set_up, tear_down),
+        cmocka_unit_test_teardown(test_queue_without_a_name_is_classic, tear_down),
+        cmocka_unit_test_teardown(test_queue_without_a_name_is_what_the_program_says, tear_down),
     };
     if (!getenv("CONEY_TEST_RABBITMQCTL")) /* NOLINT(concurrency-mt-unsafe): nobody changes it */
         return test_leave_out_all(COUNT_OF(tests), BROKER_IS_NOT_OURS);
