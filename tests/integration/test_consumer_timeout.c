@@ -195,7 +195,7 @@ static void expect_nothing_begun_in_vain(void)
     assert_true(cancels > 0);
     assert_true(counts.stale > 0);
     assert_int_equal(counts.acknowledged + counts.stale, listening.count);
-    assert_in_range(listening.count, MESSAGES + 1, MESSAGES + 2 * cancels);
+    assert_int_in_range(listening.count, MESSAGES + 1, MESSAGES + 2 * cancels);
 }
 
 static void test_cancelled_consumer_begins_nothing_that_comes_again(void **state)
@@ -241,7 +241,7 @@ static void test_cancelled_consumer_is_not_the_queues_any_more(void **state)
     assert_ok(coney_admin_queue_info(client.admin, listening.queue, &info));
     assert_int_equal(info.consumer_count, 1);
     for (int i = 0; i < listening.count; i++)
-        assert_in_range(listening.calls[i].attempt, 1, 2);
+        assert_int_in_range(listening.calls[i].attempt, 1, 2);
 }
 
 static coney_delivery *_Atomic deferred;

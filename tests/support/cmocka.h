@@ -11,7 +11,10 @@
 #include <cmocka.h>
 
 #ifndef assert_int_in_range
-#define assert_int_in_range assert_in_range
+#define assert_int_in_range(value, minimum, maximum)                                                                   \
+    _assert_in_range(cast_to_largest_integral_type(value), cast_to_largest_integral_type(minimum),                     \
+                     cast_to_largest_integral_type(maximum), __FILE__, __LINE__)
+#undef assert_in_range
 #endif
 
 /* Ends a test that cannot run here. ./dev counts these lines at the end of a run. */
