@@ -72,7 +72,8 @@ END_OF_CONFIGURATION
 
 # RabbitMQ denies them from 4.3 on, unless they are exclusive. Debian's package of 4.3 permits them, unless told not to.
 broker_deny_transient_queues() {
-    echo "deprecated_features.permit.transient_nonexcl_queues = false" >>"$1/rabbitmq.conf"
+    [[ ! $2 =~ (^|-)(4\.([3-9]|[1-9][0-9])|[5-9]|[1-9][0-9])(\.|$) ]] ||
+        echo "deprecated_features.permit.transient_nonexcl_queues = false" >>"$1/rabbitmq.conf"
 }
 
 broker_launch() {

@@ -20,7 +20,7 @@ broker_container_make() {
     broker_configure "$dir" 0.0.0.0:5672 0.0.0.0:5671 /coney/certificates
     echo "loopback_users.guest = false" >>"$dir/rabbitmq.conf" # to the node, Docker is another machine
     version=$(docker run --rm --env "$path" --entrypoint rabbitmqctl "$CONEY_BROKER_IMAGE" --quiet version) || return
-    [[ ! $version =~ ^4\.[3-9] ]] || broker_deny_transient_queues "$dir"
+    broker_deny_transient_queues "$dir" "$version"
     broker_script "$dir/rabbitmqctl" sh "exec docker exec '$name' rabbitmqctl \"\$@\""
     broker_script "$dir/eval" sh "exec docker exec '$name' rabbitmqctl --quiet eval \"\$(cat)\""
     broker_script "$dir/signal" sh "case \$1 in

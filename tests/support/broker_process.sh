@@ -21,7 +21,7 @@ broker_process_make() {
     fi
     broker_configure "$dir" "127.0.0.1:$amqp_port" "127.0.0.1:$((amqp_port + 1))" "$dir/certificates"
     echo "log.file.level = info" >>"$dir/rabbitmq.conf"
-    ! compgen -G "$root$bin/../lib/rabbitmq_server-4.[3-9]*" >/dev/null || broker_deny_transient_queues "$dir"
+    broker_deny_transient_queues "$dir" "$(cd "$root$bin/../lib" 2>/dev/null && echo rabbitmq_server-*)"
 
     if [[ $EUID == 0 ]]; then
         as=("${within[@]}" setpriv --reuid=rabbitmq --regid=rabbitmq --init-groups --)
@@ -44,7 +44,7 @@ exec ${as[*]} env -i PATH='$bin:/usr/local/bin:/usr/bin:/bin' HOME='$dir/home' L
     done
     broker_script "$dir/eval" sh \
         "exec ${within[*]} env HOME='$dir/home' ERL_EPMD_PORT=$(<"$dir/epmd.port") erl_call -n $(<"$dir/node") -e"
-    broker_script "$dir/signal" sh "exec kill -s \"\$1\" \"\$(cat '$dir/broker.pid')\""
+    broker_script "$dir/signal" bash "source '$broker_support/broker.sh'; broker_process_signal '$dir' \"\$1\""
 
     [[ $first != "$dir" ]] || broker_process_spawn "$dir" epmd epmd
 }
@@ -77,6 +77,8 @@ broker_process_alive() {
     local pid
     pid=$(cat "$1/broker.pid" 2>/dev/null) && broker_process_owns "$1" "$pid"
 }
+
+broker_process_signal() { broker_process_alive "$1" && kill -s "$2" "$(<"$1/broker.pid")"; }
 
 # A number in a file may long belong to somebody else's process. Ours is a child of this shell, or
 # of an earlier one; at its very start it does not have its environment yet, but a command line.

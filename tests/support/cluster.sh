@@ -33,6 +33,7 @@ join() {
 
 stop_nodes() {
     local i
+    wait # for nodes that are still starting
     for ((i = count - 1; i >= 0; i--)); do
         broker_stop "$dir/node$i"
     done
