@@ -222,7 +222,8 @@ static coney_status check_start(const login *in, const amqp_connection_start_t *
                     target->port, mechanism(target), offered);
 }
 
-/* The first number of the broker's version, such as 3 of "3.10.8"; 0 if it tells none. */
+/* The first two numbers of the broker's version, such as 3 and 10 of "3.10.8", as CNY_BROKER_VERSION() makes them one;
+ * 0 if it tells none. */
 static int read_version(const amqp_table_t *properties)
 {
     for (int i = 0; i < properties->num_entries; i++) {
