@@ -312,11 +312,13 @@ int64_t cny_queue_delivery_limit(const coney_queue *queue)
                                       : coney_table_get_int64(queue->arguments, "x-delivery-limit", 0);
 }
 
+/* Arguments are not checked: without a shortest delay the broker takes any type for "disabled". */
 bool cny_queue_delays_failures(const coney_queue *queue)
 {
     const char *argument = coney_table_get_string(queue->arguments, "x-delayed-retry-type");
     bool is_argument = argument && (strcmp(argument, "all") == 0 || strcmp(argument, "failed") == 0);
-    return is_argument || queue->delayed_retry == CONEY_DELAYED_RETRY_ALL ||
+    bool has_delay = coney_table_get_int64(queue->arguments, "x-delayed-retry-min", 0) > 0;
+    return (is_argument && has_delay) || queue->delayed_retry == CONEY_DELAYED_RETRY_ALL ||
            queue->delayed_retry == CONEY_DELAYED_RETRY_FAILED;
 }
 

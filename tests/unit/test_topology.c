@@ -138,6 +138,12 @@ static void test_queue_says_whether_it_delays_failures(void **state)
     }
     const coney_queue queue = {.name = "q", .arguments = arguments};
     assert_ok(coney_table_set_string(arguments, "x-delayed-retry-type", "failed"));
+    assert_false(cny_queue_delays_failures(&queue)); /* to the broker it is disabled without a shortest delay */
+    assert_ok(coney_table_set_int64(arguments, "x-delayed-retry-min", 0));
+    assert_false(cny_queue_delays_failures(&queue));
+    assert_ok(coney_table_set_string(arguments, "x-delayed-retry-min", "5"));
+    assert_false(cny_queue_delays_failures(&queue));
+    assert_ok(coney_table_set_int64(arguments, "x-delayed-retry-min", 5));
     assert_true(cny_queue_delays_failures(&queue));
     assert_ok(coney_table_set_string(arguments, "x-delayed-retry-type", "returned"));
     assert_false(cny_queue_delays_failures(&queue));
