@@ -117,7 +117,7 @@ coney_status cny_exchange_arguments(coney_table **arguments, const coney_exchang
  * kind. */
 coney_queue_kind cny_queue_kind(const coney_queue *queue);
 bool cny_queue_has_single_active_consumer(const coney_queue *queue);
-int64_t cny_queue_delivery_limit(const coney_queue *queue); /* 0: it does not say; below 0: none */
+int64_t cny_queue_delivery_limit(const coney_queue *queue, int64_t otherwise); /* below 0: none */
 bool cny_queue_delays_failures(const coney_queue *queue);
 
 const char *cny_exchange_type_name(const coney_exchange *exchange);

@@ -306,10 +306,10 @@ bool cny_queue_has_single_active_consumer(const coney_queue *queue)
     return queue->single_active_consumer || (argument && argument->type == CONEY_BOOL && argument->as.boolean);
 }
 
-int64_t cny_queue_delivery_limit(const coney_queue *queue)
+int64_t cny_queue_delivery_limit(const coney_queue *queue, int64_t otherwise)
 {
     return queue->delivery_limit != 0 ? queue->delivery_limit
-                                      : coney_table_get_int64(queue->arguments, "x-delivery-limit", 0);
+                                      : coney_table_get_int64(queue->arguments, "x-delivery-limit", otherwise);
 }
 
 /* Arguments are not checked: without a shortest delay the broker takes any type for "disabled". */

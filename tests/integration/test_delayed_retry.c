@@ -182,6 +182,18 @@ static void test_listener_fails_to_start_if_a_topology_declares_its_queue_withou
                  "is declared here without a delay for what has failed");
 }
 
+static void test_listener_fails_to_start_if_a_topology_declares_its_queue_with_too_low_a_limit(void **state)
+{
+    (void)state;
+    coney_queue limited = delaying;
+    limited.delivery_limit = 1;
+    need_delays();
+    test_delete_queue(listening.queue);
+    declare_topology(&limited);
+    assert_fails(start(&(coney_listener){.queue = listening.queue}), CONEY_E_INVALID,
+                 "lets a message come back 1 times, so the broker would end the message before");
+}
+
 /* ---- a queue that delays ---- */
 
 static void start_delayed(const coney_queue *queue, const coney_listener_retry *retry)
@@ -293,6 +305,7 @@ int main(void)
         delayed_test(test_delayed_retry_of_a_topology_is_refused_once_and_the_rest_is_declared),
         delayed_test(test_listener_of_a_queue_that_should_delay_fails_to_start_with_an_older_broker),
         delayed_test(test_listener_fails_to_start_if_a_topology_declares_its_queue_without_a_delay),
+        delayed_test(test_listener_fails_to_start_if_a_topology_declares_its_queue_with_too_low_a_limit),
         delayed_test(test_queue_delays_attempts_and_then_the_message_is_parked),
         delayed_test(test_three_attempts_are_made_unless_told_otherwise),
         delayed_test(test_last_attempt_is_made_at_the_delivery_limit),

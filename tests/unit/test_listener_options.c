@@ -133,7 +133,12 @@ static void test_what_does_not_go_with_a_queue_that_delays_is_refused(void **sta
                              delaying = {.name = "q",
                                          .kind = CONEY_QUORUM,
                                          .delayed_retry = CONEY_DELAYED_RETRY_ALL,
-                                         .delayed_retry_min_ms = 5};
+                                         .delayed_retry_min_ms = 5},
+                             limited = {.name = "q",
+                                        .kind = CONEY_QUORUM,
+                                        .delayed_retry = CONEY_DELAYED_RETRY_ALL,
+                                        .delayed_retry_min_ms = 5,
+                                        .delivery_limit = 1};
 #define DELAYED .delayed_by_queue = true
     static const wrong_listener wrong[] = {
         {{.retry = {DELAYED, .max_attempts = 1}}, {"retry.delayed_by_queue is for the time between attempts"}},
@@ -145,6 +150,7 @@ static void test_what_does_not_go_with_a_queue_that_delays_is_refused(void **sta
         {{.retry = {DELAYED}, .declare = &plain}, {"the queue 'q' is declared here without a delay", "delays_ms"}},
         {{.retry = {DELAYED}, .declare = &returned}, {"set its delayed_retry to CONEY_DELAYED_RETRY_FAILED"}},
         {{.retry = {DELAYED, .max_attempts = 22}, .declare = &delaying}, {"max_attempts is 22", "come back 20 times"}},
+        {{.retry = {DELAYED}, .declare = &limited}, {"max_attempts is 3", "come back 1 times"}},
     };
     expect_refusals(wrong, COUNT_OF(wrong));
 }
@@ -175,6 +181,13 @@ static void test_queue_that_delays_must_let_all_attempts_be_made(void **state)
     queue.arguments = arguments;
     assert_ok(coney_table_set_int64(arguments, "x-delivery-limit", 2));
     expect_attempts_within(&queue, 2);
+    queue.name = "argument of zero";
+    assert_ok(coney_table_set_int64(arguments, "x-delivery-limit", 0));
+    queue.delivery_limit = 0;
+    assert_fails(
+        coney_container_listen(
+            container, &(coney_listener){.declare = &queue, .on_message = handle, .retry = {.delayed_by_queue = true}}),
+        CONEY_E_INVALID, "come back 0 times");
     queue.name = "none";
     queue.delivery_limit = -1;
     queue.arguments = NULL;

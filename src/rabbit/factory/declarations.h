@@ -123,12 +123,14 @@ void cny_declarations_appeared(coney_connection_factory *factory, cny_declaratio
  * refused for good. */
 bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue, cny_error **refusal);
 
+#define CNY_BROKERS_DELIVERY_LIMIT 20 /* of a quorum queue for which nobody sets one, from RabbitMQ 4.0 on */
+
 /* What the declarations of the factory say of a queue. */
 typedef struct cny_declared_queue {
     coney_queue_kind kind; /* CONEY_QUEUE_DEFAULT: they do not say */
     bool single_active_consumer;
     bool delays_failures;
-    int64_t delivery_limit; /* 0: they do not say; below 0: none */
+    int64_t delivery_limit; /* if they do not say, the broker's; below 0: none */
     bool is_so;             /* the broker has taken a declaration of it, so its arguments are those that are declared */
 } cny_declared_queue;
 

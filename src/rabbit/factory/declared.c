@@ -177,7 +177,7 @@ bool cny_declarations_find_queue(coney_connection_factory *factory, const char *
 {
     uint32_t hash = cny_hash_name(queue);
     bool is_known = false;
-    *found = (cny_declared_queue){.kind = CONEY_QUEUE_DEFAULT};
+    *found = (cny_declared_queue){.delivery_limit = CNY_BROKERS_DELIVERY_LIMIT};
     pthread_mutex_lock(&factory->lock);
     cny_walk all = cny_walk_begin(factory);
     for (const cny_declaration *item; (item = cny_walk_next(&all));) {
@@ -189,8 +189,7 @@ bool cny_declarations_find_queue(coney_connection_factory *factory, const char *
         found->kind = kind != CONEY_QUEUE_DEFAULT ? kind : found->kind;
         found->single_active_consumer |= cny_queue_has_single_active_consumer(declared);
         found->delays_failures |= cny_queue_delays_failures(declared);
-        int64_t limit = cny_queue_delivery_limit(declared);
-        found->delivery_limit = limit != 0 ? limit : found->delivery_limit;
+        found->delivery_limit = cny_queue_delivery_limit(declared, found->delivery_limit);
         found->is_so |= item->state == CNY_DECLARATION_DECLARED;
     }
     pthread_mutex_unlock(&factory->lock);

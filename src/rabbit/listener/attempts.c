@@ -7,10 +7,8 @@
 #include <string.h>
 
 #define MOST (INT32_MAX / 4) /* a larger number of attempts counts as this: anyone may send headers */
-#define DELIVERED "x-delivery-count"
-#define ACQUIRED "x-acquired-count"
-#define SET 16        /* places for ids with the same hash */
-#define MIN_KEPT 4096 /* with stateful retry; Spring's cache has 1,000 */
+#define SET 16               /* places for ids with the same hash */
+#define MIN_KEPT 4096        /* with stateful retry; Spring's cache has 1,000 */
 #define MAX_KEPT 65536
 
 /* ---- headers ---- */
@@ -79,6 +77,11 @@ static const coney_table *latest_death(const coney_message *message)
     return deaths && coney_array_size(deaths) > 0 ? death_at(deaths, 0) : NULL;
 }
 
+bool cny_was_dead_lettered(const coney_message *message)
+{
+    return latest_death(message) != NULL;
+}
+
 static bool has_expired(const coney_table *death)
 {
     return is_text(coney_table_get_string(death, "reason"), "expired");
@@ -145,40 +148,19 @@ static void note_no_count(cny_listener *listener)
 static int64_t counted_returns(cny_listener *listener, const coney_message *message)
 {
     const coney_table *headers = message->properties.headers;
-    bool has_acquired = coney_table_get(headers, ACQUIRED) != NULL;
+    bool has_acquired = coney_table_get(headers, CNY_HEADER_ACQUIRED) != NULL;
     if (!message->redelivered || cny_listener_queue_kind(listener) == CONEY_CLASSIC)
         return -1;
-    if (!has_acquired && !coney_table_get(headers, DELIVERED)) {
+    if (!has_acquired && !coney_table_get(headers, CNY_HEADER_DELIVERED)) {
         note_no_count(listener);
         return -1;
     }
-    int64_t count = count_in(headers, DELIVERED);
+    int64_t count = count_in(headers, CNY_HEADER_DELIVERED);
     int64_t here = rejections(listener->options.queue, message), anywhere = rejections(NULL, message);
     if (has_acquired)
         return count >= anywhere ? count - anywhere : count;
     bool is_of_4_0 = coney_table_get(headers, "x-last-death-queue") != NULL;
     return is_of_4_0 && count > 0 && (count == here || count == anywhere) ? 0 : count;
-}
-
-#define DEFAULT_LIMIT 20 /* of quorum queues from RabbitMQ 4.0 on */
-
-/* RabbitMQ 4.3 alone counts on when a message leaves its queue by dead-lettering. */
-void cny_warn_of_delivery_limit(cny_listener *listener, const coney_message *message)
-{
-    const coney_table *headers = message->properties.headers;
-    int64_t said = atomic_load(&listener->delivery_limit);
-    int64_t limit = said != 0 ? said : DEFAULT_LIMIT, count = count_in(headers, DELIVERED);
-    bool counts_on = message->redelivered && count_in(headers, ACQUIRED) > 0;
-    if (!counts_on || limit < 0 || 4 * count < 3 * limit || !latest_death(message))
-        return;
-    cny_complain(listener, CNY_COMPLAINT_LIMIT, CONEY_LOG_WARN, message,
-                 "listener '%s', queue '%s': message '%s' comes by dead-lettering, and the broker has counted %lld "
-                 "returns and rejections of it in all queues; the delivery limit of this queue is %lld%s. Over the "
-                 "limit a requeue or a lost connection ends the message, without a word if its way is a circle or the "
-                 "queue has no dead-letter exchange: declare the queue with delivery_limit -1 or a higher one, or "
-                 "let retry.delays_ms make the rounds, which begins anew with each round",
-                 listener->options.id, listener->options.queue, cny_id_of(message), (long long)count, (long long)limit,
-                 said != 0 ? "" : " unless somebody has set another one");
 }
 
 /* ---- the memory ---- */
@@ -389,7 +371,7 @@ bool cny_tries_are_used_up(coney_delivery *delivery)
 static int64_t uncounted_returns(const coney_message *message)
 {
     const coney_table *headers = message->properties.headers;
-    int64_t uncounted = count_in(headers, ACQUIRED) - count_in(headers, DELIVERED);
+    int64_t uncounted = count_in(headers, CNY_HEADER_ACQUIRED) - count_in(headers, CNY_HEADER_DELIVERED);
     return uncounted > 0 ? uncounted : 0;
 }
 
@@ -408,14 +390,15 @@ int64_t cny_returns(cny_listener *listener, const coney_message *message)
 int64_t cny_returns_here(cny_listener *listener, const coney_message *message)
 {
     int64_t count = cny_returns(listener, message);
-    int64_t acquired = count_in(message->properties.headers, ACQUIRED);
+    int64_t acquired = count_in(message->properties.headers, CNY_HEADER_ACQUIRED);
     return acquired > 0 && acquired < count ? acquired : count;
 }
 
 bool cny_has_just_come(const coney_message *message)
 {
-    int64_t acquired = count_in(message->properties.headers, ACQUIRED);
-    return acquired > 0 && acquired == count_in(message->properties.headers, DELIVERED) && has_counted_death(message);
+    int64_t acquired = count_in(message->properties.headers, CNY_HEADER_ACQUIRED);
+    return acquired > 0 && acquired == count_in(message->properties.headers, CNY_HEADER_DELIVERED) &&
+           has_counted_death(message);
 }
 
 int64_t cny_redeliveries(cny_listener *listener, const coney_message *message)

@@ -114,9 +114,9 @@ coney_status cny_listener_learn_queue(const coney_container *container, cny_list
         return CONEY_OK;
     if (said.single_active_consumer)
         atomic_store(&listener->keeps_order, true);
-    if (listener->options.retry.delayed_by_queue && !said.delays_failures)
-        return cny_fail_without_delay(listener->options.queue);
-    coney_status status = said.kind == CONEY_STREAM ? cny_check_stream(&listener->options) : CONEY_OK;
+    coney_status status = cny_check_delaying_queue(&listener->options, said.delays_failures, said.delivery_limit);
+    if (status == CONEY_OK && said.kind == CONEY_STREAM)
+        status = cny_check_stream(&listener->options);
     if (status == CONEY_OK)
         atomic_store(&listener->queue_kind, (int)said.kind);
     return status;

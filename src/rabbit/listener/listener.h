@@ -157,7 +157,7 @@ struct cny_listener {
     atomic_llong last_delivery_ms;
     atomic_int queue_kind;        /* coney_queue_kind, as far as the listener or somebody in the factory says */
     atomic_bool is_queue_certain; /* the broker has it as it is declared in the factory */
-    atomic_llong delivery_limit;  /* of the queue, as somebody in the factory says; 0: nobody does; below 0: none */
+    atomic_llong delivery_limit;  /* of the queue, as the factory declares it, else the broker's; below 0: none */
     atomic_bool keeps_order; /* the queue serves one consumer at a time, and the next one must not begin too early */
     /* under the container's lock */
     cny_listener *next;
@@ -204,8 +204,9 @@ bool cny_listener_is_stream(const cny_listener *listener);
 bool cny_is_stream(const coney_listener *options);
 coney_status cny_check_stream(const coney_listener *options);
 
-/* CONEY_E_INVALID, for retry.delayed_by_queue. */
-coney_status cny_fail_without_delay(const char *queue);
+/* Whether retry.delayed_by_queue, if it is set, goes with what a declaration says of the queue. CONEY_E_INVALID. */
+coney_status cny_check_delaying_queue(const coney_listener *options, bool delays_failures, int64_t delivery_limit);
+int cny_default_attempts(const coney_listener_retry *retry); /* max_attempts, if the program does not say */
 
 /* Whether a failed message is tried again, and how often in all. That a queue is a stream may be known later only, so
  * both depend on what is known now. */
@@ -548,8 +549,13 @@ int64_t cny_returns_here(cny_listener *listener, const coney_message *message);
 bool cny_has_just_come(const coney_message *message);
 int64_t cny_redeliveries(cny_listener *listener, const coney_message *message); /* returns, as far as anybody knows */
 
+/* The broker's counts, in the headers of a message; RabbitMQ 4.3 alone has the second one. */
+#define CNY_HEADER_DELIVERED "x-delivery-count"
+#define CNY_HEADER_ACQUIRED "x-acquired-count"
+
 /* Complains of a message that came by dead-lettering if its count is near the delivery limit. Not under a lock. */
 void cny_warn_of_delivery_limit(cny_listener *listener, const coney_message *message);
+bool cny_was_dead_lettered(const coney_message *message);                   /* by x-death, which anyone can send */
 int cny_rounds(const cny_listener *listener, const coney_message *message); /* of its ladder, which it comes from */
 
 /* What is known of the kind of the listener's queue. */

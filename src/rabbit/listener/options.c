@@ -6,7 +6,6 @@
 
 #define DEFAULT_PREFETCH 250 /* Spring's */
 #define MAX_LANES 1000
-#define BROKERS_LIMIT 20 /* RabbitMQ's delivery limit of a quorum queue that says none */
 
 /* ---- checks ---- */
 
@@ -151,30 +150,6 @@ static coney_status check_effect(const coney_listener_retry *retry, bool is_stre
     return CONEY_OK;
 }
 
-coney_status cny_fail_without_delay(const char *queue)
-{
-    return cny_fail(CONEY_E_INVALID,
-                    "retry.delayed_by_queue: the queue '%s' is declared here without a delay for what has failed; set "
-                    "its delayed_retry to CONEY_DELAYED_RETRY_FAILED, or take retry.delays_ms",
-                    queue);
-}
-
-/* A message over its delivery limit is gone, unless the queue has a dead-letter exchange. */
-static coney_status check_delaying_queue(const coney_queue *declared, int max_attempts)
-{
-    int64_t limit = declared->delivery_limit;
-    if (!cny_queue_delays_failures(declared))
-        return cny_fail_without_delay(declared->name);
-    if (limit == 0)
-        limit = coney_table_get_int64(declared->arguments, "x-delivery-limit", BROKERS_LIMIT);
-    return limit < 0 || max_attempts - 1 <= limit
-               ? CONEY_OK
-               : cny_fail(CONEY_E_INVALID,
-                          "retry.max_attempts is %d, and the queue lets a message come back %lld times, so the broker "
-                          "would end the message before; set delivery_limit of the queue to %d or more",
-                          max_attempts, (long long)limit, max_attempts - 1);
-}
-
 static coney_status check_delayed_by_queue(const coney_listener *listener)
 {
     const coney_listener_retry *retry = &listener->retry;
@@ -186,7 +161,10 @@ static coney_status check_delayed_by_queue(const coney_listener *listener)
         return cny_fail(CONEY_E_INVALID,
                         "retry.delayed_by_queue goes without first_delay_ms, multiplier, max_delay_ms and delays_ms: "
                         "the queue's delayed_retry_min_ms and delayed_retry_max_ms say how long a message waits");
-    return listener->declare ? check_delaying_queue(listener->declare, retry->max_attempts) : CONEY_OK;
+    const coney_queue *declared = listener->declare;
+    return declared ? cny_check_delaying_queue(listener, cny_queue_delays_failures(declared),
+                                               cny_queue_delivery_limit(declared, CNY_BROKERS_DELIVERY_LIMIT))
+                    : CONEY_OK;
 }
 
 static coney_status check_retry(const coney_listener_retry *retry, bool is_stream)
@@ -269,9 +247,14 @@ static void set_default(int *option, int value)
         *option = value;
 }
 
+int cny_default_attempts(const coney_listener_retry *retry)
+{
+    return retry->stateful ? 3 : 1;
+}
+
 static void set_retry_defaults(coney_listener_retry *retry)
 {
-    set_default(&retry->max_attempts, retry->stateful ? 3 : 1);
+    set_default(&retry->max_attempts, cny_default_attempts(retry));
     set_default(&retry->first_delay_ms, 1000);
     set_default(&retry->max_delay_ms, 10000);
     if (retry->multiplier == 0)
