@@ -55,7 +55,7 @@ static bool is_prunable(const uint8_t *encoded, size_t size)
 /* What rabbitmq-c decodes then; *defect is why something is missing. */
 static const amqp_basic_properties_t *read_pruned(const amqp_basic_properties_t *properties, const char **defect)
 {
-    uint8_t room[ROOM];
+    static uint8_t room[ROOM]; /* what is decoded points to it */
     size_t size = encode(properties, room);
     void *decoded;
     assert_true(prune(room, &size, defect));
