@@ -206,6 +206,34 @@ static void test_outcome_meanwhile_is_stale_if_the_queue_is_there(void **state)
     assert_int_equal(fault_handled("prefetched"), 0);
 }
 
+static void find_it_missing_with_collected_acknowledgements(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_deliver(peer, channel, 1, "ack");
+    cny_peer_deliver(peer, channel, 2, "hold");
+    cny_peer_wait_go(peer);
+    cny_peer_time_out_consumer(peer, channel);
+    amqp_channel_t asking = fault_expect_question(peer, channel)->channel;
+    cny_peer_check(peer, !cny_peer_hears(peer, 2 * SOON_MS));
+    cny_peer_close_channel(peer, asking, 404, "NOT_FOUND - no queue 'orders' in vhost '/'");
+    fault_expect_ack_up_to(peer, 2);
+}
+
+static void test_collected_acknowledgements_go_out_if_the_queue_is_gone(void **state)
+{
+    (void)state;
+    fault_listen(find_it_missing_with_collected_acknowledgements, NULL,
+                 (coney_listener){.ack_every = 10, .ack_after_ms = SOON_MS});
+    fault_wait_for_calls(2);
+    cny_broker_go(fault.broker);
+    fault_wait_for_reason(FAULT_IN_QUESTION);
+    fault_let_go();
+    cny_broker_wait(fault.broker, 1);
+    assert_int_equal(fault_statistics().acknowledged, 2);
+    assert_int_equal(fault_info(CONEY_CONSUMING).stale_acknowledgements, 0);
+}
+
 static void hang_up_instead_of_an_answer(cny_peer *peer, void *user)
 {
     (void)user;
@@ -229,29 +257,29 @@ static void test_loss_of_the_connection_meanwhile_is_a_loss(void **state)
     assert_int_equal(fault_handled("next"), 1);
 }
 
-/* No channel is left on which it could ask. */
+/* --- no channel is left on which the client could ask --- */
+
 static void time_out_on_the_only_channel(cny_peer *peer, void *user)
 {
     (void)user;
     amqp_channel_t channel = fault_deliver_then_time_out(peer);
     cny_peer_answer(peer, cny_peer_expect(peer, AMQP_BASIC_CANCEL_METHOD));
-    fault_expect_ack(peer, 1);
-    fault_expect_ack(peer, 2);
-    cny_peer_check(peer, cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_METHOD)->channel == channel);
+    fault_expect_everything_back(peer, channel);
+    fault_serve_the_next(peer);
 }
 
-static void test_what_has_come_is_handled_if_the_client_cannot_ask(void **state)
+static void test_queue_that_cannot_be_asked_for_is_there(void **state)
 {
     (void)state;
-    fault_reset_handler();
     fault_start_with(&(cny_broker_options){.script = time_out_on_the_only_channel, .channel_max = 1}, NULL);
-    fault_use_container(NULL, fault_obey, 1);
+    fault_use_listener(NULL, (coney_listener){0});
     fault_wait_for_calls(1);
     cny_broker_go(fault.broker);
     fault_wait_for_reason("cannot be asked");
+    assert_int_equal(coney_container_check(fault.container), CONEY_E_LIMIT);
     fault_let_go();
     cny_broker_wait(fault.broker, 1);
-    assert_int_equal(fault_handled("prefetched"), 1);
+    assert_int_equal(fault_handled("prefetched"), 0);
 }
 
 int main(void)
@@ -266,8 +294,9 @@ int main(void)
         fault_test(test_queue_that_stays_empty_is_there),
         fault_test(test_outcome_meanwhile_is_acknowledged_if_the_queue_is_gone),
         fault_test(test_outcome_meanwhile_is_stale_if_the_queue_is_there),
+        fault_test(test_collected_acknowledgements_go_out_if_the_queue_is_gone),
         fault_test(test_loss_of_the_connection_meanwhile_is_a_loss),
-        fault_test(test_what_has_come_is_handled_if_the_client_cannot_ask),
+        fault_test(test_queue_that_cannot_be_asked_for_is_there),
     };
     return cmocka_run_group_tests_name("cancel of a consumer whose queue is there", tests, NULL, NULL);
 }

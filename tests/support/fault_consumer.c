@@ -92,17 +92,22 @@ coney_status fault_start_container(cny_script *script, int start_timeout_ms, int
     return coney_container_start(fault.container);
 }
 
-void fault_listen(cny_script *script, const coney_container_options *options, coney_listener listener)
+void fault_use_listener(const coney_container_options *options, coney_listener listener)
 {
     if (!listener.on_message && !listener.on_batch)
         listener.on_message = fault_obey;
     if (!listener.queue)
         listener.queue = "orders";
     fault_reset_handler();
-    fault_start(script, NULL);
     fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, options));
     fault_expect_status(CONEY_OK, coney_container_listen(fault.container, &listener));
     fault_expect_status(CONEY_OK, coney_container_start(fault.container));
+}
+
+void fault_listen(cny_script *script, const coney_container_options *options, coney_listener listener)
+{
+    fault_start(script, NULL);
+    fault_use_listener(options, listener);
 }
 
 int fault_handler_calls(void)

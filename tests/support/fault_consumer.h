@@ -13,8 +13,9 @@ coney_status fault_start_container(cny_script *script, int start_timeout_ms, int
 
 /* The same with a listener of the test's own; without a handler it gets the obedient one, without a queue "orders". */
 void fault_listen(cny_script *script, const coney_container_options *options, coney_listener listener);
+void fault_use_listener(const coney_container_options *options, coney_listener listener); /* with a broker that runs */
 
-void fault_reset_handler(void); /* those three do it; for tests that start otherwise */
+void fault_reset_handler(void); /* all of those do it; for tests that start otherwise */
 int fault_handler_calls(void);
 void fault_wait_for_calls(int count);
 int fault_handled(const char *text); /* how many such messages the handler was called for */

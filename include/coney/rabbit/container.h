@@ -142,7 +142,9 @@ CONEY_API coney_status coney_container_set_concurrency(coney_container *containe
 
 /* How it is doing: CONEY_OK while every consumer consumes, CONEY_E_STATE if not started, paused or
  * stopped, or if a consumer has not begun yet, else why one does not (CONEY_E_LOST, CONEY_E_NOT_FOUND for its queue
- * and so on), with the sentence. It tries again by itself. */
+ * and so on), with the sentence. It tries again by itself. If the broker has cancelled a consumer: CONEY_E_STATE while
+ * it is being asked whether the queue is there, CONEY_E_PRECONDITION_FAILED if it is, CONEY_E_LIMIT if no channel was
+ * free for that. */
 CONEY_API coney_status coney_container_check(coney_container *container);
 
 CONEY_END

@@ -71,8 +71,9 @@ CONEY_API void coney_delivery_unref(coney_delivery *delivery);
  * it; if the reply cannot be sent, this answers why, and the message goes the way of CONEY_RETRY. Any thread.
  * CONEY_OK: the broker is told, as fast as it can be; CONEY_E_STATE: it is settled already, its handler has returned
  * CONEY_RETRY and is to be called again, or its listener acknowledges otherwise; CONEY_E_STALE: its channel is gone,
- * or the broker has cancelled its consumer; the broker delivers it again and is not told; CONEY_E_INVALID (no outcome,
- * or CONEY_PARK without a parking queue), CONEY_E_NO_MEMORY; for a reply the statuses of coney_delivery_reply().
+ * or the broker has cancelled its consumer; the broker is not told, and delivers it again unless its queue is gone;
+ * CONEY_E_INVALID (no outcome, or CONEY_PARK without a parking queue), CONEY_E_NO_MEMORY; for a reply the statuses of
+ * coney_delivery_reply().
  * (AMQP: basic.ack, basic.reject.) */
 CONEY_API coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outcome);
 

@@ -60,21 +60,29 @@ static cny_error *reason_for_existing(void)
                          "more");
 }
 
-/* A queue that is stuck does not answer, and one that may not be looked at is refused: both are there. A consumer that
- * acknowledges nothing has nothing to give back. Any thread. */
-void cny_cancellation_ended(cny_channel *asking, const cny_error *reason)
+/* A consumer that acknowledges nothing has nothing to give back. The end of the connection ends the suspension, too.
+ * Takes the reason. Any thread. */
+static void end_suspension(cny_channel *channel, bool is_missing, cny_error *reason)
 {
-    cny_channel *channel = asking->asks_for;
-    const coney_error *answer = cny_error_view(reason);
-    bool is_missing = answer->status == CONEY_E_NOT_FOUND;
-    asking->answer_by = asking->ask_again_at = 0;
-    if (!cny_channel_is_suspended(channel) || asking->connection->reason || asking->connection->state != CNY_OPEN)
+    const cny_connection *connection = channel->connection;
+    if (!cny_channel_is_suspended(channel) || connection->reason || connection->state != CNY_OPEN) {
+        cny_error_unref(reason);
         return;
-    set_reason(&channel->feed, is_missing ? reason_for_missing(answer) : reason_for_existing());
+    }
+    set_reason(&channel->feed, reason);
     if (is_missing || channel->feed.no_ack)
         end_feed(channel);
     else
         give_back(channel);
+}
+
+/* A queue that is stuck does not answer, and one that may not be looked at is refused: both are there. Any thread. */
+void cny_cancellation_ended(cny_channel *asking, const cny_error *reason)
+{
+    const coney_error *answer = cny_error_view(reason);
+    bool is_missing = answer->status == CONEY_E_NOT_FOUND;
+    asking->question.answer_by = asking->question.again_at = 0;
+    end_suspension(asking->question.of, is_missing, is_missing ? reason_for_missing(answer) : reason_for_existing());
 }
 
 /* ---- asking ---- */
@@ -111,10 +119,10 @@ static coney_status ask(cny_channel *channel)
         return coney_last_error_details()->status;
     coney_status status = send_question(asking, channel->feed.queue, true);
     if (status == CONEY_OK) {
-        asking->asks_for = cny_channel_ref(channel);
-        asking->asked_at = cny_now_ms();
-        asking->answer_by = asking->asked_at + ANSWER_MS;
-        cny_connection_be_due(connection, asking->answer_by);
+        asking->question.of = cny_channel_ref(channel);
+        asking->question.asked_at = cny_now_ms();
+        asking->question.answer_by = asking->question.asked_at + ANSWER_MS;
+        cny_connection_be_due(connection, asking->question.answer_by);
     } else { /* the broker has not heard of it */
         cny_error *reason = cny_error_capture();
         cny_channel_die(asking, reason);
@@ -135,15 +143,16 @@ static void on_found(cny_channel *asking, const cny_incoming *incoming)
 {
     int64_t now = cny_now_ms();
     bool is_in_use = incoming->message_count > 0 || incoming->consumer_count > 0;
-    if (is_in_use || now >= asking->asked_at + PASSING_MS) {
+    if (is_in_use || now >= asking->question.asked_at + PASSING_MS) {
         end_question(asking, CONEY_E_CLOSED, "closed, the queue is there");
         return;
     }
-    asking->ask_again_at = now + AGAIN_MS;
-    cny_connection_be_due(asking->connection, asking->ask_again_at);
+    asking->question.again_at = now + AGAIN_MS;
+    cny_connection_be_due(asking->connection, asking->question.again_at);
 }
 
-/* The program's listener is not told of a channel that only asks. */
+/* The program's listener is not told of a channel that only asks, so channel.open-ok is not announced
+ * (cny_channel_announce()). */
 bool cny_cancellation_is_step(cny_channel *asking, const cny_incoming *incoming)
 {
     if (incoming->method == CNY_QUEUE_DECLARE_OK)
@@ -153,24 +162,24 @@ bool cny_cancellation_is_step(cny_channel *asking, const cny_incoming *incoming)
 
 static void ask_again(cny_channel *asking)
 {
-    asking->ask_again_at = 0;
-    if (send_question(asking, asking->asks_for->feed.queue, false) != CONEY_OK)
+    asking->question.again_at = 0;
+    if (send_question(asking, asking->question.of->feed.queue, false) != CONEY_OK)
         end_question(asking, CONEY_E_NO_MEMORY, "no memory to ask whether the queue is there");
 }
 
 /* While nothing is read the answer cannot come. */
 void cny_cancellation_run_due(cny_channel *asking, int64_t now)
 {
-    if (asking->answer_by == 0)
+    if (asking->question.answer_by == 0)
         return;
     if (asking->connection->held)
-        asking->answer_by = now + ANSWER_MS;
-    if (asking->answer_by <= now)
+        asking->question.answer_by = now + ANSWER_MS;
+    if (asking->question.answer_by <= now)
         end_question(asking, CONEY_E_TIMEOUT, "no answer from the broker whether the queue is there");
-    else if (asking->ask_again_at > 0 && asking->ask_again_at <= now)
+    else if (asking->question.again_at > 0 && asking->question.again_at <= now)
         ask_again(asking);
-    cny_connection_be_due(asking->connection, asking->answer_by);
-    cny_connection_be_due(asking->connection, asking->ask_again_at);
+    cny_connection_be_due(asking->connection, asking->question.answer_by);
+    cny_connection_be_due(asking->connection, asking->question.again_at);
 }
 
 /* ---- the broker's basic.cancel ---- */
@@ -182,6 +191,8 @@ static void close_unbegun(cny_channel *channel)
     cny_channel_close_locked(channel, channel->feed.reason);
 }
 
+/* If no channel or no memory is free for the question, the queue is taken to be there, too: a stream is read on, and
+ * what is given back comes again. */
 static void suspend(cny_channel *channel)
 {
     cny_feed *feed = &channel->feed;
@@ -195,11 +206,11 @@ static void suspend(cny_channel *channel)
         cny_feed_tell_change(channel);
         return;
     }
-    set_reason(feed,
-               cny_error_new(CONEY_E_NOT_FOUND, 0,
-                             "the broker cancelled the consumer, and whether its queue is there cannot be asked: %s",
-                             coney_last_error()));
-    end_feed(channel);
+    end_suspension(channel, false,
+                   cny_error_new(coney_last_error_details()->status, 0,
+                                 "the broker cancelled the consumer, and whether its queue is there cannot be asked: "
+                                 "%s",
+                                 coney_last_error()));
 }
 
 /* It may be said twice, or cross our own. */

@@ -14,7 +14,7 @@ static void free_channel(cny_channel *channel)
     cny_confirms_free(&channel->confirms);
     cny_error_unref(channel->reason);
     cny_error_unref(channel->first_returned);
-    cny_channel_unref(channel->asks_for);
+    cny_channel_unref(channel->question.of);
     pthread_cond_destroy(&channel->changed);
     cny_connection_unref(channel->connection);
     cny_free(channel);
@@ -188,7 +188,7 @@ static void end_use(cny_channel *channel, cny_error *reason)
         cny_tell_channel(channel, false, reason);
     if (channel->confirms.max > 0)
         cny_confirms_fail(channel, reason);
-    if (channel->asks_for)
+    if (channel->question.of)
         cny_cancellation_ended(channel, reason);
     pthread_cond_broadcast(&channel->changed);
     cny_connection_wake_queue(channel->connection); /* senders of this channel wait there, too */
@@ -409,7 +409,7 @@ static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
         return CONEY_OK;
     if (cny_renewal_is_step(&channel->feed, incoming))
         return CONEY_OK;
-    if (channel->asks_for && cny_cancellation_is_step(channel, incoming))
+    if (channel->question.of && cny_cancellation_is_step(channel, incoming))
         return CONEY_OK;
     if (cny_series_is_step(channel, incoming))
         return CONEY_OK;

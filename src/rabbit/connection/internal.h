@@ -518,6 +518,14 @@ typedef struct cny_series {
     int64_t answered_ms; /* when the last answer came, or the first was sent */
 } cny_series;
 
+/* Whether the queue of a cancelled consumer is there. */
+typedef struct cny_question {
+    cny_channel *of;   /* a reference to the channel of that consumer; NULL: there is no question */
+    int64_t asked_at;  /* for the first time; */
+    int64_t again_at;  /* 0: an answer is awaited */
+    int64_t answer_by; /* the deadline; 0: it is answered */
+} cny_question;
+
 struct cny_channel {
     /* fixed after new */
     atomic_uint refs;
@@ -541,10 +549,7 @@ struct cny_channel {
     size_t returned;     /* without confirms: messages that came back, and why the first one did */
     cny_error *first_returned;
     cny_feed feed;
-    cny_channel *asks_for; /* a reference to the channel whose queue this one looks for; NULL: it has another use */
-    int64_t asked_at;      /* for the first time; */
-    int64_t ask_again_at;  /* 0: an answer is awaited */
-    int64_t answer_by;     /* the deadline; 0: it does not ask, or is answered */
+    cny_question question; /* for which the channel was opened */
 };
 
 static inline void cny_channel_lock(cny_channel *channel)

@@ -367,10 +367,11 @@ coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outco
     if (!claim(delivery))
         return cny_fail(CONEY_E_STATE, "settle a delivery of queue '%s': it is settled already", options->queue);
     coney_status status = CONEY_OK;
-    if (cny_channel_is_suspended(delivery->channel) || !cny_channel_alive(delivery->channel)) {
+    bool is_suspended = cny_channel_is_suspended(delivery->channel);
+    if (is_suspended || !cny_channel_alive(delivery->channel)) {
         cny_count(&delivery->consumer->listener->counters.stale);
-        status = cny_fail(CONEY_E_STALE, "settle a delivery of queue '%s': its channel is gone, it is delivered again",
-                          options->queue);
+        status = cny_fail(CONEY_E_STALE, "settle a delivery of queue '%s': %s", options->queue,
+                          is_suspended ? "its consumer was cancelled" : "its channel is gone, it is delivered again");
     } else {
         status = settle(delivery, outcome);
     }

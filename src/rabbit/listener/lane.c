@@ -54,9 +54,10 @@ coney_status cny_lane_send_acks(cny_lane *lane)
     return cny_channel_settle_held(lane->consumer->channel, lane->ack_tag, CNY_SETTLE_ACK_UP_TO, acks, bytes);
 }
 
+/* While the channel is suspended they stay. */
 static void flush_acks(cny_lane *lane)
 {
-    if (cny_lane_send_acks(lane) == CONEY_E_NO_MEMORY)
+    if (!is_suspended(lane) && cny_lane_send_acks(lane) == CONEY_E_NO_MEMORY)
         cny_channel_close(lane->consumer->channel); /* else they would never be acknowledged */
 }
 
@@ -278,12 +279,20 @@ static void commit(cny_lane *lane, size_t finished)
         cny_transaction_commit(lane->consumer);
 }
 
-/* Those whose verdict is known go, in their order; the others stay. While the channel is suspended all stay. */
+/* Those whose verdict is known go, in their order; the others stay. */
+static void finish_at_once(cny_lane *lane)
+{
+    lane->keeps_decided = false;
+    commit(lane, options_of(lane)->on_batch ? finish_any(lane) : finish_first(lane));
+}
+
+/* While the channel is suspended all stay. */
 static void finish_decided(cny_lane *lane)
 {
-    lane->keeps_decided = is_suspended(lane);
-    if (!lane->keeps_decided)
-        commit(lane, options_of(lane)->on_batch ? finish_any(lane) : finish_first(lane));
+    if (is_suspended(lane))
+        lane->keeps_decided = true;
+    else
+        finish_at_once(lane);
 }
 
 /* The messages that were to wait until then, or less, go back. */
@@ -427,7 +436,8 @@ static void note_unseen_items(const cny_lane *lane)
     }
 }
 
-/* What no handler will get any more: by the broker's reckoning it was never tried. */
+/* What no handler will get any more: by the broker's reckoning it was never tried. Nothing of it stays, even if the
+ * channel has just been suspended, so that it counts once. */
 static size_t give_back(cny_lane *lane)
 {
     note_unseen_items(lane);
@@ -441,7 +451,7 @@ static size_t give_back(cny_lane *lane)
         }
     }
     lane->due = lane->gather_until = 0;
-    finish_decided(lane);
+    finish_at_once(lane);
     release_delayed(lane, INT64_MAX);
     flush_acks(lane);
     for (coney_message *message; (message = next_message(lane)); returned++) {
@@ -541,6 +551,8 @@ static void plan(cny_lane *lane)
     int64_t next = lane->due > 0 ? lane->due : or_never(lane->gather_until);
     next = cny_sooner(next, or_never(lane->ack_due));
     next = cny_sooner(next, cny_lane_next_due(lane));
+    if (is_suspended(lane)) /* nothing that is due is done */
+        next = cny_deadline(GATE_MS);
     if (next < INT64_MAX)
         cny_workers_schedule_at(lane->consumer->container->workers, &lane->task, next);
 }
