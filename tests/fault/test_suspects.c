@@ -7,7 +7,7 @@
 
 enum { SHARED = 2 }; /* connections that the broker closes; all suspects are tried on others then */
 
-static atomic_int trials, returned, passed;
+static atomic_int trials, isolated, returned, passed;
 
 static bool is_queue(const cny_peer_method *consume, const char *name)
 {
@@ -77,6 +77,7 @@ static void listen_to(const char *queue, coney_acknowledge_mode acknowledge)
 static void start(cny_script *script)
 {
     atomic_store(&trials, 0);
+    atomic_store(&isolated, 0);
     atomic_store(&returned, 0);
     atomic_store(&passed, 0);
     fault_reset_handler();
@@ -151,6 +152,8 @@ static void lock_on_the_isolated_connection(cny_peer *peer, void *user)
         accuse_all(peer);
         return;
     }
+    cny_peer_log_in(peer);
+    atomic_fetch_add(&isolated, cny_peer_is_isolated(peer));
     cny_peer_method *consume = cny_peer_serve_until(peer, AMQP_BASIC_CONSUME_METHOD);
     if (atomic_fetch_add(&trials, 1) == 0)
         cny_peer_close_channel(peer, consume->channel, 405, "RESOURCE_LOCKED - cannot obtain exclusive access");
@@ -166,6 +169,7 @@ static void test_exclusive_queue_is_tried_on_the_consuming_connection(void **sta
     fault_expect_status(CONEY_OK, coney_container_start(fault.container));
     assert_int_equal(health().consumers, 1);
     assert_int_equal(atomic_load(&trials), 2);
+    assert_int_equal(atomic_load(&isolated), 1); /* which has done no harm, and serves on */
     assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, SHARED + 1);
 }
 

@@ -264,10 +264,12 @@ static void on_no_subscription(cny_consumer *consumer)
 {
     bool is_over = cny_consumer_note_refusal(consumer);
     cny_consumer_drop_channel(consumer);
-    if (!is_over)
+    if (!is_over) {
         wait_until(consumer, 0);
-    else if (!is_restored(consumer))
+        cny_consumer_awaits_trial(consumer); /* now, before the isolated connection is closed for want of suspects */
+    } else if (!is_restored(consumer)) {
         on_refused(consumer);
+    }
     cny_container_attention(consumer->container);
 }
 

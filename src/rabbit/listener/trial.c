@@ -156,9 +156,9 @@ static bool try_alone(coney_container *container, cny_consumer *consumer, cny_co
     cny_container_attention(container);
     while (consumer->trial && in_time)
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
-    bool is_acquitted = consumer->strikes.count == 0;
+    bool is_harmless = consumer->strikes.count == 0 || consumer->needs_own_connection;
     cny_consumer_unref(consumer);
-    return is_acquitted;
+    return is_harmless;
 }
 
 /* One connection serves until one of them does harm. */
