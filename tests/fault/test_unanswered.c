@@ -15,6 +15,8 @@ enum {
     SOON_MS = 8000,
     SHORT_MS = 500,
     LONG_MS = 30000,
+    STUCK = 20,
+    PATIENCE_MS = 3000,
     DEADLY = 20,
     MOST_CHANNELS = 100,
 };
@@ -24,6 +26,14 @@ static cny_heard all[CNY_MAX_HEARD];
 static bool is_of_queue(amqp_bytes_t queue, const char *prefix)
 {
     return queue.len >= strlen(prefix) && memcmp(queue.bytes, prefix, strlen(prefix)) == 0;
+}
+
+static int count_heard(amqp_method_number_t id, const char *what)
+{
+    int count = cny_broker_heard(fault.broker, all), heard = 0;
+    for (int i = 0; i < count; i++)
+        heard += all[i].id == id && strcmp(all[i].what, what) == 0;
+    return heard;
 }
 
 /* --- what is declared --- */
@@ -96,10 +106,9 @@ static bool has_no_answer(const cny_peer_method *method)
     return !atomic_load(&has_majority) && (method->id == AMQP_QUEUE_BIND_METHOD || is_stuck_queue);
 }
 
-/* Nothing is answered on the channel of a binding, and after a while the connection is closed. */
-static void give_bindings_no_answer(cny_peer *peer, void *user)
+/* Nothing is answered on the channel of such a thing. Returns so long after the first of them. */
+static bool serve_the_others(cny_peer *peer, int closes_after_ms)
 {
-    (void)user;
     int64_t closes_at = INT64_MAX;
     bool is_stuck[MOST_CHANNELS] = {false};
     while (cny_now_ms() < closes_at) {
@@ -108,14 +117,28 @@ static void give_bindings_no_answer(cny_peer *peer, void *user)
         const cny_peer_method *method = cny_peer_next(peer);
         bool hangs = has_no_answer(method);
         if (hangs && closes_at == INT64_MAX)
-            closes_at = cny_now_ms() + CLOSED_MS;
+            closes_at = cny_now_ms() + closes_after_ms;
         is_stuck[method->channel] |= hangs;
         if (!is_stuck[method->channel])
             cny_peer_answer(peer, method);
         if (method->id == AMQP_CONNECTION_CLOSE_METHOD)
-            return;
+            return false;
     }
-    cny_peer_close_connection_over(peer, AMQP_QUEUE_BIND_METHOD, 541, "INTERNAL_ERROR - timeout");
+    return true;
+}
+
+/* After a while the connection is closed. */
+static void give_bindings_no_answer(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (serve_the_others(peer, CLOSED_MS))
+        cny_peer_close_connection_over(peer, AMQP_QUEUE_BIND_METHOD, 541, "INTERNAL_ERROR - timeout");
+}
+
+static void give_no_answer(cny_peer *peer, void *user)
+{
+    (void)user;
+    serve_the_others(peer, INT32_MAX);
 }
 
 /* A heartbeat would keep the script from looking at the clock. */
@@ -199,15 +222,65 @@ static void test_asking_to_declare_ends_with_the_first_thing_that_has_no_answer(
     test_expect_elapsed(began, SHORT_MS, 3 * SHORT_MS);
 }
 
-/* --- an exclusive queue beside a thing without an answer --- */
+/* --- a queue that is there, after many without an answer --- */
 
-static int count_heard(amqp_method_number_t id, const char *what)
+static void use_stuck_queues_before_orders(int timeout_ms)
 {
-    int count = cny_broker_heard(fault.broker, all), heard = 0;
-    for (int i = 0; i < count; i++)
-        heard += all[i].id == id && strcmp(all[i].what, what) == 0;
-    return heard;
+    coney_topology *topology = coney_topology_new();
+    for (int i = 0; i < STUCK; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "stuck.%d", i);
+        coney_topology_add_queue(topology, &(coney_queue){.name = name});
+    }
+    coney_topology_add_queue(topology, &(coney_queue){.name = "orders"});
+    use_topology(topology, timeout_ms);
 }
+
+static void test_listener_consumes_though_many_queues_before_its_own_have_no_answer(void **state)
+{
+    (void)state;
+    start(give_no_answer);
+    use_stuck_queues_before_orders(10000);
+    use_listener();
+    listen_to("orders");
+    int64_t began = cny_now_ms();
+    fault_expect_status(CONEY_OK, coney_container_start(fault.container));
+    fault_wait_until(consumers() == 2);
+    test_expect_elapsed(began, 0, SOON_MS);
+}
+
+/* An answer takes longer to wait for than the first pause, so those without one are due again all the time. */
+static void test_each_queue_is_declared_before_those_without_an_answer_are_tried_again(void **state)
+{
+    (void)state;
+    start(give_no_answer);
+    use_stuck_queues_before_orders(PATIENCE_MS);
+    fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
+    int64_t began = cny_now_ms();
+    fault_wait_until(declared() == 1);
+    test_expect_elapsed(began, 0, 5 * PATIENCE_MS);
+}
+
+/* It would fail for a queue that is only not declared yet. */
+static void test_listener_whose_missing_queue_is_fatal_waits_for_its_declaration(void **state)
+{
+    (void)state;
+    start(give_no_answer);
+    use_stuck_queues_before_orders(LONG_MS);
+    fault_reset_handler();
+    fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory,
+                                                      &(coney_container_options){.start_timeout_ms = CLOSED_MS}));
+    fault_expect_status(CONEY_OK,
+                        coney_container_listen(fault.container, &(coney_listener){.queue = "stuck.1",
+                                                                                  .on_message = fault_obey,
+                                                                                  .missing_queue_is_fatal = true}));
+    fault_expect_status(CONEY_E_TIMEOUT, coney_container_start(fault.container));
+    fault_expect_text(
+        "consume from queue 'stuck.1': the queue is still being declared, and the broker has not answered");
+    assert_int_equal(count_heard(AMQP_BASIC_CONSUME_METHOD, "stuck.1"), 0);
+}
+
+/* --- an exclusive queue beside a thing without an answer --- */
 
 /* It comes after the other one on the same channel. So it is declared on the isolated connection, where that shows that
  * it does no harm, and then where it belongs. */
@@ -225,6 +298,50 @@ static void test_exclusive_queue_is_declared_though_another_thing_has_no_answer(
     fault_wait_until(consumers() == 2);
     assert_int_equal(count_heard(AMQP_QUEUE_DECLARE_METHOD, "mine"), 3);
     assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
+}
+
+static void lock_on_the_isolated_connection(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_log_in(peer);
+    while (cny_peer_is_isolated(peer)) {
+        const cny_peer_method *method = cny_peer_next(peer);
+        bool is_mine = method->id == AMQP_QUEUE_DECLARE_METHOD &&
+                       is_of_queue(((amqp_queue_declare_t *)method->args)->queue, "mine");
+        if (is_mine)
+            cny_peer_close_channel(peer, method->channel, 405, "RESOURCE_LOCKED - cannot obtain exclusive access");
+        else if (!has_no_answer(method))
+            cny_peer_answer(peer, method);
+        if (method->id == AMQP_CONNECTION_CLOSE_METHOD)
+            return;
+    }
+    serve_the_others(peer, INT32_MAX);
+}
+
+static atomic_int refusals;
+
+static void count_refusals(const coney_declaration *news, void *user)
+{
+    (void)user;
+    if (news->state != CONEY_DECLARATION_DECLARED && strcmp(news->name, "mine") == 0)
+        atomic_fetch_add(&refusals, 1);
+}
+
+/* The consuming connection may have it already. */
+static void test_exclusive_queue_that_is_locked_on_the_isolated_connection_is_not_refused(void **state)
+{
+    (void)state;
+    atomic_store(&has_majority, false);
+    atomic_store(&refusals, 0);
+    fault_start_with(&(cny_broker_options){.script = lock_on_the_isolated_connection, .may_hang_up = true},
+                     &(coney_connection_factory_options){.heartbeat_s = 60, .on_declaration = count_refusals});
+    coney_topology *topology = coney_topology_new();
+    coney_topology_add_queue(topology, &(coney_queue){.name = "stuck"});
+    coney_topology_add_queue(topology, &(coney_queue){.name = "mine", .exclusive = true});
+    use_topology(topology, LONG_MS);
+    fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
+    fault_wait_until(declared() == 1);
+    assert_int_equal(atomic_load(&refusals), 0);
 }
 
 /* --- many things that close the connection --- */
@@ -272,7 +389,11 @@ int main(void)
         fault_test(test_all_bindings_are_made_soon_after_the_broker_answers_again),
         fault_test(test_bindings_that_come_later_cost_a_connection_in_use_once),
         fault_test(test_asking_to_declare_ends_with_the_first_thing_that_has_no_answer),
+        fault_test(test_listener_consumes_though_many_queues_before_its_own_have_no_answer),
+        fault_test(test_each_queue_is_declared_before_those_without_an_answer_are_tried_again),
+        fault_test(test_listener_whose_missing_queue_is_fatal_waits_for_its_declaration),
         fault_test(test_exclusive_queue_is_declared_though_another_thing_has_no_answer),
+        fault_test(test_exclusive_queue_that_is_locked_on_the_isolated_connection_is_not_refused),
         fault_test(test_many_things_that_close_the_connection_cost_it_twice),
     };
     return cmocka_run_group_tests_name("unanswered", tests, NULL, NULL);

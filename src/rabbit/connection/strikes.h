@@ -14,7 +14,10 @@ typedef struct cny_strikes {
     int64_t retry_at; /* not before that time, as cny_now_ms() tells it */
 } cny_strikes;
 
-enum { CNY_STRIKES_TO_ISOLATE = 2 };
+enum {
+    CNY_STRIKES_TO_ISOLATE = 2,
+    CNY_STRIKES_TO_BE_ALONE = 3, /* one of these on the isolated connection, beside others */
+};
 
 /* The request was a suspect, or was refused alone. The first two times it may be tried again at once, then after pauses
  * of 1 s, which double up to 30 s. */
@@ -32,6 +35,12 @@ static inline void cny_strikes_isolate(cny_strikes *strikes)
 static inline bool cny_must_isolate(const cny_strikes *strikes)
 {
     return strikes->count >= CNY_STRIKES_TO_ISOLATE;
+}
+
+/* From now on it is to be tried there with no other request beside it. */
+static inline bool cny_must_be_alone(const cny_strikes *strikes)
+{
+    return strikes->count >= CNY_STRIKES_TO_BE_ALONE;
 }
 
 #endif

@@ -105,11 +105,6 @@ bool cny_declaration_is_missing(const cny_declaration *item)
     return item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED;
 }
 
-bool cny_declaration_must_be_alone(const cny_declaration *item)
-{
-    return item->strikes.count > CNY_STRIKES_TO_ISOLATE;
-}
-
 size_t cny_declarations_leave_out(coney_connection_factory *factory)
 {
     size_t count = 0;
@@ -240,7 +235,16 @@ static bool is_due(const cny_declaration *item, coney_connection_role role, int6
 
 static bool is_for_run(const cny_declaration *item, bool isolated)
 {
-    return cny_must_isolate(&item->strikes) == isolated && !cny_declaration_must_be_alone(item);
+    return cny_must_isolate(&item->strikes) == isolated && !cny_must_be_alone(&item->strikes);
+}
+
+/* Those that were tried longest ago first; of those that were not, and of one moment, in their sets' order. */
+static int compare_attempts(const void *a, const void *b)
+{
+    const cny_declaration *one = *(cny_declaration *const *)a, *other = *(cny_declaration *const *)b;
+    if (one->tried_at != other->tried_at)
+        return one->tried_at < other->tried_at ? -1 : 1;
+    return (uintptr_t)one < (uintptr_t)other ? -1 : one != other;
 }
 
 bool cny_declarations_collect(const cny_buffer *sets, cny_declaration_kind kind, coney_connection_role role,
@@ -256,6 +260,8 @@ bool cny_declarations_collect(const cny_buffer *sets, cny_declaration_kind kind,
                 return false;
         }
     }
+    if (isolated && items->size > 0)
+        qsort(items->data, items->size / sizeof(cny_declaration *), sizeof(cny_declaration *), compare_attempts);
     return true;
 }
 

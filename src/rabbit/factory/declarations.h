@@ -56,8 +56,9 @@ typedef struct cny_declaration {
     cny_error *told;  /* the last refusal that was; NULL: there was none, or it was told that it is over */
     int delay_ms;     /* before the next attempt */
     int64_t due_at;   /* not tried before */
-    cny_strikes
-        strikes; /* from the second on it is declared on the isolated connection, from the third on alone there */
+    int64_t tried_at; /* when the last attempt failed; 0: none has */
+    /* from the second on it is declared on the isolated connection, from the third on alone there */
+    cny_strikes strikes;
 } cny_declaration;
 
 /* What one admin or listener brings. Reference-counted, because it may leave while it is being declared. */
@@ -118,10 +119,11 @@ bool cny_declarations_restore(coney_connection_factory *factory, const char *que
 /* Somebody has declared the queue or exchange: its bindings are wanted. */
 void cny_declarations_appeared(coney_connection_factory *factory, cny_declaration_kind kind, const char *name);
 
-/* The queue, or one of its bindings that is no suspect, is wanted, and the broker has not refused it. Else gives a
- * reference to why the queue is not there, if that may pass; NULL: it is there, or nobody declares it, or it was
- * refused for good. */
-bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue, cny_error **refusal);
+/* The queue or one of its bindings is wanted, and the broker has not refused it. A suspect is not awaited, for it may
+ * be there; but the queue is if it is exclusive, or if must_be_there. Else gives a reference to why the queue is not
+ * there, if that may pass; NULL: it is there, or nobody declares it, or it was refused for good. */
+bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue, bool must_be_there,
+                             cny_error **refusal);
 
 #define CNY_BROKERS_DELIVERY_LIMIT 20 /* of a quorum queue for which nobody sets one, from RabbitMQ 4.0 on */
 

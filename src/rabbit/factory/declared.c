@@ -151,7 +151,8 @@ void cny_declarations_appeared(coney_connection_factory *factory, cny_declaratio
     pthread_mutex_unlock(&factory->lock);
 }
 
-bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue, cny_error **refusal)
+bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue, bool must_be_there,
+                             cny_error **refusal)
 {
     uint32_t hash = cny_hash_name(queue);
     bool awaits = false;
@@ -165,7 +166,8 @@ bool cny_declarations_awaits(coney_connection_factory *factory, const char *queu
         bool is_part = is_queue || cny_is_named(item, CNY_DECLARE_QUEUE_BINDING, queue, hash);
         if (item->state != CNY_DECLARATION_WANTED || !is_part)
             continue;
-        awaits = !item->error && (is_queue || !cny_must_isolate(&item->strikes));
+        bool is_needed = is_queue && (must_be_there || item->is_exclusive);
+        awaits = !item->error && (is_needed || !cny_must_isolate(&item->strikes));
         if (is_queue && item->error && !*refusal)
             *refusal = cny_error_ref(item->error);
     }

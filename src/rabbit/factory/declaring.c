@@ -163,8 +163,10 @@ static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state 
         item->delay_ms = 0;
     } else {
         set_error(item, error);
+        item->tried_at = cny_now_ms();
         delay_next(item, cny_error_view(error)->status == CONEY_E_RESOURCE_LOCKED ? LOCKED_DELAY_MS : MAX_DELAY_MS);
         has_news = take_refusal(item, &news);
+        pthread_cond_broadcast(&factory->changed); /* settle() does for what is declared, at once for many */
     }
     pthread_mutex_unlock(&factory->lock);
     if (has_news)
@@ -283,6 +285,12 @@ static void acquit(const cny_run *one, cny_declaration *item)
     pthread_mutex_unlock(&one->factory->lock);
 }
 
+/* The consuming connection may have the exclusive queue already. */
+static bool is_locked_only_here(const cny_run *one, const cny_declaration *item, const coney_error *error)
+{
+    return one->is_isolated && !one->is_passive && item->is_exclusive && error->status == CONEY_E_RESOURCE_LOCKED;
+}
+
 /* The oldest on its way has no answer, for what this thread's last error tells. */
 static void on_not_answered(cny_run *one, cny_declaration *item)
 {
@@ -296,6 +304,10 @@ static void on_not_answered(cny_run *one, cny_declaration *item)
     bool has_hung = error->status == CONEY_E_TIMEOUT;
     one->has_hung |= has_hung;
     one->is_over |= has_hung;
+    if (is_locked_only_here(one, item, error)) {
+        release(one, item);
+        return;
+    }
     if (error->broker_code != 0 && !is_suspicion)
         acquit(one, item);
     if (one->is_passive && error->broker_code != 0 && !is_suspicion)

@@ -39,9 +39,6 @@ void cny_declaration_want_now(coney_connection_factory *factory, cny_declaration
 /* It is to be declared, as soon as it is due. */
 bool cny_declaration_is_missing(const cny_declaration *item);
 
-/* It was a suspect on the isolated connection, too. */
-bool cny_declaration_must_be_alone(const cny_declaration *item);
-
 /* One thing has cost connections or had no answer: all else that is wanted, which may do the same, is declared on the
  * isolated connection, too, so that the others can be used. Gives the number of these things. */
 size_t cny_declarations_leave_out(coney_connection_factory *factory);
@@ -50,7 +47,8 @@ size_t cny_declarations_leave_out(coney_connection_factory *factory);
 void cny_declarations_wake(coney_connection_factory *factory);
 
 /* Appends the items of that kind that are due and can be declared by that role, of the sets given; isolated: suspects
- * that need not be alone. False without memory. */
+ * that need not be alone, those first that were tried longest ago: a run ends with the first that have no answer. False
+ * without memory. */
 bool cny_declarations_collect(const cny_buffer *sets, cny_declaration_kind kind, coney_connection_role role,
                               bool isolated, cny_buffer *items);
 

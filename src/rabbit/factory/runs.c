@@ -60,7 +60,7 @@ static cny_declaration *find_suspect(const cny_run *one, bool must_be_alone)
         for (size_t k = 0; sets[i]->has_joined && k < sets[i]->count; k++) {
             cny_declaration *item = &sets[i]->items[k];
             bool is_suspect = cny_declaration_is_missing(item) && cny_must_isolate(&item->strikes) &&
-                              (!must_be_alone || cny_declaration_must_be_alone(item));
+                              (!must_be_alone || cny_must_be_alone(&item->strikes));
             if (is_suspect && item->due_at <= cny_now_ms() && (!first || item->due_at < first->due_at))
                 first = item;
         }

@@ -324,6 +324,11 @@ static cny_error *why_not_started(const coney_container *container)
                                  consumer->listener->options.queue);
         if (consumer->trouble && cny_consumer_is_awaited(consumer))
             return cny_error_ref(consumer->trouble);
+        if (consumer->awaits_declarations && cny_consumer_is_awaited(consumer))
+            return cny_error_new(CONEY_E_TIMEOUT, 0,
+                                 "consume from queue '%s': the queue is still being declared, and the broker has not "
+                                 "answered yet",
+                                 consumer->listener->options.queue);
     }
     return NULL;
 }

@@ -199,15 +199,25 @@ static void subscribe(cny_consumer *consumer)
     }
 }
 
+/* The connection is there now, so that the consumer has none is not its trouble any more. */
+static void forget_missing_connection(cny_consumer *consumer)
+{
+    if (!consumer->trouble || cny_error_view(consumer->trouble)->status != CONEY_E_CONNECT)
+        return;
+    cny_error_unref(consumer->trouble);
+    consumer->trouble = NULL;
+}
+
 /* What its listener brings, and what others declare for its queue, comes first. True if the consumer has to wait for
  * that; what was refused for good is why it cannot begin. */
 static bool waits_for_declarations(cny_consumer *consumer)
 {
     cny_error *error, *refusal;
     cny_declaration_state state = cny_listener_declarations(consumer->container, consumer->listener, &error);
-    bool is_on_its_way =
-        cny_declarations_awaits(consumer->container->factory, consumer->listener->options.queue, &refusal) ||
-        (state == CNY_DECLARATION_WANTED && !error);
+    const coney_listener *options = &consumer->listener->options;
+    bool is_on_its_way = cny_declarations_awaits(consumer->container->factory, options->queue,
+                                                 options->missing_queue_is_fatal, &refusal) ||
+                         (state == CNY_DECLARATION_WANTED && !error);
     if (refusal && state == CNY_DECLARATION_DECLARED) { /* others bring the queue */
         state = CNY_DECLARATION_WANTED;
         error = cny_error_ref(refusal);
@@ -216,6 +226,7 @@ static bool waits_for_declarations(cny_consumer *consumer)
     consumer->awaits_declarations = is_on_its_way || state == CNY_DECLARATION_WANTED;
     if (is_on_its_way) {
         consumer->due = cny_deadline(LOOK_FOR_CONNECTION_MS);
+        forget_missing_connection(consumer);
     } else if (error && state != CNY_DECLARATION_DECLARED) {
         cny_error_raise(error);
         on_refused(consumer);
