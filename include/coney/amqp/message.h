@@ -30,8 +30,8 @@ typedef struct coney_properties {
     coney_delivery_mode delivery_mode;
     uint8_t priority;  /* 1 to 255. 0 is not sent, unless has_priority is set. A message that comes without a priority
                           counts as 4 in a quorum queue of RabbitMQ 4.3, and as 0 in other queues */
-    bool has_priority; /* Sends the priority also if it is 0. A message tells by this whether it has a priority, or was
-                          received with one. For a copy without one set both fields to zero */
+    bool has_priority; /* Sends the priority also if it is 0. True in a received message that came with a priority, 0
+                          included. For a copy without one set both fields to zero */
     const char *correlation_id; /* "" counts as none and is not sent */
     const char *reply_to;
     const char *expiration; /* milliseconds as a decimal number, such as "60000" */

@@ -44,9 +44,10 @@ typedef enum coney_overflow {
     CONEY_REJECT_PUBLISH_DLX,
 } coney_overflow;
 
-/* Which messages that come back a quorum queue holds back before it delivers them again. Needs RabbitMQ 4.3, with which
- * CONEY_RETRY, CONEY_REQUEUE, and a lost channel or connection count as failures; what a consumer gives back unhandled,
- * because it stops, does not. */
+/* Which messages that come back a quorum queue holds back before it delivers them again. Needs RabbitMQ 4.3. A failure
+ * is CONEY_RETRY, CONEY_REQUEUE, or the end of the channel that a message is unacknowledged on: by a loss, by
+ * CONEY_STOP_FINISH, CONEY_STOP_NOW or CONEY_STOP, or because a listener shrinks. No failure is what goes back by
+ * basic.nack: from a consumer that a stop which drains, or the broker, has cancelled. */
 typedef enum coney_delayed_retry {
     CONEY_DELAYED_RETRY_DEFAULT = 0, /* not sent: none, unless a policy says otherwise */
     CONEY_DELAYED_RETRY_DISABLED,    /* none */
@@ -76,11 +77,14 @@ typedef struct coney_queue {
                            RabbitMQ 4.3 counts on through dead-lettering: see docs/listening.md. */
     bool single_active_consumer;
 
-    /* For quorum queues, so kind must be CONEY_QUORUM. A broker that would ignore one of these does not get the
-     * declaration: it is refused (CONEY_E_INVALID), and the sentence says what to do instead. */
+    /* For quorum queues, so kind must be CONEY_QUORUM. A broker that would ignore one of these fields does not get the
+     * declaration: it is refused (CONEY_E_INVALID), and the sentence says what to do instead. In `arguments` nobody
+     * looks for that. */
     coney_delayed_retry delayed_retry; /* sent as x-delayed-retry-type; needs RabbitMQ 4.3 */
-    int64_t delayed_retry_min_ms;      /* Required with delayed_retry. A message waits for so long, times the number
-                                          of its failures. */
+    int64_t delayed_retry_min_ms;      /* Required with delayed_retry. A message waits for so long, times its
+                                          x-delivery-count if that is above 1. That counts failures in the queues that
+                                          dead-lettered the message, too, and does not grow by what is no failure, so
+                                          with CONEY_DELAYED_RETRY_RETURNED the time does not grow. */
     int64_t delayed_retry_max_ms;      /* It waits no longer than that. Default: always delayed_retry_min_ms. */
     int64_t consumer_timeout_ms;       /* A message that is unacknowledged for so long comes again. Needs RabbitMQ
                                           3.12. Default: the broker's, 30 minutes. */

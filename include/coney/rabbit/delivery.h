@@ -38,8 +38,8 @@ CONEY_API const char *coney_delivery_consumer_tag(const coney_delivery *delivery
  * quorum queue without what this process gave back unhandled, else once for redelivered); and rejections by this queue
  * (x-death), each once. What the broker counts as a return depends on its release:
  * - RabbitMQ 3.10 and 4.0: all that comes back to this quorum queue after a requeue, a stop or a loss.
- * - RabbitMQ 4.3: the same without what goes back by basic.nack or for a consumer's time-out; and returns to other
- *   quorum queues, if it came from there by dead-lettering.
+ * - RabbitMQ 4.3: requeues by basic.reject and losses of a channel, in this queue and in the quorum queues that
+ *   dead-lettered the message. Not counted: basic.nack and consumer time-outs.
  * - Classic queues: nothing, in any release; a redelivery counts once.
  * docs/listening.md tells which headers are believed when. Any thread. (Spring: x-delivery-count and x-death are read
  * by the program.) */

@@ -118,11 +118,12 @@ typedef struct coney_listener_retry {
                            and the time in the prefetch, should be well below the broker's consumer_timeout, which
                            is 30 minutes: past that the broker closes the channel or cancels the consumer. Attempts
                            in place go on after a loss or a stop for messages with an id, and begin anew for others */
-    bool stateful;      /* counted by message id, for the last messages that failed (at least 1,000), or by a quorum
-                           queue's x-delivery-count, without those deliveries of which this process knows that no
-                           handler saw them, which takes a message id, and without those before the message came here
-                           from another queue's dead letters. A message without either goes to the recovery when it
-                           fails again. (Spring: stateful retry) */
+    bool stateful;      /* Attempts are counted across deliveries: by message id, for the last messages that failed (at
+                           least 1,000), and by the x-delivery-count of a quorum queue; the higher number is taken. Not
+                           counted are deliveries before the message came here from another queue's dead letters, and
+                           those of which this process knows, by message id, that no handler saw them. A message with
+                           neither an id nor a count goes to the recovery when it fails again. (Spring: stateful
+                           retry) */
     int max_crashes;    /* A message that has come back this often without being settled may be what ends the process in
                            its handler. It is moved to the queue QUEUE.quarantine, which is declared then, and handled
                            alone: no other handler of this listener runs in this process meanwhile. What its handler
@@ -138,11 +139,12 @@ typedef struct coney_listener_retry {
                                         quorum queue's messages take CONEY_QUORUM, which loses none between them */
     bool delayed_by_queue;           /* Instead of the ladder: a failed message goes back, and its queue, a quorum queue
                                         with delayed_retry FAILED or ALL, delivers it again after the queue's delay.
-                                        Sets `stateful`, which says how attempts are counted. Needs RabbitMQ 4.3. The
-                                        start fails if the broker is older, or if `declare` or a topology of the factory
-                                        declares the queue without such a delay. The queue's delivery_limit, which is 20
-                                        unless set, must allow for max_attempts - 1 returns. Not with first_delay_ms,
-                                        multiplier, max_delay_ms, delays_ms or CONEY_ACKNOWLEDGE_NONE */
+                                        Sets `stateful`, which says how attempts are counted, and with it max_crashes.
+                                        Needs RabbitMQ 4.3; with an older broker the start fails. Refused if the queue
+                                        is declared without such a delay, or with a delivery_limit (20 unless set) below
+                                        max_attempts - 1: by coney_container_listen() if `declare` says so, by the start
+                                        if a topology of the factory does. Not with first_delay_ms, multiplier,
+                                        max_delay_ms, delays_ms or CONEY_ACKNOWLEDGE_NONE */
 
     coney_recovery recovery;
     const char *parking_queue;          /* declared if used; QUEUE.parking */
