@@ -97,27 +97,33 @@ static coney_status check_arguments(const char *thing, const char *name, const c
 
 /* ---- checks ---- */
 
+/* 49 days. RabbitMQ refuses a longer time to live or expiry, and its queues crash over the longest other times. */
+#define MOST_MS UINT32_MAX
+
 static coney_status check_queue_numbers(const coney_queue *queue)
 {
     const struct {
         const char *field;
-        int64_t number, least;
+        int64_t number, least, most;
     } numbers[] = {
-        {"message_ttl_ms", queue->message_ttl_ms, 0},
-        {"expires_ms", queue->expires_ms, 0},
-        {"max_length", queue->max_length, 0},
-        {"max_length_bytes", queue->max_length_bytes, 0},
-        {"max_priority", queue->max_priority, 0},
-        {"delivery_limit", queue->delivery_limit, -1},
-        {"delayed_retry_min_ms", queue->delayed_retry_min_ms, 0},
-        {"delayed_retry_max_ms", queue->delayed_retry_max_ms, 0},
-        {"consumer_timeout_ms", queue->consumer_timeout_ms, 0},
-        {"consumer_disconnected_timeout_ms", queue->consumer_disconnected_timeout_ms, 0},
+        {"message_ttl_ms", queue->message_ttl_ms, 0, MOST_MS},
+        {"expires_ms", queue->expires_ms, 0, MOST_MS},
+        {"max_length", queue->max_length, 0, INT64_MAX},
+        {"max_length_bytes", queue->max_length_bytes, 0, INT64_MAX},
+        {"max_priority", queue->max_priority, 0, INT64_MAX},
+        {"delivery_limit", queue->delivery_limit, -1, INT64_MAX},
+        {"delayed_retry_min_ms", queue->delayed_retry_min_ms, 0, MOST_MS},
+        {"delayed_retry_max_ms", queue->delayed_retry_max_ms, 0, MOST_MS},
+        {"consumer_timeout_ms", queue->consumer_timeout_ms, 0, MOST_MS},
+        {"consumer_disconnected_timeout_ms", queue->consumer_disconnected_timeout_ms, 0, MOST_MS},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (numbers[i].number < numbers[i].least)
             return cny_fail(CONEY_E_INVALID, "queue '%s': %s is %lld, which is below %lld", queue->name,
                             numbers[i].field, (long long)numbers[i].number, (long long)numbers[i].least);
+        if (numbers[i].number > numbers[i].most)
+            return cny_fail(CONEY_E_INVALID, "queue '%s': %s is %lld, which is above %lld", queue->name,
+                            numbers[i].field, (long long)numbers[i].number, (long long)numbers[i].most);
     }
     return CONEY_OK;
 }

@@ -556,7 +556,7 @@ static void test_transient_queue_where_they_are_denied_costs_the_others_nothing_
         test_leave_out(OLDER_THAN_4_3);
     coney_topology *topology = exchange_and_binding(here.queue);
     coney_topology_add_queue(topology, &(coney_queue){.name = here.other, .transient = true});
-    coney_topology_bind(topology, "amq.fanout", here.other, "");
+    coney_topology_bind(topology, exchange, here.other, "");
     expect_the_rest_to_go_on(topology, "541 INTERNAL_ERROR");
 }
 

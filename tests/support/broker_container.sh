@@ -45,6 +45,7 @@ esac"
 broker_container_check() {
     command -v docker >/dev/null ||
         { echo "CONEY_BROKER_IMAGE needs Docker, and there is no docker command: install docker.io" >&2 && return 1; }
+    [[ $CONEY_BROKER_IMAGE != -* ]] || { echo "CONEY_BROKER_IMAGE is '$CONEY_BROKER_IMAGE', no image" >&2 && return 1; }
     docker version >/dev/null || return
     docker image inspect "$CONEY_BROKER_IMAGE" >/dev/null 2>&1 || docker pull "$CONEY_BROKER_IMAGE" >&2
 }

@@ -125,6 +125,10 @@ static void test_fields_of_quorum_queues_are_refused_for_others(void **state)
     }
     assert_fails(cny_queue_check(&(coney_queue){.name = "q", .kind = CONEY_QUORUM, .consumer_timeout_ms = -1}),
                  CONEY_E_INVALID, "consumer_timeout_ms is -1, which is below 0");
+    const coney_queue never = {.name = "q", .kind = CONEY_QUORUM, .consumer_timeout_ms = INT64_MAX};
+    assert_fails(cny_queue_check(&never), CONEY_E_INVALID,
+                 "consumer_timeout_ms is 9223372036854775807, which is above 4294967295");
+    assert_ok(cny_queue_check(&(coney_queue){.name = "q", .message_ttl_ms = UINT32_MAX}));
 }
 
 static void test_queue_says_whether_it_delays_failures(void **state)

@@ -59,11 +59,11 @@ typedef enum coney_delayed_retry {
 typedef struct coney_queue {
     const char *name; /* "" lets the broker make one up; not in a topology, which is declared again and again */
     coney_queue_kind kind;
-    bool transient;   /* gone when the broker restarts; RabbitMQ 4.3 wants exclusive with it */
-    bool exclusive;   /* this connection's only, gone with it */
-    bool auto_delete; /* gone with its last consumer */
-    int64_t message_ttl_ms;
-    int64_t expires_ms; /* unused for so long, it goes */
+    bool transient;         /* gone when the broker restarts; RabbitMQ 4.3 wants exclusive with it */
+    bool exclusive;         /* this connection's only, gone with it */
+    bool auto_delete;       /* gone with its last consumer */
+    int64_t message_ttl_ms; /* This and all times below: 4,294,967,295 (49 days) at most. */
+    int64_t expires_ms;     /* unused for so long, it goes */
     int64_t max_length;
     int64_t max_length_bytes;
     coney_overflow overflow;

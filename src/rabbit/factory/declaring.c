@@ -94,8 +94,14 @@ static bool may_be_there(const cny_declaration *item, coney_status status)
     return !cny_is_binding(item) && (status == CONEY_E_PRECONDITION_FAILED || status == CONEY_E_ACCESS_REFUSED);
 }
 
+/* RabbitMQ 4.3 says so of transient queues, for example, as the node's configuration has it. */
+static bool is_denied(const coney_error *error)
+{
+    return error->broker_code == CNY_INTERNAL_ERROR && strstr(error->text, "use is not permitted");
+}
+
 /* Under lock: what the broker's refusal means. A binding cannot be looked at; who may not bind has others who do. A
- * queue over which the broker closes the connection may be refused by one node, or today. */
+ * queue over which the broker closes the connection may be refused by one node, or today, unless that is denied. */
 static cny_declaration_state state_after(coney_connection_factory *factory, const cny_declaration *item,
                                          const coney_error *error, bool closes_connection)
 {
@@ -103,6 +109,8 @@ static cny_declaration_state state_after(coney_connection_factory *factory, cons
     bool may_pass = error->status == CONEY_E_RESOURCE_LOCKED || error->status == CONEY_E_TIMEOUT ||
                     error->status == CONEY_E_LOST || error->broker_code == CNY_INTERNAL_ERROR ||
                     (closes_connection && item->kind == CNY_DECLARE_QUEUE);
+    if (is_denied(error))
+        return CNY_DECLARATION_REFUSED;
     if (is_binding && error->status == CONEY_E_ACCESS_REFUSED)
         return CNY_DECLARATION_FOUND;
     if (is_binding && error->status == CONEY_E_NOT_FOUND && cny_declarations_await_end(factory, item))
