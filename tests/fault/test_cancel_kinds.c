@@ -140,6 +140,43 @@ static void test_transaction_is_not_committed(void **state)
     assert_int_equal(fault_statistics().stale, 1);
 }
 
+static void expect_commit(cny_peer *peer, cny_peer_method *commit)
+{
+    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+    cny_peer_deliver(peer, channel, 1, "ack");
+    fault_expect_ack(peer, 1);
+    *commit = *cny_peer_expect(peer, AMQP_TX_COMMIT_METHOD);
+}
+
+/* RabbitMQ closes the connection over a method that comes while it commits. */
+static void time_out_in_a_commit(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method commit;
+    expect_commit(peer, &commit);
+    cny_peer_time_out_consumer(peer, commit.channel);
+    cny_peer_answer(peer, cny_peer_expect(peer, AMQP_CHANNEL_OPEN_METHOD));
+    amqp_channel_t asking = cny_peer_expect(peer, AMQP_QUEUE_DECLARE_METHOD)->channel;
+    fault_find_queue(peer, asking, 1);
+    cny_peer_method *close = cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_METHOD);
+    cny_peer_check(peer, close->channel == asking);
+    cny_peer_answer(peer, close);
+    cny_peer_check(peer, !cny_peer_hears(peer, SOON_MS));
+    cny_peer_answer(peer, &commit);
+    cny_peer_check(peer, cny_peer_expect(peer, AMQP_BASIC_CANCEL_METHOD)->channel == commit.channel);
+    fault_expect_everything_back(peer, commit.channel);
+    cny_peer_serve_until_consumer(peer);
+}
+
+static void test_commit_is_answered_before_the_consumer_is_cancelled_and_all_goes_back(void **state)
+{
+    (void)state;
+    fault_listen(time_out_in_a_commit, NULL, (coney_listener){.transacted = true});
+    cny_broker_wait(fault.broker, 1);
+    assert_int_equal(fault_statistics().acknowledged, 1);
+    assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
+}
+
 static void handle_batch(coney_delivery *const *deliveries, size_t count, coney_outcome *outcomes, void *user)
 {
     for (size_t i = 0; i < count; i++)
@@ -307,6 +344,26 @@ static void test_stop_keeps_its_deadline_while_the_client_asks(void **state)
     assert_int_equal(fault_handler_calls(), 1);
 }
 
+static void stop_in_a_commit(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_method commit;
+    expect_commit(peer, &commit);
+    cny_peer_check(peer, !cny_peer_hears(peer, SOON_MS));
+    cny_peer_answer(peer, &commit);
+    cny_peer_check(peer, cny_peer_expect(peer, AMQP_BASIC_CANCEL_METHOD)->channel == commit.channel);
+}
+
+static void test_stop_cancels_when_the_commit_is_answered(void **state)
+{
+    (void)state;
+    mode = CONEY_STOP_DRAIN;
+    fault_listen(stop_in_a_commit, NULL, (coney_listener){.transacted = true});
+    fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_TX_COMMIT_METHOD) == 1);
+    fault_in_background(stop_container);
+    cny_broker_wait(fault.broker, 1);
+}
+
 /* The stop has sent no basic.cancel, so the consumer is still the queue's. */
 static void test_stop_that_finishes_is_told_of_a_timeout(void **state)
 {
@@ -333,12 +390,14 @@ int main(void)
         cmocka_unit_test_teardown(test_deferred_delivery_that_is_settled_while_the_client_asks_is_stale, release_kept),
         fault_test(test_listener_that_acknowledges_nothing_handles_all),
         fault_test(test_transaction_is_not_committed),
+        fault_test(test_commit_is_answered_before_the_consumer_is_cancelled_and_all_goes_back),
         fault_test(test_batch_at_work_is_stale_and_the_next_is_not_begun),
         fault_test(test_consumer_of_a_stream_goes_on_where_it_was),
         fault_test(test_consumer_of_a_stream_that_cannot_be_asked_for_goes_on_where_it_was),
         fault_test(test_stop_that_drains_waits_for_the_answer_and_gives_everything_back),
         fault_test(test_stop_that_finishes_waits_for_the_answer_and_gives_everything_back),
         fault_test(test_stop_keeps_its_deadline_while_the_client_asks),
+        fault_test(test_stop_cancels_when_the_commit_is_answered),
         fault_test(test_stop_that_finishes_is_told_of_a_timeout),
     };
     return cmocka_run_group_tests_name("cancel of each kind of listener", tests, NULL, NULL);

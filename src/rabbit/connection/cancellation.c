@@ -36,10 +36,14 @@ static void end_feed(cny_channel *channel)
 
 /* All that is not settled. The broker has given back what was too old, and ignores the nack of that. What is younger
  * counts towards a delivery limit of RabbitMQ 4.3 if it goes back with the channel, and not if it is nacked. Streams
- * take no nack (feed.c). Any thread. */
-static void give_back(cny_channel *channel)
+ * take no nack (feed.c). What is in a commit is settled or not when that is answered. Any thread. */
+void cny_cancellation_give_back(cny_channel *channel)
 {
     cny_connection *connection = channel->connection;
+    if (channel->awaited) {
+        channel->feed.return_waits = true;
+        return;
+    }
     size_t before = connection->outgoing.bytes.size;
     if (!channel->feed.is_stream &&
         cny_encode_nack(&connection->outgoing.bytes, channel->number, 0, true, true) == CONEY_OK)
@@ -73,7 +77,7 @@ static void end_suspension(cny_channel *channel, bool is_missing, cny_error *rea
     if (is_missing || channel->feed.no_ack)
         end_feed(channel);
     else
-        give_back(channel);
+        cny_cancellation_give_back(channel);
 }
 
 /* A queue that is stuck does not answer, and one that may not be looked at is refused: both are there. Any thread. */

@@ -425,6 +425,7 @@ static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
     if (channel->reply)
         *channel->reply = *incoming;
     channel->awaited = 0;
+    cny_feed_answered(channel);
     pthread_cond_broadcast(&channel->changed);
     return CONEY_OK;
 }

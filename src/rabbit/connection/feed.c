@@ -166,22 +166,41 @@ const char *cny_channel_consumer_tag(cny_channel *channel)
     return tag;
 }
 
-void cny_feed_cancel(cny_channel *channel)
+static void send_cancel(cny_channel *channel)
 {
     cny_connection *connection = channel->connection;
-    cny_feed *feed = &channel->feed;
-    cny_renewal_flush(channel);
     size_t before = connection->outgoing.bytes.size;
-    bool possible = channel->state == CNY_CHANNEL_USABLE && feed->consumer_tag[0] && !feed->cancelled;
-    feed->cancelled = true;
-    if (possible && cny_encode_cancel(&connection->outgoing.bytes, channel->number, feed->renewal.tag) == CONEY_OK) {
+    if (cny_encode_cancel(&connection->outgoing.bytes, channel->number, channel->feed.renewal.tag) == CONEY_OK) {
         cny_connection_appended(connection, connection->outgoing.bytes.size - before);
-    } else if (possible) { /* no memory; that ends it as well */
+    } else { /* no memory; that ends it as well */
         cny_error *reason = cny_error_capture();
         cny_channel_close_locked(channel, reason);
         cny_error_unref(reason);
     }
+}
+
+/* RabbitMQ closes the connection over a method that it reads while it commits a transaction of the channel. */
+void cny_feed_cancel(cny_channel *channel)
+{
+    cny_feed *feed = &channel->feed;
+    cny_renewal_flush(channel);
+    bool possible = channel->state == CNY_CHANNEL_USABLE && feed->consumer_tag[0] && !feed->cancelled;
+    feed->cancelled = true;
+    if (possible && channel->awaited)
+        feed->cancel_waits = true;
+    else if (possible)
+        send_cancel(channel);
     pthread_cond_broadcast(&channel->changed);
+}
+
+void cny_feed_answered(cny_channel *channel)
+{
+    cny_feed *feed = &channel->feed;
+    if (feed->cancel_waits)
+        send_cancel(channel);
+    if (feed->return_waits && channel->state == CNY_CHANNEL_USABLE)
+        cny_cancellation_give_back(channel);
+    feed->cancel_waits = feed->return_waits = false;
 }
 
 void cny_channel_cancel(cny_channel *channel)

@@ -500,6 +500,8 @@ typedef struct cny_feed {
     bool full;              /* counted in the connection's full_feeds */
     bool subscribing;       /* the answers to cny_channel_subscribe() have not come */
     bool cancelled;         /* we asked for no more */
+    bool cancel_waits;      /* and the broker is told so when it has answered the call under way; */
+    bool return_waits;      /* the same of giving everything back */
     bool is_kept;           /* we take no more, but the consumer stays the queue's until the channel is closed */
     bool holds_back;        /* while it is kept: something settled goes back then, and the broker was not told */
     bool ended;             /* no more will come */
@@ -617,6 +619,7 @@ coney_status cny_feed_deliver(cny_channel *channel, coney_message *message); /* 
 coney_status cny_feed_skip(cny_channel *channel, coney_message *message);    /* the same; it lacks its body */
 coney_status cny_feed_cancelled(cny_channel *channel);                       /* as we asked */
 void cny_feed_cancel(cny_channel *channel);                                  /* any thread: asks for no more */
+void cny_feed_answered(cny_channel *channel);                                /* a call; what waits for that is said */
 void cny_feed_tell_change(cny_channel *channel);                             /* any thread */
 
 /* Settles so many on the wire, whoever has decided that; any thread. */
@@ -630,6 +633,7 @@ void cny_cancellation_begin(cny_channel *channel);
 bool cny_cancellation_is_step(cny_channel *asking, const cny_incoming *incoming);
 void cny_cancellation_ended(cny_channel *asking, const cny_error *reason);
 void cny_cancellation_run_due(cny_channel *asking, int64_t now);
+void cny_cancellation_give_back(cny_channel *channel); /* everything, and closes it; any thread */
 
 /* ---- the renewal of a subscription; under lock ---- */
 
