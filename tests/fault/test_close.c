@@ -400,6 +400,8 @@ static void test_close_tells_of_a_credentials_provider_that_hangs(void **state)
 
 /* --- a channel that both sides close --- */
 
+#define TIMED_OUT "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out"
+
 /* RabbitMQ does that when an unacknowledged delivery is too old at that moment. It takes no frame for that number
  * before it has an answer. */
 static void close_it_as_well(cny_peer *peer, void *user)
@@ -408,7 +410,7 @@ static void close_it_as_well(cny_peer *peer, void *user)
     const cny_peer_method *close = cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_METHOD);
     amqp_channel_t channel = close->channel;
     cny_peer_answer(peer, close);
-    cny_peer_close_channel(peer, channel, 406, "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out");
+    cny_peer_close_channel(peer, channel, 406, TIMED_OUT);
 }
 
 static void test_close_of_a_channel_that_is_closed_already_is_answered_and_costs_nothing(void **state)
@@ -447,6 +449,110 @@ static void test_deliveries_after_the_broker_has_closed_their_channel_cost_nothi
     assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
 }
 
+static void say_close(cny_peer *peer, amqp_channel_t channel)
+{
+    cny_peer_send(peer, channel, AMQP_CHANNEL_CLOSE_METHOD,
+                  &(amqp_channel_close_t){406, amqp_cstring_bytes(TIMED_OUT), 0, 0});
+}
+
+/* So does RabbitMQ when a delivery times out after it has read the client's close: with its answer the channel is gone.
+ * Or it has closed the channel before, and waits for an answer, until which it takes no channel of that number. */
+static amqp_channel_t close_it_before_the_answer(cny_peer *peer)
+{
+    const cny_peer_method close = *cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_METHOD);
+    cny_peer_cork(peer, true);
+    say_close(peer, close.channel);
+    cny_peer_answer(peer, &close);
+    cny_peer_cork(peer, false);
+    return close.channel;
+}
+
+static void close_it_before_the_answer_only(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = close_it_before_the_answer(peer);
+    cny_peer_method *open = cny_peer_expect(peer, AMQP_CHANNEL_OPEN_METHOD);
+    cny_peer_check(peer, open->channel != channel);
+    cny_peer_answer(peer, open);
+}
+
+static void expect_two_answers_on_one_connection(cny_script *script)
+{
+    fault_start(script, NULL);
+    fault_use_admin(LONG_MS);
+    fault_expect_status(CONEY_OK, fault_ask());
+    fault_expect_status(CONEY_OK, fault_ask());
+    cny_broker_wait(fault.broker, 1);
+    assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
+}
+
+static void test_close_that_crosses_ours_for_a_timeout_is_not_answered_and_its_number_not_used(void **state)
+{
+    (void)state;
+    expect_two_answers_on_one_connection(close_it_before_the_answer_only);
+}
+
+static void close_it_before_the_answer_and_again(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = close_it_before_the_answer(peer);
+    cny_peer_close_channel(peer, channel, 406, TIMED_OUT);
+}
+
+static void test_close_that_crosses_ours_is_answered_when_it_comes_again(void **state)
+{
+    (void)state;
+    expect_two_answers_on_one_connection(close_it_before_the_answer_and_again);
+}
+
+static void close_it_twice(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until(peer, AMQP_QUEUE_DECLARE_METHOD)->channel;
+    cny_peer_cork(peer, true);
+    say_close(peer, channel);
+    say_close(peer, channel);
+    cny_peer_cork(peer, false);
+    cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_OK_METHOD);
+    cny_peer_answer(peer, cny_peer_expect(peer, AMQP_CHANNEL_OPEN_METHOD));
+}
+
+static void close_it_again_when_its_number_is_in_use(cny_peer *peer, void *user)
+{
+    (void)user;
+    amqp_channel_t channel = cny_peer_serve_until(peer, AMQP_QUEUE_DECLARE_METHOD)->channel;
+    say_close(peer, channel);
+    cny_peer_expect(peer, AMQP_CHANNEL_CLOSE_OK_METHOD);
+    cny_peer_method *open = cny_peer_expect(peer, AMQP_CHANNEL_OPEN_METHOD);
+    cny_peer_check(peer, open->channel == channel);
+    say_close(peer, channel);
+    cny_peer_answer(peer, open);
+    cny_peer_answer(peer, cny_peer_expect(peer, AMQP_QUEUE_DECLARE_METHOD));
+}
+
+static void expect_one_answer_to_two_closes(cny_script *script)
+{
+    fault_start(script, NULL);
+    fault_use_admin(LONG_MS);
+    fault_expect_status(CONEY_E_PRECONDITION_FAILED, fault_ask());
+    fault_expect_status(CONEY_OK, fault_ask());
+    cny_broker_wait(fault.broker, 1);
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_CHANNEL_CLOSE_OK_METHOD), 1);
+    assert_int_equal(fault_info(CONEY_CONSUMING).times_opened, 1);
+}
+
+static void test_channel_that_is_closed_twice_is_answered_once(void **state)
+{
+    (void)state;
+    expect_one_answer_to_two_closes(close_it_twice);
+}
+
+static void test_second_close_is_not_for_the_next_channel_of_that_number(void **state)
+{
+    (void)state;
+    expect_one_answer_to_two_closes(close_it_again_when_its_number_is_in_use);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -468,6 +574,10 @@ int main(void)
         fault_test(test_close_does_not_wait_for_the_topology),
         fault_test(test_close_tells_of_a_credentials_provider_that_hangs),
         fault_test(test_close_of_a_channel_that_is_closed_already_is_answered_and_costs_nothing),
+        fault_test(test_close_that_crosses_ours_for_a_timeout_is_not_answered_and_its_number_not_used),
+        fault_test(test_close_that_crosses_ours_is_answered_when_it_comes_again),
+        fault_test(test_channel_that_is_closed_twice_is_answered_once),
+        fault_test(test_second_close_is_not_for_the_next_channel_of_that_number),
         fault_test(test_deliveries_after_the_broker_has_closed_their_channel_cost_nothing),
     };
     return cmocka_run_group_tests_name("close", tests, NULL, NULL);

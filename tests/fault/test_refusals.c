@@ -14,7 +14,8 @@ static void refuse(cny_peer *peer, void *user)
     (void)user;
     if (cny_peer_number(peer) > 0)
         return;
-    cny_peer_close_channel(peer, cny_peer_serve_until(peer, refused)->channel, 406, "PRECONDITION_FAILED - no reason");
+    amqp_channel_t channel = cny_peer_serve_until(peer, refused)->channel;
+    cny_peer_close_channel_over(peer, refused, channel, 406, "PRECONDITION_FAILED - no reason");
 }
 
 static void start_refusing(amqp_method_number_t id)

@@ -126,9 +126,11 @@ void cny_peer_cancel_consumer(cny_peer *peer, amqp_channel_t channel);   /* who 
 void cny_peer_time_out_consumer(cny_peer *peer, amqp_channel_t channel); /* the same, and the queue is there */
 void cny_peer_block(cny_peer *peer, const char *reason);                 /* holds back publishers; NULL: no more */
 
-/* Ending. The first serves until the client's close-ok; the next two tell whether one came before
+/* Ending. The first two serve until the client's close-ok; the next two tell whether one came before
  * the client hung up. The cause is the client's method that the broker objects to. */
 void cny_peer_close_channel(cny_peer *peer, amqp_channel_t channel, uint16_t code, const char *text);
+void cny_peer_close_channel_over(cny_peer *peer, amqp_method_number_t cause, amqp_channel_t channel, uint16_t code,
+                                 const char *text);
 bool cny_peer_close_connection(cny_peer *peer, uint16_t code, const char *text);
 bool cny_peer_close_connection_over(cny_peer *peer, amqp_method_number_t cause, uint16_t code, const char *text);
 void cny_peer_hang_up(cny_peer *peer);

@@ -220,10 +220,11 @@ static void answer_connection(cny_peer *peer, const cny_peer_method *method)
     }
 }
 
-static void begin_to_close_channel(cny_peer *peer, amqp_channel_t channel, uint16_t code, const char *text)
+static void begin_to_close_channel(cny_peer *peer, amqp_method_number_t cause, amqp_channel_t channel, uint16_t code,
+                                   const char *text)
 {
-    cny_peer_send(peer, channel, AMQP_CHANNEL_CLOSE_METHOD,
-                  &(amqp_channel_close_t){code, amqp_cstring_bytes(text), 0, 0});
+    amqp_channel_close_t args = {code, amqp_cstring_bytes(text), (uint16_t)(cause >> 16), (uint16_t)cause};
+    cny_peer_send(peer, channel, AMQP_CHANNEL_CLOSE_METHOD, &args);
     peer->channels[channel].closing = true;
 }
 
@@ -232,7 +233,7 @@ static void answer_declare(cny_peer *peer, const cny_peer_method *method)
     amqp_queue_declare_t *declare = method->args;
     if (declare->passive && peer->is_missing) {
         peer->is_missing = false;
-        begin_to_close_channel(peer, method->channel, 404, "NOT_FOUND - no queue 'orders' in vhost '/'");
+        begin_to_close_channel(peer, method->id, method->channel, 404, "NOT_FOUND - no queue 'orders' in vhost '/'");
         return;
     }
     amqp_queue_declare_ok_t ok = {.queue = declare->queue.len ? declare->queue : amqp_cstring_bytes("amq.gen-scripted"),
@@ -303,7 +304,13 @@ void cny_peer_answer(cny_peer *peer, const cny_peer_method *method)
 
 void cny_peer_close_channel(cny_peer *peer, amqp_channel_t channel, uint16_t code, const char *text)
 {
-    begin_to_close_channel(peer, channel, code, text);
+    cny_peer_close_channel_over(peer, 0, channel, code, text);
+}
+
+void cny_peer_close_channel_over(cny_peer *peer, amqp_method_number_t cause, amqp_channel_t channel, uint16_t code,
+                                 const char *text)
+{
+    begin_to_close_channel(peer, cause, channel, code, text);
     while (cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_OK_METHOD)->channel != channel)
         ;
 }

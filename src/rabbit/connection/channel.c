@@ -32,22 +32,32 @@ void cny_channel_unref(cny_channel *channel)
         free_channel(channel);
 }
 
-/* The lowest free number, so that numbers are used again and the table stays short. */
+static coney_status grow_tables(cny_connection *connection, size_t capacity)
+{
+    size_t before = connection->channel_capacity, more = capacity - before;
+    cny_channel **channels = cny_realloc(connection->channels, capacity * sizeof *channels);
+    if (!channels)
+        return cny_fail_memory();
+    connection->channels = channels;
+    cny_channel_close_state *closes = cny_realloc(connection->closes, capacity * sizeof *closes);
+    if (!closes)
+        return cny_fail_memory();
+    connection->closes = closes;
+    memset(channels + before, 0, more * sizeof *channels);
+    memset(closes + before, 0, more * sizeof *closes);
+    connection->channel_capacity = capacity;
+    return CONEY_OK;
+}
+
+/* The lowest free number, so that numbers are used again and the tables stay short. */
 static coney_status find_number(cny_connection *connection, uint16_t *number)
 {
     for (size_t i = 1; i <= connection->limits.channel_max; i++) {
-        if (i < connection->channel_capacity && connection->channels[i])
+        bool is_known = i < connection->channel_capacity;
+        if (is_known && (connection->channels[i] || connection->closes[i] == CNY_CLOSE_CROSSED))
             continue;
-        if (i >= connection->channel_capacity) {
-            size_t capacity = i + 15;
-            cny_channel **channels = cny_realloc(connection->channels, capacity * sizeof *channels);
-            if (!channels)
-                return cny_fail_memory();
-            memset(channels + connection->channel_capacity, 0,
-                   (capacity - connection->channel_capacity) * sizeof *channels);
-            connection->channels = channels;
-            connection->channel_capacity = capacity;
-        }
+        if (!is_known && grow_tables(connection, i + 15) != CONEY_OK)
+            return CONEY_E_NO_MEMORY;
         *number = (uint16_t)i;
         return CONEY_OK;
     }
@@ -373,23 +383,35 @@ void cny_channels_run_due(cny_connection *connection, int64_t now)
 
 /* ---- what the broker says to the channel; I/O thread ---- */
 
+/* RabbitMQ closes a channel again if another delivery times out before RabbitMQ has read the answer. One answer ends
+ * that channel, also when its number is in use again, and RabbitMQ closes the connection over a second answer. */
+static bool is_close_answered(const cny_connection *connection, uint16_t number)
+{
+    return number < connection->channel_capacity && connection->closes[number] == CNY_CLOSE_ANSWERED;
+}
+
 coney_status cny_connection_answer_close(cny_connection *connection, uint16_t number)
 {
+    if (is_close_answered(connection, number))
+        return CONEY_OK;
     size_t before = connection->outgoing.bytes.size;
     coney_status status = cny_encode_channel_close_ok(&connection->outgoing.bytes, number);
-    if (status == CONEY_OK)
-        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
-    return status;
+    if (status != CONEY_OK)
+        return status;
+    cny_connection_appended(connection, connection->outgoing.bytes.size - before);
+    if (number < connection->channel_capacity)
+        connection->closes[number] = CNY_CLOSE_ANSWERED;
+    return CONEY_OK;
 }
 
 static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_connection *connection = channel->connection;
+    if (is_close_answered(connection, channel->number))
+        return CONEY_OK;
     coney_status status = cny_connection_answer_close(connection, channel->number);
     if (status != CONEY_OK)
         return status;
-    if (channel->state == CNY_CHANNEL_CLOSING) /* both at once: the broker still answers our close */
-        return CONEY_OK;
     cny_error *reason =
         cny_error_new(cny_reply_status(incoming->code), incoming->code, "%u %s", incoming->code, incoming->text);
     cny_channel_die(channel, reason);
@@ -445,12 +467,26 @@ static void on_return(cny_channel *channel, const cny_incoming *incoming)
     coney_message_unref(incoming->message);
 }
 
+/* The broker still answers our close. If its own names no method (a delivery has timed out), RabbitMQ may have read
+ * ours first: then the channel is gone, and an answer costs the connection. If RabbitMQ has not, it waits for an
+ * answer, and opens no channel of that number before. Nothing tells which, so there is no answer, and the number is
+ * not used, unless RabbitMQ closes it again. */
+static coney_status on_close_while_closing(cny_channel *channel, const cny_incoming *incoming)
+{
+    cny_connection *connection = channel->connection;
+    if (incoming->cause != 0)
+        return cny_connection_answer_close(connection, channel->number);
+    if (!is_close_answered(connection, channel->number))
+        connection->closes[channel->number] = CNY_CLOSE_CROSSED;
+    return CONEY_OK;
+}
+
 /* While closing, everything but the broker's close-ok is an echo of the past. */
 static coney_status on_incoming_while_closing(cny_channel *channel, cny_incoming *incoming)
 {
     coney_message_unref(incoming->message);
     if (incoming->method == CNY_CHANNEL_CLOSE)
-        return on_close(channel, incoming);
+        return on_close_while_closing(channel, incoming);
     if (incoming->method == CNY_CHANNEL_CLOSE_OK)
         cny_channel_die(channel, channel->reason);
     return CONEY_OK;
@@ -479,6 +515,8 @@ static coney_status on_not_admitted(cny_channel *channel, const cny_incoming *in
 
 coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
 {
+    if (incoming->method == CNY_CHANNEL_OPEN_OK)
+        channel->connection->closes[channel->number] = CNY_CLOSE_NONE;
     if (channel->state == CNY_CHANNEL_CLOSING)
         return on_incoming_while_closing(channel, incoming);
     if (incoming->method == CNY_BASIC_DELIVER && !channel->announced) { /* for an earlier channel of that number */

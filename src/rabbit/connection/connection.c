@@ -42,6 +42,7 @@ static void free_connection(cny_connection *connection)
     wipe(&connection->secret);
     cny_connection_forget_writing(connection);
     cny_free(connection->channels);
+    cny_free(connection->closes);
     cny_factory_unref(connection->factory);
     pthread_cond_destroy(&connection->changed);
     pthread_mutex_destroy(&connection->lock);

@@ -253,6 +253,13 @@ typedef struct cny_last_ack {
     size_t begin, end;
 } cny_last_ack;
 
+/* What has become of the broker's channel.close on a number. */
+typedef enum cny_channel_close_state {
+    CNY_CLOSE_NONE,     /* there was none, or a channel was opened since */
+    CNY_CLOSE_ANSWERED, /* another one that comes is for the same channel */
+    CNY_CLOSE_CROSSED   /* our own close, and is not answered: the number is not used */
+} cny_channel_close_state;
+
 /* connecting -> open -> closing -> dead; each may skip to dead. */
 typedef enum cny_connection_state { CNY_CONNECTING, CNY_OPEN, CNY_CLOSING, CNY_DEAD } cny_connection_state;
 
@@ -309,8 +316,9 @@ struct cny_connection {
     bool room_wanted;                                       /* by a store: the recovery thread is told */
     int full_feeds;                                         /* nothing more is read until they are taken */
     int64_t due_at;                                         /* when one of the channels has something to do */
-    char blocked[256];      /* the broker's reason for holding back publishers, "" if it does not */
-    cny_channel **channels; /* by number; NULL where none is */
+    char blocked[256];               /* the broker's reason for holding back publishers, "" if it does not */
+    cny_channel **channels;          /* by number; NULL where none is */
+    cny_channel_close_state *closes; /* by number */
     size_t channel_capacity;
     uint16_t highest_channel; /* that was ever opened */
 };
