@@ -47,6 +47,12 @@ bool cny_array_put(coney_array *array, coney_value value);
 size_t cny_table_wire_size(const coney_table *table);
 size_t cny_entry_wire_size(const char *name, const coney_value *value);
 
+/* The entries that a message's headers may have, those of the tables and arrays in them included, and x-death may have
+ * as many besides. Each takes up to 100 bytes of memory, where an entry of a frame may take a single byte: so the
+ * headers of a message hold 2 MB at most. */
+enum { CNY_MAX_ENTRIES = 10000 };
+size_t cny_count_entries(const coney_value *value); /* the entry with that value, and those within */
+
 /* ---- message ---- */
 
 struct coney_message {

@@ -210,6 +210,17 @@ size_t cny_table_wire_size(const coney_table *table)
     return size;
 }
 
+size_t cny_count_entries(const coney_value *value)
+{
+    const coney_table *nest = value->type == CONEY_TABLE   ? value->as.table
+                              : value->type == CONEY_ARRAY ? &value->as.array->items
+                                                           : NULL;
+    size_t count = 1;
+    for (size_t i = 0; nest && i < nest->count; i++)
+        count += cny_count_entries(&nest->entries[i].value);
+    return count;
+}
+
 /* ---- checks: what could not be encoded later is refused here, and nothing that a broker may deliver ---- */
 
 static coney_status check_integer(const char *name, const coney_value *value)

@@ -118,11 +118,6 @@ bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *fr
 /* A copy of all of it; what a message has must have been pruned. */
 bool cny_table_from_amqp(cny_arena *arena, const coney_table **to, const amqp_table_t *from);
 
-/* The entries that a message's headers may have, those of the tables and arrays in them included, and x-death may have
- * as many besides. Each takes up to 100 bytes of memory, where an entry of a frame may take a single byte: so the
- * headers of a message hold 2 MB at most. */
-enum { CNY_MAX_ENTRIES = 10000 };
-
 /* Takes out of the headers in the encoded properties of a message, where they are, what is nested deeper than
  * CONEY_MAX_NESTING and the entries for which there is no room. *size becomes the size of what is left, *defect a
  * sentence about what is missing, NULL if nothing is. False if the properties cannot be decoded. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages whose headers fill a frame, so that a copy has no room for those that Coney adds. They go their way with
- * fewer headers; before, they went back to the queue for ever. */
+/* Messages whose headers fill a frame, or are as many as Coney reads, so that a copy has no room for those that are
+ * added. They go their way with fewer headers; before, they went back to the queue for ever, or were lost. */
 #include "support/listening.h"
 #include "support/plain_client.h"
 
@@ -245,6 +245,53 @@ static void test_message_goes_up_the_ladder_and_is_parked(void **state)
     amqp_destroy_message(&copy);
 }
 
+/* ---- more entries than are read ---- */
+
+enum { ENTRIES = 10000, NESTED = 100 }; /* the most that Coney reads, without those of x-death */
+
+/* The broker adds more when the copy comes from its rung. */
+static void expect_to_come_round(coney_table *table, const char *left_out)
+{
+    listening_other_queue("retry.50");
+    listening_start(&(coney_listener){.retry = {.max_attempts = 1, .delays_ms = {50}, .parking_queue = parking}});
+    assert_ok(send_to(listening.queue, table, "fail"));
+    coney_table_free(table);
+    amqp_message_t copy = get_parked();
+    listening_expect_attempts((const int[]){1, 2, 0});
+    char text[512];
+    copy_left_out(text, sizeof text, &copy);
+    assert_non_null(strstr(text, left_out));
+    amqp_destroy_message(&copy);
+}
+
+static void test_message_with_as_many_headers_as_are_read_comes_round(void **state)
+{
+    (void)state;
+    char name[16];
+    coney_table *headers = coney_table_new();
+    for (int i = 0; i < ENTRIES; i++) {
+        snprintf(name, sizeof name, "h%d", i);
+        assert_ok(coney_table_set(headers, name, &(coney_value){.type = CONEY_VOID}));
+    }
+    expect_to_come_round(headers, "32 headers: h");
+}
+
+static void test_message_with_as_many_nested_entries_as_are_read_comes_round(void **state)
+{
+    (void)state;
+    char name[16];
+    coney_table *headers = coney_table_new();
+    coney_array *array = coney_array_new();
+    for (int i = 1; i < NESTED; i++)
+        assert_ok(coney_array_append(array, &(coney_value){.type = CONEY_VOID}));
+    for (int i = 0; i < ENTRIES / NESTED; i++) {
+        snprintf(name, sizeof name, "nest-%02d", i);
+        assert_ok(coney_table_set(headers, name, &(coney_value){.type = CONEY_ARRAY, .as.array = array}));
+    }
+    coney_array_free(array);
+    expect_to_come_round(headers, "1 header: nest-99");
+}
+
 static int teardown(void **state)
 {
     plain_close();
@@ -263,6 +310,8 @@ int main(void)
         full_test(test_log_tells_of_the_copy_that_is_published_only),
         full_test(test_log_tells_that_a_copy_goes_without_its_reason),
         full_test(test_message_goes_up_the_ladder_and_is_parked),
+        full_test(test_message_with_as_many_headers_as_are_read_comes_round),
+        full_test(test_message_with_as_many_nested_entries_as_are_read_comes_round),
     };
     return test_run_with_workers("headers that fill a frame", tests, test_client_setup, teardown);
 }

@@ -103,10 +103,11 @@ enum { CONEY_MAX_DELAYS = 16 };
  * (which nothing that is received and sent on keeps), the expiration, which would lose it, and the header CC, which
  * would multiply it. It gets the headers x-exception-message, x-original-exchange and x-original-routingKey: from the
  * ladder it comes back with the queue's name as its routing key. CONEY_HEADER_ATTEMPTS counts its attempts. If those
- * leave no room in a frame for all headers of the sender, the copy goes without x-exception-message, or else without
- * those headers of the sender that do not fit: the type headers, those of a batch and of tracing are put in first, then
- * the others in their order. The log tells what the copy goes without, and CONEY_HEADER_LEFT_OUT names the headers of
- * the sender among that. Large data belongs into the body, not into headers. A message that cannot be
+ * leave no room for all headers of the sender, in a frame or among 10,000 entries, the copy goes without
+ * x-exception-message, or else without those headers of the sender that do not fit: the type headers, those of a
+ * batch and of tracing are put in first, then the others in their order. The log tells what the copy goes without,
+ * and CONEY_HEADER_LEFT_OUT names the headers of the sender among that. Large data belongs into the body, not into
+ * headers. A message that cannot be
  * republished goes back to the queue, is not acknowledged, and the log says so; but if the copy is refused for itself,
  * because it is larger than the broker allows now, the original is rejected, since it would come again for ever.
  * (Spring: RetryInterceptorBuilder.) */

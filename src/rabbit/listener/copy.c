@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The copy of a message that is published when its attempts are used up, or when it goes to or from quarantine: which
- * headers it has, and which are left out if they do not all fit a frame. Any thread. */
+ * headers it has, and which are left out if they do not all fit a frame, or if with those that are added later they are
+ * more than Coney reads. Any thread. */
 #include "rabbit/listener/listener.h"
 
 #include <coney/amqp/batch.h>
@@ -12,6 +13,8 @@
 #define MAX_NAMES 300     /* bytes of the names of what is left out: there is room for any name */
 #define LEFT_OUT_ROOM 400 /* for that header */
 #define BROKER_ROOM 1024  /* for what the broker adds when it dead-letters the copy: x-death and its like */
+#define BROKER_ENTRIES 24 /* for the same, x-death aside, and for its counts */
+#define OWN_ENTRIES 8     /* for what Coney adds to a copy; one that comes back has them */
 
 static bool is_one_of(const char *name, const char *const *names, size_t count)
 {
@@ -56,6 +59,7 @@ typedef struct filling {
     bool is_back; /* from the ladder or quarantine: what stands there of its origin is ours */
     size_t room;  /* bytes; SIZE_MAX: no limit */
     size_t used;
+    size_t entries;  /* that may still be put in */
     size_t left_out; /* headers, of which the first ones that there is room for are named */
     size_t named;
     char names[MAX_NAMES + 1];
@@ -78,11 +82,13 @@ static bool put_foreign(filling *to, const char *name, const coney_value *value)
     if (is_left_out(name, to->is_back) || coney_table_get(to->headers, name))
         return true;
     size_t size = to->room < SIZE_MAX ? cny_entry_wire_size(name, value) : 0;
-    if (size > to->room - to->used) {
+    size_t entries = cny_count_entries(value);
+    if (size > to->room - to->used || entries > to->entries) {
         note_left_out(to, name);
         return true;
     }
     to->used += size;
+    to->entries -= entries;
     return cny_table_put(to->headers, name, *value);
 }
 
@@ -175,9 +181,11 @@ static size_t room_for_headers(const coney_properties *properties, size_t frame)
 static bool fill(coney_table *headers, const coney_delivery *delivery, cny_copy_form *form)
 {
     const coney_properties *properties = &delivery->origin->properties;
+    bool is_back = cny_is_own_copy(delivery->consumer, delivery->origin);
     filling to = {.headers = headers,
                   .from = properties->headers,
-                  .is_back = cny_is_own_copy(delivery->consumer, delivery->origin),
+                  .is_back = is_back,
+                  .entries = CNY_MAX_ENTRIES - BROKER_ENTRIES - (is_back ? 0 : OWN_ENTRIES),
                   .room = form->fits ? room_for_headers(properties, form->frame) : SIZE_MAX};
     if (!put_kept_first(&to) || !set_own(headers, delivery, form))
         return false;

@@ -47,7 +47,7 @@ static void tell_left_out(const coney_delivery *delivery, const cny_copy_form *f
     if (!lacks_reason && !*form->left_out)
         return;
     cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_WARN, delivery->origin,
-                 "queue '%s': the headers of message '%s' leave no room in a frame for what Coney adds; its copy goes "
+                 "queue '%s': the headers of message '%s' leave no room for what is added to them; its copy goes "
                  "without %s%s%s (put large data into the body)",
                  listener->options.queue, cny_id_of(delivery->origin),
                  lacks_reason ? CONEY_HEADER_EXCEPTION_MESSAGE : "", lacks_reason && *form->left_out ? " and " : "",
