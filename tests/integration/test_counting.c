@@ -493,6 +493,68 @@ static void test_batch_that_a_stop_gave_back_has_all_its_attempts(void **state)
     listening_expect_attempts((const int[]){1, 1, 2, 2, 3, 3, 0});
 }
 
+/* ---- acknowledgements that a loss kept from the broker ---- */
+
+/* The message stays in its handler while its connection is lost, so what the handler says reaches nobody. */
+static void lose_while_the_handler_stays(void)
+{
+    test_wait_for(&is_staying, 1);
+    test_kill_connections();
+    test_wait_until(test_health().consumers == 0);
+    atomic_store(&stays, 0);
+}
+
+static coney_outcome stay_first_or_hold_or_obey(coney_delivery *delivery, void *user)
+{
+    char text[64];
+    bool is_first = strcmp(listening_text(delivery, text), "fail") == 0 && listening.count == 0;
+    if (!is_first)
+        return hold_or_obey(delivery, user);
+    listening_note(delivery);
+    atomic_store(&is_staying, 1);
+    while (atomic_load(&stays))
+        usleep(1000);
+    return CONEY_ACK;
+}
+
+static void start_staying(coney_outcome (*handler)(coney_delivery *, void *), int max_crashes)
+{
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    listening_other_queue("quarantine");
+    atomic_store(&stays, 1);
+    atomic_store(&is_staying, 0);
+    listening_start(&(coney_listener){.on_message = handler, .retry = {.stateful = true, .max_crashes = max_crashes}});
+    here.container = listening.container;
+}
+
+static void test_loss_before_the_handler_is_no_attempt_after_a_stale_acknowledgement(void **state)
+{
+    (void)state;
+    atomic_store(&is_held, 1);
+    atomic_store(&says, CONEY_ACK);
+    start_staying(stay_first_or_hold_or_obey, -1);
+    listening_send("hold");
+    test_wait_for(&is_inside, 1);
+    listening_send_with("fail", &(coney_properties){.message_id = "m-1"});
+    test_wait_for_depth(listening.queue, 0);
+    test_kill_connections();
+    test_wait_for_depth(listening.queue, 2);
+    atomic_store(&is_held, 0);
+    lose_while_the_handler_stays();
+    expect_all_attempts();
+}
+
+static void test_message_whose_acknowledgement_was_stale_is_not_suspected(void **state)
+{
+    (void)state;
+    start_staying(stay_or_hold_or_obey, 1);
+    listening_send_with("stay", &(coney_properties){.message_id = "m-1"});
+    lose_while_the_handler_stays();
+    test_wait_until(listening_statistics().acknowledged == 1);
+    assert_int_equal(listening_statistics().stale, 1);
+    assert_int_equal(listening_statistics().republished, 0);
+}
+
 static int group_teardown(void **state)
 {
     plain_close();
@@ -525,6 +587,8 @@ int main(void)
         with_queues(test_message_in_the_feed_of_a_lost_consumer_has_all_its_attempts),
         with_queues(test_message_that_another_consumer_gets_after_a_loss_has_all_its_attempts),
         with_queues(test_batch_that_a_stop_gave_back_has_all_its_attempts),
+        with_queues(test_loss_before_the_handler_is_no_attempt_after_a_stale_acknowledgement),
+        with_queues(test_message_whose_acknowledgement_was_stale_is_not_suspected),
     };
     return cmocka_run_group_tests_name("counting", tests, test_client_setup, group_teardown);
 }

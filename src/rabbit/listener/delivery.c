@@ -306,6 +306,17 @@ static coney_status tell_broker_in_order(coney_delivery *whole, cny_lane *lane, 
     return settlement == CNY_SETTLE_ACK ? status : tell_broker(whole, settlement);
 }
 
+/* What did not reach the broker comes again, so what is known of that stays. A message that came for the first time was
+ * not known before. */
+static void note_end(const coney_delivery *delivery, cny_settlement settlement, coney_status status)
+{
+    bool is_end = settlement == CNY_SETTLE_ACK || settlement == CNY_SETTLE_REJECT;
+    if (is_end && status == CONEY_E_STALE)
+        cny_note_survival(delivery);
+    else if (is_end && status == CONEY_OK && (delivery->whole || delivery->origin->redelivered))
+        cny_attempts_forget(&delivery->consumer->listener->attempts, delivery->origin);
+}
+
 coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
 {
     cny_listener *listener = delivery->consumer->listener;
@@ -313,8 +324,6 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
     cny_settlement settlement;
     if (!merge(delivery, whole, &settlement))
         return CONEY_OK;
-    if (delivery->whole && (settlement == CNY_SETTLE_ACK || settlement == CNY_SETTLE_REJECT))
-        cny_attempts_forget(&listener->attempts, delivery->origin);
     if (cny_acknowledges_nothing(listener)) {
         count_settlement(&listener->counters, settlement);
         if (settlement != CNY_SETTLE_ACK)
@@ -324,6 +333,7 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
         return CONEY_OK;
     }
     coney_status status = tell_broker_in_order(whole, lane, settlement);
+    note_end(delivery, settlement, status);
     if (status == CONEY_OK && settlement == CNY_SETTLE_ACK && cny_listener_is_stream(listener))
         cny_position_pass(&listener->position, whole->channel, whole->origin->delivery_tag);
     if (status != CONEY_E_STALE) /* which is counted as such */

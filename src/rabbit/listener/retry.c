@@ -32,7 +32,7 @@ static int64_t failures(coney_delivery *delivery)
     return history.failed > counted || cny_has_just_come(message) ? history.failed : counted;
 }
 
-/* Parts share an id: what is known of that is forgotten with the whole. */
+/* Before a copy goes elsewhere. Parts share an id: what is known of that is forgotten with the whole. */
 static void forget_unless_part(const coney_delivery *delivery)
 {
     cny_tries_forget(delivery);
@@ -212,7 +212,7 @@ static coney_outcome judge(coney_delivery *delivery, coney_outcome outcome, bool
     if (outcome == CONEY_PARK)
         return park(delivery);
     if (outcome != CONEY_REQUEUE && delivery->origin->redelivered)
-        forget_unless_part(delivery);
+        cny_tries_forget(delivery);
     return outcome;
 }
 
