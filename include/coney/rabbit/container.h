@@ -22,7 +22,8 @@ typedef struct coney_container_options {
                                   more. One for each lane of each consumer */
     int start_timeout_ms;      /* 10,000 */
     int shutdown_timeout_ms;   /* for stop, and for the stop in free; 5,000 */
-    int recovery_interval_ms;  /* before a consumer that the broker refused tries again; 5,000 */
+    int recovery_interval_ms;  /* before a consumer tries again that the broker refused, or ended (a consumer time-out,
+                                  for example) within this time after the consumer had resumed; 5,000 */
     int publish_timeout_ms;    /* for replies and republished messages to be confirmed; 10,000 */
     size_t max_held_bytes;     /* memory that unsettled messages of all consumers together may take; 256 MiB. Consumers
                                   of a queue that the factory has declared begin with a prefetch of 16 and subscribe
