@@ -44,7 +44,9 @@ CONEY_API coney_status coney_container_new(coney_container **container, coney_co
                                            const coney_container_options *options);
 
 /* Registers a listener, copied. In a container that runs it starts at once, and what keeps it from consuming
- * is told by event, log and health. (Spring: addQueues, registerListenerContainer.)
+ * is told by event, log and health. What would stop the container if it came later stops the container here, too: a
+ * declaration of the listener that is refused for good, a missing queue with missing_queue_is_fatal.
+ * (Spring: addQueues, registerListenerContainer.)
  * CONEY_E_INVALID (an option, a combination of them, an id that is taken), CONEY_E_STATE (after fork()),
  * CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_listen(coney_container *container, const coney_listener *listener);

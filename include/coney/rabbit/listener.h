@@ -141,7 +141,9 @@ typedef struct coney_listener_retry {
     bool delayed_by_queue;           /* Instead of the ladder: a failed message goes back, and its queue, a quorum queue
                                         with delayed_retry FAILED or ALL, delivers it again after the queue's delay.
                                         Sets `stateful`, which says how attempts are counted, and with it max_crashes.
-                                        Needs RabbitMQ 4.3; with an older broker the start fails. Refused if the queue
+                                        Needs RabbitMQ 4.3; with an older broker the start fails, and a `declare` with
+                                        delayed_retry that is added to a running container stops it, as any declaration
+                                        that is refused for good. Refused if the queue
                                         is declared without such a delay, or with a delivery_limit (20 unless set) below
                                         max_attempts - 1: by coney_container_listen() if `declare` says so, by the start
                                         if a topology of the factory does. Not with first_delay_ms, multiplier,
