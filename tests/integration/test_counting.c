@@ -499,6 +499,7 @@ static void test_batch_that_a_stop_gave_back_has_all_its_attempts(void **state)
 static void lose_while_the_handler_stays(void)
 {
     test_wait_for(&is_staying, 1);
+    test_wait_until(test_health().consumers == 1);
     test_kill_connections();
     test_wait_until(test_health().consumers == 0);
     atomic_store(&stays, 0);
