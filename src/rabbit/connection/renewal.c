@@ -262,11 +262,12 @@ static void begin_to_hold_back(cny_channel *channel)
     cny_connection_be_due(channel->connection, renewal->hold_back_until);
 }
 
+/* RabbitMQ takes nothing while it commits. */
 static bool may_renew(const cny_channel *channel)
 {
     const cny_feed *feed = &channel->feed;
     return !feed->renewal.is_fixed && feed->renewal.holding && feed->renewal.unanswered == 0 && !feed->cancelled &&
-           !feed->ended && channel->state == CNY_CHANNEL_USABLE;
+           !feed->ended && channel->state == CNY_CHANNEL_USABLE && !channel->awaited;
 }
 
 static bool may_hold_back(const cny_feed *feed)
