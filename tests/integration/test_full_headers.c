@@ -267,7 +267,7 @@ static void expect_to_come_round(coney_table *table, const char *left_out)
 static void test_message_with_as_many_headers_as_are_read_comes_round(void **state)
 {
     (void)state;
-    char name[16];
+    char name[32];
     coney_table *headers = coney_table_new();
     for (int i = 0; i < ENTRIES; i++) {
         snprintf(name, sizeof name, "h%d", i);
@@ -279,7 +279,7 @@ static void test_message_with_as_many_headers_as_are_read_comes_round(void **sta
 static void test_message_with_as_many_nested_entries_as_are_read_comes_round(void **state)
 {
     (void)state;
-    char name[16];
+    char name[32];
     coney_table *headers = coney_table_new();
     coney_array *array = coney_array_new();
     for (int i = 1; i < NESTED; i++)
