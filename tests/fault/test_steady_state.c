@@ -187,14 +187,14 @@ static void test_answer_that_comes_byte_by_byte_is_put_together(void **state)
     fault_expect_status(CONEY_OK, fault_ask());
 }
 
-/* The client closes its channel while the broker does, too; both answer. Until the answer to its
+/* The client closes its channel while the broker does over a method, too; both answer. Until the answer to its
  * own close is there, the client must not take the number for a new channel. */
 static void close_the_channel_that_is_being_closed(cny_peer *peer, void *user)
 {
     (void)user;
     cny_peer_answer(peer, serve_until_asked(peer));
     amqp_channel_t channel = cny_peer_serve_until(peer, AMQP_CHANNEL_CLOSE_METHOD)->channel;
-    cny_peer_close_channel(peer, channel, 406, "PRECONDITION_FAILED - for no reason");
+    cny_peer_close_channel_over(peer, AMQP_BASIC_ACK_METHOD, channel, 406, "PRECONDITION_FAILED - for no reason");
     cny_peer_method *next = cny_peer_next(peer);
     cny_peer_check(peer, next->channel != channel);
     cny_peer_send(peer, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, NULL);
