@@ -516,7 +516,7 @@ static void test_delivery_to_a_publisher_ends_the_connection(void **state)
     fault_start(deliver_to_a_publisher, NULL);
     fault_use_template(NULL);
     fault_expect_status(CONEY_E_LOST, fault_send(LONG_MS));
-    fault_expect_text("which has no consumer");
+    fault_expect_text("on channel 1, which has "); /* "no consumer"; or "asked for none", if the body comes late */
 }
 
 int main(void)
