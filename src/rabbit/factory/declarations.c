@@ -238,7 +238,7 @@ static bool is_for_run(const cny_declaration *item, bool isolated)
     return cny_must_isolate(&item->strikes) == isolated && !cny_must_be_alone(&item->strikes);
 }
 
-/* Those that were tried longest ago first; of those that were not, and of one moment, in their sets' order. */
+/* Those that were tried longest ago first; those of one moment as they stand in memory, which keeps a set's order. */
 static int compare_attempts(const void *a, const void *b)
 {
     const cny_declaration *one = *(cny_declaration *const *)a, *other = *(cny_declaration *const *)b;

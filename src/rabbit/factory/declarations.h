@@ -57,7 +57,7 @@ typedef struct cny_declaration {
     int delay_ms;     /* before the next attempt */
     int64_t due_at;   /* not tried before */
     int64_t tried_at; /* when the last attempt failed; 0: none has */
-    /* from the second on it is declared on the isolated connection, from the third on alone there */
+    /* From the second one on the thing is declared on the isolated connection, from the third one on alone there. */
     cny_strikes strikes;
 } cny_declaration;
 

@@ -11,7 +11,7 @@
 #define LOCKED_DELAY_MS 5000 /* an exclusive queue comes free when the broker has seen the end of its connection */
 #define FIRST_DELAY_MS 1000
 #define MAX_DELAY_MS 30000
-#define WINDOW_OF_SUSPECTS 8 /* what is sent behind a thing without an answer has to be sent again */
+#define WINDOW_OF_SUSPECTS 8 /* what is sent after a thing without an answer has to be sent again */
 #define UNUSED_MS 4000       /* for an answer while nobody uses the connection; recovery.c opens that later */
 #define END_MS 1000          /* for the end of such a connection */
 
@@ -211,7 +211,7 @@ static size_t count_on_their_way(const cny_run *one)
 
 /* Under lock: the item may have cost the connection, or has had no answer, over which the broker may end the connection
  * still. Gives how many other things are left out for that. */
-static size_t accuse(const cny_run *one, cny_declaration *item, bool has_hung)
+static size_t add_strike(const cny_run *one, cny_declaration *item, bool has_hung)
 {
     if (has_hung)
         cny_strikes_isolate(&item->strikes);
@@ -233,7 +233,7 @@ static void on_refused(cny_run *one, cny_declaration *item)
     bool is_suspicion = cny_last_is_suspicion(), has_hung = error->status == CONEY_E_TIMEOUT;
     bool is_suspect_only = is_suspicion && !(one->is_isolated && count_on_their_way(one) == 1);
     pthread_mutex_lock(&factory->lock);
-    size_t left_out = is_suspicion || has_hung ? accuse(one, item, has_hung) : 0;
+    size_t left_out = is_suspicion || has_hung ? add_strike(one, item, has_hung) : 0;
     cny_declaration_state state = state_after(factory, item, error, is_suspicion);
     pthread_mutex_unlock(&factory->lock);
     cny_error *refusal = make_refusal(item, way_out(item, state, error));
@@ -261,13 +261,20 @@ static void on_looked(cny_run *one, cny_declaration *item, bool is_there)
     cny_error_unref(kept);
 }
 
-/* An exclusive thing goes with this connection: now that it is known to do no harm, it is declared where it belongs. */
-static void release(const cny_run *one, cny_declaration *item)
+/* The broker has answered for the item and for nothing else, so the item is not what costs connections. */
+static void clear_strikes(const cny_run *one, cny_declaration *item, bool is_due)
 {
     pthread_mutex_lock(&one->factory->lock);
     cny_strikes_clear(&item->strikes);
-    item->due_at = 0;
+    if (is_due)
+        item->due_at = 0;
     pthread_mutex_unlock(&one->factory->lock);
+}
+
+/* An exclusive thing goes with this connection: now that it is known to do no harm, it is declared where it belongs. */
+static void declare_where_it_belongs(const cny_run *one, cny_declaration *item)
+{
+    clear_strikes(one, item, true);
 }
 
 static void on_answered(cny_run *one, cny_declaration *item)
@@ -277,20 +284,12 @@ static void on_answered(cny_run *one, cny_declaration *item)
         return;
     }
     if (one->is_isolated && item->is_exclusive) {
-        release(one, item);
+        declare_where_it_belongs(one, item);
         return;
     }
     conclude(one, item, CNY_DECLARATION_DECLARED, NULL);
     if (!cny_is_binding(item))
         cny_buffer_append(&one->declared, &item->name_hash, sizeof item->name_hash);
-}
-
-/* The broker has refused it and nothing else, so it is not what costs connections. */
-static void acquit(const cny_run *one, cny_declaration *item)
-{
-    pthread_mutex_lock(&one->factory->lock);
-    cny_strikes_clear(&item->strikes);
-    pthread_mutex_unlock(&one->factory->lock);
 }
 
 /* The consuming connection may have the exclusive queue already. */
@@ -313,11 +312,11 @@ static void on_not_answered(cny_run *one, cny_declaration *item)
     one->has_hung |= has_hung;
     one->is_over |= has_hung;
     if (is_locked_only_here(one, item, error)) {
-        release(one, item);
+        declare_where_it_belongs(one, item);
         return;
     }
     if (error->broker_code != 0 && !is_suspicion)
-        acquit(one, item);
+        clear_strikes(one, item, false);
     if (one->is_passive && error->broker_code != 0 && !is_suspicion)
         on_looked(one, item, error->status == CONEY_E_RESOURCE_LOCKED);
     else

@@ -326,8 +326,7 @@ static cny_error *why_not_started(const coney_container *container)
             return cny_error_ref(consumer->trouble);
         if (consumer->awaits_declarations && cny_consumer_is_awaited(consumer))
             return cny_error_new(CONEY_E_TIMEOUT, 0,
-                                 "consume from queue '%s': the queue is still being declared, and the broker has not "
-                                 "answered yet",
+                                 "consume from queue '%s': the broker has not answered its declaration yet",
                                  consumer->listener->options.queue);
     }
     return NULL;
