@@ -73,7 +73,7 @@ static void expect_event(coney_status status, const char *why)
     assert_non_null(strstr(final.text, "given up"));
     assert_non_null(strstr(final.text, "coney_connection_factory_connect()"));
     assert_non_null(strstr(final.text, why));
-    assert_true(test_log_has("given up"));
+    test_log_expect("given up");
     assert_int_equal(test_count_events(CONEY_CONSUMER_FAILED), 2);
 }
 

@@ -164,7 +164,7 @@ static void test_stop_puts_all_back_and_stops_the_container(void **state)
     test_wait_for(&seen.stopped, 1);
     test_wait_for_depth(queue, 5);
     assert_int_equal(seen.stopped_fatally, 1);
-    assert_true(test_log_has("nobody here can"));
+    test_log_expect("nobody here can");
     assert_int_equal(seen.handled, 1); /* those behind it get to no handler */
 }
 
@@ -330,7 +330,7 @@ static void test_what_fails_is_lost_with_none_and_the_log_says_so(void **state)
     test_wait_for(&seen.handled, 3);
     stop_and_expect_empty();
     test_wait_for_depth(dead_queue, 0);
-    assert_true(test_log_has("is lost"));
+    test_log_expect("is lost");
 }
 
 int main(void)

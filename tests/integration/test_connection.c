@@ -30,8 +30,8 @@ static void test_connect_opens_both_connections(void **state)
     (void)state;
     test_log_start(CONEY_LOG_INFO);
     assert_ok(try_to_connect(test_uri(), NULL));
-    assert_true(test_log_has("publishing connection: open to"));
-    assert_true(test_log_has("consuming connection: open to"));
+    test_log_expect("publishing connection: open to");
+    test_log_expect("consuming connection: open to");
     test_log_stop();
 }
 

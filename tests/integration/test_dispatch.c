@@ -105,7 +105,7 @@ static void expect_no_handler(const char *type, const char *words)
     test_log_start(CONEY_LOG_ERROR);
     send_typed("{\"n\":1}", type, NULL);
     test_wait_for_depth(listening.dead, 1);
-    assert_true(test_log_has(words));
+    test_log_expect(words);
     test_log_stop();
     assert_int_equal(listening_statistics().fatal, 1);
     assert_int_equal(all.orders + all.notes, 0);
@@ -248,7 +248,7 @@ static void expect_refusal(const char *text, const char *words)
     test_log_start(CONEY_LOG_ERROR);
     listening_send(text);
     test_wait_for_depth(listening.dead, 1);
-    assert_true(test_log_has(words));
+    test_log_expect(words);
     test_log_stop();
     assert_int_equal(validated, 1);
     assert_int_equal(listening.count, 0);

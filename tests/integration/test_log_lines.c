@@ -31,9 +31,9 @@ static void test_line_names_the_other_messages_that_it_stands_for(void **state)
     (void)state;
     send_bad_ones(4);
     start_reading_json();
-    test_wait_until(test_log_has("message 'm-4' is rejected"));
-    assert_true(test_log_has("message 'm-1' is rejected"));
-    assert_true(test_log_has("(and 2 other messages before: 'm-2', 'm-3')"));
+    test_log_expect("message 'm-4' is rejected");
+    test_log_expect("message 'm-1' is rejected");
+    test_log_expect("(and 2 other messages before: 'm-2', 'm-3')");
     assert_int_equal(test_log_count("is rejected"), 2);
 }
 
@@ -42,8 +42,8 @@ static void test_line_names_at_most_five_other_messages(void **state)
     (void)state;
     send_bad_ones(10);
     start_reading_json();
-    test_wait_until(test_log_has("message 'm-10' is rejected"));
-    assert_true(test_log_has("(and 8 other messages before: 'm-2', 'm-3', 'm-4', 'm-5', 'm-6', ...)"));
+    test_log_expect("message 'm-10' is rejected");
+    test_log_expect("(and 8 other messages before: 'm-2', 'm-3', 'm-4', 'm-5', 'm-6', ...)");
 }
 
 static void test_messages_without_an_id_are_counted(void **state)
@@ -52,7 +52,7 @@ static void test_messages_without_an_id_are_counted(void **state)
     for (int i = 0; i < 4; i++)
         listening_send("{\"n\":");
     start_reading_json();
-    test_wait_until(test_log_has("(and 2 other messages before)"));
+    test_log_expect("(and 2 other messages before)");
 }
 
 static void test_one_other_message_is_singular(void **state)
@@ -60,7 +60,7 @@ static void test_one_other_message_is_singular(void **state)
     (void)state;
     send_bad_ones(3);
     start_reading_json();
-    test_wait_until(test_log_has("(and 1 other message before: 'm-2')"));
+    test_log_expect("(and 1 other message before: 'm-2')");
 }
 
 static void test_next_line_says_nothing_of_what_was_told(void **state)
@@ -68,9 +68,9 @@ static void test_next_line_says_nothing_of_what_was_told(void **state)
     (void)state;
     send_bad_ones(3);
     start_reading_json();
-    test_wait_until(test_log_has("message 'm-3' is rejected"));
+    test_log_expect("message 'm-3' is rejected");
     send_bad(4);
-    test_wait_until(test_log_has("message 'm-4' is rejected"));
+    test_log_expect("message 'm-4' is rejected");
     assert_int_equal(test_log_count("other message"), 1);
 }
 
@@ -82,7 +82,7 @@ static void test_message_that_fails_again_is_no_other_message(void **state)
     test_log_start(CONEY_LOG_WARN);
     listening_start(&(coney_listener){.retry = {.max_attempts = 4, .first_delay_ms = 2}});
     listening_send_with("fail", &(coney_properties){.message_id = "m-1"});
-    test_wait_until(test_log_has("message 'm-1' failed at attempt 4"));
+    test_log_expect("message 'm-1' failed at attempt 4");
     assert_false(test_log_has("other message"));
 }
 
@@ -92,7 +92,7 @@ static void test_message_without_an_id_that_fails_again_is_no_other_message(void
     test_log_start(CONEY_LOG_WARN);
     listening_start(&(coney_listener){.retry = {.max_attempts = 4, .first_delay_ms = 2}});
     listening_send("fail");
-    test_wait_until(test_log_has("failed at attempt 4"));
+    test_log_expect("failed at attempt 4");
     assert_false(test_log_has("other message"));
 }
 
@@ -105,8 +105,8 @@ static void test_stop_writes_what_was_held_back(void **state)
     start_reading_json();
     test_wait_until(listening_statistics().rejected == 3);
     listening_stop();
-    assert_true(test_log_has("message 'm-3' is rejected"));
-    assert_true(test_log_has("(and 1 other message before: 'm-2')"));
+    test_log_expect("message 'm-3' is rejected");
+    test_log_expect("(and 1 other message before: 'm-2')");
 }
 
 /* ---- what lines say ---- */
@@ -124,7 +124,7 @@ static void test_refused_validation_is_not_said_to_be_unreadable(void **state)
     test_log_start(CONEY_LOG_WARN);
     listening_start(&(coney_listener){.converter = coney_json_converter(), .validator = refuse_all});
     listening_send("{}");
-    test_wait_until(test_log_has("it is not valid: n is missing"));
+    test_log_expect("it is not valid: n is missing");
     assert_false(test_log_has("cannot be read"));
 }
 
@@ -145,7 +145,7 @@ static void test_hostile_id_and_content_type_are_safe_to_show(void **state)
     test_log_start(CONEY_LOG_WARN);
     listening_start(&(coney_listener){.converter = coney_json_converter()});
     listening_send_with("{}", &(coney_properties){.message_id = HOSTILE, .content_type = "a/b" HOSTILE});
-    test_wait_until(test_log_has("message '" HARMLESS "' is rejected"));
+    test_log_expect("message '" HARMLESS "' is rejected");
     test_log_expect("content type 'a/b" HARMLESS "'");
     expect_only_harmless();
     listening_wait_for_event_about(CONEY_MESSAGE_REJECTED, HOSTILE, "message '" HARMLESS "' is rejected");
@@ -169,7 +169,7 @@ static void test_hostile_type_header_and_body_are_safe_to_show(void **state)
     test_log_start(CONEY_LOG_WARN);
     listening_start(&(coney_listener){.on_message = quote});
     listening_send_with(HOSTILE, &(coney_properties){.type = HOSTILE, .headers = headers});
-    test_wait_until(test_log_has("type '" HARMLESS "', header '" HARMLESS "', body '" HARMLESS "'"));
+    test_log_expect("type '" HARMLESS "', header '" HARMLESS "', body '" HARMLESS "'");
     expect_only_harmless();
     coney_table_free(headers);
 }

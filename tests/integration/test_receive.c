@@ -440,8 +440,8 @@ static void test_reply_to_a_requesters_exchange_that_does_not_exist_reaches_nobo
     ask(&(coney_properties){.reply_to = "no-such-exchange/key", .message_id = "m-1"});
     test_log_start(CONEY_LOG_WARN);
     assert_ok(answer_with(reply_hello, &calls, NULL, NULL));
-    assert_true(test_log_has("the reply to message 'm-1' reaches nobody"));
-    assert_true(test_log_has("no exchange 'no-such-exchange'"));
+    test_log_expect("the reply to message 'm-1' reaches nobody");
+    test_log_expect("no exchange 'no-such-exchange'");
     test_log_stop();
     expect_nothing(queue, 100);
 }
@@ -478,8 +478,8 @@ static void test_reply_to_a_requesters_name_that_is_not_utf8_reaches_nobody(void
     test_log_start(CONEY_LOG_WARN);
     assert_ok(answer_with(reply_hello, &calls, NULL, &(coney_reply_options){.timeout_ms = 5000}));
     assert_int_equal(calls, 1);
-    assert_true(test_log_has("reaches nobody"));
-    assert_true(test_log_has("routing key is not UTF-8"));
+    test_log_expect("reaches nobody");
+    test_log_expect("routing key is not UTF-8");
     test_log_stop();
     expect_nothing(queue, 100);
 }

@@ -116,12 +116,15 @@ bool test_log_has(const char *words)
     return test_log_count(words) > 0;
 }
 
-void test_log_expect(const char *words)
+void test_log_expect_at(const char *words, const char *file, int line)
 {
+    int waited_ms = 0;
+    while (!test_log_has(words) && poll_once(&waited_ms))
+        continue;
     if (test_log_has(words))
         return;
     print_error("'%s' is not in the log:\n%s", words, log_text);
-    fail();
+    _fail(file, line);
 }
 
 int test_leave_out_all(size_t tests, const char *why)

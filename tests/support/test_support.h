@@ -46,8 +46,12 @@ void test_wait_a_little(int *waited_ms, const char *condition, const char *file,
 void test_log_start(coney_log_level level);
 void test_log_stop(void);
 bool test_log_has(const char *words);
-void test_log_expect(const char *words); /* fails the test, and prints the log */
 int test_log_count(const char *words);
+
+/* Waits for the words, because a line is written when no lock is held: what the line tells can be seen earlier. Prints
+ * the log and fails the test when patience ends. */
+#define test_log_expect(words) test_log_expect_at(words, __FILE__, __LINE__)
+void test_log_expect_at(const char *words, const char *file, int line);
 
 /* ---- integration ---- */
 
