@@ -16,7 +16,7 @@ static bool complain(const char *what)
 
 coney_status house_build(house *this, coney_connection_factory *factory)
 {
-    this->options.recovery_interval_ms = 500;
+    this->options.resubscribe_interval_ms = 500;
     this->options.start_timeout_ms = 3000;
     return coney_container_new(&this->container, factory, &this->options);
 }
@@ -130,7 +130,7 @@ static void print_listener(FILE *to, const coney_listener_info *info)
             info->id, states[info->state], info->consumers, info->wanted, counts->received, counts->acknowledged,
             counts->rejected);
     fprintf(to, " requeued %" PRIu64 " retried %" PRIu64 " republished %" PRIu64 " recovered %" PRIu64,
-            counts->requeued, counts->retried, counts->republished, counts->recovered);
+            counts->requeued, counts->retried, counts->republished, counts->exhausted);
     fprintf(to, " stale %" PRIu64 " in progress %" PRIu64 "\n", counts->stale, counts->in_progress);
 }
 

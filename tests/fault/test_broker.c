@@ -339,7 +339,7 @@ static void wait_for_check(coney_container *container, coney_status status)
 static void test_consumer_returns_to_a_deleted_queue_when_it_is_there_again(void **state)
 {
     (void)state;
-    const coney_container_options options = {.name = "patient", .recovery_interval_ms = 200};
+    const coney_container_options options = {.name = "patient", .resubscribe_interval_ms = 200};
     coney_container *container;
     coney_message *message = test_text("-1");
     store_messages(1);

@@ -17,7 +17,7 @@ static void expect_the_next_to_be_served(cny_script *script)
 {
     fault_reset_handler();
     fault_start(script, NULL);
-    fault_use_container(&(coney_container_options){.recovery_interval_ms = LONG_MS}, fault_obey, 1);
+    fault_use_container(&(coney_container_options){.resubscribe_interval_ms = LONG_MS}, fault_obey, 1);
     fault_wait_for_calls(1);
     fault_wait_until(coney_container_check(fault.container) == CONEY_OK);
 }

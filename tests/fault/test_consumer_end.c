@@ -131,7 +131,7 @@ static void refuse_because_of_another_consumer(cny_peer *peer, void *user)
 static void test_start_on_a_queue_in_exclusive_use_waits_for_it(void **state)
 {
     (void)state;
-    fault_listen(refuse_because_of_another_consumer, &(coney_container_options){.recovery_interval_ms = 50},
+    fault_listen(refuse_because_of_another_consumer, &(coney_container_options){.resubscribe_interval_ms = 50},
                  (coney_listener){.exclusive = true});
     fault_wait_until(coney_container_check(fault.container) == CONEY_OK);
     assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_BASIC_CONSUME_METHOD), 2);

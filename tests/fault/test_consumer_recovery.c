@@ -48,7 +48,7 @@ static void expect_resumption(ending *way)
     end_it = way;
     fault_reset_handler();
     fault_start(end_one_then_deliver, NULL);
-    fault_use_container(&(coney_container_options){.recovery_interval_ms = LONG_MS}, fault_obey, 1);
+    fault_use_container(&(coney_container_options){.resubscribe_interval_ms = LONG_MS}, fault_obey, 1);
     cny_broker_go(fault.broker);
     fault_wait_for_calls(1);
     wait_for_consumers(2);
@@ -136,14 +136,14 @@ static void miss_the_queue_for_a_while(cny_peer *peer, void *user)
     }
 }
 
-static void start_container(cny_script *script, int recovery_interval_ms)
+static void start_container(cny_script *script, int resubscribe_interval_ms)
 {
     fault_reset_handler();
     fault_start(script, NULL);
-    fault_use_container(&(coney_container_options){.recovery_interval_ms = recovery_interval_ms}, fault_obey, 1);
+    fault_use_container(&(coney_container_options){.resubscribe_interval_ms = resubscribe_interval_ms}, fault_obey, 1);
 }
 
-static void test_refused_consumer_tries_again_every_recovery_interval(void **state)
+static void test_refused_consumer_tries_again_every_resubscribe_interval(void **state)
 {
     (void)state;
     static cny_heard all[CNY_MAX_HEARD];
@@ -320,8 +320,8 @@ static void cancel_again_and_again(cny_peer *peer, void *user)
         cny_peer_cancel_consumer(peer, cny_peer_serve_until_consumer(peer));
 }
 
-/* The first time it comes back at once, but then only every recovery_interval_ms. */
-static void test_consumer_that_is_cancelled_each_time_resumes_every_recovery_interval(void **state)
+/* The first time it comes back at once, but then only every resubscribe_interval_ms. */
+static void test_consumer_that_is_cancelled_each_time_resumes_every_resubscribe_interval(void **state)
 {
     (void)state;
     static cny_heard all[CNY_MAX_HEARD];
@@ -379,7 +379,7 @@ static void test_consumers_of_a_connection_that_is_given_up_wait_until_connect_i
     atomic_store(&lets_in, false);
     fault_reset_handler();
     fault_start(let_none_in_again, &(coney_connection_factory_options){.recovery = recovery});
-    fault_use_container(&(coney_container_options){.recovery_interval_ms = INTERVAL_MS}, fault_obey, 4);
+    fault_use_container(&(coney_container_options){.resubscribe_interval_ms = INTERVAL_MS}, fault_obey, 4);
     cny_broker_go(fault.broker);
     fault_wait_for_state(CONEY_CONSUMING, CONEY_CONNECTION_FAILED);
     fault_wait_until(nobody_is_busy());
@@ -444,14 +444,14 @@ int main(void)
         fault_test(test_consumer_resumes_after_channel_close_406),
         fault_test(test_consumer_resumes_after_channel_close_403),
         fault_test(test_consumer_resumes_after_basic_cancel),
-        fault_test(test_refused_consumer_tries_again_every_recovery_interval),
+        fault_test(test_refused_consumer_tries_again_every_resubscribe_interval),
         fault_test(test_check_names_queue_and_reason_while_a_consumer_is_refused),
         fault_test(test_stop_ends_the_waiting_of_a_refused_consumer),
         fault_test(test_prefetched_deliveries_are_discarded_and_handled_when_they_come_again),
         fault_test(test_prefetched_deliveries_that_are_in_hand_are_discarded_too),
         fault_test(test_outcome_for_a_lost_connection_is_not_sent_but_counted),
         fault_test(test_outcome_for_a_closed_channel_does_not_reach_its_successor),
-        fault_test(test_consumer_that_is_cancelled_each_time_resumes_every_recovery_interval),
+        fault_test(test_consumer_that_is_cancelled_each_time_resumes_every_resubscribe_interval),
         fault_test(test_consumers_of_a_connection_that_is_given_up_wait_until_connect_is_called),
         fault_test(test_stop_ends_the_waiting_for_a_connection),
         fault_test(test_stop_ends_the_subscribing_of_a_consumer),

@@ -81,7 +81,7 @@ static void test_container_that_had_no_memory_to_start_starts_later(void **state
     (void)state;
     fault_start(NULL, NULL);
     const coney_container_options options = {
-        .workers = test_workers, .recovery_interval_ms = 1, .start_timeout_ms = 30};
+        .workers = test_workers, .resubscribe_interval_ms = 1, .start_timeout_ms = 30};
     fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, &options));
     const coney_listener orders = {.queue = "orders", .on_message = fault_obey, .concurrency = 2};
     fault_expect_status(CONEY_OK, coney_container_listen(fault.container, &orders));

@@ -44,7 +44,7 @@ static void lose_connection(cny_script *script)
     fault_start(script, &(coney_connection_factory_options){.recovery = recovery});
     client.factory = fault.factory; /* test_record_event() looks on which thread it runs */
     test_log_start(CONEY_LOG_ERROR);
-    fault_use_container(&(coney_container_options){.on_event = test_record_event, .recovery_interval_ms = 20},
+    fault_use_container(&(coney_container_options){.on_event = test_record_event, .resubscribe_interval_ms = 20},
                         fault_obey, 1);
     cny_broker_go(fault.broker);
 }

@@ -8,9 +8,9 @@
 
 enum { SOON_MS = 300, LONG_MS = 60000 };
 
-static void pause_and_resume(cny_script *script, int recovery_interval_ms)
+static void pause_and_resume(cny_script *script, int resubscribe_interval_ms)
 {
-    fault_listen(script, &(coney_container_options){.recovery_interval_ms = recovery_interval_ms},
+    fault_listen(script, &(coney_container_options){.resubscribe_interval_ms = resubscribe_interval_ms},
                  (coney_listener){.acknowledge = CONEY_ACKNOWLEDGE_NONE});
     fault_expect_status(CONEY_OK, coney_container_pause(fault.container));
     fault_wait_until(cny_broker_count_heard(fault.broker, AMQP_BASIC_CANCEL_METHOD) == 1);

@@ -191,7 +191,7 @@ static void test_missing_queue_is_declared_again_before_its_consumer_resumes(voi
     fault_reset_handler();
     fault_start(cancel_when_told, NULL);
     use_topology(&orders, 1);
-    fault_use_container(&(coney_container_options){.recovery_interval_ms = LONG_MS}, fault_obey, 1);
+    fault_use_container(&(coney_container_options){.resubscribe_interval_ms = LONG_MS}, fault_obey, 1);
     cny_broker_go(fault.broker);
     cny_broker_wait(fault.broker, 1);
     int count = cny_broker_heard(fault.broker, all);

@@ -410,7 +410,7 @@ static void refuse_the_new_consumer(cny_peer *peer, void *user)
 static void test_consumer_that_is_refused_anew_begins_again(void **state)
 {
     (void)state;
-    listen_to_declared(refuse_the_new_consumer, &(coney_container_options){.recovery_interval_ms = 50},
+    listen_to_declared(refuse_the_new_consumer, &(coney_container_options){.resubscribe_interval_ms = 50},
                        (coney_listener){0});
     cny_broker_wait(fault.broker, 1);
     fault_wait_until(coney_container_check(fault.container) == CONEY_OK);
@@ -456,7 +456,7 @@ static void cancel_after_renewal(cny_peer *peer, void *user)
 static void test_renewed_consumer_that_the_broker_cancels_begins_again(void **state)
 {
     (void)state;
-    listen_to_declared(cancel_after_renewal, &(coney_container_options){.recovery_interval_ms = 50},
+    listen_to_declared(cancel_after_renewal, &(coney_container_options){.resubscribe_interval_ms = 50},
                        (coney_listener){.consumer_tag = "orders"});
     cny_broker_wait(fault.broker, 1);
     fault_wait_until(coney_container_check(fault.container) == CONEY_OK);

@@ -74,7 +74,7 @@ static void test_nacked_message_is_sent_again(void **state)
 {
     (void)state;
     fault_start(nack_one, NULL);
-    use_retry((coney_retry_options){.attempts = 3});
+    use_retry((coney_retry_options){.max_attempts = 3});
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
     expect_attempts(2);
 }
@@ -83,7 +83,7 @@ static void test_lost_message_is_sent_again_on_the_next_connection(void **state)
 {
     (void)state;
     fault_start(lose_the_first, NULL);
-    use_retry((coney_retry_options){.attempts = 2});
+    use_retry((coney_retry_options){.max_attempts = 2});
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
     expect_attempts(2);
 }
@@ -92,7 +92,7 @@ static void test_attempts_are_limited_and_told(void **state)
 {
     (void)state;
     fault_start(nack_two, NULL);
-    use_retry((coney_retry_options){.attempts = 2});
+    use_retry((coney_retry_options){.max_attempts = 2});
     fault_expect_status(CONEY_E_NACKED, fault_send(LONG_MS));
     fault_expect_text("2 of 2 attempts made");
     expect_attempts(2);
@@ -112,7 +112,7 @@ static void test_asynchronous_send_is_not_tried_again(void **state)
 {
     (void)state;
     fault_start(nack_one, NULL);
-    use_retry((coney_retry_options){.attempts = 3});
+    use_retry((coney_retry_options){.max_attempts = 3});
     fault_expect_status(CONEY_OK, fault_send_async(0, NULL));
     fault_wait_for_confirms();
     fault_expect_completion(0, CONEY_E_NACKED);
@@ -123,7 +123,7 @@ static void test_delays_grow_up_to_the_longest(void **state)
 {
     (void)state;
     fault_start(nack_three, NULL);
-    use_retry((coney_retry_options){.attempts = 4, .first_delay_ms = 100, .multiplier = 4, .max_delay_ms = 200});
+    use_retry((coney_retry_options){.max_attempts = 4, .first_delay_ms = 100, .multiplier = 4, .max_delay_ms = 200});
     fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
@@ -134,7 +134,7 @@ static void test_delay_that_would_pass_the_deadline_ends_the_retry(void **state)
 {
     (void)state;
     fault_start(nack_one, NULL);
-    use_retry((coney_retry_options){.attempts = 3, .first_delay_ms = 4000});
+    use_retry((coney_retry_options){.max_attempts = 3, .first_delay_ms = 4000});
     fault_expect_status(CONEY_OK, coney_connection_factory_connect(fault.factory));
     int64_t began = cny_now_ms();
     fault_expect_status(CONEY_E_NACKED, fault_send(1900));
@@ -149,7 +149,7 @@ static void test_returned_message_is_not_sent_again(void **state)
 {
     (void)state;
     fault_start(return_one, NULL);
-    use_retry((coney_retry_options){.attempts = 3});
+    use_retry((coney_retry_options){.max_attempts = 3});
     fault_expect_status(CONEY_E_RETURNED, fault_send(LONG_MS));
     expect_attempts(1);
 }
@@ -166,7 +166,7 @@ static void test_program_may_decide_what_is_sent_again(void **state)
     (void)state;
     int asked = 0;
     fault_start(return_one, NULL);
-    use_retry((coney_retry_options){.attempts = 3, .is_retriable = returned_only, .user = &asked});
+    use_retry((coney_retry_options){.max_attempts = 3, .is_retriable = returned_only, .user = &asked});
     fault_expect_status(CONEY_OK, fault_send(LONG_MS));
     assert_int_equal(asked, 1);
     expect_attempts(2);
@@ -177,7 +177,7 @@ static void test_program_may_decide_what_is_not_sent_again(void **state)
     (void)state;
     int asked = 0;
     fault_start(nack_one, NULL);
-    use_retry((coney_retry_options){.attempts = 3, .is_retriable = returned_only, .user = &asked});
+    use_retry((coney_retry_options){.max_attempts = 3, .is_retriable = returned_only, .user = &asked});
     fault_expect_status(CONEY_E_NACKED, fault_send(LONG_MS));
     assert_null(strstr(coney_last_error(), "the predicate's own"));
     assert_int_equal(asked, 1);
@@ -214,10 +214,10 @@ static void use_recovery(coney_status answer, bool says_why, int attempts)
     memset(&recovery, 0, sizeof recovery);
     recovery.answer = answer;
     recovery.says_why = says_why;
-    use_retry((coney_retry_options){.attempts = attempts, .recover = recover});
+    use_retry((coney_retry_options){.max_attempts = attempts, .on_failure = recover});
 }
 
-static void test_recovery_gets_message_and_error_once_and_decides(void **state)
+static void test_on_failure_gets_message_and_error_once_and_decides(void **state)
 {
     (void)state;
     fault_start(nack_three, NULL);
@@ -232,7 +232,7 @@ static void test_recovery_gets_message_and_error_once_and_decides(void **state)
     expect_attempts(3);
 }
 
-static void test_recovery_needs_no_retry(void **state)
+static void test_on_failure_needs_no_retry(void **state)
 {
     (void)state;
     fault_start(return_one, NULL);
@@ -243,7 +243,7 @@ static void test_recovery_needs_no_retry(void **state)
     assert_int_equal(recovery.calls, 1);
 }
 
-static void test_status_of_the_recovery_is_the_sends(void **state)
+static void test_status_of_on_failure_is_the_sends(void **state)
 {
     (void)state;
     fault_start(nack_two, NULL);
@@ -289,7 +289,7 @@ static void test_close_ends_the_delay(void **state)
     (void)state;
     fault_start(nack_one, NULL);
     atomic_store(&has_failed, false);
-    use_retry((coney_retry_options){.attempts = 2, .first_delay_ms = 20000, .is_retriable = note_failure});
+    use_retry((coney_retry_options){.max_attempts = 2, .first_delay_ms = 20000, .is_retriable = note_failure});
     fault_in_background(send_patiently);
     fault_wait_until(atomic_load(&has_failed));
     int64_t began = cny_now_ms();
@@ -311,7 +311,7 @@ static void test_wrong_options_are_refused(void **state)
 {
     (void)state;
     fault_start(NULL, NULL);
-    expect_refused((coney_retry_options){.attempts = -1}, "retry.attempts is -1");
+    expect_refused((coney_retry_options){.max_attempts = -1}, "retry.max_attempts is -1");
     expect_refused((coney_retry_options){.first_delay_ms = -2}, "retry.first_delay_ms is -2");
     expect_refused((coney_retry_options){.max_delay_ms = -3}, "retry.max_delay_ms is -3");
     expect_refused((coney_retry_options){.multiplier = 0.5}, "retry.multiplier is 0.5");
@@ -331,9 +331,9 @@ int main(void)
         fault_test(test_returned_message_is_not_sent_again),
         fault_test(test_program_may_decide_what_is_sent_again),
         fault_test(test_program_may_decide_what_is_not_sent_again),
-        fault_test(test_recovery_gets_message_and_error_once_and_decides),
-        fault_test(test_recovery_needs_no_retry),
-        fault_test(test_status_of_the_recovery_is_the_sends),
+        fault_test(test_on_failure_gets_message_and_error_once_and_decides),
+        fault_test(test_on_failure_needs_no_retry),
+        fault_test(test_status_of_on_failure_is_the_sends),
         fault_test(test_misuse_is_not_recovered),
         fault_test(test_close_ends_the_delay),
         fault_test(test_wrong_options_are_refused),

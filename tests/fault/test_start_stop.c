@@ -158,7 +158,7 @@ static void test_start_that_says_ok_has_all_consumers(void **state)
     (void)state;
     enum { TRIES = 40 };
     fault_start(NULL, NULL);
-    make_container(&(coney_container_options){.recovery_interval_ms = NEVER_MS, .start_timeout_ms = 100});
+    make_container(&(coney_container_options){.resubscribe_interval_ms = NEVER_MS, .start_timeout_ms = 100});
     listen_with((coney_listener){.queue = "orders", .concurrency = 2});
     fault_expect_status(CONEY_OK, start()); /* connects */
     fault_expect_status(CONEY_OK, stop_container());
@@ -224,7 +224,7 @@ static void refuse_the_first_declaration(cny_peer *peer, void *user)
 static void expect_second_start_to_declare(char *refusal, coney_status first)
 {
     fault_start_with(&(cny_broker_options){.script = refuse_the_first_declaration, .user = refusal}, NULL);
-    make_container(&(coney_container_options){.recovery_interval_ms = NEVER_MS});
+    make_container(&(coney_container_options){.resubscribe_interval_ms = NEVER_MS});
     listen_with((coney_listener){.declare = &(coney_queue){.name = "orders"}});
     fault_expect_status(first, start());
     assert_true(first != CONEY_OK || !health().ready);
@@ -259,7 +259,7 @@ static void test_start_waits_for_channels_of_the_last_run_that_are_being_closed(
 {
     (void)state;
     fault_start_with(&(cny_broker_options){.channel_max = 1, .script = close_slowly}, NULL);
-    make_container(&(coney_container_options){.recovery_interval_ms = INTERVAL_MS});
+    make_container(&(coney_container_options){.resubscribe_interval_ms = INTERVAL_MS});
     listen_to("orders");
     fault_expect_status(CONEY_OK, start());
     fault_expect_status(CONEY_OK, stop_container());

@@ -14,10 +14,11 @@ enum { LONG_MS = 10000, INTERVAL_MS = 20 };
 
 /* ---- listeners ---- */
 
-static void use_container(int recovery_interval_ms, int start_timeout_ms)
+static void use_container(int resubscribe_interval_ms, int start_timeout_ms)
 {
-    const coney_container_options options = {
-        .recovery_interval_ms = recovery_interval_ms, .start_timeout_ms = start_timeout_ms, .workers = test_workers};
+    const coney_container_options options = {.resubscribe_interval_ms = resubscribe_interval_ms,
+                                             .start_timeout_ms = start_timeout_ms,
+                                             .workers = test_workers};
     fault_reset_handler();
     fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, &options));
 }

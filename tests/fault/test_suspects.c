@@ -82,7 +82,7 @@ static void start(cny_script *script)
     atomic_store(&passed, 0);
     fault_reset_handler();
     fault_start(script, NULL);
-    const coney_container_options options = {.recovery_interval_ms = 20};
+    const coney_container_options options = {.resubscribe_interval_ms = 20};
     fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, &options));
 }
 
@@ -237,7 +237,7 @@ static void test_consumer_without_an_answer_costs_the_others_their_connection_on
     atomic_store(&trials, 0);
     fault_reset_handler();
     fault_start(give_the_bad_one_no_answer, &(coney_connection_factory_options){.heartbeat_s = 60});
-    const coney_container_options options = {.recovery_interval_ms = 20};
+    const coney_container_options options = {.resubscribe_interval_ms = 20};
     fault_expect_status(CONEY_OK, coney_container_new(&fault.container, fault.factory, &options));
     listen_to("good", CONEY_ACKNOWLEDGE_AUTO);
     listen_to("bad", CONEY_ACKNOWLEDGE_AUTO);

@@ -358,7 +358,7 @@ static void test_deferred_delivery_of_a_deleted_queue_does_not_hold_up_the_next_
 {
     (void)state;
     const coney_container_options options = {
-        .workers = test_workers, .recovery_interval_ms = 300, .shutdown_timeout_ms = 8000};
+        .workers = test_workers, .resubscribe_interval_ms = 300, .shutdown_timeout_ms = 8000};
     const coney_listener listener = {.queue = queue, .on_message = handle, .acknowledge = CONEY_ACKNOWLEDGE_MANUAL};
     test_log_start(CONEY_LOG_OFF);
     test_send_numbers(queue, 1);

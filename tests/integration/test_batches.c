@@ -147,7 +147,7 @@ static void test_one_whose_attempts_are_used_up_goes_alone(void **state)
     send_all((const char *const[]){"ack:a", "fail:b", "ack:c", NULL});
     start((coney_listener){
         .batch_size = 3, .batch_timeout_ms = LONG_MS, .retry = {.max_attempts = 2, .first_delay_ms = 2}});
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "no stock for fail:b");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "no stock for fail:b");
     expect_left(1);
     assert_int_equal(listening.count, 4);
 }

@@ -59,7 +59,7 @@ static coney_outcome hold(coney_delivery *delivery, void *user)
 static coney_container *make(coney_listener listener, atomic_int *counter)
 {
     const coney_container_options options = {
-        .name = "tests", .workers = test_workers, .recovery_interval_ms = 100, .shutdown_timeout_ms = 8000};
+        .name = "tests", .workers = test_workers, .resubscribe_interval_ms = 100, .shutdown_timeout_ms = 8000};
     coney_container *made;
     listener.queue = queue;
     listener.id = "it";

@@ -54,7 +54,7 @@ static void test_attempts_in_place_come_to_an_end(void **state)
     listening_send_with("fail", &with_id);
     test_wait_for_depth(listening.dead, 1);
     listening_expect_attempts((const int[]){1, 2, 3, 0});
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "after 3 attempts");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "after 3 attempts");
     assert_int_equal(listening.count, 3);
 }
 

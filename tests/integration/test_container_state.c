@@ -6,7 +6,7 @@
 
 #include <unistd.h>
 
-static const coney_container_options quick = {.recovery_interval_ms = 50};
+static const coney_container_options quick = {.resubscribe_interval_ms = 50};
 
 /* ---- events of consumers ---- */
 
@@ -185,17 +185,17 @@ static void test_recovered_message_is_told_with_the_reason_and_what_was_done(voi
     test_use_container(NULL);
     test_listen(&(coney_listener){
         .on_message = fail_for_want_of_stock,
-        .retry = {.max_attempts = 2, .first_delay_ms = 1, .recovery = CONEY_RECOVER_REJECT},
+        .retry = {.max_attempts = 2, .first_delay_ms = 1, .exhausted = CONEY_EXHAUSTED_REJECT},
     });
     assert_ok(coney_container_start(here.container));
     test_send(here.queue, 1);
-    test_wait_for_events(CONEY_MESSAGE_RECOVERED, 1);
-    test_event recovered = test_event_at(CONEY_MESSAGE_RECOVERED, 0);
-    assert_string_equal(recovered.queue, here.queue);
-    assert_non_null(strstr(recovered.text, "no stock"));
-    assert_non_null(strstr(recovered.text, "is rejected after 2 attempts"));
-    assert_int_equal(recovered.status, CONEY_E_HANDLER);
-    assert_false(recovered.fatal);
+    test_wait_for_events(CONEY_MESSAGE_EXHAUSTED, 1);
+    test_event exhausted = test_event_at(CONEY_MESSAGE_EXHAUSTED, 0);
+    assert_string_equal(exhausted.queue, here.queue);
+    assert_non_null(strstr(exhausted.text, "no stock"));
+    assert_non_null(strstr(exhausted.text, "is rejected after 2 attempts"));
+    assert_int_equal(exhausted.status, CONEY_E_HANDLER);
+    assert_false(exhausted.fatal);
 }
 
 static void test_unreadable_message_is_told_as_rejected(void **state)
@@ -236,7 +236,7 @@ static void test_callback_that_hangs_holds_up_no_consumer_and_events_beyond_a_th
     told = may_return = told_stopped = 0;
     test_use_container(&(coney_container_options){.on_event = hang});
     test_listen(&(coney_listener){.on_message = fail_for_want_of_stock,
-                                  .retry = {.max_attempts = 1, .recovery = CONEY_RECOVER_REJECT}});
+                                  .retry = {.max_attempts = 1, .exhausted = CONEY_EXHAUSTED_REJECT}});
     assert_ok(coney_container_start(here.container));
     coney_message *message = test_text("x");
     for (int i = 0; i < MESSAGES; i++)
@@ -282,7 +282,7 @@ static void test_events_have_names(void **state)
     (void)state;
     static const char *names[] = {"CONTAINER_STARTED",   "CONTAINER_STOPPED", "CONSUMER_STARTED",  "CONSUMER_FAILED",
                                   "CONSUMER_RESTARTED",  "CONSUMER_STOPPED",  "QUEUE_MISSING",     "LISTENER_IDLE",
-                                  "HANDLER_SLOW",        "MESSAGE_RECOVERED", "MESSAGE_DISCARDED", "PUBLISHERS_BLOCKED",
+                                  "HANDLER_SLOW",        "MESSAGE_EXHAUSTED", "MESSAGE_DISCARDED", "PUBLISHERS_BLOCKED",
                                   "PUBLISHERS_UNBLOCKED"};
     assert_int_equal(COUNT_OF(names), CONEY_PUBLISHERS_UNBLOCKED);
     for (size_t i = 0; i < COUNT_OF(names); i++)

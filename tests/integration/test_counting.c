@@ -143,7 +143,7 @@ static void test_message_that_was_rejected_after_the_ladder_and_is_moved_back_ge
 {
     (void)state;
     listening_other_queue("retry.50");
-    listening_start(&(coney_listener){.retry = {.delays_ms = {50}, .recovery = CONEY_RECOVER_REJECT}});
+    listening_start(&(coney_listener){.retry = {.delays_ms = {50}, .exhausted = CONEY_EXHAUSTED_REJECT}});
     listening_send("fail");
     test_wait_for_depth(listening.dead, 1);
     coney_message *message;
@@ -170,7 +170,7 @@ static void test_parked_message_keeps_a_retry_count_that_others_wrote(void **sta
     (void)state;
     const char *parking = listening_other_queue("parking");
     set_header(CONEY_HEADER_RETRY_COUNT, 7);
-    listening_start(&(coney_listener){.retry = {.recovery = CONEY_RECOVER_PARK}});
+    listening_start(&(coney_listener){.retry = {.exhausted = CONEY_EXHAUSTED_PARK}});
     send_with_headers("fail");
     expect_parked(parking, CONEY_HEADER_RETRY_COUNT, 7);
 }
@@ -180,7 +180,7 @@ static void test_republished_message_keeps_a_retry_count_that_others_wrote(void 
     (void)state;
     const char *elsewhere = listening_make_other_queue("elsewhere");
     set_header(CONEY_HEADER_RETRY_COUNT, 7);
-    listening_start(&(coney_listener){.retry = {.recovery = CONEY_RECOVER_REPUBLISH, .routing_key = elsewhere}});
+    listening_start(&(coney_listener){.retry = {.exhausted = CONEY_EXHAUSTED_REPUBLISH, .routing_key = elsewhere}});
     send_with_headers("fail");
     expect_parked(elsewhere, CONEY_HEADER_RETRY_COUNT, 7);
 }

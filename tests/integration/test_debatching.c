@@ -147,7 +147,7 @@ static void test_fragment_is_republished_alone_and_the_whole_acknowledged(void *
 {
     (void)state;
     const char *target = listening_make_other_queue("target");
-    listening_start(&(coney_listener){.retry = {.recovery = CONEY_RECOVER_REPUBLISH, .routing_key = target}});
+    listening_start(&(coney_listener){.retry = {.exhausted = CONEY_EXHAUSTED_REPUBLISH, .routing_key = target}});
     send_batch((const char *const[]){"ack:a", "fail:b", "ack:c", NULL});
     listening_wait_for_calls(3);
     test_wait_for_depth(target, 1);

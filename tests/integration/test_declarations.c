@@ -166,7 +166,7 @@ static void test_queue_that_is_deleted_again_soon_comes_back_soon(void **state)
     (void)state;
     use_factory(NULL);
     use_admin(exchange_and_binding(here.other));
-    make_container(&(coney_container_options){.recovery_interval_ms = 60000});
+    make_container(&(coney_container_options){.resubscribe_interval_ms = 60000});
     listen_declaring(&(coney_queue){.name = here.other});
     assert_ok(coney_container_start(here.container));
     for (int times = 1; times <= 2; times++) {
@@ -225,7 +225,7 @@ static void test_exclusive_queue_that_another_connection_holds_comes_with_its_bi
     coney_topology_add_queue(topology, &queue);
     use_factory(NULL);
     use_admin(topology);
-    make_container(&(coney_container_options){.recovery_interval_ms = 60000});
+    make_container(&(coney_container_options){.resubscribe_interval_ms = 60000});
     listen_declaring(&queue);
     coney_status status = coney_container_start(here.container);
     coney_health health = test_health();
@@ -247,7 +247,7 @@ static void test_queue_of_a_topology_that_went_is_declared_at_once_when_its_cons
     coney_topology_add_queue(topology, &(coney_queue){.name = here.other, .auto_delete = true});
     use_factory(NULL);
     use_admin(topology);
-    make_container(&(coney_container_options){.recovery_interval_ms = 60000});
+    make_container(&(coney_container_options){.resubscribe_interval_ms = 60000});
     assert_ok(coney_container_listen(here.container, &(coney_listener){.queue = here.other,
                                                                        .on_message = test_handle,
                                                                        .user = &here.handler,
@@ -449,7 +449,7 @@ static void test_parking_queue_with_a_limit_is_used(void **state)
     assert_ok(coney_container_listen(here.container, &(coney_listener){.queue = here.queue,
                                                                        .on_message = fail_first,
                                                                        .user = &here.handler,
-                                                                       .retry = {.recovery = CONEY_RECOVER_PARK}}));
+                                                                       .retry = {.exhausted = CONEY_EXHAUSTED_PARK}}));
     coney_status status = coney_container_start(here.container);
     if (status == CONEY_OK) {
         assert_ok(send_text("parked", "", here.queue));

@@ -234,7 +234,7 @@ static void test_three_attempts_are_made_unless_told_otherwise(void **state)
 {
     (void)state;
     need_delays();
-    start_delayed(&delaying, &(coney_listener_retry){.recovery = CONEY_RECOVER_REJECT});
+    start_delayed(&delaying, &(coney_listener_retry){.exhausted = CONEY_EXHAUSTED_REJECT});
     listening_send("fail");
     test_wait_for_depth(listening.dead, 1);
     listening_expect_attempts((const int[]){1, 2, 3, 0});

@@ -222,7 +222,7 @@ static void test_event_tells_which_message_was_parked_and_why(void **state)
     coney_listener listener = parking_listener();
     listening_start(&listener);
     send_text("{\"n\":");
-    listening_wait_for_event_about(CONEY_MESSAGE_RECOVERED, "m-1", "is parked: it cannot be converted: invalid JSON");
+    listening_wait_for_event_about(CONEY_MESSAGE_EXHAUSTED, "m-1", "is parked: it cannot be converted: invalid JSON");
 }
 
 /* ---- the program decides ---- */
@@ -321,7 +321,7 @@ static void test_handler_may_park(void **state)
     coney_listener listener = {.on_message = park, .retry = {.max_attempts = 5, .parking_queue = parking}};
     listening_start(&listener);
     send_text("hello");
-    listening_wait_for_event_about(CONEY_MESSAGE_RECOVERED, "m-1",
+    listening_wait_for_event_about(CONEY_MESSAGE_EXHAUSTED, "m-1",
                                    "is parked after 1 attempt: the customer is unknown");
     test_wait_for_depth(parking, 1);
     listening_expect_nothing_left();

@@ -183,7 +183,7 @@ static void expect_parked(const char *text, int least_calls, int most_calls)
 }
 
 static const coney_listener_retry stateful = {
-    .stateful = true, .max_attempts = 3, .first_delay_ms = 2, .max_delay_ms = 5, .recovery = CONEY_RECOVER_PARK};
+    .stateful = true, .max_attempts = 3, .first_delay_ms = 2, .max_delay_ms = 5, .exhausted = CONEY_EXHAUSTED_PARK};
 
 /* One redelivery without a count proves that the queue does not count, so that nobody's count is believed any more. */
 static void test_queue_that_does_not_count_gives_all_stateful_attempts(void **state)

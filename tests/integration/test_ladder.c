@@ -112,9 +112,9 @@ static void expect_all_rounds(coney_queue_kind kind)
     assert_int_equal(plain_number_header(&parked, "x-coney-attempts"), 3);
     assert_int_equal(parked.properties.delivery_mode, AMQP_DELIVERY_PERSISTENT);
     amqp_destroy_message(&parked);
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "is parked after 3 attempts: no stock for fail");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "is parked after 3 attempts: no stock for fail");
     assert_int_equal(listening_statistics().republished, 3);
-    assert_int_equal(listening_statistics().recovered, 1);
+    assert_int_equal(listening_statistics().exhausted, 1);
     expect_nothing_left();
 }
 
@@ -136,7 +136,7 @@ static void test_success_in_the_second_round_ends_it(void **state)
     start_with_retry((coney_listener_retry){0});
     listening_send("fail 1");
     listening_expect_attempts((const int[]){1, 2, 0});
-    assert_int_equal(listening_statistics().recovered, 0);
+    assert_int_equal(listening_statistics().exhausted, 0);
     expect_nothing_left();
 }
 
@@ -228,7 +228,7 @@ static void test_last_round_may_end_in_the_dead_letter_exchange(void **state)
 {
     (void)state;
     test_make_queue(parking); /* for the teardown alone */
-    start_with_retry((coney_listener_retry){.recovery = CONEY_RECOVER_REJECT});
+    start_with_retry((coney_listener_retry){.exhausted = CONEY_EXHAUSTED_REJECT});
     listening_send("fail");
     test_wait_for_depth(listening.dead, 1);
     listening_expect_attempts((const int[]){1, 2, 3, 0});
@@ -243,7 +243,7 @@ static void test_last_round_may_end_in_the_queue_named_after_the_original_key(vo
     bind_to(exchange);
     test_make_queue("error.the.key");
     listening_delete_later("error.the.key");
-    start_with_retry((coney_listener_retry){.recovery = CONEY_RECOVER_REPUBLISH});
+    start_with_retry((coney_listener_retry){.exhausted = CONEY_EXHAUSTED_REPUBLISH});
     listening_send_to(exchange, "the.key", "fail", NULL);
     test_wait_for_depth("error.the.key", 1);
     assert_ok(coney_admin_delete_exchange(client.admin, exchange));
@@ -262,7 +262,7 @@ static void test_parking_queue_may_have_another_name(void **state)
 static void test_parking_needs_no_ladder(void **state)
 {
     (void)state;
-    listening_start(&(coney_listener){.retry = {.recovery = CONEY_RECOVER_PARK}});
+    listening_start(&(coney_listener){.retry = {.exhausted = CONEY_EXHAUSTED_PARK}});
     listening_send("fail");
     test_wait_for_depth(parking, 1);
     assert_int_equal(listening.count, 1);
@@ -331,7 +331,7 @@ static void test_parking_queue_that_was_deleted_is_declared_again(void **state)
     start_with_retry((coney_listener_retry){.is_retriable = never});
     test_delete_queue(parking);
     listening_send("fail");
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "is parked");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "is parked");
     test_wait_for_depth(parking, 1);
     assert_int_equal(listening.count, 1);
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static const coney_container_options quick = {.recovery_interval_ms = 50, .shutdown_timeout_ms = 8000};
+static const coney_container_options quick = {.resubscribe_interval_ms = 50, .shutdown_timeout_ms = 8000};
 
 static void make_other_queue(void)
 {
@@ -134,7 +134,7 @@ static void test_missing_queue_is_told_with_the_ways_to_declare_it(void **state)
 static void test_missing_queue_is_told_once_however_often_it_is_looked_for(void **state)
 {
     (void)state;
-    test_use_container(&(coney_container_options){.recovery_interval_ms = 5});
+    test_use_container(&(coney_container_options){.resubscribe_interval_ms = 5});
     test_listen(&(coney_listener){.queue = here.other});
     assert_ok(coney_container_start(here.container));
     test_listen(&(coney_listener){.queue = here.queue, .idle_event_ms = 100}); /* a clock for the others */

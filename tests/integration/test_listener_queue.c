@@ -88,7 +88,7 @@ static void test_queue_that_becomes_another_stops_the_container(void **state)
     (void)state;
     test_delete_queue(listening.queue);
     const coney_queue queue = {.name = listening.queue, .max_length = 100};
-    assert_ok(start(&queue, &(coney_container_options){.recovery_interval_ms = 300}));
+    assert_ok(start(&queue, &(coney_container_options){.resubscribe_interval_ms = 300}));
     assert_ok(coney_container_pause(listening.container));
     test_wait_for_consumers(listening.queue, 0);
     test_delete_queue(listening.queue);
@@ -108,7 +108,7 @@ static void test_queue_that_was_deleted_is_declared_again(void **state)
     (void)state;
     test_delete_queue(listening.queue);
     const coney_queue queue = {.name = listening.queue, .max_length = 100};
-    assert_ok(start(&queue, &(coney_container_options){.recovery_interval_ms = 300}));
+    assert_ok(start(&queue, &(coney_container_options){.resubscribe_interval_ms = 300}));
     test_delete_queue(listening.queue);
     test_wait_until(is_consumed());
     test_wait_until(coney_container_check(listening.container) == CONEY_OK);
@@ -145,7 +145,7 @@ static void test_exclusive_queue_of_another_connection_is_waited_for(void **stat
     const coney_queue queue = {.name = listening.queue, .exclusive = true};
     test_delete_queue(listening.queue);
     hold_queue(&queue, &factory, &admin);
-    assert_ok(start(&queue, &(coney_container_options){.recovery_interval_ms = 300}));
+    assert_ok(start(&queue, &(coney_container_options){.resubscribe_interval_ms = 300}));
     expect_locked();
     coney_admin_free(admin);
     coney_connection_factory_free(factory);

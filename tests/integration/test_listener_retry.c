@@ -30,7 +30,7 @@ static void test_attempts_follow_in_place_after_growing_delays(void **state)
     assert_int_equal(statistics.received, 1);
     assert_int_equal(statistics.retried, 3);
     assert_int_equal(statistics.failed, 4);
-    assert_int_equal(statistics.recovered, 1);
+    assert_int_equal(statistics.exhausted, 1);
     assert_int_equal(statistics.rejected, 1);
 }
 
@@ -168,8 +168,9 @@ static coney_outcome expect_default_text(coney_delivery *delivery, const coney_e
 static void test_handler_that_does_not_say_why_has_a_default_text(void **state)
 {
     (void)state;
-    listening_start(&(coney_listener){.on_message = fail_silently,
-                                      .retry = {.recovery = CONEY_RECOVER_CALL, .recoverer = expect_default_text}});
+    listening_start(
+        &(coney_listener){.on_message = fail_silently,
+                          .retry = {.exhausted = CONEY_EXHAUSTED_CALL, .on_exhausted = expect_default_text}});
     listening_send("fail");
     test_wait_for_depth(listening.dead, 1);
 }
@@ -208,7 +209,7 @@ static void test_failure_that_a_handler_does_not_explain_has_the_same_status(voi
 
 /* ---- recovery ---- */
 
-static coney_outcome recover_as_told(coney_delivery *delivery, const coney_error *error, void *user)
+static coney_outcome decide_as_told(coney_delivery *delivery, const coney_error *error, void *user)
 {
     atomic_int *calls = user;
     char text[64], expected[96];
@@ -221,52 +222,53 @@ static coney_outcome recover_as_told(coney_delivery *delivery, const coney_error
     return strstr(text, "reject") ? CONEY_REJECT : CONEY_ACK;
 }
 
-static void start_with_recoverer(atomic_int *requeued)
+static void start_with_on_exhausted(atomic_int *requeued)
 {
     listening_start(&(coney_listener){
         .user = requeued,
-        .retry = {.max_attempts = 2, REPEATED_AT_ONCE, .recovery = CONEY_RECOVER_CALL, .recoverer = recover_as_told}});
+        .retry = {
+            .max_attempts = 2, REPEATED_AT_ONCE, .exhausted = CONEY_EXHAUSTED_CALL, .on_exhausted = decide_as_told}});
 }
 
-static void test_failure_text_reaches_the_recoverer_and_the_event(void **state)
+static void test_failure_text_reaches_on_exhausted_and_the_event(void **state)
 {
     (void)state;
     atomic_int unused = 0;
-    start_with_recoverer(&unused);
+    start_with_on_exhausted(&unused);
     listening_send_with("fail", &with_id);
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "'m-1'");
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "no stock for fail");
-    assert_int_equal(listening_events(CONEY_MESSAGE_RECOVERED), 1);
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "'m-1'");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "no stock for fail");
+    assert_int_equal(listening_events(CONEY_MESSAGE_EXHAUSTED), 1);
 }
 
-static void test_recoverer_may_acknowledge(void **state)
+static void test_on_exhausted_may_acknowledge(void **state)
 {
     (void)state;
     atomic_int unused = 0;
-    start_with_recoverer(&unused);
+    start_with_on_exhausted(&unused);
     listening_send("fail");
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "");
     listening_stop();
     test_wait_for_depth(listening.queue, 0);
     test_wait_for_depth(listening.dead, 0);
     assert_int_equal(listening.count, 2);
 }
 
-static void test_recoverer_may_reject(void **state)
+static void test_on_exhausted_may_reject(void **state)
 {
     (void)state;
     atomic_int unused = 0;
-    start_with_recoverer(&unused);
+    start_with_on_exhausted(&unused);
     listening_send("fail:reject");
     test_wait_for_depth(listening.dead, 1);
     assert_int_equal(listening.count, 2);
 }
 
-static void test_recoverer_may_requeue(void **state)
+static void test_on_exhausted_may_requeue(void **state)
 {
     (void)state;
     atomic_int requeued = 0;
-    start_with_recoverer(&requeued);
+    start_with_on_exhausted(&requeued);
     listening_send("fail:requeue");
     listening_wait_for_calls(4);
     assert_false(listening.calls[1].redelivered);
@@ -276,17 +278,17 @@ static void test_recoverer_may_requeue(void **state)
     test_wait_for_depth(listening.queue, 0);
 }
 
-static void test_recoverer_that_decides_nothing_is_told_and_the_message_goes_back(void **state)
+static void test_on_exhausted_that_decides_nothing_is_told_and_the_message_goes_back(void **state)
 {
     (void)state;
     atomic_int undecided = 0;
     test_log_start(CONEY_LOG_ERROR);
-    start_with_recoverer(&undecided);
+    start_with_on_exhausted(&undecided);
     listening_send("fail:undecided");
     test_wait_for(&undecided, 2);
     listening_stop();
     test_log_stop();
-    test_log_expect("the recoverer returned 4");
+    test_log_expect("on_exhausted returned 4");
     test_log_expect("counts as CONEY_REQUEUE");
     test_wait_for_depth(listening.queue, 0);
 }
@@ -295,12 +297,12 @@ static void test_recovery_requeue_begins_anew(void **state)
 {
     (void)state;
     listening_start(
-        &(coney_listener){.retry = {.max_attempts = 2, REPEATED_AT_ONCE, .recovery = CONEY_RECOVER_REQUEUE}});
+        &(coney_listener){.retry = {.max_attempts = 2, REPEATED_AT_ONCE, .exhausted = CONEY_EXHAUSTED_REQUEUE}});
     listening_send("fail 3");
     listening_expect_attempts((const int[]){1, 2, 2, 3, 0}); /* nobody counts but the redelivered mark */
     assert_false(listening.calls[1].redelivered);
     assert_true(listening.calls[2].redelivered);
-    assert_int_equal(listening_statistics().recovered, 1);
+    assert_int_equal(listening_statistics().exhausted, 1);
     listening_stop();
     test_wait_for_depth(listening.queue, 0);
     test_wait_for_depth(listening.dead, 0);
@@ -317,7 +319,7 @@ static void test_stateful_attempts_are_redeliveries_counted_by_message_id(void *
     listening_expect_attempts((const int[]){1, 2, 3, 0});
     assert_true(listening.calls[1].redelivered);
     assert_true(listening.calls[2].redelivered);
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "after 3 attempts");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "after 3 attempts");
     assert_int_equal(listening_statistics().retried, 0);
     assert_int_equal(listening_statistics().requeued, 2);
 }
@@ -468,11 +470,11 @@ int main(void)
         listening_test(test_handler_that_does_not_say_why_has_a_default_text),
         listening_test(test_failure_that_a_handler_explains_has_a_status_of_its_own),
         listening_test(test_failure_that_a_handler_does_not_explain_has_the_same_status),
-        listening_test(test_failure_text_reaches_the_recoverer_and_the_event),
-        listening_test(test_recoverer_may_acknowledge),
-        listening_test(test_recoverer_may_reject),
-        listening_test(test_recoverer_may_requeue),
-        listening_test(test_recoverer_that_decides_nothing_is_told_and_the_message_goes_back),
+        listening_test(test_failure_text_reaches_on_exhausted_and_the_event),
+        listening_test(test_on_exhausted_may_acknowledge),
+        listening_test(test_on_exhausted_may_reject),
+        listening_test(test_on_exhausted_may_requeue),
+        listening_test(test_on_exhausted_that_decides_nothing_is_told_and_the_message_goes_back),
         listening_test(test_recovery_requeue_begins_anew),
         listening_test(test_stateful_attempts_are_redeliveries_counted_by_message_id),
         listening_test(test_stateful_counts_each_id_for_itself),

@@ -36,7 +36,7 @@ static void expect_statistics(const coney_listener_statistics *expected)
     expect_same(requeued);
     expect_same(retried);
     expect_same(republished);
-    expect_same(recovered);
+    expect_same(exhausted);
     expect_same(discarded);
     expect_same(filtered);
     expect_same(failed);
@@ -127,7 +127,7 @@ static void test_attempts_in_place_are_retried_and_the_last_one_recovers(void **
     start(&(coney_listener){.retry = {.max_attempts = 3, .first_delay_ms = 1}});
     test_send(here.queue, 2);
     expect_statistics(&(coney_listener_statistics){
-        .received = 2, .retried = 4, .failed = 6, .handled = 6, .recovered = 2, .rejected = 2});
+        .received = 2, .retried = 4, .failed = 6, .handled = 6, .exhausted = 2, .rejected = 2});
 }
 
 static void test_message_recovered_elsewhere_is_republished_and_acknowledged(void **state)
@@ -136,11 +136,11 @@ static void test_message_recovered_elsewhere_is_republished_and_acknowledged(voi
     here.handler.outcome = CONEY_RETRY;
     assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = here.other}, NULL));
     start(&(coney_listener){
-        .retry = {.max_attempts = 1, .recovery = CONEY_RECOVER_REPUBLISH, .routing_key = here.other}});
+        .retry = {.max_attempts = 1, .exhausted = CONEY_EXHAUSTED_REPUBLISH, .routing_key = here.other}});
     test_send(here.queue, 2);
     test_wait_for_depth(here.other, 2);
     expect_statistics(&(coney_listener_statistics){
-        .received = 2, .failed = 2, .handled = 2, .recovered = 2, .republished = 2, .acknowledged = 2});
+        .received = 2, .failed = 2, .handled = 2, .exhausted = 2, .republished = 2, .acknowledged = 2});
 }
 
 static void test_rounds_of_the_ladder_are_republished_and_received_again(void **state)
@@ -153,7 +153,7 @@ static void test_rounds_of_the_ladder_are_republished_and_received_again(void **
     test_send(here.queue, 1);
     test_wait_for_depth(here.other, 1);
     expect_statistics(&(coney_listener_statistics){
-        .received = 2, .failed = 2, .handled = 2, .recovered = 1, .republished = 2, .acknowledged = 2});
+        .received = 2, .failed = 2, .handled = 2, .exhausted = 1, .republished = 2, .acknowledged = 2});
     assert_ok(coney_container_stop(here.container));
     test_delete_queue(rung);
 }

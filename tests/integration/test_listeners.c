@@ -238,7 +238,7 @@ static void test_exclusive_listener_waits_and_takes_over(void **state)
     assert_ok(coney_container_new(&owner, client.factory, &(coney_container_options){.workers = test_workers}));
     assert_ok(coney_container_listen(owner, &exclusive));
     assert_ok(coney_container_start(owner));
-    test_use_container(&(coney_container_options){.recovery_interval_ms = 50});
+    test_use_container(&(coney_container_options){.resubscribe_interval_ms = 50});
     test_listen(&exclusive);
     assert_ok(coney_container_start(here.container));
     assert_int_equal(test_health().status, CONEY_E_ACCESS_REFUSED);
@@ -326,7 +326,7 @@ static void test_groups_start_and_stop_together(void **state)
 static void test_start_of_a_listener_whose_queue_is_missing_does_not_fail(void **state)
 {
     (void)state;
-    test_use_container(&(coney_container_options){.recovery_interval_ms = 50});
+    test_use_container(&(coney_container_options){.resubscribe_interval_ms = 50});
     test_listen(&(coney_listener){.queue = here.other, .no_auto_start = true});
     assert_ok(coney_container_start(here.container));
     assert_ok(coney_container_start_listener(here.container, here.other));

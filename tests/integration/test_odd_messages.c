@@ -17,7 +17,7 @@ static void send_with_header(amqp_table_entry_t *header)
 static void park_what_fails(void)
 {
     listening_other_queue("parking");
-    listening_start(&(coney_listener){.retry = {.recovery = CONEY_RECOVER_PARK}});
+    listening_start(&(coney_listener){.retry = {.exhausted = CONEY_EXHAUSTED_PARK}});
 }
 
 static void expect_parked(void)
@@ -88,7 +88,7 @@ static void test_body_that_is_too_large_goes_to_the_dead_letters_instead(void **
     listening_other_queue("parking");
     assert_ok(coney_connection_factory_new(&own, test_uri(), &small));
     client.factory = own;
-    listening_start(&(coney_listener){.on_error = retry_all, .retry = {.recovery = CONEY_RECOVER_PARK}});
+    listening_start(&(coney_listener){.on_error = retry_all, .retry = {.exhausted = CONEY_EXHAUSTED_PARK}});
     client.factory = usual;
     listening_send("0123456789");
     test_wait_until(listening_statistics().acknowledged + listening_statistics().rejected == 1);

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const coney_listener_retry republish = {.recovery = CONEY_RECOVER_REPUBLISH};
+static const coney_listener_retry republish = {.exhausted = CONEY_EXHAUSTED_REPUBLISH};
 
 static const char *make_error_queue(const char *routing_key, char name[256])
 {
@@ -47,9 +47,9 @@ static void test_copy_goes_to_the_queue_named_after_the_routing_key(void **state
     plain_expect_header(&copy, "x-original-routingKey", listening.queue);
     assert_int_equal(plain_number_header(&copy, "x-coney-attempts"), 1);
     amqp_destroy_message(&copy);
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "is republished");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "is republished");
     assert_int_equal(listening_statistics().republished, 1);
-    assert_int_equal(listening_statistics().recovered, 1);
+    assert_int_equal(listening_statistics().exhausted, 1);
     expect_acknowledged();
 }
 
@@ -77,7 +77,7 @@ static void test_exchange_and_key_may_be_given(void **state)
     (void)state;
     const char *target = listening_make_other_queue("target");
     listening_start(&(coney_listener){
-        .retry = {.recovery = CONEY_RECOVER_REPUBLISH, .exchange = "amq.direct", .routing_key = target}});
+        .retry = {.exhausted = CONEY_EXHAUSTED_REPUBLISH, .exchange = "amq.direct", .routing_key = target}});
     assert_ok(coney_admin_declare_binding(
         client.admin, &(coney_binding){.exchange = "amq.direct", .destination = target, .routing_key = target}));
     listening_send("fail");
@@ -92,7 +92,7 @@ static const char *start_with_target(const coney_listener *listener)
 {
     const char *target = listening_make_other_queue("target");
     coney_listener made = *listener;
-    made.retry.recovery = CONEY_RECOVER_REPUBLISH;
+    made.retry.exhausted = CONEY_EXHAUSTED_REPUBLISH;
     made.retry.routing_key = target;
     listening_start(&made);
     return target;
@@ -253,7 +253,7 @@ static void test_original_stays_when_no_queue_takes_the_copy(void **state)
     test_log_expect("message 'm-1' cannot be republished and goes back");
     test_log_stop();
     assert_int_equal(listening_statistics().republished, 0);
-    assert_int_equal(listening_statistics().recovered, 0);
+    assert_int_equal(listening_statistics().exhausted, 0);
     assert_int_equal(listening_statistics().acknowledged, 0);
     listening_stop();
     test_wait_for_depth(listening.queue, 1);
@@ -267,7 +267,7 @@ static void test_original_stays_until_the_target_takes_the_copy(void **state)
         client.admin, &(coney_queue){.name = full, .max_length = 1, .overflow = CONEY_REJECT_PUBLISH}, NULL));
     listening_send_to("", full, "first", NULL);
     test_log_start(CONEY_LOG_ERROR);
-    listening_start(&(coney_listener){.retry = {.recovery = CONEY_RECOVER_REPUBLISH, .routing_key = full}});
+    listening_start(&(coney_listener){.retry = {.exhausted = CONEY_EXHAUSTED_REPUBLISH, .routing_key = full}});
     listening_send("fail");
     listening_wait_for_calls(2);
     assert_true(listening.calls[1].redelivered);
@@ -287,7 +287,7 @@ static void test_missing_exchange_leaves_the_original(void **state)
     (void)state;
     test_log_start(CONEY_LOG_ERROR);
     listening_start(&(coney_listener){
-        .retry = {.recovery = CONEY_RECOVER_REPUBLISH, .exchange = "no-such-exchange", .routing_key = "key"}});
+        .retry = {.exhausted = CONEY_EXHAUSTED_REPUBLISH, .exchange = "no-such-exchange", .routing_key = "key"}});
     listening_send("fail");
     listening_wait_for_calls(2);
     test_log_expect("no-such-exchange");
@@ -308,24 +308,25 @@ static void test_parking_queue_alone_is_reason_to_park(void **state)
     expect_acknowledged();
 }
 
-static atomic_int attempt_of_recoverer;
+static atomic_int attempt_when_exhausted;
 
 static coney_outcome note_attempt(coney_delivery *delivery, const coney_error *error, void *user)
 {
     (void)error;
     (void)user;
-    atomic_store(&attempt_of_recoverer, coney_delivery_attempt(delivery));
+    atomic_store(&attempt_when_exhausted, coney_delivery_attempt(delivery));
     return CONEY_ACK;
 }
 
-static void test_recoverer_is_part_of_the_last_attempt(void **state)
+static void test_on_exhausted_is_part_of_the_last_attempt(void **state)
 {
     (void)state;
     listening_start(&(coney_listener){
-        .retry = {.max_attempts = 2, .first_delay_ms = 1, .recovery = CONEY_RECOVER_CALL, .recoverer = note_attempt}});
+        .retry = {
+            .max_attempts = 2, .first_delay_ms = 1, .exhausted = CONEY_EXHAUSTED_CALL, .on_exhausted = note_attempt}});
     listening_send("fail");
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "after 2 attempts");
-    assert_int_equal(attempt_of_recoverer, 2);
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "after 2 attempts");
+    assert_int_equal(attempt_when_exhausted, 2);
     expect_acknowledged();
 }
 
@@ -351,7 +352,7 @@ int main(void)
         listening_test(test_original_stays_until_the_target_takes_the_copy),
         listening_test(test_missing_exchange_leaves_the_original),
         listening_test(test_parking_queue_alone_is_reason_to_park),
-        listening_test(test_recoverer_is_part_of_the_last_attempt),
+        listening_test(test_on_exhausted_is_part_of_the_last_attempt),
     };
     return test_run_with_workers("recovery", tests, test_client_setup, teardown);
 }

@@ -96,7 +96,7 @@ static void test_reply_that_cannot_be_sent_is_a_failure_of_the_request(void **st
     assert_int_equal(listening.count, 2);
     assert_int_equal(listening_statistics().acknowledged, 0);
     assert_int_equal(listening_statistics().failed, 2);
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "no-such-exchange");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "no-such-exchange");
 }
 
 static void test_request_is_kept_until_its_reply_can_be_sent(void **state)
@@ -182,7 +182,7 @@ static void test_settling_says_that_the_reply_that_was_left_cannot_be_sent(void 
     coney_delivery_unref(kept);
     test_wait_for_depth(listening.dead, 1);
     assert_int_equal(listening_statistics().acknowledged, 0);
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "no-such-exchange");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "no-such-exchange");
 }
 
 static coney_outcome leave_and_settle(coney_delivery *delivery, void *user)

@@ -105,7 +105,7 @@ static coney_container *start(const coney_listener *listener)
     made.id = "one";
     assert_ok(coney_container_new(
         &container, client.factory,
-        &(coney_container_options){.shutdown_timeout_ms = TEST_PATIENCE_MS, .recovery_interval_ms = 20}));
+        &(coney_container_options){.shutdown_timeout_ms = TEST_PATIENCE_MS, .resubscribe_interval_ms = 20}));
     assert_ok(coney_container_listen(container, &made));
     assert_ok(coney_container_start(container));
     return container;

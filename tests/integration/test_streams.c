@@ -99,8 +99,8 @@ static void expect_passed_over(int calls)
     assert_int_equal(statistics.rejected, 0);
     assert_int_equal(statistics.requeued, 0);
     assert_int_equal(times_opened(), opened);
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "is passed over");
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "offset 1 ");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "is passed over");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "offset 1 ");
 }
 
 static void test_retry_is_tried_in_place_three_times_then_passed_over(void **state)
@@ -111,8 +111,8 @@ static void test_retry_is_tried_in_place_three_times_then_passed_over(void **sta
     expect_texts(texts("ack 0", "fail", "fail", "fail", "ack 2"));
     expect_passed_over(5);
     assert_int_equal(listening.calls[3].attempt, 3);
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "after 3 attempts: no stock for fail");
-    assert_int_equal(listening_statistics().recovered, 1);
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "after 3 attempts: no stock for fail");
+    assert_int_equal(listening_statistics().exhausted, 1);
 }
 
 static void test_requeue_is_tried_in_place_three_times_then_passed_over(void **state)
@@ -122,7 +122,7 @@ static void test_requeue_is_tried_in_place_three_times_then_passed_over(void **s
     start_first(&(coney_listener){.queue = NULL});
     expect_texts(texts("ack 0", "requeue", "requeue", "requeue", "ack 2"));
     expect_passed_over(5);
-    listening_wait_for_event(CONEY_MESSAGE_RECOVERED, "the handler returned CONEY_REQUEUE");
+    listening_wait_for_event(CONEY_MESSAGE_EXHAUSTED, "the handler returned CONEY_REQUEUE");
 }
 
 static void test_requeue_once_is_tried_again(void **state)
@@ -367,7 +367,7 @@ static void test_message_that_cannot_be_parked_is_tried_again_until_it_can(void 
     listening_send_to("", parking, "it is full", NULL);
     listening_send("0");
     start_first(&(coney_listener){
-        .on_message = park, .retry = {.parking_queue = parking, .recovery = CONEY_RECOVER_PARK, .max_delay_ms = 1}});
+        .on_message = park, .retry = {.parking_queue = parking, .exhausted = CONEY_EXHAUSTED_PARK, .max_delay_ms = 1}});
     listening_wait_for_calls(3);
     assert_int_equal(acknowledged(), 0);
     assert_ok(coney_admin_purge_queue(client.admin, parking, &count));

@@ -127,7 +127,7 @@ static void test_what_is_sent_vanishes_when_the_message_is_republished(void **st
     (void)state;
     const char *other = listening_make_other_queue("other");
     start((coney_listener){.on_message = send_and_obey,
-                           .retry = {.recovery = CONEY_RECOVER_REPUBLISH, .routing_key = other}});
+                           .retry = {.exhausted = CONEY_EXHAUSTED_REPUBLISH, .routing_key = other}});
     listening_send("fail");
     expect_only(other, "fail");
     expect_left(0);

@@ -167,7 +167,7 @@ static void test_transacted_listener_forwards_without_the_user_id(void **state)
 static void test_parked_message_has_no_user_id(void **state)
 {
     (void)state;
-    listening_start(&(coney_listener){.retry = {.recovery = CONEY_RECOVER_PARK, .parking_queue = other}});
+    listening_start(&(coney_listener){.retry = {.exhausted = CONEY_EXHAUSTED_PARK, .parking_queue = other}});
     listening_send_with("fail", &(coney_properties){.user_id = "guest"});
     expect_user_id(NULL);
 }

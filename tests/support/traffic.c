@@ -281,9 +281,9 @@ static void make_client(const char *uri)
     insist(coney_template_new(&traffic.sender, traffic.factory,
                               &(coney_template_options){.resend_unconfirmed = true, .timeout_ms = 30000}),
            "template");
-    insist(coney_container_new(
-               &traffic.container, traffic.factory,
-               &(coney_container_options){.name = "traffic", .recovery_interval_ms = 200, .shutdown_timeout_ms = 1000}),
+    insist(coney_container_new(&traffic.container, traffic.factory,
+                               &(coney_container_options){
+                                   .name = "traffic", .resubscribe_interval_ms = 200, .shutdown_timeout_ms = 1000}),
            "container");
     insist(
         coney_container_listen(traffic.container, &(coney_listener){.queue = run.options.queue, .on_message = handle}),

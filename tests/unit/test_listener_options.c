@@ -116,7 +116,7 @@ static void test_what_does_not_go_with_a_stream_is_refused(void **state)
         {{.stream = true, .retry = {.delays_ms = {5000}}}, {"retry.delays_ms[0] is 5000, and a stream"}},
         {{.stream = true, .retry = {.stateful = true}}, {"retry.stateful gives messages back"}},
         {{.stream = true, .retry = {.delayed_by_queue = true}}, {"retry.delayed_by_queue gives messages back"}},
-        {{.stream = true, .retry = {.recovery = CONEY_RECOVER_REQUEUE}}, {"CONEY_RECOVER_REQUEUE, and a stream"}},
+        {{.stream = true, .retry = {.exhausted = CONEY_EXHAUSTED_REQUEUE}}, {"CONEY_EXHAUSTED_REQUEUE, and a stream"}},
         {{.stream = true, .declare = &classic}, {"goes with a stream; declare is a classic queue"}},
     };
     expect_refusals(wrong, COUNT_OF(wrong));
@@ -292,11 +292,12 @@ static void test_names_are_checked(void **state)
         {{.consumer_tag = "\xff"}, {"consumer_tag is not UTF-8"}},
         {{.send_to = "\xff"}, {"send_to is not UTF-8"}},
         {{.send_to = ""}, {"send_to is empty"}},
-        {{.retry = {.recovery = CONEY_RECOVER_REPUBLISH, .exchange = "\xff"}}, {"retry.exchange is not UTF-8"}},
-        {{.retry = {.recovery = CONEY_RECOVER_REPUBLISH, .routing_key = "\xff"}}, {"retry.routing_key is not UTF-8"}},
-        {{.retry = {.recovery = CONEY_RECOVER_PARK, .parking_queue = "\xff"}}, {"retry.parking_queue is not UTF-8"}},
+        {{.retry = {.exhausted = CONEY_EXHAUSTED_REPUBLISH, .exchange = "\xff"}}, {"retry.exchange is not UTF-8"}},
+        {{.retry = {.exhausted = CONEY_EXHAUSTED_REPUBLISH, .routing_key = "\xff"}},
+         {"retry.routing_key is not UTF-8"}},
+        {{.retry = {.exhausted = CONEY_EXHAUSTED_PARK, .parking_queue = "\xff"}}, {"retry.parking_queue is not UTF-8"}},
         {{.queue = long_name + 6, .retry.delays_ms = {5000}}, {"a queue of the ladder", "AMQP allows 255"}},
-        {{.queue = long_name + 6, .retry.recovery = CONEY_RECOVER_PARK}, {"AMQP allows 255"}},
+        {{.queue = long_name + 6, .retry.exhausted = CONEY_EXHAUSTED_PARK}, {"AMQP allows 255"}},
     };
     expect_refusals(wrong, COUNT_OF(wrong));
 }
@@ -381,13 +382,14 @@ static void test_recovery_is_checked(void **state)
 {
     (void)state;
     static const wrong_listener wrong[] = {
-        {{.retry.recovery = (coney_recovery)77}, {"retry.recovery is 77, which is no coney_recovery"}},
-        {{.retry.recovery = CONEY_RECOVER_CALL}, {"retry.recoverer goes with retry.recovery CONEY_RECOVER_CALL"}},
-        {{.retry.recoverer = recover},
-         {"retry.recoverer goes with retry.recovery CONEY_RECOVER_CALL, and only with it"}},
-        {{.retry = {.recovery = CONEY_RECOVER_PARK, .exchange = "x"}},
-         {"retry.exchange and retry.routing_key go with CONEY_RECOVER_REPUBLISH only"}},
-        {{.retry = {.routing_key = "x"}}, {"retry.routing_key go with CONEY_RECOVER_REPUBLISH only"}},
+        {{.retry.exhausted = (coney_exhausted)77}, {"retry.exhausted is 77, which is no coney_exhausted"}},
+        {{.retry.exhausted = CONEY_EXHAUSTED_CALL},
+         {"retry.on_exhausted goes with retry.exhausted CONEY_EXHAUSTED_CALL"}},
+        {{.retry.on_exhausted = recover},
+         {"retry.on_exhausted goes with retry.exhausted CONEY_EXHAUSTED_CALL, and only with it"}},
+        {{.retry = {.exhausted = CONEY_EXHAUSTED_PARK, .exchange = "x"}},
+         {"retry.exchange and retry.routing_key go with CONEY_EXHAUSTED_REPUBLISH only"}},
+        {{.retry = {.routing_key = "x"}}, {"retry.routing_key go with CONEY_EXHAUSTED_REPUBLISH only"}},
         {{.retry.ladder_kind = CONEY_STREAM}, {"retry.ladder_kind is 3; queues of the ladder are classic or quorum"}},
     };
     expect_refusals(wrong, COUNT_OF(wrong));
@@ -405,8 +407,8 @@ static void test_retry_options_without_effect_are_refused(void **state)
 {
     (void)state;
     static const wrong_listener wrong[] = {
-        {{.retry = {.parking_queue = "parked", .recovery = CONEY_RECOVER_REJECT}},
-         {"retry.parking_queue is 'parked', and retry.recovery does not park"}},
+        {{.retry = {.parking_queue = "parked", .exhausted = CONEY_EXHAUSTED_REJECT}},
+         {"retry.parking_queue is 'parked', and retry.exhausted does not park"}},
         {{.retry.is_retriable = is_retriable}, {"retry.is_retriable has nothing to decide without max_attempts above"}},
         {{.retry.first_delay_ms = 10}, {"retry.first_delay_ms", "max_attempts is 0"}},
         {{.retry = {.max_attempts = 1, .multiplier = 3}}, {"multiplier", "max_attempts is 1"}},
@@ -426,7 +428,7 @@ static void test_limits_themselves_are_accepted(void **state)
         {.exclusive = true, .concurrency = 1, .max_concurrency = 1, .transacted = true},
         {.retry = {.max_attempts = 2, .multiplier = 1, .delays_ms = {1, INT_MAX}, .ladder_kind = CONEY_QUORUM}},
         {.retry = {.stateful = true, .first_delay_ms = INT_MAX, .multiplier = 1, .max_delay_ms = INT_MAX}},
-        {.retry = {.recovery = CONEY_RECOVER_CALL, .recoverer = recover}, .acknowledge = CONEY_ACKNOWLEDGE_NONE},
+        {.retry = {.exhausted = CONEY_EXHAUSTED_CALL, .on_exhausted = recover}, .acknowledge = CONEY_ACKNOWLEDGE_NONE},
     };
     for (size_t i = 0; i < COUNT_OF(right); i++) {
         coney_listener listener = right[i];
@@ -466,7 +468,7 @@ static void test_options_of_a_container_are_checked(void **state)
         {{.workers = 2001}, "workers is 2001; 0 (the default) to 2000 are possible"},
         {{.start_timeout_ms = -2}, "start_timeout_ms is -2; 0 (the default) to"},
         {{.shutdown_timeout_ms = -3}, "shutdown_timeout_ms is -3; 0 (the default) to"},
-        {{.recovery_interval_ms = -4}, "recovery_interval_ms is -4; 0 (the default) to"},
+        {{.resubscribe_interval_ms = -4}, "resubscribe_interval_ms is -4; 0 (the default) to"},
         {{.publish_timeout_ms = -5}, "publish_timeout_ms is -5; 0 (the default) to"},
     };
     for (size_t i = 0; i < COUNT_OF(wrong); i++) {

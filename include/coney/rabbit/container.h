@@ -17,14 +17,14 @@ CONEY_BEGIN
 
 /* Zero means the default. */
 typedef struct coney_container_options {
-    const char *name;          /* names threads and log lines; "container" */
-    int workers;               /* threads that run handlers, shared by all consumers: any number of queues needs no
+    const char *name;            /* names threads and log lines; "container" */
+    int workers;                 /* threads that run handlers, shared by all consumers: any number of queues needs no
                                   more. One for each lane of each consumer */
-    int start_timeout_ms;      /* 10,000 */
-    int shutdown_timeout_ms;   /* for stop, and for the stop in free; 5,000 */
-    int recovery_interval_ms;  /* before a consumer tries again that the broker refused, or ended (a consumer time-out,
+    int start_timeout_ms;        /* 10,000 */
+    int shutdown_timeout_ms;     /* for stop, and for the stop in free; 5,000 */
+    int resubscribe_interval_ms; /* before a consumer tries again that the broker refused, or ended (a consumer time-out,
                                   for example) within this time after the consumer had resumed; 5,000 */
-    int publish_timeout_ms;    /* for replies and republished messages to be confirmed; 10,000 */
+    int publish_timeout_ms;      /* for replies and republished messages to be confirmed; 10,000 */
     size_t max_held_bytes;     /* memory that unsettled messages of all consumers together may take; 256 MiB. Consumers
                                   of a queue that the factory has declared begin with a prefetch of 16 and subscribe
                                   anew, with the tag TAG~1 and so on, when the size of their messages allows more.
@@ -107,7 +107,7 @@ CONEY_API coney_status coney_container_stop(coney_container *container);
 
 /* Asks for no more messages, works off what was prefetched, and keeps the container running without consumers;
  * and consumes again. They return at once. Deliveries that are still deferred at the resume keep their consumer from
- * consuming for up to recovery_interval_ms, and are CONEY_E_STALE then: they come again. CONEY_E_STATE (not running, or
+ * consuming for up to resubscribe_interval_ms, and are CONEY_E_STALE then: they come again. CONEY_E_STATE (not running, or
  * after fork()), CONEY_E_INVALID. */
 CONEY_API coney_status coney_container_pause(coney_container *container);
 CONEY_API coney_status coney_container_resume(coney_container *container);

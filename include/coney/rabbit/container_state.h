@@ -23,7 +23,7 @@ typedef enum coney_container_event_kind {
     CONEY_QUEUE_MISSING,         /* it waits for its queue */
     CONEY_LISTENER_IDLE,         /* for duration_ms nothing has come */
     CONEY_HANDLER_SLOW,          /* one runs for duration_ms already */
-    CONEY_MESSAGE_RECOVERED,     /* its attempts were used up, or it was parked because no handler can get it, or
+    CONEY_MESSAGE_EXHAUSTED,     /* its attempts were used up, or it was parked because no handler can get it, or
                                     passed over on a stream; text tells why and what was done. status is
                                     CONEY_E_HANDLER if the handler failed */
     CONEY_MESSAGE_DISCARDED,     /* no handler can get it, and it was dropped: this listener had rejected it before, and
@@ -88,8 +88,8 @@ typedef struct coney_listener_statistics {
     uint64_t rejected;    /* never again */
     uint64_t requeued;    /* back to the queue, by outcome or to be tried again */
     uint64_t retried;     /* further attempts in place */
-    uint64_t republished; /* to the ladder, the parking queue or as CONEY_RECOVER_REPUBLISH says */
-    uint64_t recovered;   /* as CONEY_MESSAGE_RECOVERED */
+    uint64_t republished; /* to the ladder, the parking queue or as CONEY_EXHAUSTED_REPUBLISH says */
+    uint64_t exhausted;   /* as CONEY_MESSAGE_EXHAUSTED */
     uint64_t passed_over; /* of a stream: acknowledged though no handler could handle them, and not parked */
     uint64_t discarded;   /* dropped as CONEY_MESSAGE_DISCARDED */
     uint64_t filtered;    /* acknowledged unhandled, because filter or a processor said so */

@@ -22,7 +22,7 @@ typedef enum coney_outcome {
     CONEY_STOP,    /* back to the queue, and the container stops: nobody here can handle this */
     CONEY_DEFER,   /* only with CONEY_ACKNOWLEDGE_MANUAL: coney_delivery_settle() tells, or has told */
     CONEY_PARK,    /* never again; republished, with the reason, to the parking queue of coney_listener_retry. Only if
-                      that has one: CONEY_RECOVER_PARK */
+                      that has one: CONEY_EXHAUSTED_PARK */
 } coney_outcome;
 
 /* The message as processors left it; the object the listener's converter made of it (NULL without a converter);
@@ -48,7 +48,7 @@ CONEY_API int coney_delivery_attempt(const coney_delivery *delivery);
 /* Part of a batch in Spring's format: its last one? False for all others. (Spring: isLastInBatch.) */
 CONEY_API bool coney_delivery_is_last_in_batch(const coney_delivery *delivery);
 
-/* Says why the handler fails, in a sentence made as by printf, for the log, the recoverer and the header of what is
+/* Says why the handler fails, in a sentence made as by printf, for the log, on_exhausted and the header of what is
  * republished; without it, or with NULL, these say that the handler does not say why. The status of the failure is
  * CONEY_E_HANDLER either way. Returns the outcome, so that a handler can
  * `return coney_delivery_fail(delivery, CONEY_RETRY, "no stock of %s", sku);`. In the handler only. */

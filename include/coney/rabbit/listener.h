@@ -46,7 +46,7 @@ typedef coney_status coney_validator(const void *payload, void *user);
 /* Decides about a message that no handler gets, because it cannot be read, converted or validated, or no handler
  * takes its type. `outcome` is what Coney would do; the answer is what is done. delivery and error are views for the
  * call. Coney's outcome is
- * - CONEY_PARK if the listener has a parking queue (CONEY_RECOVER_PARK): it is republished there, with the reason;
+ * - CONEY_PARK if the listener has a parking queue (CONEY_EXHAUSTED_PARK): it is republished there, with the reason;
  * - else CONEY_ACK if the message came back by itself: this listener has rejected it, it expired in another queue, and
  *   the broker brought it back. It is dropped, or it would go round for ever. The headers alone prove nothing, for a
  *   publisher can write them. What a person, a shovel or a consumer moves
@@ -60,27 +60,27 @@ typedef coney_outcome coney_error_handler(coney_delivery *delivery, const coney_
 
 /* ---- retry ---- */
 
-/* Whether a failure is worth another attempt; false goes to the recovery at once. The error holds the text that
+/* Whether a failure is worth another attempt; false makes the message exhausted at once. The error holds the text that
  * the handler gave coney_delivery_fail(), and its status is CONEY_E_HANDLER, which is retriable. A failure of Coney's
  * own, such as a reply that could not be sent, has another status. Views for the call. */
 typedef bool coney_is_retriable_delivery(const coney_delivery *delivery, const coney_error *error, void *user);
 
-/* Takes over a message whose attempts are used up; the answer is what becomes of it, CONEY_ACK if it is in good
+/* Decides about a message that is exhausted: returns what becomes of it, CONEY_ACK if the program has it in good
  * hands. A message that max_crashes has ended was not converted: its payload is NULL. (Spring: MessageRecoverer.) */
-typedef coney_outcome coney_message_recoverer(coney_delivery *delivery, const coney_error *error, void *user);
+typedef coney_outcome coney_exhausted_handler(coney_delivery *delivery, const coney_error *error, void *user);
 
-/* What becomes of a message whose attempts are used up. */
-typedef enum coney_recovery {
-    CONEY_RECOVER_DEFAULT = 0, /* CONEY_RECOVER_PARK with delays_ms, delayed_by_queue or parking_queue, else
-                                  CONEY_RECOVER_REJECT */
-    CONEY_RECOVER_REJECT,      /* to the queue's dead-letter exchange; gone if it has none. (Spring:
+/* What becomes of a message that is exhausted: its attempts are used up. */
+typedef enum coney_exhausted {
+    CONEY_EXHAUSTED_DEFAULT = 0, /* CONEY_EXHAUSTED_PARK with delays_ms, delayed_by_queue or parking_queue, else
+                                  CONEY_EXHAUSTED_REJECT */
+    CONEY_EXHAUSTED_REJECT,      /* to the queue's dead-letter exchange; gone if it has none. (Spring:
                                   RejectAndDontRequeueRecoverer) */
-    CONEY_RECOVER_REPUBLISH,   /* sent elsewhere, and acknowledged when that is confirmed. (Spring:
+    CONEY_EXHAUSTED_REPUBLISH,   /* sent elsewhere, and acknowledged when that is confirmed. (Spring:
                                   RepublishMessageRecovererWithConfirms) */
-    CONEY_RECOVER_REQUEUE,     /* back to the queue. (Spring: ImmediateRequeueMessageRecoverer) */
-    CONEY_RECOVER_PARK,        /* republished to the parking queue, and so is what no handler can get */
-    CONEY_RECOVER_CALL,        /* what the program's recoverer answers: CONEY_ACK, CONEY_REJECT or CONEY_REQUEUE */
-} coney_recovery;
+    CONEY_EXHAUSTED_REQUEUE,     /* back to the queue. (Spring: ImmediateRequeueMessageRecoverer) */
+    CONEY_EXHAUSTED_PARK,        /* republished to the parking queue, and so is what no handler can get */
+    CONEY_EXHAUSTED_CALL,        /* what on_exhausted returns: CONEY_ACK, CONEY_REJECT or CONEY_REQUEUE */
+} coney_exhausted;
 
 enum { CONEY_MAX_DELAYS = 16 };
 
@@ -97,7 +97,7 @@ enum { CONEY_MAX_DELAYS = 16 };
  * 2. With delays_ms it then goes through as many further rounds: it is published, confirmed, to a queue where it
  *    waits for the first delay, then the second and so on, and comes back to its queue. No plugin is needed: the
  *    container declares QUEUE.retry.DELAY for each delay, with a TTL and dead-lettering back to QUEUE.
- * 3. After the last attempt of the last round the recovery decides.
+ * 3. After the last attempt of the last round the message is exhausted, and `exhausted` decides.
  *
  * What is republished is persistent and keeps its properties and body, but for three: the user id that it came with
  * (which nothing that is received and sent on keeps), the expiration, which would lose it, and the header CC, which
@@ -123,13 +123,12 @@ typedef struct coney_listener_retry {
                            least 1,000), and by the x-delivery-count of a quorum queue; the higher number is taken. Not
                            counted are deliveries before the message came here from another queue's dead letters, and
                            those of which this process knows, by message id, that no handler saw them. A message with
-                           neither an id nor a count goes to the recovery when it fails again. (Spring: stateful
-                           retry) */
+                           neither an id nor a count is exhausted when it fails again. (Spring: stateful retry) */
     int max_crashes;    /* A message that has come back this often without being settled may be what ends the process in
                            its handler. It is moved to the queue QUEUE.quarantine, which is declared then, and handled
                            alone: no other handler of this listener runs in this process meanwhile. What its handler
                            returns from is acknowledged, or goes back to its queue and begins anew. When the process
-                           or its connection has ended twice meanwhile, the recovery gets the message without a call of
+                           or its connection has ended twice meanwhile, the message is exhausted without a call of
                            the handler. Needs a quorum queue, which counts; not with CONEY_ACKNOWLEDGE_NONE. Default:
                            max_attempts if `stateful` is set, unless declare says that this is no quorum queue; else
                            none. Below 0: none */
@@ -149,11 +148,11 @@ typedef struct coney_listener_retry {
                                         if a topology of the factory does. Not with first_delay_ms, multiplier,
                                         max_delay_ms, delays_ms or CONEY_ACKNOWLEDGE_NONE */
 
-    coney_recovery recovery;
-    const char *parking_queue;          /* declared if used; QUEUE.parking */
-    const char *exchange;               /* CONEY_RECOVER_REPUBLISH; "", the default exchange */
-    const char *routing_key;            /* the same; "error." and the original routing key, as in Spring */
-    coney_message_recoverer *recoverer; /* CONEY_RECOVER_CALL */
+    coney_exhausted exhausted;
+    const char *parking_queue;             /* declared if used; QUEUE.parking */
+    const char *exchange;                  /* CONEY_EXHAUSTED_REPUBLISH; "", the default exchange */
+    const char *routing_key;               /* the same; "error." and the original routing key, as in Spring */
+    coney_exhausted_handler *on_exhausted; /* CONEY_EXHAUSTED_CALL */
 } coney_listener_retry;
 
 /* How often it was tried before this publishing, and after how many rounds of the ladder (Spring's name). Both count
@@ -198,7 +197,7 @@ typedef enum coney_acknowledge_mode {
  *
  * A listener of a stream has one consumer and rejects nothing, nor gives it back. CONEY_RETRY and CONEY_REQUEUE are
  * tried again in place, max_attempts times in all (3 by default); then the message is parked if retry has a parking
- * queue, else acknowledged, counted as passed_over, logged, and told by CONEY_MESSAGE_RECOVERED. CONEY_REJECT passes
+ * queue, else acknowledged, counted as passed_over, logged, and told by CONEY_MESSAGE_EXHAUSTED. CONEY_REJECT passes
  * it over at once, and so does what keeps it from the handler, or parks it. CONEY_STOP acknowledges nothing.
  *
  * The argument x-stream-offset says where the first consumer begins: the text first, last, next (the default) or an
@@ -206,7 +205,7 @@ typedef enum coney_acknowledge_mode {
  * the lowest offset that is not acknowledged, as long as the listener lives.
  *
  * Refused: CONEY_ACKNOWLEDGE_NONE, exclusive, priority, more than one consumer, retry.delays_ms, retry.stateful,
- * retry.delayed_by_queue, CONEY_RECOVER_REQUEUE. */
+ * retry.delayed_by_queue, CONEY_EXHAUSTED_REQUEUE. */
 
 /* ---- the listener ---- */
 

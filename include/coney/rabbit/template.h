@@ -55,8 +55,8 @@ typedef bool coney_is_retriable(const coney_error *error, void *user);
 /* What to do with a message that could not be sent, such as writing it down: on the sender's thread
  * with no Coney lock held. Its status is that of the send; all arguments are views for the call.
  * (Spring: RecoveryCallback.) */
-typedef coney_status coney_recover(coney_message *message, const char *exchange, const char *routing_key,
-                                   const coney_error *error, void *user);
+typedef coney_status coney_send_failure_handler(coney_message *message, const char *exchange, const char *routing_key,
+                                                const coney_error *error, void *user);
 
 /* Trying synchronous sends again; zero means the default. All attempts and delays together stay within
  * the send's timeout_ms: a delay that would pass it ends them, and so does the factory's close
@@ -64,16 +64,16 @@ typedef coney_status coney_recover(coney_message *message, const char *exchange,
  * have the message whatever comes of later attempts, so it may arrive twice; after the others it does not
  * have it. (Spring: setRetryTemplate.) */
 typedef struct coney_retry_options {
-    int attempts;                     /* in all; 1, which is none again */
-    int first_delay_ms;               /* 1,000 */
-    double multiplier;                /* 2 */
-    int max_delay_ms;                 /* 10,000 */
-    coney_is_retriable *is_retriable; /* error->retriable: CONEY_E_NACKED, _LOST, _BLOCKED, _CONNECT, _LIMIT,
+    int max_attempts;                       /* in all; 1, which is none again */
+    int first_delay_ms;                     /* 1,000 */
+    double multiplier;                      /* 2 */
+    int max_delay_ms;                       /* 10,000 */
+    coney_is_retriable *is_retriable;       /* error->retriable: CONEY_E_NACKED, _LOST, _BLOCKED, _CONNECT, _LIMIT,
                                          _SYSTEM and _NO_MEMORY, if there is time left */
-    coney_recover *recover;           /* called when a send has failed for good, whether it was tried again
+    coney_send_failure_handler *on_failure; /* called when a send has failed for good, whether it was tried again
                                          or not; not for CONEY_E_INVALID, CONEY_E_STATE or a processor's
                                          failure. NULL: none */
-    void *user;                       /* of both */
+    void *user;                             /* of both */
 } coney_retry_options;
 
 /* Zero means the default. */
@@ -148,7 +148,7 @@ CONEY_API void coney_template_free(coney_template *sender);
  * it, and with resend_unconfirmed CONEY_E_TIMEOUT means that it is sent again once there is a
  * connection; CONEY_E_BLOCKED, CONEY_E_LIMIT (max_unconfirmed, max_outbound_bytes), CONEY_E_CONNECT and the
  * other statuses of connecting: nothing was sent, at the deadline or at once; CONEY_E_STATE (after fork());
- * CONEY_E_NO_MEMORY. With the option retry: that of the last attempt, or what recover answered. */
+ * CONEY_E_NO_MEMORY. With the option retry: that of the last attempt, or what on_failure returned. */
 CONEY_API coney_status coney_template_send(coney_template *sender, const char *routing_key, coney_message *message,
                                            const coney_send_options *options);
 

@@ -103,7 +103,7 @@ static coney_status check_options(const coney_container_options *options)
         {"workers", options->workers, CNY_MAX_CONSUMERS},
         {"start_timeout_ms", options->start_timeout_ms, INT32_MAX},
         {"shutdown_timeout_ms", options->shutdown_timeout_ms, INT32_MAX},
-        {"recovery_interval_ms", options->recovery_interval_ms, INT32_MAX},
+        {"resubscribe_interval_ms", options->resubscribe_interval_ms, INT32_MAX},
         {"publish_timeout_ms", options->publish_timeout_ms, INT32_MAX},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
@@ -120,8 +120,8 @@ static void set_defaults(coney_container_options *options)
         options->start_timeout_ms = DEFAULT_START_TIMEOUT_MS;
     if (options->shutdown_timeout_ms == 0)
         options->shutdown_timeout_ms = DEFAULT_SHUTDOWN_TIMEOUT_MS;
-    if (options->recovery_interval_ms == 0)
-        options->recovery_interval_ms = DEFAULT_RECOVERY_INTERVAL_MS;
+    if (options->resubscribe_interval_ms == 0)
+        options->resubscribe_interval_ms = DEFAULT_RECOVERY_INTERVAL_MS;
     if (options->publish_timeout_ms == 0)
         options->publish_timeout_ms = DEFAULT_PUBLISH_TIMEOUT_MS;
     if (options->max_held_bytes == 0)

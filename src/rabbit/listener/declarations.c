@@ -29,7 +29,7 @@ static coney_status name_queues(cny_listener *made)
         status = name_queue(made, &made->delay_queues[i], suffix);
         made->delay_count = i + 1;
     }
-    if (status == CONEY_OK && !retry->parking_queue && retry->recovery == CONEY_RECOVER_PARK)
+    if (status == CONEY_OK && !retry->parking_queue && retry->exhausted == CONEY_EXHAUSTED_PARK)
         status = name_queue(made, &retry->parking_queue, ".parking");
     return status;
 }
@@ -54,7 +54,7 @@ static void add_rung(coney_topology *queues, const cny_listener *made, int rung,
 static coney_status add_declarations(cny_listener *made, const coney_queue *queue)
 {
     const coney_listener_retry *retry = &made->options.retry;
-    bool parks = retry->recovery == CONEY_RECOVER_PARK;
+    bool parks = retry->exhausted == CONEY_EXHAUSTED_PARK;
     if (!queue && made->delay_count == 0 && !parks)
         return CONEY_OK;
     coney_topology *queues = coney_topology_new();

@@ -26,7 +26,7 @@ typedef struct cny_lane cny_lane;
 
 /* What coney_listener_statistics counts, by any thread. */
 typedef struct cny_counters {
-    atomic_ullong received, acknowledged, rejected, requeued, retried, republished, recovered, passed_over, discarded,
+    atomic_ullong received, acknowledged, rejected, requeued, retried, republished, exhausted, passed_over, discarded,
         filtered, failed, fatal, stale, in_progress, handled, handler_us;
     atomic_ullong handler_times[CONEY_HANDLER_TIME_BUCKETS];
 } cny_counters;
@@ -194,7 +194,7 @@ static inline bool cny_listener_keeps_order(const cny_listener *listener)
 
 static inline bool cny_has_parking_queue(const cny_listener *listener)
 {
-    return listener->options.retry.recovery == CONEY_RECOVER_PARK;
+    return listener->options.retry.exhausted == CONEY_EXHAUSTED_PARK;
 }
 
 /* Its queue is a stream: nothing is rejected or given back. False if nobody here knows the queue. */

@@ -133,9 +133,9 @@ static coney_status check_effect(const coney_listener_retry *retry, bool is_stre
 {
     bool tries_again = retry->max_attempts > 1 || (is_stream && retry->max_attempts == 0);
     bool has_ladder = retry->delays_ms[0] != 0;
-    bool parks = retry->recovery == CONEY_RECOVER_PARK || retry->recovery == CONEY_RECOVER_DEFAULT;
+    bool parks = retry->exhausted == CONEY_EXHAUSTED_PARK || retry->exhausted == CONEY_EXHAUSTED_DEFAULT;
     if (retry->parking_queue && !parks)
-        return cny_fail(CONEY_E_INVALID, "retry.parking_queue is '%.255s', and retry.recovery does not park",
+        return cny_fail(CONEY_E_INVALID, "retry.parking_queue is '%.255s', and retry.exhausted does not park",
                         retry->parking_queue);
     if (retry->is_retriable && !tries_again && !retry->stateful && !has_ladder)
         return cny_fail(CONEY_E_INVALID, "retry.is_retriable has nothing to decide without max_attempts above 1, "
@@ -169,13 +169,13 @@ static coney_status check_delayed_by_queue(const coney_listener *listener)
 
 static coney_status check_retry(const coney_listener_retry *retry, bool is_stream)
 {
-    if ((unsigned)retry->recovery > CONEY_RECOVER_CALL)
-        return cny_fail(CONEY_E_INVALID, "retry.recovery is %d, which is no coney_recovery", (int)retry->recovery);
-    if ((retry->recovery == CONEY_RECOVER_CALL) != (retry->recoverer != NULL))
+    if ((unsigned)retry->exhausted > CONEY_EXHAUSTED_CALL)
+        return cny_fail(CONEY_E_INVALID, "retry.exhausted is %d, which is no coney_exhausted", (int)retry->exhausted);
+    if ((retry->exhausted == CONEY_EXHAUSTED_CALL) != (retry->on_exhausted != NULL))
         return cny_fail(CONEY_E_INVALID,
-                        "retry.recoverer goes with retry.recovery CONEY_RECOVER_CALL, and only with it");
-    if (retry->recovery != CONEY_RECOVER_REPUBLISH && (retry->exchange || retry->routing_key))
-        return cny_fail(CONEY_E_INVALID, "retry.exchange and retry.routing_key go with CONEY_RECOVER_REPUBLISH only");
+                        "retry.on_exhausted goes with retry.exhausted CONEY_EXHAUSTED_CALL, and only with it");
+    if (retry->exhausted != CONEY_EXHAUSTED_REPUBLISH && (retry->exchange || retry->routing_key))
+        return cny_fail(CONEY_E_INVALID, "retry.exchange and retry.routing_key go with CONEY_EXHAUSTED_REPUBLISH only");
     if ((unsigned)retry->ladder_kind > CONEY_QUORUM)
         return cny_fail(CONEY_E_INVALID, "retry.ladder_kind is %d; queues of the ladder are classic or quorum queues",
                         (int)retry->ladder_kind);
@@ -259,9 +259,10 @@ static void set_retry_defaults(coney_listener_retry *retry)
     set_default(&retry->max_delay_ms, 10000);
     if (retry->multiplier == 0)
         retry->multiplier = 2;
-    if (retry->recovery == CONEY_RECOVER_DEFAULT)
-        retry->recovery = retry->delays_ms[0] || retry->delayed_by_queue || retry->parking_queue ? CONEY_RECOVER_PARK
-                                                                                                 : CONEY_RECOVER_REJECT;
+    if (retry->exhausted == CONEY_EXHAUSTED_DEFAULT)
+        retry->exhausted = retry->delays_ms[0] || retry->delayed_by_queue || retry->parking_queue
+                               ? CONEY_EXHAUSTED_PARK
+                               : CONEY_EXHAUSTED_REJECT;
 }
 
 static void set_defaults(coney_listener *options)
@@ -291,7 +292,7 @@ static void set_defaults(coney_listener *options)
 static bool has_retry(const coney_listener_retry *retry)
 {
     return retry->max_attempts || retry->stateful || retry->delays_ms[0] || retry->parking_queue ||
-           retry->recovery != CONEY_RECOVER_DEFAULT;
+           retry->exhausted != CONEY_EXHAUSTED_DEFAULT;
 }
 
 /* ---- the copy ---- */

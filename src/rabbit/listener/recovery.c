@@ -136,7 +136,7 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
              cny_failure_text(delivery));
     cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_WARN, delivery->origin, "queue '%s': %s",
                  listener->options.queue, text);
-    cny_tell(delivery->consumer->container, &(cny_event){.kind = CONEY_MESSAGE_RECOVERED,
+    cny_tell(delivery->consumer->container, &(cny_event){.kind = CONEY_MESSAGE_EXHAUSTED,
                                                          .listener = listener,
                                                          .consumer_tag = coney_delivery_consumer_tag(delivery),
                                                          .message = delivery->origin,
@@ -181,46 +181,47 @@ static coney_outcome park(coney_delivery *delivery)
     return republish_to(delivery, queue, 0) == CONEY_OK ? CONEY_ACK : not_republished(delivery);
 }
 
-/* The program's recoverer may say anything but that nothing is decided. */
-static coney_outcome ask_recoverer(coney_delivery *delivery)
+/* The program may say anything but that nothing is decided. */
+static coney_outcome ask_program(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
     const coney_listener *options = &listener->options;
-    coney_outcome outcome = options->retry.recoverer(delivery, cny_error_view(delivery->failure), options->user);
+    coney_outcome outcome = options->retry.on_exhausted(delivery, cny_error_view(delivery->failure), options->user);
     cny_delivery_adopt_failure(delivery);
     if (outcome == CONEY_ACK || outcome == CONEY_REJECT || outcome == CONEY_REQUEUE)
         return outcome;
     cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
-                 "queue '%s': message '%s': the recoverer returned %d, which is neither CONEY_ACK, CONEY_REJECT nor "
+                 "queue '%s': message '%s': on_exhausted returned %d, which is neither CONEY_ACK, CONEY_REJECT nor "
                  "CONEY_REQUEUE; that counts as CONEY_REQUEUE",
                  options->queue, cny_id_of(delivery->origin), (int)outcome);
     return CONEY_REQUEUE;
 }
 
-static coney_outcome recover(coney_delivery *delivery, coney_recovery recovery)
+static coney_outcome recover(coney_delivery *delivery, coney_exhausted exhausted)
 {
     coney_outcome verdict = CONEY_REJECT;
     const char *what = "is rejected";
-    if (is_incomplete(delivery) && (recovery == CONEY_RECOVER_REPUBLISH || recovery == CONEY_RECOVER_PARK))
-        recovery = CONEY_RECOVER_REJECT, what = "is rejected, because it is not here whole to be published elsewhere,";
-    switch (recovery) {
-    case CONEY_RECOVER_DEFAULT:
-    case CONEY_RECOVER_REJECT: break;
-    case CONEY_RECOVER_REPUBLISH: verdict = recover_elsewhere(delivery), what = "is republished"; break;
-    case CONEY_RECOVER_REQUEUE: verdict = CONEY_REQUEUE, what = "goes back"; break;
-    case CONEY_RECOVER_PARK: verdict = park(delivery), what = "is parked"; break;
-    case CONEY_RECOVER_CALL: verdict = ask_recoverer(delivery), what = "is left to the recoverer"; break;
+    if (is_incomplete(delivery) && (exhausted == CONEY_EXHAUSTED_REPUBLISH || exhausted == CONEY_EXHAUSTED_PARK))
+        exhausted = CONEY_EXHAUSTED_REJECT,
+        what = "is rejected, because it is not here whole to be published elsewhere,";
+    switch (exhausted) {
+    case CONEY_EXHAUSTED_DEFAULT:
+    case CONEY_EXHAUSTED_REJECT: break;
+    case CONEY_EXHAUSTED_REPUBLISH: verdict = recover_elsewhere(delivery), what = "is republished"; break;
+    case CONEY_EXHAUSTED_REQUEUE: verdict = CONEY_REQUEUE, what = "goes back"; break;
+    case CONEY_EXHAUSTED_PARK: verdict = park(delivery), what = "is parked"; break;
+    case CONEY_EXHAUSTED_CALL: verdict = ask_program(delivery), what = "is left to on_exhausted"; break;
     }
     if (verdict == CONEY_REJECT && delivery->is_unsendable)
         what = "can be published nowhere else, and is rejected,";
     if (verdict == CONEY_REJECT && cny_listener_is_stream(delivery->consumer->listener)) {
-        cny_count(&delivery->consumer->listener->counters.recovered);
+        cny_count(&delivery->consumer->listener->counters.exhausted);
         return cny_pass_over(delivery);
     }
-    bool may_go_back = recovery == CONEY_RECOVER_REQUEUE || recovery == CONEY_RECOVER_CALL;
+    bool may_go_back = exhausted == CONEY_EXHAUSTED_REQUEUE || exhausted == CONEY_EXHAUSTED_CALL;
     bool is_done = verdict != CONEY_REQUEUE || may_go_back; /* else it could not be published */
     if (is_done) {
-        cny_count(&delivery->consumer->listener->counters.recovered);
+        cny_count(&delivery->consumer->listener->counters.exhausted);
         tell_recovered(delivery, what);
     }
     return verdict;
@@ -228,10 +229,10 @@ static coney_outcome recover(coney_delivery *delivery, coney_recovery recovery)
 
 coney_outcome cny_recover(coney_delivery *delivery)
 {
-    return recover(delivery, delivery->consumer->listener->options.retry.recovery);
+    return recover(delivery, delivery->consumer->listener->options.retry.exhausted);
 }
 
 coney_outcome cny_park(coney_delivery *delivery)
 {
-    return recover(delivery, CONEY_RECOVER_PARK);
+    return recover(delivery, CONEY_EXHAUSTED_PARK);
 }

@@ -59,7 +59,7 @@ static bool is_retriable(const coney_delivery *delivery)
            options->retry.is_retriable(delivery, cny_error_view(delivery->failure), options->user);
 }
 
-/* The predicate and the recoverer get an error in any case. */
+/* is_retriable and on_exhausted get an error in any case. */
 static void need_failure(coney_delivery *delivery, const char *outcome)
 {
     if (!delivery->failure)

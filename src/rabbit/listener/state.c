@@ -54,7 +54,7 @@ const char *coney_container_event_name(coney_container_event_kind kind)
     case CONEY_QUEUE_MISSING: return "QUEUE_MISSING";
     case CONEY_LISTENER_IDLE: return "LISTENER_IDLE";
     case CONEY_HANDLER_SLOW: return "HANDLER_SLOW";
-    case CONEY_MESSAGE_RECOVERED: return "MESSAGE_RECOVERED";
+    case CONEY_MESSAGE_EXHAUSTED: return "MESSAGE_EXHAUSTED";
     case CONEY_MESSAGE_REJECTED: return "MESSAGE_REJECTED";
     case CONEY_MESSAGE_DISCARDED: return "MESSAGE_DISCARDED";
     case CONEY_PUBLISHERS_BLOCKED: return "PUBLISHERS_BLOCKED";
@@ -315,7 +315,7 @@ static void read_counters(coney_listener_statistics *to, const cny_counters *fro
         .requeued = atomic_load(&from->requeued),
         .retried = atomic_load(&from->retried),
         .republished = atomic_load(&from->republished),
-        .recovered = atomic_load(&from->recovered),
+        .exhausted = atomic_load(&from->exhausted),
         .passed_over = atomic_load(&from->passed_over),
         .discarded = atomic_load(&from->discarded),
         .filtered = atomic_load(&from->filtered),

@@ -77,9 +77,10 @@ static coney_status check_retry(const coney_listener_retry *retry)
     if (retry->stateful)
         return cny_fail(CONEY_E_INVALID, "retry.%s gives messages back, and a stream takes none; take max_attempts",
                         retry->delayed_by_queue ? "delayed_by_queue" : "stateful");
-    if (retry->recovery == CONEY_RECOVER_REQUEUE)
-        return cny_fail(CONEY_E_INVALID, "retry.recovery is CONEY_RECOVER_REQUEUE, and a stream takes no message back; "
-                                         "take CONEY_RECOVER_PARK or another one");
+    if (retry->exhausted == CONEY_EXHAUSTED_REQUEUE)
+        return cny_fail(CONEY_E_INVALID,
+                        "retry.exhausted is CONEY_EXHAUSTED_REQUEUE, and a stream takes no message back; "
+                        "take CONEY_EXHAUSTED_PARK or another one");
     return CONEY_OK;
 }
 

@@ -163,7 +163,7 @@ static void on_refused(cny_consumer *consumer)
     else if (cny_must_isolate(&consumer->strikes))
         wait_until(consumer, consumer->strikes.retry_at);
     else
-        wait_until(consumer, cny_deadline(container->options.recovery_interval_ms));
+        wait_until(consumer, cny_deadline(container->options.resubscribe_interval_ms));
     bool is_missing = status == CONEY_E_NOT_FOUND;
     if (is_missing && !consumer->told_missing)
         tell_of(consumer, CONEY_QUEUE_MISSING, consumer->trouble);
@@ -301,7 +301,7 @@ static void on_no_answer(cny_consumer *consumer)
 static void begin_leaving(cny_consumer *consumer)
 {
     consumer->state = CNY_CONSUMER_LEAVING;
-    consumer->due = cny_deadline(consumer->container->options.recovery_interval_ms);
+    consumer->due = cny_deadline(consumer->container->options.resubscribe_interval_ms);
 }
 
 /* It is to go on with the others. What the broker has sent meanwhile goes back to the queue, or, if that is impossible,
@@ -393,7 +393,7 @@ static void leave(cny_consumer *consumer)
     const coney_container *container = consumer->container;
     bool is_restored_now = consumer->loss == CONEY_E_NOT_FOUND &&
                            cny_declarations_restore(container->factory, consumer->listener->options.queue);
-    int64_t interval = container->options.recovery_interval_ms;
+    int64_t interval = container->options.resubscribe_interval_ms;
     if (is_restored_now && interval > RESTORE_AGAIN_MS)
         interval = RESTORE_AGAIN_MS;
     bool has_just_resumed = consumer->resumed_at > 0 && cny_now_ms() < consumer->resumed_at + interval;

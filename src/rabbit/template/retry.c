@@ -10,8 +10,8 @@
 
 coney_status cny_template_check_retry(const coney_retry_options *retry)
 {
-    if (retry->attempts < 0)
-        return cny_fail(CONEY_E_INVALID, "retry.attempts is %d, below 0", retry->attempts);
+    if (retry->max_attempts < 0)
+        return cny_fail(CONEY_E_INVALID, "retry.max_attempts is %d, below 0", retry->max_attempts);
     if (retry->first_delay_ms < 0)
         return cny_fail(CONEY_E_INVALID, "retry.first_delay_ms is %d, below 0", retry->first_delay_ms);
     if (retry->max_delay_ms < 0)
@@ -27,8 +27,8 @@ coney_status cny_template_check_retry(const coney_retry_options *retry)
 coney_retry_options cny_template_retry_defaults(coney_retry_options retry)
 {
     int first = retry.first_delay_ms, most = retry.max_delay_ms;
-    if (retry.attempts == 0)
-        retry.attempts = 1;
+    if (retry.max_attempts == 0)
+        retry.max_attempts = 1;
     if (first == 0)
         retry.first_delay_ms = most != 0 && most < DEFAULT_FIRST_DELAY_MS ? most : DEFAULT_FIRST_DELAY_MS;
     if (most == 0)
@@ -77,13 +77,13 @@ static void count_retry(coney_template *sender)
 static coney_status recover(const coney_retry_options *retry, const cny_publish *publish)
 {
     coney_status status = coney_last_error_details()->status;
-    if (!retry->recover || status == CONEY_E_INVALID || status == CONEY_E_STATE)
+    if (!retry->on_failure || status == CONEY_E_INVALID || status == CONEY_E_STATE)
         return status;
     cny_error *error = cny_error_capture();
     const char *text = cny_error_view(error)->text;
     cny_forget_failure();
-    status =
-        retry->recover(publish->message, publish->exchange, publish->routing_key, cny_error_view(error), retry->user);
+    status = retry->on_failure(publish->message, publish->exchange, publish->routing_key, cny_error_view(error),
+                               retry->user);
     if (status != CONEY_OK && coney_last_error_details()->status != status)
         cny_fail(status, "the recovery callback answered %s to: %s", coney_status_name(status), text);
     cny_error_unref(error);
@@ -96,7 +96,7 @@ coney_status cny_template_retry(coney_template *sender, const cny_publish *publi
     const coney_retry_options *retry = &sender->options.retry;
     int made = 1, delay_ms = 0;
     coney_status status = attempt(sender, publish, deadline);
-    while (status != CONEY_OK && made < retry->attempts && is_retriable(retry)) {
+    while (status != CONEY_OK && made < retry->max_attempts && is_retriable(retry)) {
         delay_ms = cny_backoff(delay_ms, retry->first_delay_ms, retry->multiplier, retry->max_delay_ms);
         if (!wait_to_retry(sender, delay_ms, deadline))
             break;
@@ -106,7 +106,7 @@ coney_status cny_template_retry(coney_template *sender, const cny_publish *publi
     }
     if (status == CONEY_OK)
         return CONEY_OK;
-    if (retry->attempts > 1)
-        cny_fail_in("%d of %d attempts made", made, retry->attempts);
+    if (retry->max_attempts > 1)
+        cny_fail_in("%d of %d attempts made", made, retry->max_attempts);
     return recover(retry, publish);
 }
