@@ -67,6 +67,11 @@ int64_t cny_now_ms(void);
 int64_t cny_now_us(void);             /* the same clock */
 int64_t cny_deadline(int timeout_ms); /* that many from now */
 
+static inline int64_t cny_sooner(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* The same and at most CNY_COARSE_MS later, for a fifth of the price. */
 enum { CNY_COARSE_MS = 10 };
 int64_t cny_deadline_about(int timeout_ms);
@@ -126,11 +131,22 @@ void cny_restore_cancel(const int *state);
  * do not come along, so what was made at another count cannot be used. */
 unsigned cny_fork_count(void);
 
-/* ---- trying again ---- */
+/* ---- trying again, after delays that grow ---- */
 
-/* The delay after one of that many milliseconds, 0 being none yet; and one up to half shorter, so that
- * those who failed together do not come back together. */
+/* Checks the three options, which belong to the struct that `option` names in the error: "recovery.first_delay_ms is
+ * -1, below 0". In each of them 0 stands for the default. CONEY_E_INVALID. */
+coney_status cny_backoff_check(const char *option, int first_delay_ms, double multiplier, int max_delay_ms);
+
+/* Replaces each 0 by its default: 1,000 ms, 2, and default_max_delay_ms. The first delay is never the longer one. */
+void cny_backoff_set_defaults(int *first_delay_ms, double *multiplier, int *max_delay_ms, int default_max_delay_ms);
+
+/* The delay that follows delay_ms. After 0, the delay before the first failure, that is first_delay_ms. */
 int cny_backoff(int delay_ms, int first_delay_ms, double multiplier, int max_delay_ms);
+
+/* The delay after this number of failures. */
+int cny_backoff_after(int failures, int first_delay_ms, double multiplier, int max_delay_ms);
+
+/* Shortens a delay by up to a half, at random, so that clients that failed together do not come back together. */
 int cny_jitter(int delay_ms);
 
 /* ---- chance ---- */

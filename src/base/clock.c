@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The monotonic clock, conditions that wait by it, forks, chance and delays. */
+/* The monotonic clock, conditions that wait by it, forks and chance. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -91,17 +91,4 @@ uint32_t cny_random(uint32_t below)
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
         random = (uint32_t)cny_now_ms() * 2654435761U; /* early at boot; enough to spread clients */
     return (uint32_t)(((uint64_t)random * below) >> 32);
-}
-
-int cny_backoff(int delay_ms, int first_delay_ms, double multiplier, int max_delay_ms)
-{
-    if (delay_ms == 0)
-        return first_delay_ms;
-    double longer = delay_ms * multiplier;
-    return longer < max_delay_ms ? (int)longer : max_delay_ms;
-}
-
-int cny_jitter(int delay_ms)
-{
-    return delay_ms - (int)cny_random((uint32_t)delay_ms / 2 + 1);
 }

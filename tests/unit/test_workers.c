@@ -2,7 +2,7 @@
 /* The threads that run a container's tasks, alone. */
 #include "support/test_support.h"
 
-#include "rabbit/listener/workers.h"
+#include "base/workers.h"
 
 #include <stddef.h>
 #include <stdlib.h>

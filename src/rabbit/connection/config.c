@@ -16,30 +16,15 @@
 #define SMALLEST_FRAME_MAX 4096
 #define DEFAULT_MAX_MESSAGE_BYTES ((size_t)64 * 1024 * 1024)
 #define DEFAULT_MAX_OUTBOUND_BYTES ((size_t)16 * 1024 * 1024)
-#define DEFAULT_FIRST_DELAY_MS 1000
 #define DEFAULT_MAX_DELAY_MS 5000
-#define DEFAULT_MULTIPLIER 2.0
 
 /* ---- checks ---- */
 
 static coney_status check_recovery(const coney_recovery_options *recovery)
 {
-    const struct {
-        const char *name;
-        int value;
-    } numbers[] = {{"first_delay_ms", recovery->first_delay_ms},
-                   {"max_delay_ms", recovery->max_delay_ms},
-                   {"max_attempts", recovery->max_attempts}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (numbers[i].value < 0)
-            return cny_fail(CONEY_E_INVALID, "recovery.%s is %d, below 0", numbers[i].name, numbers[i].value);
-    }
-    if (recovery->max_delay_ms != 0 && recovery->max_delay_ms < recovery->first_delay_ms)
-        return cny_fail(CONEY_E_INVALID, "recovery.max_delay_ms %d is below recovery.first_delay_ms %d",
-                        recovery->max_delay_ms, recovery->first_delay_ms);
-    if (recovery->multiplier != 0 && !(recovery->multiplier >= 1)) /* not a number is neither */
-        return cny_fail(CONEY_E_INVALID, "recovery.multiplier is %g; 1 is the least", recovery->multiplier);
-    return CONEY_OK;
+    if (recovery->max_attempts < 0)
+        return cny_fail(CONEY_E_INVALID, "recovery.max_attempts is %d, below 0", recovery->max_attempts);
+    return cny_backoff_check("recovery", recovery->first_delay_ms, recovery->multiplier, recovery->max_delay_ms);
 }
 
 /* A text from a file or from memory. */
@@ -180,20 +165,6 @@ static coney_status set_names(cny_connection_config *config, const char *given)
     return copied ? CONEY_OK : cny_fail_memory();
 }
 
-static coney_recovery_options with_defaults(coney_recovery_options recovery)
-{
-    if (recovery.first_delay_ms == 0)
-        recovery.first_delay_ms = recovery.max_delay_ms != 0 && recovery.max_delay_ms < DEFAULT_FIRST_DELAY_MS
-                                      ? recovery.max_delay_ms
-                                      : DEFAULT_FIRST_DELAY_MS;
-    if (recovery.max_delay_ms == 0)
-        recovery.max_delay_ms =
-            recovery.first_delay_ms > DEFAULT_MAX_DELAY_MS ? recovery.first_delay_ms : DEFAULT_MAX_DELAY_MS;
-    if (recovery.multiplier == 0)
-        recovery.multiplier = DEFAULT_MULTIPLIER;
-    return recovery;
-}
-
 static coney_status copy_tls(cny_connection_config *config, const coney_tls_options *from)
 {
     static const coney_tls_options defaults;
@@ -222,7 +193,9 @@ static coney_status copy_tls(cny_connection_config *config, const coney_tls_opti
 static coney_status copy_rest(cny_connection_config *config, const coney_connection_factory_options *options)
 {
     config->host_order = options->host_order;
-    config->recovery = with_defaults(options->recovery);
+    config->recovery = options->recovery;
+    cny_backoff_set_defaults(&config->recovery.first_delay_ms, &config->recovery.multiplier,
+                             &config->recovery.max_delay_ms, DEFAULT_MAX_DELAY_MS);
     config->sasl = options->sasl;
     config->credentials = options->credentials;
     config->credentials_user = options->credentials_user;

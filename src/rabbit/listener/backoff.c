@@ -47,16 +47,6 @@ static uint32_t identity_of(const cny_listener *listener, const coney_message *m
     return (uint32_t)(hash ^ cny_hash_keyed(key, strlen(key)) ^ size);
 }
 
-static int delay_of(int times, int first_ms, double multiplier, int longest_ms)
-{
-    int before_ms = -1, delay_ms = 0;
-    for (int i = 0; i < times && delay_ms > before_ms; i++) {
-        before_ms = delay_ms;
-        delay_ms = cny_backoff(delay_ms, first_ms, multiplier, longest_ms);
-    }
-    return delay_ms < longest_ms ? delay_ms : longest_ms;
-}
-
 /* Under lock: the next back-off. The broker may have counted more redeliveries than this process knows of. */
 static int next_delay(struct cny_backoff_slot *slot, uint32_t identity, int counted)
 {
@@ -64,9 +54,9 @@ static int next_delay(struct cny_backoff_slot *slot, uint32_t identity, int coun
     bool waits = now < slot->until; /* another one of this slot, so this is the same step */
     if (now >= slot->until + FORGOTTEN_MS)
         *slot = (struct cny_backoff_slot){.identity = identity};
-    if (!waits && delay_of(slot->times, FIRST_MS, 2, LONGEST_MS) < LONGEST_MS)
+    if (!waits && cny_backoff_after(slot->times, FIRST_MS, 2, LONGEST_MS) < LONGEST_MS)
         slot->times++;
-    int delay_ms = delay_of(slot->times > counted ? slot->times : counted, FIRST_MS, 2, LONGEST_MS);
+    int delay_ms = cny_backoff_after(slot->times > counted ? slot->times : counted, FIRST_MS, 2, LONGEST_MS);
     if (!waits)
         slot->until = now + delay_ms;
     return delay_ms;
@@ -105,7 +95,7 @@ void cny_backoff_forget(cny_listener *listener, const coney_message *message)
 int cny_retry_delay(const coney_listener_retry *retry, int64_t failures)
 {
     int times = failures < INT32_MAX ? (int)failures : INT32_MAX;
-    return cny_jitter(delay_of(times, retry->first_delay_ms, retry->multiplier, retry->max_delay_ms));
+    return cny_jitter(cny_backoff_after(times, retry->first_delay_ms, retry->multiplier, retry->max_delay_ms));
 }
 
 int cny_requeue_delay(const coney_delivery *delivery)

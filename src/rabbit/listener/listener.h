@@ -7,9 +7,9 @@
 #define CNY_LISTENER_LISTENER_H
 
 #include "amqp/processor.h"
+#include "base/workers.h"
 #include "rabbit/connection/connection.h"
 #include "rabbit/connection/isolation.h"
-#include "rabbit/listener/workers.h"
 
 #include <coney/rabbit/container.h>
 
@@ -226,11 +226,6 @@ void cny_position_restart(cny_position *position);
 bool cny_position_take(cny_position *position, const cny_channel *channel, coney_message *const *messages,
                        size_t count);
 void cny_position_pass(cny_position *position, const cny_channel *channel, uint64_t tag);
-
-static inline int64_t cny_sooner(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* Counts one more. Who sees it sees what the thread counted before. */
 static inline void cny_count(atomic_ullong *counter)

@@ -4,37 +4,20 @@
  * RecoveryCallback.) */
 #include "rabbit/template/template.h"
 
-#define DEFAULT_FIRST_DELAY_MS 1000
 #define DEFAULT_MAX_DELAY_MS 10000
-#define DEFAULT_MULTIPLIER 2
 
 coney_status cny_template_check_retry(const coney_retry_options *retry)
 {
     if (retry->max_attempts < 0)
         return cny_fail(CONEY_E_INVALID, "retry.max_attempts is %d, below 0", retry->max_attempts);
-    if (retry->first_delay_ms < 0)
-        return cny_fail(CONEY_E_INVALID, "retry.first_delay_ms is %d, below 0", retry->first_delay_ms);
-    if (retry->max_delay_ms < 0)
-        return cny_fail(CONEY_E_INVALID, "retry.max_delay_ms is %d, below 0", retry->max_delay_ms);
-    if (retry->max_delay_ms != 0 && retry->max_delay_ms < retry->first_delay_ms)
-        return cny_fail(CONEY_E_INVALID, "retry.max_delay_ms %d is below retry.first_delay_ms %d", retry->max_delay_ms,
-                        retry->first_delay_ms);
-    if (retry->multiplier != 0 && !(retry->multiplier >= 1)) /* not a number is neither */
-        return cny_fail(CONEY_E_INVALID, "retry.multiplier is %g; 1 is the least", retry->multiplier);
-    return CONEY_OK;
+    return cny_backoff_check("retry", retry->first_delay_ms, retry->multiplier, retry->max_delay_ms);
 }
 
 coney_retry_options cny_template_retry_defaults(coney_retry_options retry)
 {
-    int first = retry.first_delay_ms, most = retry.max_delay_ms;
     if (retry.max_attempts == 0)
         retry.max_attempts = 1;
-    if (first == 0)
-        retry.first_delay_ms = most != 0 && most < DEFAULT_FIRST_DELAY_MS ? most : DEFAULT_FIRST_DELAY_MS;
-    if (most == 0)
-        retry.max_delay_ms = first > DEFAULT_MAX_DELAY_MS ? first : DEFAULT_MAX_DELAY_MS;
-    if (retry.multiplier == 0)
-        retry.multiplier = DEFAULT_MULTIPLIER;
+    cny_backoff_set_defaults(&retry.first_delay_ms, &retry.multiplier, &retry.max_delay_ms, DEFAULT_MAX_DELAY_MS);
     return retry;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads that run tasks. A task is run by one thread at a time, as soon as a thread is free after it was
- * scheduled, or at a time of its own. Knows nothing of messages. Private to the folder.
+ * scheduled, or at a time of its own. Knows nothing of messages.
  *
  * The lock is below all others but the log's: tasks may be scheduled under any, by the I/O thread, too. */
-#ifndef CNY_LISTENER_WORKERS_H
-#define CNY_LISTENER_WORKERS_H
+#ifndef CNY_WORKERS_H
+#define CNY_WORKERS_H
 
 #include "base/base.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A queue of tasks that are due, a list of those that sleep, in the order of their times, and threads that take
  * from both. Nothing here waits for a thread, so one that never returns from a task holds up nobody. */
-#include "rabbit/listener/workers.h"
+#include "base/workers.h"
 
 #define A_LONG_TIME_MS 3600000
 
