@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 rabbitmq_c="rabbitmq-c/ amqp.h amqp_framing.h amqp_ssl_socket.h amqp_tcp_socket.h"
-above="base/ amqp/ rabbit/connection/connection.h rabbit/connection/isolation.h rabbit/factory/declarations.h coney/"
+above="base/ amqp/ rabbit/connection/connection.h rabbit/factory/isolation.h rabbit/factory/declarations.h coney/"
 
 # The prefixes that a file's includes may have.
 allowed() {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The isolated connection of a factory, as those use it who try a suspect alone. */
-#include "rabbit/connection/isolation.h"
+#include "rabbit/factory/isolation.h"
 #include "support/fault_fixture.h"
 
 #include <limits.h>

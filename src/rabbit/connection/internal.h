@@ -7,9 +7,9 @@
 #define CNY_CONNECTION_INTERNAL_H
 
 #include "rabbit/connection/connection.h"
-#include "rabbit/connection/isolation.h"
 #include "rabbit/connection/uri.h"
 #include "rabbit/factory/declarations.h"
+#include "rabbit/factory/isolation.h"
 #include "wire/wire.h"
 
 #include <signal.h>

@@ -13,7 +13,7 @@
 #define CNY_FACTORY_DECLARATIONS_H
 
 #include "amqp/amqp.h"
-#include "rabbit/connection/strikes.h"
+#include "rabbit/factory/strikes.h"
 
 #include <coney/rabbit/connection_factory.h>
 

@@ -2,8 +2,8 @@
 /* When something is declared: whenever a thing is due and there is a connection, a run begins on a thread of its own,
  * because it waits for answers. The recovery thread has the deadlines of confirms to keep, and the I/O thread has to
  * bring the answers. */
-#include "rabbit/connection/isolation.h"
 #include "rabbit/factory/declaring.h"
+#include "rabbit/factory/isolation.h"
 
 #define FIRST_DELAY_MS 1000
 #define TICK_MS 10

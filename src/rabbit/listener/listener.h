@@ -9,7 +9,7 @@
 #include "amqp/processor.h"
 #include "base/workers.h"
 #include "rabbit/connection/connection.h"
-#include "rabbit/connection/isolation.h"
+#include "rabbit/factory/isolation.h"
 
 #include <coney/rabbit/container.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A consumer whose subscription twice was a suspect when the broker closed the connection (connection/isolation.h), or
+/* A consumer whose subscription twice was a suspect when the broker closed the connection (factory/isolation.h), or
  * once had no answer, is not subscribed with the others any more, but tried alone: on the factory's isolated
  * connection, or, if its queue is exclusive to the consuming connection, there while all other suspects wait. A
  * consumer that the broker answers is innocent, and subscribes as usual. Of one that costs the connection again it is

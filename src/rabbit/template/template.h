@@ -5,7 +5,7 @@
 
 #include "amqp/processor.h"
 #include "rabbit/connection/connection.h"
-#include "rabbit/connection/isolation.h"
+#include "rabbit/factory/isolation.h"
 
 #include <stdatomic.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The isolated connection of a factory. The recovery thread makes it, because it alone runs the program's credentials
  * provider; the thread that wants it waits for that, uses it and closes it. Closing the factory closes it as well. */
-#include "rabbit/connection/isolation.h"
+#include "rabbit/factory/isolation.h"
 #include "rabbit/connection/internal.h"
 
 #define FIRST_PAUSE_MS 1000

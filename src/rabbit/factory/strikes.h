@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* How often a request was a suspect: the broker closed the connection while the request was not answered yet, or gave
  * no answer in time and may still close the connection over that. */
-#ifndef CNY_CONNECTION_STRIKES_H
-#define CNY_CONNECTION_STRIKES_H
+#ifndef CNY_FACTORY_STRIKES_H
+#define CNY_FACTORY_STRIKES_H
 
 #include <stdbool.h>
 #include <stdint.h>

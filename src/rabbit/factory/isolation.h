@@ -3,11 +3,11 @@
  * kind that was not answered yet is a suspect (cny_error_is_suspicion()). After the second such close a suspect is
  * tried alone, on a third connection of the factory that nobody else uses. A close of that connection is the answer to
  * the suspect, and disturbs nobody. */
-#ifndef CNY_CONNECTION_ISOLATION_H
-#define CNY_CONNECTION_ISOLATION_H
+#ifndef CNY_FACTORY_ISOLATION_H
+#define CNY_FACTORY_ISOLATION_H
 
 #include "rabbit/connection/connection.h"
-#include "rabbit/connection/strikes.h"
+#include "rabbit/factory/strikes.h"
 
 /* ---- synchronous sends ---- */
 

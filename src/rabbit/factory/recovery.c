@@ -6,7 +6,7 @@
  * and does the next thing. It lets go of the factory's lock for what may take time: the members' part in
  * sending again and the program's credentials provider. */
 #include "rabbit/connection/internal.h"
-#include "rabbit/connection/isolation.h"
+#include "rabbit/factory/isolation.h"
 
 #include <assert.h>
 #include <string.h>
