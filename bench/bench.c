@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Side by side: Coney and the best loop one can honestly write with rabbitmq-c alone, each in a
- * process of its own, against one broker, in alternating rounds. What counts is the median of the
- * ratios of neighbouring rounds, which a noisy machine hardly moves. */
+/* Compares Coney with the best loop one can honestly write with rabbitmq-c alone, or with another build of Coney. Each
+ * side is a process of its own; both use one broker, in alternating rounds. The median of the ratios of neighbouring
+ * rounds counts, which a noisy machine hardly moves. */
 #include "child.h"
 #include "feeder.h"
 #include "report.h"
@@ -15,8 +15,8 @@
 #define ROUND_S 0.6
 #define WARM_UP 2000
 
-static const char *const programs[2] = {"side_coney", "side_raw"};
-static const char *const names[2] = {"coney", "raw"};
+static const char *programs[2] = {"side_coney", "side_raw"};
+static const char *names[2] = {"coney", "raw"}; /* in the names of queues */
 
 static double now_us(void)
 {
@@ -202,16 +202,29 @@ static bool run_all(json_t *list)
     return done;
 }
 
+/* The other side is a side_coney, too. */
+static void compare_with(const char *program)
+{
+    programs[1] = program;
+    names[1] = names[0];
+    bench_report_spread();
+    printf("raw is %s\n", program);
+}
+
 int main(int count, char **arguments)
 {
     const char *json_path = NULL;
     int first = 1;
-    if (count > 2 && strcmp(arguments[1], "--json") == 0) {
-        json_path = arguments[2];
-        first = 3;
+    for (; first + 1 < count && arguments[first][0] == '-'; first += 2) {
+        if (strcmp(arguments[first], "--json") == 0)
+            json_path = arguments[first + 1];
+        else if (strcmp(arguments[first], "--against") == 0)
+            compare_with(arguments[first + 1]);
+        else
+            break;
     }
-    if (count > first && arguments[first][0] == '-') {
-        fprintf(stderr, "usage: %s [--json FILE] [CASE...]\n", arguments[0]);
+    if (first < count && arguments[first][0] == '-') {
+        fprintf(stderr, "usage: %s [--json FILE] [--against SIDE_CONEY] [CASE...]\n", arguments[0]);
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);

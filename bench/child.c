@@ -37,7 +37,10 @@ static void become(const char *program, const char *case_name, const int in[2], 
     if (size < 0)
         _exit(127);
     path[size] = '\0';
-    snprintf(strrchr(path, '/') + 1, 64, "%s", program);
+    if (program[0] == '/')
+        snprintf(path, sizeof path, "%s", program);
+    else
+        snprintf(strrchr(path, '/') + 1, 64, "%s", program);
     dup2(in[0], STDIN_FILENO);
     dup2(out[1], STDOUT_FILENO);
     execl(path, program, case_name, (char *)NULL);

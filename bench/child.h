@@ -11,7 +11,8 @@ typedef struct child {
     int to, from;
 } child;
 
-/* Starts "side_coney" or "side_raw", which stands beside this program, and waits until it is ready. */
+/* Starts a side and waits until it is ready: "side_coney" or "side_raw", which stand beside this program, or a program
+ * by its absolute path. */
 bool child_start(child *made, const char *program, const char *case_name);
 
 /* Sends the line and reads the answer, a line without its end. */

@@ -38,6 +38,20 @@ static double value(const bench_sample *sample, size_t offset)
     return *(const double *)(const void *)((const char *)sample + offset);
 }
 
+static bool tells_spread;
+
+void bench_report_spread(void)
+{
+    tells_spread = true;
+}
+
+/* The ratios are sorted. */
+static void add_spread(json_t *object, const double *ratios, int count)
+{
+    json_object_set_new(object, "cpu_ratio_lowest", json_real(ratios[0]));
+    json_object_set_new(object, "cpu_ratio_highest", json_real(ratios[count - 1]));
+}
+
 static void summarise(json_t *object, const figure *one, const bench_sample *coney, const bench_sample *raw, int rounds)
 {
     double left[BENCH_ROUNDS], right[BENCH_ROUNDS], ratio[BENCH_ROUNDS];
@@ -55,6 +69,8 @@ static void summarise(json_t *object, const figure *one, const bench_sample *con
         json_object_set_new(object, one->raw, json_real(median(right, rounds)));
     if (compared && one->ratio)
         json_object_set_new(object, one->ratio, json_real(median(ratio, rounds)));
+    if (compared && tells_spread && one->offset == offsetof(bench_sample, cpu_us))
+        add_spread(object, ratio, rounds);
 }
 
 static void print_number(const json_t *object, const char *name, int decimals)
@@ -71,6 +87,10 @@ static void print_notes(const json_t *object)
     const json_t *share = json_object_get(object, "coney_conversion_share");
     const json_t *threads = json_object_get(object, "threads");
     const json_t *rss_kb = json_object_get(object, "rss_per_listener_kb");
+    const json_t *lowest = json_object_get(object, "cpu_ratio_lowest");
+    if (lowest)
+        printf("%-24s CPU ratios from %.2f to %.2f\n", "", json_real_value(lowest),
+               json_real_value(json_object_get(object, "cpu_ratio_highest")));
     if (share)
         printf("%-24s %.0f %% of Coney's CPU is conversion\n", "", 100 * json_real_value(share));
     if (threads && rss_kb)

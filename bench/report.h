@@ -22,6 +22,9 @@ typedef struct bench_sample {
     double rss_per_listener_kb;
 } bench_sample;
 
+/* From now on rows tell the lowest and the highest of the CPU ratios, too. */
+void bench_report_spread(void);
+
 /* Prints the medians and gives an object of them; of ratios, those of neighbouring rounds. What only Coney has
  * measured has no ratio. */
 json_t *bench_report(const bench_case *one, const bench_sample *coney, const bench_sample *raw, int rounds);
