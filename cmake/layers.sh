@@ -22,6 +22,7 @@ allowed() {
     src/rabbit/factory/*) echo "base/ amqp/ wire/wire.h rabbit/connection/ rabbit/factory/ coney/" ;;
     src/rabbit/template/*) echo "$above rabbit/template/" ;;
     src/rabbit/admin/*) echo "$above rabbit/admin/" ;;
+    src/rabbit/listener/report/*) echo "base/ amqp/ rabbit/connection/connection.h rabbit/listener/report/ coney/" ;;
     src/rabbit/listener/*) echo "$above rabbit/listener/" ;;
     esac
 }

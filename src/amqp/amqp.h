@@ -73,7 +73,9 @@ struct coney_message {
 /* coney_message_with() without checks: for what a broker has delivered, which may have been sent by anyone. */
 coney_status cny_message_with(coney_message **copy, coney_message *message, const coney_properties *properties);
 
-/* For a sentence; the message may be NULL. */
+/* By which messages can be told apart; NULL: it has none. Some clients send an empty one with each message. The message
+ * may be NULL. The second function is for a sentence, and never NULL. */
+const char *cny_message_id(const coney_message *message);
 const char *cny_id_of(const coney_message *message);
 
 /* An empty message whose arena has room for that many bytes without a second allocation. */

@@ -242,8 +242,14 @@ bool coney_message_redelivered(const coney_message *message)
     return message && message->redelivered;
 }
 
-const char *cny_id_of(const coney_message *message)
+const char *cny_message_id(const coney_message *message)
 {
     const char *id = message ? message->properties.message_id : NULL;
-    return id && *id ? id : "(without id)";
+    return id && *id ? id : NULL;
+}
+
+const char *cny_id_of(const coney_message *message)
+{
+    const char *id = cny_message_id(message);
+    return id ? id : "(without id)";
 }

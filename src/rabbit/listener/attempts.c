@@ -233,16 +233,9 @@ static struct cny_attempt *open_for(cny_attempts *attempts, uint64_t id, const c
     return one ? one : add(attempts, id);
 }
 
-/* Some clients send an empty one with each message. */
-const char *cny_countable_id(const coney_message *message)
-{
-    const char *id = message->properties.message_id;
-    return id && *id ? id : NULL;
-}
-
 bool cny_attempts_note(cny_attempts *attempts, const coney_message *message, cny_deed deed, cny_history *history)
 {
-    const char *id = cny_countable_id(message);
+    const char *id = cny_message_id(message);
     if (!id)
         return false;
     pthread_mutex_lock(&attempts->lock);
@@ -267,7 +260,7 @@ void cny_note_unseen(cny_listener *listener, const coney_message *message)
 
 bool cny_attempts_of(cny_attempts *attempts, const coney_message *message, cny_history *history)
 {
-    const char *id = cny_countable_id(message);
+    const char *id = cny_message_id(message);
     *history = (cny_history){0};
     if (!id)
         return false;
@@ -281,7 +274,7 @@ bool cny_attempts_of(cny_attempts *attempts, const coney_message *message, cny_h
 
 void cny_attempts_forget(cny_attempts *attempts, const coney_message *message)
 {
-    const char *id = cny_countable_id(message);
+    const char *id = cny_message_id(message);
     if (!id)
         return;
     pthread_mutex_lock(&attempts->lock);
@@ -296,7 +289,7 @@ void cny_attempts_forget(cny_attempts *attempts, const coney_message *message)
 /* Parts of a batch share its id, and have attempts of their own. 0: it has no id. */
 static uint64_t id_of(const coney_delivery *delivery)
 {
-    const char *id = cny_countable_id(delivery->origin);
+    const char *id = cny_message_id(delivery->origin);
     return id ? hash_of(id) + (uint64_t)delivery->part * 0x9E3779B97F4A7C15U : 0;
 }
 

@@ -38,7 +38,7 @@ void cny_backoffs_free(cny_backoffs *backoffs)
 /* A message without an id is known by its body and its way. */
 static uint32_t identity_of(const cny_listener *listener, const coney_message *message)
 {
-    const char *id = cny_countable_id(message);
+    const char *id = cny_message_id(message);
     if (id)
         return (uint32_t)cny_hash_keyed(id, strlen(id));
     size_t size = coney_message_size(message);

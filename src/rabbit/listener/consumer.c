@@ -332,9 +332,9 @@ void cny_return_for_want_of_memory(cny_consumer *consumer, const coney_message *
 {
     const char *queue = consumer->listener->options.queue;
     bool is_lost = cny_acknowledges_nothing(consumer->listener);
-    cny_complain(consumer->listener, CNY_COMPLAINT_MEMORY, CONEY_LOG_ERROR, message,
-                 "queue '%s': no memory to handle message '%s'; it %s", queue, cny_id_of(message),
-                 is_lost ? "is lost" : "goes back");
+    cny_log_limited(&consumer->listener->log, CNY_LOG_MEMORY, CONEY_LOG_ERROR, message,
+                    "queue '%s': no memory to handle message '%s'; it %s", queue, cny_id_of(message),
+                    is_lost ? "is lost" : "goes back");
     if (!is_lost)
         cny_return_message(consumer->channel, message);
 }

@@ -29,7 +29,8 @@ static void free_container(coney_container *container)
     cny_publisher_free(&container->replies);
     cny_publisher_free(&container->exchange_replies);
     cny_error_unref(container->failure);
-    cny_buffer_free(&container->remarks);
+    cny_buffer_free(&container->deferred_log);
+    cny_event_sink_unref(container->events);
     cny_processors_free(&container->after_receive);
     cny_arena_free(&container->arena);
     cny_factory_unref(container->factory);
@@ -150,8 +151,10 @@ static coney_status make_parts(coney_container *made, const char *name)
     owner.thread_owner = made->factory; /* it may wait for a connection, which only the factory's end cuts short */
     made->trials = cny_workers_new(&owner);
     made->trial.run = cny_try_suspects;
-    return made->workers && made->supervision && made->trials ? cny_factory_join(made->factory, &membership, made)
-                                                              : cny_fail_memory();
+    made->events = cny_event_sink_new(made->factory, &made->options);
+    return made->workers && made->supervision && made->trials && made->events
+               ? cny_factory_join(made->factory, &membership, made)
+               : cny_fail_memory();
 }
 
 coney_status coney_container_new(coney_container **container, coney_connection_factory *factory,
@@ -193,20 +196,6 @@ coney_status coney_container_new(coney_container **container, coney_connection_f
     return CONEY_OK;
 }
 
-/* The program's callback must not be called for a container that is gone. */
-static void wait_until_told(coney_container *container)
-{
-    int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms);
-    bool told = true;
-    for (int silence = 1; silence <= 2; silence++) {
-        atomic_store(&container->silence, silence);
-        told = cny_container_wait_told(container, deadline);
-    }
-    if (!told)
-        cny_log(CONEY_LOG_ERROR, "container '%s' is freed while its events are still being told",
-                container->options.name);
-}
-
 /* Those of a container that is stopped are about to end. */
 static void join_threads(coney_container *container)
 {
@@ -238,7 +227,9 @@ void coney_container_free(coney_container *container)
         cny_log(CONEY_LOG_ERROR, "%s", coney_last_error());
     join_threads(container);
     cny_factory_leave(container->factory, container);
-    wait_until_told(container);
+    if (!cny_event_sink_close(container->events, cny_deadline(container->options.shutdown_timeout_ms)))
+        cny_log(CONEY_LOG_ERROR, "container '%s' is freed while its events are still being told",
+                container->options.name);
     cny_container_unref(container);
 }
 
@@ -567,7 +558,7 @@ static void on_declaration(void *self, const coney_declaration *declaration)
 {
     coney_container *container = self;
     cny_error *error = cny_error_new(declaration->status, declaration->broker_code, "%s", declaration->text);
-    cny_tell(container, &(cny_event){.kind = CONEY_DECLARATION_NOT_MADE, .error = error});
+    cny_tell(container->events, &(cny_event){.kind = CONEY_DECLARATION_NOT_MADE, .error = error});
     cny_error_unref(error);
 }
 

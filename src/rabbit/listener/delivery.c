@@ -126,9 +126,9 @@ void cny_complain_of_forgotten(const coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
     if (cny_channel_alive(delivery->channel))
-        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
-                     "queue '%s': message '%s' was let go without being settled; it goes back", listener->options.queue,
-                     cny_id_of(delivery->message));
+        cny_log_limited(&listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+                        "queue '%s': message '%s' was let go without being settled; it goes back",
+                        listener->options.queue, cny_id_of(delivery->message));
 }
 
 /* The program let go of it without a word. */
@@ -327,9 +327,9 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
     if (cny_acknowledges_nothing(listener)) {
         count_settlement(&listener->counters, settlement);
         if (settlement != CNY_SETTLE_ACK)
-            cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_ERROR, whole->origin,
-                         "queue '%s': message '%s' is lost: %s, and the listener acknowledges NONE",
-                         listener->options.queue, cny_id_of(whole->origin), cny_failure_text(delivery));
+            cny_log_limited(&listener->log, CNY_LOG_EXHAUSTED, CONEY_LOG_ERROR, whole->origin,
+                            "queue '%s': message '%s' is lost: %s, and the listener acknowledges NONE",
+                            listener->options.queue, cny_id_of(whole->origin), cny_failure_text(delivery));
         return CONEY_OK;
     }
     coney_status status = tell_broker_in_order(whole, lane, settlement);

@@ -32,11 +32,11 @@ static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome u
         return CONEY_REJECT; /* to where it can go whole */
     if (outcome != CONEY_DEFER)
         return outcome;
-    cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR,
-                 delivery->origin, /* nobody holds what could be settled */
-                 "queue '%s': message '%s': on_error returned CONEY_DEFER, which only a handler can; that counts as "
-                 "CONEY_RETRY",
-                 options->queue, cny_id_of(delivery->origin));
+    cny_log_limited(&listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR,
+                    delivery->origin, /* nobody holds what could be settled */
+                    "queue '%s': message '%s': on_error returned CONEY_DEFER, which only a handler can; that counts as "
+                    "CONEY_RETRY",
+                    options->queue, cny_id_of(delivery->origin));
     return CONEY_RETRY;
 }
 
@@ -63,15 +63,15 @@ static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bo
     char text[1200];
     snprintf(text, sizeof text, "message '%s' %s: %s", cny_id_of(delivery->origin),
              fate_of(delivery, outcome, is_usual), cny_failure_text(delivery));
-    cny_complain(listener, CNY_COMPLAINT_FATAL, CONEY_LOG_ERROR, delivery->origin, "queue '%s': %s",
-                 listener->options.queue, text);
+    cny_log_limited(&listener->log, CNY_LOG_FATAL, CONEY_LOG_ERROR, delivery->origin, "queue '%s': %s",
+                    listener->options.queue, text);
     if (outcome != CONEY_REJECT && !(outcome == CONEY_ACK && is_usual))
         return;
     if (outcome == CONEY_ACK)
         cny_count(&listener->counters.discarded);
-    cny_tell(delivery->consumer->container,
+    cny_tell(delivery->consumer->container->events,
              &(cny_event){.kind = outcome == CONEY_REJECT ? CONEY_MESSAGE_REJECTED : CONEY_MESSAGE_DISCARDED,
-                          .listener = listener,
+                          .listener = &listener->options,
                           .consumer_tag = coney_delivery_consumer_tag(delivery),
                           .message = delivery->origin,
                           .error = delivery->failure,
@@ -99,9 +99,9 @@ static coney_outcome fail_to_prepare(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
     if (coney_last_error_details()->status == CONEY_E_NO_MEMORY) { /* not the message's fault */
-        cny_complain(listener, CNY_COMPLAINT_MEMORY, CONEY_LOG_ERROR, delivery->origin,
-                     "queue '%s': no memory to convert message '%s'; it goes back", listener->options.queue,
-                     cny_id_of(delivery->origin));
+        cny_log_limited(&listener->log, CNY_LOG_MEMORY, CONEY_LOG_ERROR, delivery->origin,
+                        "queue '%s': no memory to convert message '%s'; it goes back", listener->options.queue,
+                        cny_id_of(delivery->origin));
         delivery->is_returned = true;
         return CONEY_REQUEUE;
     }

@@ -34,12 +34,13 @@ void cny_warn_of_delivery_limit(cny_listener *listener, const coney_message *mes
     bool counts_on = coney_table_get_int64(headers, CNY_HEADER_ACQUIRED, 0) > 0;
     if (!counts_on || limit < 0 || count < limit - limit / 4 || !cny_was_dead_lettered(message))
         return;
-    cny_complain(listener, CNY_COMPLAINT_LIMIT, CONEY_LOG_WARN, message,
-                 "listener '%s', queue '%s': message '%s' comes by dead-lettering, and the broker has counted %lld "
-                 "returns and rejections of it in all queues; the delivery limit of this queue is %lld unless somebody "
-                 "has set another one. Over the limit a requeue or a lost connection ends the message, without a word "
-                 "if its way is a circle or the queue has no dead-letter exchange: declare the queue with "
-                 "delivery_limit -1 or a higher one, or let retry.delays_ms make the rounds, which begins anew with "
-                 "each round",
-                 listener->options.id, listener->options.queue, cny_id_of(message), (long long)count, (long long)limit);
+    cny_log_limited(
+        &listener->log, CNY_LOG_DELIVERY_LIMIT, CONEY_LOG_WARN, message,
+        "listener '%s', queue '%s': message '%s' comes by dead-lettering, and the broker has counted %lld "
+        "returns and rejections of it in all queues; the delivery limit of this queue is %lld unless somebody "
+        "has set another one. Over the limit a requeue or a lost connection ends the message, without a word "
+        "if its way is a circle or the queue has no dead-letter exchange: declare the queue with "
+        "delivery_limit -1 or a higher one, or let retry.delays_ms make the rounds, which begins anew with "
+        "each round",
+        listener->options.id, listener->options.queue, cny_id_of(message), (long long)count, (long long)limit);
 }

@@ -10,6 +10,7 @@
 #include "base/workers.h"
 #include "rabbit/connection/connection.h"
 #include "rabbit/factory/isolation.h"
+#include "rabbit/listener/report/report.h"
 
 #include <coney/rabbit/container.h>
 
@@ -23,13 +24,6 @@ typedef struct cny_consumer cny_consumer;
 typedef struct cny_lane cny_lane;
 
 /* ---- listeners ---- */
-
-/* What coney_listener_statistics counts, by any thread. */
-typedef struct cny_counters {
-    atomic_ullong received, acknowledged, rejected, requeued, retried, republished, exhausted, passed_over, discarded,
-        filtered, failed, fatal, stale, in_progress, handled, handler_us;
-    atomic_ullong handler_times[CONEY_HANDLER_TIME_BUCKETS];
-} cny_counters;
 
 /* What has happened to a message in this process. */
 typedef struct cny_history {
@@ -89,32 +83,6 @@ typedef struct cny_quarantine {
     cny_consumer *consumer; /* from subscribing on; not in the listener's list */
 } cny_quarantine;
 
-typedef enum cny_complaint {
-    CNY_COMPLAINT_FATAL,
-    CNY_COMPLAINT_OUTCOME,
-    CNY_COMPLAINT_FAILURE,
-    CNY_COMPLAINT_RECOVERY,
-    CNY_COMPLAINT_REPUBLISHING,
-    CNY_COMPLAINT_REPLY,
-    CNY_COMPLAINT_MEMORY,
-    CNY_COMPLAINT_QUARANTINE,
-    CNY_COMPLAINT_LIMIT,
-    CNY_COMPLAINT_COUNT,
-} cny_complaint;
-
-/* Between two log lines of a kind there is a pause, so that what goes wrong with each message does not fill a disk. */
-typedef struct cny_throttle {
-    int64_t until;                   /* of the pause */
-    struct cny_held_back *held_back; /* the latest line in it; NULL: none */
-    cny_buffer mentions;             /* the messages of those before */
-    unsigned long long more_messages, more_lines;
-} cny_throttle;
-
-typedef struct cny_complaints {
-    pthread_mutex_t lock; /* below all others */
-    cny_throttle of[CNY_COMPLAINT_COUNT];
-} cny_complaints;
-
 /* Where the one consumer of a stream goes on. */
 typedef struct cny_position {
     pthread_mutex_t lock;       /* below all others */
@@ -153,7 +121,7 @@ struct cny_listener {
     cny_position position; /* of a stream */
     cny_quarantine quarantine;
     cny_backoffs backoffs;
-    cny_complaints complaints;
+    cny_limited_log log;
     atomic_llong last_delivery_ms;
     atomic_int queue_kind;        /* coney_queue_kind, as far as the listener or somebody in the factory says */
     atomic_bool is_queue_certain; /* the broker has it as it is declared in the factory */
@@ -226,23 +194,6 @@ void cny_position_restart(cny_position *position);
 bool cny_position_take(cny_position *position, const cny_channel *channel, coney_message *const *messages,
                        size_t count);
 void cny_position_pass(cny_position *position, const cny_channel *channel, uint64_t tag);
-
-/* Counts one more. Who sees it sees what the thread counted before. */
-static inline void cny_count(atomic_ullong *counter)
-{
-    atomic_fetch_add_explicit(counter, 1, memory_order_release);
-}
-
-/* Logs what is wrong with a message (NULL: with none in particular), at once or at the end of a pause. Not under a
- * lock. */
-void cny_complain(cny_listener *listener, cny_complaint kind, coney_log_level level, const coney_message *about,
-                  const char *format, ...) CNY_PRINTF(5, 6);
-bool cny_complaints_init(cny_complaints *complaints);
-void cny_complaints_free(cny_complaints *complaints);
-
-/* Under the container's lock: writes what was held back and is due, or all of it if the listener has no consumer any
- * more. When to be called again. */
-int64_t cny_write_held_back(coney_container *container, cny_listener *listener, int64_t now);
 
 /* ---- consumers ---- */
 
@@ -583,7 +534,6 @@ bool cny_attempts_of(cny_attempts *attempts, const coney_message *message, cny_h
 /* No handler has had it, and it goes back: so that nobody takes its coming again for an attempt. */
 void cny_note_unseen(cny_listener *listener, const coney_message *message);
 void cny_attempts_forget(cny_attempts *attempts, const coney_message *message);
-const char *cny_countable_id(const coney_message *message); /* NULL: none */
 
 /* Attempts in place go on when the message comes again after a loss or a stop: they are kept then, by id, and resumed
  * when a worker takes the message. Else they would never end where a back-off is longer than the broker's
@@ -741,13 +691,11 @@ struct coney_container {
     cny_publisher exchange_replies; /* to exchanges that requests name: one that does not exist costs the channel */
     cny_holding holding;            /* of consumers that acknowledge */
     atomic_bool has_trouble;        /* a consumer waits for a connection, or for something to change */
-    atomic_int notices;             /* events not told yet */
-    atomic_int dropped;             /* of them, since that was logged */
-    atomic_int silence;             /* it is being freed: 1: nothing new is told; 2: nothing at all */
+    cny_event_sink *events;
     /* supervisor only */
     bool is_connected;  /* when it began to look */
     bool lacks_workers; /* which has been said */
-    cny_buffer remarks; /* for the log */
+    cny_buffer deferred_log;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the state, or a consumer's */
@@ -794,10 +742,6 @@ int cny_listener_count(const cny_listener *listener);              /* consumers 
 int cny_listener_consuming(const cny_listener *listener);
 bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener);
 
-/* For the log, whose sink is the program's code, as soon as no lock is held. */
-void cny_container_remark(coney_container *container, coney_log_level level, const char *format, ...) CNY_PRINTF(3, 4);
-void cny_write_remarks(cny_buffer *remarks); /* and empties it; not under a lock */
-
 /* Each returns when to be called again. */
 int64_t cny_look_at_load(cny_listener *listener, int64_t now); /* and changes how many consumers are wanted */
 int64_t cny_look_for_slow_handlers(const cny_listener *listener, int64_t now);
@@ -805,25 +749,5 @@ int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener
 
 /* Says once, for all consumers that end together, how many messages they left unhandled. */
 void cny_tell_left_over(coney_container *container, cny_listener *listener);
-
-/* ---- events ---- */
-
-/* What an event says beside its container's name. */
-typedef struct cny_event {
-    coney_container_event_kind kind;
-    const cny_listener *listener;
-    const char *consumer_tag;     /* NULL is "" */
-    const coney_message *message; /* that it is about; NULL: none */
-    const cny_error *error;       /* NULL: nothing failed */
-    bool fatal;
-    int64_t duration_ms;
-    const char *text; /* NULL: the error's */
-} cny_event;
-
-/* Queues it for the program's callback, if there is one. Under any lock but the events'. */
-void cny_tell(coney_container *container, const cny_event *event);
-bool cny_container_wait_told(coney_container *container, int64_t deadline);
-
-void cny_count_handler(cny_counters *counters, uint64_t us);
 
 #endif

@@ -139,6 +139,11 @@ static const char *queue_of(const coney_listener *listener)
     return listener->queue ? listener->queue : declared;
 }
 
+static void wake_supervisor(void *container)
+{
+    cny_container_attention(container);
+}
+
 coney_status coney_container_listen(coney_container *container, const coney_listener *listener)
 {
     CNY_DISABLE_CANCEL();
@@ -152,6 +157,8 @@ coney_status coney_container_listen(coney_container *container, const coney_list
     status = cny_listener_new(&made, listener);
     if (status == CONEY_OK) {
         made->container = container;
+        made->log.wake = wake_supervisor;
+        made->log.self = container;
         pthread_mutex_lock(&container->lock);
         status = add(container, made);
         if (status == CONEY_OK)

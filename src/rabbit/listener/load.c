@@ -71,14 +71,14 @@ static int64_t look_at_lane(cny_lane *lane, int slow_ms, int64_t now)
         return since + slow_ms;
     const cny_consumer *consumer = lane->consumer;
     atomic_store(&lane->told_slow, true);
-    cny_container_remark(
-        consumer->container, CONEY_LOG_WARN, "container '%s': a handler of queue '%s' has been running for %lld ms",
-        consumer->container->options.name, consumer->listener->options.queue, (long long)(now - since));
-    cny_tell(consumer->container, &(cny_event){.kind = CONEY_HANDLER_SLOW,
-                                               .listener = consumer->listener,
-                                               .consumer_tag = cny_channel_consumer_tag(consumer->channel),
-                                               .duration_ms = now - since,
-                                               .text = "a handler is slow"});
+    cny_defer_log(&consumer->container->deferred_log, CONEY_LOG_WARN,
+                  "container '%s': a handler of queue '%s' has been running for %lld ms",
+                  consumer->container->options.name, consumer->listener->options.queue, (long long)(now - since));
+    cny_tell(consumer->container->events, &(cny_event){.kind = CONEY_HANDLER_SLOW,
+                                                       .listener = &consumer->listener->options,
+                                                       .consumer_tag = cny_channel_consumer_tag(consumer->channel),
+                                                       .duration_ms = now - since,
+                                                       .text = "a handler is slow"});
     return INT64_MAX;
 }
 
@@ -116,10 +116,10 @@ int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener
     if (now - from < idle_ms)
         return from + idle_ms;
     listener->idle_told_at = now;
-    cny_tell(container, &(cny_event){.kind = CONEY_LISTENER_IDLE,
-                                     .listener = listener,
-                                     .duration_ms = now - last,
-                                     .text = "nothing has come"});
+    cny_tell(container->events, &(cny_event){.kind = CONEY_LISTENER_IDLE,
+                                             .listener = &listener->options,
+                                             .duration_ms = now - last,
+                                             .text = "nothing has come"});
     return now + idle_ms;
 }
 
@@ -132,9 +132,9 @@ void cny_tell_left_over(coney_container *container, cny_listener *listener)
             return;
     }
     if (listener->left_over > 0)
-        cny_container_remark(container, CONEY_LOG_WARN,
-                             "container '%s': %zu prefetched messages of queue '%s' are not handled, they %s",
-                             container->options.name, listener->left_over, listener->options.queue,
-                             cny_acknowledges_nothing(listener) ? "are lost" : "go back");
+        cny_defer_log(&container->deferred_log, CONEY_LOG_WARN,
+                      "container '%s': %zu prefetched messages of queue '%s' are not handled, they %s",
+                      container->options.name, listener->left_over, listener->options.queue,
+                      cny_acknowledges_nothing(listener) ? "are lost" : "go back");
     listener->left_over = 0;
 }

@@ -365,7 +365,7 @@ static bool init_locks(cny_listener *made)
         cny_attempts_free(&made->attempts);
         return false;
     }
-    if (cny_complaints_init(&made->complaints))
+    if (cny_limited_log_init(&made->log))
         return true;
     cny_attempts_free(&made->attempts);
     cny_backoffs_free(&made->backoffs);
@@ -407,7 +407,7 @@ void cny_listener_unref(cny_listener *listener)
         return;
     cny_attempts_free(&listener->attempts);
     cny_backoffs_free(&listener->backoffs);
-    cny_complaints_free(&listener->complaints);
+    cny_limited_log_free(&listener->log);
     cny_position_free(&listener->position);
     cny_rounds_free(&listener->rounds);
     cny_declaration_set_unref(listener->declarations);

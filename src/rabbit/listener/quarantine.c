@@ -74,9 +74,9 @@ bool cny_is_condemned(const cny_listener *listener, const coney_message *message
 static void complain_not_moved(const coney_delivery *delivery, const char *what)
 {
     cny_listener *listener = delivery->consumer->listener;
-    cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
-                 "queue '%s': message '%s', which may have ended its process, cannot be moved and %s: %s",
-                 listener->options.queue, cny_id_of(delivery->origin), what, coney_last_error());
+    cny_log_limited(&listener->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
+                    "queue '%s': message '%s', which may have ended its process, cannot be moved and %s: %s",
+                    listener->options.queue, cny_id_of(delivery->origin), what, coney_last_error());
 }
 
 static coney_status declare(coney_container *container, const cny_listener *listener)
@@ -118,10 +118,11 @@ static bool put_in_quarantine(coney_delivery *delivery, int64_t count, coney_out
         complain_not_moved(delivery, "is handled among others");
         return false;
     }
-    cny_complain(listener, CNY_COMPLAINT_QUARANTINE, CONEY_LOG_WARN, delivery->origin,
-                 "queue '%s': message '%s' has come back %lld times and may have ended its process; it goes to '%s', "
-                 "to be handled alone",
-                 listener->options.queue, cny_id_of(delivery->origin), (long long)count, listener->quarantine.queue);
+    cny_log_limited(
+        &listener->log, CNY_LOG_QUARANTINE, CONEY_LOG_WARN, delivery->origin,
+        "queue '%s': message '%s' has come back %lld times and may have ended its process; it goes to '%s', "
+        "to be handled alone",
+        listener->options.queue, cny_id_of(delivery->origin), (long long)count, listener->quarantine.queue);
     atomic_store(&listener->quarantine.wanted, true);
     cny_container_attention(consumer->container);
     *outcome = CONEY_ACK;

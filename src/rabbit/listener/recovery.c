@@ -46,12 +46,12 @@ static void tell_left_out(const coney_delivery *delivery, const cny_copy_form *f
     cny_listener *listener = delivery->consumer->listener;
     if (!lacks_reason && !*form->left_out)
         return;
-    cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_WARN, delivery->origin,
-                 "queue '%s': the headers of message '%s' leave no room for what is added to them; its copy goes "
-                 "without %s%s%s (put large data into the body)",
-                 listener->options.queue, cny_id_of(delivery->origin),
-                 lacks_reason ? CONEY_HEADER_EXCEPTION_MESSAGE : "", lacks_reason && *form->left_out ? " and " : "",
-                 form->left_out);
+    cny_log_limited(&listener->log, CNY_LOG_REPUBLISHING, CONEY_LOG_WARN, delivery->origin,
+                    "queue '%s': the headers of message '%s' leave no room for what is added to them; its copy goes "
+                    "without %s%s%s (put large data into the body)",
+                    listener->options.queue, cny_id_of(delivery->origin),
+                    lacks_reason ? CONEY_HEADER_EXCEPTION_MESSAGE : "", lacks_reason && *form->left_out ? " and " : "",
+                    form->left_out);
 }
 
 /* The reason goes first, for it is in the log, too, and then headers. A copy that does not fit even so, and one that is
@@ -97,10 +97,10 @@ static coney_status republish_to(coney_delivery *delivery, const char *queue, in
 static coney_outcome not_republished(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
-    cny_complain(listener, CNY_COMPLAINT_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
-                 "queue '%s': message '%s' cannot be republished and %s: %s", listener->options.queue,
-                 cny_id_of(delivery->origin), delivery->is_unsendable ? "never will be" : "goes back",
-                 coney_last_error());
+    cny_log_limited(&listener->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
+                    "queue '%s': message '%s' cannot be republished and %s: %s", listener->options.queue,
+                    cny_id_of(delivery->origin), delivery->is_unsendable ? "never will be" : "goes back",
+                    coney_last_error());
     return delivery->is_unsendable ? CONEY_REJECT : CONEY_REQUEUE;
 }
 
@@ -134,14 +134,14 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
     }
     snprintf(text, sizeof text, "message '%s' %s%s: %s", cny_id_of(delivery->origin), what, after,
              cny_failure_text(delivery));
-    cny_complain(listener, CNY_COMPLAINT_RECOVERY, CONEY_LOG_WARN, delivery->origin, "queue '%s': %s",
-                 listener->options.queue, text);
-    cny_tell(delivery->consumer->container, &(cny_event){.kind = CONEY_MESSAGE_EXHAUSTED,
-                                                         .listener = listener,
-                                                         .consumer_tag = coney_delivery_consumer_tag(delivery),
-                                                         .message = delivery->origin,
-                                                         .error = delivery->failure,
-                                                         .text = text});
+    cny_log_limited(&listener->log, CNY_LOG_EXHAUSTED, CONEY_LOG_WARN, delivery->origin, "queue '%s': %s",
+                    listener->options.queue, text);
+    cny_tell(delivery->consumer->container->events, &(cny_event){.kind = CONEY_MESSAGE_EXHAUSTED,
+                                                                 .listener = &listener->options,
+                                                                 .consumer_tag = coney_delivery_consumer_tag(delivery),
+                                                                 .message = delivery->origin,
+                                                                 .error = delivery->failure,
+                                                                 .text = text});
 }
 
 coney_outcome cny_pass_over(coney_delivery *delivery)
@@ -190,10 +190,10 @@ static coney_outcome ask_program(coney_delivery *delivery)
     cny_delivery_adopt_failure(delivery);
     if (outcome == CONEY_ACK || outcome == CONEY_REJECT || outcome == CONEY_REQUEUE)
         return outcome;
-    cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
-                 "queue '%s': message '%s': on_exhausted returned %d, which is neither CONEY_ACK, CONEY_REJECT nor "
-                 "CONEY_REQUEUE; that counts as CONEY_REQUEUE",
-                 options->queue, cny_id_of(delivery->origin), (int)outcome);
+    cny_log_limited(&listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+                    "queue '%s': message '%s': on_exhausted returned %d, which is neither CONEY_ACK, CONEY_REJECT nor "
+                    "CONEY_REQUEUE; that counts as CONEY_REQUEUE",
+                    options->queue, cny_id_of(delivery->origin), (int)outcome);
     return CONEY_REQUEUE;
 }
 

@@ -82,9 +82,9 @@ static void end_transaction(cny_consumer *consumer, const char *what,
         return;
     }
     note_spoiler(consumer);
-    cny_complain(listener, CNY_COMPLAINT_FAILURE, CONEY_LOG_ERROR, NULL,
-                 "queue '%s': a transaction cannot be %s, so its messages come again: %s", listener->options.queue,
-                 what, coney_last_error());
+    cny_log_limited(&listener->log, CNY_LOG_FAILURE, CONEY_LOG_ERROR, NULL,
+                    "queue '%s': a transaction cannot be %s, so its messages come again: %s", listener->options.queue,
+                    what, coney_last_error());
     cny_channel_close(consumer->channel);
 }
 
@@ -99,9 +99,10 @@ static void complain_of_returned(const cny_consumer *consumer)
     cny_error *first = NULL;
     size_t count = cny_channel_take_returned(consumer->channel, &first);
     if (count > 0)
-        cny_complain(consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_ERROR, NULL,
-                     "queue '%s': a transaction is committed, but %zu of what was sent in it came back and is lost: %s",
-                     consumer->listener->options.queue, count, first ? cny_error_view(first)->text : "");
+        cny_log_limited(
+            &consumer->listener->log, CNY_LOG_REPLY, CONEY_LOG_ERROR, NULL,
+            "queue '%s': a transaction is committed, but %zu of what was sent in it came back and is lost: %s",
+            consumer->listener->options.queue, count, first ? cny_error_view(first)->text : "");
     cny_error_unref(first);
 }
 
@@ -158,9 +159,9 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
     coney_status status = cny_container_publish(container, publisher, to->exchange, to->routing_key, reply, false);
     if (!to->is_requesters || !cny_factory_is_reply_refused(container->factory, &before, status))
         return status;
-    cny_complain(delivery->consumer->listener, CNY_COMPLAINT_REPLY, CONEY_LOG_WARN, delivery->origin,
-                 "queue '%s': the reply to message '%s' reaches nobody: %s",
-                 delivery->consumer->listener->options.queue, cny_id_of(delivery->message), coney_last_error());
+    cny_log_limited(&delivery->consumer->listener->log, CNY_LOG_REPLY, CONEY_LOG_WARN, delivery->origin,
+                    "queue '%s': the reply to message '%s' reaches nobody: %s",
+                    delivery->consumer->listener->options.queue, cny_id_of(delivery->message), coney_last_error());
     return CONEY_OK;
 }
 

@@ -143,9 +143,9 @@ static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
     bool is_told = outcome == CONEY_PARK || (!delivery->prepared && outcome != CONEY_RETRY); /* by who decides it */
     if (is_told || (!delivery->failure && outcome != CONEY_RETRY))
         return;
-    cny_complain(listener, CNY_COMPLAINT_FAILURE, CONEY_LOG_WARN, delivery->origin,
-                 "queue '%s': message '%s' %s at attempt %d: %s", listener->options.queue, cny_id_of(delivery->origin),
-                 what, coney_delivery_attempt(delivery), cny_failure_text(delivery));
+    cny_log_limited(&listener->log, CNY_LOG_FAILURE, CONEY_LOG_WARN, delivery->origin,
+                    "queue '%s': message '%s' %s at attempt %d: %s", listener->options.queue,
+                    cny_id_of(delivery->origin), what, coney_delivery_attempt(delivery), cny_failure_text(delivery));
 }
 
 static coney_outcome stop_container(coney_delivery *delivery)
@@ -187,16 +187,17 @@ static void complain_of_outcome(const coney_delivery *delivery, coney_outcome ou
     cny_listener *listener = delivery->consumer->listener;
     const char *queue = listener->options.queue, *id = cny_id_of(delivery->origin);
     if (outcome == CONEY_PARK) /* of a handler or of on_error */
-        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
-                     "queue '%s': message '%s': CONEY_PARK needs a parking queue, and retry has none; that counts as "
-                     "CONEY_RETRY",
-                     queue, id);
+        cny_log_limited(
+            &listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+            "queue '%s': message '%s': CONEY_PARK needs a parking queue, and retry has none; that counts as "
+            "CONEY_RETRY",
+            queue, id);
     else
-        cny_complain(listener, CNY_COMPLAINT_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
-                     "queue '%s': message '%s': the handler returned %d, which is no coney_outcome%s; that counts as "
-                     "CONEY_RETRY",
-                     queue, id, (int)outcome,
-                     outcome == CONEY_DEFER ? " of a listener that acknowledges AUTO or NONE" : "");
+        cny_log_limited(
+            &listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+            "queue '%s': message '%s': the handler returned %d, which is no coney_outcome%s; that counts as "
+            "CONEY_RETRY",
+            queue, id, (int)outcome, outcome == CONEY_DEFER ? " of a listener that acknowledges AUTO or NONE" : "");
 }
 
 static coney_outcome judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)

@@ -1,158 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What the program is told of a container: events on the events thread, health, statistics, and log lines that wait
- * until no lock is held. */
+/* What the program is told of a container when it asks: health, statistics and the list of listeners. */
 #include "rabbit/listener/listener.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#define MAX_NOTICES 1000
-
-/* ---- the log ---- */
-
-typedef struct line {
-    coney_log_level level;
-    char text[4096];
-} line;
-
-void cny_container_remark(coney_container *container, coney_log_level level, const char *format, ...)
-{
-    line one = {.level = level};
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(one.text, sizeof one.text, format, arguments);
-    va_end(arguments);
-    cny_buffer_append(&container->remarks, &one, sizeof one);
-}
-
-void cny_write_remarks(cny_buffer *remarks)
-{
-    const line *lines = (const line *)(const void *)remarks->data;
-    for (size_t i = 0; i < remarks->size / sizeof *lines; i++)
-        cny_log(lines[i].level, "%s", lines[i].text);
-    cny_buffer_free(remarks);
-}
-
-/* ---- events ---- */
-
-typedef struct notice {
-    coney_container *container; /* a reference */
-    coney_container_event event;
-    cny_arena arena; /* holds its texts */
-} notice;
-
-const char *coney_container_event_name(coney_container_event_kind kind)
-{
-    switch (kind) {
-    case CONEY_CONTAINER_STARTED: return "CONTAINER_STARTED";
-    case CONEY_CONTAINER_STOPPED: return "CONTAINER_STOPPED";
-    case CONEY_CONSUMER_STARTED: return "CONSUMER_STARTED";
-    case CONEY_CONSUMER_FAILED: return "CONSUMER_FAILED";
-    case CONEY_CONSUMER_RESTARTED: return "CONSUMER_RESTARTED";
-    case CONEY_CONSUMER_STOPPED: return "CONSUMER_STOPPED";
-    case CONEY_QUEUE_MISSING: return "QUEUE_MISSING";
-    case CONEY_LISTENER_IDLE: return "LISTENER_IDLE";
-    case CONEY_HANDLER_SLOW: return "HANDLER_SLOW";
-    case CONEY_MESSAGE_EXHAUSTED: return "MESSAGE_EXHAUSTED";
-    case CONEY_MESSAGE_REJECTED: return "MESSAGE_REJECTED";
-    case CONEY_MESSAGE_DISCARDED: return "MESSAGE_DISCARDED";
-    case CONEY_PUBLISHERS_BLOCKED: return "PUBLISHERS_BLOCKED";
-    case CONEY_PUBLISHERS_UNBLOCKED: return "PUBLISHERS_UNBLOCKED";
-    case CONEY_DECLARATION_NOT_MADE: return "DECLARATION_NOT_MADE";
-    }
-    return "unknown";
-}
-
-static void free_notice(notice *one)
-{
-    coney_container *container = one->container;
-    cny_arena_free(&one->arena);
-    cny_free(one);
-    pthread_mutex_lock(&container->lock);
-    if (atomic_fetch_sub(&container->notices, 1) == 1)
-        pthread_cond_broadcast(&container->changed);
-    pthread_mutex_unlock(&container->lock);
-    cny_container_unref(container);
-}
-
-static void run_notice(coney_message *unused, const coney_error *none, void *user)
-{
-    (void)unused;
-    (void)none;
-    notice *one = user;
-    int dropped = atomic_exchange(&one->container->dropped, 0);
-    if (dropped > 0)
-        cny_log(CONEY_LOG_WARN, "container '%s': on_event is too slow, %d events were dropped",
-                one->container->options.name, dropped);
-    if (atomic_load(&one->container->silence) < 2)
-        one->container->options.on_event(&one->event, one->container->options.event_user);
-    free_notice(one);
-}
-
-static bool fill_notice(notice *one, const cny_event *event)
-{
-    const coney_listener *options = event->listener ? &event->listener->options : NULL;
-    const coney_error *error = cny_error_view(event->error);
-    const char *text = event->text ? event->text : error ? error->text : "";
-    const char *id = event->message ? event->message->properties.message_id : NULL;
-    one->event = (coney_container_event){
-        .kind = event->kind,
-        .container = one->container->options.name,
-        .status = error ? error->status : CONEY_OK,
-        .broker_code = error ? error->broker_code : 0,
-        .fatal = event->fatal,
-        .duration_ms = event->duration_ms,
-    };
-    char *safe = cny_arena_copy(&one->arena, text, strlen(text)); /* it may quote the message */
-    if (!safe)
-        return false;
-    cny_text_make_safe(safe);
-    one->event.text = safe;
-    return cny_arena_strdup(&one->arena, &one->event.listener_id, options ? options->id : "") &&
-           cny_arena_strdup(&one->arena, &one->event.queue, options ? options->queue : "") &&
-           cny_arena_strdup(&one->arena, &one->event.consumer_tag, event->consumer_tag ? event->consumer_tag : "") &&
-           cny_arena_strdup(&one->arena, &one->event.message_id, id ? id : "");
-}
-
-/* Under the container's lock, perhaps, so nothing here may take it. */
-static void abandon_notice(notice *one)
-{
-    coney_container *container = one->container;
-    cny_arena_free(&one->arena);
-    cny_free(one);
-    atomic_fetch_sub(&container->notices, 1);
-    cny_container_unref(container); /* never the last one: the caller has one */
-}
-
-void cny_tell(coney_container *container, const cny_event *event)
-{
-    bool is_of_many = event->listener != NULL; /* of the container itself there are few, and it stops only once */
-    if (!container->options.on_event || atomic_load(&container->silence))
-        return;
-    if (is_of_many && atomic_load(&container->notices) >= MAX_NOTICES) {
-        atomic_fetch_add(&container->dropped, 1);
-        return;
-    }
-    notice *one = cny_alloc(sizeof *one);
-    if (!one)
-        return;
-    one->container = cny_container_ref(container);
-    atomic_fetch_add(&container->notices, 1);
-    if (!fill_notice(one, event) || !cny_factory_post(container->factory, run_notice, NULL, one))
-        abandon_notice(one);
-}
-
-bool cny_container_wait_told(coney_container *container, int64_t deadline)
-{
-    bool in_time = true;
-    pthread_mutex_lock(&container->lock);
-    while (atomic_load(&container->notices) > 0 && in_time)
-        in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
-    bool told = atomic_load(&container->notices) == 0;
-    pthread_mutex_unlock(&container->lock);
-    return told;
-}
 
 /* ---- health ---- */
 
@@ -296,40 +147,6 @@ coney_status coney_container_health(coney_container *container, coney_health *he
 
 /* ---- statistics ---- */
 
-void cny_count_handler(cny_counters *counters, uint64_t us)
-{
-    int bucket = 0;
-    for (uint64_t bound = 100; us > bound && bucket < CONEY_HANDLER_TIME_BUCKETS - 1; bound *= 10)
-        bucket++;
-    cny_count(&counters->handled);
-    cny_count(&counters->handler_times[bucket]);
-    atomic_fetch_add_explicit(&counters->handler_us, us, memory_order_relaxed);
-}
-
-static void read_counters(coney_listener_statistics *to, const cny_counters *from)
-{
-    *to = (coney_listener_statistics){
-        .received = atomic_load(&from->received),
-        .acknowledged = atomic_load(&from->acknowledged),
-        .rejected = atomic_load(&from->rejected),
-        .requeued = atomic_load(&from->requeued),
-        .retried = atomic_load(&from->retried),
-        .republished = atomic_load(&from->republished),
-        .exhausted = atomic_load(&from->exhausted),
-        .passed_over = atomic_load(&from->passed_over),
-        .discarded = atomic_load(&from->discarded),
-        .filtered = atomic_load(&from->filtered),
-        .failed = atomic_load(&from->failed),
-        .fatal = atomic_load(&from->fatal),
-        .stale = atomic_load(&from->stale),
-        .in_progress = atomic_load(&from->in_progress),
-        .handled = atomic_load(&from->handled),
-        .handler_us = atomic_load(&from->handler_us),
-    };
-    for (int i = 0; i < CONEY_HANDLER_TIME_BUCKETS; i++)
-        to->handler_times[i] = atomic_load(&from->handler_times[i]);
-}
-
 coney_status coney_container_statistics(coney_container *container, const char *id,
                                         coney_listener_statistics *statistics)
 {
@@ -342,7 +159,7 @@ coney_status coney_container_statistics(coney_container *container, const char *
     pthread_mutex_lock(&container->lock);
     const cny_listener *listener = cny_container_find(container, id);
     if (listener)
-        read_counters(statistics, &listener->counters);
+        cny_counters_read(statistics, &listener->counters);
     else
         status = cny_fail(CONEY_E_NOT_FOUND, "container '%s' has no listener '%.255s'", container->options.name, id);
     pthread_mutex_unlock(&container->lock);
@@ -374,7 +191,7 @@ static bool add_entry(const coney_container *container, cny_listener *listener, 
                           .consumers = cny_listener_consuming(listener),
                           .wanted = wanted ? listener->wanted : 0}};
     one.info.state = state_of(container, listener, one.info.consumers);
-    read_counters(&one.info.statistics, &listener->counters);
+    cny_counters_read(&one.info.statistics, &listener->counters);
     if (!cny_buffer_append(entries, &one, sizeof one))
         return false;
     atomic_fetch_add(&listener->refs, 1);

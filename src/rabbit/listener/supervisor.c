@@ -37,9 +37,9 @@ static void adjust(coney_container *container, cny_listener *listener)
     for (; there < listener->wanted; there++) {
         cny_consumer *made = cny_consumer_new(container, listener, false);
         if (!made) {
-            cny_container_remark(container, CONEY_LOG_ERROR,
-                                 "container '%s': no memory for another consumer of queue '%s'",
-                                 container->options.name, listener->options.queue);
+            cny_defer_log(&container->deferred_log, CONEY_LOG_ERROR,
+                          "container '%s': no memory for another consumer of queue '%s'", container->options.name,
+                          listener->options.queue);
             return;
         }
         made->next = listener->consumers;
@@ -82,7 +82,7 @@ static int64_t tend_listener(coney_container *container, cny_listener *listener)
     int64_t next = tend_consumers(listener);
     next = cny_sooner(next, cny_look_at_quarantine(container, listener, now));
     cny_tell_left_over(container, listener);
-    next = cny_sooner(next, cny_write_held_back(container, listener, now));
+    next = cny_sooner(next, cny_limited_log_write(&listener->log, &container->deferred_log, now, !listener->consumers));
     if (!listener->consumers && !cny_listener_is_wanted(container, listener))
         cny_listener_leave_declarations(container, listener);
     next = cny_sooner(next, cny_look_for_slow_handlers(listener, now));
@@ -125,7 +125,7 @@ static void look_at_start(coney_container *container)
     cny_container_attention(container); /* loads are looked at from now on */
     container->start->has_started = true;
     container->start = NULL;
-    cny_tell(container, &(cny_event){.kind = CONEY_CONTAINER_STARTED});
+    cny_tell(container->events, &(cny_event){.kind = CONEY_CONTAINER_STARTED});
 }
 
 static void look_at_workers(coney_container *container)
@@ -133,8 +133,8 @@ static void look_at_workers(coney_container *container)
     cny_workers_hold(container->workers, false);
     bool lacks = resize_workers(container) != CONEY_OK;
     if (lacks && !container->lacks_workers)
-        cny_container_remark(container, CONEY_LOG_ERROR, "container '%s' has fewer workers than it should: %s",
-                             container->options.name, coney_last_error());
+        cny_defer_log(&container->deferred_log, CONEY_LOG_ERROR, "container '%s' has fewer workers than it should: %s",
+                      container->options.name, coney_last_error());
     container->lacks_workers = lacks;
 }
 
@@ -142,16 +142,16 @@ static void look_at_end(coney_container *container)
 {
     if (container->state != CNY_CONTAINER_STOPPING || count_lanes(container) > 0)
         return;
-    if (container->remarks.size > 0) { /* who waits for the end finds in the log what led to it */
+    if (container->deferred_log.size > 0) { /* who waits for the end finds in the log what led to it */
         cny_container_attention(container);
         return;
     }
     container->state = CNY_CONTAINER_STOPPED;
     container->stops++;
     cny_workers_resize(container->supervision, 0);
-    cny_tell(container, &(cny_event){.kind = CONEY_CONTAINER_STOPPED,
-                                     .error = container->failure,
-                                     .fatal = container->failure != NULL});
+    cny_tell(container->events, &(cny_event){.kind = CONEY_CONTAINER_STOPPED,
+                                             .error = container->failure,
+                                             .fatal = container->failure != NULL});
     if (!container->start)
         return;
     container->start->has_ended = true; /* who started it tells the failure */
@@ -166,8 +166,8 @@ static void look_at_blocking(coney_container *container)
     if (blocked == container->was_blocked)
         return;
     container->was_blocked = blocked;
-    cny_tell(container, &(cny_event){.kind = blocked ? CONEY_PUBLISHERS_BLOCKED : CONEY_PUBLISHERS_UNBLOCKED,
-                                     .text = blocked ? coney_last_error() : ""});
+    cny_tell(container->events, &(cny_event){.kind = blocked ? CONEY_PUBLISHERS_BLOCKED : CONEY_PUBLISHERS_UNBLOCKED,
+                                             .text = blocked ? coney_last_error() : ""});
 }
 
 static void forget_removed(coney_container *container)
@@ -223,11 +223,11 @@ static int64_t look(coney_container *container)
 void cny_supervise(cny_task *task)
 {
     coney_container *container = (coney_container *)(void *)((char *)task - offsetof(coney_container, supervisor));
-    cny_buffer remarks = {0};
+    cny_buffer deferred = {0};
     pthread_mutex_lock(&container->lock);
     int64_t next = look(container);
-    cny_buffer_swap(&container->remarks, &remarks);
+    cny_buffer_swap(&container->deferred_log, &deferred);
     pthread_mutex_unlock(&container->lock);
-    cny_write_remarks(&remarks);
+    cny_write_deferred_log(&deferred);
     cny_workers_schedule_at(container->supervision, task, next);
 }

@@ -43,9 +43,10 @@ static const char *tag_of(const cny_consumer *consumer)
 
 static void tell_of(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error)
 {
-    cny_tell(
-        consumer->container,
-        &(cny_event){.kind = kind, .listener = consumer->listener, .consumer_tag = tag_of(consumer), .error = error});
+    cny_tell(consumer->container->events, &(cny_event){.kind = kind,
+                                                       .listener = &consumer->listener->options,
+                                                       .consumer_tag = tag_of(consumer),
+                                                       .error = error});
 }
 
 /* One of the queues that its listener brings is there otherwise, or cannot be. */
@@ -72,13 +73,13 @@ static void tell_failed(const cny_consumer *consumer, bool fatal)
     const cny_error *trouble = consumer->trouble;
     const coney_error *view = cny_error_view(trouble);
     coney_log_level level = cny_is_refused_exclusive(view) ? CONEY_LOG_DEBUG : fatal ? CONEY_LOG_ERROR : CONEY_LOG_WARN;
-    cny_container_remark(consumer->container, level, "container '%s': %s", consumer->container->options.name,
-                         view->text);
-    cny_tell(consumer->container, &(cny_event){.kind = CONEY_CONSUMER_FAILED,
-                                               .listener = consumer->listener,
-                                               .consumer_tag = tag_of(consumer),
-                                               .error = trouble,
-                                               .fatal = fatal});
+    cny_defer_log(&consumer->container->deferred_log, level, "container '%s': %s", consumer->container->options.name,
+                  view->text);
+    cny_tell(consumer->container->events, &(cny_event){.kind = CONEY_CONSUMER_FAILED,
+                                                       .listener = &consumer->listener->options,
+                                                       .consumer_tag = tag_of(consumer),
+                                                       .error = trouble,
+                                                       .fatal = fatal});
 }
 
 /* This thread's last error is why it does not consume. True if that is news: said once for each reason, and only if the
@@ -258,9 +259,9 @@ static void on_consuming(cny_consumer *consumer)
         consumer->resumed_at = cny_now_ms();
     if (again || was_told) {
         bool is_quiet = !again && cny_is_refused_exclusive(cny_error_view(consumer->trouble));
-        cny_container_remark(container, is_quiet ? CONEY_LOG_DEBUG : CONEY_LOG_INFO,
-                             "container '%s': a consumer of queue '%s' has resumed", container->options.name,
-                             consumer->listener->options.queue);
+        cny_defer_log(&container->deferred_log, is_quiet ? CONEY_LOG_DEBUG : CONEY_LOG_INFO,
+                      "container '%s': a consumer of queue '%s' has resumed", container->options.name,
+                      consumer->listener->options.queue);
     }
     consumer->has_consumed = true;
     consumer->has_tried = consumer->told_missing = consumer->is_restored = false;

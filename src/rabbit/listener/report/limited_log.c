@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Log lines about messages, limited in number: of each kind a listener writes one, and then one for each pause. The
- * line that is written at the end of a pause is the latest one that was held back, and it names the messages of the
- * others.
+/* Log lines about messages, limited in number: of each topic a listener writes one line, and then one for each pause.
+ * The line that is written at the end of a pause is the latest of those that were held back, and names the messages
+ * that the others were about.
  *
- * Any thread. What was held back is written by the supervisor. */
-#include "rabbit/listener/listener.h"
+ * Any thread. The thread that the log wakes writes what was held back. */
+#include "rabbit/listener/report/report.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,16 +28,16 @@ typedef struct cny_held_back {
     char text[MAX_LINE];
 } cny_held_back;
 
-bool cny_complaints_init(cny_complaints *complaints)
+bool cny_limited_log_init(cny_limited_log *log)
 {
-    return pthread_mutex_init(&complaints->lock, NULL) == 0;
+    return pthread_mutex_init(&log->lock, NULL) == 0;
 }
 
 /* ---- what was held back; under lock ---- */
 
 static uint64_t identity_of(const coney_message *message)
 {
-    const char *id = message ? cny_countable_id(message) : NULL;
+    const char *id = message ? cny_message_id(message) : NULL;
     if (id)
         return (UINT64_C(1) << 32) | cny_hash(id, strlen(id));
     return message && message->delivery_tag ? (UINT64_C(1) << 63) | message->delivery_tag : 0;
@@ -92,7 +92,7 @@ static void hold_back(cny_throttle *of, coney_log_level level, const coney_messa
         return;
     }
     *line = (cny_held_back){.level = level, .is_about_message = about != NULL, .about.message = identity_of(about)};
-    line->about.id = about ? cny_strdup(cny_countable_id(about)) : NULL;
+    line->about.id = about ? cny_strdup(cny_message_id(about)) : NULL;
     snprintf(line->text, sizeof line->text, "%.*s", MAX_LINE - 1, text);
     of->held_back = line;
 }
@@ -145,8 +145,8 @@ static void add_others(text *to, const cny_throttle *of, uint64_t message)
 
 /* ---- writing ---- */
 
-void cny_complain(cny_listener *listener, cny_complaint kind, coney_log_level level, const coney_message *about,
-                  const char *format, ...)
+void cny_log_limited(cny_limited_log *log, cny_log_topic topic, coney_log_level level, const coney_message *about,
+                     const char *format, ...)
 {
     char line[MAX_LINE + 2048];
     text all = {.at = line, .size = MAX_LINE};
@@ -156,9 +156,9 @@ void cny_complain(cny_listener *listener, cny_complaint kind, coney_log_level le
     va_end(arguments);
     all.used = strlen(line);
     all.size = sizeof line;
-    cny_throttle *of = &listener->complaints.of[kind];
+    cny_throttle *of = &log->throttles[topic];
     int64_t now = cny_now_ms();
-    pthread_mutex_lock(&listener->complaints.lock);
+    pthread_mutex_lock(&log->lock);
     bool is_held_back = now < of->until;
     bool is_first = is_held_back && !of->held_back;
     if (is_held_back) {
@@ -169,50 +169,49 @@ void cny_complain(cny_listener *listener, cny_complaint kind, coney_log_level le
         add_others(&all, of, identity_of(about));
         forget(of);
     }
-    pthread_mutex_unlock(&listener->complaints.lock);
+    pthread_mutex_unlock(&log->lock);
     if (!is_held_back)
         cny_log(level, "%s", line);
-    if (is_first && listener->container)
-        cny_container_attention(listener->container);
+    if (is_first && log->wake)
+        log->wake(log->self);
 }
 
 /* Under lock. */
-static void write_held_back(coney_container *container, cny_throttle *of)
+static void defer_held_back(cny_throttle *of, cny_buffer *deferred)
 {
     char line[MAX_LINE + 2048];
     text all = {.at = line, .size = sizeof line};
     add(&all, "%s", of->held_back->text);
     add_others(&all, of, of->held_back->about.message);
-    cny_container_remark(container, of->held_back->level, "%s", line);
+    cny_defer_log(deferred, of->held_back->level, "%s", line);
     mention_held_back(of);
     forget(of);
 }
 
-int64_t cny_write_held_back(coney_container *container, cny_listener *listener, int64_t now)
+int64_t cny_limited_log_write(cny_limited_log *log, cny_buffer *deferred, int64_t now, bool all)
 {
     int64_t next = INT64_MAX;
-    bool is_over = !listener->consumers;
-    pthread_mutex_lock(&listener->complaints.lock);
-    for (int kind = 0; kind < CNY_COMPLAINT_COUNT; kind++) {
-        cny_throttle *of = &listener->complaints.of[kind];
+    pthread_mutex_lock(&log->lock);
+    for (int topic = 0; topic < CNY_LOG_TOPIC_COUNT; topic++) {
+        cny_throttle *of = &log->throttles[topic];
         if (!of->held_back)
             continue;
-        if (now >= of->until || is_over) {
+        if (now >= of->until || all) {
             of->until = now + PAUSE_MS;
-            write_held_back(container, of);
-        } else {
-            next = cny_sooner(next, of->until);
+            defer_held_back(of, deferred);
+        } else if (of->until < next) {
+            next = of->until;
         }
     }
-    pthread_mutex_unlock(&listener->complaints.lock);
+    pthread_mutex_unlock(&log->lock);
     return next;
 }
 
-void cny_complaints_free(cny_complaints *complaints)
+void cny_limited_log_free(cny_limited_log *log)
 {
-    for (int kind = 0; kind < CNY_COMPLAINT_COUNT; kind++) {
-        mention_held_back(&complaints->of[kind]);
-        forget(&complaints->of[kind]);
+    for (int topic = 0; topic < CNY_LOG_TOPIC_COUNT; topic++) {
+        mention_held_back(&log->throttles[topic]);
+        forget(&log->throttles[topic]);
     }
-    pthread_mutex_destroy(&complaints->lock);
+    pthread_mutex_destroy(&log->lock);
 }
