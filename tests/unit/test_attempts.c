@@ -21,8 +21,8 @@ static int setup(void **state)
     if (!listener || !consumer || !headers || !deaths || !cny_attempts_init(&listener->attempts))
         return -1;
     consumer->listener = listener;
-    listener->options = (coney_listener){.queue = "here", .prefetch = 1, .max_concurrency = 1};
-    cny_attempts_size_for(&listener->attempts, &listener->options);
+    listener->spec.options = (coney_listener){.queue = "here", .prefetch = 1, .max_concurrency = 1};
+    cny_attempts_size_for(&listener->attempts, &listener->spec.options);
     return 0;
 }
 

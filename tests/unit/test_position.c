@@ -62,9 +62,9 @@ static void pass(uint64_t tag)
 /* With which x-stream-offset the consumer would subscribe; its messages begin with tag 1 then. */
 static int64_t begin(void)
 {
-    const coney_table *arguments;
+    const coney_table *arguments = listener->spec.options.arguments;
     cny_arena arena = {0};
-    assert_ok(cny_position_begin(listener, &arena, &arguments));
+    assert_ok(cny_position_begin(&listener->position, &arena, &arguments));
     int64_t offset = coney_table_get_int64(arguments, "x-stream-offset", NO_OFFSET);
     if (offset == NO_OFFSET)
         assert_string_equal(coney_table_get_string(arguments, "x-stream-offset"), "first");

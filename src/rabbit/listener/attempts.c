@@ -98,14 +98,14 @@ int cny_rounds(const cny_listener *listener, const coney_message *message)
 {
     int64_t round = count_in(message->properties.headers, CONEY_HEADER_RETRY_COUNT);
     bool is_ours =
-        round > 0 && round <= listener->delay_count && comes_from(message, listener->delay_queues[round - 1]);
+        round > 0 && round <= listener->spec.delay_count && comes_from(message, listener->spec.delay_queues[round - 1]);
     return is_ours ? (int)round : 0;
 }
 
 /* The sum may wrap, as the broker's own count does after INT64_MAX. */
 bool cny_is_round(const cny_listener *listener, const coney_message *message, uint64_t *rejections)
 {
-    const char *queue = listener->options.queue;
+    const char *queue = listener->spec.options.queue;
     const coney_table *latest = latest_death(message);
     const coney_array *deaths = deaths_of(message);
     bool is_round = false;
@@ -124,18 +124,13 @@ bool cny_is_round(const cny_listener *listener, const coney_message *message, ui
 
 /* ---- the broker's count ---- */
 
-coney_queue_kind cny_listener_queue_kind(const cny_listener *listener)
-{
-    return (coney_queue_kind)atomic_load(&listener->queue_kind);
-}
-
 /* A quorum queue counts each message that comes back to it, so a redelivery without a count proves that the queue is
  * no quorum queue. Without this, a count that a publisher has written himself would be believed as soon as his message
  * comes back, on a classic queue of which nobody says what it is. */
 static void note_no_count(cny_listener *listener)
 {
     int unknown = CONEY_QUEUE_DEFAULT;
-    atomic_compare_exchange_strong(&listener->queue_kind, &unknown, CONEY_CLASSIC);
+    atomic_compare_exchange_strong(&listener->spec.queue.kind, &unknown, CONEY_CLASSIC);
 }
 
 /* How often the message has come back to this queue, by the count of a quorum queue; -1: nobody has counted. Who sends
@@ -149,14 +144,14 @@ static int64_t counted_returns(cny_listener *listener, const coney_message *mess
 {
     const coney_table *headers = message->properties.headers;
     bool has_acquired = coney_table_get(headers, CNY_HEADER_ACQUIRED) != NULL;
-    if (!message->redelivered || cny_listener_queue_kind(listener) == CONEY_CLASSIC)
+    if (!message->redelivered || cny_spec_queue_kind(&listener->spec) == CONEY_CLASSIC)
         return -1;
     if (!has_acquired && !coney_table_get(headers, CNY_HEADER_DELIVERED)) {
         note_no_count(listener);
         return -1;
     }
     int64_t count = count_in(headers, CNY_HEADER_DELIVERED);
-    int64_t here = rejections(listener->options.queue, message), anywhere = rejections(NULL, message);
+    int64_t here = rejections(listener->spec.options.queue, message), anywhere = rejections(NULL, message);
     if (has_acquired)
         return count >= anywhere ? count - anywhere : count;
     bool is_of_4_0 = coney_table_get(headers, "x-last-death-queue") != NULL;
@@ -254,7 +249,7 @@ bool cny_attempts_note(cny_attempts *attempts, const coney_message *message, cny
 
 void cny_note_unseen(cny_listener *listener, const coney_message *message)
 {
-    if (!cny_acknowledges_nothing(listener))
+    if (!cny_acknowledges_nothing(&listener->spec))
         cny_attempts_note(&listener->attempts, message, CNY_DEED_GONE_UNSEEN, NULL);
 }
 
@@ -295,8 +290,8 @@ static uint64_t id_of(const coney_delivery *delivery)
 
 static bool tries_in_place(const cny_listener *listener)
 {
-    const coney_listener_retry *retry = &listener->options.retry;
-    return !retry->stateful && cny_listener_max_attempts(listener) > 1 && !cny_acknowledges_nothing(listener);
+    const coney_listener_retry *retry = &listener->spec.options.retry;
+    return !retry->stateful && cny_spec_max_attempts(&listener->spec) > 1 && !cny_acknowledges_nothing(&listener->spec);
 }
 
 void cny_tries_keep(const coney_delivery *delivery, int tries)
@@ -348,7 +343,7 @@ void cny_tries_forget(const coney_delivery *delivery)
 
 bool cny_tries_are_used_up(coney_delivery *delivery)
 {
-    int most = cny_listener_max_attempts(delivery->consumer->listener);
+    int most = cny_spec_max_attempts(&delivery->consumer->listener->spec);
     if (delivery->tries < most || delivery->tries == 0)
         return false;
     delivery->tries = most - 1;
@@ -399,7 +394,7 @@ int64_t cny_redeliveries(cny_listener *listener, const coney_message *message)
     int64_t count = cny_returns(listener, message);
     cny_history history;
     bool is_known = message->redelivered && cny_attempts_of(&listener->attempts, message, &history);
-    if (is_known && listener->options.retry.stateful)
+    if (is_known && listener->spec.options.retry.stateful)
         return count > history.failed ? count : history.failed;
     return count >= 0 ? count : message->redelivered;
 }
@@ -418,6 +413,6 @@ int cny_earlier_attempts(const cny_consumer *consumer, const coney_message *mess
         cny_is_own_copy(consumer, message) ? count_in(message->properties.headers, CONEY_HEADER_ATTEMPTS) : 0;
     if (before < round)
         before = round;
-    int64_t count = before + cny_redeliveries(listener, message) + rejections(listener->options.queue, message);
+    int64_t count = before + cny_redeliveries(listener, message) + rejections(listener->spec.options.queue, message);
     return count < MOST ? (int)count : MOST;
 }

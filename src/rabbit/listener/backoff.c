@@ -103,7 +103,7 @@ int cny_requeue_delay(const coney_delivery *delivery)
     bool has_come_again = coney_message_redelivered(delivery->origin) || delivery->earlier_attempts > 0;
     const coney_delivery *whole = delivery->whole ? delivery->whole : delivery;
     cny_listener *listener = delivery->consumer->listener;
-    bool waits_here = has_come_again && !listener->options.retry.delayed_by_queue;
+    bool waits_here = has_come_again && !listener->spec.options.retry.delayed_by_queue;
     return waits_here ? requeue_delay(listener, whole->origin) : 0;
 }
 

@@ -22,7 +22,7 @@ static void init_lane(cny_lane *lane, cny_consumer *consumer)
 static void name_consumer(cny_consumer *consumer)
 {
     cny_listener *listener = consumer->listener;
-    const char *tag = listener->options.consumer_tag;
+    const char *tag = listener->spec.options.consumer_tag;
     if (tag && listener->max == 1)
         snprintf(consumer->tag, sizeof consumer->tag, "%s", tag);
     else if (tag)
@@ -31,7 +31,7 @@ static void name_consumer(cny_consumer *consumer)
 
 cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listener, bool is_quarantine)
 {
-    int lanes = is_quarantine ? 1 : listener->options.lanes;
+    int lanes = is_quarantine ? 1 : listener->spec.options.lanes;
     cny_consumer *made = cny_alloc(sizeof *made + (size_t)lanes * sizeof *made->lanes);
     if (!made)
         return NULL;
@@ -157,7 +157,7 @@ static int first_prefetch(const coney_listener *options)
 static bool is_renewed(const cny_consumer *consumer)
 {
     const cny_holding *holding = &consumer->container->holding;
-    return atomic_load(&consumer->listener->is_queue_certain) && !atomic_load(&holding->is_refused);
+    return atomic_load(&consumer->listener->spec.queue.is_certain) && !atomic_load(&holding->is_refused);
 }
 
 /* NULL: nothing but its prefetch bounds it. */
@@ -165,23 +165,23 @@ static cny_holding *holding_of(const cny_consumer *consumer)
 {
     const cny_listener *listener = consumer->listener;
     cny_holding *holding = &consumer->container->holding;
-    bool keeps = cny_acknowledges_nothing(listener) || cny_listener_keeps_order(listener) ||
-                 cny_listener_is_stream(listener) || consumer->is_quarantine || listener->options.prefetch == 1;
+    bool keeps = cny_acknowledges_nothing(&listener->spec) || cny_spec_keeps_order(&listener->spec) ||
+                 cny_spec_is_stream(&listener->spec) || consumer->is_quarantine || listener->spec.options.prefetch == 1;
     return keeps || holding->bound == SIZE_MAX ? NULL : holding;
 }
 
 coney_status cny_consumer_subscribe(cny_consumer *consumer)
 {
     cny_listener *listener = consumer->listener;
-    const coney_listener *options = &listener->options;
+    const coney_listener *options = &listener->spec.options;
     const coney_table *arguments = options->arguments;
     cny_arena arena = {0};
     coney_status status =
-        cny_listener_is_stream(listener) ? cny_position_begin(listener, &arena, &arguments) : CONEY_OK;
+        cny_spec_is_stream(&listener->spec) ? cny_position_begin(&listener->position, &arena, &arguments) : CONEY_OK;
     const cny_watcher watcher = {
         .on_deliveries = on_deliveries, .on_change = on_change, .on_skipped = on_skipped, .self = consumer};
     const cny_subscription what = {
-        .consume = {.queue = consumer->is_quarantine ? listener->quarantine.queue : options->queue,
+        .consume = {.queue = consumer->is_quarantine ? listener->spec.quarantine_queue : options->queue,
                     .consumer_tag = *consumer->tag ? consumer->tag : NULL,
                     .no_ack = options->acknowledge == CONEY_ACKNOWLEDGE_NONE,
                     .exclusive = options->exclusive && !consumer->is_quarantine,
@@ -191,7 +191,7 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
         .is_renewed = is_renewed(consumer) && holding_of(consumer),
         .holding = holding_of(consumer),
         .transacted = options->transacted,
-        .is_stream = cny_listener_is_stream(listener),
+        .is_stream = cny_spec_is_stream(&listener->spec),
         .is_delayed = options->retry.delayed_by_queue,
     };
     atomic_store(&consumer->course, CNY_COURSE_HANDLE);
@@ -282,8 +282,8 @@ void cny_consumer_set_course(cny_consumer *consumer, cny_course course)
 void cny_consumer_end_feed(cny_consumer *consumer, cny_channel *channel, cny_course course)
 {
     const cny_listener *listener = consumer->listener;
-    bool may_keep = course == CNY_COURSE_RETURN || cny_listener_keeps_order(listener);
-    if (may_keep && !cny_acknowledges_nothing(listener) && !consumer->is_quarantine)
+    bool may_keep = course == CNY_COURSE_RETURN || cny_spec_keeps_order(&listener->spec);
+    if (may_keep && !cny_acknowledges_nothing(&listener->spec) && !consumer->is_quarantine)
         cny_channel_keep_consumer(channel);
     else
         cny_channel_cancel(channel);
@@ -330,8 +330,8 @@ void cny_return_message(cny_channel *channel, const coney_message *message)
 
 void cny_return_for_want_of_memory(cny_consumer *consumer, const coney_message *message)
 {
-    const char *queue = consumer->listener->options.queue;
-    bool is_lost = cny_acknowledges_nothing(consumer->listener);
+    const char *queue = consumer->listener->spec.options.queue;
+    bool is_lost = cny_acknowledges_nothing(&consumer->listener->spec);
     cny_log_limited(&consumer->listener->log, CNY_LOG_MEMORY, CONEY_LOG_ERROR, message,
                     "queue '%s': no memory to handle message '%s'; it %s", queue, cny_id_of(message),
                     is_lost ? "is lost" : "goes back");
@@ -348,7 +348,7 @@ bool cny_consumer_take(cny_consumer *consumer, cny_buffer *messages)
     size_t count = messages->size / sizeof(coney_message *);
     coney_message **all = (coney_message **)(void *)messages->data;
     atomic_fetch_add(&consumer->in_lanes, (int)count);
-    if (cny_listener_is_stream(consumer->listener) &&
+    if (cny_spec_is_stream(&consumer->listener->spec) &&
         !cny_position_take(&consumer->listener->position, consumer->channel, all, count))
         cny_channel_close(consumer->channel); /* so that they come again */
     return true;
@@ -369,7 +369,7 @@ static uint32_t hash_of_header(const coney_message *message, const char *name)
 
 static cny_lane *lane_of(cny_consumer *consumer, const coney_message *message)
 {
-    const char *header = consumer->listener->options.lane_header;
+    const char *header = consumer->listener->spec.options.lane_header;
     const char *key = cny_original_routing_key(consumer->listener, message); /* back from the ladder to the same */
     uint32_t value = header ? hash_of_header(message, header) : cny_hash(key, strlen(key));
     return &consumer->lanes[value % (uint32_t)consumer->lane_count];

@@ -312,13 +312,13 @@ static cny_error *why_not_started(const coney_container *container)
         if (consumer->state == CNY_CONSUMER_SUBSCRIBING && cny_consumer_is_awaited(consumer))
             return cny_error_new(CONEY_E_TIMEOUT, 0,
                                  "consume from queue '%s': no answer from the broker within the deadline",
-                                 consumer->listener->options.queue);
+                                 consumer->listener->spec.options.queue);
         if (consumer->trouble && cny_consumer_is_awaited(consumer))
             return cny_error_ref(consumer->trouble);
         if (consumer->awaits_declarations && cny_consumer_is_awaited(consumer))
             return cny_error_new(CONEY_E_TIMEOUT, 0,
                                  "consume from queue '%s': the broker has not answered its declaration yet",
-                                 consumer->listener->options.queue);
+                                 consumer->listener->spec.options.queue);
     }
     return NULL;
 }
@@ -421,7 +421,7 @@ static coney_status abandoned(const coney_container *container)
         handlers += handling;
         deferred += unsettled > handling ? unsettled - handling : 0; /* those in a handler count as well */
         others += handling == 0;
-        queue = consumer->listener->options.queue;
+        queue = consumer->listener->spec.options.queue;
     }
     long long waited_ms = container->stop_deadline - container->stop_began;
     char rest[128] = "";

@@ -136,7 +136,7 @@ int cny_attempts_made(const coney_delivery *delivery)
 
 static coney_value ended_by(const coney_delivery *delivery)
 {
-    return coney_value_string(delivery->consumer->listener->quarantine.queue);
+    return coney_value_string(delivery->consumer->listener->spec.quarantine_queue);
 }
 
 static bool set_own(coney_table *headers, const coney_delivery *delivery, const cny_copy_form *form)

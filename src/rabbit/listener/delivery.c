@@ -128,7 +128,7 @@ void cny_complain_of_forgotten(const coney_delivery *delivery)
     if (cny_channel_alive(delivery->channel))
         cny_log_limited(&listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
                         "queue '%s': message '%s' was let go without being settled; it goes back",
-                        listener->options.queue, cny_id_of(delivery->message));
+                        listener->spec.options.queue, cny_id_of(delivery->message));
 }
 
 /* The program let go of it without a word. */
@@ -176,12 +176,12 @@ const void *coney_delivery_payload(const coney_delivery *delivery)
 
 const char *coney_delivery_queue(const coney_delivery *delivery)
 {
-    return delivery ? delivery->consumer->listener->options.queue : NULL;
+    return delivery ? delivery->consumer->listener->spec.options.queue : NULL;
 }
 
 const char *coney_delivery_listener_id(const coney_delivery *delivery)
 {
-    return delivery ? delivery->consumer->listener->options.id : NULL;
+    return delivery ? delivery->consumer->listener->spec.options.id : NULL;
 }
 
 const char *coney_delivery_consumer_tag(const coney_delivery *delivery)
@@ -291,7 +291,7 @@ static coney_status tell_broker(coney_delivery *whole, cny_settlement settlement
  * back, for "up to" would cover that. */
 static coney_status tell_broker_in_order(coney_delivery *whole, cny_lane *lane, cny_settlement settlement)
 {
-    const coney_listener *options = &whole->consumer->listener->options;
+    const coney_listener *options = &whole->consumer->listener->spec.options;
     if (!lane || options->ack_every == 1 || cny_lane_next_due(lane) < INT64_MAX)
         return tell_broker(whole, settlement);
     if (settlement == CNY_SETTLE_ACK) {
@@ -324,17 +324,17 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane)
     cny_settlement settlement;
     if (!merge(delivery, whole, &settlement))
         return CONEY_OK;
-    if (cny_acknowledges_nothing(listener)) {
+    if (cny_acknowledges_nothing(&listener->spec)) {
         count_settlement(&listener->counters, settlement);
         if (settlement != CNY_SETTLE_ACK)
             cny_log_limited(&listener->log, CNY_LOG_EXHAUSTED, CONEY_LOG_ERROR, whole->origin,
                             "queue '%s': message '%s' is lost: %s, and the listener acknowledges NONE",
-                            listener->options.queue, cny_id_of(whole->origin), cny_failure_text(delivery));
+                            listener->spec.options.queue, cny_id_of(whole->origin), cny_failure_text(delivery));
         return CONEY_OK;
     }
     coney_status status = tell_broker_in_order(whole, lane, settlement);
     note_end(delivery, settlement, status);
-    if (status == CONEY_OK && settlement == CNY_SETTLE_ACK && cny_listener_is_stream(listener))
+    if (status == CONEY_OK && settlement == CNY_SETTLE_ACK && cny_spec_is_stream(&listener->spec))
         cny_position_pass(&listener->position, whole->channel, whole->origin->delivery_tag);
     if (status != CONEY_E_STALE) /* which is counted as such */
         count_settlement(&listener->counters, settlement);
@@ -361,8 +361,8 @@ coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outco
     CNY_DISABLE_CANCEL();
     if (!delivery)
         return cny_fail(CONEY_E_INVALID, "settle: the delivery is NULL");
-    const coney_listener *options = &delivery->consumer->listener->options;
-    if (outcome == CONEY_PARK && !cny_has_parking_queue(delivery->consumer->listener))
+    const coney_listener *options = &delivery->consumer->listener->spec.options;
+    if (outcome == CONEY_PARK && !cny_has_parking_queue(&delivery->consumer->listener->spec))
         return cny_fail(CONEY_E_INVALID,
                         "settle a delivery of queue '%s': CONEY_PARK needs a parking queue, and retry has none",
                         options->queue);

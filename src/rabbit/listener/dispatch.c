@@ -11,20 +11,21 @@
 
 static const coney_listener *options_of(const coney_delivery *delivery)
 {
-    return &delivery->consumer->listener->options;
+    return &delivery->consumer->listener->spec.options;
 }
 
 /* ---- what is fatal ---- */
 
 static bool may_be_parked(const coney_delivery *delivery)
 {
-    return cny_has_parking_queue(delivery->consumer->listener) && !delivery->origin->defect; /* it is here whole */
+    return cny_has_parking_queue(&delivery->consumer->listener->spec) &&
+           !delivery->origin->defect; /* it is here whole */
 }
 
 static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome usual)
 {
     cny_listener *listener = delivery->consumer->listener;
-    const coney_listener *options = &listener->options;
+    const coney_listener *options = &listener->spec.options;
     if (!options->on_error)
         return usual;
     coney_outcome outcome = options->on_error(delivery, cny_error_view(delivery->failure), usual, options->user);
@@ -43,9 +44,9 @@ static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome u
 static const char *fate_of(const coney_delivery *delivery, coney_outcome outcome, bool is_usual)
 {
     const cny_listener *listener = delivery->consumer->listener;
-    if (outcome == CONEY_REJECT && cny_acknowledges_nothing(listener))
+    if (outcome == CONEY_REJECT && cny_acknowledges_nothing(&listener->spec))
         return "is lost, for its listener acknowledges NONE";
-    if (outcome == CONEY_REJECT && delivery->origin->defect && cny_has_parking_queue(listener))
+    if (outcome == CONEY_REJECT && delivery->origin->defect && cny_has_parking_queue(&listener->spec))
         return "is rejected, not parked, because it is not here whole, and gone unless its queue has a dead-letter "
                "exchange that takes it";
     if (outcome == CONEY_REJECT)
@@ -64,14 +65,14 @@ static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bo
     snprintf(text, sizeof text, "message '%s' %s: %s", cny_id_of(delivery->origin),
              fate_of(delivery, outcome, is_usual), cny_failure_text(delivery));
     cny_log_limited(&listener->log, CNY_LOG_FATAL, CONEY_LOG_ERROR, delivery->origin, "queue '%s': %s",
-                    listener->options.queue, text);
+                    listener->spec.options.queue, text);
     if (outcome != CONEY_REJECT && !(outcome == CONEY_ACK && is_usual))
         return;
     if (outcome == CONEY_ACK)
         cny_count(&listener->counters.discarded);
     cny_tell(delivery->consumer->container->events,
              &(cny_event){.kind = outcome == CONEY_REJECT ? CONEY_MESSAGE_REJECTED : CONEY_MESSAGE_DISCARDED,
-                          .listener = &listener->options,
+                          .listener = &listener->spec.options,
                           .consumer_tag = coney_delivery_consumer_tag(delivery),
                           .message = delivery->origin,
                           .error = delivery->failure,
@@ -82,7 +83,7 @@ static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bo
 static coney_outcome decide_fatal(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
-    bool is_stream = cny_listener_is_stream(listener);
+    bool is_stream = cny_spec_is_stream(&listener->spec);
     bool came_round = !is_stream && cny_came_round(delivery);
     coney_outcome usual = may_be_parked(delivery) ? CONEY_PARK : came_round ? CONEY_ACK : CONEY_REJECT;
     coney_outcome outcome = ask_error_handler(delivery, usual);
@@ -100,7 +101,7 @@ static coney_outcome fail_to_prepare(coney_delivery *delivery)
     cny_listener *listener = delivery->consumer->listener;
     if (coney_last_error_details()->status == CONEY_E_NO_MEMORY) { /* not the message's fault */
         cny_log_limited(&listener->log, CNY_LOG_MEMORY, CONEY_LOG_ERROR, delivery->origin,
-                        "queue '%s': no memory to convert message '%s'; it goes back", listener->options.queue,
+                        "queue '%s': no memory to convert message '%s'; it goes back", listener->spec.options.queue,
                         cny_id_of(delivery->origin));
         delivery->is_returned = true;
         return CONEY_REQUEUE;

@@ -14,12 +14,12 @@
 
 static const coney_listener *options_of(const cny_lane *lane)
 {
-    return &lane->consumer->listener->options;
+    return &lane->consumer->listener->spec.options;
 }
 
 static bool acknowledges_nothing(const cny_lane *lane)
 {
-    return cny_acknowledges_nothing(lane->consumer->listener);
+    return cny_acknowledges_nothing(&lane->consumer->listener->spec);
 }
 
 static coney_delivery **items_of(const cny_lane *lane, size_t *count)

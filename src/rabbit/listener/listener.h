@@ -11,13 +11,13 @@
 #include "rabbit/connection/connection.h"
 #include "rabbit/factory/isolation.h"
 #include "rabbit/listener/report/report.h"
+#include "rabbit/listener/spec/spec.h"
 
 #include <coney/rabbit/container.h>
 
 #include <sys/select.h> /* sigset_t; <signal.h> brings too many names */
 
-enum { CNY_MAX_CONSUMERS = 2000 }; /* channels of one connection */
-enum { CNY_GRACE_MS = 50 };        /* for consumers to end by themselves at a deadline */
+enum { CNY_GRACE_MS = 50 }; /* for consumers to end by themselves at a deadline */
 
 typedef struct cny_listener cny_listener;
 typedef struct cny_consumer cny_consumer;
@@ -70,8 +70,6 @@ typedef enum cny_quarantine_state {
 } cny_quarantine_state;
 
 typedef struct cny_quarantine {
-    /* fixed after listen */
-    const char *queue; /* NULL: the listener is not guarded */
     /* any thread */
     atomic_bool wanted;    /* there may be a message in that queue */
     atomic_bool is_closed; /* the gate: no lane begins to handle */
@@ -106,13 +104,7 @@ struct cny_listener {
     /* fixed after listen */
     atomic_uint refs;
     coney_container *container; /* not a reference: whoever has the listener has the container, too */
-    cny_arena arena;
-    coney_listener options;            /* with every default filled in */
-    cny_declaration_set *declarations; /* its queue, the ladder, the parking queue; NULL: it brings none of them */
-    bool has_retry;                    /* anything of options.retry */
-    int delay_count;
-    const char *delay_queues[CONEY_MAX_DELAYS];
-    bool has_own_attempts; /* options.retry.max_attempts is no default */
+    cny_spec spec;
     /* any thread */
     cny_counters counters;
     cny_attempts attempts;
@@ -123,10 +115,6 @@ struct cny_listener {
     cny_backoffs backoffs;
     cny_limited_log log;
     atomic_llong last_delivery_ms;
-    atomic_int queue_kind;        /* coney_queue_kind, as far as the listener or somebody in the factory says */
-    atomic_bool is_queue_certain; /* the broker has it as it is declared in the factory */
-    atomic_llong delivery_limit;  /* of the queue, as the factory declares it, else the broker's; below 0: none */
-    atomic_bool keeps_order; /* the queue serves one consumer at a time, and the next one must not begin too early */
     /* under the container's lock */
     cny_listener *next;
     bool started; /* its consumers are wanted while the container runs */
@@ -148,44 +136,12 @@ struct cny_listener {
 coney_status cny_listener_new(cny_listener **listener, const coney_listener *options);
 void cny_listener_unref(cny_listener *listener); /* takes NULL */
 
-static inline bool cny_acknowledges_nothing(const cny_listener *listener)
-{
-    return listener->options.acknowledge == CONEY_ACKNOWLEDGE_NONE;
-}
-
-/* Its queue serves one consumer at a time: an exclusive listener's, or one that is declared with single active
- * consumer. False if nobody here knows the queue. */
-static inline bool cny_listener_keeps_order(const cny_listener *listener)
-{
-    return atomic_load(&listener->keeps_order);
-}
-
-static inline bool cny_has_parking_queue(const cny_listener *listener)
-{
-    return listener->options.retry.exhausted == CONEY_EXHAUSTED_PARK;
-}
-
-/* Its queue is a stream: nothing is rejected or given back. False if nobody here knows the queue. */
-bool cny_listener_is_stream(const cny_listener *listener);
-
-/* What the options say of that, and whether they go with a stream. CONEY_E_INVALID. */
-bool cny_is_stream(const coney_listener *options);
-coney_status cny_check_stream(const coney_listener *options);
-
-/* Whether retry.delayed_by_queue, if it is set, goes with what a declaration says of the queue. CONEY_E_INVALID. */
-coney_status cny_check_delaying_queue(const coney_listener *options, bool delays_failures, int64_t delivery_limit);
-int cny_default_attempts(const coney_listener_retry *retry); /* max_attempts, if the program does not say */
-
-/* Whether a failed message is tried again, and how often in all. That a queue is a stream may be known later only, so
- * both depend on what is known now. */
-bool cny_listener_has_retry(const cny_listener *listener);
-int cny_listener_max_attempts(const cny_listener *listener);
-
 void cny_position_init(cny_position *position);
 void cny_position_free(cny_position *position);
 
-/* Before a consumer subscribes: with which arguments, which may live in the arena. CONEY_E_NO_MEMORY. */
-coney_status cny_position_begin(cny_listener *listener, cny_arena *arena, const coney_table **arguments);
+/* Before a consumer subscribes: replaces the arguments of basic.consume, if it must, by a copy in the arena.
+ * CONEY_E_NO_MEMORY. */
+coney_status cny_position_begin(cny_position *position, cny_arena *arena, const coney_table **arguments);
 
 /* The stream is gone. */
 void cny_position_restart(cny_position *position);
@@ -194,6 +150,10 @@ void cny_position_restart(cny_position *position);
 bool cny_position_take(cny_position *position, const cny_channel *channel, coney_message *const *messages,
                        size_t count);
 void cny_position_pass(cny_position *position, const cny_channel *channel, uint64_t tag);
+
+/* Has its queues declared as long as its consumers are wanted; and not any more. */
+void cny_listener_join_declarations(coney_container *container, cny_listener *listener);
+void cny_listener_leave_declarations(coney_container *container, cny_listener *listener);
 
 /* ---- consumers ---- */
 
@@ -504,9 +464,6 @@ void cny_warn_of_delivery_limit(cny_listener *listener, const coney_message *mes
 bool cny_was_dead_lettered(const coney_message *message);                   /* by x-death, which anyone can send */
 int cny_rounds(const cny_listener *listener, const coney_message *message); /* of its ladder, which it comes from */
 
-/* What is known of the kind of the listener's queue. */
-coney_queue_kind cny_listener_queue_kind(const cny_listener *listener);
-
 /* Whether this queue has rejected it and it has expired elsewhere since; by x-death, which anyone can send. Gives the
  * number of rejections here, whatever a sender has written there, else 0. False for a message that a person, a shovel
  * or a consumer has moved back with its headers, or that a publisher delayed. */
@@ -567,9 +524,6 @@ size_t cny_lane_take_due(cny_lane *lane, int64_t now, void (*take)(cny_lane *lan
 
 #define CNY_HEADER_ENDED_BY "x-coney-ended-by" /* the quarantine queue that ended the message */
 
-/* Names the queue, if the options ask for one. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
-coney_status cny_quarantine_plan(cny_listener *made, const coney_queue *declared); /* may be NULL */
-
 /* Before a handler gets the message: true if none is to, and what becomes of it instead. */
 bool cny_guard(coney_delivery *delivery, coney_outcome *outcome);
 void cny_note_survival(const coney_delivery *delivery); /* its handler has returned, and it goes back */
@@ -614,26 +568,6 @@ coney_outcome cny_climb(coney_delivery *delivery, int round); /* sends it to wai
 
 /* The one it had before it went up the ladder. A view. */
 const char *cny_original_routing_key(const cny_listener *listener, const coney_message *message);
-
-/* ---- what a listener brings along ---- */
-
-/* Names its queues, of which the given one may be NULL. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
-coney_status cny_listener_plan_declarations(cny_listener *made, const coney_queue *queue);
-
-/* Has them declared as long as its consumers are wanted; and not any more. */
-void cny_listener_join_declarations(coney_container *container, cny_listener *listener);
-void cny_listener_leave_declarations(coney_container *container, cny_listener *listener);
-
-/* While nothing consumes: takes down what the declarations of the factory say of its queue, its own and those of
- * admins.
- * CONEY_E_INVALID: it is a stream, and the listener's options do not go with one; or it does not delay what has failed,
- * and the listener relies on that. */
-coney_status cny_listener_learn_queue(const coney_container *container, cny_listener *listener);
-
-/* How they stand: CNY_DECLARATION_WANTED (with an error: it may pass), _REFUSED, or else its consumers may begin. Gives
- * a reference to the error, NULL if there is none. */
-cny_declaration_state cny_listener_declarations(const coney_container *container, const cny_listener *listener,
-                                                cny_error **error);
 
 /* ---- publishing ---- */
 

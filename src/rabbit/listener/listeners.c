@@ -26,7 +26,7 @@ cny_consumer *cny_next_consumer(const cny_consumer *consumer)
 cny_listener *cny_container_find(const coney_container *container, const char *id)
 {
     for (cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        if (!listener->removed && strcmp(listener->options.id, id) == 0)
+        if (!listener->removed && strcmp(listener->spec.options.id, id) == 0)
             return listener;
     }
     return NULL;
@@ -38,10 +38,10 @@ cny_listener *cny_container_find(const coney_container *container, const char *i
 static bool make_id(const coney_container *container, cny_listener *listener)
 {
     char id[CNY_MAX_SHORT_STRING + 16];
-    snprintf(id, sizeof id, "%s", listener->options.queue);
+    snprintf(id, sizeof id, "%s", listener->spec.options.queue);
     for (int n = 2; cny_container_find(container, id); n++)
-        snprintf(id, sizeof id, "%s#%d", listener->options.queue, n);
-    return cny_arena_strdup(&listener->arena, &listener->options.id, id);
+        snprintf(id, sizeof id, "%s#%d", listener->spec.options.queue, n);
+    return cny_arena_strdup(&listener->spec.arena, &listener->spec.options.id, id);
 }
 
 /* ---- two listeners of one queue ---- */
@@ -92,10 +92,11 @@ static bool reads_stream(const coney_listener *options)
 /* Under lock: one of the same queue that takes other messages; NULL: none. */
 static const cny_listener *find_rival(const coney_container *container, const cny_listener *listener)
 {
-    const coney_listener *options = &listener->options;
+    const coney_listener *options = &listener->spec.options;
     for (const cny_listener *other = container->listeners; other; other = other->next) {
-        bool is_rival = other != listener && !other->removed && strcmp(other->options.queue, options->queue) == 0 &&
-                        takes_other_messages(&other->options, options);
+        bool is_rival = other != listener && !other->removed &&
+                        strcmp(other->spec.options.queue, options->queue) == 0 &&
+                        takes_other_messages(&other->spec.options, options);
         if (is_rival && !reads_stream(options))
             return other;
     }
@@ -111,7 +112,8 @@ static void warn_of_rival(const coney_container *container, const cny_listener *
                  "container '%s': listeners '%.255s' and '%.255s' of queue '%s' differ in their converter, filter or "
                  "handlers, but the broker deals the messages of a queue out in turn, so each listener gets messages "
                  "that are meant for the other; use one listener with handlers for all types, or a queue for each",
-                 container->options.name, rival->options.id, listener->options.id, listener->options.queue);
+                 container->options.name, rival->spec.options.id, listener->spec.options.id,
+                 listener->spec.options.queue);
 }
 
 /* ---- adding ---- */
@@ -119,7 +121,7 @@ static void warn_of_rival(const coney_container *container, const cny_listener *
 /* Under lock. */
 static coney_status add(coney_container *container, cny_listener *listener)
 {
-    const char *id = listener->options.id;
+    const char *id = listener->spec.options.id;
     if (id && cny_container_find(container, id))
         return cny_fail(CONEY_E_INVALID, "the id '%s' is taken", id);
     if (!id && !make_id(container, listener))
@@ -183,11 +185,11 @@ typedef struct selection {
 
 static bool is_selected(const cny_listener *listener, const selection *which)
 {
-    const char *group = listener->options.group;
+    const char *group = listener->spec.options.group;
     if (listener->removed)
         return false;
     if (which->id)
-        return strcmp(listener->options.id, which->id) == 0;
+        return strcmp(listener->spec.options.id, which->id) == 0;
     return group && which->group && strcmp(group, which->group) == 0;
 }
 
@@ -231,14 +233,16 @@ static coney_status check_started(const coney_container *container, const select
         if (!is_selected(listener, which))
             continue;
         if (!listener->consumers)
-            return cny_fail(CONEY_E_TIMEOUT, "the consumers of queue '%s' have not begun", listener->options.queue);
+            return cny_fail(CONEY_E_TIMEOUT, "the consumers of queue '%s' have not begun",
+                            listener->spec.options.queue);
         for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
             if (consumer->surplus)
                 continue;
             if (consumer->trouble && !cny_consumer_can_wait(consumer))
                 return cny_error_raise(consumer->trouble);
             if (!consumer->trouble && consumer->state != CNY_CONSUMER_CONSUMING)
-                return cny_fail(CONEY_E_TIMEOUT, "no answer from the broker about queue '%s'", listener->options.queue);
+                return cny_fail(CONEY_E_TIMEOUT, "no answer from the broker about queue '%s'",
+                                listener->spec.options.queue);
         }
     }
     return CONEY_OK;
@@ -410,9 +414,9 @@ coney_status coney_container_set_concurrency(coney_container *container, const c
     cny_listener *listener = cny_container_find(container, id);
     if (!listener) {
         status = cny_fail(CONEY_E_NOT_FOUND, "container '%s' has no listener '%.255s'", container->options.name, id);
-    } else if (listener->options.exclusive && max > 1) {
+    } else if (listener->spec.options.exclusive && max > 1) {
         status = cny_fail(CONEY_E_INVALID, "listener '%s' is exclusive, so it has one consumer, not %d", id, max);
-    } else if (cny_listener_is_stream(listener) && max > 1) {
+    } else if (cny_spec_is_stream(&listener->spec) && max > 1) {
         status = cny_fail(CONEY_E_INVALID, "listener '%s' is one of a stream, so it has one consumer, not %d", id, max);
     } else {
         listener->min = min;

@@ -18,7 +18,7 @@ static void count_idle_cycles(cny_consumer *consumer)
 
 static void grow(cny_listener *listener, bool all_busy, int64_t now)
 {
-    const coney_elasticity *how = &listener->options.elasticity;
+    const coney_elasticity *how = &listener->spec.options.elasticity;
     listener->active_cycles = all_busy ? listener->active_cycles + 1 : 0;
     bool may = listener->wanted < listener->max && now - listener->grown_at >= how->grow_interval_ms;
     if (listener->active_cycles <= how->active_trigger || !may)
@@ -30,7 +30,7 @@ static void grow(cny_listener *listener, bool all_busy, int64_t now)
 
 static void shrink(cny_listener *listener, cny_consumer *idle, int64_t now)
 {
-    const coney_elasticity *how = &listener->options.elasticity;
+    const coney_elasticity *how = &listener->spec.options.elasticity;
     if (!idle || listener->wanted <= listener->min || now - listener->shrunk_at < how->shrink_interval_ms)
         return;
     idle->surplus = true;
@@ -41,7 +41,7 @@ static void shrink(cny_listener *listener, cny_consumer *idle, int64_t now)
 /* Once a cycle: returns when the next one ends. */
 int64_t cny_look_at_load(cny_listener *listener, int64_t now)
 {
-    const coney_elasticity *how = &listener->options.elasticity;
+    const coney_elasticity *how = &listener->spec.options.elasticity;
     if (listener->min >= listener->max)
         return INT64_MAX;
     if (now < listener->cycle_at)
@@ -73,9 +73,9 @@ static int64_t look_at_lane(cny_lane *lane, int slow_ms, int64_t now)
     atomic_store(&lane->told_slow, true);
     cny_defer_log(&consumer->container->deferred_log, CONEY_LOG_WARN,
                   "container '%s': a handler of queue '%s' has been running for %lld ms",
-                  consumer->container->options.name, consumer->listener->options.queue, (long long)(now - since));
+                  consumer->container->options.name, consumer->listener->spec.options.queue, (long long)(now - since));
     cny_tell(consumer->container->events, &(cny_event){.kind = CONEY_HANDLER_SLOW,
-                                                       .listener = &consumer->listener->options,
+                                                       .listener = &consumer->listener->spec.options,
                                                        .consumer_tag = cny_channel_consumer_tag(consumer->channel),
                                                        .duration_ms = now - since,
                                                        .text = "a handler is slow"});
@@ -85,7 +85,7 @@ static int64_t look_at_lane(cny_lane *lane, int slow_ms, int64_t now)
 /* A handler may begin at any time, so it is looked for more often than one may last. */
 int64_t cny_look_for_slow_handlers(const cny_listener *listener, int64_t now)
 {
-    int slow_ms = listener->options.slow_handler_ms;
+    int slow_ms = listener->spec.options.slow_handler_ms;
     if (slow_ms < 0 || !listener->consumers)
         return INT64_MAX;
     int64_t next = now + (slow_ms < 40 ? 10 : slow_ms / 4);
@@ -106,7 +106,7 @@ static bool is_at_work(const cny_listener *listener)
 
 int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener, int64_t now)
 {
-    int idle_ms = listener->options.idle_event_ms;
+    int idle_ms = listener->spec.options.idle_event_ms;
     if (idle_ms == 0 || cny_listener_consuming(listener) == 0)
         return INT64_MAX;
     int64_t last = atomic_load(&listener->last_delivery_ms);
@@ -117,7 +117,7 @@ int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener
         return from + idle_ms;
     listener->idle_told_at = now;
     cny_tell(container->events, &(cny_event){.kind = CONEY_LISTENER_IDLE,
-                                             .listener = &listener->options,
+                                             .listener = &listener->spec.options,
                                              .duration_ms = now - last,
                                              .text = "nothing has come"});
     return now + idle_ms;
@@ -134,7 +134,7 @@ void cny_tell_left_over(coney_container *container, cny_listener *listener)
     if (listener->left_over > 0)
         cny_defer_log(&container->deferred_log, CONEY_LOG_WARN,
                       "container '%s': %zu prefetched messages of queue '%s' are not handled, they %s",
-                      container->options.name, listener->left_over, listener->options.queue,
-                      cny_acknowledges_nothing(listener) ? "are lost" : "go back");
+                      container->options.name, listener->left_over, listener->spec.options.queue,
+                      cny_acknowledges_nothing(&listener->spec) ? "are lost" : "go back");
     listener->left_over = 0;
 }

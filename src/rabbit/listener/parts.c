@@ -91,7 +91,7 @@ bool cny_lane_expand(cny_lane *lane, coney_delivery *whole)
 {
     int earlier_attempts = whole->earlier_attempts;
     cny_tries_resume(whole);
-    if (lane->consumer->listener->options.keep_batches || whole->origin->defect ||
+    if (lane->consumer->listener->spec.options.keep_batches || whole->origin->defect ||
         !coney_message_is_batch(whole->origin))
         return add_item(lane, whole);
     int64_t began = cny_lane_begin_call(lane);

@@ -18,48 +18,6 @@
 #define LOOK_MS 10          /* while the gate is closed */
 #define LOOK_AGAIN_MS 60000 /* whether others have left a message there */
 
-static bool counts(coney_queue_kind kind)
-{
-    return kind != CONEY_CLASSIC && kind != CONEY_STREAM;
-}
-
-/* What kind of queue it is may be known later only, from a topology. */
-static bool is_guarded(const cny_listener *listener)
-{
-    return listener->quarantine.queue && counts(cny_listener_queue_kind(listener));
-}
-
-/* ---- the option ---- */
-
-coney_status cny_quarantine_plan(cny_listener *made, const coney_queue *declared)
-{
-    coney_listener_retry *retry = &made->options.retry;
-    bool is_asked_for = retry->max_crashes > 0, may_count = !declared || counts(cny_queue_kind(declared));
-    if (is_asked_for && cny_acknowledges_nothing(made))
-        return cny_fail(
-            CONEY_E_INVALID,
-            "retry.max_crashes is %d; it counts how often a message comes back, and with acknowledge NONE no "
-            "message does",
-            retry->max_crashes);
-    if (is_asked_for && !may_count)
-        return cny_fail(CONEY_E_INVALID,
-                        "retry.max_crashes is %d; only a quorum queue counts how often a message comes back, and the "
-                        "queue is declared otherwise: its kind must be CONEY_QUORUM",
-                        retry->max_crashes);
-    if (retry->max_crashes == 0 && retry->stateful && may_count)
-        retry->max_crashes = retry->max_attempts;
-    if (retry->max_crashes <= 0)
-        return CONEY_OK;
-    char name[512];
-    snprintf(name, sizeof name, "%s.quarantine", made->options.queue);
-    if (!is_asked_for && strlen(name) > CNY_MAX_SHORT_STRING)
-        return CONEY_OK;
-    if (cny_check_name("the name of the queue for messages that retry.max_crashes suspects", name) != CONEY_OK)
-        return CONEY_E_INVALID;
-    atomic_init(&made->quarantine.wanted, true);
-    return cny_arena_strdup(&made->arena, &made->quarantine.queue, name) ? CONEY_OK : cny_fail_memory();
-}
-
 /* ---- messages; on workers ---- */
 
 /* Ended in quarantine, and sent back to its queue for the recovery. After that it may have been moved back there from a
@@ -67,7 +25,7 @@ coney_status cny_quarantine_plan(cny_listener *made, const coney_queue *declared
 bool cny_is_condemned(const cny_listener *listener, const coney_message *message)
 {
     const char *by = coney_table_get_string(message->properties.headers, CNY_HEADER_ENDED_BY);
-    return by && is_guarded(listener) && strcmp(by, listener->quarantine.queue) == 0 &&
+    return by && cny_spec_is_guarded(&listener->spec) && strcmp(by, listener->spec.quarantine_queue) == 0 &&
            !coney_message_header(message, "x-death");
 }
 
@@ -76,12 +34,12 @@ static void complain_not_moved(const coney_delivery *delivery, const char *what)
     cny_listener *listener = delivery->consumer->listener;
     cny_log_limited(&listener->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
                     "queue '%s': message '%s', which may have ended its process, cannot be moved and %s: %s",
-                    listener->options.queue, cny_id_of(delivery->origin), what, coney_last_error());
+                    listener->spec.options.queue, cny_id_of(delivery->origin), what, coney_last_error());
 }
 
 static coney_status declare(coney_container *container, const cny_listener *listener)
 {
-    const coney_queue queue = {.name = listener->quarantine.queue, .kind = CONEY_QUORUM};
+    const coney_queue queue = {.name = listener->spec.quarantine_queue, .kind = CONEY_QUORUM};
     int64_t deadline = cny_deadline(container->options.publish_timeout_ms);
     cny_channel *channel;
     coney_status status = cny_channel_open(&channel, container->factory, CONEY_CONSUMING, false, deadline);
@@ -99,7 +57,7 @@ static coney_status move(coney_delivery *delivery, const char *queue)
     coney_container *container = delivery->consumer->container;
     const cny_listener *listener = delivery->consumer->listener;
     coney_status status = cny_republish(delivery, queue);
-    if (status == CONEY_E_RETURNED && queue == listener->quarantine.queue) {
+    if (status == CONEY_E_RETURNED && queue == listener->spec.quarantine_queue) {
         status = declare(container, listener);
         if (status == CONEY_OK)
             status = cny_republish(delivery, queue);
@@ -113,7 +71,7 @@ static bool put_in_quarantine(coney_delivery *delivery, int64_t count, coney_out
     cny_consumer *consumer = delivery->consumer;
     cny_listener *listener = consumer->listener;
     delivery->is_moved = true;
-    if (move(delivery, listener->quarantine.queue) != CONEY_OK) {
+    if (move(delivery, listener->spec.quarantine_queue) != CONEY_OK) {
         delivery->is_moved = false;
         complain_not_moved(delivery, "is handled among others");
         return false;
@@ -122,7 +80,7 @@ static bool put_in_quarantine(coney_delivery *delivery, int64_t count, coney_out
         &listener->log, CNY_LOG_QUARANTINE, CONEY_LOG_WARN, delivery->origin,
         "queue '%s': message '%s' has come back %lld times and may have ended its process; it goes to '%s', "
         "to be handled alone",
-        listener->options.queue, cny_id_of(delivery->origin), (long long)count, listener->quarantine.queue);
+        listener->spec.options.queue, cny_id_of(delivery->origin), (long long)count, listener->spec.quarantine_queue);
     atomic_store(&listener->quarantine.wanted, true);
     cny_container_attention(consumer->container);
     *outcome = CONEY_ACK;
@@ -155,7 +113,7 @@ void cny_note_survival(const coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
     bool is_noted = atomic_load(&delivery->is_counted); /* as a failure */
-    if (is_guarded(listener) && delivery->prepared && !delivery->whole && !is_noted)
+    if (cny_spec_is_guarded(&listener->spec) && delivery->prepared && !delivery->whole && !is_noted)
         cny_attempts_note(&listener->attempts, delivery->origin, CNY_DEED_SURVIVED, NULL);
 }
 
@@ -163,12 +121,12 @@ void cny_note_survival(const coney_delivery *delivery)
 bool cny_guard(coney_delivery *delivery, coney_outcome *outcome)
 {
     cny_listener *listener = delivery->consumer->listener;
-    if (!is_guarded(listener) || delivery->origin->defect)
+    if (!cny_spec_is_guarded(&listener->spec) || delivery->origin->defect)
         return false;
     bool is_quarantine = delivery->consumer->is_quarantine;
     int64_t count = possible_crashes(delivery);
     bool is_ended = is_quarantine ? count >= MOST_ALONE : cny_is_condemned(listener, delivery->origin);
-    bool is_suspect = !is_quarantine && count >= listener->options.retry.max_crashes;
+    bool is_suspect = !is_quarantine && count >= listener->spec.options.retry.max_crashes;
     if ((is_ended || is_suspect) && !cny_channel_alive(delivery->channel)) {
         *outcome = CONEY_REQUEUE;
         return true;
@@ -184,7 +142,7 @@ bool cny_guard(coney_delivery *delivery, coney_outcome *outcome)
 bool cny_release(coney_delivery *delivery)
 {
     delivery->is_moved = !delivery->prepared;
-    if (move(delivery, delivery->consumer->listener->options.queue) == CONEY_OK)
+    if (move(delivery, delivery->consumer->listener->spec.options.queue) == CONEY_OK)
         return true;
     complain_not_moved(delivery, "waits");
     return false;
@@ -195,7 +153,7 @@ bool cny_release(coney_delivery *delivery)
 bool cny_quarantine_enter(const cny_consumer *consumer)
 {
     cny_quarantine *quarantine = &consumer->listener->quarantine;
-    if (!quarantine->queue || consumer->is_quarantine)
+    if (!consumer->listener->spec.quarantine_queue || consumer->is_quarantine)
         return true;
     atomic_fetch_add(&quarantine->at_work, 1);
     if (!atomic_load(&quarantine->is_closed))
@@ -207,7 +165,7 @@ bool cny_quarantine_enter(const cny_consumer *consumer)
 void cny_quarantine_leave(const cny_consumer *consumer)
 {
     cny_quarantine *quarantine = &consumer->listener->quarantine;
-    if (quarantine->queue && !consumer->is_quarantine)
+    if (consumer->listener->spec.quarantine_queue && !consumer->is_quarantine)
         atomic_fetch_sub(&quarantine->at_work, 1);
 }
 
@@ -340,7 +298,8 @@ int64_t cny_look_at_quarantine(coney_container *container, cny_listener *listene
 {
     cny_quarantine *quarantine = &listener->quarantine;
     bool may_run = container->state == CNY_CONTAINER_RUNNING && cny_listener_is_wanted(container, listener);
-    if (!quarantine->queue || (quarantine->state == CNY_QUARANTINE_OPEN && !is_guarded(listener)))
+    if (!listener->spec.quarantine_queue ||
+        (quarantine->state == CNY_QUARANTINE_OPEN && !cny_spec_is_guarded(&listener->spec)))
         return INT64_MAX;
     if (!may_run && quarantine->state == CNY_QUARANTINE_CLOSING)
         open_gate(quarantine, LOOK_AGAIN_MS);

@@ -49,7 +49,7 @@ static void tell_left_out(const coney_delivery *delivery, const cny_copy_form *f
     cny_log_limited(&listener->log, CNY_LOG_REPUBLISHING, CONEY_LOG_WARN, delivery->origin,
                     "queue '%s': the headers of message '%s' leave no room for what is added to them; its copy goes "
                     "without %s%s%s (put large data into the body)",
-                    listener->options.queue, cny_id_of(delivery->origin),
+                    listener->spec.options.queue, cny_id_of(delivery->origin),
                     lacks_reason ? CONEY_HEADER_EXCEPTION_MESSAGE : "", lacks_reason && *form->left_out ? " and " : "",
                     form->left_out);
 }
@@ -98,7 +98,7 @@ static coney_outcome not_republished(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
     cny_log_limited(&listener->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
-                    "queue '%s': message '%s' cannot be republished and %s: %s", listener->options.queue,
+                    "queue '%s': message '%s' cannot be republished and %s: %s", listener->spec.options.queue,
                     cny_id_of(delivery->origin), delivery->is_unsendable ? "never will be" : "goes back",
                     coney_last_error());
     return delivery->is_unsendable ? CONEY_REJECT : CONEY_REQUEUE;
@@ -117,7 +117,7 @@ coney_outcome cny_climb(coney_delivery *delivery, int round)
     const cny_listener *listener = delivery->consumer->listener;
     if (is_incomplete(delivery))
         return cny_recover(delivery);
-    if (republish_to(delivery, listener->delay_queues[round], round + 1) == CONEY_OK)
+    if (republish_to(delivery, listener->spec.delay_queues[round], round + 1) == CONEY_OK)
         return CONEY_ACK;
     return delivery->is_unsendable ? cny_recover(delivery) : not_republished(delivery);
 }
@@ -135,9 +135,9 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
     snprintf(text, sizeof text, "message '%s' %s%s: %s", cny_id_of(delivery->origin), what, after,
              cny_failure_text(delivery));
     cny_log_limited(&listener->log, CNY_LOG_EXHAUSTED, CONEY_LOG_WARN, delivery->origin, "queue '%s': %s",
-                    listener->options.queue, text);
+                    listener->spec.options.queue, text);
     cny_tell(delivery->consumer->container->events, &(cny_event){.kind = CONEY_MESSAGE_EXHAUSTED,
-                                                                 .listener = &listener->options,
+                                                                 .listener = &listener->spec.options,
                                                                  .consumer_tag = coney_delivery_consumer_tag(delivery),
                                                                  .message = delivery->origin,
                                                                  .error = delivery->failure,
@@ -166,7 +166,7 @@ const char *cny_original_routing_key(const cny_listener *listener, const coney_m
 static coney_outcome recover_elsewhere(coney_delivery *delivery)
 {
     const cny_listener *listener = delivery->consumer->listener;
-    const coney_listener_retry *retry = &listener->options.retry;
+    const coney_listener_retry *retry = &listener->spec.options.retry;
     char key[CNY_MAX_SHORT_STRING + 8];
     snprintf(key, sizeof key, "error.%.255s", cny_original_routing_key(listener, delivery->origin));
     key[CNY_MAX_SHORT_STRING] = '\0';
@@ -177,7 +177,7 @@ static coney_outcome recover_elsewhere(coney_delivery *delivery)
 
 static coney_outcome park(coney_delivery *delivery)
 {
-    const char *queue = delivery->consumer->listener->options.retry.parking_queue;
+    const char *queue = delivery->consumer->listener->spec.options.retry.parking_queue;
     return republish_to(delivery, queue, 0) == CONEY_OK ? CONEY_ACK : not_republished(delivery);
 }
 
@@ -185,7 +185,7 @@ static coney_outcome park(coney_delivery *delivery)
 static coney_outcome ask_program(coney_delivery *delivery)
 {
     cny_listener *listener = delivery->consumer->listener;
-    const coney_listener *options = &listener->options;
+    const coney_listener *options = &listener->spec.options;
     coney_outcome outcome = options->retry.on_exhausted(delivery, cny_error_view(delivery->failure), options->user);
     cny_delivery_adopt_failure(delivery);
     if (outcome == CONEY_ACK || outcome == CONEY_REJECT || outcome == CONEY_REQUEUE)
@@ -214,7 +214,7 @@ static coney_outcome recover(coney_delivery *delivery, coney_exhausted exhausted
     }
     if (verdict == CONEY_REJECT && delivery->is_unsendable)
         what = "can be published nowhere else, and is rejected,";
-    if (verdict == CONEY_REJECT && cny_listener_is_stream(delivery->consumer->listener)) {
+    if (verdict == CONEY_REJECT && cny_spec_is_stream(&delivery->consumer->listener->spec)) {
         cny_count(&delivery->consumer->listener->counters.exhausted);
         return cny_pass_over(delivery);
     }
@@ -229,7 +229,7 @@ static coney_outcome recover(coney_delivery *delivery, coney_exhausted exhausted
 
 coney_outcome cny_recover(coney_delivery *delivery)
 {
-    return recover(delivery, delivery->consumer->listener->options.retry.exhausted);
+    return recover(delivery, delivery->consumer->listener->spec.options.retry.exhausted);
 }
 
 coney_outcome cny_park(coney_delivery *delivery)

@@ -10,7 +10,7 @@
 
 static coney_status check_transaction(const coney_delivery *delivery)
 {
-    const coney_listener *options = &delivery->consumer->listener->options;
+    const coney_listener *options = &delivery->consumer->listener->spec.options;
     if (!options->transacted)
         return cny_fail(CONEY_E_STATE, "the listener is not transacted; use a template");
     return delivery->in_handler ? CONEY_OK : cny_fail(CONEY_E_STATE, "the handler has returned");
@@ -83,8 +83,8 @@ static void end_transaction(cny_consumer *consumer, const char *what,
     }
     note_spoiler(consumer);
     cny_log_limited(&listener->log, CNY_LOG_FAILURE, CONEY_LOG_ERROR, NULL,
-                    "queue '%s': a transaction cannot be %s, so its messages come again: %s", listener->options.queue,
-                    what, coney_last_error());
+                    "queue '%s': a transaction cannot be %s, so its messages come again: %s",
+                    listener->spec.options.queue, what, coney_last_error());
     cny_channel_close(consumer->channel);
 }
 
@@ -102,7 +102,7 @@ static void complain_of_returned(const cny_consumer *consumer)
         cny_log_limited(
             &consumer->listener->log, CNY_LOG_REPLY, CONEY_LOG_ERROR, NULL,
             "queue '%s': a transaction is committed, but %zu of what was sent in it came back and is lost: %s",
-            consumer->listener->options.queue, count, first ? cny_error_view(first)->text : "");
+            consumer->listener->spec.options.queue, count, first ? cny_error_view(first)->text : "");
     cny_error_unref(first);
 }
 
@@ -116,7 +116,7 @@ void cny_transaction_commit(cny_consumer *consumer)
 
 static coney_status find_address(cny_address *to, const coney_delivery *delivery)
 {
-    const char *send_to = delivery->consumer->listener->options.send_to;
+    const char *send_to = delivery->consumer->listener->spec.options.send_to;
     if (cny_address_of_requester(to, delivery->message))
         return CONEY_OK;
     if (!send_to)
@@ -129,7 +129,7 @@ static coney_status find_address(cny_address *to, const coney_delivery *delivery
 static coney_status make_reply(coney_message **made, const coney_delivery *delivery, coney_message *reply,
                                const cny_address *to)
 {
-    const coney_processor *processor = &delivery->consumer->listener->options.reply_processor;
+    const coney_processor *processor = &delivery->consumer->listener->spec.options.reply_processor;
     coney_message *correlated;
     coney_status status = cny_correlate(&correlated, delivery->message, reply);
     *made = status == CONEY_OK ? correlated : NULL;
@@ -161,7 +161,7 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
         return status;
     cny_log_limited(&delivery->consumer->listener->log, CNY_LOG_REPLY, CONEY_LOG_WARN, delivery->origin,
                     "queue '%s': the reply to message '%s' reaches nobody: %s",
-                    delivery->consumer->listener->options.queue, cny_id_of(delivery->message), coney_last_error());
+                    delivery->consumer->listener->spec.options.queue, cny_id_of(delivery->message), coney_last_error());
     return CONEY_OK;
 }
 
@@ -188,7 +188,7 @@ static coney_status send(coney_delivery *delivery, coney_message *reply)
         status = make_reply(&made, delivery, reply, &to);
     if (status != CONEY_OK || !made)
         return status;
-    bool is_within = delivery->consumer->listener->options.transacted && !may_spoil_transaction(delivery, &to);
+    bool is_within = delivery->consumer->listener->spec.options.transacted && !may_spoil_transaction(delivery, &to);
     if (is_within && to.is_requesters)
         atomic_store(&delivery->consumer->replied_to, hash_of(&to));
     if (is_within)
@@ -202,7 +202,7 @@ static coney_status send(coney_delivery *delivery, coney_message *reply)
 static coney_status fail_reply(const coney_delivery *delivery)
 {
     return cny_fail_in("reply to message '%s' of queue '%s'", cny_id_of(delivery->message),
-                       delivery->consumer->listener->options.queue);
+                       delivery->consumer->listener->spec.options.queue);
 }
 
 coney_status coney_delivery_reply(coney_delivery *delivery, coney_message *reply)
@@ -211,7 +211,7 @@ coney_status coney_delivery_reply(coney_delivery *delivery, coney_message *reply
     if (!delivery || !reply)
         return cny_fail(CONEY_E_INVALID, "reply: delivery or reply is NULL");
     coney_status status = cny_factory_check_process(delivery->consumer->container->factory);
-    if (status == CONEY_OK && delivery->consumer->listener->options.transacted)
+    if (status == CONEY_OK && delivery->consumer->listener->spec.options.transacted)
         status = check_transaction(delivery);
     if (status == CONEY_OK)
         status = send(delivery, reply);
@@ -223,7 +223,7 @@ coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const vo
     CNY_DISABLE_CANCEL();
     if (!delivery)
         return cny_fail(CONEY_E_INVALID, "reply: the delivery is NULL");
-    const coney_converter *converter = delivery->consumer->listener->options.reply_converter;
+    const coney_converter *converter = delivery->consumer->listener->spec.options.reply_converter;
     if (!converter)
         converter = coney_json_converter();
     coney_message *reply;

@@ -42,7 +42,7 @@ static void forget_unless_part(const coney_delivery *delivery)
 
 static bool may_be_redelivered(coney_delivery *delivery, int *delay_ms)
 {
-    const coney_listener_retry *retry = &delivery->consumer->listener->options.retry;
+    const coney_listener_retry *retry = &delivery->consumer->listener->spec.options.retry;
     int64_t count = failures(delivery);
     bool may = count > 0 && count < retry->max_attempts;
     if (may && !retry->delayed_by_queue)
@@ -54,7 +54,7 @@ static bool may_be_redelivered(coney_delivery *delivery, int *delay_ms)
 
 static bool is_retriable(const coney_delivery *delivery)
 {
-    const coney_listener *options = &delivery->consumer->listener->options;
+    const coney_listener *options = &delivery->consumer->listener->spec.options;
     return !options->retry.is_retriable ||
            options->retry.is_retriable(delivery, cny_error_view(delivery->failure), options->user);
 }
@@ -69,26 +69,26 @@ static void need_failure(coney_delivery *delivery, const char *outcome)
 /* Its channel is gone, so it would be there twice if it were sent on now. */
 static bool comes_again(const coney_delivery *delivery)
 {
-    return !cny_acknowledges_nothing(delivery->consumer->listener) && !cny_channel_alive(delivery->channel);
+    return !cny_acknowledges_nothing(&delivery->consumer->listener->spec) && !cny_channel_alive(delivery->channel);
 }
 
 static coney_outcome try_again(coney_delivery *delivery, int *delay_ms)
 {
-    *delay_ms = cny_retry_delay(&delivery->consumer->listener->options.retry, ++delivery->tries);
+    *delay_ms = cny_retry_delay(&delivery->consumer->listener->spec.options.retry, ++delivery->tries);
     return (coney_outcome)0;
 }
 
 static coney_outcome judge_failure(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
     const cny_listener *listener = delivery->consumer->listener;
-    const coney_listener_retry *retry = &listener->options.retry;
-    if (!cny_listener_has_retry(listener))
+    const coney_listener_retry *retry = &listener->spec.options.retry;
+    if (!cny_spec_has_retry(&listener->spec))
         return CONEY_REQUEUE;
     need_failure(delivery, outcome == CONEY_REQUEUE ? "CONEY_REQUEUE" : "CONEY_RETRY");
     bool retriable = is_retriable(delivery);
     if (retriable && retry->stateful && may_be_redelivered(delivery, delay_ms))
         return CONEY_REQUEUE;
-    if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < cny_listener_max_attempts(listener))
+    if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < cny_spec_max_attempts(&listener->spec))
         return try_again(delivery, delay_ms);
     if (comes_again(delivery)) {
         cny_tries_keep(delivery, delivery->tries + 1);
@@ -96,7 +96,7 @@ static coney_outcome judge_failure(coney_delivery *delivery, coney_outcome outco
     }
     forget_unless_part(delivery);
     int round = cny_rounds(listener, delivery->origin);
-    if (retriable && round < listener->delay_count)
+    if (retriable && round < listener->spec.delay_count)
         return cny_climb(delivery, round);
     return cny_recover(delivery);
 }
@@ -123,7 +123,7 @@ static coney_outcome judge_on_stream(coney_delivery *delivery, coney_outcome out
 {
     if (delivery->is_returned && may_repeat) { /* there was no memory, which is not the message's fault */
         delivery->is_returned = false;
-        *delay_ms = delivery->consumer->listener->options.retry.first_delay_ms;
+        *delay_ms = delivery->consumer->listener->spec.options.retry.first_delay_ms;
         return (coney_outcome)0;
     }
     coney_outcome verdict = outcome == CONEY_PARK     ? park(delivery)
@@ -136,7 +136,7 @@ static coney_outcome judge_on_stream(coney_delivery *delivery, coney_outcome out
 static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
 {
     cny_listener *listener = delivery->consumer->listener;
-    bool is_stream = cny_listener_is_stream(listener);
+    bool is_stream = cny_spec_is_stream(&listener->spec);
     const char *what = outcome == CONEY_RETRY || is_stream ? "failed"
                        : outcome == CONEY_REJECT           ? "is rejected"
                                                            : "goes back";
@@ -144,14 +144,14 @@ static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
     if (is_told || (!delivery->failure && outcome != CONEY_RETRY))
         return;
     cny_log_limited(&listener->log, CNY_LOG_FAILURE, CONEY_LOG_WARN, delivery->origin,
-                    "queue '%s': message '%s' %s at attempt %d: %s", listener->options.queue,
+                    "queue '%s': message '%s' %s at attempt %d: %s", listener->spec.options.queue,
                     cny_id_of(delivery->origin), what, coney_delivery_attempt(delivery), cny_failure_text(delivery));
 }
 
 static coney_outcome stop_container(coney_delivery *delivery)
 {
     const cny_listener *listener = delivery->consumer->listener;
-    cny_fail(CONEY_E_STATE, "the handler of queue '%s' returned CONEY_STOP%s%s", listener->options.queue,
+    cny_fail(CONEY_E_STATE, "the handler of queue '%s' returned CONEY_STOP%s%s", listener->spec.options.queue,
              delivery->failure ? ": " : "", delivery->failure ? cny_error_view(delivery->failure)->text : "");
     cny_container_stop_for(delivery->consumer->container);
     cny_consumer_give_up(delivery->consumer, delivery->channel);
@@ -177,15 +177,15 @@ static coney_outcome judge_in_quarantine(coney_delivery *delivery, coney_outcome
 
 static bool is_outcome(const coney_delivery *delivery, coney_outcome outcome)
 {
-    bool is_manual = delivery->consumer->listener->options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
-    return outcome == CONEY_PARK ? cny_has_parking_queue(delivery->consumer->listener)
+    bool is_manual = delivery->consumer->listener->spec.options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
+    return outcome == CONEY_PARK ? cny_has_parking_queue(&delivery->consumer->listener->spec)
                                  : outcome >= CONEY_ACK && outcome <= (is_manual ? CONEY_DEFER : CONEY_STOP);
 }
 
 static void complain_of_outcome(const coney_delivery *delivery, coney_outcome outcome)
 {
     cny_listener *listener = delivery->consumer->listener;
-    const char *queue = listener->options.queue, *id = cny_id_of(delivery->origin);
+    const char *queue = listener->spec.options.queue, *id = cny_id_of(delivery->origin);
     if (outcome == CONEY_PARK) /* of a handler or of on_error */
         cny_log_limited(
             &listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
@@ -206,7 +206,7 @@ static coney_outcome judge(coney_delivery *delivery, coney_outcome outcome, bool
         return judge_in_quarantine(delivery, outcome, may_repeat, delay_ms);
     if (outcome == CONEY_STOP)
         return stop_container(delivery);
-    if (cny_listener_is_stream(delivery->consumer->listener) && outcome != CONEY_ACK)
+    if (cny_spec_is_stream(&delivery->consumer->listener->spec) && outcome != CONEY_ACK)
         return judge_on_stream(delivery, outcome, may_repeat, delay_ms);
     if (outcome == CONEY_RETRY)
         return judge_failure(delivery, outcome, may_repeat, delay_ms);

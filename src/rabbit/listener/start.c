@@ -28,7 +28,7 @@ bool cny_consumer_can_wait(const cny_consumer *consumer)
     if (cny_consumer_is_lost(consumer))
         return consumer->container->options.start_without_broker;
     return consumer->is_refused || consumer->awaits_declarations ||
-           (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal) ||
+           (error->status == CONEY_E_NOT_FOUND && !consumer->listener->spec.options.missing_queue_is_fatal) ||
            error->status == CONEY_E_RESOURCE_LOCKED || cny_is_refused_exclusive(error);
 }
 
@@ -80,7 +80,7 @@ bool cny_start_is_over(const coney_container *container, cny_error **failure)
             *failure = cny_error_ref(consumer->trouble);
             return true;
         }
-        bool comes_later = held_up && cny_acknowledges_nothing(consumer->listener);
+        bool comes_later = held_up && cny_acknowledges_nothing(&consumer->listener->spec);
         over = over && (comes_later || !cny_consumer_is_awaited(consumer));
     }
     return over;
@@ -91,10 +91,10 @@ bool cny_start_is_over(const coney_container *container, cny_error **failure)
 bool cny_consumer_lets_others_begin(const cny_consumer *consumer)
 {
     const coney_container *container = consumer->container;
-    if (container->state != CNY_CONTAINER_STARTING || !cny_acknowledges_nothing(consumer->listener))
+    if (container->state != CNY_CONTAINER_STARTING || !cny_acknowledges_nothing(&consumer->listener->spec))
         return false;
     for (const cny_consumer *other = cny_first_consumer(container); other; other = cny_next_consumer(other)) {
-        bool goes_before = !cny_acknowledges_nothing(other->listener) || other->awaits_declarations;
+        bool goes_before = !cny_acknowledges_nothing(&other->listener->spec) || other->awaits_declarations;
         if (goes_before && cny_consumer_is_awaited(other))
             return true;
     }

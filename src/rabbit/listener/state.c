@@ -23,7 +23,7 @@ int cny_listener_consuming(const cny_listener *listener)
 /* Why it does not consume, even if the supervisor has not seen that yet. */
 static coney_status check_consumer(const cny_consumer *consumer)
 {
-    const char *queue = consumer->listener->options.queue;
+    const char *queue = consumer->listener->spec.options.queue;
     if (consumer->trouble)
         return cny_error_raise(consumer->trouble);
     if (consumer->surplus || is_consuming(consumer))
@@ -48,7 +48,7 @@ static coney_status check_listener(const cny_listener *listener)
         status = check_consumer(consumer);
     }
     if (status == CONEY_OK && count < listener->wanted)
-        status = cny_fail(CONEY_E_STATE, "a consumer of queue '%s' has not begun yet", listener->options.queue);
+        status = cny_fail(CONEY_E_STATE, "a consumer of queue '%s' has not begun yet", listener->spec.options.queue);
     return status;
 }
 
@@ -67,7 +67,7 @@ static bool all_are_stuck(const coney_container *container)
          consumer = cny_next_consumer(consumer)) {
         lanes += consumer->lane_count;
         for (int i = 0; i < consumer->lane_count; i++)
-            stuck += is_stuck(&consumer->lanes[i], consumer->listener->options.slow_handler_ms, now);
+            stuck += is_stuck(&consumer->lanes[i], consumer->listener->spec.options.slow_handler_ms, now);
     }
     int workers = container->options.workers;
     return stuck > 0 && stuck >= (workers > 0 && workers < lanes ? workers : lanes);
@@ -185,9 +185,9 @@ static bool add_entry(const coney_container *container, cny_listener *listener, 
 {
     bool wanted = cny_listener_is_wanted(container, listener);
     entry one = {.listener = listener,
-                 .info = {.id = listener->options.id,
-                          .group = listener->options.group ? listener->options.group : "",
-                          .queue = listener->options.queue,
+                 .info = {.id = listener->spec.options.id,
+                          .group = listener->spec.options.group ? listener->spec.options.group : "",
+                          .queue = listener->spec.options.queue,
                           .consumers = cny_listener_consuming(listener),
                           .wanted = wanted ? listener->wanted : 0}};
     one.info.state = state_of(container, listener, one.info.consumers);

@@ -39,7 +39,7 @@ static void adjust(coney_container *container, cny_listener *listener)
         if (!made) {
             cny_defer_log(&container->deferred_log, CONEY_LOG_ERROR,
                           "container '%s': no memory for another consumer of queue '%s'", container->options.name,
-                          listener->options.queue);
+                          listener->spec.options.queue);
             return;
         }
         made->next = listener->consumers;

@@ -44,7 +44,7 @@ static const char *tag_of(const cny_consumer *consumer)
 static void tell_of(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error)
 {
     cny_tell(consumer->container->events, &(cny_event){.kind = kind,
-                                                       .listener = &consumer->listener->options,
+                                                       .listener = &consumer->listener->spec.options,
                                                        .consumer_tag = tag_of(consumer),
                                                        .error = error});
 }
@@ -53,7 +53,8 @@ static void tell_of(const cny_consumer *consumer, coney_container_event_kind kin
 static bool is_refused_for_good(const cny_consumer *consumer)
 {
     cny_error *error;
-    cny_declaration_state state = cny_listener_declarations(consumer->container, consumer->listener, &error);
+    cny_declaration_state state =
+        cny_spec_declarations(&consumer->listener->spec, consumer->container->factory, &error);
     cny_error_unref(error);
     return state == CNY_DECLARATION_REFUSED;
 }
@@ -61,7 +62,7 @@ static bool is_refused_for_good(const cny_consumer *consumer)
 /* The container stops for its trouble, or does not even start. */
 static bool stops_container(const cny_consumer *consumer)
 {
-    const coney_listener *options = &consumer->listener->options;
+    const coney_listener *options = &consumer->listener->spec.options;
     if (consumer->container->state == CNY_CONTAINER_STARTING)
         return cny_consumer_is_hopeless(consumer);
     bool is_missing = cny_error_view(consumer->trouble)->status == CONEY_E_NOT_FOUND;
@@ -76,7 +77,7 @@ static void tell_failed(const cny_consumer *consumer, bool fatal)
     cny_defer_log(&consumer->container->deferred_log, level, "container '%s': %s", consumer->container->options.name,
                   view->text);
     cny_tell(consumer->container->events, &(cny_event){.kind = CONEY_CONSUMER_FAILED,
-                                                       .listener = &consumer->listener->options,
+                                                       .listener = &consumer->listener->spec.options,
                                                        .consumer_tag = tag_of(consumer),
                                                        .error = trouble,
                                                        .fatal = fatal});
@@ -86,7 +87,7 @@ static void tell_failed(const cny_consumer *consumer, bool fatal)
  * connection, which has a log and events of its own, does not come back by itself. */
 static bool set_trouble(cny_consumer *consumer, const char *what, bool given_up)
 {
-    const char *queue = consumer->listener->options.queue;
+    const char *queue = consumer->listener->spec.options.queue;
     if (consumer->has_consumed)
         cny_fail_in("a consumer of queue '%s' %s", queue, what);
     else
@@ -126,7 +127,7 @@ static bool is_restored(cny_consumer *consumer)
 {
     bool may_help = !consumer->is_restored && coney_last_error_details()->status == CONEY_E_NOT_FOUND;
     consumer->is_restored =
-        may_help && cny_declarations_restore(consumer->container->factory, consumer->listener->options.queue);
+        may_help && cny_declarations_restore(consumer->container->factory, consumer->listener->spec.options.queue);
     if (!consumer->is_restored)
         return false;
     consumer->awaits_declarations = true;
@@ -138,7 +139,7 @@ static bool is_restored(cny_consumer *consumer)
 static void explain_missing(const cny_consumer *consumer)
 {
     const coney_error *error = coney_last_error_details();
-    if (error->status == CONEY_E_NOT_FOUND && !consumer->listener->options.missing_queue_is_fatal)
+    if (error->status == CONEY_E_NOT_FOUND && !consumer->listener->spec.options.missing_queue_is_fatal)
         cny_fail_code(error->status, error->broker_code,
                       "%s; it is waited for (the listener's declare, or an admin's topology, has it declared; with "
                       "missing_queue_is_fatal the container fails instead)",
@@ -187,7 +188,7 @@ static void subscribe(cny_consumer *consumer)
     consumer->awaits_declarations = false;
     if (cny_consumer_awaits_trial(consumer))
         return;
-    coney_status status = cny_listener_learn_queue(consumer->container, consumer->listener);
+    coney_status status = cny_spec_learn_queue(&consumer->listener->spec, consumer->container->factory);
     if (status == CONEY_OK)
         status = cny_consumer_subscribe(consumer);
     if (status == CONEY_OK) {
@@ -214,8 +215,9 @@ static void forget_missing_connection(cny_consumer *consumer)
 static bool waits_for_declarations(cny_consumer *consumer)
 {
     cny_error *error, *refusal;
-    cny_declaration_state state = cny_listener_declarations(consumer->container, consumer->listener, &error);
-    const coney_listener *options = &consumer->listener->options;
+    cny_declaration_state state =
+        cny_spec_declarations(&consumer->listener->spec, consumer->container->factory, &error);
+    const coney_listener *options = &consumer->listener->spec.options;
     bool is_on_its_way = cny_declarations_awaits(consumer->container->factory, options->queue,
                                                  options->missing_queue_is_fatal, &refusal) ||
                          (state == CNY_DECLARATION_WANTED && !error);
@@ -261,7 +263,7 @@ static void on_consuming(cny_consumer *consumer)
         bool is_quiet = !again && cny_is_refused_exclusive(cny_error_view(consumer->trouble));
         cny_defer_log(&container->deferred_log, is_quiet ? CONEY_LOG_DEBUG : CONEY_LOG_INFO,
                       "container '%s': a consumer of queue '%s' has resumed", container->options.name,
-                      consumer->listener->options.queue);
+                      consumer->listener->spec.options.queue);
     }
     consumer->has_consumed = true;
     consumer->has_tried = consumer->told_missing = consumer->is_restored = false;
@@ -309,7 +311,7 @@ static void begin_leaving(cny_consumer *consumer)
  * is handled first. */
 static void on_innocent(cny_consumer *consumer)
 {
-    if (cny_acknowledges_nothing(consumer->listener)) {
+    if (cny_acknowledges_nothing(&consumer->listener->spec)) {
         on_consuming(consumer);
         begin_leaving(consumer);
         consumer->loss = CONEY_E_LOST;
@@ -352,7 +354,7 @@ static void look_at_subscription(cny_consumer *consumer)
 /* What is in its feed, and another consumer may get it before the handlers of this one have returned. */
 static bool comes_again(const cny_consumer *consumer)
 {
-    return !cny_acknowledges_nothing(consumer->listener) && !cny_channel_alive(consumer->channel);
+    return !cny_acknowledges_nothing(&consumer->listener->spec) && !cny_channel_alive(consumer->channel);
 }
 
 static void look_for_loss(cny_consumer *consumer)
@@ -393,7 +395,7 @@ static void leave(cny_consumer *consumer)
 {
     const coney_container *container = consumer->container;
     bool is_restored_now = consumer->loss == CONEY_E_NOT_FOUND &&
-                           cny_declarations_restore(container->factory, consumer->listener->options.queue);
+                           cny_declarations_restore(container->factory, consumer->listener->spec.options.queue);
     int64_t interval = container->options.resubscribe_interval_ms;
     if (is_restored_now && interval > RESTORE_AGAIN_MS)
         interval = RESTORE_AGAIN_MS;
@@ -407,7 +409,7 @@ static void leave(cny_consumer *consumer)
 static bool tell_end(cny_consumer *consumer)
 {
     bool ended = cny_consumer_has_ended(consumer);
-    if (ended && !consumer->told_end && consumer->listener->options.on_batch)
+    if (ended && !consumer->told_end && consumer->listener->spec.options.on_batch)
         cny_consumer_set_course(consumer, (cny_course)atomic_load(&consumer->course));
     consumer->told_end = ended;
     return ended;
@@ -430,7 +432,7 @@ static void go_on_leaving(cny_consumer *consumer)
 
 void cny_consumer_stop_taking(cny_consumer *consumer)
 {
-    if (consumer->state == CNY_CONSUMER_CONSUMING && !cny_acknowledges_nothing(consumer->listener))
+    if (consumer->state == CNY_CONSUMER_CONSUMING && !cny_acknowledges_nothing(&consumer->listener->spec))
         cny_channel_keep_consumer(consumer->channel);
 }
 
@@ -482,8 +484,8 @@ bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int
 static bool waits_for_answer(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
 {
     bool waits = consumer->state == CNY_CONSUMER_SUBSCRIBING && mode != CONEY_STOP_NOW &&
-                 cny_acknowledges_nothing(consumer->listener) && consumer->container->state != CNY_CONTAINER_STARTING &&
-                 !cny_consumer_has_ended(consumer);
+                 cny_acknowledges_nothing(&consumer->listener->spec) &&
+                 consumer->container->state != CNY_CONTAINER_STARTING && !cny_consumer_has_ended(consumer);
     consumer->due = waits ? cny_sooner(consumer->due, deadline) : consumer->due;
     return waits && cny_now_ms() < consumer->due;
 }

@@ -110,7 +110,7 @@ static cny_consumer *next_suspect(const coney_container *container)
 {
     cny_consumer *last = NULL;
     for (cny_consumer *one = cny_first_consumer(container); one; one = cny_next_consumer(one)) {
-        if (one->awaits_trial && !cny_acknowledges_nothing(one->listener))
+        if (one->awaits_trial && !cny_acknowledges_nothing(&one->listener->spec))
             return one;
         if (one->awaits_trial)
             last = one;
@@ -124,7 +124,7 @@ static void note_no_trial(cny_consumer *consumer, const cny_error *failure)
 {
     cny_error_raise(failure);
     cny_fail_in("consume from queue '%s', which may cost the connection and must be tried alone",
-                consumer->listener->options.queue);
+                consumer->listener->spec.options.queue);
     cny_error_unref(consumer->trouble);
     consumer->trouble = cny_error_capture();
     consumer->is_refused = true;

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What can be wrong with a listener's options, their defaults, and the copy that the container keeps. */
-#include "rabbit/listener/listener.h"
+/* What can be wrong with a listener's options: ranges, what excludes what, and options that would do nothing. Pure
+ * functions, on any thread. */
+#include "rabbit/listener/spec/checks.h"
 
 #include <string.h>
 
-#define DEFAULT_PREFETCH 250 /* Spring's */
 #define MAX_LANES 1000
-
-/* ---- checks ---- */
 
 static coney_status check_range(const char *what, int value, int least, int most)
 {
@@ -150,6 +148,26 @@ static coney_status check_effect(const coney_listener_retry *retry, bool is_stre
     return CONEY_OK;
 }
 
+/* A message over its delivery limit is gone, unless the queue has a dead-letter exchange. */
+coney_status cny_check_delaying_queue(const coney_listener *options, bool delays_failures, int64_t delivery_limit)
+{
+    const coney_listener_retry *retry = &options->retry;
+    int attempts = retry->max_attempts ? retry->max_attempts : cny_default_attempts(retry);
+    if (!retry->delayed_by_queue)
+        return CONEY_OK;
+    if (!delays_failures)
+        return cny_fail(CONEY_E_INVALID,
+                        "retry.delayed_by_queue: the queue '%s' is declared here without a delay for what has failed; "
+                        "set its delayed_retry to CONEY_DELAYED_RETRY_FAILED, or take retry.delays_ms",
+                        options->queue);
+    return delivery_limit < 0 || attempts - 1 <= delivery_limit
+               ? CONEY_OK
+               : cny_fail(CONEY_E_INVALID,
+                          "retry.max_attempts is %d, and the queue '%s' lets a message come back %lld times, so the "
+                          "broker would end the message before; set delivery_limit of the queue to %d or more",
+                          attempts, options->queue, (long long)delivery_limit, attempts - 1);
+}
+
 static coney_status check_delayed_by_queue(const coney_listener *listener)
 {
     const coney_listener_retry *retry = &listener->retry;
@@ -208,7 +226,7 @@ static coney_status check_queue(const coney_listener *listener)
     return CONEY_OK;
 }
 
-static coney_status check(const coney_listener *listener)
+coney_status cny_check_listener(const coney_listener *listener)
 {
     if (check_queue(listener) != CONEY_OK)
         return CONEY_E_INVALID;
@@ -237,180 +255,4 @@ static coney_status check(const coney_listener *listener)
     if (status == CONEY_OK && is_stream)
         status = cny_check_stream(listener);
     return status == CONEY_OK ? check_retry(&listener->retry, is_stream) : status;
-}
-
-/* ---- defaults ---- */
-
-static void set_default(int *option, int value)
-{
-    if (*option == 0)
-        *option = value;
-}
-
-int cny_default_attempts(const coney_listener_retry *retry)
-{
-    return retry->stateful ? 3 : 1;
-}
-
-static void set_retry_defaults(coney_listener_retry *retry)
-{
-    set_default(&retry->max_attempts, cny_default_attempts(retry));
-    set_default(&retry->first_delay_ms, 1000);
-    set_default(&retry->max_delay_ms, 10000);
-    if (retry->multiplier == 0)
-        retry->multiplier = 2;
-    if (retry->exhausted == CONEY_EXHAUSTED_DEFAULT)
-        retry->exhausted = retry->delays_ms[0] || retry->delayed_by_queue || retry->parking_queue
-                               ? CONEY_EXHAUSTED_PARK
-                               : CONEY_EXHAUSTED_REJECT;
-}
-
-static void set_defaults(coney_listener *options)
-{
-    set_default(&options->concurrency, 1);
-    set_default(&options->max_concurrency, options->concurrency);
-    set_default(&options->elasticity.cycle_ms, 1000);
-    set_default(&options->elasticity.active_trigger, 10);
-    set_default(&options->elasticity.idle_trigger, 10);
-    set_default(&options->elasticity.grow_interval_ms, 10000);
-    set_default(&options->elasticity.shrink_interval_ms, 60000);
-    set_default(&options->prefetch, DEFAULT_PREFETCH);
-    set_default(&options->lanes, 1);
-    set_default(&options->ack_every, 1);
-    set_default(&options->ack_after_ms, 1000);
-    set_default(&options->batch_size, options->on_batch ? 100 : 1);
-    set_default(&options->batch_timeout_ms, 1000);
-    set_default(&options->slow_handler_ms, 30000);
-    int together = options->on_batch ? options->batch_size : options->ack_every;
-    if (options->prefetch < together)
-        options->prefetch = together;
-    if (!options->reply_converter)
-        options->reply_converter = options->converter;
-    set_retry_defaults(&options->retry);
-}
-
-static bool has_retry(const coney_listener_retry *retry)
-{
-    return retry->max_attempts || retry->stateful || retry->delays_ms[0] || retry->parking_queue ||
-           retry->exhausted != CONEY_EXHAUSTED_DEFAULT;
-}
-
-/* ---- the copy ---- */
-
-static bool copy_handlers(cny_listener *made, const coney_listener *options)
-{
-    if (options->handler_count == 0)
-        return true;
-    size_t size = options->handler_count * sizeof *options->handlers;
-    coney_typed_handler *copies = (coney_typed_handler *)(void *)cny_arena_alloc(&made->arena, size);
-    if (!copies)
-        return false;
-    memcpy(copies, options->handlers, size);
-    for (size_t i = 0; i < options->handler_count; i++) {
-        if (!cny_arena_strdup(&made->arena, &copies[i].type, options->handlers[i].type))
-            return false;
-    }
-    made->options.handlers = copies;
-    return true;
-}
-
-static bool copy_texts(cny_listener *made, const coney_listener *from)
-{
-    coney_listener *to = &made->options;
-    cny_arena *arena = &made->arena;
-    to->arguments = from->arguments ? cny_table_copy(arena, from->arguments) : NULL;
-    return (to->arguments || !from->arguments) && cny_arena_strdup(arena, &to->queue, from->queue) &&
-           cny_arena_strdup(arena, &to->id, from->id) && cny_arena_strdup(arena, &to->group, from->group) &&
-           cny_arena_strdup(arena, &to->lane_header, from->lane_header) &&
-           cny_arena_strdup(arena, &to->consumer_tag, from->consumer_tag) &&
-           cny_arena_strdup(arena, &to->send_to, from->send_to) &&
-           cny_arena_strdup(arena, &to->retry.exchange, from->retry.exchange) &&
-           cny_arena_strdup(arena, &to->retry.routing_key, from->retry.routing_key) &&
-           cny_arena_strdup(arena, &to->retry.parking_queue, from->retry.parking_queue);
-}
-
-static bool add_priority(cny_listener *made)
-{
-    coney_table *arguments = cny_table_copy(&made->arena, made->options.arguments);
-    const coney_value priority = {.type = CONEY_INT32, .as.integer = made->options.priority};
-    made->options.arguments = arguments;
-    return arguments && coney_table_set(arguments, "x-priority", &priority) == CONEY_OK;
-}
-
-static coney_status fill(cny_listener *made, const coney_listener *options)
-{
-    made->options = *options;
-    made->options.declare = NULL; /* in declarations */
-    made->has_retry = has_retry(&options->retry);
-    made->has_own_attempts = options->retry.max_attempts != 0;
-    set_defaults(&made->options);
-    cny_attempts_size_for(&made->attempts, &made->options);
-    atomic_store(&made->keeps_order, options->exclusive);
-    if (cny_is_stream(options))
-        atomic_store(&made->queue_kind, CONEY_STREAM);
-    made->min = made->wanted = made->options.concurrency;
-    made->max = made->options.max_concurrency;
-    made->started = !options->no_auto_start;
-    if (!copy_texts(made, options) || !copy_handlers(made, options) || (options->priority && !add_priority(made)))
-        return cny_fail_memory();
-    coney_status status = cny_quarantine_plan(made, options->declare);
-    return status == CONEY_OK ? cny_listener_plan_declarations(made, options->declare) : status;
-}
-
-static bool init_locks(cny_listener *made)
-{
-    if (!cny_attempts_init(&made->attempts))
-        return false;
-    if (!cny_backoffs_init(&made->backoffs)) {
-        cny_attempts_free(&made->attempts);
-        return false;
-    }
-    if (cny_limited_log_init(&made->log))
-        return true;
-    cny_attempts_free(&made->attempts);
-    cny_backoffs_free(&made->backoffs);
-    return false;
-}
-
-coney_status cny_listener_new(cny_listener **listener, const coney_listener *options)
-{
-    coney_listener named = *options;
-    if (!named.queue && named.declare)
-        named.queue = named.declare->name;
-    named.retry.stateful |= named.retry.delayed_by_queue;
-    options = &named;
-    coney_status status = check(options);
-    if (status != CONEY_OK)
-        return status;
-    cny_listener *made = cny_alloc(sizeof *made);
-    if (!made)
-        return cny_fail_memory();
-    atomic_init(&made->refs, 1);
-    if (!init_locks(made)) {
-        cny_free(made);
-        return cny_fail_memory();
-    }
-    cny_position_init(&made->position);
-    cny_rounds_init(&made->rounds);
-    status = fill(made, options);
-    if (status != CONEY_OK) {
-        cny_listener_unref(made);
-        return status;
-    }
-    *listener = made;
-    return CONEY_OK;
-}
-
-void cny_listener_unref(cny_listener *listener)
-{
-    if (!listener || atomic_fetch_sub_explicit(&listener->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    cny_attempts_free(&listener->attempts);
-    cny_backoffs_free(&listener->backoffs);
-    cny_limited_log_free(&listener->log);
-    cny_position_free(&listener->position);
-    cny_rounds_free(&listener->rounds);
-    cny_declaration_set_unref(listener->declarations);
-    cny_arena_free(&listener->arena);
-    cny_free(listener);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The queues that a listener brings along: its own, if it is told to, the ladder of its retries, and the parking
  * queue. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/spec/checks.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 /* "orders.retry.5000"; the delay is in the name, so that another delay is another queue and not a queue that was
  * declared otherwise. */
-static coney_status name_queue(cny_listener *made, const char **name, const char *suffix)
+static coney_status name_queue(cny_spec *made, const char **name, const char *suffix)
 {
     char text[512];
     snprintf(text, sizeof text, "%s%s", made->options.queue, suffix);
@@ -19,7 +19,7 @@ static coney_status name_queue(cny_listener *made, const char **name, const char
     return cny_arena_strdup(&made->arena, name, text) ? CONEY_OK : cny_fail_memory();
 }
 
-static coney_status name_queues(cny_listener *made)
+static coney_status name_queues(cny_spec *made)
 {
     coney_listener_retry *retry = &made->options.retry;
     coney_status status = CONEY_OK;
@@ -35,7 +35,7 @@ static coney_status name_queues(cny_listener *made)
 }
 
 /* A quorum queue hands on what expires only if told to, and takes no more than it can hand on then. */
-static void add_rung(coney_topology *queues, const cny_listener *made, int rung, const coney_table *for_quorum)
+static void add_rung(coney_topology *queues, const cny_spec *made, int rung, const coney_table *for_quorum)
 {
     const coney_listener_retry *retry = &made->options.retry;
     bool is_quorum = retry->ladder_kind == CONEY_QUORUM;
@@ -51,7 +51,7 @@ static void add_rung(coney_topology *queues, const cny_listener *made, int rung,
 }
 
 /* What the container declares for it. */
-static coney_status add_declarations(cny_listener *made, const coney_queue *queue)
+static coney_status add_declarations(cny_spec *made, const coney_queue *queue)
 {
     const coney_listener_retry *retry = &made->options.retry;
     bool parks = retry->exhausted == CONEY_EXHAUSTED_PARK;
@@ -81,7 +81,7 @@ static coney_status add_declarations(cny_listener *made, const coney_queue *queu
     return made->declarations ? CONEY_OK : cny_fail_memory();
 }
 
-coney_status cny_listener_plan_declarations(cny_listener *made, const coney_queue *queue)
+coney_status cny_plan_declarations(cny_spec *made, const coney_queue *queue)
 {
     coney_status status = name_queues(made);
     if (status == CONEY_OK)
@@ -89,36 +89,23 @@ coney_status cny_listener_plan_declarations(cny_listener *made, const coney_queu
     return status;
 }
 
-/* ---- while its consumers are wanted ---- */
+/* ---- what is known of them ---- */
 
-void cny_listener_join_declarations(coney_container *container, cny_listener *listener)
-{
-    if (listener->declarations && !listener->has_joined)
-        listener->has_joined = cny_declarations_join(container->factory, listener->declarations, true) == CONEY_OK;
-}
-
-void cny_listener_leave_declarations(coney_container *container, cny_listener *listener)
-{
-    if (listener->has_joined)
-        cny_declarations_leave(container->factory, listener->declarations);
-    listener->has_joined = false;
-}
-
-coney_status cny_listener_learn_queue(const coney_container *container, cny_listener *listener)
+coney_status cny_spec_learn_queue(cny_spec *spec, coney_connection_factory *factory)
 {
     cny_declared_queue said;
-    bool is_known = cny_declarations_find_queue(container->factory, listener->options.queue, &said);
-    atomic_store(&listener->is_queue_certain, said.is_so);
-    atomic_store(&listener->delivery_limit, said.delivery_limit);
-    if (!is_known || cny_listener_is_stream(listener))
+    bool is_known = cny_declarations_find_queue(factory, spec->options.queue, &said);
+    atomic_store(&spec->queue.is_certain, said.is_so);
+    atomic_store(&spec->queue.delivery_limit, said.delivery_limit);
+    if (!is_known || cny_spec_is_stream(spec))
         return CONEY_OK;
     if (said.single_active_consumer)
-        atomic_store(&listener->keeps_order, true);
-    coney_status status = cny_check_delaying_queue(&listener->options, said.delays_failures, said.delivery_limit);
+        atomic_store(&spec->queue.keeps_order, true);
+    coney_status status = cny_check_delaying_queue(&spec->options, said.delays_failures, said.delivery_limit);
     if (status == CONEY_OK && said.kind == CONEY_STREAM)
-        status = cny_check_stream(&listener->options);
+        status = cny_check_stream(&spec->options);
     if (status == CONEY_OK)
-        atomic_store(&listener->queue_kind, (int)said.kind);
+        atomic_store(&spec->queue.kind, (int)said.kind);
     return status;
 }
 
@@ -126,18 +113,17 @@ coney_status cny_listener_learn_queue(const coney_container *container, cny_list
  * queue of the ladder with other arguments would keep messages for ever, and the listener's own is said to be so. */
 static bool accepts(const cny_declaration *item, void *user)
 {
-    const cny_listener *listener = user;
+    const cny_spec *spec = user;
     const coney_queue *queue = item->thing;
-    const char *parking = listener->options.retry.parking_queue;
+    const char *parking = spec->options.retry.parking_queue;
     return cny_error_view(item->error)->status == CONEY_E_ACCESS_REFUSED ||
            (parking && strcmp(queue->name, parking) == 0);
 }
 
-cny_declaration_state cny_listener_declarations(const coney_container *container, const cny_listener *listener,
-                                                cny_error **error)
+cny_declaration_state cny_spec_declarations(const cny_spec *spec, coney_connection_factory *factory, cny_error **error)
 {
     *error = NULL;
-    return listener->declarations ? cny_declaration_set_state(container->factory, listener->declarations, accepts,
-                                                              (void *)(uintptr_t)listener, error)
-                                  : CNY_DECLARATION_DECLARED;
+    return spec->declarations
+               ? cny_declaration_set_state(factory, spec->declarations, accepts, (void *)(uintptr_t)spec, error)
+               : CNY_DECLARATION_DECLARED;
 }

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of this folder share: the checks of a listener's options, and the planning of its queues. */
+#ifndef CNY_LISTENER_SPEC_CHECKS_H
+#define CNY_LISTENER_SPEC_CHECKS_H
+
+#include "rabbit/listener/spec/spec.h"
+
+/* All that can be checked before anything is known from the broker. CONEY_E_INVALID. */
+coney_status cny_check_listener(const coney_listener *options);
+
+/* Whether the options say that the queue is a stream, and whether they go with one. CONEY_E_INVALID. */
+bool cny_is_stream(const coney_listener *options);
+coney_status cny_check_stream(const coney_listener *options);
+
+/* Whether retry.delayed_by_queue, if it is set, goes with what a declaration says of the queue. CONEY_E_INVALID. */
+coney_status cny_check_delaying_queue(const coney_listener *options, bool delays_failures, int64_t delivery_limit);
+int cny_default_attempts(const coney_listener_retry *retry); /* max_attempts, if the program does not say */
+
+/* Names the queues that the listener brings, of which the given one, which may be NULL, is its own. CONEY_E_INVALID,
+ * CONEY_E_NO_MEMORY. */
+coney_status cny_plan_declarations(cny_spec *made, const coney_queue *queue);
+
+#endif
