@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Coney: messaging with RabbitMQ. The one header most programs include.
+/* Coney: messaging with RabbitMQ. Most programs include only this header.
  *
- * pthread_cancel() does not act within a call of Coney, but at the thread's next cancellation point after the call.
+ * pthread_cancel() does not act during a call of Coney, but at the thread's next cancellation point after the call.
  * Coney's own threads cannot be cancelled, and a handler or callback must not end its thread with pthread_exit(). More
  * about threads is in docs/threading.md. */
 #ifndef CONEY_H
@@ -28,6 +28,7 @@
 #include <coney/rabbit/delivery.h>
 #include <coney/rabbit/listener.h>
 #include <coney/rabbit/receive.h>
+#include <coney/rabbit/retry.h>
 #include <coney/rabbit/scope.h>
 #include <coney/rabbit/statistics.h>
 #include <coney/rabbit/template.h>

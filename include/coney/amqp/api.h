@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What every public header needs: the export mark and C++ linkage.
+/* The export mark and C++ linkage, for every public header.
  *
- * The ABI. A program that was compiled with one library runs with each later one of the same SONAME, which is
- * libconey.so.0.1 for all versions 0.1.x (while the major version is 0, a new minor version may break programs). Any
- * change of a public struct, a member at its end included, a removed function, and another type of a parameter, result
- * or constant come with a new SONAME: structs carry no size, stand inside each other and are filled by the library. New
- * functions, and new constants at the end of an enum, come at any time: a switch over such an enum needs a default. */
+ * The ABI. A program that was compiled with one version of the library runs with each later version of the same SONAME,
+ * which is libconey.so.0.1 for all versions 0.1.x. (While the major version is 0, a new minor version may break
+ * programs.) These changes come only with a new SONAME, because structs carry no size, contain each other and are
+ * filled by the library: any change of a public struct, a new member at its end included; a removed function; another
+ * type of a parameter, result or constant. New functions, and new constants at the end of an enum, may come with any
+ * version, so a switch over such an enum needs a default. */
 #ifndef CONEY_AMQP_API_H
 #define CONEY_AMQP_API_H
 

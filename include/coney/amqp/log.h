@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where Coney's log lines go. (Spring: its logger.) */
+/* Coney's log: its lines, levels and sink. (Spring: its logger.) */
 #ifndef CONEY_AMQP_LOG_H
 #define CONEY_AMQP_LOG_H
 
@@ -12,21 +12,21 @@ typedef enum coney_log_level {
     CONEY_LOG_WARN,
     CONEY_LOG_INFO,
     CONEY_LOG_DEBUG,
-    CONEY_LOG_OFF = -1, /* as a level to set: nothing is logged */
+    CONEY_LOG_OFF = -1, /* For coney_log_set_level(): nothing is logged. */
 } coney_log_level;
 
-/* Receives one line without line end; text is a view for the call, in UTF-8. A '?' stands for every character of
- * another's text that would end the line, steer a terminal or turn the reading order around (docs/security.md). Runs on
- * any thread but an I/O thread; as long as it runs on the recovery thread nothing recovers, so it must be quick, and it
- * must not call Coney. No Coney lock is held. */
+/* Receives one line, without a line end. text is a view for the call, in UTF-8. Texts of others appear in it with a '?'
+ * for every character that would end the line, control a terminal or change the reading direction (docs/security.md).
+ * Runs on any thread but an I/O thread, with no Coney lock held. The sink must be quick, because nothing recovers while
+ * it runs on the recovery thread, and it must not call Coney. */
 typedef void coney_log_sink(coney_log_level level, const char *text, void *user);
 
-/* Replaces the sink for the whole process; NULL restores the default, which writes to stderr. Only the default also
- * tells, when the process ends, how many messages are unconfirmed then (docs/publishing.md).
- * Any thread, but a sink may still be running on another one when this returns. */
+/* Replaces the sink for the whole process. NULL restores the default sink, which writes to stderr. Only with the
+ * default sink a line at the end of the process tells how many messages are unconfirmed (docs/publishing.md). Any
+ * thread; the old sink may still be running on another thread when this returns. */
 CONEY_API void coney_log_set_sink(coney_log_sink *sink, void *user);
 
-/* Lines above this level are not made. The default is CONEY_LOG_WARN. Any thread. */
+/* Sets the last level that is logged. Default: CONEY_LOG_WARN. Any thread. */
 CONEY_API void coney_log_set_level(coney_log_level level);
 
 /* "error", "warn", "info" or "debug". View of static text. */

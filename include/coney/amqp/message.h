@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A message: body and properties. (Spring: Message and MessageProperties.)
  *
- * A message never changes after it is made, so any thread may read it and several may hold it;
- * it lives until the last reference is gone. */
+ * A message never changes after it is made, so any number of threads may read and keep the same message. It is freed
+ * with its last reference. */
 #ifndef CONEY_AMQP_MESSAGE_H
 #define CONEY_AMQP_MESSAGE_H
 
@@ -16,78 +16,78 @@ CONEY_BEGIN
 #define CONEY_CONTENT_TYPE_JSON "application/json"
 
 typedef enum coney_delivery_mode {
-    CONEY_DELIVERY_DEFAULT = 0, /* sent as persistent, as Spring does */
+    CONEY_DELIVERY_DEFAULT = 0, /* Sent as persistent, as Spring does. */
     CONEY_TRANSIENT = 1,
     CONEY_PERSISTENT = 2,
 } coney_delivery_mode;
 
-/* The properties of AMQP's basic class. NULL or zero: not set. Texts are at most 255 bytes. They should be UTF-8; what
- * others have sent may hold any bytes, and may be sent again. */
+/* The properties of AMQP's basic class. NULL or zero means not set. Texts have at most 255 bytes and should be UTF-8;
+ * texts of received messages may contain any bytes, and may be sent again. */
 typedef struct coney_properties {
-    const char *content_type; /* sent as application/octet-stream if not set */
+    const char *content_type; /* If not set, application/octet-stream is sent. */
     const char *content_encoding;
     const coney_table *headers;
     coney_delivery_mode delivery_mode;
-    uint8_t priority;  /* 1 to 255. 0 is not sent, unless has_priority is set. A message that comes without a priority
-                          counts as 4 in a quorum queue of RabbitMQ 4.3, and as 0 in other queues */
-    bool has_priority; /* Sends the priority also if it is 0. True in a received message that came with a priority, 0
-                          included. For a copy without one set both fields to zero */
-    const char *correlation_id; /* "" counts as none and is not sent */
+    uint8_t priority; /* 1 to 255. 0 is not sent unless has_priority is set. A message without a priority counts as 4 in
+                          a quorum queue of RabbitMQ 4.3, and as 0 in other queues. */
+    bool has_priority; /* The priority is sent also if it is 0. True in a received message that came with a priority, 0
+                          included. For a copy without a priority set both fields to zero. */
+    const char *correlation_id; /* "" counts as not set. */
     const char *reply_to;
-    const char *expiration; /* milliseconds as a decimal number, such as "60000" */
+    const char *expiration; /* Milliseconds as a decimal number, such as "60000". */
     const char *message_id;
-    int64_t timestamp; /* seconds since 1970, negative before */
+    int64_t timestamp; /* Seconds since 1970, negative before. */
     const char *type;
-    const char *user_id; /* Set by who sends; the broker refuses any but the name logged in with. Always NULL in a
-                            received message: see coney_message_received_user_id(). */
+    const char *user_id; /* For sending: the broker refuses any other name than the name of the connection's login.
+                            Always NULL in a received message: see coney_message_received_user_id(). */
     const char *app_id;
     const char *cluster_id;
 } coney_properties;
 
 typedef struct coney_message coney_message;
 
-/* Makes a message with one reference; body and properties are copied, properties may be NULL,
- * body may be NULL if size is 0.
- * CONEY_E_INVALID (a text over 255 bytes, an expiration that is no number), CONEY_E_NO_MEMORY. */
+/* Makes a message with one reference. Body and properties are copied. properties may be NULL; body may be NULL if size
+ * is 0.
+ * - CONEY_OK, CONEY_E_NO_MEMORY.
+ * - CONEY_E_INVALID: a text over 255 bytes, or an expiration that is no number. */
 CONEY_API coney_status coney_message_new(coney_message **message, const void *body, size_t size,
                                          const coney_properties *properties);
 
-/* Makes a message that differs from another in what is named: properties (NULL: those of the other)
- * and body (NULL, with size 0: shared with the other, not copied). What is given is copied. Where a
- * received message came from goes along. The other stays as it is and is borrowed; `*copy` gets one
- * reference and may be the variable that the other was read from. Any thread.
- * (Spring: MessageBuilder.fromMessage.)
- * CONEY_E_INVALID as coney_message_new(), CONEY_E_NO_MEMORY. */
+/* Makes a copy of a message with other properties (NULL: the properties of the message) and another body (NULL, with
+ * size 0: the body of the message, which is shared and not copied). Arguments are copied. The copy keeps the exchange,
+ * the routing key and the redelivered flag of a received message. The message is borrowed and does not change; *copy
+ * gets one reference and may be the variable from which `message` was read. Any thread. (Spring:
+ * MessageBuilder.fromMessage.) Statuses as coney_message_new(). */
 CONEY_API coney_status coney_message_with(coney_message **copy, coney_message *message,
                                           const coney_properties *properties, const void *body, size_t size);
 
-/* The same with one header set (copied), or taken away if the value is NULL. Any thread.
- * CONEY_E_INVALID as coney_table_set(), CONEY_E_NO_MEMORY. */
+/* Makes a copy of a message in which one header is set to a copy of the value, or removed if the value is NULL. Any
+ * thread. Statuses as coney_table_set(). */
 CONEY_API coney_status coney_message_with_header(coney_message **copy, coney_message *message, const char *name,
                                                  const coney_value *value);
 
-/* One more reference, one fewer; the last one frees. Any thread; unref takes NULL. */
+/* Adds a reference, or gives one back; the last one frees the message. Any thread. unref takes NULL. */
 CONEY_API coney_message *coney_message_ref(coney_message *message);
 CONEY_API void coney_message_unref(coney_message *message);
 
-/* What the message holds. Views that live as long as the message. */
+/* Parts of the message. Views that live as long as the message. */
 CONEY_API const void *coney_message_body(const coney_message *message);
 CONEY_API size_t coney_message_size(const coney_message *message);
 CONEY_API const coney_properties *coney_message_properties(const coney_message *message);
 CONEY_API const coney_value *coney_message_header(const coney_message *message, const char *name);
 
-/* Where a received message came from (Spring: receivedExchange and so on); "" for one made here. */
+/* The exchange and routing key with which a received message was published, and whether the broker has delivered it
+ * before. "" and false for a message made by the program. Views. (Spring: receivedExchange and so on.) */
 CONEY_API const char *coney_message_exchange(const coney_message *message);
 CONEY_API const char *coney_message_routing_key(const coney_message *message);
 CONEY_API bool coney_message_redelivered(const coney_message *message);
 
-/* The user id that a received message came with, which the broker has checked against the name its sender logged in
- * with; NULL for one made here, or if it came without. It tells about the sender of that message only, so it is no
- * property: a received message that is sent on, or a copy of it, goes without, unless the program sets
- * coney_properties.user_id or coney_template_options.user_id itself. It goes along with a copy made by
- * coney_message_with(), to be read. A listener gets NULL for a message that has been on its retry ladder, in its
- * quarantine or in the parking queue, because the listener's connection has published that copy. View.
- * (Spring: receivedUserId.) */
+/* The user id of a received message, which the broker has checked against the login of the sender's connection. NULL if
+ * the message has none, and for a message made by the program. The user id belongs to the sender of this message only:
+ * when a received message, or a copy of it, is sent on, no user id is sent unless the program sets
+ * coney_properties.user_id or coney_template_options.user_id. A copy made by coney_message_with() keeps it for reading.
+ * A listener gets NULL for a message that comes from its retry ladder, its quarantine or its parking queue, because the
+ * listener's connection has published that copy. View. (Spring: receivedUserId.) */
 CONEY_API const char *coney_message_received_user_id(const coney_message *message);
 
 CONEY_END

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* Statuses and errors: what went wrong, who is at fault, and the sentence that says so.
+/* Statuses and errors: what failed, and a sentence that says why.
  *
- * Pointers in Coney's headers are described with five words:
- *   borrow  the callee reads it during the call only (the default for arguments)
- *   copy    the callee makes its own copy; the caller's may go at once
- *   take    the callee owns it from now on, success or failure
- *   give    the caller owns what is returned and frees it
- *   view    the caller may read it as long as the object it came from lives
+ * Coney's headers describe pointers with five words:
+ *   borrow  the callee reads the object during the call only (the default for arguments)
+ *   copy    the callee makes a copy; the caller may free or change the object after the call
+ *   take    the callee owns the object from then on, success or failure
+ *   give    the caller owns the result and frees it
+ *   view    the caller may read the object as long as the object that it came from lives
  *
  * A handle is freed once. Freeing it again, or using it in any other way afterwards, is undefined behaviour, as with
- * free(). No call on the handle may be running when it is freed, which includes the call whose processor, converter or
- * visitor would free it. All free and unref functions take NULL and do nothing then.
+ * free(). When a handle is freed, no call on it may be running, which includes a call whose processor, converter or
+ * visitor would free the handle. All free and unref functions take NULL, and do nothing then.
  *
- * A function that returns no status takes NULL instead of a handle, a name or a key. It answers with NULL, 0 or false
- * then, or with the fallback or outcome that it was given.
- */
+ * A function that returns no status takes NULL instead of a handle, a name or a key. It returns NULL, 0 or false then,
+ * or the fallback or outcome that was passed to it. */
 #ifndef CONEY_AMQP_STATUS_H
 #define CONEY_AMQP_STATUS_H
 
@@ -22,67 +21,67 @@
 
 CONEY_BEGIN
 
-/* The result of a call. (Spring: the AmqpException family.) Every function that returns one
- * answers CONEY_E_INVALID to a NULL that its description does not allow. Functions whose names
- * end in _new set the caller's pointer to NULL first, so that it is NULL after a failure. */
+/* The result of a call. (Spring: the AmqpException family.) Every function that returns a status returns
+ * CONEY_E_INVALID for a NULL that its description does not allow. Functions whose names end in _new set the caller's
+ * pointer to NULL first, so it is NULL after a failure. */
 typedef enum coney_status {
     CONEY_OK = 0,
 
     /* the caller */
-    CONEY_E_INVALID,    /* an argument, option, name or value that cannot be used */
-    CONEY_E_CONVERSION, /* an object or body that cannot be converted */
-    CONEY_E_STATE,      /* not now or not here: started already, or after fork(), for example */
-    CONEY_E_CLOSED,     /* the factory or template was closed by the program */
+    CONEY_E_INVALID,    /* An argument, option, name or value cannot be used. */
+    CONEY_E_CONVERSION, /* An object or a body cannot be converted. */
+    CONEY_E_STATE,      /* Not possible now or here: for example, started already, or after fork(). */
+    CONEY_E_CLOSED,     /* The program has closed the factory or freed the template. */
 
     /* this machine */
     CONEY_E_NO_MEMORY,
-    CONEY_E_SYSTEM, /* the operating system refused: threads, descriptors */
-    CONEY_E_LIMIT,  /* a limit of the client or the connection is reached */
+    CONEY_E_SYSTEM, /* The operating system has refused, for example a thread or a descriptor. */
+    CONEY_E_LIMIT,  /* A limit of the client or the connection is reached. */
 
     /* the way to the broker */
-    CONEY_E_CONNECT,  /* no connection could be made */
-    CONEY_E_LOST,     /* the connection or channel went away; the effect is unknown */
-    CONEY_E_TIMEOUT,  /* the deadline passed; the effect is unknown */
-    CONEY_E_PROTOCOL, /* the peer does not speak AMQP 0-9-1 as it should */
-    CONEY_E_BLOCKED,  /* the broker holds back publishers (connection.blocked); nothing was sent */
-    CONEY_E_STALE,    /* acknowledges a delivery of a channel that is gone; nothing was sent */
+    CONEY_E_CONNECT,  /* No connection could be made. */
+    CONEY_E_LOST,     /* The connection or channel was lost; the effect of the call is unknown. */
+    CONEY_E_TIMEOUT,  /* The deadline has passed; the effect of the call is unknown. */
+    CONEY_E_PROTOCOL, /* The peer does not speak AMQP 0-9-1 correctly. */
+    CONEY_E_BLOCKED,  /* The broker holds back publishers (connection.blocked); nothing was sent. */
+    CONEY_E_STALE,    /* The channel of a delivery is gone, so its acknowledgement was not sent. */
 
     /* the broker */
-    CONEY_E_ACCESS_REFUSED,      /* 403: wrong credentials, or no permission */
-    CONEY_E_NOT_FOUND,           /* 404: no such queue or exchange */
-    CONEY_E_RESOURCE_LOCKED,     /* 405: an exclusive queue of another connection */
-    CONEY_E_PRECONDITION_FAILED, /* 406: declared before with other properties, for example */
-    CONEY_E_NOT_ALLOWED,         /* 530: no such virtual host, for example */
-    CONEY_E_RETURNED,            /* 312: no queue takes the message */
-    CONEY_E_NACKED,              /* the broker could not take responsibility for the message */
-    CONEY_E_BROKER,              /* any other refusal; the code tells which */
+    CONEY_E_ACCESS_REFUSED,      /* 403: wrong credentials, or no permission. */
+    CONEY_E_NOT_FOUND,           /* 404: no such queue or exchange. */
+    CONEY_E_RESOURCE_LOCKED,     /* 405: an exclusive queue of another connection. */
+    CONEY_E_PRECONDITION_FAILED, /* 406: for example, the thing exists with other properties. */
+    CONEY_E_NOT_ALLOWED,         /* 530: for example, no such virtual host. */
+    CONEY_E_RETURNED,            /* 312: no queue takes the message. */
+    CONEY_E_NACKED,              /* The broker could not take responsibility for the message. */
+    CONEY_E_BROKER,              /* Any other refusal; broker_code tells which. */
 
     /* the program */
-    CONEY_E_HANDLER, /* a handler failed: it returned CONEY_RETRY, or said why with coney_delivery_fail() */
+    CONEY_E_HANDLER, /* A handler has failed: it returned CONEY_RETRY, or gave a reason to coney_delivery_fail(). */
 } coney_status;
 
 /* An error that happened earlier or on another thread. All of it is a view. */
 typedef struct coney_error {
     coney_status status;
-    int broker_code;  /* AMQP reply code such as 404; 0 if the broker did not speak */
-    const char *text; /* one sentence, safe to show as a log line is; never NULL, never holds a password */
-    bool retriable;   /* the same call may succeed later without anyone's help */
-    bool fatal;       /* it will fail until a person changes something */
+    int broker_code;  /* AMQP's reply code, such as 404; 0 if the broker gave no code. */
+    const char *text; /* One sentence without control characters and passwords. Never NULL. */
+    bool retriable;   /* The same call may succeed later without any change. */
+    bool fatal;       /* The same call will fail until a person changes something. */
 
-    /* Of a message that came back (CONEY_E_RETURNED), else NULL. (Spring: ReturnedMessage.) */
-    const char *reply_text;  /* the broker's, such as "NO_ROUTE" */
-    const char *exchange;    /* where it was sent */
-    const char *routing_key; /* and with which key */
+    /* Of a message that was returned (CONEY_E_RETURNED), else NULL. (Spring: ReturnedMessage.) */
+    const char *reply_text; /* The broker's text, such as "NO_ROUTE". */
+    const char *exchange;   /* The exchange and routing key with which the message was sent. */
+    const char *routing_key;
 } coney_error;
 
 /* The constant's name without its prefix, such as "NOT_FOUND". Any thread. View of static text. */
 CONEY_API const char *coney_status_name(coney_status status);
 
-/* What the call of this thread that has just failed said, "" if none failed yet. A view that stays
- * good until the thread's next call of Coney. */
+/* The sentence of the last call of this thread that has failed; "" if no call has failed yet. A view until the thread's
+ * next call of Coney. */
 CONEY_API const char *coney_last_error(void);
 
-/* The same with status and code. A view like coney_last_error(). */
+/* The sentence of coney_last_error() with status and code. A view like coney_last_error(). */
 CONEY_API const coney_error *coney_last_error_details(void);
 
 CONEY_END

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The version of Coney: of the headers (macros, when a program is compiled) and of the library (functions, when the
- * program runs). The two differ after the library was replaced by a later one with the same SONAME.
+ * program runs). The two differ after the library was replaced by a later version with the same SONAME.
  *
  * Thread-safe. CMake reads the version of the project from this file. */
 #ifndef CONEY_AMQP_VERSION_H
@@ -14,7 +14,7 @@ CONEY_BEGIN
 #define CONEY_VERSION_MINOR 1
 #define CONEY_VERSION_PATCH 0
 
-/* A number that grows with each version. To compare: #if CONEY_VERSION_NUMBER >= CONEY_VERSION_OF(0, 2, 0) */
+/* A number that grows with each version, to compare: #if CONEY_VERSION_NUMBER >= CONEY_VERSION_OF(0, 2, 0) */
 #define CONEY_VERSION_OF(major, minor, patch) ((major)*1000000 + (minor)*1000 + (patch))
 #define CONEY_VERSION_NUMBER CONEY_VERSION_OF(CONEY_VERSION_MAJOR, CONEY_VERSION_MINOR, CONEY_VERSION_PATCH)
 

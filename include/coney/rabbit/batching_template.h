@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Sending many small messages as few large ones. (Spring: BatchingRabbitTemplate with
- * SimpleBatchingStrategy; the format is in coney/amqp/batch.h, Spring's containers take it apart.)
+/* Sending many small messages as few large ones. (Spring: BatchingRabbitTemplate with SimpleBatchingStrategy; the
+ * format is in coney/amqp/batch.h, and Spring's containers take such a batch apart.)
  *
- * Messages gather in one batch until it has batch_size of them or its buffer limit in bytes, until
- * nothing was added for timeout_ms, or until it is flushed; then it goes out through the template as
- * one message, with the properties of the first. A batch of one goes as a plain message. What was
- * gathered and not sent is lost with the process: nobody has been told that it was sent.
+ * Messages gather in a batch until the batch has batch_size messages or its buffer limit in bytes, until no message was
+ * added for timeout_ms, or until it is flushed. Then the batch is sent through the template as one message, with the
+ * properties of its first message. A batch of one message is sent as that message. Messages that were gathered and not
+ * sent are lost with the process; nobody was told that they were sent.
  *
- * A batch has one exchange and routing key. Where Spring fails for another one, here the batch there
- * is goes out first, so order is kept; who sends by turns to many addresses needs a batching template
- * for each. Every message has a callback of its own instead of Spring's correlation data, which
- * would bypass batching. */
+ * A batch has one exchange and one routing key. A message for another address first sends the current batch, so order
+ * is kept; Spring fails instead. A program that sends to several addresses in turn needs a batching template for each
+ * address. Every message has a callback of its own, where Spring has correlation data, which bypasses batching. */
 #ifndef CONEY_RABBIT_BATCHING_TEMPLATE_H
 #define CONEY_RABBIT_BATCHING_TEMPLATE_H
 
@@ -23,59 +22,68 @@ typedef struct coney_batching_template coney_batching_template;
 
 /* Zero means the default. */
 typedef struct coney_batching_options {
-    int batch_size;            /* messages; 100, at most CONEY_MAX_BATCH_SIZE */
-    size_t buffer_limit_bytes; /* 4 and the body for each message; 64 KiB. A message that would go beyond
-                                  sends the batch there is first; one larger than the limit goes alone */
-    int timeout_ms;            /* after the last message added the batch goes out; 0 or less, as in Spring:
-                                  never by time, so what is left over waits for the flush */
+    /* Messages of a complete batch, at most CONEY_MAX_BATCH_SIZE. Default: 100. */
+    int batch_size;
+
+    /* Each message counts with its body and 4 bytes. A message that would exceed the limit first sends the current
+     * batch; a message that is larger than the limit is sent alone. Default: 64 KiB. */
+    size_t buffer_limit_bytes;
+
+    /* The batch is sent this long after its last message was added. 0 or less, as in Spring: never by time, so an
+     * incomplete batch waits for the flush. */
+    int timeout_ms;
 } coney_batching_options;
 
-/* Makes a batching template over the template, which it keeps and whose options count for what it
- * sends; several may share one. Options are copied, NULL is all defaults. With a timeout_ms it has
- * a thread of its own, which runs the template's processors with the signal mask of the thread that calls this. Any
- * thread.
- * CONEY_E_INVALID, CONEY_E_STATE (after fork()), CONEY_E_SYSTEM (no thread), CONEY_E_NO_MEMORY. */
+/* Makes a batching template that sends through the template. The template is kept, and its options hold for all sends;
+ * several batching templates may share one template. Options are copied; NULL means all defaults. With a timeout_ms the
+ * batching template has a thread of its own, which runs the template's processors with the signal mask of the thread
+ * that calls this. Any thread.
+ * - CONEY_OK, CONEY_E_INVALID, CONEY_E_NO_MEMORY.
+ * - CONEY_E_STATE: after fork().
+ * - CONEY_E_SYSTEM: no thread could be started. */
 CONEY_API coney_status coney_batching_template_new(coney_batching_template **batching, coney_template *sender,
                                                    const coney_batching_options *options);
 
-/* Flushes, then waits until the broker has confirmed and all callbacks have returned, together as
- * long as the template's timeout_ms; what is not confirmed then is said in the log, and its callbacks
- * run later: free the template next, which ends them. Its thread has ended then; one that is still sending, in a
- * processor perhaps, ends later, which the log says, and Coney's code stays loaded until the process ends. No other
- * thread may be inside a call on it.
- * Not from a callback, nor from a processor that runs on its thread (logged and not done). Takes NULL. (Spring: stop,
- * which flushes.) */
+/* Flushes; waits until the broker has confirmed and all callbacks have returned, at most the template's timeout_ms in
+ * all; and frees. If messages are still unconfirmed then, the log says so and their callbacks run later: free the
+ * template next, which ends them. The batching template's thread has ended then. A thread that is still sending, for
+ * example in a processor, ends later, which the log says, and Coney's code stays loaded until the process ends. No
+ * other thread may be in a call on the batching template. Takes NULL. (Spring: stop, which flushes.)
+ *
+ * Not from a callback, and not from a processor that runs on the batching template's thread: there the call is logged
+ * and does nothing. */
 CONEY_API void coney_batching_template_free(coney_batching_template *batching);
 
-/* Adds the message, kept by reference, to the batch for its exchange and routing key, and sends the
- * batch if that completes it. routing_key, options and on_complete may be NULL. Any thread; what one
- * thread sends arrives in that order (but what a callback sends never waits for another thread's
- * send, and may overtake it).
+/* Adds the message, which is kept by reference, to the batch for its exchange and routing key, and sends the batch if
+ * the message completes it. Whether unroutable messages are returned, and delay_ms, are part of the address.
+ * routing_key, options and on_complete may be NULL. Any thread. The messages that one thread sends arrive in order;
+ * except that a message sent from a callback never waits for another thread's send, and may overtake it.
  *
- * After CONEY_OK the callback runs once, as after coney_template_send_async(), with this message and
- * the outcome of its whole batch: confirmed, returned and refused they are together. A batch that
- * cannot be sent (no connection by the deadline, for example) ends so for each message, with the status
- * of the send, also on the events thread; only when that has no memory or has ended, on the
- * thread that tried. A failure without callback is logged.
- * After any other status the callback does not run, and the message was not sent.
+ * The deadline (the timeout_ms of the options, or of the template) counts for waiting until another thread has sent its
+ * batch, and for sending the batch that this message completes or replaces. If it passes while that batch is sent, it
+ * is the outcome of the messages of that batch.
  *
- * The deadline (the options' timeout_ms, or the template's) counts for waiting until another thread has
- * sent its batch, and for sending the one that this message completes or replaces; if that one passes,
- * it is the outcome of the messages in it. Whether it is returned if unroutable, and delay_ms, are part of the
- * address.
- * CONEY_E_INVALID (also: the message is a batch already), CONEY_E_LIMIT (no turn by the deadline), CONEY_E_CLOSED,
- * CONEY_E_STATE, CONEY_E_NO_MEMORY; if the message completes the batch, those of
- * coney_template_send_async(). */
+ * The callback runs once after CONEY_OK, as after coney_template_send_async(), with this message and the outcome of its
+ * whole batch, which is confirmed, returned or refused as a whole. If a batch cannot be sent, for example because there
+ * is no connection by the deadline, that is the outcome of each of its messages. The callback runs on the events
+ * thread; if the events thread has no memory or has ended, it runs on the thread that tried to send. A failure without
+ * a callback is logged. Statuses:
+ * - CONEY_OK: the message was added.
+ * - CONEY_E_INVALID: an argument, or the message is a batch already.
+ * - CONEY_E_LIMIT: another thread was still sending its batch at the deadline.
+ * - CONEY_E_CLOSED, CONEY_E_STATE, CONEY_E_NO_MEMORY.
+ * - If the message completes the batch, the statuses of coney_template_send_async().
+ * After any other status than CONEY_OK the callback does not run, and the message was not sent. */
 CONEY_API coney_status coney_batching_template_send(coney_batching_template *batching, const char *routing_key,
                                                     coney_message *message, const coney_send_options *options,
                                                     coney_send_callback *on_complete, void *user);
 
-/* Sends the batch there is, if any, within the template's timeout_ms (without a timeout_ms of its own, a batch that is
- * not complete waits for this); it does not wait for the confirm:
- * coney_template_wait_for_confirms() does. Any thread, callbacks too.
- * CONEY_OK; CONEY_E_TIMEOUT (another thread is still sending: the batch stays); the statuses of
- * coney_template_send_async(), which each message's callback is told as well; CONEY_E_INVALID,
- * CONEY_E_STATE. */
+/* Sends the current batch, if there is one, within the template's timeout_ms. Does not wait for the confirm;
+ * coney_template_wait_for_confirms() does. Any thread, callbacks included.
+ * - CONEY_OK.
+ * - CONEY_E_TIMEOUT: another thread is still sending; the batch stays.
+ * - The statuses of coney_template_send_async(); each message's callback gets the same status.
+ * - CONEY_E_INVALID, CONEY_E_STATE. */
 CONEY_API coney_status coney_batching_template_flush(coney_batching_template *batching);
 
 CONEY_END

@@ -2,9 +2,9 @@
 /* Listening: consumers, and the worker threads that call handlers. (Spring: SimpleMessageListenerContainer,
  * DirectMessageListenerContainer and RabbitListenerEndpointRegistry in one.)
  *
- * A container has any number of listeners, each for one queue, and keeps them consuming: a thread compares
- * the consumers there should be with those there are, and mends what is missing. Any function may be called
- * from any thread, handlers and callbacks included, unless said otherwise. */
+ * A container has any number of listeners, each for one queue. A thread of the container compares the consumers that
+ * should exist with the consumers that do, and starts what is missing. Unless said otherwise any thread may call these
+ * functions, handlers and callbacks included. */
 #ifndef CONEY_RABBIT_CONTAINER_H
 #define CONEY_RABBIT_CONTAINER_H
 
@@ -17,137 +17,194 @@ CONEY_BEGIN
 
 /* Zero means the default. */
 typedef struct coney_container_options {
-    const char *name;            /* names threads and log lines; "container" */
-    int workers;                 /* threads that run handlers, shared by all consumers: any number of queues needs no
-                                  more. One for each lane of each consumer */
-    int start_timeout_ms;        /* 10,000 */
-    int shutdown_timeout_ms;     /* for stop, and for the stop in free; 5,000 */
-    int resubscribe_interval_ms; /* before a consumer tries again that the broker refused, or ended (a consumer time-out,
-                                  for example) within this time after the consumer had resumed; 5,000 */
-    int publish_timeout_ms;      /* for replies and republished messages to be confirmed; 10,000 */
-    size_t max_held_bytes;     /* memory that unsettled messages of all consumers together may take; 256 MiB. Consumers
-                                  of a queue that the factory has declared begin with a prefetch of 16 and subscribe
-                                  anew, with the tag TAG~1 and so on, when the size of their messages allows more.
-                                  Until earlier messages are settled there may be 16 more than the prefetch. A message
-                                  that does not fit goes back to its queue, which counts as a delivery. Not for
-                                  listeners that are exclusive, acknowledge NONE or have a prefetch of 1, for streams,
-                                  and for queues known to have a single active consumer. SIZE_MAX: no bound. See "What
-                                  consumers hold" in docs/listening.md */
-    bool start_without_broker; /* start does not fail for want of a connection: consumers begin when there is one */
-    coney_container_event_callback *on_event; /* NULL: nobody is told */
+    /* For threads and log lines. Default: "container". */
+    const char *name;
+
+    /* Threads that run the handlers of all consumers: four threads are enough for a thousand queues. Default: one
+     * thread for each lane of each consumer. */
+    int workers;
+
+    /* For coney_container_start() and the start of single listeners. Default: 10,000. */
+    int start_timeout_ms;
+
+    /* For a stop, and for the stop in coney_container_free(). Default: 5,000. */
+    int shutdown_timeout_ms;
+
+    /* Pause before a consumer subscribes again that the broker has refused, or that the broker has ended (for example
+     * over a consumer time-out) within this time after the consumer had resumed. Default: 5,000. */
+    int resubscribe_interval_ms;
+
+    /* For replies and republished messages to be confirmed. Default: 10,000. */
+    int publish_timeout_ms;
+
+    /* Memory that the unsettled messages of all consumers together may take. Default: 256 MiB. SIZE_MAX: no limit.
+     * Consumers of a queue that the factory has declared begin with a prefetch of 16. When the size of their messages
+     * allows a higher one, they subscribe again with the tag TAG~1, TAG~2 and so on; until earlier messages are
+     * settled, such a consumer may have 16 messages more than its prefetch. A message for which there is no memory left
+     * goes back to its queue, which counts as a delivery. The limit does not hold for listeners that are exclusive,
+     * acknowledge NONE or have a prefetch of 1, for streams, and for queues known to have a single active consumer. See
+     * "What consumers hold" in docs/listening.md. */
+    size_t max_held_bytes;
+
+    /* The start does not fail without a connection: consumers begin when there is a connection. */
+    bool start_without_broker;
+
+    /* NULL: no events. */
+    coney_container_event_callback *on_event;
     void *event_user;
 } coney_container_options;
 
-/* Makes a container; options may be NULL. The factory is kept as long as the container lives.
- * CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+/* Makes a container. options may be NULL. The factory is kept as long as the container lives.
+ * CONEY_OK, CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_new(coney_container **container, coney_connection_factory *factory,
                                            const coney_container_options *options);
 
-/* Registers a listener, copied. In a container that runs it starts at once, and what keeps it from consuming
- * is told by event, log and health. What would stop the container if it came later stops the container here, too: a
- * declaration of the listener that is refused for good, a missing queue with missing_queue_is_fatal.
- * (Spring: addQueues, registerListenerContainer.)
- * CONEY_E_INVALID (an option, a combination of them, an id that is taken), CONEY_E_STATE (after fork()),
- * CONEY_E_NO_MEMORY. */
+/* Registers a listener, which is copied. In a running container the listener starts at once; what keeps it from
+ * consuming is told by event, log and health. A running container stops if a declaration of the listener is refused for
+ * good, or if its queue is missing and missing_queue_is_fatal is set. (Spring: addQueues, registerListenerContainer.)
+ * - CONEY_OK.
+ * - CONEY_E_INVALID: an option, a combination of options, or an id that is taken.
+ * - CONEY_E_STATE: after fork().
+ * - CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_listen(coney_container *container, const coney_listener *listener);
 
-/* Ends a listener like coney_container_stop_listener() and forgets it; its id is free at once.
- * (Spring: removeQueues, unregisterListenerContainer.) Statuses as coney_container_stop_listener(). */
+/* Stops a listener like coney_container_stop_listener() and removes it. Its id is free at once. (Spring: removeQueues,
+ * unregisterListenerContainer.) Statuses as coney_container_stop_listener(). */
 CONEY_API coney_status coney_container_unlisten(coney_container *container, const char *id);
 
-/* Adds a processor to those that run on each message before it is converted, on a worker's thread.
- * What it leaves goes to the handler; the message it discards (NULL) is acknowledged; one it fails for
- * is rejected like one that cannot be converted, after CONEY_E_NO_MEMORY it goes back to the queue. A batch meets it
- * before it is taken apart, so what compressed the batch is undone; its messages do not meet it again.
- * Any time. The processor is copied but for its user pointer, which is taken, success or
- * failure, and must live as long as a handler may. (Spring: setAfterReceivePostProcessors.)
- * CONEY_E_INVALID (no name, or one that is there already), CONEY_E_STATE (after fork()), CONEY_E_NO_MEMORY. */
+/* Adds a processor that runs on each message before the message is converted, on a worker thread. At any time. (Spring:
+ * setAfterReceivePostProcessors.)
+ * - A message that the processor replaces by NULL is acknowledged, without a call of the handler.
+ * - A message for which the processor fails is rejected like a message that cannot be converted. After
+ *   CONEY_E_NO_MEMORY the message goes back to the queue.
+ * - A batch is processed before it is taken apart, so a compressed batch is decompressed. The messages of the batch are
+ *   not processed again.
+ * The processor is copied, except for its user pointer, which is taken, success or failure, and must live as long as a
+ * handler may run.
+ * - CONEY_OK.
+ * - CONEY_E_INVALID: the processor has no name, or a name that is taken.
+ * - CONEY_E_STATE: after fork().
+ * - CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_add_after_receive(coney_container *container, const coney_processor *processor);
 
-/* Removes the one of that name; workers that are running it finish with it.
- * CONEY_E_INVALID (there is none), CONEY_E_STATE (after fork()), CONEY_E_NO_MEMORY. */
+/* Removes the processor of that name. Workers that are running the processor finish the call.
+ * - CONEY_OK.
+ * - CONEY_E_INVALID: there is no such processor.
+ * - CONEY_E_STATE: after fork().
+ * - CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_remove_after_receive(coney_container *container, const char *name);
 
 /* ---- start ---- */
 
-/* Subscribes every listener but those with no_auto_start, and waits until they consume; no handler runs before.
- * From then on consumers come back by themselves after every loss. Whatever can be waited for afterwards does not
- * fail the start: a queue that is missing (unless missing_queue_is_fatal), an exclusive consumer elsewhere, an
- * exclusive queue of another connection, a NONE listener's turn while 16 MiB wait for another's handler; event, log and
- * health tell of it. On failure nothing is left running. May be started again after a stop. Handlers run with the
- * signal mask of the thread that calls this.
- * CONEY_E_NOT_FOUND (a queue, which one, if that is fatal), CONEY_E_ACCESS_REFUSED and the other refusals;
- * CONEY_E_STATE (running, or nothing to listen to); CONEY_E_CONNECT and the other statuses of connecting, unless
- * start_without_broker; CONEY_E_CLOSED (the factory is, or is being closed); CONEY_E_LIMIT (channels of the
- * connection); CONEY_E_LOST, _TIMEOUT, _NO_MEMORY, _SYSTEM (too few threads). (Spring: start.) */
+/* Subscribes every listener without no_auto_start, and waits until they consume; no handler runs before. From then on
+ * consumers subscribe again by themselves after every loss. Handlers run with the signal mask of the thread that calls
+ * this. After a stop a container may be started again. (Spring: start.)
+ *
+ * The start does not fail for these reasons, which may pass; event, log and health tell of them:
+ * - a missing queue, unless missing_queue_is_fatal is set;
+ * - an exclusive consumer elsewhere, or an exclusive queue of another connection;
+ * - a NONE listener that is not subscribed while 16 MiB of deliveries wait for the workers of another listener.
+ *
+ * After a failure nothing is left running. Statuses:
+ * - CONEY_OK: all listeners consume, or wait for one of the above.
+ * - CONEY_E_NOT_FOUND: a queue is missing and missing_queue_is_fatal is set; the sentence names the queue.
+ * - CONEY_E_ACCESS_REFUSED and the other refusals.
+ * - CONEY_E_STATE: the container runs, or has no listener, or after fork().
+ * - CONEY_E_CONNECT and the other statuses of connecting, unless start_without_broker is set.
+ * - CONEY_E_CLOSED: the factory is closed, or is being closed.
+ * - CONEY_E_LIMIT: the connection has no channel left.
+ * - CONEY_E_SYSTEM: the system has too few threads.
+ * - CONEY_E_LOST, CONEY_E_TIMEOUT, CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_start(coney_container *container);
 
 /* ---- stop ---- */
 
 typedef enum coney_stop_mode {
-    CONEY_STOP_DRAIN = 0, /* what was prefetched is handled first; what deferred deliveries wait for, too. Keeps the
-                             order of a queue with single active consumer only if the listener's `declare` or a
-                             topology of the factory says that it is one */
-    CONEY_STOP_FINISH, /* handlers that run finish and are settled; then the channel is closed without a basic.cancel,
-                             and the rest goes back to the queue. Keeps the order of every queue: no other consumer gets
-                             the messages after these before. (Spring: forceStop) */
-    CONEY_STOP_NOW,    /* all goes back; handlers that run finish, but what they say comes too late */
+    /* Prefetched messages are handled first, and deferred deliveries are waited for. The order of a queue with a single
+     * active consumer is kept only if the listener's `declare` or a topology of the factory says that the queue has
+     * one. */
+    CONEY_STOP_DRAIN = 0,
+
+    /* Running handlers finish and their messages are settled. Then the channel is closed without a basic.cancel, and
+     * the other messages go back to the queue. Keeps the order of every queue, because no other consumer gets the
+     * messages after these before these. (Spring: forceStop.) */
+    CONEY_STOP_FINISH,
+
+    /* All messages go back to the queue. Running handlers finish, but their outcome comes too late. */
+    CONEY_STOP_NOW,
 } coney_stop_mode;
 
-/* Stops, within timeout_ms (0: shutdown_timeout_ms); then what is not handled goes back to the queue in
- * any mode. Any number of times; another call waits for the end of the same stop, and may make it harder. From one of
- * its own handlers or from an event it returns at once and the stop completes behind it (CONEY_CONTAINER_STOPPED).
- * CONEY_OK, also if prefetched messages had to go back (the log tells how many); CONEY_E_TIMEOUT: a
- * handler is still running or a delivery deferred, its message goes back to the queue; CONEY_E_INVALID, CONEY_E_STATE
- * (after fork()). */
+/* Stops within timeout_ms (0: shutdown_timeout_ms). At the deadline the messages that are not handled go back to the
+ * queue in any mode. May be called any number of times: a further call waits for the end of the same stop, and its mode
+ * counts if it is a harder one. From a handler of this container or from an event the call returns at once, and the
+ * stop completes later (CONEY_CONTAINER_STOPPED).
+ * - CONEY_OK, also if prefetched messages had to go back; the log tells how many.
+ * - CONEY_E_TIMEOUT: a handler is still running, or a delivery is deferred; its message goes back to the queue.
+ * - CONEY_E_INVALID.
+ * - CONEY_E_STATE: after fork(). */
 CONEY_API coney_status coney_container_stop_with(coney_container *container, coney_stop_mode mode, int timeout_ms);
 
-/* The same with CONEY_STOP_DRAIN and shutdown_timeout_ms. */
+/* coney_container_stop_with() with CONEY_STOP_DRAIN and shutdown_timeout_ms. */
 CONEY_API coney_status coney_container_stop(coney_container *container);
 
-/* Asks for no more messages, works off what was prefetched, and keeps the container running without consumers;
- * and consumes again. They return at once. Deliveries that are still deferred at the resume keep their consumer from
- * consuming for up to resubscribe_interval_ms, and are CONEY_E_STALE then: they come again. CONEY_E_STATE (not running, or
- * after fork()), CONEY_E_INVALID. */
+/* coney_container_pause() ends all consumers after the prefetched messages are handled, and the container keeps
+ * running. coney_container_resume() subscribes again. Both return at once. A delivery that is still deferred at the
+ * resume keeps its consumer waiting for up to resubscribe_interval_ms; then the delivery is CONEY_E_STALE and the
+ * message comes again.
+ * - CONEY_OK.
+ * - CONEY_E_STATE: the container does not run, or after fork().
+ * - CONEY_E_INVALID. */
 CONEY_API coney_status coney_container_pause(coney_container *container);
 CONEY_API coney_status coney_container_resume(coney_container *container);
 
-/* Stops, then frees. The threads that run its handlers have ended then. A handler that outlives the stop ends later,
- * which the log says. It keeps what it needs until it returns, and Coney's code stays loaded until the process ends;
- * the handler's code and its user pointer must live as long. Not from a handler of the container nor from a callback
- * of the factory, events and the credentials provider included (logged and not done): call coney_container_stop()
- * there, and free on another thread. Two handlers that free each other's container wait for each other until the
- * stop gives up. Takes NULL. */
+/* Stops the container, waits for its threads, and frees it. A handler that is still running after the stop ends later,
+ * which the log says: what the handler needs is kept until it returns, and Coney's code stays loaded until the process
+ * ends; the handler's code and its user pointer must stay as long. Takes NULL.
+ *
+ * Not from a handler of this container, and not from a callback of the factory, events and the credentials provider
+ * included: there the call is logged and does nothing. Call coney_container_stop() there, and free on another thread.
+ * Two handlers that free each other's container wait for each other until the stop gives up. */
 CONEY_API void coney_container_free(coney_container *container);
 
-/* ---- single listeners, while the container runs ---- */
+/* ---- single listeners of a running container ---- */
 
-/* Start one that does not run, or all of a group; they wait until all consumers consume or wait for what may come
- * (their queue, an exclusive consumer's end), at most start_timeout_ms. From a handler or an event, and while the
- * container is paused, they return at once. In a container that is stopped they only say that its start is to start
- * them.
- * CONEY_E_NOT_FOUND (no such id or group), and what coney_container_start() says; CONEY_E_TIMEOUT: they go on
- * trying. */
+/* Start a listener that does not run, or all listeners of a group. They wait, at most start_timeout_ms, until all
+ * consumers consume or wait for what may come: their queue, or the end of an exclusive consumer. From a handler or an
+ * event, and while the container is paused, they return at once. In a stopped container they only note that the next
+ * start of the container starts these listeners.
+ * - CONEY_OK.
+ * - CONEY_E_NOT_FOUND: no such id or group.
+ * - CONEY_E_TIMEOUT: the consumers keep trying.
+ * - The statuses of coney_container_start(). */
 CONEY_API coney_status coney_container_start_listener(coney_container *container, const char *id);
 CONEY_API coney_status coney_container_start_group(coney_container *container, const char *group);
 
-/* Stop one, or all of a group, like CONEY_STOP_DRAIN within shutdown_timeout_ms; after that what is left goes
- * back. From a handler of the container they return at once.
- * CONEY_E_NOT_FOUND, CONEY_E_TIMEOUT (a handler still runs), CONEY_E_INVALID, CONEY_E_STATE (after fork()). Deferred
- * deliveries that are not settled by then go back without a word. */
+/* Stop a listener, or all listeners of a group, like CONEY_STOP_DRAIN within shutdown_timeout_ms. Then the remaining
+ * messages go back, deferred deliveries included, without a line in the log. From a handler of the container they
+ * return at once.
+ * - CONEY_OK.
+ * - CONEY_E_NOT_FOUND: no such id or group.
+ * - CONEY_E_TIMEOUT: a handler is still running.
+ * - CONEY_E_INVALID.
+ * - CONEY_E_STATE: after fork(). */
 CONEY_API coney_status coney_container_stop_listener(coney_container *container, const char *id);
 CONEY_API coney_status coney_container_stop_group(coney_container *container, const char *group);
 
-/* Changes the number of consumers, and with max above min makes it elastic; 0 for max is min. Consumers too many
+/* Changes `concurrency` (min) and `max_concurrency` (max) of a listener. A max of 0 stands for min. Surplus consumers
  * end like CONEY_STOP_FINISH, between two messages. Returns at once. (Spring: setConcurrentConsumers.)
- * CONEY_E_NOT_FOUND, CONEY_E_INVALID, CONEY_E_STATE (after fork()). */
+ * - CONEY_OK, CONEY_E_INVALID.
+ * - CONEY_E_NOT_FOUND: no such id.
+ * - CONEY_E_STATE: after fork(). */
 CONEY_API coney_status coney_container_set_concurrency(coney_container *container, const char *id, int min, int max);
 
-/* How it is doing: CONEY_OK while every consumer consumes, CONEY_E_STATE if not started, paused or
- * stopped, or if a consumer has not begun yet, else why one does not (CONEY_E_LOST, CONEY_E_NOT_FOUND for its queue
- * and so on), with the sentence. It tries again by itself. If the broker has cancelled a consumer: CONEY_E_STATE while
- * it is being asked whether the queue is there, CONEY_E_PRECONDITION_FAILED if it is, CONEY_E_LIMIT if no channel was
- * free for that. */
+/* Asks whether every consumer consumes. If not, the status and the sentence are the reason of one consumer; the
+ * container tries again by itself.
+ * - CONEY_OK: every consumer consumes.
+ * - CONEY_E_STATE: the container was not started, is paused or was stopped; or a consumer has not begun yet; or the
+ *   broker has cancelled a consumer and Coney is asking whether the queue exists.
+ * - CONEY_E_PRECONDITION_FAILED: the broker has cancelled a consumer, and the queue exists.
+ * - CONEY_E_LIMIT: the broker has cancelled a consumer, and no channel was free to ask about the queue.
+ * - CONEY_E_NOT_FOUND (the queue), CONEY_E_LOST and other statuses: why a consumer does not consume. */
 CONEY_API coney_status coney_container_check(coney_container *container);
 
 CONEY_END

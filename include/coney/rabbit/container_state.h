@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How a container is doing: events, health for probes, statistics. (Spring: AmqpEvent and its family, the actuator's
- * health and Micrometer's metrics of a listener.) */
+/* The state of a container: events, health for probes, statistics. (Spring: AmqpEvent and its family, the actuator's
+ * health, and Micrometer's metrics of a listener.) */
 #ifndef CONEY_RABBIT_CONTAINER_STATE_H
 #define CONEY_RABBIT_CONTAINER_STATE_H
 
@@ -13,47 +13,74 @@ typedef struct coney_container coney_container;
 /* ---- events ---- */
 
 typedef enum coney_container_event_kind {
-    CONEY_CONTAINER_STARTED = 1, /* by coney_container_start() */
-    CONEY_CONTAINER_STOPPED,     /* the last consumer has ended; status tells why if nobody asked for it */
-    CONEY_CONSUMER_STARTED,      /* it consumes */
-    CONEY_CONSUMER_FAILED,       /* it consumes no more, or cannot begin; status and text tell why. It is told again
-                                    with fatal when the connection is given up */
-    CONEY_CONSUMER_RESTARTED,    /* it consumes again */
-    CONEY_CONSUMER_STOPPED,      /* as was asked, or for want of work */
-    CONEY_QUEUE_MISSING,         /* it waits for its queue */
-    CONEY_LISTENER_IDLE,         /* for duration_ms nothing has come */
-    CONEY_HANDLER_SLOW,          /* one runs for duration_ms already */
-    CONEY_MESSAGE_EXHAUSTED,     /* its attempts were used up, or it was parked because no handler can get it, or
-                                    passed over on a stream; text tells why and what was done. status is
-                                    CONEY_E_HANDLER if the handler failed */
-    CONEY_MESSAGE_DISCARDED,     /* no handler can get it, and it was dropped: this listener had rejected it before, and
-                                    the broker brought it back when it expired elsewhere */
-    CONEY_PUBLISHERS_BLOCKED,    /* the broker holds back publishers, so replies and republished messages wait */
+    /* coney_container_start() has succeeded. */
+    CONEY_CONTAINER_STARTED = 1,
+
+    /* The last consumer has ended. If nobody asked for the stop, status tells the reason. */
+    CONEY_CONTAINER_STOPPED,
+
+    /* A consumer consumes. */
+    CONEY_CONSUMER_STARTED,
+
+    /* A consumer consumes no more, or cannot begin; status and text tell why. Told again with `fatal` when the
+     * connection is given up. */
+    CONEY_CONSUMER_FAILED,
+
+    /* A consumer consumes again. */
+    CONEY_CONSUMER_RESTARTED,
+
+    /* A consumer has ended because the program asked for it, or because an elastic listener had too little work. */
+    CONEY_CONSUMER_STOPPED,
+
+    /* A consumer waits for its queue. */
+    CONEY_QUEUE_MISSING,
+
+    /* No message has come for duration_ms. */
+    CONEY_LISTENER_IDLE,
+
+    /* A handler has been running for duration_ms. */
+    CONEY_HANDLER_SLOW,
+
+    /* The attempts of a message are used up; or a message was parked because no handler can get it; or a message of a
+     * stream was passed over. text tells why, and what was done. status is CONEY_E_HANDLER if the handler failed. */
+    CONEY_MESSAGE_EXHAUSTED,
+
+    /* A message that no handler can get was dropped: this listener had rejected the message before, and the broker
+     * brought it back when it expired in another queue. */
+    CONEY_MESSAGE_DISCARDED,
+
+    /* The broker holds back publishers, so replies and republished messages wait. */
+    CONEY_PUBLISHERS_BLOCKED,
     CONEY_PUBLISHERS_UNBLOCKED,
-    CONEY_DECLARATION_NOT_MADE, /* the broker refused a declaration of anybody in the factory; status, code and text
-                                   tell which and why. Told once for each connection. (Spring:
-                                   DeclarationExceptionEvent) */
-    CONEY_MESSAGE_REJECTED,     /* no handler can get it, and it was rejected: it is gone unless its queue has a
-                                   dead-letter exchange; text tells why */
+
+    /* The broker refused a declaration, of any admin or listener of the factory; status, broker_code and text tell
+     * which and why. Told once for each connection. (Spring: DeclarationExceptionEvent.) */
+    CONEY_DECLARATION_NOT_MADE,
+
+    /* A message that no handler can get was rejected; text tells why. It is gone unless its queue has a dead-letter
+     * exchange. */
+    CONEY_MESSAGE_REJECTED,
 } coney_container_event_kind;
 
+/* Texts are views for the call, and "" if they do not apply. */
 typedef struct coney_container_event {
     coney_container_event_kind kind;
-    const char *container; /* its name. Texts are views for the call, "" where they do not apply */
+    const char *container; /* The container's name. */
     const char *listener_id;
     const char *queue;
     const char *consumer_tag;
-    const char *message_id; /* of the message that an event is about; "" if it has none, too */
-    coney_status status;    /* CONEY_OK if nothing failed */
-    int broker_code;        /* of that failure, such as 404; 0 if the broker did not speak */
-    bool fatal;             /* it does not come back by itself: the container stops for it, does not start for it, or
-                               its connection was given up */
+    const char *message_id; /* Of the message that the event is about; "" as well if the message has no id. */
+    coney_status status;    /* CONEY_OK if nothing failed. */
+    int broker_code;        /* Of the failure, such as 404; 0 if the broker gave no code. */
+    bool fatal;             /* Coney does not try again: the container stops for this reason, or does not start, or the
+                               connection of the consumer was given up. */
     int64_t duration_ms;
-    const char *text; /* one sentence */
+    const char *text; /* One sentence. */
 } coney_container_event;
 
-/* Runs on the factory's events thread with no Coney lock held, in the order of what happened. One that takes long
- * delays others; beyond 1,000 that wait, events are dropped. It may stop the container. */
+/* Runs on the factory's events thread with no Coney lock held, in the order in which things happened. A slow callback
+ * delays the events after it; when 1,000 events wait, further events are dropped. The callback may stop the
+ * container. */
 typedef void coney_container_event_callback(const coney_container_event *event, void *user);
 
 /* The constant's name without its prefix, such as "CONSUMER_FAILED". View of static text. */
@@ -62,70 +89,81 @@ CONEY_API const char *coney_container_event_name(coney_container_event_kind kind
 /* ---- health ---- */
 
 typedef struct coney_health {
-    bool live;           /* false: it will not come back by itself, restart the program: it was given up, or every
-                            worker is in a handler that has been slow for as long again */
-    bool ready;          /* every consumer that should consume does, and everything that is to be declared in the
-                            factory is there */
-    coney_status status; /* why not ready; CONEY_OK if it is */
-    int consumers;       /* those that consume */
-    int wanted;          /* those that should */
-    char reason[512];    /* the sentence; "" if ready */
+    bool live;           /* False: restart the program. Either nothing comes back by itself, because the connection was
+                            given up or a failure has stopped the container; or every worker is in a handler that has
+                            been running for more than twice slow_handler_ms. */
+    bool ready;          /* Every consumer that should consume does, and everything that admins and listeners of the
+                            factory declare is there. */
+    coney_status status; /* Why not ready; CONEY_OK if ready. */
+    int consumers;       /* Consumers that consume. */
+    int wanted;          /* Consumers that should consume. */
+    char reason[512];    /* The sentence for status; "" if ready. */
 } coney_health;
 
-/* For readiness and liveness probes. A container that was not started, is paused or was stopped is live and not ready.
- * Waits for nothing. Any thread. CONEY_E_INVALID, CONEY_E_STATE (after fork()). */
+/* Answers readiness and liveness probes. A container that was not started, is paused or was stopped is live and not
+ * ready. Does not wait. Any thread.
+ * - CONEY_OK: *health is filled in.
+ * - CONEY_E_INVALID.
+ * - CONEY_E_STATE: after fork(). */
 CONEY_API coney_status coney_container_health(coney_container *container, coney_health *health);
 
 /* ---- statistics ---- */
 
-/* The upper bounds of all but the last bucket of handler times, in microseconds: 100, 1,000 and so on. */
+/* Buckets of coney_listener_statistics.handler_times. */
 enum { CONEY_HANDLER_TIME_BUCKETS = 7 };
 
-/* Since the listener was registered. (Spring: spring.rabbitmq.listener.) */
+/* Counts since the listener was registered. (Spring: spring.rabbitmq.listener.) */
 typedef struct coney_listener_statistics {
-    uint64_t received; /* deliveries taken up by a worker; a batch in Spring's format counts once */
+    uint64_t received; /* Deliveries that a worker has taken. A batch in Spring's format counts once. */
     uint64_t acknowledged;
-    uint64_t rejected;    /* never again */
-    uint64_t requeued;    /* back to the queue, by outcome or to be tried again */
-    uint64_t retried;     /* further attempts in place */
-    uint64_t republished; /* to the ladder, the parking queue or as CONEY_EXHAUSTED_REPUBLISH says */
-    uint64_t exhausted;   /* as CONEY_MESSAGE_EXHAUSTED */
-    uint64_t passed_over; /* of a stream: acknowledged though no handler could handle them, and not parked */
-    uint64_t discarded;   /* dropped as CONEY_MESSAGE_DISCARDED */
-    uint64_t filtered;    /* acknowledged unhandled, because filter or a processor said so */
-    uint64_t failed;      /* calls of a handler with another outcome than CONEY_ACK or CONEY_DEFER */
-    uint64_t fatal;       /* no handler could get them */
-    uint64_t stale;       /* handled when their channel was gone: they come again */
-    uint64_t in_progress; /* now in a handler, waiting for another attempt or to go back, or deferred */
-    uint64_t handled;     /* calls of handlers that have returned */
-    uint64_t handler_us;  /* how long they took, in all */
-    uint64_t handler_times[CONEY_HANDLER_TIME_BUCKETS]; /* how many took up to 100 us, 1 ms, 10 ms, 100 ms, 1 s, 10 s,
-                                                           and longer */
+    uint64_t rejected;    /* Never to come again, at least not from this queue. */
+    uint64_t requeued;    /* Back to the queue, by outcome or for another attempt. */
+    uint64_t retried;     /* Further attempts in place. */
+    uint64_t republished; /* To the ladder, to the parking queue, or by CONEY_EXHAUSTED_REPUBLISH. */
+    uint64_t exhausted;   /* As CONEY_MESSAGE_EXHAUSTED. */
+    uint64_t passed_over; /* Messages of a stream that were acknowledged without being handled or parked. */
+    uint64_t discarded;   /* Dropped, as CONEY_MESSAGE_DISCARDED. */
+    uint64_t filtered;    /* Acknowledged without a call of the handler, as filter or a processor decided. */
+    uint64_t failed;      /* Calls of a handler with another outcome than CONEY_ACK or CONEY_DEFER. */
+    uint64_t fatal;       /* Messages that no handler could get. */
+    uint64_t stale;       /* Handled after their channel was gone: these messages come again. */
+    uint64_t in_progress; /* Now: in a handler, waiting for another attempt or to go back, or deferred. */
+    uint64_t handled;     /* Calls of handlers that have returned. */
+    uint64_t handler_us;  /* Time of these calls together, in microseconds. */
+    uint64_t handler_times[CONEY_HANDLER_TIME_BUCKETS]; /* Calls that took up to 100 us, 1 ms, 10 ms, 100 ms, 1 s, 10 s,
+                                                           and longer; each call counts in one bucket. */
 } coney_listener_statistics;
 
 typedef enum coney_listener_state {
     CONEY_LISTENER_STOPPED,
-    CONEY_LISTENER_STARTING, /* not all consumers consume yet, or again */
+    CONEY_LISTENER_STARTING, /* Not all consumers consume yet, or again. */
     CONEY_LISTENER_RUNNING,
-    CONEY_LISTENER_STOPPING, /* what was prefetched is worked off */
+    CONEY_LISTENER_STOPPING, /* Prefetched messages are handled. */
 } coney_listener_state;
 
+/* Texts are views for the call. */
 typedef struct coney_listener_info {
-    const char *id; /* views for the call */
+    const char *id;
     const char *group;
     const char *queue;
     coney_listener_state state;
-    int consumers; /* those that consume */
-    int wanted;    /* those that should */
+    int consumers; /* Consumers that consume. */
+    int wanted;    /* Consumers that should consume. */
     coney_listener_statistics statistics;
 } coney_listener_info;
 
-/* Calls visit for each listener, in the order in which they were registered, with no lock held. Any thread.
- * CONEY_E_INVALID, CONEY_E_STATE (after fork()), CONEY_E_NO_MEMORY. (Spring: RabbitListenerEndpointRegistry.) */
+/* Calls visit for each listener, in the order in which they were registered, on this thread with no lock held. Any
+ * thread. (Spring: RabbitListenerEndpointRegistry.)
+ * - CONEY_OK, CONEY_E_INVALID.
+ * - CONEY_E_STATE: after fork().
+ * - CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_list(coney_container *container,
                                             void (*visit)(const coney_listener_info *info, void *user), void *user);
 
-/* The statistics of one. CONEY_E_NOT_FOUND (no such id), CONEY_E_INVALID, CONEY_E_STATE (after fork()). */
+/* Copies the statistics of one listener. Any thread.
+ * - CONEY_OK, CONEY_E_INVALID.
+ * - CONEY_E_NOT_FOUND: no such id.
+ * - CONEY_E_STATE: after fork(). */
 CONEY_API coney_status coney_container_statistics(coney_container *container, const char *id,
                                                   coney_listener_statistics *statistics);
 
