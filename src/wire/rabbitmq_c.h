@@ -57,6 +57,16 @@ struct cny_wire {
     cny_buffer assemblies; /* of struct cny_assembly: messages whose frames are not all here */
 };
 
+/* ---- the socket, without TLS ---- */
+
+/* CONEY_E_LOST if another part of the program has closed the socket. The others do not look. */
+coney_status cny_socket_check(const cny_wire *wire);
+
+/* As cny_wire_write(), cny_wire_write_pieces() and cny_wire_read(). */
+coney_status cny_socket_write(const cny_wire *wire, const uint8_t *data, size_t size, size_t *written);
+coney_status cny_socket_write_pieces(const cny_wire *wire, const struct iovec *pieces, size_t count, size_t *written);
+coney_status cny_socket_read(const cny_wire *wire, uint8_t *room, size_t size, size_t *received);
+
 /* ---- while connecting ---- */
 
 /* Waits for the socket's events. CONEY_E_TIMEOUT, _CLOSED (interrupted), _SYSTEM (also: others closed the socket). */
