@@ -18,7 +18,8 @@ allowed() {
     src/amqp/compression.c) echo "base/ amqp/ coney/amqp/ zlib.h" ;;
     src/amqp/*) echo "base/ amqp/ coney/amqp/ jansson.h" ;;
     src/wire/*) echo "base/ amqp/ wire/ coney/amqp/ coney/rabbit/tls.h openssl/ $rabbitmq_c" ;;
-    src/rabbit/connection/*) echo "base/ amqp/ wire/wire.h rabbit/connection/ rabbit/factory/ coney/" ;;
+    src/rabbit/events/*) echo "base/ amqp/ rabbit/events/ coney/" ;;
+    src/rabbit/connection/*) echo "base/ amqp/ wire/wire.h rabbit/events/ rabbit/connection/ rabbit/factory/ coney/" ;;
     src/rabbit/factory/*) echo "base/ amqp/ wire/wire.h rabbit/connection/ rabbit/factory/ coney/" ;;
     src/rabbit/template/*) echo "$above rabbit/template/" ;;
     src/rabbit/admin/*) echo "$above rabbit/admin/" ;;

@@ -26,10 +26,28 @@ cny_channel *cny_channel_ref(cny_channel *channel)
     return channel;
 }
 
+static void drop_references(cny_channel *channel, unsigned count)
+{
+    if (atomic_fetch_sub_explicit(&channel->refs, count, memory_order_acq_rel) == count)
+        free_channel(channel);
+}
+
 void cny_channel_unref(cny_channel *channel)
 {
-    if (channel && atomic_fetch_sub_explicit(&channel->refs, 1, memory_order_acq_rel) == 1)
-        free_channel(channel);
+    if (channel)
+        drop_references(channel, 1);
+}
+
+void cny_channel_callbacks_returned(void *owner, size_t count)
+{
+    cny_channel *channel = owner;
+    cny_connection *connection = channel->connection;
+    cny_channel_lock(channel);
+    cny_confirms_returned_callbacks(channel, count);
+    cny_channel_unlock(channel);
+    if (atomic_load(&connection->has_news) && atomic_exchange(&connection->has_news, false)) /* the I/O thread sleeps */
+        cny_factory_attention(connection->factory);
+    drop_references(channel, (unsigned)count);
 }
 
 static coney_status grow_tables(cny_connection *connection, size_t capacity)
@@ -185,6 +203,45 @@ cny_error *cny_channel_reason(cny_channel *channel)
     return reason;
 }
 
+typedef struct channel_notice {
+    cny_notice notice;
+    coney_channel_listener *listener;
+    void *user;
+    coney_channel_info info;
+} channel_notice;
+
+static void run_notice(cny_notice *notice)
+{
+    const channel_notice *one = (const channel_notice *)(const void *)notice;
+    one->listener(&one->info, one->user);
+}
+
+/* Tells the program's listener; nothing happens if there is none. */
+static void tell(const cny_channel *channel, bool open, const cny_error *reason)
+{
+    const cny_connection *connection = channel->connection;
+    channel_notice *one = connection->config->on_channel ? cny_alloc(sizeof *one) : NULL;
+    if (!one)
+        return;
+    one->notice.run = run_notice;
+    one->listener = connection->config->on_channel;
+    one->user = connection->config->listener_user;
+    one->info = (coney_channel_info){.role = connection->role, .number = channel->number, .open = open};
+    const coney_error *view = cny_error_view(reason);
+    if (view) {
+        one->info.reason = view->status;
+        one->info.broker_code = view->broker_code;
+        strncpy(one->info.text, view->text, sizeof one->info.text - 1);
+    }
+    cny_events_tell(connection->events, &one->notice);
+}
+
+void cny_channel_announce(cny_channel *channel)
+{
+    channel->announced = true;
+    tell(channel, true, NULL);
+}
+
 /* Whoever waits on the channel learns the reason. */
 static void end_use(cny_channel *channel, cny_error *reason)
 {
@@ -195,7 +252,7 @@ static void end_use(cny_channel *channel, cny_error *reason)
     cny_renewal_drop(channel, reason);
     cny_feed_end(channel);
     if (channel->announced)
-        cny_tell_channel(channel, false, reason);
+        tell(channel, false, reason);
     if (channel->confirms.max > 0)
         cny_confirms_fail(channel, reason);
     if (channel->question.of)
@@ -450,12 +507,6 @@ static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
     cny_feed_answered(channel);
     pthread_cond_broadcast(&channel->changed);
     return CONEY_OK;
-}
-
-void cny_channel_announce(cny_channel *channel)
-{
-    channel->announced = true;
-    cny_tell_channel(channel, true, NULL);
 }
 
 static void on_return(cny_channel *channel, const cny_incoming *incoming)

@@ -152,13 +152,14 @@ static void tell(cny_channel *channel, cny_confirm *confirm, cny_error *error)
             .user = confirm->user,
             .message = confirm->message,
             .error = log_it ? with_route(confirm, error) : cny_error_ref(error),
-            .channel = cny_channel_ref(channel),
+            .finished = cny_channel_callbacks_returned,
+            .owner = cny_channel_ref(channel),
         };
         if (cny_events_post(channel->connection->events, &completion))
             return;
         cny_connection_remark(channel->connection, "out of memory: a send callback is not called");
         cny_error_unref(completion.error);
-        cny_channel_unref(completion.channel);
+        cny_channel_unref(channel);
     }
     coney_message_unref(confirm->message);
     channel->confirms.unfinished--;
@@ -535,15 +536,8 @@ int64_t cny_channel_expire(cny_channel *channel, int64_t now)
     return next;
 }
 
-void cny_confirms_finished(cny_channel *channel, size_t count)
+void cny_confirms_returned_callbacks(cny_channel *channel, size_t count)
 {
-    if (!channel)
-        return;
-    cny_connection *connection = channel->connection;
-    pthread_mutex_lock(&connection->lock);
     channel->confirms.unfinished -= count;
     wake_waiting(channel);
-    pthread_mutex_unlock(&connection->lock);
-    if (atomic_load(&connection->has_news) && atomic_exchange(&connection->has_news, false)) /* the I/O thread sleeps */
-        cny_factory_attention(connection->factory);
 }

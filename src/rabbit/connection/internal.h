@@ -8,49 +8,18 @@
 
 #include "rabbit/connection/connection.h"
 #include "rabbit/connection/uri.h"
+#include "rabbit/events/events.h"
 #include "rabbit/factory/declarations.h"
 #include "rabbit/factory/isolation.h"
 #include "wire/wire.h"
 
 #include <signal.h>
 
-/* ---- events: callbacks, in the order in which their causes happened ---- */
-
-typedef struct cny_events cny_events;
-
-typedef struct cny_completion {
-    coney_send_callback *callback;
-    void *user;
-    coney_message *message; /* taken */
-    cny_error *error;       /* taken */
-    cny_channel *channel;   /* taken; told when the callback has returned. NULL: nobody is */
-} cny_completion;
-
-coney_status cny_events_start(cny_events **events, coney_connection_factory *factory);
-
-/* Runs what is queued, then ends the thread. False if a callback has not returned by the deadline;
- * the thread then ends after the callback. */
-bool cny_events_stop(cny_events *events, int64_t deadline);
-void cny_events_unref(cny_events *events); /* takes NULL */
-bool cny_events_is_current(const cny_events *events);
-
-/* Who may still post: the thread does not end before. */
-void cny_events_enter(cny_events *events);
-void cny_events_leave(cny_events *events);
-
-/* Posts between lock and unlock; one wake-up for all of them, or with unlock_quietly none until
- * cny_events_wake(), which an I/O thread calls when it has handled all it read. False without memory: the
- * completion is still the caller's. */
-void cny_events_lock(cny_events *events);
-bool cny_events_post(cny_events *events, const cny_completion *completion);
-void cny_events_unlock(cny_events *events);
-void cny_events_unlock_quietly(cny_events *events);
-void cny_events_wake(cny_events *events);
+/* ---- telling the program ---- */
 
 /* Tell the program's listener; nothing happens if there is none. Not under the events lock. */
 void cny_tell_connection(coney_connection_factory *factory, const coney_connection_info *info);
 void cny_tell_declaration(coney_connection_factory *factory, const coney_declaration *declaration);
-void cny_tell_channel(cny_channel *channel, bool open, const cny_error *reason);
 
 /* ---- factory ---- */
 
@@ -576,6 +545,10 @@ static inline void cny_channel_unlock(cny_channel *channel)
  * with an error that is marked (cny_error_is_suspicion()). */
 void cny_accuse(cny_connection *connection, const cny_incoming *incoming);
 
+/* Events thread, not under lock: so many callbacks for messages of this channel have returned. Drops as many
+ * references. For cny_completion. */
+void cny_channel_callbacks_returned(void *channel, size_t count);
+
 /* Sends the frame of a method and waits for its reply; reply may be NULL. */
 coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uint32_t awaited, cny_incoming *reply,
                               int64_t deadline);
@@ -729,7 +702,7 @@ cny_confirm *cny_confirms_kept_from(cny_channel *channel, size_t *i); /* the nex
 void cny_confirms_end_kept(cny_channel *channel, cny_confirm *confirm, cny_error *reason);
 void cny_confirms_taken_over(cny_channel *channel, cny_confirm *confirm);
 
-/* Events thread, not under lock: that many callbacks have returned. Takes NULL. */
-void cny_confirms_finished(cny_channel *channel, size_t count);
+/* So many callbacks have returned. */
+void cny_confirms_returned_callbacks(cny_channel *channel, size_t count);
 
 #endif

@@ -65,7 +65,7 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
             .factory = made, .role = (coney_connection_role)role, .refresh_at = INT64_MAX, .lost_host = CNY_NO_HOST};
     coney_status status = cny_config_read(&made->config, uri, options ? options : &defaults);
     if (status == CONEY_OK)
-        status = cny_events_start(&made->events, made);
+        status = cny_events_start(&made->events, &made->threads, made, &made->signals);
     if (status != CONEY_OK) {
         free_factory(made);
         return status;

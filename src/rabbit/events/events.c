@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The events thread of a factory: runs the program's completion callbacks and listeners, one after
- * another, with no lock held. Who has something to tell queues it and never waits for a callback. */
-#include "rabbit/connection/internal.h"
+/* The events thread and its queue. Any thread posts; the events thread runs the callbacks, and tells the owners of
+ * completions in rows. */
+#include "rabbit/events/events.h"
 
-#include <signal.h>
-#include <string.h>
+#include <stdatomic.h>
 
-#define MAX_NOTICES 1000 /* not yet told; beyond them a listener that hangs misses some */
+#define MAX_NOTICES 1000 /* that the program has not heard yet; a listener that hangs misses those beyond them */
+#define LONGEST_ROW 64   /* after so many callbacks of one owner the owner learns that they have returned */
 
 struct cny_events {
     /* fixed after start */
@@ -34,22 +34,22 @@ static void run(const cny_completion *completion)
     cny_error_unref(completion->error);
 }
 
-/* Tells each channel once for a row of its completions. The channel's window opens only after
- * the callbacks have run, so a slow callback slows its senders instead of filling memory. */
+/* Tells each owner once for a row of its completions. A channel's window opens only after the callbacks have run, so a
+ * slow callback slows its senders instead of filling memory. */
 static void run_all(const cny_buffer *batch)
 {
     const cny_completion *all = (const cny_completion *)(const void *)batch->data;
     size_t count = batch->size / sizeof *all;
-    size_t unreported = 0;
+    size_t row = 0;
     for (size_t i = 0; i < count; i++) {
         run(&all[i]);
-        unreported++;
-        bool last_of_row = i + 1 == count || all[i + 1].channel != all[i].channel;
-        if (last_of_row || unreported == 64) {
-            cny_confirms_finished(all[i].channel, unreported);
-            unreported = 0;
-        }
-        cny_channel_unref(all[i].channel);
+        row++;
+        bool is_last = i + 1 == count || all[i + 1].owner != all[i].owner || row == LONGEST_ROW;
+        if (!is_last)
+            continue;
+        if (all[i].finished)
+            all[i].finished(all[i].owner, row);
+        row = 0;
     }
 }
 
@@ -89,17 +89,17 @@ static void *events_main(void *argument)
     return NULL;
 }
 
-coney_status cny_events_start(cny_events **events, coney_connection_factory *factory)
+coney_status cny_events_start(cny_events **events, cny_threads *threads, const void *owner, const sigset_t *signals)
 {
     cny_events *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 2);
-    made->signals = factory->signals;
+    made->signals = *signals;
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->wake);
     const cny_thread thread = {.name = "coney-events", .run = events_main, .argument = made};
-    coney_status status = cny_threads_start(&factory->threads, factory, &thread);
+    coney_status status = cny_threads_start(threads, owner, &thread);
     if (status == CONEY_OK)
         *events = made;
     else
@@ -173,98 +173,29 @@ void cny_events_wake(cny_events *events)
     cny_events_unlock(events);
 }
 
-bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *callback, cny_error *error, void *user)
-{
-    const cny_completion completion = {.callback = callback, .user = user, .error = cny_error_ref(error)};
-    cny_events_lock(factory->events);
-    bool posted = cny_events_post(factory->events, &completion);
-    cny_events_unlock(factory->events);
-    if (!posted)
-        cny_error_unref(error);
-    return posted;
-}
-
-/* ---- listeners ---- */
-
-typedef struct notice {
-    cny_events *events;
-    coney_connection_listener *on_connection;
-    coney_channel_listener *on_channel;
-    coney_declaration_listener *on_declaration;
-    void *user;
-    coney_connection_info connection;
-    coney_channel_info channel;
-    coney_declaration declaration;
-} notice;
+/* ---- notices ---- */
 
 static void run_notice(coney_message *unused, const coney_error *error, void *user)
 {
     (void)unused;
     (void)error;
-    notice *one = user;
-    if (one->on_connection)
-        one->on_connection(&one->connection, one->user);
-    else if (one->on_declaration)
-        one->on_declaration(&one->declaration, one->user);
-    else
-        one->on_channel(&one->channel, one->user);
-    pthread_mutex_lock(&one->events->lock);
-    one->events->notices--;
-    pthread_mutex_unlock(&one->events->lock);
-    cny_free(one);
+    cny_notice *notice = user;
+    cny_events *events = notice->events;
+    notice->run(notice);
+    pthread_mutex_lock(&events->lock);
+    events->notices--;
+    pthread_mutex_unlock(&events->lock);
+    cny_free(notice);
 }
 
-/* Takes the notice. */
-static void post_notice(cny_events *events, notice *one)
+void cny_events_tell(cny_events *events, cny_notice *notice)
 {
-    one->events = events;
-    const cny_completion completion = {.callback = run_notice, .user = one};
+    notice->events = events;
+    const cny_completion completion = {.callback = run_notice, .user = notice};
     cny_events_lock(events);
-    bool posted = events->notices < MAX_NOTICES && !events->ended && cny_events_post(events, &completion);
+    bool posted = events->notices < MAX_NOTICES && cny_events_post(events, &completion);
     events->notices += posted;
     cny_events_unlock(events);
     if (!posted)
-        cny_free(one);
-}
-
-void cny_tell_connection(coney_connection_factory *factory, const coney_connection_info *info)
-{
-    const cny_connection_config *config = &factory->config;
-    notice *one = config->on_connection ? cny_alloc(sizeof *one) : NULL;
-    if (!one)
-        return;
-    one->on_connection = config->on_connection;
-    one->user = config->listener_user;
-    one->connection = *info;
-    post_notice(factory->events, one);
-}
-
-void cny_tell_declaration(coney_connection_factory *factory, const coney_declaration *declaration)
-{
-    const cny_connection_config *config = &factory->config;
-    notice *one = config->on_declaration ? cny_alloc(sizeof *one) : NULL;
-    if (!one)
-        return;
-    one->on_declaration = config->on_declaration;
-    one->user = config->listener_user;
-    one->declaration = *declaration;
-    post_notice(factory->events, one);
-}
-
-void cny_tell_channel(cny_channel *channel, bool open, const cny_error *reason)
-{
-    const cny_connection *connection = channel->connection;
-    notice *one = connection->config->on_channel ? cny_alloc(sizeof *one) : NULL;
-    if (!one)
-        return;
-    one->on_channel = connection->config->on_channel;
-    one->user = connection->config->listener_user;
-    one->channel = (coney_channel_info){.role = connection->role, .number = channel->number, .open = open};
-    const coney_error *view = cny_error_view(reason);
-    if (view) {
-        one->channel.reason = view->status;
-        one->channel.broker_code = view->broker_code;
-        strncpy(one->channel.text, view->text, sizeof one->channel.text - 1);
-    }
-    post_notice(connection->events, one);
+        cny_free(notice);
 }
