@@ -5,7 +5,8 @@
  * Batches go out one after another: who has the turn sends without the lock while others add to the
  * next batch, but do not complete it. Only the events thread never waits for the turn, because the
  * one who has it may be waiting for callbacks. (Spring: BatchingRabbitTemplate.) */
-#include "rabbit/template/template.h"
+#include "rabbit/template/options.h"
+#include "rabbit/template/send.h"
 
 #include <coney/rabbit/batching_template.h>
 

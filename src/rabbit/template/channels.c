@@ -1,34 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* The channel of a template: opened by the first sender, replaced when it is gone.
+/* The channel of a template: opened by the first sender, replaced when it is gone. Senders on any thread.
  *
- * With resend_unconfirmed, channels that are gone keep what was unconfirmed on them. The recovery
- * thread sends that again on a new channel, oldest first, and senders wait until it is done. */
-#include "rabbit/template/template.h"
+ * Older messages go first: what a channel that is gone left unconfirmed, with resend_unconfirmed, which the recovery
+ * thread sends again (resend.c), and what is stored. */
+#include "rabbit/template/channels.h"
+#include "rabbit/template/unsent.h"
 
 #include <string.h>
 
-#define RESEND_CHANNEL_TIMEOUT_MS 2000 /* no longer: other connections wait for the recovery thread */
 #define LOOK_UP_MS 200
-#define ONE_BY_ONE_WAIT_MS 100
-#define RESEND_ROUNDS 10
+#define AT_ONCE 100   /* stored messages that are sent before others get the lock */
 #define MAX_RETIRED 8 /* with callbacks on their way: each has a window of its own, and memory has an end */
 
 /* ---- the channel ---- */
 
-/* What a channel has on it was taken from those that still keep something, so it is older. */
-static void insert_retired(coney_template *sender, cny_channel *channel)
-{
-    size_t count = sender->retired.size / sizeof channel, at = 0;
-    cny_buffer_append(&sender->retired, &channel, sizeof channel); /* there is room, see install() */
-    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
-    while (at < count && cny_channel_kept(retired[at]) == 0)
-        at++;
-    memmove(&retired[at + 1], &retired[at], (count - at) * sizeof *retired);
-    retired[at] = channel;
-}
-
 /* Under lock. The room is for the day when the channel is retired with messages that must not be lost. */
-static coney_status install(coney_template *sender, cny_channel *channel)
+coney_status cny_template_install_channel(coney_template *sender, cny_channel *channel)
 {
     if (!cny_buffer_reserve(&sender->retired, sizeof channel))
         return cny_fail_memory();
@@ -36,66 +23,7 @@ static coney_status install(coney_template *sender, cny_channel *channel)
     return CONEY_OK;
 }
 
-/* The message that made the broker close a channel is known: the others need not go one by one. */
-static void acquit_retired(const coney_template *sender)
-{
-    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
-    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++)
-        cny_channel_acquit(retired[i]);
-}
-
-/* Nothing changes on it any more, so its counts are complete. */
-static void let_go(coney_template *sender, cny_channel *channel)
-{
-    cny_channel_add_statistics(channel, &sender->ended);
-    cny_channel_unref(channel);
-}
-
-/* Under lock: puts a dead channel aside until its callbacks have run and what it kept is sent again,
- * and lets those go that have nothing left. */
-static void retire(coney_template *sender)
-{
-    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
-    size_t kept = 0;
-    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
-        if (cny_channel_finished(retired[i]))
-            let_go(sender, retired[i]);
-        else
-            retired[kept++] = retired[i];
-    }
-    sender->retired.size = kept * sizeof *retired;
-    cny_channel *old = sender->channel;
-    if (!old || cny_channel_alive(old))
-        return;
-    sender->channel = NULL;
-    if (cny_channel_found_culprit(old))
-        acquit_retired(sender);
-    if (cny_channel_finished(old))
-        let_go(sender, old);
-    else
-        insert_retired(sender, old);
-    sender->kept_waits = false;
-}
-
-/* Under lock. */
-bool cny_template_has_kept(const coney_template *sender)
-{
-    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
-    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
-        if (cny_channel_kept(retired[i]) > 0)
-            return true;
-    }
-    return false;
-}
-
-/* Under lock. What waits for its exchange or queue to be declared holds up nothing that goes elsewhere. */
-static bool has_kept_to_go(const coney_template *sender)
-{
-    bool all_wait = sender->kept_waits && sender->kept_since == cny_declarations_settled(sender->factory);
-    return !all_wait && cny_template_has_kept(sender);
-}
-
-static coney_status select_confirms(const coney_template *sender, cny_channel *made, int64_t deadline)
+coney_status cny_template_select_confirms(const coney_template *sender, cny_channel *made, int64_t deadline)
 {
     const cny_confirm_options options = {
         .max_unconfirmed = sender->options.max_unconfirmed,
@@ -105,7 +33,7 @@ static coney_status select_confirms(const coney_template *sender, cny_channel *m
     return cny_channel_confirm_select(made, &options, deadline);
 }
 
-static void drop(cny_channel *channel)
+void cny_template_drop_channel(cny_channel *channel)
 {
     cny_channel_close(channel);
     cny_channel_unref(channel);
@@ -131,12 +59,12 @@ coney_status cny_template_open_channel(const coney_template *sender, cny_channel
     for (;;) {
         coney_status status = cny_channel_open(channel, sender->factory, CONEY_PUBLISHING, at_once, deadline);
         if (status == CONEY_OK && confirms)
-            status = select_confirms(sender, *channel, deadline);
+            status = cny_template_select_confirms(sender, *channel, deadline);
         if (status == CONEY_E_TIMEOUT)
             return no_channel_in_time(sender);
         if (status != CONEY_E_LOST)
             return status;
-        drop(*channel);
+        cny_template_drop_channel(*channel);
         *channel = NULL;
         if (cny_now_ms() >= deadline)
             return cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code,
@@ -153,64 +81,210 @@ static coney_status renew_channel(coney_template *sender, int64_t deadline)
     coney_status status = cny_template_open_channel(sender, &made, true, deadline);
     pthread_mutex_lock(&sender->lock);
     if (status == CONEY_OK)
-        status = install(sender, made);
+        status = cny_template_install_channel(sender, made);
     if (status != CONEY_OK)
-        drop(made);
+        cny_template_drop_channel(made);
     sender->busy = false;
-    pthread_cond_broadcast(&sender->idle);
+    pthread_cond_broadcast(&sender->changed);
     return status;
 }
 
-/* Under lock. */
-static bool has_older(const coney_template *sender, uint64_t number)
+/* ---- channels that are gone; under lock ---- */
+
+/* Messages on a channel that was used while others await resending were taken from those, so they are older than what is
+ * left there. */
+static void insert(coney_template *sender, cny_channel *channel)
 {
-    return has_kept_to_go(sender) || cny_store_has_before(sender, number);
+    size_t at = 0;
+    cny_buffer_append(&sender->retired, &channel, sizeof channel); /* there is room, see install_channel() */
+    size_t count;
+    cny_channel **retired = cny_retired(sender, &count);
+    while (at < count - 1 && cny_channel_kept(retired[at]) == 0)
+        at++;
+    memmove(&retired[at + 1], &retired[at], (count - 1 - at) * sizeof *retired);
+    retired[at] = channel;
 }
 
-/* Under lock. A callback that sends must not wait for callbacks. */
-static bool is_swamped(const coney_template *sender)
+/* The poison message, which made the broker close a channel, is known: the others need not go one by one. */
+static void release_all(const coney_template *sender)
+{
+    size_t count;
+    cny_channel **retired = cny_retired(sender, &count);
+    for (size_t i = 0; i < count; i++)
+        cny_channel_acquit(retired[i]);
+}
+
+/* Nothing changes on the channel any more, so its counts are complete. */
+static void let_go(coney_template *sender, cny_channel *channel)
+{
+    cny_channel_add_statistics(channel, &sender->ended);
+    cny_channel_unref(channel);
+}
+
+static void let_finished_go(coney_template *sender)
+{
+    size_t count, left = 0;
+    cny_channel **retired = cny_retired(sender, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (cny_channel_finished(retired[i]))
+            let_go(sender, retired[i]);
+        else
+            retired[left++] = retired[i];
+    }
+    sender->retired.size = left * sizeof *retired;
+}
+
+void cny_template_retire(coney_template *sender)
+{
+    let_finished_go(sender);
+    cny_channel *old = sender->channel;
+    if (!old || cny_channel_alive(old))
+        return;
+    sender->channel = NULL;
+    if (cny_channel_found_culprit(old))
+        release_all(sender);
+    if (cny_channel_finished(old))
+        let_go(sender, old);
+    else
+        insert(sender, old);
+    sender->awaits_declarations = false;
+}
+
+bool cny_template_awaits_resend(const coney_template *sender)
+{
+    size_t count;
+    cny_channel **retired = cny_retired(sender, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (cny_channel_kept(retired[i]) > 0)
+            return true;
+    }
+    return false;
+}
+
+bool cny_template_can_resend(const coney_template *sender)
+{
+    bool must_wait =
+        sender->awaits_declarations && sender->declarations_known == cny_declarations_settled(sender->factory);
+    return !must_wait && cny_template_awaits_resend(sender);
+}
+
+/* A callback that sends must not wait for callbacks. */
+bool cny_template_has_too_many_retired(const coney_template *sender)
 {
     return !sender->channel && sender->retired.size / sizeof(cny_channel *) >= MAX_RETIRED &&
            !cny_factory_on_events_thread(sender->factory);
 }
 
-static coney_status swamped(void)
+coney_status cny_template_fail_too_many_retired(void)
 {
     return cny_fail(CONEY_E_LIMIT, "the callbacks of sends on the last %d channels, which are gone, have not returned",
                     MAX_RETIRED);
 }
 
-/* Under lock: nobody is busy, what was kept is sent, and what was stored before that number. Who waits for the last
- * sends it himself: for a callback it goes on although the window is full. */
-static bool is_our_turn(coney_template *sender, uint64_t number)
+void cny_template_abandon_resend(const coney_template *sender)
 {
-    if (sender->closed) /* after that the channels stay as they are */
-        return true;
-    if (sender->busy)
-        return false;
-    retire(sender);
-    if (has_kept_to_go(sender) || is_swamped(sender))
-        return false;
-    while (sender->channel && cny_store_has_before(sender, number) && cny_store_flush(sender) == CONEY_OK)
+    size_t count;
+    cny_channel **retired = cny_retired(sender, &count);
+    for (size_t i = 0; i < count; i++)
+        cny_channel_abandon_kept(retired[i]);
+    if (sender->channel)
+        cny_channel_abandon_kept(sender->channel);
+}
+
+/* ---- what is stored; under lock ---- */
+
+static coney_status send_first_stored(coney_template *sender)
+{
+    const cny_stored *one = sender->store.first;
+    coney_status status = cny_declarations_wait(sender->factory, one->exchange, one->routing_key, 0);
+    if (status != CONEY_OK)
+        return status;
+    const cny_publish publish = {
+        .exchange = one->exchange,
+        .routing_key = one->routing_key,
+        .message = one->message,
+        .mandatory = one->mandatory,
+        .flow = CONEY_FLOW_STORE,
+        .stored = true,
+        .callback = one->callback,
+        .user = one->user,
+        .waiter = one->waiter,
+    };
+    return cny_channel_publish(sender->channel, &publish, 0);
+}
+
+/* It does not fit the frames of this connection. */
+static void end_unfit(coney_template *sender)
+{
+    cny_error *unfit = cny_error_capture();
+    cny_store_end_first(&sender->store, unfit);
+    cny_error_unref(unfit);
+}
+
+/* Publishing under the lock waits for nothing, and keeps the order without more ado. */
+coney_status cny_template_send_stored(coney_template *sender)
+{
+    cny_store *store = &sender->store;
+    coney_status status = CONEY_OK;
+    for (int i = 0; i < AT_ONCE && store->first && status == CONEY_OK; i++) {
+        status = send_first_stored(sender);
+        if (status == CONEY_OK) {
+            cny_store_sent_first(store);
+            cny_template_watch(sender);
+        } else if (status == CONEY_E_INVALID) {
+            end_unfit(sender);
+            status = CONEY_OK;
+        }
+    }
+    cny_store_end_round(store);
+    pthread_cond_broadcast(&sender->changed);
+    return status;
+}
+
+/* ---- whose turn it is; under lock ---- */
+
+bool cny_template_has_older(const coney_template *sender, uint64_t number)
+{
+    return cny_template_can_resend(sender) || cny_store_has_before(&sender->store, number);
+}
+
+/* Does what can be done now for the turn to come. Who waits for stored messages sends them himself: for a callback it
+ * goes on although the window is full. */
+static void make_way(coney_template *sender, uint64_t number)
+{
+    if (sender->closed || sender->busy)
+        return;
+    cny_template_retire(sender);
+    if (cny_template_can_resend(sender) || cny_template_has_too_many_retired(sender))
+        return;
+    while (sender->channel && cny_store_has_before(&sender->store, number) &&
+           cny_template_send_stored(sender) == CONEY_OK)
         continue;
-    return !cny_store_has_before(sender, number);
+}
+
+/* No thread is busy, what awaited resending is sent, and what was stored before that number. Once the template is closed
+ * nobody waits, because the channels stay as they are. */
+static bool is_our_turn(const coney_template *sender, uint64_t number)
+{
+    return sender->closed ||
+           (!sender->busy && !cny_template_has_older(sender, number) && !cny_template_has_too_many_retired(sender));
 }
 
 static bool wait_for_turn(coney_template *sender, uint64_t number, int64_t deadline)
 {
     bool in_time = true;
-    while (!is_our_turn(sender, number)) {
-        if (!in_time)
-            return false;
-        in_time = cny_cond_wait(&sender->idle, &sender->lock, deadline);
+    make_way(sender, number);
+    while (!is_our_turn(sender, number) && in_time) {
+        in_time = cny_cond_wait(&sender->changed, &sender->lock, deadline);
+        make_way(sender, number);
     }
-    return true;
+    return is_our_turn(sender, number);
 }
 
 /* Under lock, which is not held meanwhile: what is older waits for a connection, so its reason is ours. */
 static coney_status wait_for_connection(coney_template *sender, uint64_t number, int64_t deadline)
 {
-    if (!has_older(sender, number))
+    if (!cny_template_has_older(sender, number))
         return CONEY_OK;
     pthread_mutex_unlock(&sender->lock);
     coney_status status = cny_factory_wait_open(sender->factory, CONEY_PUBLISHING, deadline);
@@ -223,15 +297,16 @@ static coney_status wait_for_connection(coney_template *sender, uint64_t number,
 static coney_status check_hindrance(coney_template *sender, int64_t deadline)
 {
     coney_status status = cny_factory_check_blocked(sender->factory);
-    if (status == CONEY_OK && has_kept_to_go(sender)) {
+    if (status == CONEY_OK && cny_template_can_resend(sender)) {
         status = cny_factory_check_open(sender->factory, CONEY_PUBLISHING, deadline);
         if (status == CONEY_OK)
             status = cny_fail(CONEY_E_CONNECT, "connected, but older messages are still being sent again");
     }
-    return status == CONEY_OK && is_swamped(sender) ? swamped() : status;
+    return status == CONEY_OK && cny_template_has_too_many_retired(sender) ? cny_template_fail_too_many_retired()
+                                                                           : status;
 }
 
-coney_status cny_template_no_channel(const coney_template *sender)
+coney_status cny_template_fail_no_channel(const coney_template *sender)
 {
     coney_status status = cny_factory_check_blocked(sender->factory);
     if (status == CONEY_OK)
@@ -246,12 +321,13 @@ static coney_status not_our_turn(const coney_template *sender, uint64_t number)
     coney_status status = cny_factory_check_blocked(sender->factory);
     if (status != CONEY_OK)
         return status;
-    if (has_kept_to_go(sender))
+    if (cny_template_can_resend(sender))
         return cny_fail(CONEY_E_CONNECT, "not sent by the deadline: older messages are still to be sent again");
-    if (cny_store_has_before(sender, number))
+    if (cny_store_has_before(&sender->store, number))
         return cny_fail(CONEY_E_LIMIT, "not sent by the deadline: %zu messages are still stored, older ones first",
                         sender->store.messages);
-    return is_swamped(sender) ? swamped() : cny_template_no_channel(sender);
+    return cny_template_has_too_many_retired(sender) ? cny_template_fail_too_many_retired()
+                                                     : cny_template_fail_no_channel(sender);
 }
 
 /* Under lock: until nothing older is to be sent first, looking up now and then for a connection lost again. */
@@ -259,6 +335,7 @@ static coney_status wait_in_line(coney_template *sender, int64_t deadline)
 {
     uint64_t number = sender->store.next;
     for (;;) {
+        make_way(sender, number);
         if (is_our_turn(sender, number))
             return CONEY_OK;
         coney_status status = sender->options.flow == CONEY_FLOW_FAIL ? check_hindrance(sender, deadline)
@@ -273,8 +350,8 @@ static coney_status wait_in_line(coney_template *sender, int64_t deadline)
     }
 }
 
-/* Gives a reference to a live channel. One thread opens it, without the lock; the others wait
- * for that no longer than their own deadlines. */
+/* ---- the calls ---- */
+
 coney_status cny_template_get_channel(coney_template *sender, cny_channel **channel, int64_t deadline)
 {
     coney_status status = cny_factory_check_draining(sender->factory);
@@ -295,7 +372,7 @@ coney_status cny_template_get_channel(coney_template *sender, cny_channel **chan
     bool must_tell = sender->store.ended;
     pthread_mutex_unlock(&sender->lock);
     if (must_tell)
-        cny_store_tell(sender);
+        cny_template_tell_unsent(sender);
     return status;
 }
 
@@ -303,106 +380,37 @@ cny_channel *cny_template_channel_for_now(coney_template *sender)
 {
     cny_channel *channel = NULL;
     pthread_mutex_lock(&sender->lock);
-    if (!sender->closed && !sender->store.first && is_our_turn(sender, 0) && sender->channel)
-        channel = cny_channel_ref(sender->channel);
+    if (!sender->closed && !sender->store.first) {
+        make_way(sender, 0);
+        if (sender->channel && is_our_turn(sender, 0))
+            channel = cny_channel_ref(sender->channel);
+    }
     pthread_mutex_unlock(&sender->lock);
     return channel;
 }
 
-/* ---- sending again; recovery thread ---- */
-
-static bool open_channel_on(coney_template *sender, cny_connection *connection)
+coney_status cny_template_channels(coney_template *sender, cny_buffer *channels)
 {
-    int64_t deadline = cny_deadline(RESEND_CHANNEL_TIMEOUT_MS);
-    cny_channel *made = NULL;
-    coney_status status = cny_channel_open_on(&made, connection, true, deadline);
-    if (status == CONEY_OK)
-        status = select_confirms(sender, made, deadline);
+    size_t count;
     pthread_mutex_lock(&sender->lock);
-    if (status == CONEY_OK)
-        status = install(sender, made);
+    cny_channel **retired = cny_retired(sender, &count);
+    bool reserved = cny_buffer_reserve(channels, (count + 1) * sizeof *retired);
+    for (size_t i = 0; reserved && i < count; i++) {
+        cny_channel_ref(retired[i]);
+        cny_buffer_append(channels, &retired[i], sizeof *retired);
+    }
+    if (reserved && sender->channel) {
+        cny_channel_ref(sender->channel);
+        cny_buffer_append(channels, &sender->channel, sizeof *retired);
+    }
     pthread_mutex_unlock(&sender->lock);
-    if (status != CONEY_OK)
-        drop(made);
-    return status == CONEY_OK;
+    return reserved ? CONEY_OK : cny_fail_memory();
 }
 
-/* Where they go one by one, the next one goes when the last one is settled, and usually other templates' do, too:
- * if the broker closes the connection over one, it should be alone on it. */
-static coney_status resend_one(const coney_template *sender, cny_channel *from)
+void cny_template_channels_free(cny_buffer *channels)
 {
-    bool one_by_one = cny_channel_is_suspect(from);
-    coney_status status = cny_channel_resend(sender->channel, from);
-    if (one_by_one)
-        cny_channel_wait_until_settled(sender->channel, cny_deadline(ONE_BY_ONE_WAIT_MS));
-    return status;
-}
-
-/* The thread that is busy alone changes the channel and the list of retired ones. */
-static bool resend_to(coney_template *sender, cny_connection *connection)
-{
-    if (!sender->channel && !open_channel_on(sender, connection))
-        return false;
-    cny_channel **retired = (cny_channel **)(void *)sender->retired.data;
-    for (size_t i = 0; i < sender->retired.size / sizeof *retired; i++) {
-        while (cny_channel_kept(retired[i]) > 0) {
-            bool one_only = cny_channel_is_suspect(retired[i]); /* others need the recovery thread, too */
-            coney_status status = resend_one(sender, retired[i]);
-            if (status == CONEY_E_LIMIT) /* what is left there waits for a declaration */
-                break;
-            if (status != CONEY_OK || one_only)
-                return false;
-        }
-    }
-    return true;
-}
-
-/* Under lock, which is not held meanwhile. */
-static bool while_busy(coney_template *sender, bool (*part)(coney_template *, cny_connection *),
-                       cny_connection *connection)
-{
-    sender->busy = true;
-    pthread_mutex_unlock(&sender->lock);
-    bool done = part(sender, connection);
-    pthread_mutex_lock(&sender->lock);
-    sender->busy = false;
-    pthread_cond_broadcast(&sender->idle);
-    return done;
-}
-
-/* Under lock: the next thing on the way to nothing that is kept or stored; false if it cannot be done now. */
-static bool resend_some(coney_template *sender, cny_connection *connection)
-{
-    if (has_kept_to_go(sender)) {
-        uint64_t settled = cny_declarations_settled(sender->factory);
-        bool done = while_busy(sender, resend_to, connection);
-        sender->kept_waits = done;
-        sender->kept_since = settled;
-        return done;
-    }
-    if (!sender->channel)
-        return !is_swamped(sender) && while_busy(sender, open_channel_on, connection);
-    return cny_store_flush(sender) == CONEY_OK;
-}
-
-/* Lets senders in between, and after a while the other members have their turn. */
-bool cny_template_resend(void *self, cny_connection *connection)
-{
-    coney_template *sender = self;
-    bool left = true, possible = true;
-    for (int i = 0; i < RESEND_ROUNDS && left && possible; i++) {
-        pthread_mutex_lock(&sender->lock);
-        possible = !sender->busy;
-        if (possible && !sender->closed)
-            retire(sender);
-        left = !sender->closed && has_older(sender, UINT64_MAX);
-        if (possible && left)
-            possible = resend_some(sender, connection);
-        left = left && has_older(sender, UINT64_MAX);
-        pthread_mutex_unlock(&sender->lock);
-    }
-    cny_store_tell(sender);
-    if (left && possible)
-        cny_factory_attention(sender->factory);
-    return !left;
+    cny_channel **all = (cny_channel **)(void *)channels->data;
+    for (size_t i = 0; i < channels->size / sizeof *all; i++)
+        cny_channel_unref(all[i]);
+    cny_buffer_free(channels);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a template does to a message before it is sent and after it was received: the delay, the
  * processors, the user id, in Spring's order. Runs on the caller's thread, with no lock held. */
-#include "rabbit/template/template.h"
+#include "rabbit/template/send.h"
 
 #define LONGEST_DELAY_MS 0xffffffff /* of the plugin, which refuses more */
 
@@ -115,6 +115,8 @@ coney_status cny_template_process(coney_template *sender, cny_publish *publish, 
 
 coney_status cny_template_process_received(coney_template *sender, coney_message **message)
 {
+    if ((*message)->defect)
+        return cny_fail(CONEY_E_CONVERSION, "it cannot be read: %s", (*message)->defect);
     if (!cny_processors_any(&sender->after_receive))
         return CONEY_OK;
     coney_message *received = coney_message_ref(*message); /* holds exchange and routing key */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Receiving one message at a time: by basic.get on a channel that is kept for the next time, or by a
  * consumer for one message. Runs on the caller's thread, which alone holds the channel meanwhile. */
-#include "rabbit/template/template.h"
+#include "rabbit/template/options.h"
+#include "rabbit/template/send.h"
 
 #include <coney/rabbit/receive.h>
 
@@ -17,22 +18,6 @@ typedef struct reception {
     bool is_reusable;       /* the channel, for the next basic.get */
     bool goes_back;         /* the message, to its queue */
 } reception;
-
-coney_status cny_template_receive_queue(const coney_template *sender, const char **queue)
-{
-    if (!*queue)
-        *queue = sender->options.receive_queue;
-    if (!*queue || !**queue)
-        return cny_fail(CONEY_E_INVALID, "receive: no queue; name one, or give the template a receive_queue");
-    return cny_check_name("queue", *queue) == CONEY_OK ? CONEY_OK : cny_fail_in("receive");
-}
-
-coney_status cny_template_received(coney_template *sender, coney_message **message)
-{
-    const char *defect = (*message)->defect;
-    return defect ? cny_fail(CONEY_E_CONVERSION, "it cannot be read: %s", defect)
-                  : cny_template_process_received(sender, message);
-}
 
 /* ---- channels ---- */
 
@@ -181,7 +166,7 @@ static coney_status receive(reception *one, coney_template *sender, const char *
     }
     one->delivery_tag = one->message->delivery_tag;
     one->queue = queue;
-    if (cny_template_received(sender, &one->message) != CONEY_OK)
+    if (cny_template_process_received(sender, &one->message) != CONEY_OK)
         return refuse(one);
     return one->message ? CONEY_OK : settle(one, CNY_SETTLE_ACK);
 }

@@ -2,24 +2,7 @@
 /* Trying a synchronous send again, within its deadline, and what is done when all was in vain. On the
  * sender's thread; the program's functions run with no lock held. (Spring: RetryTemplate and
  * RecoveryCallback.) */
-#include "rabbit/template/template.h"
-
-#define DEFAULT_MAX_DELAY_MS 10000
-
-coney_status cny_template_check_retry(const coney_retry_options *retry)
-{
-    if (retry->max_attempts < 0)
-        return cny_fail(CONEY_E_INVALID, "retry.max_attempts is %d, below 0", retry->max_attempts);
-    return cny_backoff_check("retry", retry->first_delay_ms, retry->multiplier, retry->max_delay_ms);
-}
-
-coney_retry_options cny_template_retry_defaults(coney_retry_options retry)
-{
-    if (retry.max_attempts == 0)
-        retry.max_attempts = 1;
-    cny_backoff_set_defaults(&retry.first_delay_ms, &retry.multiplier, &retry.max_delay_ms, DEFAULT_MAX_DELAY_MS);
-    return retry;
-}
+#include "rabbit/template/send.h"
 
 /* About the last error, which the program's function may not change: it is told if this was the end. */
 static bool is_retriable(const coney_retry_options *retry)

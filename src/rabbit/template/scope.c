@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Scopes: one channel in confirm mode or in a transaction, for one thread at a time. Runs on that
  * thread; what the broker says in between, the channel counts. (Spring: RabbitTemplate.invoke.) */
-#include "rabbit/template/template.h"
+#include "rabbit/template/options.h"
+#include "rabbit/template/send.h"
 
 #include <coney/rabbit/scope.h>
 
@@ -220,7 +221,7 @@ static coney_status settle(coney_scope *scope, uint64_t delivery_tag, cny_settle
 static coney_status settle_received(coney_scope *scope, coney_message **message)
 {
     uint64_t delivery_tag = (*message)->delivery_tag;
-    coney_status status = cny_template_received(scope->sender, message);
+    coney_status status = cny_template_process_received(scope->sender, message);
     if (status == CONEY_OK)
         return settle(scope, delivery_tag, CNY_SETTLE_ACK);
     cny_error *error = cny_error_capture();

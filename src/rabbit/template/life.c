@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a template: made, a member of its factory, drained, abandoned, freed. On the threads that call, but for
+ * the work that comes at its time, which the recovery thread does. */
+#include "rabbit/template/channels.h"
+#include "rabbit/template/options.h"
+#include "rabbit/template/unsent.h"
+
+#define LOOK_UP_MS 200
+#define AGAIN_MS 10
+
+/* ---- the deadline of confirms and of what is stored ---- */
+
+static int64_t expire_on_all(coney_template *sender, int64_t now)
+{
+    cny_buffer channels = {0};
+    int64_t next = INT64_MAX;
+    if (cny_template_channels(sender, &channels) != CONEY_OK)
+        return now + AGAIN_MS;
+    cny_channel **all = (cny_channel **)(void *)channels.data;
+    for (size_t i = 0; i < channels.size / sizeof *all; i++) {
+        int64_t due = cny_channel_expire(all[i], now);
+        next = due < next ? due : next;
+    }
+    cny_template_channels_free(&channels);
+    return next;
+}
+
+/* A message that comes while we look is either seen here, or its sender sees that nobody watches. */
+static int64_t on_tick(void *self, int64_t now)
+{
+    coney_template *sender = self;
+    cny_template_check_unconfirmed_channel(sender);
+    int64_t next_stored = cny_template_expire_stored(sender, now);
+    if (sender->options.confirm_timeout_ms < 0)
+        return next_stored;
+    atomic_store(&sender->watched, false);
+    int64_t next = expire_on_all(sender, now);
+    if (next < INT64_MAX)
+        atomic_store(&sender->watched, true);
+    return next < next_stored ? next : next_stored;
+}
+
+/* ---- waiting and the end ---- */
+
+/* Waits for all channels there are now. */
+static coney_status wait_for_channels(coney_template *sender, int64_t deadline)
+{
+    cny_buffer channels = {0};
+    coney_status status = cny_template_channels(sender, &channels);
+    cny_channel **all = (cny_channel **)(void *)channels.data;
+    for (size_t i = 0; status == CONEY_OK && i < channels.size / sizeof *all; i++)
+        status = cny_channel_wait_for_confirms(all[i], deadline);
+    cny_template_channels_free(&channels);
+    return status;
+}
+
+/* Nothing moves from channel to channel, and nothing is left on any. */
+static bool is_drained(coney_template *sender)
+{
+    size_t count;
+    pthread_mutex_lock(&sender->lock);
+    cny_channel **retired = cny_retired(sender, &count);
+    bool drained = !sender->busy && cny_store_is_finished(&sender->store) &&
+                   (!sender->channel || cny_channel_finished(sender->channel));
+    for (size_t i = 0; i < count; i++)
+        drained = drained && cny_channel_finished(retired[i]);
+    pthread_mutex_unlock(&sender->lock);
+    return drained;
+}
+
+/* False if a thread still opens a channel or sends again at the deadline. */
+static bool wait_until_idle(coney_template *sender, int64_t deadline)
+{
+    bool in_time = true;
+    pthread_mutex_lock(&sender->lock);
+    while ((sender->busy || sender->unconfirmed.opening) && in_time)
+        in_time = cny_cond_wait(&sender->changed, &sender->lock, deadline);
+    bool idle = !sender->busy && !sender->unconfirmed.opening;
+    pthread_mutex_unlock(&sender->lock);
+    return idle;
+}
+
+/* What awaits resending or is stored need not be waited for if the connection does not come back by itself. */
+static coney_status check_can_drain(coney_template *sender)
+{
+    pthread_mutex_lock(&sender->lock);
+    bool needs_connection = sender->store.first || (!sender->busy && cny_template_awaits_resend(sender));
+    pthread_mutex_unlock(&sender->lock);
+    if (!needs_connection || cny_factory_check_given_up(sender->factory, CONEY_PUBLISHING) == CONEY_OK)
+        return CONEY_OK;
+    return cny_fail_in("messages are kept or stored, but the connection was given up");
+}
+
+/* Looks up now and then, because messages may move to another channel. */
+static coney_status drain(void *self, int64_t deadline)
+{
+    coney_template *sender = self;
+    for (;;) {
+        coney_status status = check_can_drain(sender);
+        if (status != CONEY_OK)
+            return status;
+        int64_t now = cny_now_ms(), soon = now + LOOK_UP_MS < deadline ? now + LOOK_UP_MS : deadline;
+        wait_until_idle(sender, soon);
+        cny_template_wait_store_finished(sender, soon);
+        status = wait_for_channels(sender, soon);
+        if (status == CONEY_OK && is_drained(sender))
+            return CONEY_OK;
+        if (now >= deadline)
+            return status == CONEY_OK
+                       ? cny_fail(CONEY_E_TIMEOUT, "messages are still stored or to be sent again at the deadline; see "
+                                                   "stored and unconfirmed of coney_template_statistics()")
+                       : status;
+        if (status != CONEY_OK && status != CONEY_E_TIMEOUT)
+            return status;
+    }
+}
+
+coney_status coney_template_wait_for_confirms(coney_template *sender, int timeout_ms)
+{
+    CNY_DISABLE_CANCEL();
+    if (!sender)
+        return cny_fail(CONEY_E_INVALID, "wait for confirms: the template is NULL");
+    if (timeout_ms < 0)
+        return cny_fail(CONEY_E_INVALID, "wait for confirms: timeout_ms is %d, which is below 0", timeout_ms);
+    coney_status status = cny_factory_check_process(sender->factory);
+    if (status != CONEY_OK)
+        return status;
+    if (cny_factory_on_events_thread(sender->factory))
+        return cny_fail(CONEY_E_STATE, "wait for confirms: a send callback cannot wait for send callbacks");
+    return drain(sender, cny_deadline(timeout_ms));
+}
+
+/* From here on nobody gets a channel, so that the channels stay as they are. False if a thread was still busy with them at
+ * the deadline, or a callback of the store had not returned. */
+static bool refuse_senders(coney_template *sender, int64_t deadline)
+{
+    pthread_mutex_lock(&sender->lock);
+    sender->closed = true;
+    cny_store_close(&sender->store, "the template was freed");
+    pthread_cond_broadcast(&sender->changed);
+    pthread_mutex_unlock(&sender->lock);
+    cny_template_tell_unsent(sender);
+    bool idle = wait_until_idle(sender, deadline);
+    return cny_template_wait_store_finished(sender, deadline) && idle;
+}
+
+/* The factory is closed, so the recovery thread is not busy here any more, unless it hangs. */
+static void abandon(void *self)
+{
+    coney_template *sender = self;
+    pthread_mutex_lock(&sender->lock);
+    if (!sender->busy)
+        cny_template_abandon_resend(sender);
+    cny_store_close(&sender->store, "the connection factory was closed");
+    pthread_cond_broadcast(&sender->changed); /* for senders behind what was kept */
+    pthread_mutex_unlock(&sender->lock);
+    cny_template_tell_unsent(sender);
+}
+
+/* Completes what is outstanding with CONEY_E_CLOSED and waits until the callbacks have returned. */
+static bool close_channels(coney_template *sender, int64_t deadline)
+{
+    size_t count;
+    cny_channel **retired = cny_retired(sender, &count);
+    bool finished = true;
+    cny_channel_close(sender->channel);
+    cny_channel_close(sender->unconfirmed.channel);
+    cny_template_abandon_resend(sender);
+    for (size_t i = 0; i < count; i++)
+        finished = finished && cny_channel_wait_for_confirms(retired[i], deadline) == CONEY_OK;
+    return finished && (!sender->channel || cny_channel_wait_for_confirms(sender->channel, deadline) == CONEY_OK);
+}
+
+void coney_template_free(coney_template *sender)
+{
+    CNY_DISABLE_CANCEL();
+    if (!sender || cny_factory_check_process(sender->factory) != CONEY_OK)
+        return;
+    if (cny_factory_on_events_thread(sender->factory)) {
+        cny_log(CONEY_LOG_ERROR, "coney_template_free called by a send callback: the template is not freed");
+        return;
+    }
+    int64_t deadline = cny_deadline(sender->options.timeout_ms);
+    cny_factory_leave(sender->factory, sender);
+    if (!refuse_senders(sender, deadline) || !close_channels(sender, deadline)) {
+        /* What a callback may still be using must not go away under it. */
+        cny_log(CONEY_LOG_ERROR, "a send callback did not return within %d ms: its template is not freed",
+                sender->options.timeout_ms);
+        return;
+    }
+    cny_template_unref(sender);
+}
+
+/* ---- the beginning ---- */
+
+static const cny_member membership = {
+    .ref = cny_template_ref,
+    .unref = cny_template_unref,
+    .resend = cny_template_resend,
+    .tend = on_tick,
+    .drain = drain,
+    .abandon = abandon,
+};
+
+coney_status coney_template_new(coney_template **sender, coney_connection_factory *factory,
+                                const coney_template_options *options)
+{
+    CNY_DISABLE_CANCEL();
+    static const coney_template_options defaults;
+    if (!options)
+        options = &defaults;
+    if (sender)
+        *sender = NULL;
+    if (!sender || !factory)
+        return cny_fail(CONEY_E_INVALID, "template: sender or factory is NULL");
+    if (cny_template_check_options(options) != CONEY_OK)
+        return cny_fail_in("template");
+    if (cny_factory_check_process(factory) != CONEY_OK)
+        return CONEY_E_STATE;
+    coney_template *made = cny_alloc(sizeof *made);
+    if (!made)
+        return cny_fail_memory();
+    atomic_init(&made->refs, 1);
+    atomic_init(&made->watched, false);
+    made->factory = cny_factory_ref(factory);
+    made->blocked_us_before = cny_factory_blocked_us(factory);
+    pthread_mutex_init(&made->lock, NULL);
+    cny_cond_init(&made->changed);
+    made->store.limits = &made->options.store;
+    cny_processors_init(&made->before_publish);
+    cny_processors_init(&made->after_receive);
+    coney_status status = cny_template_copy_options(made, options);
+    if (status == CONEY_OK)
+        status = cny_factory_join(factory, &membership, made);
+    if (status != CONEY_OK) {
+        cny_template_unref(made);
+        return status;
+    }
+    *sender = made;
+    return CONEY_OK;
+}
