@@ -91,8 +91,8 @@ static coney_status renew_channel(coney_template *sender, int64_t deadline)
 
 /* ---- channels that are gone; under lock ---- */
 
-/* Messages on a channel that was used while others await resending were taken from those, so they are older than what is
- * left there. */
+/* Messages on a channel that was used while others await resending were taken from those, so they are older than what
+ * is left there. */
 static void insert(coney_template *sender, cny_channel *channel)
 {
     size_t at = 0;
@@ -262,8 +262,8 @@ static void make_way(coney_template *sender, uint64_t number)
         continue;
 }
 
-/* No thread is busy, what awaited resending is sent, and what was stored before that number. Once the template is closed
- * nobody waits, because the channels stay as they are. */
+/* No thread is busy, what awaited resending is sent, and what was stored before that number. Once the template is
+ * closed nobody waits, because the channels stay as they are. */
 static bool is_our_turn(const coney_template *sender, uint64_t number)
 {
     return sender->closed ||

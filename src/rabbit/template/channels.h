@@ -8,8 +8,8 @@
 
 /* ---- channels.c ---- */
 
-/* Gives a reference to a live channel in confirm mode. One thread opens it, without the lock; the others wait for that no
- * longer than their own deadlines. */
+/* Gives a reference to a live channel in confirm mode. One thread opens it, without the lock; the others wait for that
+ * no longer than their own deadlines. */
 coney_status cny_template_get_channel(coney_template *sender, cny_channel **channel, int64_t deadline);
 
 /* Gives a reference to the channel if a message may be sent on it now, else NULL. Waits for nothing. */
@@ -34,12 +34,12 @@ coney_status cny_template_send_stored(coney_template *sender);
 /* Under lock: must anything be sent before a message that would get this number in the store? */
 bool cny_template_has_older(const coney_template *sender, uint64_t number);
 
-/* Under lock: puts a dead channel aside until its callbacks have run and its unconfirmed messages are sent again, and lets go of those
- * that have nothing left. */
+/* Under lock: puts a dead channel aside until its callbacks have run and its unconfirmed messages are sent again, and
+ * lets go of those that have nothing left. */
 void cny_template_retire(coney_template *sender);
 
-/* Under lock, while no thread is busy: do messages await resending? And do they not only wait for a declaration, which holds up nothing
- * that goes elsewhere? */
+/* Under lock, while no thread is busy: do messages await resending? And do they not only wait for a declaration, which
+ * holds up nothing that goes elsewhere? */
 bool cny_template_awaits_resend(const coney_template *sender);
 bool cny_template_can_resend(const coney_template *sender);
 

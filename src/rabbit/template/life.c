@@ -130,8 +130,8 @@ coney_status coney_template_wait_for_confirms(coney_template *sender, int timeou
     return drain(sender, cny_deadline(timeout_ms));
 }
 
-/* From here on nobody gets a channel, so that the channels stay as they are. False if a thread was still busy with them at
- * the deadline, or a callback of the store had not returned. */
+/* From here on nobody gets a channel, so that the channels stay as they are. False if a thread was still busy with
+ * them at the deadline, or a callback of the store had not returned. */
 static bool refuse_senders(coney_template *sender, int64_t deadline)
 {
     pthread_mutex_lock(&sender->lock);

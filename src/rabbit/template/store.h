@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The store of a template with CONEY_FLOW_STORE: asynchronous sends that cannot go now, in the order of sending.
  *
- * A stored message is taken to be sent, and from then on its channel knows its outcome; or it ends unsent, because it is
- * dropped, too old or unfit, or the store is closed. An ended message waits until its callback begins, and counts until
- * then, so that dropping cannot fill memory either. Lists and counts only: nothing here knows of channels or callbacks.
- * All under the template's lock, but new and free. Private to the folder. */
+ * A stored message is taken to be sent, and from then on its channel knows its outcome; or it ends unsent, because it
+ * is dropped, too old or unfit, or the store is closed. An ended message waits until its callback begins, and counts
+ * until then, so that dropping cannot fill memory either. Lists and counts only: nothing here knows of channels or
+ * callbacks. All under the template's lock, but new and free. Private to the folder. */
 #ifndef CNY_TEMPLATE_STORE_H
 #define CNY_TEMPLATE_STORE_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A template: its fields, who owns them, and references to a template. Private to the folder, of which nobody above needs
- * anything. */
+/* A template: its fields, who owns them, and references to a template. Private to the folder, of which nobody above
+ * needs anything. */
 #ifndef CNY_TEMPLATE_H
 #define CNY_TEMPLATE_H
 
