@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 rabbitmq_c="rabbitmq-c/ amqp.h amqp_framing.h amqp_ssl_socket.h amqp_tcp_socket.h"
-above="base/ amqp/ rabbit/connection/connection.h rabbit/factory/isolation.h rabbit/factory/declarations.h coney/"
+above="base/ amqp/ rabbit/connection/connection.h rabbit/factory/factory.h coney/"
 
 # The prefixes that a file's includes may have.
 allowed() {
@@ -19,11 +19,11 @@ allowed() {
     src/amqp/*) echo "base/ amqp/ coney/amqp/ jansson.h" ;;
     src/wire/*) echo "base/ amqp/ wire/ coney/amqp/ coney/rabbit/tls.h openssl/ $rabbitmq_c" ;;
     src/rabbit/events/*) echo "base/ amqp/ rabbit/events/ coney/" ;;
-    src/rabbit/connection/*) echo "base/ amqp/ wire/wire.h rabbit/events/ rabbit/connection/ rabbit/factory/ coney/" ;;
-    src/rabbit/factory/*) echo "base/ amqp/ wire/wire.h rabbit/connection/ rabbit/factory/ coney/" ;;
+    src/rabbit/connection/*) echo "base/ amqp/ wire/wire.h rabbit/events/ rabbit/connection/ coney/" ;;
+    src/rabbit/factory/*) echo "base/ amqp/ wire/wire.h rabbit/events/events.h rabbit/connection/connection.h rabbit/factory/ coney/" ;;
     src/rabbit/template/*) echo "$above rabbit/template/" ;;
     src/rabbit/admin/*) echo "$above rabbit/admin/" ;;
-    src/rabbit/listener/report/*) echo "base/ amqp/ rabbit/connection/connection.h rabbit/listener/report/ coney/" ;;
+    src/rabbit/listener/report/*) echo "base/ amqp/ rabbit/factory/factory.h rabbit/listener/report/ coney/" ;;
     src/rabbit/listener/*) echo "$above rabbit/listener/" ;;
     esac
 }

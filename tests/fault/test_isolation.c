@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The isolated connection of a factory, as those use it who try a suspect alone. */
-#include "rabbit/factory/isolation.h"
+#include "rabbit/factory/factory.h"
 #include "support/fault_fixture.h"
 
 #include <limits.h>
@@ -13,7 +13,7 @@ static cny_connection *isolated;
 
 static int teardown(void **state)
 {
-    cny_isolated_close(isolated);
+    cny_isolated_close(fault.factory, isolated);
     isolated = NULL;
     return fault_teardown(state);
 }
@@ -27,7 +27,7 @@ static void get_isolated(void)
 
 static void close_isolated(void)
 {
-    cny_isolated_close(isolated);
+    cny_isolated_close(fault.factory, isolated);
     isolated = NULL;
 }
 
@@ -79,7 +79,7 @@ static coney_status get_and_close(void)
 {
     cny_connection *mine;
     coney_status status = cny_isolated_connection(&mine, fault.factory, cny_deadline(LONG_MS));
-    cny_isolated_close(mine);
+    cny_isolated_close(fault.factory, mine);
     return status;
 }
 

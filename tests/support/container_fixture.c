@@ -2,7 +2,7 @@
 /* See listening.h. */
 #include "support/container_fixture.h"
 
-#include "rabbit/connection/connection.h"
+#include "rabbit/factory/factory.h"
 #include "support/plain_client.h"
 
 #include <netinet/in.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The delays between attempts to connect, before the random part is taken off, and those of suspects. */
-#include "rabbit/connection/internal.h"
-#include "rabbit/factory/isolation.h"
+#include "rabbit/factory/factory.h"
+#include "rabbit/factory/recovery.h"
 #include "support/test_support.h"
 
 #include <limits.h>

@@ -3,7 +3,7 @@
  * costs AMQP a channel, thus costs nobody else anything, and calls need no lock. Channels live
  * on the consuming connection, because exclusive queues belong to the connection that declared
  * them. The topology is the factory's affair: it is declared together with what others bring. (Spring: RabbitAdmin.) */
-#include "rabbit/connection/connection.h"
+#include "rabbit/factory/factory.h"
 
 #define DEFAULT_TIMEOUT_MS 10000
 

@@ -46,7 +46,7 @@ void cny_channel_callbacks_returned(void *owner, size_t count)
     cny_confirms_returned_callbacks(channel, count);
     cny_channel_unlock(channel);
     if (atomic_load(&connection->has_news) && atomic_exchange(&connection->has_news, false)) /* the I/O thread sleeps */
-        cny_factory_attention(connection->factory);
+        connection->owner->wake(connection->owner_self);
     drop_references(channel, (unsigned)count);
 }
 

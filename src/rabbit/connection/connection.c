@@ -43,7 +43,7 @@ static void free_connection(cny_connection *connection)
     cny_connection_forget_writing(connection);
     cny_free(connection->channels);
     cny_free(connection->closes);
-    cny_factory_unref(connection->factory);
+    connection->owner->unref(connection->owner_self);
     pthread_cond_destroy(&connection->changed);
     pthread_mutex_destroy(&connection->lock);
     cny_free(connection);
@@ -61,14 +61,13 @@ static void move_to_the_end(size_t *hosts, size_t count, size_t host)
 }
 
 /* The order in which this attempt goes through the hosts. */
-static size_t *order_hosts(const cny_link *link)
+static size_t *order_hosts(const cny_connection_parts *parts)
 {
-    const cny_connection_config *config = &link->factory->config;
-    size_t count = config->uri.host_count;
+    size_t count = parts->config->uri.host_count;
     size_t *hosts = cny_alloc(count * sizeof *hosts);
     for (size_t i = 0; hosts && i < count; i++)
-        hosts[i] = (link->first_host + i) % count;
-    bool shuffles = config->host_order == CONEY_HOSTS_SHUFFLE && !link->is_isolated;
+        hosts[i] = (parts->first_host + i) % count;
+    bool shuffles = parts->config->host_order == CONEY_HOSTS_SHUFFLE && !parts->is_isolated;
     for (size_t i = count; hosts && shuffles && i > 1; i--) {
         size_t other = cny_random((uint32_t)i);
         size_t host = hosts[i - 1];
@@ -76,49 +75,51 @@ static size_t *order_hosts(const cny_link *link)
         hosts[other] = host;
     }
     if (hosts)
-        move_to_the_end(hosts, count, link->lost_host);
+        move_to_the_end(hosts, count, parts->lost_host);
     return hosts;
 }
 
-static bool fill(cny_connection *made, const cny_link *link, const coney_credentials *credentials)
+static bool fill(cny_connection *made, const cny_connection_parts *parts, const coney_credentials *credentials)
 {
     const cny_uri *uri = &made->config->uri;
-    made->hosts = order_hosts(link);
+    made->hosts = order_hosts(parts);
     made->user = cny_strdup(credentials->user ? credentials->user : uri->user);
     made->password = cny_strdup(credentials->password ? credentials->password : uri->password);
     made->wire = cny_wire_new();
     return made->hosts && made->user && made->password && made->wire;
 }
 
-static coney_status start_io(cny_connection *connection)
+static coney_status start_io(cny_connection *connection, const cny_connection_parts *parts)
 {
-    coney_connection_factory *factory = connection->factory;
     const cny_thread io = {
         .name = "coney-io", .stack_bytes = IO_STACK_BYTES, .run = cny_connection_io, .argument = connection};
-    return cny_threads_start(&factory->threads, factory, &io);
+    return cny_threads_start(parts->threads, parts->self, &io);
 }
 
-coney_status cny_connection_new(cny_connection **connection, const cny_link *link, const coney_credentials *credentials)
+coney_status cny_connection_new(cny_connection **connection, const cny_connection_parts *parts,
+                                const coney_credentials *credentials)
 {
-    coney_connection_factory *factory = link->factory;
     cny_connection *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 2); /* the caller's and the I/O thread's */
-    made->factory = cny_factory_ref(factory);
-    made->config = &factory->config;
-    made->events = factory->events;
+    made->owner = parts->owner;
+    made->owner_self = parts->self;
+    made->owner->ref(made->owner_self);
+    made->config = parts->config;
+    made->events = parts->events;
+    made->stale_acknowledgements = parts->stale_acknowledgements;
     cny_events_enter(made->events);
-    made->role = link->role;
-    made->is_isolated = link->is_isolated;
+    made->role = parts->role;
+    made->is_isolated = parts->is_isolated;
     made->due_at = INT64_MAX;
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->changed);
     coney_status status = CONEY_OK;
-    if (!fill(made, link, credentials))
+    if (!fill(made, parts, credentials))
         status = cny_fail_memory();
     else
-        status = start_io(made);
+        status = start_io(made, parts);
     if (status != CONEY_OK) {
         cny_events_leave(made->events);
         free_connection(made);
@@ -171,6 +172,16 @@ bool cny_connection_is_over_request(cny_connection *connection)
     bool is_over_request = connection->is_over_request;
     pthread_mutex_unlock(&connection->lock);
     return is_over_request;
+}
+
+coney_connection_role cny_connection_role(const cny_connection *connection)
+{
+    return connection->role;
+}
+
+const char *cny_connection_user(const cny_connection *connection)
+{
+    return connection->user;
 }
 
 size_t cny_connection_host(cny_connection *connection)

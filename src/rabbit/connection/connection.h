@@ -12,7 +12,7 @@
 #define CNY_CONNECTION_H
 
 #include "amqp/amqp.h"
-#include "rabbit/factory/declarations.h"
+#include "rabbit/connection/config.h"
 
 #include <coney/rabbit/admin.h>
 #include <coney/rabbit/confirmation.h>
@@ -22,122 +22,70 @@
 
 typedef struct cny_connection cny_connection;
 typedef struct cny_channel cny_channel;
+typedef struct cny_events cny_events;
 typedef struct coney_confirmation cny_waiter;
 
-/* Publishing and consuming stay apart, so that a broker that holds back publishers does not
- * stop consumers. */
-enum { CNY_ROLE_COUNT = CONEY_PUBLISHING + 1 };
+/* ---- one connection, as who makes it and keeps it uses it ---- */
 
-coney_connection_factory *cny_factory_ref(coney_connection_factory *factory);
-void cny_factory_unref(coney_connection_factory *factory);
-
-cny_connection *cny_connection_ref(cny_connection *connection);
-void cny_connection_unref(cny_connection *connection); /* takes NULL */
-bool cny_connection_is_open(cny_connection *connection);
-
-/* Is this the factory's events thread, on which callbacks run? */
-bool cny_factory_on_events_thread(coney_connection_factory *factory);
-
-/* Has the callback run on the events thread, with no message. False without memory, or if that
- * thread has ended: it does not run. error is borrowed. */
-bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *callback, cny_error *error, void *user);
-
-/* This thread runs handlers, or sends what was taken on before: it may send while the factory drains, and
- * cannot wait for its end. Returns what it served before. */
-const coney_connection_factory *cny_factory_serve_on_this_thread(const coney_connection_factory *factory);
-
-/* The group of all threads that run for the factory and its members. Closing the factory joins them. */
-cny_threads *cny_factory_threads(coney_connection_factory *factory);
-
-/* CONEY_E_STATE in a child of fork(), where neither threads nor locks of the factory are of use. */
-coney_status cny_factory_check_process(const coney_connection_factory *factory);
-
-/* Waits until the role's connection can be used; starts connecting if nobody needed it before.
- * CONEY_E_CONNECT at the deadline, CONEY_E_CLOSED, and what a refused login said. */
-coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
-
-/* Has it connected if nobody needed it before; waits for nothing. CONEY_E_CLOSED, and what a refused login
- * said. */
-coney_status cny_factory_want(coney_connection_factory *factory, coney_connection_role role);
-
-/* cny_factory_wait_open() without waiting, but for the end of the first attempt there ever was. */
-coney_status cny_factory_check_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
-
-/* Whether the role's connection may still come back by itself; else why it was given up. */
-coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney_connection_role role);
-
-/* How the publishing connection was before a reply. */
-typedef struct cny_reply_watch {
-    uint64_t blocked_us;
-    uint64_t times_opened; /* that it may have been opened afterwards */
-} cny_reply_watch;
-
-cny_reply_watch cny_factory_watch_reply(coney_connection_factory *factory);
-
-/* Whether this status of a send, the thread's last error, means that the broker does not take the reply where the
- * request wants it, and would not the next time: its exchange does not exist, this user may not write to it, the queue
- * refuses it, or it is too large; the broker closes the connection over it; or it is not confirmed in time although the
- * connection has been open, and the broker has not held back publishers, all the while. A refused login has the same
- * status as a missing permission. */
-bool cny_factory_is_reply_refused(coney_connection_factory *factory, const cny_reply_watch *before,
-                                  coney_status status);
-
-/* CONEY_E_CLOSED once the factory's close has begun: only handlers and callbacks may send then. */
-coney_status cny_factory_check_draining(coney_connection_factory *factory);
-bool cny_factory_is_draining(const coney_connection_factory *factory); /* on whatever thread */
-
-/* Waits until then, or until this thread may not send any more: CONEY_E_CLOSED. */
-coney_status cny_factory_sleep(coney_connection_factory *factory, int64_t until);
-
-/* CONEY_E_BLOCKED, with the broker's reason, while it holds back publishers. */
-coney_status cny_factory_check_blocked(coney_connection_factory *factory);
-
-/* How long it has done so, ever. */
-uint64_t cny_factory_blocked_us(coney_connection_factory *factory);
-
-/* ---- members: what lives on a factory and has a part in its recovery and its end ----
- *
- * Functions that are NULL are not needed. They are called with no lock held, by the recovery
- * thread but for on_declaration, and the last four, which the thread that closes the
- * factory calls. */
-
-typedef struct cny_member {
+/* What a connection needs of its owner, whom it knows no further. Any thread may call these, with no lock held. */
+typedef struct cny_connection_owner {
     void (*ref)(void *self);
     void (*unref)(void *self);
+    void (*wake)(void *self); /* there is something to see: its state, a remark, a channel that was closed */
+    void (*blocked_changed)(void *self, cny_connection *connection); /* the broker holds back publishers, or no more */
+    bool (*may_send)(void *self, const char *exchange, const char *routing_key); /* it is declared, if it is to be */
+} cny_connection_owner;
 
-    /* A declaration was refused, whoever wants it. On the thread that declares. */
-    void (*on_declaration)(void *self, const coney_declaration *declaration);
+/* What a connection is made of. All of it must live until the connection has ended and the owner is unreferenced. */
+typedef struct cny_connection_parts {
+    const cny_connection_owner *owner;
+    void *self;
+    const cny_connection_config *config;
+    cny_events *events;
+    cny_threads *threads;
+    atomic_ullong *stale_acknowledgements; /* counts those that came too late for their connection */
+    coney_connection_role role;
+    bool is_isolated;  /* see cny_accuse() */
+    size_t first_host; /* of the URI's, in the order of which this attempt goes on, */
+    size_t lost_host;  /* but for this one, which comes last; CNY_NO_HOST: none was just lost */
+} cny_connection_parts;
 
-    /* Has it tried to resume consuming since the loss? Publishers wait for that. */
-    bool (*has_resumed)(void *self);
+#define CNY_NO_HOST SIZE_MAX
 
-    /* Sends what a loss left unconfirmed again. False: not all yet, ask again soon. */
-    bool (*resend)(void *self, cny_connection *connection);
+/* connecting -> open -> closing -> dead; each may skip to dead. */
+typedef enum cny_connection_state { CNY_CONNECTING, CNY_OPEN, CNY_CLOSING, CNY_DEAD } cny_connection_state;
 
-    /* Does what is due; returns when the next thing is, INT64_MAX for never. It must ask for attention if that
-     * becomes sooner. */
-    int64_t (*tend)(void *self, int64_t now);
+/* Starts the I/O thread, which connects at once. It takes the URI's user and password where credentials have none. */
+coney_status cny_connection_new(cny_connection **connection, const cny_connection_parts *parts,
+                                const coney_credentials *credentials);
+cny_connection *cny_connection_ref(cny_connection *connection);
+void cny_connection_unref(cny_connection *connection); /* takes NULL */
+cny_connection_state cny_connection_get_state(cny_connection *connection);
+bool cny_connection_is_open(cny_connection *connection);
+bool cny_connection_is_dead(cny_connection *connection);
+bool cny_connection_is_over_request(cny_connection *connection); /* the broker closed it for what a channel asked or
+                                                                    sent */
+coney_connection_role cny_connection_role(const cny_connection *connection);
+const char *cny_connection_user(const cny_connection *connection);  /* who is logged in */
+size_t cny_connection_host(cny_connection *connection);             /* index of the URI's that is tried or used */
+cny_error *cny_connection_reason(cny_connection *connection);       /* why it is dead; gives a reference */
+const char *cny_connection_take_remark(cny_connection *connection); /* to be logged, or NULL */
+void cny_connection_blocked(cny_connection *connection, char reason[256]); /* "": the broker takes messages */
 
-    void (*begin_stop)(void *self, int64_t deadline); /* consuming */
-    coney_status (*wait_stopped)(void *self, int64_t deadline);
-    coney_status (*drain)(void *self, int64_t deadline); /* what is sent gets confirmed; members made last first */
-    void (*abandon)(void *self);                         /* the factory is closed: no more hope */
-} cny_member;
+/* Ends it for what this thread's last error tells. */
+void cny_connection_abort(cny_connection *connection);
+coney_status cny_connection_update_secret(cny_connection *connection, const char *secret);
 
-/* Has the recovery thread look at everything again. Takes the factory's lock. */
-void cny_factory_attention(coney_connection_factory *factory);
-
-/* The member must leave before it goes away. CONEY_E_NO_MEMORY. */
-coney_status cny_factory_join(coney_connection_factory *factory, const cny_member *member, void *self);
-void cny_factory_leave(coney_connection_factory *factory, const void *self);
+/* Asks for an orderly close by the deadline, and waits until the I/O thread has ended. Together
+ * they are a close; two steps, so that several connections close at the same time. False if the
+ * thread still runs: it is stuck in name resolution, and keeps what it needs. */
+void cny_connection_begin_close(cny_connection *connection, int64_t deadline);
+bool cny_connection_wait_ended(cny_connection *connection, int64_t deadline);
 
 /* ---- channels ---- */
 
-/* Opens a channel on the factory's connection for the role, connecting if need be. Gives it.
- * While the broker holds back publishers a publishing one is not opened: CONEY_E_BLOCKED at the
- * deadline. at_once: neither for that nor, but for the first attempt, for a connection is waited. */
-coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
-                              bool at_once, int64_t deadline);
+/* Opens a channel, and gives it. While the broker holds back publishers a publishing one is not opened: CONEY_E_BLOCKED
+ * at the deadline; at_once: without waiting for that. */
 coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, bool at_once, int64_t deadline);
 cny_channel *cny_channel_ref(cny_channel *channel);
 void cny_channel_unref(cny_channel *channel);
@@ -190,6 +138,14 @@ coney_status cny_channel_unbind(cny_channel *channel, const coney_binding *bindi
 coney_status cny_channel_delete_queue(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline);
 coney_status cny_channel_delete_exchange(cny_channel *channel, const char *exchange, int64_t deadline);
 coney_status cny_channel_purge(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline);
+
+/* What can be declared, in the order in which things are. */
+typedef enum cny_declaration_kind {
+    CNY_DECLARE_EXCHANGE,
+    CNY_DECLARE_QUEUE,
+    CNY_DECLARE_EXCHANGE_BINDING,
+    CNY_DECLARE_QUEUE_BINDING,
+} cny_declaration_kind;
 
 /* Declarations, many on their way at a time; on a channel for nothing else. Sends one and does not wait for its
  * answer; those on their way must be of the same kind. The thing is a coney_exchange, coney_queue or coney_binding.
@@ -335,10 +291,8 @@ typedef struct cny_subscription {
     cny_holding *holding; /* NULL: nothing bounds what it holds but its prefetch */
 } cny_subscription;
 
-/* Opens a channel that consumes, and waits for nothing: the watcher learns how it went. Gives it. CONEY_E_CONNECT
- * and the other statuses of connecting, CONEY_E_LIMIT, CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
-coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory,
-                                   const cny_subscription *subscription, const cny_watcher *watcher);
+/* Opens a channel that consumes, and waits for nothing: the watcher learns how it went. Gives it. CONEY_E_LIMIT,
+ * CONEY_E_INVALID, CONEY_E_NO_MEMORY, or why the connection is gone. */
 coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *connection, const cny_subscription *what,
                                       const cny_watcher *watcher);
 void cny_channel_unwatch(cny_channel *channel); /* once it returns the watcher is not called any more */

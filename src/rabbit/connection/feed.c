@@ -106,21 +106,6 @@ coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *con
     return status;
 }
 
-coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory,
-                                   const cny_subscription *subscription, const cny_watcher *watcher)
-{
-    cny_connection *connection;
-    coney_status status = cny_factory_get_connection(&connection, factory, CONEY_CONSUMING, true, 0);
-    if (status != CONEY_OK)
-        return status;
-    status = cny_channel_subscribe_on(channel, connection, subscription, watcher);
-    if (status != CONEY_OK && cny_connection_is_dead(connection)) /* it will come back */
-        status = cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code, "not connected: %s",
-                               coney_last_error());
-    cny_connection_unref(connection);
-    return status;
-}
-
 void cny_channel_unwatch(cny_channel *channel)
 {
     cny_channel_lock(channel);
@@ -433,7 +418,7 @@ coney_status cny_channel_settle_held(cny_channel *channel, uint64_t delivery_tag
     if (channel->state != CNY_CHANNEL_USABLE || cny_channel_is_suspended(channel)) {
         const cny_error *reason = channel->reason ? channel->reason : channel->feed.reason;
         status = cny_fail(CONEY_E_STALE, "the delivery's channel is gone: %s", cny_error_view(reason)->text);
-        atomic_fetch_add(&connection->factory->stale_acknowledgements[connection->role], 1);
+        atomic_fetch_add(connection->stale_acknowledgements, 1);
     } else if (channel->feed.is_stream && goes_back(settlement)) {
         end_before(channel, delivery_tag);
     } else if (channel->feed.is_kept) {

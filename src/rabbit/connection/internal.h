@@ -7,188 +7,8 @@
 #define CNY_CONNECTION_INTERNAL_H
 
 #include "rabbit/connection/connection.h"
-#include "rabbit/connection/uri.h"
 #include "rabbit/events/events.h"
-#include "rabbit/factory/declarations.h"
-#include "rabbit/factory/isolation.h"
 #include "wire/wire.h"
-
-#include <signal.h>
-
-/* ---- telling the program ---- */
-
-/* Tell the program's listener; nothing happens if there is none. Not under the events lock. */
-void cny_tell_connection(coney_connection_factory *factory, const coney_connection_info *info);
-void cny_tell_declaration(coney_connection_factory *factory, const coney_declaration *declaration);
-
-/* ---- factory ---- */
-
-/* What a factory's connections have in common; with every default filled in. */
-typedef struct cny_connection_config {
-    cny_arena arena; /* holds the texts */
-    cny_uri uri;
-    size_t max_message_bytes;
-    size_t max_outbound_bytes;
-    int close_timeout_ms;
-    coney_host_order host_order;
-    coney_recovery_options recovery;
-    const coney_tls_options *tls; /* NULL: plain TCP */
-    coney_sasl_mechanism sasl;
-    const coney_table *client_properties;    /* may be NULL */
-    coney_credentials_provider *credentials; /* may be NULL */
-    void *credentials_user;
-    coney_connection_listener *on_connection;   /* may be NULL */
-    coney_channel_listener *on_channel;         /* may be NULL */
-    coney_declaration_listener *on_declaration; /* may be NULL */
-    void *listener_user;
-    const char *names[CNY_ROLE_COUNT]; /* connection_name for each role */
-    const char *isolated_name;
-} cny_connection_config;
-
-/* Checks and copies. On failure, too, the config is to be freed. CONEY_E_INVALID, _NO_MEMORY. */
-coney_status cny_config_read(cny_connection_config *config, const char *uri,
-                             const coney_connection_factory_options *options);
-void cny_config_free(cny_connection_config *config);
-
-#define CNY_NO_HOST SIZE_MAX
-
-/* What a factory keeps for a role: the connection there is, or the next attempt. Under the
- * factory's lock. */
-typedef struct cny_link {
-    coney_connection_factory *factory; /* the one it is part of */
-    coney_connection_role role;
-    bool is_isolated; /* not one of the factory's, but what the isolated connection is made for */
-    coney_connection_state state;
-    bool to_be_logged;          /* news, as soon as the lock is not held */
-    bool is_prepared;           /* what is to be declared was, or a part of it has to wait */
-    bool was_logged_in;         /* this connection */
-    int declare_delay_ms;       /* after a connection that was logged in and lost while it was prepared */
-    cny_connection *connection; /* NULL: none, or none yet. Only the recovery thread changes it */
-    cny_error *reason;          /* of the last loss or failed attempt */
-    cny_error *loss;            /* the last one */
-    int attempt;                /* since it was open */
-    int delay_ms;               /* before the next attempt, */
-    bool hurries;               /* which does not wait for it */
-    int refusals;               /* how often in a row the broker closed it over a request */
-    int64_t next_attempt;       /* when */
-    int64_t logged_in_at;
-    int64_t prepared_at;
-    int64_t opened_at;           /* for use */
-    int64_t blocked_since;       /* in microseconds; 0: it is not */
-    uint64_t blocked_us;         /* before that */
-    int64_t refresh_at;          /* the credentials; INT64_MAX: never */
-    uint64_t times_opened;       /* ever */
-    uint64_t failures;           /* of attempts, ever */
-    uint64_t consumers_failures; /* those of the consuming link when this one connected */
-    size_t first_host;           /* of the next attempt, */
-    size_t lost_host;            /* but for this one, which comes last; CNY_NO_HOST: none was just lost */
-    coney_connection_info news;
-} cny_link;
-
-/* The isolated connection; see isolation.h. Under the factory's lock. */
-typedef struct cny_isolation {
-    bool is_taken;      /* somebody uses it, or waits until it is open */
-    bool is_wanted;     /* the recovery thread is to make it */
-    bool is_being_made; /* the recovery thread may be without the lock */
-    bool is_abandoned;  /* while it was being made: nobody waits for it any more */
-    cny_connection *connection;
-    cny_error *failure; /* why there is none */
-} cny_isolation;
-
-/* Addresses of messages that were suspects; see isolation.h. */
-enum { CNY_MAX_ROUTES = 64 };
-
-typedef struct cny_route {
-    bool is_known;
-    uint32_t number; /* of exchange and routing key */
-    cny_strikes strikes;
-} cny_route;
-
-typedef struct cny_routes {
-    atomic_bool in_use; /* any thread */
-    /* under lock, which is below all others */
-    pthread_mutex_t lock;
-    cny_route all[CNY_MAX_ROUTES];
-    size_t next;        /* to be forgotten */
-    cny_strikes direct; /* of all direct reply-to addresses together */
-} cny_routes;
-
-typedef struct cny_membership {
-    const cny_member *member;
-    void *self;
-} cny_membership;
-
-struct coney_connection_factory {
-    /* fixed after new */
-    atomic_uint refs;
-    unsigned fork_count;
-    cny_connection_config config;
-    cny_events *events;
-    atomic_ullong stale_acknowledgements[CNY_ROLE_COUNT];
-    cny_routes routes;
-    sigset_t signals;    /* the mask of the thread that made it */
-    cny_threads threads; /* has a lock of its own */
-    /* under lock */
-    pthread_mutex_t lock;
-    pthread_cond_t changed; /* a link, or something for the recovery thread to see */
-    cny_link links[CNY_ROLE_COUNT];
-    cny_isolation isolation;
-    cny_buffer members;   /* of cny_membership */
-    bool recovering;      /* the recovery thread was started */
-    bool recovered;       /* and has ended */
-    bool attention;       /* it should look at everything again */
-    cny_buffer spare;     /* room for members, so that close needs no memory */
-    bool closing;         /* close was called; by whom it is done does not matter */
-    atomic_bool draining; /* only handlers and callbacks may send */
-    bool closed;
-    bool close_done;
-    cny_declarations declarations;
-};
-
-const char *cny_role_name(coney_connection_role role);
-
-/* This thread runs the factory's handlers or callbacks, and cannot wait for their end. */
-bool cny_factory_is_served_here(coney_connection_factory *factory);
-
-/* Under the factory's lock: how the link is doing. */
-void cny_link_describe(const cny_link *link, coney_connection_info *info);
-
-/* Under the factory's lock, so that news are told in order: the link is not what it was. */
-void cny_link_changed(cny_link *link);
-
-/* Under the factory's lock: publishers are held back from now on, or are not. */
-void cny_link_count_blocked(cny_link *link, bool blocked);
-
-/* The broker holds back publishers on this connection, or does so no more. Not under a lock. */
-void cny_factory_blocked_changed(cny_connection *connection);
-
-void cny_factory_log(const coney_connection_info *news); /* not under a lock */
-
-/* ---- recovery; under the factory's lock ---- */
-
-coney_status cny_recovery_want(cny_link *link);
-coney_status cny_recovery_start(coney_connection_factory *factory); /* the thread, unless it runs */
-void cny_recovery_retry(cny_link *link);                            /* one that has failed for good begins again */
-
-/* Recovery thread: what the program's provider answers; without the lock while it runs. */
-coney_status cny_recovery_ask_for_credentials(coney_connection_factory *factory, coney_credentials *credentials);
-
-/* Recovery thread: makes the isolated connection if somebody wants it. And its end: nobody has it any more. */
-void cny_isolation_make(coney_connection_factory *factory);
-void cny_isolation_end(coney_connection_factory *factory);
-
-/* The delay after one more failure. */
-int cny_recovery_delay(const coney_recovery_options *options, int delay_ms);
-
-/* References to all members, for calling them without the lock; false without memory. */
-bool cny_factory_members(coney_connection_factory *factory, cny_buffer *members);
-void cny_members_free(cny_buffer *members);
-
-/* Gives the role's connection; see cny_channel_open(). */
-coney_status cny_factory_get_connection(cny_connection **connection, coney_connection_factory *factory,
-                                        coney_connection_role role, bool at_once, int64_t deadline);
-
-enum { CNY_INTERNAL_ERROR = 541 }; /* AMQP's reply code; a cluster that is not complete answers so, too */
 
 /* ---- outbound ---- */
 
@@ -229,15 +49,14 @@ typedef enum cny_channel_close_state {
     CNY_CLOSE_CROSSED   /* our own close, and is not answered: the number is not used */
 } cny_channel_close_state;
 
-/* connecting -> open -> closing -> dead; each may skip to dead. */
-typedef enum cny_connection_state { CNY_CONNECTING, CNY_OPEN, CNY_CLOSING, CNY_DEAD } cny_connection_state;
-
 struct cny_connection {
     /* fixed after new */
     atomic_uint refs;
-    coney_connection_factory *factory; /* a reference, for the sake of config */
+    const cny_connection_owner *owner;
+    void *owner_self; /* a reference */
     const cny_connection_config *config;
     cny_events *events; /* there as long as the I/O thread has not ended */
+    atomic_ullong *stale_acknowledgements;
     coney_connection_role role;
     bool is_isolated;
     cny_wire *wire;
@@ -292,31 +111,10 @@ struct cny_connection {
     uint16_t highest_channel; /* that was ever opened */
 };
 
-/* Starts the I/O thread, which connects at once, for the link's role and to its hosts. It takes the URI's user and
- * password where credentials have none. Under the factory's lock. */
-coney_status cny_connection_new(cny_connection **connection, const cny_link *link,
-                                const coney_credentials *credentials);
-cny_connection_state cny_connection_get_state(cny_connection *connection);
-bool cny_connection_is_dead(cny_connection *connection);
-bool cny_connection_is_over_request(cny_connection *connection); /* see there */
-size_t cny_connection_host(cny_connection *connection);
-cny_error *cny_connection_reason(cny_connection *connection);               /* why it is dead; gives a reference */
-const char *cny_connection_take_remark(cny_connection *connection);         /* to be logged, or NULL */
 void cny_connection_remark(cny_connection *connection, const char *remark); /* static text; any thread */
-void cny_connection_blocked(cny_connection *connection, char reason[256]);
 
 void cny_connection_forget_password(cny_connection *connection);
 void cny_connection_forget_writing(cny_connection *connection); /* I/O thread, or nobody else has it */
-
-/* Ends it for what this thread's last error tells. */
-void cny_connection_abort(cny_connection *connection);
-coney_status cny_connection_update_secret(cny_connection *connection, const char *secret);
-
-/* Asks for an orderly close by the deadline, and waits until the I/O thread has ended. Together
- * they are a close; two steps, so that several connections close at the same time. False if the
- * thread still runs: it is stuck in name resolution, and keeps what it needs. */
-void cny_connection_begin_close(cny_connection *connection, int64_t deadline);
-bool cny_connection_wait_ended(cny_connection *connection, int64_t deadline);
 
 /* Under lock, I/O thread. The one place where the state changes. */
 void cny_connection_set_state(cny_connection *connection, cny_connection_state state);

@@ -25,7 +25,7 @@ static void report(cny_connection *connection)
     if (!news && !connection->state_changed)
         return;
     connection->state_changed = false;
-    cny_factory_attention(connection->factory);
+    connection->owner->wake(connection->owner_self);
 }
 
 /* ---- connecting ---- */
@@ -219,7 +219,7 @@ static void on_blocked(cny_connection *connection, const char *reason)
     pthread_cond_broadcast(&connection->changed);
     cny_connection_room_came(connection);
     pthread_mutex_unlock(&connection->lock);
-    cny_factory_blocked_changed(connection);
+    connection->owner->blocked_changed(connection->owner_self, connection);
 }
 
 /* Under lock. A channel may be gone already that the broker closes, too, when the acknowledgement time-out of a

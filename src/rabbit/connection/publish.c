@@ -451,14 +451,14 @@ static cny_confirm *kept_from(cny_channel *from, size_t *i)
 /* The oldest that may go: those wait whose exchange or queue the program is still to declare. NULL: none may. */
 static cny_confirm *next_to_resend(cny_channel *from)
 {
-    coney_connection_factory *factory = from->connection->factory;
+    const cny_connection *connection = from->connection;
     const cny_confirm *waits = NULL; /* the last one that does: the next is often for the same place */
     size_t i = 0;
     for (cny_confirm *kept; (kept = kept_from(from, &i));) {
         const char *route = cny_confirm_route(kept);
         if (waits && waits->exchange_hash == kept->exchange_hash && waits->routing_key_hash == kept->routing_key_hash)
             continue;
-        if (cny_declarations_wait(factory, route, route + strlen(route) + 1, 0) == CONEY_OK)
+        if (connection->owner->may_send(connection->owner_self, route, route + strlen(route) + 1))
             return kept;
         waits = kept;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The end of a factory: stops consuming, waits for what is sent, closes the connections and ends the threads, all
  * within its deadline and a moment of grace. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/factory/parts.h"
 
 #define GRACE_MS 90 /* for all that comes last, after the deadline for closing: it is kept to 100 ms */
 
@@ -138,7 +138,7 @@ static coney_status close_now(coney_connection_factory *factory)
     end_recovery(&one);
     abandon_rest(&one);
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
-        cny_factory_log(&factory->links[role].news); /* which does not change any more */
+        cny_link_log(&factory->links[role].news); /* which does not change any more */
     if (!cny_events_stop(factory->events, one.latest))
         note(&one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
     cny_threads_join(&factory->threads, NULL, one.latest);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The registry of what is to be declared: who brings it, and how each thing stands. All of it is under the factory's
  * lock. */
+#include "rabbit/factory/parts.h"
 #include "rabbit/factory/registry.h"
 
 #include <stdio.h>

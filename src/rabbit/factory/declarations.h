@@ -12,36 +12,16 @@
 #ifndef CNY_FACTORY_DECLARATIONS_H
 #define CNY_FACTORY_DECLARATIONS_H
 
-#include "amqp/amqp.h"
-#include "rabbit/factory/strikes.h"
-
-#include <coney/rabbit/connection_factory.h>
-
-/* In the order in which things are declared. */
-typedef enum cny_declaration_kind {
-    CNY_DECLARE_EXCHANGE,
-    CNY_DECLARE_QUEUE,
-    CNY_DECLARE_EXCHANGE_BINDING,
-    CNY_DECLARE_QUEUE_BINDING,
-} cny_declaration_kind;
+#include "rabbit/factory/factory.h"
 
 enum { CNY_DECLARATION_KINDS = CNY_DECLARE_QUEUE_BINDING + 1 };
-
-/* wanted -> declared, found or refused; each of these -> wanted. */
-typedef enum cny_declaration_state {
-    CNY_DECLARATION_IDLE,   /* declared only when coney_admin_declare() asks for it */
-    CNY_DECLARATION_WANTED, /* with an error: the last refusal, which may pass */
-    CNY_DECLARATION_DECLARED,
-    CNY_DECLARATION_FOUND,   /* refused, but it is there */
-    CNY_DECLARATION_REFUSED, /* refused, and it is not there; tried again when it is due */
-} cny_declaration_state;
 
 enum { CNY_DECLARATION_STATES = CNY_DECLARATION_REFUSED + 1 };
 
 /* One thing of a set. */
 typedef struct cny_declaration {
     /* fixed after new */
-    const struct cny_declaration_set *set;
+    const cny_declaration_set *set;
     cny_declaration_kind kind;
     const void *thing;    /* coney_exchange, coney_queue or coney_binding, in the set's topology */
     uint32_t name_hash;   /* of the queue or exchange, of a binding's destination */
@@ -61,8 +41,7 @@ typedef struct cny_declaration {
     cny_strikes strikes;
 } cny_declaration;
 
-/* What one admin or listener brings. Reference-counted, because it may leave while it is being declared. */
-typedef struct cny_declaration_set {
+struct cny_declaration_set {
     atomic_uint refs;
     coney_topology *topology;
     bool is_automatic; /* wanted on each new connection, not only when asked for */
@@ -72,12 +51,7 @@ typedef struct cny_declaration_set {
     /* fixed after new */
     size_t count;
     cny_declaration items[];
-} cny_declaration_set;
-
-/* Takes the topology, on failure, too. NULL without memory. */
-cny_declaration_set *cny_declaration_set_new(coney_topology *topology, int timeout_ms);
-cny_declaration_set *cny_declaration_set_ref(cny_declaration_set *set);
-void cny_declaration_set_unref(cny_declaration_set *set); /* takes NULL */
+};
 
 /* A factory's registry; under its lock. */
 typedef struct cny_declarations {
@@ -91,65 +65,6 @@ typedef struct cny_declarations {
     uint64_t answers;                      /* of the broker, ever */
     int64_t answered_at;                   /* when the last one came, or the run began */
 } cny_declarations;
-
-/* ---- for those who bring something ---- */
-
-/* From now on the set's things are declared, at once if there is a connection; automatic: on each new one.
- * CONEY_E_NO_MEMORY. leave: they are forgotten, not deleted. */
-coney_status cny_declarations_join(coney_connection_factory *factory, cny_declaration_set *set, bool automatic);
-void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_set *set);
-
-/* Declares the set now. Waits, as long as answers come, at most timeout_ms for one. The status and sentence are those
- * of the first refusal. */
-coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *set, int timeout_ms);
-
-/* How the items of a set stand: wanted as long as one is, refused if one is and none is wanted. Gives a reference to
- * the error of the first item that is not declared; NULL if there is none, or if an answer is still to come. accepts
- * decides about those that are found. */
-typedef bool cny_accepts_found(const cny_declaration *item, void *user);
-cny_declaration_state cny_declaration_set_state(coney_connection_factory *factory, const cny_declaration_set *set,
-                                                cny_accepts_found *accepts, void *user, cny_error **error);
-
-/* ---- for those who use what is declared ---- */
-
-/* The broker says that the queue is not there: it is wanted, with its bindings and their exchanges. False if nobody
- * in the factory declares it. */
-bool cny_declarations_restore(coney_connection_factory *factory, const char *queue);
-
-/* Somebody has declared the queue or exchange: its bindings are wanted. */
-void cny_declarations_appeared(coney_connection_factory *factory, cny_declaration_kind kind, const char *name);
-
-/* The queue or one of its bindings is wanted, and the broker has not refused it. A suspect is not awaited, for it may
- * be there; but the queue is if it is exclusive, or if must_be_there. Else gives a reference to why the queue is not
- * there, if that may pass; NULL: it is there, or nobody declares it, or it was refused for good. */
-bool cny_declarations_awaits(coney_connection_factory *factory, const char *queue, bool must_be_there,
-                             cny_error **refusal);
-
-#define CNY_BROKERS_DELIVERY_LIMIT 20 /* of a quorum queue for which nobody sets one, from RabbitMQ 4.0 on */
-
-/* What the declarations of the factory say of a queue. */
-typedef struct cny_declared_queue {
-    coney_queue_kind kind; /* CONEY_QUEUE_DEFAULT: they do not say */
-    bool single_active_consumer;
-    bool delays_failures;
-    int64_t delivery_limit; /* if they do not say, the broker's; below 0: none */
-    bool is_so;             /* the broker has taken a declaration of it, so its arguments are those that are declared */
-} cny_declared_queue;
-
-/* False if nobody in the factory declares it. */
-bool cny_declarations_find_queue(coney_connection_factory *factory, const char *queue, cny_declared_queue *found);
-
-/* Waits until a message may go there: until the exchange (for the default exchange the queue) and the bindings of it
- * that somebody in the factory declares are declared or finally refused. At the deadline the status is that of the
- * refusal, CONEY_E_CONNECT if there was none: nothing was sent. deadline 0: only looks. */
-coney_status cny_declarations_wait(coney_connection_factory *factory, const char *exchange, const char *routing_key,
-                                   int64_t deadline);
-
-/* Changes when a message that had to wait may go. */
-uint64_t cny_declarations_settled(coney_connection_factory *factory);
-
-/* CONEY_OK, or why something that should be there is not. */
-coney_status cny_declarations_check(coney_connection_factory *factory);
 
 /* ---- for recovery; under the factory's lock ---- */
 

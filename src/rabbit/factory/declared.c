@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What those see of declarations who bring them, who consume and who send: whether a thing is there, may come, or is to
  * be made again. Any thread. */
+#include "rabbit/factory/parts.h"
 #include "rabbit/factory/registry.h"
 
 #include <string.h>
@@ -83,7 +84,8 @@ cny_declaration_state cny_declaration_set_state(coney_connection_factory *factor
     for (size_t i = 0; i < set->count; i++) {
         const cny_declaration *item = &set->items[i];
         bool is_fine = item->state == CNY_DECLARATION_DECLARED ||
-                       (item->state == CNY_DECLARATION_FOUND && (!accepts || accepts(item, user)));
+                       (item->state == CNY_DECLARATION_FOUND &&
+                        (!accepts || accepts(cny_declaration_name(item), cny_error_view(item->error)->status, user)));
         if (is_fine)
             continue;
         bool is_wanted = item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_IDLE;

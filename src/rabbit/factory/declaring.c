@@ -3,6 +3,7 @@
  * exchanges before queues before bindings. A refusal costs its channel; what was sent there after the refused thing is
  * sent again on another one. */
 #include "rabbit/factory/declaring.h"
+#include "rabbit/factory/parts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -71,6 +72,8 @@ static void tell(coney_connection_factory *factory, const coney_declaration *new
     cny_members_free(&members);
 }
 
+enum { INTERNAL_ERROR = 541 }; /* AMQP's reply code; a cluster that is not complete answers so, too */
+
 /* ---- outcomes ---- */
 
 /* Under lock. */
@@ -97,7 +100,7 @@ static bool may_be_there(const cny_declaration *item, coney_status status)
 /* RabbitMQ 4.3 says so of transient queues, for example, as the node's configuration has it. */
 static bool is_denied(const coney_error *error)
 {
-    return error->broker_code == CNY_INTERNAL_ERROR && strstr(error->text, "use is not permitted");
+    return error->broker_code == INTERNAL_ERROR && strstr(error->text, "use is not permitted");
 }
 
 /* Under lock: what the broker's refusal means. A binding cannot be looked at; who may not bind has others who do. A
@@ -107,7 +110,7 @@ static cny_declaration_state state_after(coney_connection_factory *factory, cons
 {
     bool is_binding = cny_is_binding(item);
     bool may_pass = error->status == CONEY_E_RESOURCE_LOCKED || error->status == CONEY_E_TIMEOUT ||
-                    error->status == CONEY_E_LOST || error->broker_code == CNY_INTERNAL_ERROR ||
+                    error->status == CONEY_E_LOST || error->broker_code == INTERNAL_ERROR ||
                     (closes_connection && item->kind == CNY_DECLARE_QUEUE);
     if (is_denied(error))
         return CNY_DECLARATION_REFUSED;
@@ -147,7 +150,7 @@ static bool take_success(cny_declaration *item, coney_declaration *news)
 /* Under lock: the connection was lost meanwhile, and everything is wanted again. */
 static bool is_outdated(const cny_run *one)
 {
-    return !one->is_isolated && one->factory->links[one->connection->role].connection != one->connection;
+    return !one->is_isolated && one->factory->links[cny_connection_role(one->connection)].connection != one->connection;
 }
 
 /* The item's state is known: error is NULL if the broker has declared it. Another run may have
@@ -417,7 +420,7 @@ static void note_answers(const cny_run *one, size_t count)
 /* Under lock. */
 static bool is_in_use(const cny_run *one)
 {
-    const cny_link *link = &one->factory->links[one->connection->role];
+    const cny_link *link = &one->factory->links[cny_connection_role(one->connection)];
     return one->is_isolated || link->connection != one->connection || link->state == CONEY_CONNECTION_OPEN;
 }
 
@@ -520,7 +523,8 @@ static void declare_kind(cny_run *one, cny_declaration_kind kind)
     if (kind == CNY_DECLARE_EXCHANGE_BINDING)
         want_bindings_of_declared(one);
     pthread_mutex_lock(&one->factory->lock);
-    if (!cny_declarations_collect(&one->sets, kind, one->connection->role, one->is_isolated, &one->items))
+    if (!cny_declarations_collect(&one->sets, kind, cny_connection_role(one->connection), one->is_isolated,
+                                  &one->items))
         one->is_over = true;
     pthread_mutex_unlock(&one->factory->lock);
     declare_items(one);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The isolated connection of a factory. The recovery thread makes it, because it alone runs the program's credentials
  * provider; the thread that wants it waits for that, uses it and closes it. Closing the factory closes it as well. */
-#include "rabbit/factory/isolation.h"
-#include "rabbit/connection/internal.h"
+#include "rabbit/factory/parts.h"
+#include "rabbit/factory/recovery.h"
 
 #define FIRST_PAUSE_MS 1000
 #define LONGEST_PAUSE_MS 30000
@@ -23,20 +23,29 @@ void cny_strikes_clear(cny_strikes *strikes)
     *strikes = (cny_strikes){0};
 }
 
+/* Under lock: nobody has it any more. */
+static void end(coney_connection_factory *factory)
+{
+    cny_isolation *isolation = &factory->isolation;
+    cny_connection_unref(isolation->connection);
+    cny_error_unref(isolation->failure);
+    *isolation = (cny_isolation){0};
+    pthread_cond_broadcast(&factory->changed);
+}
+
 /* ---- making it; the recovery thread, under the factory's lock ---- */
 
 /* It goes where the consuming connection is: what is refused may be refused by that node alone. */
 static coney_status connect(coney_connection_factory *factory, const coney_credentials *credentials)
 {
     const cny_link *consuming = &factory->links[CONEY_CONSUMING];
-    const cny_link link = {
-        .factory = factory,
+    const cny_connection_parts parts = {
         .role = CONEY_CONSUMING,
         .is_isolated = true,
         .first_host = consuming->connection ? cny_connection_host(consuming->connection) : consuming->first_host,
         .lost_host = CNY_NO_HOST,
     };
-    return cny_connection_new(&factory->isolation.connection, &link, credentials);
+    return cny_factory_begin_to_connect(factory, &factory->isolation.connection, parts, credentials);
 }
 
 static coney_status make(coney_connection_factory *factory)
@@ -60,20 +69,11 @@ void cny_isolation_make(coney_connection_factory *factory)
         isolation->failure = cny_error_capture();
     isolation->is_being_made = false;
     if (isolation->is_abandoned)
-        cny_isolation_end(factory);
+        end(factory);
     pthread_cond_broadcast(&factory->changed);
 }
 
 /* ---- using it ---- */
-
-void cny_isolation_end(coney_connection_factory *factory)
-{
-    cny_isolation *isolation = &factory->isolation;
-    cny_connection_unref(isolation->connection);
-    cny_error_unref(isolation->failure);
-    *isolation = (cny_isolation){0};
-    pthread_cond_broadcast(&factory->changed);
-}
 
 /* Under lock. */
 static coney_status take_turn(coney_connection_factory *factory, int64_t deadline)
@@ -136,7 +136,7 @@ static void give_up(coney_connection_factory *factory)
     if (isolation->is_being_made)
         isolation->is_abandoned = true;
     else
-        cny_isolation_end(factory);
+        end(factory);
 }
 
 coney_status cny_isolated_connection(cny_connection **connection, coney_connection_factory *factory, int64_t deadline)
@@ -155,16 +155,15 @@ coney_status cny_isolated_connection(cny_connection **connection, coney_connecti
     return status == CONEY_OK ? status : cny_fail_in("open an isolated connection");
 }
 
-void cny_isolated_close(cny_connection *connection)
+void cny_isolated_close(coney_connection_factory *factory, cny_connection *connection)
 {
     if (!connection)
         return;
-    coney_connection_factory *factory = connection->factory;
     int64_t deadline = cny_deadline(CLOSE_MS);
     cny_connection_begin_close(connection, deadline);
     cny_connection_wait_ended(connection, deadline);
     pthread_mutex_lock(&factory->lock);
-    cny_isolation_end(factory);
+    end(factory);
     pthread_mutex_unlock(&factory->lock);
     cny_connection_unref(connection);
 }

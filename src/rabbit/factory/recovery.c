@@ -5,8 +5,9 @@
  * It sleeps until something changes or is due, then looks at each link, the consuming one first,
  * and does the next thing. It lets go of the factory's lock for what may take time: the members' part in
  * sending again and the program's credentials provider. */
-#include "rabbit/connection/internal.h"
-#include "rabbit/factory/isolation.h"
+#include "rabbit/factory/recovery.h"
+#include "rabbit/factory/parts.h"
+#include "wire/wire.h"
 
 #include <assert.h>
 #include <string.h>
@@ -150,7 +151,10 @@ static void begin_attempt(cny_link *link)
         return;
     link->attempt++;
     if (status == CONEY_OK)
-        status = cny_connection_new(&link->connection, link, &credentials);
+        status = cny_factory_begin_to_connect(
+            link->factory, &link->connection,
+            (cny_connection_parts){.role = link->role, .first_host = link->first_host, .lost_host = link->lost_host},
+            &credentials);
     if (status != CONEY_OK)
         on_end(link, cny_error_capture());
 }
@@ -163,24 +167,6 @@ static void hurry(cny_link *link)
 }
 
 /* ---- preparation ---- */
-
-bool cny_factory_members(coney_connection_factory *factory, cny_buffer *members)
-{
-    const cny_membership *all = (const cny_membership *)(const void *)factory->members.data;
-    if (!cny_buffer_append(members, all, factory->members.size))
-        return false;
-    for (size_t i = 0; i < factory->members.size / sizeof *all; i++)
-        all[i].member->ref(all[i].self);
-    return true;
-}
-
-void cny_members_free(cny_buffer *members)
-{
-    const cny_membership *all = (const cny_membership *)(const void *)members->data;
-    for (size_t i = 0; i < members->size / sizeof *all; i++)
-        all[i].member->unref(all[i].self);
-    cny_buffer_free(members);
-}
 
 /* Calls one part of each member, without the lock. Not done if one is not, or if the factory was closed meanwhile. */
 static bool all_members(cny_link *link, bool (*part)(const cny_link *link, const cny_membership *one))
@@ -202,7 +188,7 @@ static bool is_blocked(cny_connection *connection)
 {
     char blocked[256];
     cny_connection_blocked(connection, blocked);
-    return connection->role == CONEY_PUBLISHING && *blocked;
+    return cny_connection_role(connection) == CONEY_PUBLISHING && *blocked;
 }
 
 static bool has_resumed(const cny_link *link, const cny_membership *one)
@@ -291,7 +277,7 @@ static int64_t prepare(cny_link *link)
 /* Where the broker cannot be told, the connection is made anew, which is a loss as any other. */
 static coney_status renew_credentials(const cny_link *link, const coney_credentials *credentials)
 {
-    bool other_user = credentials->user && strcmp(credentials->user, link->connection->user) != 0;
+    bool other_user = credentials->user && strcmp(credentials->user, cny_connection_user(link->connection)) != 0;
     coney_status status = CONEY_OK;
     if (!other_user && credentials->password)
         status = cny_connection_update_secret(link->connection, credentials->password);
@@ -359,7 +345,7 @@ static void write_log(cny_link *link)
     if (remark)
         cny_log(CONEY_LOG_WARN, "%s", remark);
     if (changed)
-        cny_factory_log(&news);
+        cny_link_log(&news);
     lock(link);
 }
 

@@ -4,7 +4,6 @@
 #ifndef CNY_FACTORY_REGISTRY_H
 #define CNY_FACTORY_REGISTRY_H
 
-#include "rabbit/connection/internal.h"
 #include "rabbit/factory/declarations.h"
 
 uint32_t cny_hash_name(const char *name); /* any thread */

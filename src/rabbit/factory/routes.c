@@ -3,7 +3,7 @@
  * can be a request's, so its sender's mistake: a direct reply-to address that is forged makes the broker's channel
  * crash. Whoever forges one can forge many: after two such crashes the first message for each direct reply-to address
  * that is not known to be good goes alone. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/factory/parts.h"
 
 #include <string.h>
 
@@ -112,7 +112,7 @@ coney_status cny_publish_isolated(coney_connection_factory *factory, const cny_p
     status = publish_on(connection, publish, deadline);
     cny_error *outcome = status == CONEY_OK ? NULL : cny_error_capture();
     cny_publish_note(factory, publish, status);
-    cny_isolated_close(connection);
+    cny_isolated_close(factory, connection);
     cny_error_raise(outcome);
     cny_error_unref(outcome);
     return status;

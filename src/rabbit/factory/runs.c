@@ -3,7 +3,7 @@
  * because it waits for answers. The recovery thread has the deadlines of confirms to keep, and the I/O thread has to
  * bring the answers. */
 #include "rabbit/factory/declaring.h"
-#include "rabbit/factory/isolation.h"
+#include "rabbit/factory/parts.h"
 
 #define FIRST_DELAY_MS 1000
 #define TICK_MS 10
@@ -26,7 +26,7 @@ static void free_run(cny_run *one)
 /* Under lock: it is over though the connection is not, for want of memory or a channel. */
 static bool is_stuck(const cny_run *one)
 {
-    const cny_link *link = &one->factory->links[one->connection->role];
+    const cny_link *link = &one->factory->links[cny_connection_role(one->connection)];
     return one->is_over && !one->has_hung && link->connection == one->connection &&
            cny_connection_is_open(one->connection);
 }
@@ -87,7 +87,7 @@ static void *isolate_main(void *argument)
     coney_connection_factory *factory = one->factory;
     if (cny_isolated_connection(&one->connection, factory, cny_deadline(ISOLATED_MS)) == CONEY_OK) {
         try_all(one);
-        cny_isolated_close(one->connection);
+        cny_isolated_close(factory, one->connection);
         one->connection = NULL;
     } else {
         cny_run_put_off(one, true);

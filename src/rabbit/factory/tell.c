@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the factory tells the listeners and callbacks of the program, on its events thread. Any thread may call. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/factory/parts.h"
 
 typedef struct connection_notice {
     cny_notice notice;

@@ -8,8 +8,7 @@
 
 #include "amqp/processor.h"
 #include "base/workers.h"
-#include "rabbit/connection/connection.h"
-#include "rabbit/factory/isolation.h"
+#include "rabbit/factory/factory.h"
 #include "rabbit/listener/report/report.h"
 #include "rabbit/listener/spec/spec.h"
 

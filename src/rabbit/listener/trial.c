@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A consumer whose subscription twice was a suspect when the broker closed the connection (factory/isolation.h), or
+/* A consumer whose subscription twice was a suspect when the broker closed the connection (factory/factory.h), or
  * once had no answer, is not subscribed with the others any more, but tried alone: on the factory's isolated
  * connection, or, if its queue is exclusive to the consuming connection, there while all other suspects wait. A
  * consumer that the broker answers is innocent, and subscribes as usual. Of one that costs the connection again it is
@@ -177,6 +177,6 @@ void cny_try_suspects(cny_task *task)
         is_well = try_alone(container, consumer, connection);
     pthread_mutex_unlock(&container->lock);
     cny_error_unref(failure);
-    cny_isolated_close(connection);
+    cny_isolated_close(container->factory, connection);
     cny_container_attention(container);
 }

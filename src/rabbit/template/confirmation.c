@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Confirmations: what synchronous senders wait with, in the hands of the program. Any thread.
  * (Spring: CorrelationData's future.) */
-#include "rabbit/connection/connection.h"
+#include "rabbit/factory/factory.h"
 
 static coney_status check(const coney_confirmation *confirmation, int timeout_ms)
 {

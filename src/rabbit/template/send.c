@@ -2,7 +2,6 @@
 /* Sending: checks a message, fills in what the template says, and sends the message on one of the template's channels
  * or has it stored. On the sender's thread. (Spring: RabbitTemplate.) */
 #include "rabbit/template/send.h"
-#include "rabbit/factory/isolation.h"
 #include "rabbit/template/channels.h"
 #include "rabbit/template/options.h"
 #include "rabbit/template/unsent.h"

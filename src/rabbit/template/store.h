@@ -8,7 +8,7 @@
 #ifndef CNY_TEMPLATE_STORE_H
 #define CNY_TEMPLATE_STORE_H
 
-#include "rabbit/connection/connection.h"
+#include "rabbit/factory/factory.h"
 
 typedef struct cny_stored {
     struct cny_stored *next;

@@ -5,7 +5,7 @@
 #define CNY_TEMPLATE_H
 
 #include "amqp/processor.h"
-#include "rabbit/connection/connection.h"
+#include "rabbit/factory/factory.h"
 #include "rabbit/template/store.h"
 
 #include <stdatomic.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Events on their way to the program's callback. Any thread tells them, under its locks; the events thread of the
  * factory calls the program. A callback that is slow costs events, never memory without bound. */
-#include "rabbit/connection/connection.h"
+#include "rabbit/factory/factory.h"
 #include "rabbit/listener/report/report.h"
 
 #include <string.h>

@@ -111,13 +111,11 @@ coney_status cny_spec_learn_queue(cny_spec *spec, coney_connection_factory *fact
 
 /* One that this program may not declare is as good as declared. A parking queue may have a limit or another kind. But a
  * queue of the ladder with other arguments would keep messages for ever, and the listener's own is said to be so. */
-static bool accepts(const cny_declaration *item, void *user)
+static bool accepts(const char *name, coney_status refusal, void *user)
 {
     const cny_spec *spec = user;
-    const coney_queue *queue = item->thing;
     const char *parking = spec->options.retry.parking_queue;
-    return cny_error_view(item->error)->status == CONEY_E_ACCESS_REFUSED ||
-           (parking && strcmp(queue->name, parking) == 0);
+    return refusal == CONEY_E_ACCESS_REFUSED || (parking && strcmp(name, parking) == 0);
 }
 
 cny_declaration_state cny_spec_declarations(const cny_spec *spec, coney_connection_factory *factory, cny_error **error)

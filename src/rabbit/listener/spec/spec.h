@@ -8,7 +8,7 @@
 #define CNY_LISTENER_SPEC_H
 
 #include "base/base.h"
-#include "rabbit/factory/declarations.h"
+#include "rabbit/factory/factory.h"
 
 #include <coney/rabbit/container.h>
 

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+/* The place where connections and channels come from: waits until a connection is open, and opens channels on it. Any
+ * thread that may wait. */
+#include "rabbit/factory/parts.h"
+#include "rabbit/factory/recovery.h"
+
+#define LOOK_UP_MS 100
+#define MOST_ADDRESSES 8 /* of a name, that connect() waits for */
+
+/* ---- connections ---- */
+
+/* Under lock. */
+static coney_status not_open(const cny_link *link, bool at_once)
+{
+    const char *when = at_once ? "not connected" : "not connected within the deadline";
+    int code = link->reason ? cny_error_view(link->reason)->broker_code : 0;
+    coney_connection_info info;
+    cny_link_describe(link, &info);
+    if (link->state != CONEY_CONNECTION_OPEN)
+        return cny_fail_code(info.blocked ? CONEY_E_BLOCKED : CONEY_E_CONNECT, code, "%s: %s", when, info.text);
+    cny_error *loss = cny_connection_reason(link->connection); /* which the recovery thread has not seen yet */
+    code = cny_error_view(loss)->broker_code;
+    coney_status status =
+        cny_fail_code(CONEY_E_CONNECT, code, "%s: it has just been lost: %s", when, cny_error_view(loss)->text);
+    cny_error_unref(loss);
+    return status;
+}
+
+/* Under lock. */
+static coney_status given_up(const cny_link *link)
+{
+    const coney_error *reason = cny_error_view(link->reason);
+    coney_connection_info info;
+    cny_link_describe(link, &info);
+    return cny_fail_code(reason->status, reason->broker_code, "%s", info.text);
+}
+
+/* Under lock: waits until the link can be used; at_once: but only for the first attempt ever, for else nobody
+ * could begin. */
+static coney_status wait_open(cny_link *link, bool at_once, int64_t deadline)
+{
+    coney_connection_factory *factory = link->factory;
+    if (factory->closed)
+        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    coney_status status = cny_recovery_want(link);
+    if (status != CONEY_OK)
+        return status;
+    bool in_time = true;
+    while (!factory->closed && link->state != CONEY_CONNECTION_FAILED) {
+        if (link->state == CONEY_CONNECTION_OPEN && !cny_connection_is_dead(link->connection))
+            return CONEY_OK;
+        if (!in_time || (at_once && (link->times_opened > 0 || link->failures > 0 || link->blocked_since)))
+            break;
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
+    }
+    if (factory->closed)
+        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    if (link->state == CONEY_CONNECTION_FAILED)
+        return given_up(link);
+    return not_open(link, at_once && in_time);
+}
+
+coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
+{
+    pthread_mutex_lock(&factory->lock);
+    coney_status status = wait_open(&factory->links[role], false, deadline);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+coney_status cny_factory_want(coney_connection_factory *factory, coney_connection_role role)
+{
+    coney_status status;
+    cny_link *link = &factory->links[role];
+    pthread_mutex_lock(&factory->lock);
+    if (factory->closed)
+        status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    else if (link->state == CONEY_CONNECTION_FAILED)
+        status = given_up(link);
+    else
+        status = cny_recovery_want(link);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+coney_status cny_factory_check_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
+{
+    pthread_mutex_lock(&factory->lock);
+    coney_status status = wait_open(&factory->links[role], true, deadline);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney_connection_role role)
+{
+    const cny_link *link = &factory->links[role];
+    pthread_mutex_lock(&factory->lock);
+    coney_status status = link->state == CONEY_CONNECTION_FAILED ? given_up(link) : CONEY_OK;
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+static coney_status get_connection(cny_connection **connection, coney_connection_factory *factory,
+                                   coney_connection_role role, bool at_once, int64_t deadline)
+{
+    pthread_mutex_lock(&factory->lock);
+    coney_status status = wait_open(&factory->links[role], at_once, deadline);
+    if (status == CONEY_OK)
+        *connection = cny_connection_ref(factory->links[role].connection);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+/* Opening has no effect that could be lost, so it is tried again on the next connection. */
+coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
+                              bool at_once, int64_t deadline)
+{
+    coney_status status;
+    bool lost;
+    do {
+        cny_connection *connection;
+        status = get_connection(&connection, factory, role, at_once, deadline);
+        if (status != CONEY_OK)
+            return status;
+        status = cny_channel_open_on(channel, connection, at_once, deadline);
+        lost = status != CONEY_OK && cny_connection_is_dead(connection);
+        cny_connection_unref(connection);
+    } while (lost && cny_now_ms() < deadline);
+    if (lost) /* it would have come back */
+        status = cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code,
+                               "not connected within the deadline: %s", coney_last_error());
+    return status;
+}
+
+coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory,
+                                   const cny_subscription *subscription, const cny_watcher *watcher)
+{
+    cny_connection *connection;
+    coney_status status = get_connection(&connection, factory, CONEY_CONSUMING, true, 0);
+    if (status != CONEY_OK)
+        return status;
+    status = cny_channel_subscribe_on(channel, connection, subscription, watcher);
+    if (status != CONEY_OK && cny_connection_is_dead(connection)) /* it will come back */
+        status = cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code, "not connected: %s",
+                               coney_last_error());
+    cny_connection_unref(connection);
+    return status;
+}
+
+/* ---- replies ---- */
+
+cny_reply_watch cny_factory_watch_reply(coney_connection_factory *factory)
+{
+    const cny_link *link = &factory->links[CONEY_PUBLISHING];
+    cny_reply_watch now = {.blocked_us = cny_factory_blocked_us(factory)};
+    pthread_mutex_lock(&factory->lock);
+    now.times_opened = link->times_opened + (link->state != CONEY_CONNECTION_OPEN); /* the reply opens it */
+    pthread_mutex_unlock(&factory->lock);
+    return now;
+}
+
+bool cny_factory_is_reply_refused(coney_connection_factory *factory, const cny_reply_watch *before, coney_status status)
+{
+    const cny_link *link = &factory->links[CONEY_PUBLISHING];
+    uint64_t blocked_us = cny_factory_blocked_us(factory);
+    pthread_mutex_lock(&factory->lock);
+    bool is_open = link->state == CONEY_CONNECTION_OPEN;
+    bool was_open = is_open && link->times_opened <= before->times_opened && blocked_us == before->blocked_us;
+    pthread_mutex_unlock(&factory->lock);
+    switch (status) {
+    case CONEY_E_NACKED:
+    case CONEY_E_PRECONDITION_FAILED: return true;
+    case CONEY_E_NOT_FOUND:
+    case CONEY_E_ACCESS_REFUSED: return is_open;
+    case CONEY_E_TIMEOUT: return was_open;
+    case CONEY_E_BROKER: return cny_last_is_suspicion(); /* alone, on the isolated connection */
+    default: return false;
+    }
+}
+
+/* ---- connecting at once ---- */
+
+/* Under lock. Each address has its own time, and a name may have several. */
+static bool is_any_connecting(const coney_connection_factory *factory)
+{
+    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+        cny_connection *connection = factory->links[role].connection;
+        if (connection && cny_connection_get_state(connection) == CNY_CONNECTING)
+            return true;
+    }
+    return false;
+}
+
+/* Under lock: waits until both links are open or an attempt of one has failed since. */
+static coney_status wait_for_attempts(coney_connection_factory *factory, const uint64_t *failures, int64_t deadline,
+                                      int64_t latest)
+{
+    bool in_time = true;
+    for (;;) {
+        int open = 0;
+        for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+            const cny_link *link = &factory->links[role];
+            open += link->state == CONEY_CONNECTION_OPEN;
+            if (!factory->closed && link->failures > failures[role])
+                return cny_error_raise(link->reason);
+        }
+        if (factory->closed)
+            return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+        if (open == CNY_ROLE_COUNT)
+            return CONEY_OK;
+        if (!in_time && cny_now_ms() < latest && is_any_connecting(factory)) {
+            deadline = cny_deadline(LOOK_UP_MS);
+        } else if (!in_time) {
+            coney_connection_info info;
+            bool publishing = factory->links[CONEY_CONSUMING].state == CONEY_CONNECTION_OPEN;
+            cny_link_describe(&factory->links[publishing ? CONEY_PUBLISHING : CONEY_CONSUMING], &info);
+            return cny_fail(CONEY_E_TIMEOUT, "not connected within the connection timeouts of all hosts: %s",
+                            info.text);
+        }
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
+    }
+}
+
+coney_status coney_connection_factory_connect(coney_connection_factory *factory)
+{
+    CNY_DISABLE_CANCEL();
+    if (!factory)
+        return cny_fail(CONEY_E_INVALID, "factory is NULL");
+    coney_status status = cny_factory_check_process(factory);
+    if (status != CONEY_OK)
+        return status;
+    if (cny_threads_is_current(&factory->threads, factory) && !cny_factory_on_events_thread(factory))
+        return cny_fail(CONEY_E_STATE,
+                        "connect: the credentials provider cannot wait for the connection that waits for "
+                        "its answer");
+    /* A little more than all hosts may take, so that the reason is theirs and not this deadline's. */
+    const cny_uri *uri = &factory->config.uri;
+    int64_t all_hosts_ms = (int64_t)uri->connection_timeout_ms * (int64_t)uri->host_count;
+    int64_t deadline = cny_now_ms() + all_hosts_ms + 1000;
+    int64_t latest = deadline + (MOST_ADDRESSES - 1) * all_hosts_ms;
+    uint64_t failures[CNY_ROLE_COUNT];
+    pthread_mutex_lock(&factory->lock);
+    for (int role = 0; role < CNY_ROLE_COUNT; role++) {
+        cny_link *link = &factory->links[role];
+        failures[role] = link->failures;
+        bool is_waiting = link->state == CONEY_CONNECTION_CONNECTING && !link->connection;
+        if ((link->state == CONEY_CONNECTION_FAILED || is_waiting) && !factory->closed)
+            cny_recovery_retry(link);
+        else if (status == CONEY_OK && !factory->closed)
+            status = cny_recovery_want(link);
+    }
+    if (status == CONEY_OK)
+        status = wait_for_attempts(factory, failures, deadline, latest);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* Who has a part in a factory's recovery and end: templates and containers join and leave. Any thread. */
+#include "rabbit/factory/parts.h"
+
+coney_status cny_factory_join(coney_connection_factory *factory, const cny_member *member, void *self)
+{
+    const cny_membership one = {.member = member, .self = self};
+    pthread_mutex_lock(&factory->lock);
+    bool joined = cny_buffer_reserve(&factory->spare, factory->members.size + sizeof one) &&
+                  cny_buffer_append(&factory->members, &one, sizeof one);
+    pthread_mutex_unlock(&factory->lock);
+    return joined ? CONEY_OK : cny_fail_memory();
+}
+
+void cny_factory_leave(coney_connection_factory *factory, const void *self)
+{
+    pthread_mutex_lock(&factory->lock);
+    cny_membership *all = (cny_membership *)(void *)factory->members.data;
+    size_t count = factory->members.size / sizeof *all, kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (all[i].self != self)
+            all[kept++] = all[i];
+    }
+    factory->members.size = kept * sizeof *all;
+    pthread_mutex_unlock(&factory->lock);
+}
+
+bool cny_factory_members(coney_connection_factory *factory, cny_buffer *members)
+{
+    const cny_membership *all = (const cny_membership *)(const void *)factory->members.data;
+    if (!cny_buffer_append(members, all, factory->members.size))
+        return false;
+    for (size_t i = 0; i < factory->members.size / sizeof *all; i++)
+        all[i].member->ref(all[i].self);
+    return true;
+}
+
+void cny_members_free(cny_buffer *members)
+{
+    const cny_membership *all = (const cny_membership *)(const void *)members->data;
+    for (size_t i = 0; i < members->size / sizeof *all; i++)
+        all[i].member->unref(all[i].self);
+    cny_buffer_free(members);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* The place of a connection in its factory: the connection there is, or the next attempt. */
+#ifndef CNY_FACTORY_SLOT_H
+#define CNY_FACTORY_SLOT_H
+
+#include "rabbit/connection/connection.h"
+
+/* Under the factory's lock. */
+typedef struct cny_link {
+    coney_connection_factory *factory; /* the one it is part of */
+    coney_connection_role role;
+    coney_connection_state state;
+    bool to_be_logged;          /* news, as soon as the lock is not held */
+    bool is_prepared;           /* what is to be declared was, or a part of it has to wait */
+    bool was_logged_in;         /* this connection */
+    int declare_delay_ms;       /* after a connection that was logged in and lost while it was prepared */
+    cny_connection *connection; /* NULL: none, or none yet. Only the recovery thread changes it */
+    cny_error *reason;          /* of the last loss or failed attempt */
+    cny_error *loss;            /* the last one */
+    int attempt;                /* since it was open */
+    int delay_ms;               /* before the next attempt, */
+    bool hurries;               /* which does not wait for it */
+    int refusals;               /* how often in a row the broker closed it over a request */
+    int64_t next_attempt;       /* when */
+    int64_t logged_in_at;
+    int64_t prepared_at;
+    int64_t opened_at;           /* for use */
+    int64_t blocked_since;       /* in microseconds; 0: it is not */
+    uint64_t blocked_us;         /* before that */
+    int64_t refresh_at;          /* the credentials; INT64_MAX: never */
+    uint64_t times_opened;       /* ever */
+    uint64_t failures;           /* of attempts, ever */
+    uint64_t consumers_failures; /* those of the consuming link when this one connected */
+    size_t first_host;           /* of the next attempt, */
+    size_t lost_host;            /* but for this one, which comes last; CNY_NO_HOST: none was just lost */
+    coney_connection_info news;
+} cny_link;
+
+const char *cny_role_name(coney_connection_role role);
+
+/* Under the factory's lock: how the link is doing. */
+void cny_link_describe(const cny_link *link, coney_connection_info *info);
+
+/* Under the factory's lock, so that news are told in order: the link is not what it was. */
+void cny_link_changed(cny_link *link);
+
+/* Under the factory's lock: publishers are held back from now on, or are not. */
+void cny_link_count_blocked(cny_link *link, bool blocked);
+
+void cny_link_log(const coney_connection_info *news); /* not under a lock */
+
+#endif
