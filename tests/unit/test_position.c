@@ -24,7 +24,7 @@ static int setup(void **state)
     coney_table *arguments = coney_table_new();
     last_tag = 0;
     assert_ok(coney_table_set_string(arguments, "x-stream-offset", "first"));
-    assert_ok(cny_listener_new(&listener,
+    assert_ok(cny_listener_new(&listener, NULL,
                                &(coney_listener){.queue = "orders", .on_message = handle, .arguments = arguments}));
     coney_table_free(arguments);
     return 0;

@@ -132,7 +132,7 @@ struct cny_listener {
 };
 
 /* Gives a checked copy with all defaults. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
-coney_status cny_listener_new(cny_listener **listener, const coney_listener *options);
+coney_status cny_listener_new(cny_listener **listener, coney_container *container, const coney_listener *options);
 void cny_listener_unref(cny_listener *listener); /* takes NULL */
 
 void cny_position_init(cny_position *position);
@@ -650,7 +650,10 @@ void cny_container_unref(coney_container *container);
 coney_container *cny_container_ref(coney_container *container);
 
 /* Has the supervisor look; under any lock. */
-void cny_container_attention(coney_container *container);
+static inline void cny_container_attention(coney_container *container)
+{
+    cny_workers_schedule(container->supervision, &container->supervisor);
+}
 
 /* Under lock: no more messages. */
 void cny_container_begin_stop(coney_container *container, coney_stop_mode mode, int64_t deadline);
@@ -661,8 +664,6 @@ void cny_container_stop_for(coney_container *container);
 
 /* A worker or the events thread of this container, which cannot wait for its end. */
 bool cny_container_is_served_here(coney_container *container);
-
-void cny_supervise(cny_task *task);
 
 /* Under lock: all consumers, one after another; NULL behind the last. */
 cny_consumer *cny_first_consumer(const coney_container *container);

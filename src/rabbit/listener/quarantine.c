@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Messages that may kill their process. A message that has come back too often is suspected and moved to a queue of its
- * own, where it is handled while no other handler of its listener runs. The supervisor closes a gate for the lanes of
- * the listener, waits until they rest, and only then consumes from that queue, with a prefetch of 1: so the broker's
- * count there rises only if the process or its connection ends while the message is alone with its handler.
- * docs/listening.md tells why that never ends an innocent message, and always a deadly one.
+ * own, where it is handled while no other handler of its listener runs: the supervisor closes a gate for the lanes
+ * meanwhile. docs/listening.md tells why that never ends an innocent message, and always a deadly one.
  *
- * The first half runs on workers, the second half on the supervisor, under the container's lock. */
+ * On workers. */
 #include "rabbit/listener/listener.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define MOST_ALONE 2        /* ends while it was alone, until no handler gets it any more */
-#define PATIENCE_MS 30000   /* the gate is closed no longer than that before, and while, messages are handled alone */
-#define SUBSCRIBE_MS 5000   /* for the broker's answer */
-#define QUIET_MS 100        /* without a message: there is none */
-#define LOOK_MS 10          /* while the gate is closed */
-#define LOOK_AGAIN_MS 60000 /* whether others have left a message there */
+#define MOST_ALONE 2 /* ends while it was alone, until no handler gets it any more */
 
 /* ---- messages; on workers ---- */
 
@@ -167,154 +160,4 @@ void cny_quarantine_leave(const cny_consumer *consumer)
     cny_quarantine *quarantine = &consumer->listener->quarantine;
     if (consumer->listener->spec.quarantine_queue && !consumer->is_quarantine)
         atomic_fetch_sub(&quarantine->at_work, 1);
-}
-
-/* ---- the consumer; on the supervisor ---- */
-
-static void enter_state(cny_quarantine *quarantine, cny_quarantine_state state, int64_t due)
-{
-    quarantine->state = state;
-    quarantine->due = due;
-    atomic_store(&quarantine->is_closed, state != CNY_QUARANTINE_OPEN);
-}
-
-/* Until somebody wants it, or the time has come to look what others have left. */
-static void open_gate(cny_quarantine *quarantine, int delay_ms)
-{
-    enter_state(quarantine, CNY_QUARANTINE_OPEN, delay_ms > 0 ? cny_deadline(delay_ms) : INT64_MAX);
-}
-
-static void drop(cny_quarantine *quarantine)
-{
-    if (quarantine->consumer) {
-        cny_consumer_drop_channel(quarantine->consumer);
-        cny_consumer_unref(quarantine->consumer);
-    }
-    quarantine->consumer = NULL;
-}
-
-/* Handlers run, or what they deferred is not settled. */
-static bool is_at_work(const cny_listener *listener)
-{
-    bool at_work = atomic_load(&listener->quarantine.at_work) > 0;
-    for (const cny_consumer *consumer = listener->consumers; consumer && !at_work; consumer = consumer->next)
-        at_work = cny_consumer_deferred(consumer) > 0;
-    return at_work;
-}
-
-static void begin(cny_quarantine *quarantine, cny_listener *listener, int64_t now)
-{
-    bool is_due = atomic_load(&quarantine->wanted) || now >= quarantine->due;
-    if (!is_due || cny_listener_consuming(listener) == 0)
-        return;
-    atomic_store(&quarantine->wanted, false);
-    enter_state(quarantine, CNY_QUARANTINE_CLOSING, now + PATIENCE_MS);
-}
-
-static void close_gate(coney_container *container, cny_listener *listener, int64_t now)
-{
-    cny_quarantine *quarantine = &listener->quarantine;
-    if (is_at_work(listener)) {
-        if (now >= quarantine->due)
-            open_gate(quarantine, LOOK_AGAIN_MS);
-        return;
-    }
-    quarantine->consumer = cny_consumer_new(container, listener, true);
-    if (quarantine->consumer && cny_consumer_subscribe(quarantine->consumer) == CONEY_OK) {
-        enter_state(quarantine, CNY_QUARANTINE_SUBSCRIBING, now + SUBSCRIBE_MS);
-        return;
-    }
-    drop(quarantine);
-    open_gate(quarantine, LOOK_AGAIN_MS);
-}
-
-/* The queue is not there as long as no message has been suspected, which is the usual case. */
-static void look_at_answer(cny_quarantine *quarantine, int64_t now)
-{
-    cny_channel *channel = quarantine->consumer->channel;
-    cny_error *reason;
-    cny_feed_state state = cny_channel_feed(channel, &reason);
-    bool is_missing = reason && cny_error_view(reason)->status == CONEY_E_NOT_FOUND;
-    cny_error_unref(reason);
-    if (state != CNY_FEED_BEGINNING && *cny_channel_consumer_tag(channel)) {
-        quarantine->quiet_since = now;
-        enter_state(quarantine, CNY_QUARANTINE_CONSUMING, now + PATIENCE_MS);
-    } else if (state == CNY_FEED_ENDED) {
-        drop(quarantine);
-        open_gate(quarantine, is_missing ? 0 : LOOK_AGAIN_MS);
-    } else if (now >= quarantine->due) {
-        cny_channel_close(channel);
-    }
-}
-
-static bool is_quiet(cny_quarantine *quarantine, int64_t now)
-{
-    cny_consumer *consumer = quarantine->consumer;
-    uint64_t received = atomic_load(&consumer->received);
-    bool rests = cny_consumer_is_idle(consumer) && !cny_channel_has_deliveries(consumer->channel) &&
-                 cny_consumer_deferred(consumer) == 0;
-    if (!rests || received != consumer->seen_received)
-        quarantine->quiet_since = now;
-    consumer->seen_received = received;
-    return now >= quarantine->quiet_since + QUIET_MS;
-}
-
-static void look_for_end(cny_quarantine *quarantine, int64_t now)
-{
-    bool has_more = now >= quarantine->due;
-    bool is_lost = cny_consumer_has_ended(quarantine->consumer);
-    if (!has_more && !is_lost && !is_quiet(quarantine, now))
-        return;
-    if (has_more || is_lost)
-        atomic_store(&quarantine->wanted, true);
-    enter_state(quarantine, CNY_QUARANTINE_ENDING, now + PATIENCE_MS);
-}
-
-/* A handler that takes its time does not keep the others for ever. */
-static void go_on_ending(cny_quarantine *quarantine, int64_t now)
-{
-    coney_stop_mode mode = CONEY_STOP_DRAIN;
-    int64_t deadline = INT64_MAX;
-    bool stops = cny_consumer_ends(quarantine->consumer, &mode, &deadline);
-    bool has_begun = *cny_channel_consumer_tag(quarantine->consumer->channel);
-    if (!has_begun)
-        mode = CONEY_STOP_NOW;
-    else if (mode == CONEY_STOP_FINISH) /* what has come is handled: to give it back would count */
-        mode = CONEY_STOP_DRAIN;
-    if (cny_consumer_go_on_ending(quarantine->consumer, mode, deadline)) {
-        drop(quarantine);
-        open_gate(quarantine, LOOK_AGAIN_MS);
-    } else if (!stops && now >= quarantine->due) {
-        atomic_store(&quarantine->is_closed, false);
-    }
-}
-
-static bool is_under_way(const cny_quarantine *quarantine)
-{
-    return quarantine->state == CNY_QUARANTINE_SUBSCRIBING || quarantine->state == CNY_QUARANTINE_CONSUMING;
-}
-
-int64_t cny_look_at_quarantine(coney_container *container, cny_listener *listener, int64_t now)
-{
-    cny_quarantine *quarantine = &listener->quarantine;
-    bool may_run = container->state == CNY_CONTAINER_RUNNING && cny_listener_is_wanted(container, listener);
-    if (!listener->spec.quarantine_queue ||
-        (quarantine->state == CNY_QUARANTINE_OPEN && !cny_spec_is_guarded(&listener->spec)))
-        return INT64_MAX;
-    if (!may_run && quarantine->state == CNY_QUARANTINE_CLOSING)
-        open_gate(quarantine, LOOK_AGAIN_MS);
-    if (!may_run && is_under_way(quarantine))
-        enter_state(quarantine, CNY_QUARANTINE_ENDING, now + PATIENCE_MS);
-    if (may_run && quarantine->state == CNY_QUARANTINE_OPEN)
-        begin(quarantine, listener, now);
-    switch (quarantine->state) {
-    case CNY_QUARANTINE_OPEN: break;
-    case CNY_QUARANTINE_CLOSING: close_gate(container, listener, now); break;
-    case CNY_QUARANTINE_SUBSCRIBING: look_at_answer(quarantine, now); break;
-    case CNY_QUARANTINE_CONSUMING: look_for_end(quarantine, now); break;
-    case CNY_QUARANTINE_ENDING: go_on_ending(quarantine, now); break;
-    }
-    if (quarantine->state == CNY_QUARANTINE_OPEN)
-        return may_run && atomic_load(&quarantine->wanted) ? now + LOOK_MS : may_run ? quarantine->due : INT64_MAX;
-    return now + LOOK_MS;
 }

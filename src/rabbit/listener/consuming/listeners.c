@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A listener with its consumers: made, counted, found. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/consuming/consuming.h"
+
+#include <string.h>
 
 static bool init_locks(cny_listener *made)
 {
@@ -17,15 +19,25 @@ static bool init_locks(cny_listener *made)
     return false;
 }
 
-coney_status cny_listener_new(cny_listener **listener, const coney_listener *options)
+static void wake_supervisor(void *container)
+{
+    cny_container_attention(container);
+}
+
+coney_status cny_listener_new(cny_listener **listener, coney_container *container, const coney_listener *options)
 {
     cny_listener *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 1);
+    made->container = container;
     if (!init_locks(made)) {
         cny_free(made);
         return cny_fail_memory();
+    }
+    if (container) {
+        made->log.wake = wake_supervisor;
+        made->log.self = container;
     }
     cny_position_init(&made->position);
     cny_rounds_init(&made->rounds);
@@ -69,4 +81,97 @@ void cny_listener_leave_declarations(coney_container *container, cny_listener *l
     if (listener->has_joined)
         cny_declarations_leave(container->factory, listener->spec.declarations);
     listener->has_joined = false;
+}
+
+/* ---- one after another; under the container's lock ---- */
+
+static cny_consumer *first_from(const cny_listener *listener)
+{
+    while (listener && !listener->consumers)
+        listener = listener->next;
+    return listener ? listener->consumers : NULL;
+}
+
+cny_consumer *cny_first_consumer(const coney_container *container)
+{
+    return first_from(container->listeners);
+}
+
+cny_consumer *cny_next_consumer(const cny_consumer *consumer)
+{
+    return consumer->next ? consumer->next : first_from(consumer->listener->next);
+}
+
+cny_listener *cny_container_find(const coney_container *container, const char *id)
+{
+    for (cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        if (!listener->removed && strcmp(listener->spec.options.id, id) == 0)
+            return listener;
+    }
+    return NULL;
+}
+
+/* ---- who is wanted, and who is there; under the container's lock ---- */
+
+bool cny_container_is_under_way(const coney_container *container)
+{
+    return container->state == CNY_CONTAINER_RUNNING || container->state == CNY_CONTAINER_STARTING;
+}
+
+bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener)
+{
+    return cny_container_is_under_way(container) && !container->paused && listener->started && !listener->removed;
+}
+
+int cny_listener_count(const cny_listener *listener)
+{
+    int count = 0;
+    for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
+        count += !consumer->surplus;
+    return count;
+}
+
+static bool is_consuming(const cny_consumer *consumer)
+{
+    return consumer->state == CNY_CONSUMER_CONSUMING && cny_channel_is_consuming(consumer->channel);
+}
+
+int cny_listener_consuming(const cny_listener *listener)
+{
+    int count = 0;
+    for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
+        count += !consumer->surplus && is_consuming(consumer);
+    return count;
+}
+
+/* Why it does not consume, even if the supervisor has not seen that yet. */
+static coney_status check_consumer(const cny_consumer *consumer)
+{
+    const char *queue = consumer->listener->spec.options.queue;
+    if (consumer->trouble)
+        return cny_error_raise(consumer->trouble);
+    if (consumer->surplus || is_consuming(consumer))
+        return CONEY_OK;
+    if (consumer->state != CNY_CONSUMER_CONSUMING)
+        return cny_fail(CONEY_E_STATE, "a consumer of queue '%s' has not begun yet", queue);
+    cny_error *reason;
+    cny_channel_feed(consumer->channel, &reason);
+    if (cny_error_raise(reason) == CONEY_OK)
+        cny_fail(CONEY_E_STATE, "a handler stops its container"); /* which begins to, in a moment */
+    cny_error_unref(reason);
+    return cny_fail_in("a consumer of queue '%s' was interrupted", queue);
+}
+
+coney_status cny_listener_check(const cny_listener *listener)
+{
+    int count = 0;
+    coney_status status = CONEY_OK;
+    for (const cny_consumer *consumer = listener->consumers; consumer && status == CONEY_OK;
+         consumer = consumer->next) {
+        count += !consumer->surplus;
+        status = check_consumer(consumer);
+    }
+    if (status == CONEY_OK && count < listener->wanted)
+        status = cny_fail(CONEY_E_STATE, "a consumer of queue '%s' has not begun yet", listener->spec.options.queue);
+    return status;
 }

@@ -1,38 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* What is next for one consumer: it subscribes, tries again, is interrupted, works off what came, ends. The supervisor
- * asks whenever something has happened or is due, under the container's lock; nothing here waits. */
-#include "rabbit/listener/listener.h"
+/* How a consumer comes to consume: its connection and what is declared for it come first, then it subscribes, and then
+ * the broker answers. What keeps it from consuming is told once, and tried again. The supervisor calls, under the
+ * container's lock; nothing here waits. */
+#include "rabbit/listener/consuming/consumer.h"
 
 #include <string.h>
 
-#define LINGER_MS 100     /* after the last acknowledgement */
 #define SUBSCRIBE_MS 5000 /* for the broker's answer */
 #define LOOK_FOR_CONNECTION_MS 1000
 #define LOOK_FOR_OTHERS_MS 10
-#define RESTORE_AGAIN_MS 1000 /* before a queue that goes again and again is consumed again */
-
-/* ---- whether it is to end ---- */
-
-/* How a consumer is to end; false if it is not to. */
-bool cny_consumer_ends(const cny_consumer *consumer, coney_stop_mode *mode, int64_t *deadline)
-{
-    const coney_container *container = consumer->container;
-    const cny_listener *listener = consumer->listener;
-    *deadline = INT64_MAX;
-    *mode = CONEY_STOP_DRAIN;
-    if (container->state == CNY_CONTAINER_STOPPING) {
-        *mode = container->stop_mode;
-        *deadline = container->stop_deadline;
-    } else if (!listener->started || listener->removed) {
-        *mode = listener->stop_mode;
-        *deadline = listener->stop_deadline;
-    } else if (consumer->surplus) {
-        *mode = CONEY_STOP_FINISH;
-    } else {
-        return container->paused;
-    }
-    return true;
-}
 
 /* ---- what is told ---- */
 
@@ -41,7 +17,7 @@ static const char *tag_of(const cny_consumer *consumer)
     return consumer->channel ? cny_channel_consumer_tag(consumer->channel) : consumer->tag;
 }
 
-static void tell_of(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error)
+void cny_consumer_tell(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error)
 {
     cny_tell(consumer->container->events, &(cny_event){.kind = kind,
                                                        .listener = &consumer->listener->spec.options,
@@ -69,7 +45,7 @@ static bool stops_container(const cny_consumer *consumer)
     return is_refused_for_good(consumer) || (is_missing && options->missing_queue_is_fatal);
 }
 
-static void tell_failed(const cny_consumer *consumer, bool fatal)
+void cny_consumer_tell_failed(const cny_consumer *consumer, bool fatal)
 {
     const cny_error *trouble = consumer->trouble;
     const coney_error *view = cny_error_view(trouble);
@@ -85,7 +61,7 @@ static void tell_failed(const cny_consumer *consumer, bool fatal)
 
 /* This thread's last error is why it does not consume. True if that is news: said once for each reason, and only if the
  * connection, which has a log and events of its own, does not come back by itself. */
-static bool set_trouble(cny_consumer *consumer, const char *what, bool given_up)
+bool cny_consumer_set_trouble(cny_consumer *consumer, const char *what, bool given_up)
 {
     const char *queue = consumer->listener->spec.options.queue;
     if (consumer->has_consumed)
@@ -108,7 +84,7 @@ static bool set_trouble(cny_consumer *consumer, const char *what, bool given_up)
 
 /* ---- subscribing ---- */
 
-static void wait_until(cny_consumer *consumer, int64_t due)
+void cny_consumer_wait_until(cny_consumer *consumer, int64_t due)
 {
     consumer->state = CNY_CONSUMER_WAITING;
     consumer->due = due;
@@ -131,7 +107,7 @@ static bool is_restored(cny_consumer *consumer)
     if (!consumer->is_restored)
         return false;
     consumer->awaits_declarations = true;
-    wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
+    cny_consumer_wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
     return true;
 }
 
@@ -153,29 +129,29 @@ static void on_refused(cny_consumer *consumer)
     bool given_up = cny_factory_check_given_up(container->factory, CONEY_CONSUMING) != CONEY_OK; /* which tells more */
     coney_status status = coney_last_error_details()->status;
     explain_missing(consumer);
-    bool is_news = set_trouble(consumer, given_up ? "cannot resume" : "cannot resume yet", given_up);
+    bool is_news = cny_consumer_set_trouble(consumer, given_up ? "cannot resume" : "cannot resume yet", given_up);
     bool stops = stops_container(consumer);
     if (is_news)
-        tell_failed(consumer, stops || given_up || status == CONEY_E_CLOSED);
+        cny_consumer_tell_failed(consumer, stops || given_up || status == CONEY_E_CLOSED);
     consumer->has_tried = status != CONEY_E_CONNECT;
     if (status == CONEY_E_CLOSED)
-        wait_until(consumer, INT64_MAX);
+        cny_consumer_wait_until(consumer, INT64_MAX);
     else if (cny_is_loss(status))
-        wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
+        cny_consumer_wait_until(consumer, cny_deadline(LOOK_FOR_CONNECTION_MS));
     else if (cny_must_isolate(&consumer->strikes))
-        wait_until(consumer, consumer->strikes.retry_at);
+        cny_consumer_wait_until(consumer, consumer->strikes.retry_at);
     else
-        wait_until(consumer, cny_deadline(container->options.resubscribe_interval_ms));
+        cny_consumer_wait_until(consumer, cny_deadline(container->options.resubscribe_interval_ms));
     bool is_missing = status == CONEY_E_NOT_FOUND;
     if (is_missing && !consumer->told_missing)
-        tell_of(consumer, CONEY_QUEUE_MISSING, consumer->trouble);
+        cny_consumer_tell(consumer, CONEY_QUEUE_MISSING, consumer->trouble);
     consumer->told_missing |= is_missing;
     if (stops && container->state == CNY_CONTAINER_RUNNING)
         fail_for_good(container, consumer);
 }
 
 /* To try to consume. */
-static bool is_due(const cny_consumer *consumer)
+bool cny_consumer_is_due(const cny_consumer *consumer)
 {
     if (consumer->state != CNY_CONSUMER_WAITING)
         return false;
@@ -238,7 +214,7 @@ static bool waits_for_declarations(cny_consumer *consumer)
     return is_on_its_way || state == CNY_DECLARATION_WANTED || state == CNY_DECLARATION_REFUSED;
 }
 
-static void begin_to_subscribe(cny_consumer *consumer)
+void cny_consumer_begin_to_subscribe(cny_consumer *consumer)
 {
     if (cny_factory_check_open(consumer->container->factory, CONEY_CONSUMING, 0) != CONEY_OK)
         on_refused(consumer);
@@ -250,7 +226,7 @@ static void begin_to_subscribe(cny_consumer *consumer)
         subscribe(consumer);
 }
 
-static void on_consuming(cny_consumer *consumer)
+void cny_consumer_on_consuming(cny_consumer *consumer)
 {
     coney_container *container = consumer->container;
     bool again = consumer->has_consumed;
@@ -270,7 +246,7 @@ static void on_consuming(cny_consumer *consumer)
     cny_consumer_is_acquitted(consumer);
     cny_error_unref(consumer->trouble);
     consumer->trouble = NULL;
-    tell_of(consumer, again ? CONEY_CONSUMER_RESTARTED : CONEY_CONSUMER_STARTED, NULL);
+    cny_consumer_tell(consumer, again ? CONEY_CONSUMER_RESTARTED : CONEY_CONSUMER_STARTED, NULL);
 }
 
 /* This thread's last error tells why. */
@@ -279,7 +255,7 @@ static void on_no_subscription(cny_consumer *consumer)
     bool is_over = cny_consumer_note_refusal(consumer);
     cny_consumer_drop_channel(consumer);
     if (!is_over) {
-        wait_until(consumer, 0);
+        cny_consumer_wait_until(consumer, 0);
         cny_consumer_awaits_trial(consumer); /* now, before the isolated connection is closed for want of suspects */
     } else if (!is_restored(consumer)) {
         on_refused(consumer);
@@ -292,7 +268,7 @@ static void on_no_answer(cny_consumer *consumer)
 {
     cny_channel_close(consumer->channel);
     if (*cny_channel_consumer_tag(consumer->channel)) {
-        on_consuming(consumer);
+        cny_consumer_on_consuming(consumer);
         cny_container_attention(consumer->container);
         return;
     }
@@ -301,7 +277,7 @@ static void on_no_answer(cny_consumer *consumer)
 }
 
 /* What came before the end is worked off, unless its channel is gone. */
-static void begin_leaving(cny_consumer *consumer)
+void cny_consumer_begin_leaving(cny_consumer *consumer)
 {
     consumer->state = CNY_CONSUMER_LEAVING;
     consumer->due = cny_deadline(consumer->container->options.resubscribe_interval_ms);
@@ -312,21 +288,21 @@ static void begin_leaving(cny_consumer *consumer)
 static void on_innocent(cny_consumer *consumer)
 {
     if (cny_acknowledges_nothing(&consumer->listener->spec)) {
-        on_consuming(consumer);
-        begin_leaving(consumer);
+        cny_consumer_on_consuming(consumer);
+        cny_consumer_begin_leaving(consumer);
         consumer->loss = CONEY_E_LOST;
         cny_channel_cancel(consumer->channel);
         cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
     } else {
         cny_consumer_is_acquitted(consumer);
         cny_consumer_drop_channel(consumer);
-        wait_until(consumer, 0);
+        cny_consumer_wait_until(consumer, 0);
     }
     cny_container_attention(consumer->container);
 }
 
 /* Whether the broker has answered. */
-static void look_at_subscription(cny_consumer *consumer)
+void cny_consumer_look_at_subscription(cny_consumer *consumer)
 {
     cny_error *reason;
     cny_feed_state state = cny_channel_feed(consumer->channel, &reason);
@@ -335,7 +311,7 @@ static void look_at_subscription(cny_consumer *consumer)
     if (has_begun && cny_consumer_is_tried_alone(consumer)) {
         on_innocent(consumer);
     } else if (has_begun) {
-        on_consuming(consumer);
+        cny_consumer_on_consuming(consumer);
         cny_consumer_end_trial(consumer);
         if (state == CNY_FEED_ENDED) /* already; a start was a start all the same */
             cny_container_attention(consumer->container);
@@ -347,201 +323,4 @@ static void look_at_subscription(cny_consumer *consumer)
         on_no_answer(consumer);
     }
     cny_error_unref(reason);
-}
-
-/* ---- losses ---- */
-
-/* What is in its feed, and another consumer may get it before the handlers of this one have returned. */
-static bool comes_again(const cny_consumer *consumer)
-{
-    return !cny_acknowledges_nothing(&consumer->listener->spec) && !cny_channel_alive(consumer->channel);
-}
-
-static void look_for_loss(cny_consumer *consumer)
-{
-    cny_error *reason;
-    if (cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED) {
-        consumer->loss = cny_consumer_raise_loss(reason);
-        consumer->has_tried = false;
-        if (consumer->loss == CONEY_E_NOT_FOUND)
-            cny_position_restart(&consumer->listener->position);
-        if (set_trouble(consumer, "was interrupted", false))
-            tell_failed(consumer, false);
-        if (comes_again(consumer))
-            cny_consumer_give_up_rest(consumer);
-        begin_leaving(consumer);
-        cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
-    }
-    cny_error_unref(reason);
-}
-
-bool cny_consumer_has_ended(const cny_consumer *consumer)
-{
-    cny_error *reason;
-    bool ended = cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED;
-    cny_error_unref(reason);
-    return ended;
-}
-
-static bool has_worked_off(cny_consumer *consumer)
-{
-    bool alive = cny_channel_alive(consumer->channel);
-    return cny_consumer_is_idle(consumer) && !cny_channel_has_deliveries(consumer->channel) &&
-           (!alive || cny_consumer_deferred(consumer) == 0);
-}
-
-/* One that the broker ends again and again must not come back at once each time. */
-static void leave(cny_consumer *consumer)
-{
-    const coney_container *container = consumer->container;
-    bool is_restored_now = consumer->loss == CONEY_E_NOT_FOUND &&
-                           cny_declarations_restore(container->factory, consumer->listener->spec.options.queue);
-    int64_t interval = container->options.resubscribe_interval_ms;
-    if (is_restored_now && interval > RESTORE_AGAIN_MS)
-        interval = RESTORE_AGAIN_MS;
-    bool has_just_resumed = consumer->resumed_at > 0 && cny_now_ms() < consumer->resumed_at + interval;
-    bool must_wait = has_just_resumed && !cny_is_loss(consumer->loss);
-    cny_consumer_drop_channel(consumer);
-    wait_until(consumer, must_wait ? cny_now_ms() + interval : 0);
-}
-
-/* Lanes that gather a batch need not wait for more. Gives whether it has. */
-static bool tell_end(cny_consumer *consumer)
-{
-    bool ended = cny_consumer_has_ended(consumer);
-    if (ended && !consumer->told_end && consumer->listener->spec.options.on_batch)
-        cny_consumer_set_course(consumer, (cny_course)atomic_load(&consumer->course));
-    consumer->told_end = ended;
-    return ended;
-}
-
-/* Its channel may be alive: what the broker still sends is handled, and what handlers have deferred settled. But that
- * is not waited for without end, as handlers are. */
-static void go_on_leaving(cny_consumer *consumer)
-{
-    if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
-        cny_channel_close(consumer->channel);
-    bool has_ended_by_now = tell_end(consumer);
-    if (has_ended_by_now)
-        cny_consumer_end_trial(consumer);
-    if (has_ended_by_now && has_worked_off(consumer))
-        leave(consumer);
-}
-
-/* ---- ending ---- */
-
-void cny_consumer_stop_taking(cny_consumer *consumer)
-{
-    if (consumer->state == CNY_CONSUMER_CONSUMING && !cny_acknowledges_nothing(&consumer->listener->spec))
-        cny_channel_keep_consumer(consumer->channel);
-}
-
-static cny_course course_for(coney_stop_mode mode)
-{
-    switch (mode) {
-    case CONEY_STOP_DRAIN: return CNY_COURSE_HANDLE;
-    case CONEY_STOP_FINISH: return CNY_COURSE_RETURN;
-    case CONEY_STOP_NOW: break;
-    }
-    return CNY_COURSE_DROP;
-}
-
-/* Once the broker sees the end of the channel no handler gets what is here. */
-static void set_course(cny_consumer *consumer, cny_course course)
-{
-    if (course != CNY_COURSE_DROP)
-        cny_consumer_end_feed(consumer, consumer->channel, course);
-    cny_consumer_set_course(consumer, course);
-    if (course == CNY_COURSE_DROP)
-        cny_channel_close(consumer->channel);
-}
-
-/* A quorum queue of RabbitMQ 4.0 takes acknowledgements that come quickly one after another from the channel bit by
- * bit, and those that it has not taken when the channel ends are lost: the messages are delivered again. No method has
- * an answer that says that all are taken, so the channel stays open for a moment. */
-static bool has_lingered(cny_consumer *consumer)
-{
-    int64_t until = atomic_load(&consumer->settled_at) + LINGER_MS;
-    if (cny_now_ms() >= until || !cny_channel_alive(consumer->channel))
-        return true;
-    consumer->due = cny_sooner(consumer->due, until);
-    return false;
-}
-
-/* A stop may become harder while it lasts. True once it has ended. */
-bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
-{
-    cny_course wanted = cny_now_ms() >= deadline ? CNY_COURSE_DROP : course_for(mode);
-    bool begins = consumer->state != CNY_CONSUMER_ENDING;
-    if (begins || (int)wanted > atomic_load(&consumer->course))
-        set_course(consumer, wanted);
-    consumer->state = CNY_CONSUMER_ENDING;
-    consumer->due = deadline;
-    return tell_end(consumer) && has_worked_off(consumer) && has_lingered(consumer);
-}
-
-/* What the broker has sent by now to one that acknowledges nothing would be lost. */
-static bool waits_for_answer(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
-{
-    bool waits = consumer->state == CNY_CONSUMER_SUBSCRIBING && mode != CONEY_STOP_NOW &&
-                 cny_acknowledges_nothing(&consumer->listener->spec) &&
-                 consumer->container->state != CNY_CONTAINER_STARTING && !cny_consumer_has_ended(consumer);
-    consumer->due = waits ? cny_sooner(consumer->due, deadline) : consumer->due;
-    return waits && cny_now_ms() < consumer->due;
-}
-
-/* True once it has. */
-static bool end(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
-{
-    if (consumer->state == CNY_CONSUMER_SUBSCRIBING && *cny_channel_consumer_tag(consumer->channel))
-        on_consuming(consumer); /* its lanes may be at work already */
-    if (waits_for_answer(consumer, mode, deadline))
-        return false;
-    if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
-        mode = CONEY_STOP_NOW;
-    bool starts = consumer->container->state == CNY_CONTAINER_STARTING;
-    if (!starts && consumer->state != CNY_CONSUMER_WAITING && !cny_consumer_go_on_ending(consumer, mode, deadline))
-        return false;
-    if (consumer->has_consumed)
-        tell_of(consumer, CONEY_CONSUMER_STOPPED, NULL);
-    if (starts) /* no worker runs yet */
-        cny_consumer_withdraw(consumer);
-    int unsettled = cny_consumer_drop_channel(consumer);
-    if (consumer->container->state == CNY_CONTAINER_STOPPING && mode != CONEY_STOP_NOW)
-        consumer->container->unsettled += unsettled;
-    return true;
-}
-
-/* ---- one consumer ---- */
-
-/* What is next for it; true if it has ended. */
-bool cny_consumer_tend(cny_consumer *consumer)
-{
-    coney_stop_mode mode;
-    int64_t deadline;
-    if (cny_consumer_ends(consumer, &mode, &deadline))
-        return end(consumer, mode, deadline);
-    if (consumer->state == CNY_CONSUMER_CONSUMING)
-        look_for_loss(consumer);
-    if (consumer->state == CNY_CONSUMER_ENDING) { /* it was to end, but is wanted again: as after a loss */
-        begin_leaving(consumer);
-        consumer->loss = CONEY_E_LOST;
-    }
-    if (consumer->state == CNY_CONSUMER_LEAVING)
-        go_on_leaving(consumer);
-    if (is_due(consumer)) {
-        begin_to_subscribe(consumer);
-        if (consumer->state == CNY_CONSUMER_WAITING) /* whoever is next need not wait for it */
-            cny_consumer_end_trial(consumer);
-    }
-    if (consumer->state == CNY_CONSUMER_SUBSCRIBING)
-        look_at_subscription(consumer);
-    return false;
-}
-
-int64_t cny_consumer_due(const cny_consumer *consumer)
-{
-    bool may_be_over = consumer->state == CNY_CONSUMER_ENDING || consumer->state == CNY_CONSUMER_LEAVING;
-    bool has_due = consumer->state != CNY_CONSUMER_CONSUMING && !(may_be_over && cny_now_ms() >= consumer->due);
-    return has_due ? consumer->due : INT64_MAX;
 }

@@ -1,36 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The listeners of a container: registered, found, and started and stopped one by one. (Spring:
  * RabbitListenerEndpointRegistry.) */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/consuming/consuming.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static cny_consumer *first_from(const cny_listener *listener)
-{
-    while (listener && !listener->consumers)
-        listener = listener->next;
-    return listener ? listener->consumers : NULL;
-}
-
-cny_consumer *cny_first_consumer(const coney_container *container)
-{
-    return first_from(container->listeners);
-}
-
-cny_consumer *cny_next_consumer(const cny_consumer *consumer)
-{
-    return consumer->next ? consumer->next : first_from(consumer->listener->next);
-}
-
-cny_listener *cny_container_find(const coney_container *container, const char *id)
-{
-    for (cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        if (!listener->removed && strcmp(listener->spec.options.id, id) == 0)
-            return listener;
-    }
-    return NULL;
-}
 
 /* ---- registering ---- */
 
@@ -141,11 +115,6 @@ static const char *queue_of(const coney_listener *listener)
     return listener->queue ? listener->queue : declared;
 }
 
-static void wake_supervisor(void *container)
-{
-    cny_container_attention(container);
-}
-
 coney_status coney_container_listen(coney_container *container, const coney_listener *listener)
 {
     CNY_DISABLE_CANCEL();
@@ -156,11 +125,8 @@ coney_status coney_container_listen(coney_container *container, const coney_list
         return status;
     cny_listener *made;
     char warning[1024] = "";
-    status = cny_listener_new(&made, listener);
+    status = cny_listener_new(&made, container, listener);
     if (status == CONEY_OK) {
-        made->container = container;
-        made->log.wake = wake_supervisor;
-        made->log.self = container;
         pthread_mutex_lock(&container->lock);
         status = add(container, made);
         if (status == CONEY_OK)
@@ -229,23 +195,12 @@ static void mark_started(coney_container *container, cny_listener *listener)
 /* Under lock: why those do not consume that could by now; a queue that is missing is waited for. */
 static coney_status check_started(const coney_container *container, const selection *which)
 {
-    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        if (!is_selected(listener, which))
-            continue;
-        if (!listener->consumers)
-            return cny_fail(CONEY_E_TIMEOUT, "the consumers of queue '%s' have not begun",
-                            listener->spec.options.queue);
-        for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-            if (consumer->surplus)
-                continue;
-            if (consumer->trouble && !cny_consumer_can_wait(consumer))
-                return cny_error_raise(consumer->trouble);
-            if (!consumer->trouble && consumer->state != CNY_CONSUMER_CONSUMING)
-                return cny_fail(CONEY_E_TIMEOUT, "no answer from the broker about queue '%s'",
-                                listener->spec.options.queue);
-        }
+    coney_status status = CONEY_OK;
+    for (const cny_listener *one = container->listeners; one && status == CONEY_OK; one = one->next) {
+        if (is_selected(one, which))
+            status = cny_listener_check_started(one);
     }
-    return CONEY_OK;
+    return status;
 }
 
 static coney_status start(coney_container *container, const selection *which)
@@ -321,8 +276,8 @@ static int count_consumers(const coney_container *container, cny_listener *const
     int consumers = 0;
     for (const cny_listener *one = container->listeners; one; one = one->next) {
         for (size_t i = 0; i < count; i++)
-            consumers += one == listeners[i] && (one->consumers || one->quarantine.consumer) &&
-                         !one->started; /* else it was started again */
+            consumers +=
+                one == listeners[i] && cny_listener_has_consumers(one) && !one->started; /* else it was started again */
     }
     return consumers;
 }

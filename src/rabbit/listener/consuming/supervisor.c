@@ -2,28 +2,16 @@
 /* The supervisor compares, whenever something has happened or is due, what is wanted with what is there, and does
  * the next thing: tends each consumer (tending.c), grows, shrinks, starts, ends. It waits for nothing, and all of it
  * runs under the container's lock. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/consuming/consuming.h"
 
+#include <signal.h>
 #include <stddef.h>
 
 #define TICK_MS 5000 /* it looks at least that often */
 
 /* ---- who is wanted ---- */
 
-bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener)
-{
-    return cny_container_is_under_way(container) && !container->paused && listener->started && !listener->removed;
-}
-
 /* ---- a listener's consumers ---- */
-
-int cny_listener_count(const cny_listener *listener)
-{
-    int count = 0;
-    for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
-        count += !consumer->surplus;
-    return count;
-}
 
 /* The youngest are the first to go. */
 static void adjust(coney_container *container, cny_listener *listener)
@@ -220,7 +208,7 @@ static int64_t look(coney_container *container)
 
 /* ---- the task ---- */
 
-void cny_supervise(cny_task *task)
+static void supervise(cny_task *task)
 {
     coney_container *container = (coney_container *)(void *)((char *)task - offsetof(coney_container, supervisor));
     cny_buffer deferred = {0};
@@ -230,4 +218,55 @@ void cny_supervise(cny_task *task)
     pthread_mutex_unlock(&container->lock);
     cny_write_deferred_log(&deferred);
     cny_workers_schedule_at(container->supervision, task, next);
+}
+
+/* ---- its threads ---- */
+
+static void hold(void *self)
+{
+    cny_container_ref(self);
+}
+
+static void release(void *self)
+{
+    cny_container_unref(self);
+}
+
+static void begin_internal(void *self)
+{
+    const coney_container *container = self;
+    cny_factory_serve_on_this_thread(container->factory);
+}
+
+static void begin_worker(void *self)
+{
+    coney_container *container = self;
+    begin_internal(container);
+    pthread_mutex_lock(&container->lock);
+    sigset_t signals = container->signals;
+    pthread_mutex_unlock(&container->lock);
+    pthread_sigmask(SIG_SETMASK, &signals, NULL);
+}
+
+bool cny_supervision_init(coney_container *made)
+{
+    cny_workers_owner owner = {
+        .name = made->options.name,
+        .threads = cny_factory_threads(made->factory),
+        .thread_owner = made,
+        .hold = hold,
+        .begin = begin_worker,
+        .release = release,
+        .self = made,
+    };
+    made->workers = cny_workers_new(&owner);
+    owner.begin = begin_internal;
+    owner.name = "coney-listen";
+    made->supervision = cny_workers_new(&owner);
+    made->supervisor.run = supervise;
+    owner.name = "coney-trial";
+    owner.thread_owner = made->factory; /* it may wait for a connection, which only the factory's end cuts short */
+    made->trials = cny_workers_new(&owner);
+    made->trial.run = cny_try_suspects;
+    return made->workers && made->supervision && made->trials;
 }

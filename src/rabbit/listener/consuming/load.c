@@ -2,7 +2,7 @@
 /* How much a listener has to do: whether it should have more consumers or fewer, whether handlers are slow, whether
  * nothing comes, and what its consumers left unhandled. The supervisor asks, under the container's lock, and each
  * answer is when to ask again. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/consuming/consuming.h"
 
 /* ---- elasticity ---- */
 
@@ -137,4 +137,26 @@ void cny_tell_left_over(coney_container *container, cny_listener *listener)
                       container->options.name, listener->left_over, listener->spec.options.queue,
                       cny_acknowledges_nothing(&listener->spec) ? "are lost" : "go back");
     listener->left_over = 0;
+}
+
+/* ---- handlers that do not return ---- */
+
+static bool is_stuck(const cny_lane *lane, int slow_ms, int64_t now)
+{
+    int64_t since = atomic_load(&lane->handling_since);
+    return slow_ms > 0 && since > 0 && now - since > 2 * (int64_t)slow_ms;
+}
+
+bool cny_container_is_stuck(const coney_container *container)
+{
+    int64_t now = cny_now_ms();
+    int lanes = 0, stuck = 0;
+    for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
+         consumer = cny_next_consumer(consumer)) {
+        lanes += consumer->lane_count;
+        for (int i = 0; i < consumer->lane_count; i++)
+            stuck += is_stuck(&consumer->lanes[i], consumer->listener->spec.options.slow_handler_ms, now);
+    }
+    int workers = container->options.workers;
+    return stuck > 0 && stuck >= (workers > 0 && workers < lanes ? workers : lanes);
 }

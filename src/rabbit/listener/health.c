@@ -1,77 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* What the program is told of a container when it asks: health, statistics and the list of listeners. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/consuming/consuming.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /* ---- health ---- */
-
-static bool is_consuming(const cny_consumer *consumer)
-{
-    return consumer->state == CNY_CONSUMER_CONSUMING && cny_channel_is_consuming(consumer->channel);
-}
-
-int cny_listener_consuming(const cny_listener *listener)
-{
-    int count = 0;
-    for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
-        count += !consumer->surplus && is_consuming(consumer);
-    return count;
-}
-
-/* Why it does not consume, even if the supervisor has not seen that yet. */
-static coney_status check_consumer(const cny_consumer *consumer)
-{
-    const char *queue = consumer->listener->spec.options.queue;
-    if (consumer->trouble)
-        return cny_error_raise(consumer->trouble);
-    if (consumer->surplus || is_consuming(consumer))
-        return CONEY_OK;
-    if (consumer->state != CNY_CONSUMER_CONSUMING)
-        return cny_fail(CONEY_E_STATE, "a consumer of queue '%s' has not begun yet", queue);
-    cny_error *reason;
-    cny_channel_feed(consumer->channel, &reason);
-    if (cny_error_raise(reason) == CONEY_OK)
-        cny_fail(CONEY_E_STATE, "a handler stops its container"); /* which begins to, in a moment */
-    cny_error_unref(reason);
-    return cny_fail_in("a consumer of queue '%s' was interrupted", queue);
-}
-
-static coney_status check_listener(const cny_listener *listener)
-{
-    int count = 0;
-    coney_status status = CONEY_OK;
-    for (const cny_consumer *consumer = listener->consumers; consumer && status == CONEY_OK;
-         consumer = consumer->next) {
-        count += !consumer->surplus;
-        status = check_consumer(consumer);
-    }
-    if (status == CONEY_OK && count < listener->wanted)
-        status = cny_fail(CONEY_E_STATE, "a consumer of queue '%s' has not begun yet", listener->spec.options.queue);
-    return status;
-}
-
-static bool is_stuck(const cny_lane *lane, int slow_ms, int64_t now)
-{
-    int64_t since = atomic_load(&lane->handling_since);
-    return slow_ms > 0 && since > 0 && now - since > 2 * (int64_t)slow_ms;
-}
-
-/* Under lock: is there a worker left that may come back? */
-static bool all_are_stuck(const coney_container *container)
-{
-    int64_t now = cny_now_ms();
-    int lanes = 0, stuck = 0;
-    for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
-         consumer = cny_next_consumer(consumer)) {
-        lanes += consumer->lane_count;
-        for (int i = 0; i < consumer->lane_count; i++)
-            stuck += is_stuck(&consumer->lanes[i], consumer->listener->spec.options.slow_handler_ms, now);
-    }
-    int workers = container->options.workers;
-    return stuck > 0 && stuck >= (workers > 0 && workers < lanes ? workers : lanes);
-}
 
 /* Under lock: whether its consumers may come back by themselves. */
 static coney_status check_given_up(const coney_container *container)
@@ -98,7 +32,7 @@ static coney_status check(const coney_container *container)
     if (container->paused)
         return cny_fail(CONEY_E_STATE, "container '%s' is paused", container->options.name);
     for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        if (cny_listener_is_wanted(container, listener) && check_listener(listener) != CONEY_OK)
+        if (cny_listener_is_wanted(container, listener) && cny_listener_check(listener) != CONEY_OK)
             return cny_fail_in("container '%s'", container->options.name);
     }
     return CONEY_OK;
@@ -128,7 +62,7 @@ coney_status coney_container_health(coney_container *container, coney_health *he
         return status;
     *health = (coney_health){.status = CONEY_OK};
     pthread_mutex_lock(&container->lock);
-    bool stuck = all_are_stuck(container);
+    bool stuck = cny_container_is_stuck(container);
     health->live = !stuck && check_given_up(container) == CONEY_OK && !container->failure;
     health->status = stuck ? cny_fail(CONEY_E_TIMEOUT, "container '%s': no handler returns", container->options.name)
                            : check(container);
