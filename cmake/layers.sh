@@ -19,6 +19,7 @@ allowed() {
     src/amqp/*) echo "base/ amqp/ coney/amqp/ jansson.h" ;;
     src/wire/*) echo "base/ amqp/ wire/ coney/amqp/ coney/rabbit/tls.h openssl/ $rabbitmq_c" ;;
     src/rabbit/events/*) echo "base/ amqp/ rabbit/events/ coney/" ;;
+    src/rabbit/connection/confirms/*) echo "base/ amqp/ wire/wire.h rabbit/events/events.h rabbit/connection/confirms/ coney/" ;;
     src/rabbit/connection/*) echo "base/ amqp/ wire/wire.h rabbit/events/ rabbit/connection/ coney/" ;;
     src/rabbit/factory/*) echo "base/ amqp/ wire/wire.h rabbit/events/events.h rabbit/connection/connection.h rabbit/factory/ coney/" ;;
     src/rabbit/template/*) echo "$above rabbit/template/" ;;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which message is meant by the sentence with which the broker closes a channel. Whoever may send a request chooses the
  * exchange of its reply, and no other reply may pay for what stands in that name. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/confirms/confirms.h"
 #include "support/test_support.h"
 
 #include <stdio.h>

@@ -26,7 +26,7 @@ cny_channel *cny_channel_ref(cny_channel *channel)
     return channel;
 }
 
-static void drop_references(cny_channel *channel, unsigned count)
+void cny_channel_drop(cny_channel *channel, unsigned count)
 {
     if (atomic_fetch_sub_explicit(&channel->refs, count, memory_order_acq_rel) == count)
         free_channel(channel);
@@ -35,19 +35,7 @@ static void drop_references(cny_channel *channel, unsigned count)
 void cny_channel_unref(cny_channel *channel)
 {
     if (channel)
-        drop_references(channel, 1);
-}
-
-void cny_channel_callbacks_returned(void *owner, size_t count)
-{
-    cny_channel *channel = owner;
-    cny_connection *connection = channel->connection;
-    cny_channel_lock(channel);
-    cny_confirms_returned_callbacks(channel, count);
-    cny_channel_unlock(channel);
-    if (atomic_load(&connection->has_news) && atomic_exchange(&connection->has_news, false)) /* the I/O thread sleeps */
-        connection->owner->wake(connection->owner_self);
-    drop_references(channel, (unsigned)count);
+        cny_channel_drop(channel, 1);
 }
 
 static coney_status grow_tables(cny_connection *connection, size_t capacity)
@@ -254,7 +242,7 @@ static void end_use(cny_channel *channel, cny_error *reason)
     if (channel->announced)
         tell(channel, false, reason);
     if (channel->confirms.max > 0)
-        cny_confirms_fail(channel, reason);
+        cny_confirms_fail(&channel->confirms, reason);
     if (channel->question.of)
         cny_cancellation_ended(channel, reason);
     pthread_cond_broadcast(&channel->changed);
@@ -509,10 +497,16 @@ static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
     return CONEY_OK;
 }
 
+static void on_settled(cny_channel *channel, const cny_incoming *incoming)
+{
+    cny_connection *connection = channel->connection;
+    cny_confirms_settled(&channel->confirms, incoming, connection->last_read_us, &connection->told);
+}
+
 static void on_return(cny_channel *channel, const cny_incoming *incoming)
 {
     if (channel->confirms.max > 0)
-        cny_confirms_returned(channel, incoming);
+        cny_confirms_returned(&channel->confirms, incoming, channel->connection->limits.frame_max);
     else if (channel->returned++ == 0)
         channel->first_returned = cny_returned_error(incoming);
     coney_message_unref(incoming->message);
@@ -581,7 +575,7 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
         return incoming->lacks_body ? cny_feed_skip(channel, incoming->message)
                                     : cny_feed_deliver(channel, incoming->message);
     case CNY_BASIC_ACK:
-    case CNY_BASIC_NACK: cny_confirms_settled(channel, incoming); return CONEY_OK;
+    case CNY_BASIC_NACK: on_settled(channel, incoming); return CONEY_OK;
     case CNY_BASIC_RETURN: on_return(channel, incoming); return CONEY_OK;
     case CNY_BASIC_CANCEL: cny_cancellation_begin(channel); return CONEY_OK;
     case CNY_BASIC_CANCEL_OK: return cny_feed_cancelled(channel);

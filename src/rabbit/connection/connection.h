@@ -13,17 +13,14 @@
 
 #include "amqp/amqp.h"
 #include "rabbit/connection/config.h"
+#include "rabbit/connection/confirms/confirms.h"
 
 #include <coney/rabbit/admin.h>
-#include <coney/rabbit/confirmation.h>
 #include <coney/rabbit/connection_factory.h>
-#include <coney/rabbit/statistics.h>
-#include <coney/rabbit/template.h>
 
 typedef struct cny_connection cny_connection;
 typedef struct cny_channel cny_channel;
 typedef struct cny_events cny_events;
-typedef struct coney_confirmation cny_waiter;
 
 /* ---- one connection, as who makes it and keeps it uses it ---- */
 
@@ -117,12 +114,6 @@ void cny_channel_close_and_wait(cny_channel *channel, int64_t deadline);
 
 /* ---- methods with a reply ---- */
 
-typedef struct cny_confirm_options {
-    int max_unconfirmed;
-    int timeout_ms; /* of asynchronous sends; below 0: none */
-    bool keep;      /* what a loss leaves unconfirmed is kept for cny_channel_resend() */
-} cny_confirm_options;
-
 coney_status cny_channel_confirm_select(cny_channel *channel, const cny_confirm_options *options, int64_t deadline);
 
 /* Transactions; never on a channel with confirms. After a failure the channel is dead. */
@@ -160,21 +151,6 @@ coney_status cny_channel_await_declarations(cny_channel *channel, size_t left, i
 
 /* ---- publishing, after confirm_select unless said otherwise ---- */
 
-typedef struct cny_publish {
-    const char *exchange;
-    const char *routing_key;
-    coney_message *message;
-    bool mandatory;
-    coney_flow flow;               /* _FAIL: now or not at all; _STORE: and the recovery thread is told of room */
-    bool synchronous;              /* has a deadline of its own */
-    coney_send_callback *callback; /* NULL: nobody asks, or it is the waiter who does */
-    void *user;
-    cny_waiter *waiter; /* instead of a callback */
-    int64_t sent_us;    /* when it was sent for the first time; 0: it is the first */
-    bool stored;        /* before, within the limits of a store */
-    uint8_t blamed;     /* see cny_confirm */
-} cny_publish;
-
 /* Whether it can be sent at all, as far as can be known without a connection, and the bytes that takes.
  * CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 coney_status cny_publish_check(const cny_publish *publish, size_t *bytes);
@@ -199,17 +175,6 @@ size_t cny_channel_take_returned(cny_channel *channel, cny_error **first);
  * gives their number since the last time and the one that tells most: a refusal rather than a loss. */
 void cny_channel_tally_failures(cny_channel *channel);
 size_t cny_channel_take_failures(cny_channel *channel, cny_error **first);
-/* Waiting for the outcome of one message, which comes once and stays. new: NULL without memory. */
-cny_waiter *cny_waiter_new(void);
-cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL */
-void cny_waiter_unref(cny_waiter *waiter);      /* takes NULL */
-/* The outcome, of which it takes a reference. False if nobody wants to know it any more. */
-bool cny_waiter_tell(cny_waiter *waiter, cny_error *error);
-bool cny_waiter_is_of_process(const cny_waiter *waiter);       /* not after fork() */
-bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);    /* false at the deadline */
-bool cny_waiter_give_up(cny_waiter *waiter);                   /* false if the outcome has come after all */
-const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has come: NULL is confirmed */
-
 /* How many are unconfirmed, or their callbacks have not returned; finished: none. Waiting tells whether that was
  * reached; for_confirms says so with CONEY_E_TIMEOUT. */
 size_t cny_channel_unfinished(cny_channel *channel);
@@ -222,15 +187,6 @@ bool cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline);
 
 /* Adds what the channel counted. */
 void cny_channel_add_statistics(cny_channel *channel, coney_send_statistics *sum);
-void cny_statistics_add(coney_send_statistics *sum, const coney_send_statistics *more);
-
-/* One that is unconfirmed, as it was when it was looked at. */
-typedef struct cny_unconfirmed {
-    coney_message *message; /* a reference */
-    const char *exchange;   /* in the list's arena */
-    const char *routing_key;
-    int64_t sent_us;
-} cny_unconfirmed;
 
 /* Appends, oldest first, those sent for the first time no later than that. CONEY_E_NO_MEMORY. */
 coney_status cny_channel_list_unconfirmed(cny_channel *channel, int64_t until_us, cny_buffer *list, cny_arena *arena);

@@ -96,7 +96,6 @@ struct cny_connection {
     bool close_wanted;
     int64_t close_deadline;
     bool is_over_request; /* the broker closed it for what a channel asked or sent */
-    bool settling;        /* the I/O thread is in cny_confirms_settled() */
     cny_outbound outgoing;
     cny_last_ack last_ack;
     size_t unwritten;                                       /* bytes of outgoing and writing together */
@@ -150,82 +149,6 @@ void *cny_connection_io(void *argument); /* the I/O thread; the argument is the 
 
 /* usable -> closing -> dead, or usable -> dead; dead is out of the connection's table. */
 typedef enum cny_channel_state { CNY_CHANNEL_USABLE, CNY_CHANNEL_CLOSING, CNY_CHANNEL_DEAD } cny_channel_state;
-
-/* Who waits for an outcome. It has a lock of its own, under all others, because its message may be
- * sent again on another connection. */
-struct coney_confirmation {
-    /* fixed after new */
-    atomic_uint refs; /* the waiting thread's and the confirm's */
-    unsigned fork_count;
-    /* under lock */
-    pthread_mutex_t lock;
-    pthread_cond_t told;
-    bool done;
-    bool gone;             /* nobody wants to know any more */
-    cny_error *error;      /* fixed once done */
-    cny_waiter *next_told; /* I/O thread only: in the connection's list, with a reference */
-};
-
-bool cny_waiter_set(cny_waiter *waiter, cny_error *error); /* cny_waiter_tell() that wakes nobody yet */
-
-enum { CNY_ROUTE_ROOM = 64 };
-
-/* I/O thread, not under lock: wakes whom cny_confirms_settled() has told, and tells how many they were. */
-int cny_waiters_wake(cny_waiter **told);
-
-/* One publish that the broker has not confirmed. */
-typedef struct cny_confirm {
-    coney_message *message;
-    coney_send_callback *callback;
-    void *user;
-    cny_waiter *waiter; /* instead of a callback */
-    cny_error *returned;
-    int64_t sent_us;                  /* for the first time */
-    char *route;                      /* exchange, NUL, routing key: only if it is too long for the next */
-    char short_route[CNY_ROUTE_ROOM]; /* spares nearly every message an allocation */
-    uint32_t exchange_hash;           /* tells most returns apart without looking at names */
-    uint32_t routing_key_hash;
-    bool mandatory;
-    bool synchronous;
-    bool done;
-    uint8_t blamed; /* how often it was the only one on its channel, but not the only one, when a message cost the
-                       connection */
-} cny_confirm;
-
-/* One that has left the ring, so that it turns: the broker is silent about it while it confirms later ones. Done
- * if its sender was told that the confirm did not come in time; it still may, and so may its message. */
-typedef struct cny_straggler {
-    uint64_t sequence;
-    cny_confirm confirm;
-} cny_straggler;
-
-typedef struct cny_confirms {
-    cny_confirm *ring; /* by sequence number modulo capacity, a power of two */
-    size_t capacity;
-    uint64_t first; /* the oldest not done */
-    uint64_t next;
-    uint64_t return_from; /* returns come in the order of sending: where to look for the next */
-    size_t max;           /* 0: confirms are not selected */
-    bool keep;            /* what a loss leaves is not completed but kept */
-    bool suspect;         /* one of those kept made the broker close the channel; which, it did not say */
-    bool found_culprit;   /* the broker closed the channel over one message that is known */
-    bool tallied;         /* failures that nobody else hears of are counted in the next two */
-    size_t failed;
-    cny_error *failure;
-    size_t kept;
-    int timeout_ms;        /* below 0: none */
-    uint64_t expire_from;  /* in the ring all before it is done or synchronous: messages are in order of age */
-    cny_error *late;       /* what those learn that expire */
-    cny_buffer stragglers; /* of cny_straggler, in order */
-    size_t expired;        /* stragglers that are done: they keep their places in the window */
-    size_t unfinished;     /* not done, or their callback has not returned yet */
-    int waiting_senders;   /* for room */
-    bool place_told;       /* to them: there is one, and perhaps no room will come */
-    bool stuck;            /* it does not, so they take places until there are none */
-    bool room_wanted;      /* by a store: the recovery thread is told */
-    int waiting_for_end;   /* for nothing to be unfinished */
-    cny_error *unheard;    /* the last one logged for want of a callback: once is enough */
-} cny_confirms;
 
 /* How much a consumer may hold, and its subscribing anew for that; see renewal.c. */
 typedef struct cny_renewal {
@@ -321,7 +244,6 @@ struct cny_channel {
     cny_incoming *reply;
     cny_series series;
     cny_confirms confirms;
-    coney_send_statistics statistics;
     size_t largest_sent; /* bytes of the largest body */
     size_t returned;     /* without confirms: messages that came back, and why the first one did */
     cny_error *first_returned;
@@ -343,9 +265,26 @@ static inline void cny_channel_unlock(cny_channel *channel)
  * with an error that is marked (cny_error_is_suspicion()). */
 void cny_accuse(cny_connection *connection, const cny_incoming *incoming);
 
-/* Events thread, not under lock: so many callbacks for messages of this channel have returned. Drops as many
- * references. For cny_completion. */
-void cny_channel_callbacks_returned(void *channel, size_t count);
+/* Drops so many references. */
+void cny_channel_drop(cny_channel *channel, unsigned count);
+
+/* ---- publishing; under lock, but for with_head ---- */
+
+/* Selects confirms for the channel, but the broker does not know that yet. Not under lock. CONEY_E_NO_MEMORY. */
+coney_status cny_channel_start_confirms(cny_channel *channel, const cny_confirm_options *options);
+
+/* Encodes method and content header, and has them sent under the lock. */
+typedef coney_status cny_locked_send(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
+                                     int64_t deadline);
+coney_status cny_publish_with_head(cny_channel *channel, const cny_publish *publish, cny_locked_send *send,
+                                   int64_t deadline);
+
+/* The bytes that it takes with its body; and commits it, in one step with its sequence number. */
+size_t cny_publish_size(const cny_channel *channel, const cny_buffer *head, const coney_message *message);
+coney_status cny_publish_append(cny_channel *channel, const cny_buffer *head, const cny_publish *publish);
+
+/* The outbound buffer has room for so many bytes. */
+bool cny_connection_has_room(const cny_connection *connection, size_t bytes);
 
 /* Sends the frame of a method and waits for its reply; reply may be NULL. */
 coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uint32_t awaited, cny_incoming *reply,
@@ -447,60 +386,5 @@ void cny_renewal_drop(cny_channel *channel, const cny_error *reason);
 void cny_renewal_settled(cny_feed *feed, uint64_t tag, cny_settlement settlement, size_t count);
 void cny_renewal_released(cny_channel *channel, size_t bytes);
 coney_status cny_renewal_give_back_up_to(cny_channel *channel, uint64_t tag);
-
-/* ---- the window of a channel; all under lock ---- */
-
-coney_status cny_confirms_start(cny_confirms *confirms, const cny_confirm_options *options);
-void cny_confirms_free(cny_confirms *confirms);
-size_t cny_confirms_taken(const cny_confirms *confirms); /* of max */
-bool cny_confirms_full(const cny_confirms *confirms);
-bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
-coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more */
-
-/* What the broker has not spoken about, and some that are done, in the order of sending. */
-size_t cny_confirms_outstanding(const cny_confirms *confirms);
-cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n);
-bool cny_confirms_settled_all(const cny_confirms *confirms); /* those that expired aside */
-
-static inline cny_confirm *cny_confirms_at(const cny_confirms *confirms, uint64_t sequence) /* in the ring */
-{
-    return &confirms->ring[sequence & (confirms->capacity - 1)];
-}
-
-void cny_confirms_advance(cny_confirms *confirms); /* past those that are done */
-
-/* Makes it a straggler; false without memory. */
-bool cny_leave_ring(cny_confirms *confirms, uint64_t sequence);
-cny_straggler *cny_stragglers(const cny_confirms *confirms);
-size_t cny_straggler_count(const cny_confirms *confirms);
-size_t cny_find_straggler(const cny_confirms *confirms, uint64_t sequence); /* the first not sent before that */
-void cny_remove_stragglers(cny_confirms *confirms, size_t from, size_t to); /* which are done */
-void cny_drop_expired(cny_confirms *confirms);                              /* nobody will speak of them any more */
-
-/* ---- confirms; all under lock ---- */
-
-/* The route of one that is too long is to be set by the caller. */
-bool cny_route_is_short(const cny_publish *publish);
-cny_confirm *cny_confirms_add(cny_channel *channel, const cny_publish *publish);
-const char *cny_confirm_route(const cny_confirm *confirm); /* exchange, NUL, routing key */
-
-/* Whether the broker, which closed the channel with this sentence, means the message, as far as the sentence tells. */
-bool cny_confirm_is_named(const cny_confirm *confirm, const char *text);
-
-/* I/O thread: the broker's ack or nack, its return, and the end of everything outstanding. */
-void cny_confirms_settled(cny_channel *channel, const cny_incoming *incoming);
-void cny_confirms_returned(cny_channel *channel, const cny_incoming *incoming);
-cny_error *cny_returned_error(const cny_incoming *incoming); /* gives it */
-void cny_confirms_fail(cny_channel *channel, cny_error *reason);
-
-/* The oldest kept one, NULL if there is none; and its end: for this reason, or because another
- * channel has taken it over. */
-cny_confirm *cny_confirms_oldest_kept(cny_channel *channel);
-cny_confirm *cny_confirms_kept_from(cny_channel *channel, size_t *i); /* the next one; *i begins with 0 */
-void cny_confirms_end_kept(cny_channel *channel, cny_confirm *confirm, cny_error *reason);
-void cny_confirms_taken_over(cny_channel *channel, cny_confirm *confirm);
-
-/* So many callbacks have returned. */
-void cny_confirms_returned_callbacks(cny_channel *channel, size_t count);
 
 #endif

@@ -45,9 +45,7 @@ static coney_status perform_plain(cny_channel *channel, coney_status (*encode)(c
 
 coney_status cny_channel_confirm_select(cny_channel *channel, const cny_confirm_options *options, int64_t deadline)
 {
-    pthread_mutex_lock(&channel->connection->lock);
-    coney_status status = cny_confirms_start(&channel->confirms, options);
-    pthread_mutex_unlock(&channel->connection->lock);
+    coney_status status = cny_channel_start_confirms(channel, options);
     if (status != CONEY_OK)
         return status;
     status = perform_plain(channel, cny_encode_confirm_select, CNY_CONFIRM_SELECT_OK, deadline);

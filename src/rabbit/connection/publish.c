@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Publishing on a channel in confirm mode: waits for room, commits message and confirm number in
- * one step, waits for the outcome, and sends again what a dead channel has kept. Any thread. */
+/* Publishing on a channel: waits for room, commits message and confirm number in one step, and waits for the outcome.
+ * Any thread. */
 #include "rabbit/connection/internal.h"
 
 #include <string.h>
@@ -19,7 +19,7 @@ static bool wait_and_count(cny_channel *channel, pthread_cond_t *cond, int64_t d
 {
     int64_t began = cny_now_us();
     bool in_time = cny_cond_wait(cond, &channel->connection->lock, deadline);
-    channel->statistics.waited_us += (uint64_t)(cny_now_us() - began);
+    channel->confirms.statistics.waited_us += (uint64_t)(cny_now_us() - began);
     return in_time;
 }
 
@@ -101,7 +101,7 @@ typedef struct cny_room_waiter {
 } cny_room_waiter;
 
 /* A message larger than the limit may go alone. */
-static bool bytes_fit(const cny_connection *connection, size_t bytes)
+bool cny_connection_has_room(const cny_connection *connection, size_t bytes)
 {
     if (*connection->blocked)
         return false;
@@ -111,9 +111,10 @@ static bool bytes_fit(const cny_connection *connection, size_t bytes)
 void cny_connection_room_came(cny_connection *connection)
 {
     cny_room_waiter *first = connection->first_in_queue;
-    if (first && bytes_fit(connection, first->bytes))
+    if (first && cny_connection_has_room(connection, first->bytes))
         pthread_cond_signal(&first->turn);
-    if (!first && connection->room_wanted && bytes_fit(connection, connection->config->max_outbound_bytes / 2)) {
+    if (!first && connection->room_wanted &&
+        cny_connection_has_room(connection, connection->config->max_outbound_bytes / 2)) {
         connection->room_wanted = false;
         connection->has_news = true;
     }
@@ -162,7 +163,7 @@ static coney_status queue_for_room(cny_channel *channel, size_t bytes, int64_t d
     join_queue(connection, &waiter);
     while (!channel->reason && in_time && !fits) {
         in_time = wait_and_count(channel, &waiter.turn, deadline);
-        fits = connection->first_in_queue == &waiter && bytes_fit(connection, bytes);
+        fits = connection->first_in_queue == &waiter && cny_connection_has_room(connection, bytes);
     }
     leave_queue(connection, &waiter);
     pthread_cond_destroy(&waiter.turn);
@@ -174,7 +175,7 @@ static coney_status queue_for_room(cny_channel *channel, size_t bytes, int64_t d
 static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, coney_flow flow, int64_t deadline)
 {
     cny_connection *connection = channel->connection;
-    if (!connection->first_in_queue && bytes_fit(connection, bytes))
+    if (!connection->first_in_queue && cny_connection_has_room(connection, bytes))
         return CONEY_OK;
     connection->room_wanted |= flow == CONEY_FLOW_STORE;
     return flow == CONEY_FLOW_WAIT ? queue_for_room(channel, bytes, deadline) : no_room(connection, "");
@@ -196,7 +197,7 @@ static bool copy_long_route(const cny_publish *publish, char **route)
     return true;
 }
 
-static size_t size_with_body(const cny_channel *channel, const cny_buffer *head, const coney_message *message)
+size_t cny_publish_size(const cny_channel *channel, const cny_buffer *head, const coney_message *message)
 {
     return head->size + cny_body_frames_size(message->size, channel->connection->limits.frame_max);
 }
@@ -222,15 +223,15 @@ static coney_status append_frames(cny_channel *channel, const cny_buffer *head, 
         cny_connection_appended_urgently(connection, bytes);
     else
         cny_connection_appended(connection, bytes);
-    channel->statistics.bytes += bytes;
+    channel->confirms.statistics.bytes += bytes;
     if (channel->largest_sent < publish->message->size)
         channel->largest_sent = publish->message->size;
     return CONEY_OK;
 }
 
-static coney_status append_message(cny_channel *channel, const cny_buffer *head, const cny_publish *publish)
+coney_status cny_publish_append(cny_channel *channel, const cny_buffer *head, const cny_publish *publish)
 {
-    size_t bytes = size_with_body(channel, head, publish->message);
+    size_t bytes = cny_publish_size(channel, head, publish->message);
     coney_status status = cny_confirms_reserve(&channel->confirms);
     if (status != CONEY_OK)
         return status;
@@ -239,7 +240,7 @@ static coney_status append_message(cny_channel *channel, const cny_buffer *head,
         return cny_fail_memory();
     status = append_frames(channel, head, publish, bytes);
     if (status == CONEY_OK)
-        cny_confirms_add(channel, publish)->route = route;
+        cny_confirms_add(&channel->confirms, publish)->route = route;
     else
         cny_free(route);
     return status;
@@ -250,14 +251,14 @@ static coney_status append_message(cny_channel *channel, const cny_buffer *head,
 static coney_status send_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
                                 int64_t deadline)
 {
-    size_t bytes = size_with_body(channel, head, publish->message);
+    size_t bytes = cny_publish_size(channel, head, publish->message);
     coney_status status = wait_for_window(channel, publish, deadline);
     if (status == CONEY_OK && !channel->reason)
         status = wait_for_bytes(channel, bytes, publish->flow, deadline);
     if (channel->reason)
         status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
     if (status == CONEY_OK)
-        status = append_message(channel, head, publish);
+        status = cny_publish_append(channel, head, publish);
     cny_connection_room_came(channel->connection); /* for the next one, which may be smaller */
     return status;
 }
@@ -283,10 +284,8 @@ coney_status cny_publish_check(const cny_publish *publish, size_t *bytes)
     return status;
 }
 
-typedef coney_status locked_function(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
-                                     int64_t deadline);
-
-static coney_status with_head(cny_channel *channel, const cny_publish *publish, locked_function *send, int64_t deadline)
+coney_status cny_publish_with_head(cny_channel *channel, const cny_publish *publish, cny_locked_send *send,
+                                   int64_t deadline)
 {
     uint8_t room[HEAD_ROOM];
     cny_buffer head;
@@ -303,33 +302,33 @@ static coney_status with_head(cny_channel *channel, const cny_publish *publish, 
 
 coney_status cny_channel_publish(cny_channel *channel, const cny_publish *publish, int64_t deadline)
 {
-    return with_head(channel, publish, send_locked, deadline);
+    return cny_publish_with_head(channel, publish, send_locked, deadline);
 }
 
 /* Under lock. */
 static coney_status send_unconfirmed_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
                                             int64_t deadline)
 {
-    size_t bytes = size_with_body(channel, head, publish->message);
+    size_t bytes = cny_publish_size(channel, head, publish->message);
     coney_status status = wait_for_bytes(channel, bytes, publish->flow, deadline);
     if (status == CONEY_OK && channel->reason)
         status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
     if (status == CONEY_OK)
         status = append_frames(channel, head, publish, bytes);
-    channel->statistics.forgotten += status == CONEY_OK;
+    channel->confirms.statistics.forgotten += status == CONEY_OK;
     cny_connection_room_came(channel->connection); /* for the next one, which may be smaller */
     return status;
 }
 
 coney_status cny_channel_publish_unconfirmed(cny_channel *channel, const cny_publish *publish, int64_t deadline)
 {
-    return with_head(channel, publish, send_unconfirmed_locked, deadline);
+    return cny_publish_with_head(channel, publish, send_unconfirmed_locked, deadline);
 }
 
 static coney_status wait_for_outcome(cny_channel *channel, cny_waiter *waiter, int64_t deadline)
 {
     if (cny_waiter_wait(waiter, deadline) || !cny_waiter_give_up(waiter))
-        return cny_error_raise(waiter->error);
+        return cny_error_raise(cny_waiter_outcome(waiter));
     char blocked[256];
     cny_connection_blocked(channel->connection, blocked);
     return cny_fail(CONEY_E_TIMEOUT, "the broker did not confirm the message by the deadline; %s%s%s",
@@ -364,221 +363,4 @@ coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publis
     cny_buffer_free(&head);
     cny_waiter_unref(waiter);
     return status;
-}
-
-/* ---- sending again ---- */
-
-size_t cny_channel_kept(cny_channel *channel)
-{
-    cny_channel_lock(channel);
-    size_t kept = channel->confirms.kept;
-    cny_channel_unlock(channel);
-    return kept;
-}
-
-/* Under lock. When one of the messages made the broker close the channel and it did not say which, they
- * go one by one: the next refusal is about the only one there is. */
-static coney_status resend_locked(cny_channel *to, const cny_publish *publish, const cny_buffer *head, bool one_by_one)
-{
-    const cny_confirms *confirms = &to->confirms;
-    size_t bytes = size_with_body(to, head, publish->message);
-    if (to->reason)
-        return cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(to->reason)->text);
-    if (!bytes_fit(to->connection, bytes) || (one_by_one && !cny_confirms_settled_all(confirms)))
-        return cny_fail(CONEY_E_BLOCKED, "there is no room to send a message again yet");
-    return append_message(to, head, publish);
-}
-
-static coney_status resend(cny_channel *to, const cny_confirm *kept, bool one_by_one)
-{
-    const char *route = cny_confirm_route(kept);
-    const cny_publish publish = {
-        .exchange = route,
-        .routing_key = route + strlen(route) + 1,
-        .message = kept->message,
-        .mandatory = kept->mandatory,
-        .synchronous = kept->synchronous,
-        .callback = kept->callback,
-        .user = kept->user,
-        .waiter = kept->waiter,
-        .sent_us = kept->sent_us,
-        .blamed = kept->blamed,
-    };
-    uint8_t room[HEAD_ROOM];
-    cny_buffer head;
-    cny_buffer_on_stack(&head, room, sizeof room);
-    coney_status status = encode_head(to, &publish, &head);
-    if (status == CONEY_OK) {
-        cny_channel_lock(to);
-        status = resend_locked(to, &publish, &head, one_by_one);
-        cny_channel_unlock(to);
-    }
-    cny_buffer_free(&head);
-    return status;
-}
-
-bool cny_channel_is_suspect(cny_channel *channel)
-{
-    cny_channel_lock(channel);
-    bool suspect = channel->confirms.suspect;
-    cny_channel_unlock(channel);
-    return suspect;
-}
-
-bool cny_channel_found_culprit(cny_channel *channel)
-{
-    cny_channel_lock(channel);
-    bool found = channel->confirms.found_culprit;
-    cny_channel_unlock(channel);
-    return found;
-}
-
-void cny_channel_acquit(cny_channel *channel)
-{
-    cny_channel_lock(channel);
-    channel->confirms.suspect = false;
-    cny_channel_unlock(channel);
-}
-
-static cny_confirm *kept_from(cny_channel *from, size_t *i)
-{
-    cny_channel_lock(from);
-    cny_confirm *kept = cny_confirms_kept_from(from, i);
-    cny_channel_unlock(from);
-    return kept;
-}
-
-/* The oldest that may go: those wait whose exchange or queue the program is still to declare. NULL: none may. */
-static cny_confirm *next_to_resend(cny_channel *from)
-{
-    const cny_connection *connection = from->connection;
-    const cny_confirm *waits = NULL; /* the last one that does: the next is often for the same place */
-    size_t i = 0;
-    for (cny_confirm *kept; (kept = kept_from(from, &i));) {
-        const char *route = cny_confirm_route(kept);
-        if (waits && waits->exchange_hash == kept->exchange_hash && waits->routing_key_hash == kept->routing_key_hash)
-            continue;
-        if (connection->owner->may_send(connection->owner_self, route, route + strlen(route) + 1))
-            return kept;
-        waits = kept;
-    }
-    return NULL;
-}
-
-/* The kept entry stays where it is while the locks are not held: nobody else touches it. */
-coney_status cny_channel_resend(cny_channel *to, cny_channel *from)
-{
-    cny_confirm *kept = next_to_resend(from);
-    bool one_by_one = cny_channel_is_suspect(from);
-    if (!kept)
-        return cny_fail(CONEY_E_LIMIT, "what is left waits for its exchange or queue to be declared");
-    coney_status status = resend(to, kept, one_by_one);
-    if (status != CONEY_OK && status != CONEY_E_INVALID)
-        return status;
-    cny_error *unfit = status == CONEY_OK ? NULL : cny_error_capture(); /* for this connection's frames, perhaps */
-    cny_channel_lock(from);
-    if (unfit)
-        cny_confirms_end_kept(from, kept, unfit);
-    else
-        cny_confirms_taken_over(from, kept);
-    cny_channel_unlock(from);
-    cny_error_unref(unfit);
-    return CONEY_OK;
-}
-
-void cny_channel_abandon_kept(cny_channel *channel)
-{
-    cny_error *reason =
-        cny_error_new(CONEY_E_CLOSED, 0, "closed by the program before it could be sent again; the broker may have it");
-    cny_confirm *kept;
-    cny_channel_lock(channel);
-    while ((kept = cny_confirms_oldest_kept(channel)))
-        cny_confirms_end_kept(channel, kept, reason);
-    cny_channel_unlock(channel);
-    cny_error_unref(reason);
-}
-
-/* ---- outcomes ---- */
-
-size_t cny_channel_unfinished(cny_channel *channel)
-{
-    cny_channel_lock(channel);
-    size_t unfinished = channel->confirms.unfinished;
-    cny_channel_unlock(channel);
-    return unfinished;
-}
-
-bool cny_channel_finished(cny_channel *channel)
-{
-    return cny_channel_unfinished(channel) == 0;
-}
-
-static bool is_finished(const cny_confirms *confirms)
-{
-    return confirms->unfinished == 0;
-}
-
-static bool wait_until(cny_channel *channel, bool (*is_so)(const cny_confirms *confirms), int64_t deadline)
-{
-    bool in_time = true;
-    cny_channel_lock(channel);
-    channel->confirms.waiting_for_end++;
-    while (!is_so(&channel->confirms) && in_time)
-        in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
-    channel->confirms.waiting_for_end--;
-    bool reached = is_so(&channel->confirms);
-    cny_channel_unlock(channel);
-    return reached;
-}
-
-bool cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline)
-{
-    return wait_until(channel, cny_confirms_settled_all, deadline);
-}
-
-bool cny_channel_wait_until_finished(cny_channel *channel, int64_t deadline)
-{
-    return wait_until(channel, is_finished, deadline);
-}
-
-coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline)
-{
-    if (cny_channel_wait_until_finished(channel, deadline))
-        return CONEY_OK;
-    return cny_fail(CONEY_E_TIMEOUT,
-                    "%zu sends are not complete, or their callbacks have not returned, at the deadline",
-                    cny_channel_unfinished(channel));
-}
-
-/* Under lock. */
-static size_t take_tally(size_t *count, cny_error **kept, cny_error **first)
-{
-    size_t taken = *count;
-    *first = *kept;
-    *kept = NULL;
-    *count = 0;
-    return taken;
-}
-
-size_t cny_channel_take_returned(cny_channel *channel, cny_error **first)
-{
-    cny_channel_lock(channel);
-    size_t count = take_tally(&channel->returned, &channel->first_returned, first);
-    cny_channel_unlock(channel);
-    return count;
-}
-
-void cny_channel_tally_failures(cny_channel *channel)
-{
-    cny_channel_lock(channel);
-    channel->confirms.tallied = true;
-    cny_channel_unlock(channel);
-}
-
-size_t cny_channel_take_failures(cny_channel *channel, cny_error **first)
-{
-    cny_channel_lock(channel);
-    size_t count = take_tally(&channel->confirms.failed, &channel->confirms.failure, first);
-    cny_channel_unlock(channel);
-    return count;
 }

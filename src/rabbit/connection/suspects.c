@@ -24,7 +24,7 @@ static bool is_about_messages(const refusal *one)
 static size_t count_outstanding(const cny_channel *channel)
 {
     return channel->confirms.max > 0 ? cny_confirms_outstanding(&channel->confirms)
-                                     : channel->statistics.forgotten > 0; /* who knows */
+                                     : channel->confirms.statistics.forgotten > 0; /* who knows */
 }
 
 static void count_suspects(refusal *one)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which message the broker means when it closes a channel: all that it tells is a sentence for people. Reads texts
  * only, any thread. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/confirms/confirms.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -1,7 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* Waiting for the outcome of one message: a synchronous sender does, and who holds a confirmation.
  * The outcome comes once, from an I/O or the recovery thread, and stays. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/confirms/outcomes.h"
+
+#include <stdatomic.h>
+
+/* It has a lock of its own, under all others, because its message may be sent again on another connection. */
+struct coney_confirmation {
+    /* fixed after new */
+    atomic_uint refs; /* the waiting thread's and the confirm's */
+    unsigned fork_count;
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t told;
+    bool done;
+    bool gone;             /* nobody wants to know any more */
+    cny_error *error;      /* fixed once done */
+    cny_waiter *next_told; /* I/O thread only: on the list of those that are to be woken, with a reference */
+};
 
 cny_waiter *cny_waiter_new(void)
 {
@@ -32,7 +48,7 @@ void cny_waiter_unref(cny_waiter *waiter)
     cny_free(waiter);
 }
 
-bool cny_waiter_set(cny_waiter *waiter, cny_error *error)
+static bool set(cny_waiter *waiter, cny_error *error)
 {
     pthread_mutex_lock(&waiter->lock);
     bool there = !waiter->gone;
@@ -44,9 +60,16 @@ bool cny_waiter_set(cny_waiter *waiter, cny_error *error)
 
 bool cny_waiter_tell(cny_waiter *waiter, cny_error *error)
 {
-    bool there = cny_waiter_set(waiter, error);
+    bool there = set(waiter, error);
     pthread_cond_broadcast(&waiter->told);
     return there;
+}
+
+bool cny_waiter_tell_later(cny_waiter *waiter, cny_error *error, cny_waiter **told)
+{
+    waiter->next_told = *told;
+    *told = cny_waiter_ref(waiter);
+    return set(waiter, error);
 }
 
 int cny_waiters_wake(cny_waiter **told)

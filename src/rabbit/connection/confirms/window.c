@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Where the messages of a channel are until the broker has spoken about them, and how many may be there: a ring by
- * sequence number, and beside it those that would keep the ring from turning. What becomes of them is in confirms.c.
- * All under the connection's lock. */
-#include "rabbit/connection/internal.h"
+ * sequence number, and beside it those that would keep the ring from turning. What becomes of them is in outcomes.c.
+ * All under the owner's lock. */
+#include "rabbit/connection/confirms/window.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a channel counted, and what is unconfirmed on it. Any thread. */
-#include "rabbit/connection/internal.h"
+/* Sums of what was counted, and the list of what is unconfirmed, for people to read. Any thread. */
+#include "rabbit/connection/confirms/confirms.h"
 
 #include <string.h>
 
@@ -17,13 +17,6 @@ void cny_statistics_add(coney_send_statistics *sum, const coney_send_statistics 
     memcpy(sum, sums, sizeof sums);
 }
 
-void cny_channel_add_statistics(cny_channel *channel, coney_send_statistics *sum)
-{
-    cny_channel_lock(channel);
-    cny_statistics_add(sum, &channel->statistics);
-    cny_channel_unlock(channel);
-}
-
 static bool append(cny_buffer *list, cny_arena *arena, const cny_confirm *confirm)
 {
     const char *route = cny_confirm_route(confirm);
@@ -38,16 +31,13 @@ static bool append(cny_buffer *list, cny_arena *arena, const cny_confirm *confir
     return cny_buffer_append(list, &found, sizeof found);
 }
 
-coney_status cny_channel_list_unconfirmed(cny_channel *channel, int64_t until_us, cny_buffer *list, cny_arena *arena)
+coney_status cny_confirms_list(const cny_confirms *confirms, int64_t until_us, cny_buffer *list, cny_arena *arena)
 {
-    const cny_confirms *confirms = &channel->confirms;
     bool appended = true;
-    cny_channel_lock(channel);
     for (size_t i = 0; appended && i < cny_confirms_outstanding(confirms); i++) {
         const cny_confirm *confirm = cny_confirms_nth(confirms, i);
         if (!confirm->done && confirm->sent_us <= until_us)
             appended = append(list, arena, confirm);
     }
-    cny_channel_unlock(channel);
     return appended ? CONEY_OK : cny_fail_memory();
 }

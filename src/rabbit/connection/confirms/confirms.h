@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* Publisher confirms of one channel: which messages the broker has not spoken about yet, and telling each sender the
+ * outcome of each message exactly once.
+ *
+ * This room knows neither connections nor channels. The owner of the confirms, a channel, calls all functions under one
+ * lock, unless said otherwise, and is told through cny_confirms_owner. */
+#ifndef CNY_CONFIRMS_H
+#define CNY_CONFIRMS_H
+
+#include "amqp/amqp.h"
+
+#include <coney/rabbit/confirmation.h>
+#include <coney/rabbit/statistics.h>
+#include <coney/rabbit/template.h>
+
+#include <pthread.h>
+
+typedef struct cny_events cny_events;
+typedef struct cny_incoming cny_incoming;
+
+/* ---- waiting for the outcome of one message, which comes once and stays; any thread, no lock is needed ---- */
+
+typedef struct coney_confirmation cny_waiter;
+
+cny_waiter *cny_waiter_new(void);               /* NULL without memory */
+cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL */
+void cny_waiter_unref(cny_waiter *waiter);      /* takes NULL */
+
+/* The outcome, of which it takes a reference. False if nobody wants to know it any more. */
+bool cny_waiter_tell(cny_waiter *waiter, cny_error *error);
+bool cny_waiter_is_of_process(const cny_waiter *waiter);       /* not after fork() */
+bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);    /* false at the deadline */
+bool cny_waiter_give_up(cny_waiter *waiter);                   /* false if the outcome has come after all */
+const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has come: NULL is confirmed */
+
+/* I/O thread, not under lock: wakes the senders on the list that cny_confirms_settled() made. Gives their number. */
+int cny_waiters_wake(cny_waiter **told);
+
+/* ---- what is sent ---- */
+
+typedef struct cny_publish {
+    const char *exchange;
+    const char *routing_key;
+    coney_message *message;
+    bool mandatory;
+    coney_flow flow;               /* _FAIL: now or not at all; _STORE: and the recovery thread is told of room */
+    bool synchronous;              /* has a deadline of its own */
+    coney_send_callback *callback; /* NULL: nobody asks, or it is the waiter who does */
+    void *user;
+    cny_waiter *waiter; /* instead of a callback */
+    int64_t sent_us;    /* when it was sent for the first time; 0: it is the first */
+    bool stored;        /* before, within the limits of a store */
+    uint8_t blamed;     /* see cny_confirm */
+} cny_publish;
+
+/* Exchange and routing key fit cny_confirm's short_route. */
+bool cny_route_is_short(const cny_publish *publish);
+
+enum { CNY_ROUTE_ROOM = 64 };
+
+/* One publish that the broker has not confirmed. */
+typedef struct cny_confirm {
+    coney_message *message;
+    coney_send_callback *callback;
+    void *user;
+    cny_waiter *waiter; /* instead of a callback */
+    cny_error *returned;
+    int64_t sent_us;                  /* for the first time */
+    char *route;                      /* exchange, NUL, routing key: only if it is too long for the next */
+    char short_route[CNY_ROUTE_ROOM]; /* spares nearly every message an allocation */
+    uint32_t exchange_hash;           /* tells most returns apart without looking at names */
+    uint32_t routing_key_hash;
+    bool mandatory;
+    bool synchronous;
+    bool done;
+    uint8_t blamed; /* how often it was the only one on its channel, but not the only one, when a message cost the
+                       connection */
+} cny_confirm;
+
+const char *cny_confirm_route(const cny_confirm *confirm); /* exchange, NUL, routing key */
+
+/* Whether the broker, which closed the channel with this sentence, means the message, as far as the sentence tells. */
+bool cny_confirm_is_named(const cny_confirm *confirm, const char *text);
+
+/* ---- the confirms of a channel ---- */
+
+typedef struct cny_confirm_options {
+    int max_unconfirmed;
+    int timeout_ms; /* of asynchronous sends; below 0: none */
+    bool keep;      /* what a loss leaves unconfirmed is kept for cny_channel_resend() */
+} cny_confirm_options;
+
+/* What the confirms need of their owner. All but finished are called under the lock. */
+typedef struct cny_confirms_owner {
+    void (*ref)(void *self);                             /* for finished */
+    void (*finished)(void *self, size_t callbacks);      /* see cny_completion */
+    void (*has_news)(void *self);                        /* a store has room, or messages were kept */
+    void (*log_later)(void *self, const char *sentence); /* a static text, as soon as no lock is held */
+} cny_confirms_owner;
+
+typedef struct cny_confirms {
+    /* fixed once confirms are selected */
+    const cny_confirms_owner *owner;
+    void *self;
+    cny_events *events;
+    pthread_cond_t *changed; /* senders, and those who wait for the end, sleep on it */
+    size_t max;              /* 0: confirms are not selected */
+    bool keep;               /* what a loss leaves is not completed but kept */
+    int timeout_ms;          /* below 0: none */
+    /* the window: window.c */
+    cny_confirm *ring; /* by sequence number modulo capacity, a power of two */
+    size_t capacity;
+    uint64_t first; /* the oldest not done */
+    uint64_t next;
+    cny_buffer stragglers; /* of cny_straggler, in order */
+    size_t expired;        /* stragglers that are done: they keep their places in the window */
+    size_t unfinished;     /* not done, or their callback has not returned yet */
+    int waiting_senders;   /* for room */
+    bool place_told;       /* to them: there is one, and perhaps no room will come */
+    bool stuck;            /* it does not, so they take places until there are none */
+    bool room_wanted;      /* by a store: the owner is told */
+    int waiting_for_end;   /* for nothing to be unfinished */
+    /* outcomes: outcomes.c, returns.c, deadlines.c */
+    cny_waiter **told;    /* while the broker's answer is handled: the senders to be woken afterwards */
+    uint64_t return_from; /* returns come in the order of sending: where to look for the next */
+    uint64_t expire_from; /* in the ring all before it is done or synchronous: messages are in order of age */
+    cny_error *late;      /* what those learn that expire */
+    cny_error *unheard;   /* the last one logged for want of a callback: once is enough */
+    bool tallied;         /* failures that nobody else hears of are counted in the next two */
+    size_t failed;
+    cny_error *failure;
+    coney_send_statistics statistics; /* also of what is sent without confirms */
+    /* the end of the channel: losses.c */
+    bool is_over;       /* the channel is gone */
+    bool suspect;       /* one of those kept made the broker close the channel; which, it did not say */
+    bool found_culprit; /* the broker closed the channel over one message that is known */
+    size_t kept;
+} cny_confirms;
+
+/* Selects confirms. The caller sets owner, self, events and changed before. CONEY_E_NO_MEMORY. */
+coney_status cny_confirms_start(cny_confirms *confirms, const cny_confirm_options *options);
+void cny_confirms_free(cny_confirms *confirms); /* not under lock */
+
+/* ---- the window ---- */
+
+size_t cny_confirms_taken(const cny_confirms *confirms); /* of max */
+bool cny_confirms_full(const cny_confirms *confirms);
+bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
+coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more; CONEY_E_NO_MEMORY */
+
+/* The route of one that is too long is to be set by the caller. */
+cny_confirm *cny_confirms_add(cny_confirms *confirms, const cny_publish *publish);
+
+/* What the broker has not spoken about, and some that are done, in the order of sending. */
+size_t cny_confirms_outstanding(const cny_confirms *confirms);
+cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n);
+bool cny_confirms_settled_all(const cny_confirms *confirms); /* those that expired aside */
+
+/* ---- outcomes ---- */
+
+/* I/O thread: the broker's ack or nack, which was read at that time. Senders who wait for their outcome get it now, and
+ * stand on the list until cny_waiters_wake(). */
+void cny_confirms_settled(cny_confirms *confirms, const cny_incoming *incoming, int64_t read_us, cny_waiter **told);
+
+/* I/O thread: a message comes back. */
+void cny_confirms_returned(cny_confirms *confirms, const cny_incoming *incoming, uint32_t frame_max);
+cny_error *cny_returned_error(const cny_incoming *incoming); /* gives it */
+
+/* So many callbacks have returned. */
+void cny_confirms_callbacks_returned(cny_confirms *confirms, size_t count);
+
+/* Completes the asynchronous sends that have waited for their confirm too long with CONEY_E_TIMEOUT; returns when the
+ * next one will have, INT64_MAX if there is none. */
+int64_t cny_confirms_expire(cny_confirms *confirms, int64_t now);
+
+/* ---- the end of the channel ---- */
+
+/* The channel is gone, for this reason: the end of everything outstanding, unless it is kept. */
+void cny_confirms_fail(cny_confirms *confirms, cny_error *reason);
+
+/* The oldest kept one, NULL if there is none; and its end: for this reason, or because another channel has taken it
+ * over. */
+cny_confirm *cny_confirms_oldest_kept(const cny_confirms *confirms);
+cny_confirm *cny_confirms_kept_from(const cny_confirms *confirms, size_t *i); /* the next one; *i begins with 0 */
+void cny_confirms_end_kept(cny_confirms *confirms, cny_confirm *confirm, cny_error *reason);
+void cny_confirms_taken_over(cny_confirms *confirms, cny_confirm *confirm);
+
+/* ---- for people ---- */
+
+/* One that is unconfirmed, as it was when it was looked at. */
+typedef struct cny_unconfirmed {
+    coney_message *message; /* a reference */
+    const char *exchange;   /* in the list's arena */
+    const char *routing_key;
+    int64_t sent_us;
+} cny_unconfirmed;
+
+/* Appends, oldest first, those sent for the first time no later than that. CONEY_E_NO_MEMORY. */
+coney_status cny_confirms_list(const cny_confirms *confirms, int64_t until_us, cny_buffer *list, cny_arena *arena);
+
+void cny_statistics_add(coney_send_statistics *sum, const coney_send_statistics *more); /* no lock is needed */
+
+#endif
