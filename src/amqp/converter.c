@@ -1,94 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The bytes and text converters, and what converters share. (Spring: SimpleMessageConverter.) */
+/* The bytes and the text converter. Any thread. (Spring: SimpleMessageConverter.) */
 #include "amqp/converter.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-#include <strings.h>
-
-coney_status coney_conversion_failed(const char *format, ...)
-{
-    char text[512];
-    if (!format)
-        return cny_fail(CONEY_E_CONVERSION, "the conversion failed without saying why");
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    return cny_fail(CONEY_E_CONVERSION, "%s", text);
-}
-
-coney_status cny_convert_to(coney_message **message, const void *body, size_t size, const char *content_type,
-                            const coney_properties *properties)
-{
-    coney_properties own = properties ? *properties : (coney_properties){0};
-    if (!own.content_type)
-        own.content_type = content_type;
-    return coney_message_new(message, body, size, &own);
-}
-
-coney_status cny_convert_text_to(coney_message **message, const char *text, const char *content_type,
-                                 const coney_properties *properties)
-{
-    coney_properties own = properties ? *properties : (coney_properties){0};
-    cny_text written;
-    coney_status status = cny_text_write(&written, text, properties);
-    if (status != CONEY_OK)
-        return status;
-    if (!own.content_type && !own.content_encoding)
-        own.content_encoding = "UTF-8";
-    status = cny_convert_to(message, written.data, written.size, content_type, &own);
-    cny_text_free(&written);
-    return status;
-}
-
-coney_status cny_check_from(void **object, const coney_message *message)
-{
-    return object && message ? CONEY_OK : cny_fail(CONEY_E_INVALID, "convert: object or message is NULL");
-}
-
-bool cny_content_type_is(const coney_message *message, const char *type)
-{
-    const char *given = message->properties.content_type;
-    size_t size = strlen(type);
-    if (!given || strncasecmp(given, type, size) != 0)
-        return false;
-    return given[size] == '\0' || given[size] == ';' || given[size] == ' ' || type[size - 1] == '/';
-}
-
-bool cny_content_type_unknown(const coney_message *message)
-{
-    return !message->properties.content_type || cny_content_type_is(message, CONEY_CONTENT_TYPE_BYTES);
-}
-
-bool cny_content_type_is_json(const coney_message *message)
-{
-    const char *given = message->properties.content_type;
-    size_t size = given ? strcspn(given, "; ") : 0;
-    return cny_content_type_is(message, CONEY_CONTENT_TYPE_JSON) ||
-           (size > 5 && strncasecmp(given + size - 5, "+json", 5) == 0);
-}
-
-static coney_status with_sentence(const coney_converter *converter, coney_status status)
-{
-    if (status != CONEY_OK && coney_last_error_details()->status != status)
-        cny_fail(status, "converter '%s' failed without saying why", converter->name);
-    return status;
-}
-
-coney_status cny_to_message(const coney_converter *converter, coney_message **message, const void *object,
-                            const coney_properties *properties)
-{
-    cny_forget_failure();
-    return with_sentence(converter, converter->to_message(message, object, properties));
-}
-
-coney_status cny_from_message(const coney_converter *converter, void **object, coney_message *message)
-{
-    cny_forget_failure();
-    return with_sentence(converter, converter->from_message(object, message));
-}
 
 /* ---- bytes ---- */
 
@@ -123,6 +37,21 @@ const coney_converter *coney_bytes_converter(void)
 }
 
 /* ---- text ---- */
+
+coney_status cny_convert_text_to(coney_message **message, const char *text, const char *content_type,
+                                 const coney_properties *properties)
+{
+    coney_properties own = properties ? *properties : (coney_properties){0};
+    cny_text written;
+    coney_status status = cny_text_write(&written, text, properties);
+    if (status != CONEY_OK)
+        return status;
+    if (!own.content_type && !own.content_encoding)
+        own.content_encoding = "UTF-8";
+    status = cny_convert_to(message, written.data, written.size, content_type, &own);
+    cny_text_free(&written);
+    return status;
+}
 
 static coney_status text_to_message(coney_message **message, const void *object, const coney_properties *properties)
 {

@@ -18,21 +18,6 @@
 #endif
 #define NAME_SIZE 16 /* the kernel's limit */
 
-/* ---- cancellation ---- */
-
-int cny_disable_cancel(void)
-{
-    int before;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
-    return before;
-}
-
-void cny_restore_cancel(const int *state)
-{
-    int ours;
-    pthread_setcancelstate(*state, &ours);
-}
-
 /* ---- one thread ---- */
 
 /* Nothing on our threads may be cancelled, neither our code nor the program's handlers and callbacks. */

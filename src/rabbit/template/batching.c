@@ -1,39 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* The batching template: gathers messages, sends them as one through its template, and tells each
- * its outcome. Any thread; if it releases by time, a thread of its own waits for that.
+/* The batching template: gathers messages, sends them as one message through its template, and tells each of them its
+ * outcome. Any thread; if batches are released by time, a thread of its own waits for that time.
  *
- * Batches go out one after another: who has the turn sends without the lock while others add to the
- * next batch, but do not complete it. Only the events thread never waits for the turn, because the
- * one who has it may be waiting for callbacks. (Spring: BatchingRabbitTemplate.) */
+ * Batches go out one after another: the thread that has the turn sends without the lock, while others add to the next
+ * batch, but do not complete it. Only the events thread never waits for the turn, because the thread that has it may
+ * wait for callbacks. (Spring: BatchingRabbitTemplate.) */
+#include "rabbit/template/batch.h"
 #include "rabbit/template/options.h"
 #include "rabbit/template/send.h"
-
-#include <coney/rabbit/batching_template.h>
 
 #include <signal.h>
 #include <string.h>
 
 #define DEFAULT_BATCH_SIZE 100
 #define DEFAULT_BUFFER_LIMIT_BYTES ((size_t)64 << 10)
-#define LENGTH_BYTES 4 /* what the format adds to each body */
-#define MAX_UNTOLD 16  /* failed batches whose callbacks have not returned; more make senders wait */
-
-typedef struct receiver {
-    coney_send_callback *callback;
-    void *user;
-} receiver;
-
-typedef struct batch {
-    coney_batching_template *owner; /* a reference, once it is released */
-    char *exchange;
-    char *routing_key;
-    bool mandatory;
-    int64_t delay_ms;
-    bool failed;          /* and counted as untold */
-    cny_buffer messages;  /* of coney_message *, references */
-    cny_buffer receivers; /* one for each message */
-    size_t bytes;
-} batch;
+#define MAX_UNTOLD 16 /* failed batches whose callbacks have not returned; more make senders wait */
 
 struct coney_batching_template {
     /* fixed after new */
@@ -45,86 +26,15 @@ struct coney_batching_template {
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* anything below */
-    batch *gathering;       /* NULL, or with at least one message */
-    int64_t release_at;     /* when it has gathered long enough */
+    cny_batch *gathering;   /* NULL, or with at least one message */
+    int64_t release_at;     /* when the batch goes out although it is not complete */
     bool sending;           /* some thread has the turn */
     size_t outstanding;     /* batches released whose callbacks have not all returned */
     size_t untold;          /* the failed ones of them */
     bool closed;
 };
 
-/* ---- batches ---- */
-
-static size_t count_of(const batch *one)
-{
-    return one->messages.size / sizeof(coney_message *);
-}
-
-static coney_message **messages_of(const batch *one)
-{
-    return (coney_message **)(void *)one->messages.data;
-}
-
-static void free_batch(batch *one)
-{
-    for (size_t i = 0; i < count_of(one); i++)
-        coney_message_unref(messages_of(one)[i]);
-    cny_buffer_free(&one->messages);
-    cny_buffer_free(&one->receivers);
-    cny_free(one->exchange);
-    cny_free(one->routing_key);
-    cny_free(one);
-}
-
-/* What a send adds; borrowed. */
-typedef struct addition {
-    const char *exchange;
-    const char *routing_key;
-    bool mandatory;
-    int64_t delay_ms;
-    coney_message *message;
-    receiver receiver;
-} addition;
-
-static batch *make_batch(const addition *first)
-{
-    batch *made = cny_alloc(sizeof *made);
-    if (!made)
-        return NULL;
-    made->mandatory = first->mandatory;
-    made->delay_ms = first->delay_ms;
-    made->exchange = cny_strdup(first->exchange);
-    made->routing_key = cny_strdup(first->routing_key);
-    if (made->exchange && made->routing_key)
-        return made;
-    free_batch(made);
-    return NULL;
-}
-
-static bool append(batch *one, const addition *more)
-{
-    if (!cny_buffer_reserve(&one->messages, sizeof more->message) ||
-        !cny_buffer_reserve(&one->receivers, sizeof more->receiver))
-        return false;
-    coney_message_ref(more->message);
-    cny_buffer_append(&one->messages, &more->message, sizeof more->message);
-    cny_buffer_append(&one->receivers, &more->receiver, sizeof more->receiver);
-    one->bytes += LENGTH_BYTES + coney_message_size(more->message);
-    return true;
-}
-
-static void remove_last(batch *one)
-{
-    coney_message_unref(messages_of(one)[count_of(one) - 1]);
-    one->messages.size -= sizeof(coney_message *);
-    one->receivers.size -= sizeof(receiver);
-}
-
-/* ---- life ---- */
-
-static void *wait_for_time(void *argument);
-static coney_status drain(void *self, int64_t deadline);
-static void abandon(void *self);
+/* ---- references ---- */
 
 static void ref_batching(void *self)
 {
@@ -143,78 +53,9 @@ static void unref_batching(void *self)
     cny_free(batching);
 }
 
-static const cny_member membership = {
-    .ref = ref_batching,
-    .unref = unref_batching,
-    .drain = drain,
-    .abandon = abandon,
-};
-
-static coney_status start_timer(coney_batching_template *batching)
-{
-    const cny_thread timer = {.name = "coney-batching", .run = wait_for_time, .argument = batching};
-    ref_batching(batching);
-    coney_status status = cny_threads_start(cny_factory_threads(batching->factory), batching, &timer);
-    if (status != CONEY_OK)
-        unref_batching(batching);
-    return status;
-}
-
-static coney_batching_template *make_batching(coney_template *sender, const coney_batching_options *options)
-{
-    coney_batching_template *made = cny_alloc(sizeof *made);
-    if (!made)
-        return NULL;
-    atomic_init(&made->refs, 1);
-    cny_template_ref(sender);
-    made->sender = sender;
-    made->factory = sender->factory;
-    made->options = *options;
-    if (made->options.batch_size == 0)
-        made->options.batch_size = DEFAULT_BATCH_SIZE;
-    if (made->options.buffer_limit_bytes == 0)
-        made->options.buffer_limit_bytes = DEFAULT_BUFFER_LIMIT_BYTES;
-    pthread_sigmask(SIG_SETMASK, NULL, &made->signals);
-    pthread_mutex_init(&made->lock, NULL);
-    cny_cond_init(&made->changed);
-    return made;
-}
-
-coney_status coney_batching_template_new(coney_batching_template **batching, coney_template *sender,
-                                         const coney_batching_options *options)
-{
-    CNY_DISABLE_CANCEL();
-    static const coney_batching_options defaults;
-    if (!options)
-        options = &defaults;
-    if (batching)
-        *batching = NULL;
-    if (!batching || !sender)
-        return cny_fail(CONEY_E_INVALID, "batching template: batching or sender is NULL");
-    if (options->batch_size < 0 || options->batch_size > CONEY_MAX_BATCH_SIZE)
-        return cny_fail(CONEY_E_INVALID, "batching template: batch_size is %d, not between 0 and %d",
-                        options->batch_size, CONEY_MAX_BATCH_SIZE);
-    if (cny_factory_check_process(sender->factory) != CONEY_OK)
-        return CONEY_E_STATE;
-    coney_batching_template *made = make_batching(sender, options);
-    if (!made)
-        return cny_fail_memory();
-    coney_status status = options->timeout_ms > 0 ? start_timer(made) : CONEY_OK;
-    if (status == CONEY_OK)
-        status = cny_factory_join(made->factory, &membership, made);
-    if (status != CONEY_OK) {
-        abandon(made); /* ends the timer, which has nothing to wait for */
-        cny_threads_join(cny_factory_threads(made->factory), made, cny_deadline(sender->options.timeout_ms));
-        unref_batching(made);
-        return status;
-    }
-    *batching = made;
-    return CONEY_OK;
-}
-
 /* ---- outcomes; no lock is held ---- */
 
-static void finish(batch *one)
+static void finish(cny_batch *one)
 {
     coney_batching_template *batching = one->owner;
     pthread_mutex_lock(&batching->lock);
@@ -222,7 +63,7 @@ static void finish(batch *one)
     batching->untold -= one->failed;
     pthread_cond_broadcast(&batching->changed);
     pthread_mutex_unlock(&batching->lock);
-    free_batch(one);
+    cny_batch_free(one);
     unref_batching(batching);
 }
 
@@ -230,22 +71,11 @@ static void finish(batch *one)
 static void complete(coney_message *whole, const coney_error *error, void *user)
 {
     (void)whole;
-    batch *one = user;
-    const receiver *receivers = (const receiver *)(const void *)one->receivers.data;
-    size_t unheard = 0;
-    for (size_t i = 0; i < count_of(one); i++) {
-        if (receivers[i].callback)
-            receivers[i].callback(messages_of(one)[i], error, receivers[i].user);
-        else
-            unheard++;
-    }
-    if (error && unheard > 0)
-        cny_log(CONEY_LOG_WARN, "%zu messages of a batch are not confirmed, and have no callback: %s", unheard,
-                error->text);
-    finish(one);
+    cny_batch_tell(user, error);
+    finish(user);
 }
 
-static void fail(batch *one, cny_error *error)
+static void fail(cny_batch *one, cny_error *error)
 {
     coney_batching_template *batching = one->owner;
     pthread_mutex_lock(&batching->lock);
@@ -258,37 +88,17 @@ static void fail(batch *one, cny_error *error)
 
 /* ---- releasing ---- */
 
-static coney_status send_async(const batch *one, int64_t deadline)
-{
-    coney_template *sender = one->owner->sender;
-    int64_t left_ms = deadline - cny_now_ms();
-    const coney_send_options options = {
-        .exchange = one->exchange,
-        .timeout_ms = left_ms > 0 ? (int)left_ms : 1,
-        .drop_unroutable = !one->mandatory,
-        .return_unroutable = one->mandatory,
-        .delay_ms = one->delay_ms,
-    };
-    coney_message *whole;
-    coney_status status = coney_message_batch(&whole, messages_of(one), count_of(one));
-    if (status != CONEY_OK)
-        return status;
-    status = coney_template_send_async(sender, one->routing_key, whole, &options, complete, (void *)one);
-    coney_message_unref(whole);
-    return status;
-}
-
 /* Takes the batch. If it cannot be sent, the status is for the caller's own message, the last one, and
  * the callbacks of the others are told. */
-static coney_status send_batch(batch *one, bool last_is_own, int64_t deadline)
+static coney_status send_batch(cny_batch *one, bool last_is_own, int64_t deadline)
 {
-    coney_status status = send_async(one, deadline);
+    coney_status status = cny_batch_send(one, one->owner->sender, complete, deadline);
     if (status == CONEY_OK)
         return CONEY_OK;
     cny_error *error = cny_error_capture();
     if (last_is_own)
-        remove_last(one);
-    if (count_of(one) > 0)
+        cny_batch_remove_last(one);
+    if (cny_batch_count(one) > 0)
         fail(one, error);
     else
         finish(one);
@@ -298,9 +108,9 @@ static coney_status send_batch(batch *one, bool last_is_own, int64_t deadline)
 }
 
 /* Under lock. */
-static batch *take_gathered(coney_batching_template *batching)
+static cny_batch *take_gathered(coney_batching_template *batching)
 {
-    batch *taken = batching->gathering;
+    cny_batch *taken = batching->gathering;
     batching->gathering = NULL;
     if (taken) {
         batching->outstanding++;
@@ -320,7 +130,7 @@ static bool is_busy(const coney_batching_template *batching)
  * began to close is sent though it drains. */
 static coney_status release(coney_batching_template *batching, bool last_is_own, int64_t deadline)
 {
-    batch *one = take_gathered(batching);
+    cny_batch *one = take_gathered(batching);
     bool has_turn = !batching->sending; /* the events thread may do without */
     batching->sending = true;
     pthread_mutex_unlock(&batching->lock);
@@ -394,47 +204,38 @@ static void *wait_for_time(void *argument)
 
 /* ---- adding ---- */
 
-static bool has_address(const batch *one, const addition *more)
-{
-    return one->mandatory == more->mandatory && one->delay_ms == more->delay_ms &&
-           strcmp(one->exchange, more->exchange) == 0 && strcmp(one->routing_key, more->routing_key) == 0;
-}
-
 /* The batch there is must go first. */
-static bool has_no_place(const coney_batching_template *batching, const addition *more)
+static bool has_no_place(const coney_batching_template *batching, const cny_addition *more)
 {
-    const batch *one = batching->gathering;
-    return one && (!has_address(one, more) || one->bytes + LENGTH_BYTES + coney_message_size(more->message) >
-                                                  batching->options.buffer_limit_bytes);
+    const cny_batch *one = batching->gathering;
+    return one && (!cny_batch_has_address(one, more) ||
+                   cny_batch_bytes_with(one, more) > batching->options.buffer_limit_bytes);
 }
 
-static bool completes(const coney_batching_template *batching, const addition *more)
+static bool completes(const coney_batching_template *batching, const cny_addition *more)
 {
-    const batch *one = batching->gathering;
-    size_t count = one ? count_of(one) : 0, bytes = one ? one->bytes : 0;
-    return count + 1 >= (size_t)batching->options.batch_size ||
-           bytes + LENGTH_BYTES + coney_message_size(more->message) >= batching->options.buffer_limit_bytes;
+    const cny_batch *one = batching->gathering;
+    return cny_batch_count(one) + 1 >= (size_t)batching->options.batch_size ||
+           cny_batch_bytes_with(one, more) >= batching->options.buffer_limit_bytes;
 }
 
-static coney_status put(coney_batching_template *batching, const addition *more)
+static coney_status put(coney_batching_template *batching, const cny_addition *more)
 {
-    batch *one = batching->gathering ? batching->gathering : make_batch(more);
-    if (!one || !append(one, more)) {
-        if (one && one != batching->gathering)
-            free_batch(one);
+    bool is_first = !batching->gathering;
+    if (is_first)
+        batching->gathering = cny_batch_new(more);
+    if (!batching->gathering || (!is_first && !cny_batch_add(batching->gathering, more)))
         return cny_fail_memory();
-    }
     if (batching->options.timeout_ms > 0)
         batching->release_at = cny_deadline(batching->options.timeout_ms);
-    if (!batching->gathering)
+    if (is_first)
         pthread_cond_broadcast(&batching->changed); /* for the timer */
-    batching->gathering = one;
     return CONEY_OK;
 }
 
 /* Under lock. Who would complete the batch waits for the turn before that, so that giving up at the
  * deadline leaves nothing behind. */
-static coney_status add(coney_batching_template *batching, const addition *more, int64_t deadline)
+static coney_status add(coney_batching_template *batching, const cny_addition *more, int64_t deadline)
 {
     for (;;) {
         if (batching->closed)
@@ -454,7 +255,7 @@ static coney_status add(coney_batching_template *batching, const addition *more,
     }
 }
 
-static coney_status check_send(const coney_batching_template *batching, const addition *more,
+static coney_status check_send(const coney_batching_template *batching, const cny_addition *more,
                                const coney_send_options *options)
 {
     if (cny_template_check_send(batching->sender, options) != CONEY_OK)
@@ -486,13 +287,14 @@ coney_status coney_batching_template_send(coney_batching_template *batching, con
     if (cny_factory_check_process(batching->factory) != CONEY_OK)
         return CONEY_E_STATE;
     const coney_template_options *own = &batching->sender->options;
-    const addition more = {
+    const cny_addition more = {
         .exchange = options->exchange ? options->exchange : own->exchange,
         .routing_key = routing_key ? routing_key : own->routing_key,
         .mandatory = cny_template_is_mandatory(batching->sender, options),
         .delay_ms = options->delay_ms,
         .message = message,
-        .receiver = {.callback = on_complete, .user = user},
+        .callback = on_complete,
+        .user = user,
     };
     coney_status status = check_send(batching, &more, options);
     if (status != CONEY_OK)
@@ -545,7 +347,7 @@ static void abandon(void *self)
     pthread_mutex_lock(&batching->lock);
     batching->closed = true;
     pthread_cond_broadcast(&batching->changed);
-    batch *rest = take_gathered(batching);
+    cny_batch *rest = take_gathered(batching);
     pthread_mutex_unlock(&batching->lock);
     if (!rest)
         return;
@@ -582,4 +384,75 @@ void coney_batching_template_free(coney_batching_template *batching)
         cny_log(CONEY_LOG_ERROR, "free a batching template: %s", coney_last_error());
     abandon(batching);
     unref_batching(batching);
+}
+
+/* ---- the beginning ---- */
+
+static const cny_member membership = {
+    .ref = ref_batching,
+    .unref = unref_batching,
+    .drain = drain,
+    .abandon = abandon,
+};
+
+static coney_status start_timer(coney_batching_template *batching)
+{
+    const cny_thread timer = {.name = "coney-batching", .run = wait_for_time, .argument = batching};
+    ref_batching(batching);
+    coney_status status = cny_threads_start(cny_factory_threads(batching->factory), batching, &timer);
+    if (status != CONEY_OK)
+        unref_batching(batching);
+    return status;
+}
+
+static coney_batching_template *make_batching(coney_template *sender, const coney_batching_options *options)
+{
+    coney_batching_template *made = cny_alloc(sizeof *made);
+    if (!made)
+        return NULL;
+    atomic_init(&made->refs, 1);
+    cny_template_ref(sender);
+    made->sender = sender;
+    made->factory = sender->factory;
+    made->options = *options;
+    if (made->options.batch_size == 0)
+        made->options.batch_size = DEFAULT_BATCH_SIZE;
+    if (made->options.buffer_limit_bytes == 0)
+        made->options.buffer_limit_bytes = DEFAULT_BUFFER_LIMIT_BYTES;
+    pthread_sigmask(SIG_SETMASK, NULL, &made->signals);
+    pthread_mutex_init(&made->lock, NULL);
+    cny_cond_init(&made->changed);
+    return made;
+}
+
+coney_status coney_batching_template_new(coney_batching_template **batching, coney_template *sender,
+                                         const coney_batching_options *options)
+{
+    CNY_DISABLE_CANCEL();
+    static const coney_batching_options defaults;
+    if (!options)
+        options = &defaults;
+    if (batching)
+        *batching = NULL;
+    if (!batching || !sender)
+        return cny_fail(CONEY_E_INVALID, "batching template: batching or sender is NULL");
+    if (options->batch_size < 0 || options->batch_size > CONEY_MAX_BATCH_SIZE)
+        return cny_fail(CONEY_E_INVALID, "batching template: batch_size is %d, not between 0 and %d",
+                        options->batch_size, CONEY_MAX_BATCH_SIZE);
+    if (cny_factory_check_process(sender->factory) != CONEY_OK)
+        return CONEY_E_STATE;
+    coney_batching_template *made = make_batching(sender, options);
+    if (!made)
+        return cny_fail_memory();
+    coney_status status = options->timeout_ms > 0 ? start_timer(made) : CONEY_OK;
+    if (status == CONEY_OK)
+        status = cny_factory_join(made->factory, &membership, made);
+    if (status != CONEY_OK) {
+        abandon(made); /* ends the timer, which has nothing to wait for */
+        cny_threads_join(cny_factory_threads(made->factory), made, cny_deadline(sender->options.timeout_ms));
+        unref_batching(made);
+        return status;
+    }
+    *batching = made;
+    return CONEY_OK;
 }

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* No thread is cancelled in a function of ours. Any thread. */
+#include "base/base.h"
+
+int cny_disable_cancel(void)
+{
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+void cny_restore_cancel(const int *state)
+{
+    int ours;
+    pthread_setcancelstate(*state, &ours);
+}
