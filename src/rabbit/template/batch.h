@@ -46,7 +46,7 @@ void cny_batch_remove_last(cny_batch *batch);
 coney_status cny_batch_send(cny_batch *batch, coney_template *sender, coney_send_callback *on_complete,
                             int64_t deadline);
 
-/* Calls each message's callback with the outcome of the batch, and logs a failure that a message has no callback for. */
+/* Calls each message's callback with the outcome of the batch. Logs a failure if a message has no callback for it. */
 void cny_batch_tell(const cny_batch *batch, const coney_error *error);
 
 /* NULL has none. */
