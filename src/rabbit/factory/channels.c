@@ -2,7 +2,6 @@
 /* The place where connections and channels come from: waits until a connection is open, and opens channels on it. Any
  * thread that may wait. */
 #include "rabbit/factory/parts.h"
-#include "rabbit/factory/recovery.h"
 
 #define LOOK_UP_MS 100
 #define MOST_ADDRESSES 8 /* of a name, that connect() waits for */
@@ -42,7 +41,7 @@ static coney_status wait_open(cny_link *link, bool at_once, int64_t deadline)
     coney_connection_factory *factory = link->factory;
     if (factory->closed)
         return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    coney_status status = cny_recovery_want(link);
+    coney_status status = cny_link_want(link);
     if (status != CONEY_OK)
         return status;
     bool in_time = true;
@@ -78,12 +77,12 @@ coney_status cny_factory_want(coney_connection_factory *factory, coney_connectio
     else if (link->state == CONEY_CONNECTION_FAILED)
         status = given_up(link);
     else
-        status = cny_recovery_want(link);
+        status = cny_link_want(link);
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
 
-coney_status cny_factory_check_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
+coney_status cny_factory_ensure_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
 {
     pthread_mutex_lock(&factory->lock);
     coney_status status = wait_open(&factory->links[role], true, deadline);
@@ -245,9 +244,9 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
         failures[role] = link->failures;
         bool is_waiting = link->state == CONEY_CONNECTION_CONNECTING && !link->connection;
         if ((link->state == CONEY_CONNECTION_FAILED || is_waiting) && !factory->closed)
-            cny_recovery_retry(link);
+            cny_link_retry(link);
         else if (status == CONEY_OK && !factory->closed)
-            status = cny_recovery_want(link);
+            status = cny_link_want(link);
     }
     if (status == CONEY_OK)
         status = wait_for_attempts(factory, failures, deadline, latest);

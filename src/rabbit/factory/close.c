@@ -178,7 +178,7 @@ coney_status coney_connection_factory_close(coney_connection_factory *factory)
     coney_status status = cny_factory_check_process(factory);
     if (status != CONEY_OK)
         return status;
-    if (cny_factory_is_served_here(factory))
+    if (cny_factory_is_internal_thread(factory))
         return cny_fail(CONEY_E_STATE,
                         "close the connection factory: a callback or handler cannot wait for its own end");
     return is_first_to_close(factory) ? close_now(factory) : wait_for_the_other_close(factory);

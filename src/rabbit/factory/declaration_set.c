@@ -4,6 +4,46 @@
 
 #include <string.h>
 
+/* ---- names ---- */
+
+uint32_t cny_hash_name(const char *name)
+{
+    return cny_hash(name, strlen(name));
+}
+
+bool cny_is_binding(const cny_declaration *item)
+{
+    return item->kind == CNY_DECLARE_EXCHANGE_BINDING || item->kind == CNY_DECLARE_QUEUE_BINDING;
+}
+
+const char *cny_declaration_name(const cny_declaration *item)
+{
+    switch (item->kind) {
+    case CNY_DECLARE_EXCHANGE: return ((const coney_exchange *)item->thing)->name;
+    case CNY_DECLARE_QUEUE: return ((const coney_queue *)item->thing)->name;
+    case CNY_DECLARE_EXCHANGE_BINDING:
+    case CNY_DECLARE_QUEUE_BINDING: break;
+    }
+    return ((const coney_binding *)item->thing)->destination;
+}
+
+const char *cny_binding_source(const cny_declaration *binding)
+{
+    return ((const coney_binding *)binding->thing)->exchange;
+}
+
+bool cny_is_named(const cny_declaration *item, cny_declaration_kind kind, const char *name, uint32_t hash)
+{
+    return item->kind == kind && item->name_hash == hash && strcmp(cny_declaration_name(item), name) == 0;
+}
+
+bool cny_is_bound_from(const cny_declaration *item, const char *exchange, uint32_t hash)
+{
+    return cny_is_binding(item) && item->source_hash == hash && strcmp(cny_binding_source(item), exchange) == 0;
+}
+
+/* ---- sets ---- */
+
 static const coney_exchange *exchanges_of(const coney_topology *topology, size_t *count)
 {
     *count = topology->exchanges.size / sizeof(coney_exchange);
@@ -101,4 +141,12 @@ void cny_declaration_set_unref(cny_declaration_set *set)
     }
     coney_topology_free(set->topology);
     cny_free(set);
+}
+
+void cny_declarations_free(cny_declarations *declarations)
+{
+    cny_declaration_set **sets = (cny_declaration_set **)(void *)declarations->sets.data;
+    for (size_t i = 0; i < declarations->sets.size / sizeof(cny_declaration_set *); i++)
+        cny_declaration_set_unref(sets[i]);
+    cny_buffer_free(&declarations->sets);
 }

@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint32_t cny_hash_name(const char *name)
-{
-    return cny_hash(name, strlen(name));
-}
-
 /* ---- walking; under lock ---- */
 
 cny_declaration_set **cny_sets_of(const coney_connection_factory *factory, size_t *count)
@@ -35,37 +30,6 @@ cny_declaration *cny_walk_next(cny_walk *one)
             return &one->sets[one->set]->items[one->item++];
     }
     return NULL;
-}
-
-bool cny_is_binding(const cny_declaration *item)
-{
-    return item->kind == CNY_DECLARE_EXCHANGE_BINDING || item->kind == CNY_DECLARE_QUEUE_BINDING;
-}
-
-const char *cny_declaration_name(const cny_declaration *item)
-{
-    switch (item->kind) {
-    case CNY_DECLARE_EXCHANGE: return ((const coney_exchange *)item->thing)->name;
-    case CNY_DECLARE_QUEUE: return ((const coney_queue *)item->thing)->name;
-    case CNY_DECLARE_EXCHANGE_BINDING:
-    case CNY_DECLARE_QUEUE_BINDING: break;
-    }
-    return ((const coney_binding *)item->thing)->destination;
-}
-
-const char *cny_binding_source(const cny_declaration *binding)
-{
-    return ((const coney_binding *)binding->thing)->exchange;
-}
-
-bool cny_is_named(const cny_declaration *item, cny_declaration_kind kind, const char *name, uint32_t hash)
-{
-    return item->kind == kind && item->name_hash == hash && strcmp(cny_declaration_name(item), name) == 0;
-}
-
-bool cny_is_bound_from(const cny_declaration *item, const char *exchange, uint32_t hash)
-{
-    return cny_is_binding(item) && item->source_hash == hash && strcmp(cny_binding_source(item), exchange) == 0;
 }
 
 /* ---- states; under lock ---- */
@@ -119,12 +83,6 @@ size_t cny_declarations_leave_out(coney_connection_factory *factory)
     return count;
 }
 
-void cny_declarations_wake(coney_connection_factory *factory)
-{
-    factory->attention = true;
-    pthread_cond_broadcast(&factory->changed);
-}
-
 /* ---- those who bring something ---- */
 
 static void count_in(coney_connection_factory *factory, const cny_declaration_set *set, bool in)
@@ -145,7 +103,7 @@ coney_status cny_declarations_join(coney_connection_factory *factory, cny_declar
         count_in(factory, set, true);
         for (size_t i = 0; automatic && i < set->count; i++)
             cny_declaration_want(factory, &set->items[i]);
-        cny_declarations_wake(factory);
+        cny_factory_wake_locked(factory);
     }
     pthread_mutex_unlock(&factory->lock);
     return joined ? CONEY_OK : cny_fail_memory();
@@ -166,19 +124,11 @@ void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_s
         count_in(factory, set, false);
         set->has_joined = false;
         atomic_fetch_add(&factory->declarations.settled, 1);
-        cny_declarations_wake(factory);
+        cny_factory_wake_locked(factory);
     }
     pthread_mutex_unlock(&factory->lock);
     if (left)
         cny_declaration_set_unref(set);
-}
-
-void cny_declarations_free(cny_declarations *declarations)
-{
-    cny_declaration_set **sets = (cny_declaration_set **)(void *)declarations->sets.data;
-    for (size_t i = 0; i < declarations->sets.size / sizeof(cny_declaration_set *); i++)
-        cny_declaration_set_unref(sets[i]);
-    cny_buffer_free(&declarations->sets);
 }
 
 /* ---- bindings; under lock ---- */

@@ -7,72 +7,6 @@
 #include <string.h>
 
 #define MOST_EXCHANGES 64 /* that a message may reach, that are looked at */
-#define MOMENT_MS 500     /* in which the thread that declares says what has no answer */
-
-/* ---- those who bring something ---- */
-
-/* Under lock: the broker has answered for each item, or will not soon. After one that has no answer the others would
- * take as long. */
-static bool is_answered(const cny_declaration_set *set)
-{
-    bool is_complete = true;
-    for (size_t i = 0; i < set->count; i++) {
-        const cny_declaration *item = &set->items[i];
-        if (item->error && cny_error_view(item->error)->status == CONEY_E_TIMEOUT)
-            return true;
-        is_complete = is_complete && (item->state != CNY_DECLARATION_WANTED || item->error);
-    }
-    return is_complete;
-}
-
-static coney_status first_refusal(const cny_declaration_set *set)
-{
-    for (size_t i = 0; i < set->count; i++) {
-        if (set->items[i].error)
-            return cny_error_raise(set->items[i].error);
-    }
-    return CONEY_OK;
-}
-
-/* Under lock: until all is answered, as long as answers come. */
-static coney_status wait_until_answered(coney_connection_factory *factory, const cny_declaration_set *set,
-                                        int timeout_ms)
-{
-    uint64_t answers = factory->declarations.answers;
-    int64_t deadline = cny_deadline(timeout_ms + MOMENT_MS);
-    bool in_time = true;
-    while (!is_answered(set) && in_time && !factory->closed) {
-        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
-        if (answers == factory->declarations.answers)
-            continue;
-        answers = factory->declarations.answers;
-        deadline = cny_deadline(timeout_ms + MOMENT_MS);
-        in_time = true;
-    }
-    if (factory->closed)
-        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    return is_answered(set) ? first_refusal(set)
-                            : cny_fail(CONEY_E_TIMEOUT, "declare: no answer from the broker within %d ms", timeout_ms);
-}
-
-coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *set, int timeout_ms)
-{
-    pthread_mutex_lock(&factory->lock);
-    set->callers++;
-    for (size_t i = 0; i < set->count; i++)
-        cny_declaration_want_now(factory, &set->items[i]);
-    cny_declarations_wake(factory);
-    pthread_mutex_unlock(&factory->lock);
-    coney_status status = cny_factory_wait_open(factory, CONEY_CONSUMING, cny_deadline(timeout_ms));
-    pthread_mutex_lock(&factory->lock);
-    if (status == CONEY_OK)
-        status = wait_until_answered(factory, set, timeout_ms);
-    bool is_last = --set->callers == 0;
-    for (size_t i = 0; is_last && !set->is_automatic && i < set->count; i++)
-        cny_declaration_set_to(factory, &set->items[i], CNY_DECLARATION_IDLE);
-    pthread_mutex_unlock(&factory->lock);
-    return status;
-}
 
 cny_declaration_state cny_declaration_set_state(coney_connection_factory *factory, const cny_declaration_set *set,
                                                 cny_accepts_found *accepts, void *user, cny_error **error)
@@ -133,7 +67,7 @@ bool cny_declarations_restore(coney_connection_factory *factory, const char *que
     }
     if (is_known) {
         want_sources(factory, queue, hash);
-        cny_declarations_wake(factory);
+        cny_factory_wake_locked(factory);
     }
     pthread_mutex_unlock(&factory->lock);
     return is_known;
@@ -149,7 +83,7 @@ void cny_declarations_appeared(coney_connection_factory *factory, cny_declaratio
         if (cny_declaration_is_missing(item) && cny_is_named(item, kind, name, hash))
             cny_declaration_want(factory, item);
     }
-    cny_declarations_wake(factory);
+    cny_factory_wake_locked(factory);
     pthread_mutex_unlock(&factory->lock);
 }
 

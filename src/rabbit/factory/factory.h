@@ -31,7 +31,7 @@ bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *ca
 
 /* This thread runs handlers, or sends what was taken on before: it may send while the factory drains, and
  * cannot wait for its end. Returns what it served before. */
-const coney_connection_factory *cny_factory_serve_on_this_thread(const coney_connection_factory *factory);
+const coney_connection_factory *cny_factory_set_internal_thread(const coney_connection_factory *factory);
 
 /* CONEY_E_CLOSED once the factory's close has begun: only handlers and callbacks may send then. */
 coney_status cny_factory_check_draining(coney_connection_factory *factory);
@@ -51,7 +51,7 @@ coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_conn
 coney_status cny_factory_want(coney_connection_factory *factory, coney_connection_role role);
 
 /* cny_factory_wait_open() without waiting, but for the end of the first attempt there ever was. */
-coney_status cny_factory_check_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
+coney_status cny_factory_ensure_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline);
 
 /* Whether the role's connection may still come back by itself; else why it was given up. */
 coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney_connection_role role);
@@ -119,7 +119,7 @@ typedef struct cny_member {
 } cny_member;
 
 /* Has the recovery thread look at everything again. Takes the factory's lock. */
-void cny_factory_attention(coney_connection_factory *factory);
+void cny_factory_wake(coney_connection_factory *factory);
 
 /* The member must leave before it goes away. CONEY_E_NO_MEMORY. */
 coney_status cny_factory_join(coney_connection_factory *factory, const cny_member *member, void *self);

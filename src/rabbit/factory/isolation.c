@@ -1,27 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The isolated connection of a factory. The recovery thread makes it, because it alone runs the program's credentials
  * provider; the thread that wants it waits for that, uses it and closes it. Closing the factory closes it as well. */
+#include "rabbit/factory/connecting.h"
 #include "rabbit/factory/parts.h"
-#include "rabbit/factory/recovery.h"
 
-#define FIRST_PAUSE_MS 1000
-#define LONGEST_PAUSE_MS 30000
 #define CLOSE_MS 1000
-
-/* ---- strikes ---- */
-
-void cny_strike(cny_strikes *strikes, int64_t now)
-{
-    strikes->count++;
-    if (strikes->count > CNY_STRIKES_TO_ISOLATE)
-        strikes->delay_ms = cny_backoff(strikes->delay_ms, FIRST_PAUSE_MS, 2, LONGEST_PAUSE_MS);
-    strikes->retry_at = now + strikes->delay_ms;
-}
-
-void cny_strikes_clear(cny_strikes *strikes)
-{
-    *strikes = (cny_strikes){0};
-}
 
 /* Under lock: nobody has it any more. */
 static void end(coney_connection_factory *factory)
@@ -52,7 +35,7 @@ static coney_status make(coney_connection_factory *factory)
 {
     cny_isolation *isolation = &factory->isolation;
     coney_credentials credentials = {0};
-    coney_status status = cny_recovery_ask_for_credentials(factory, &credentials);
+    coney_status status = cny_factory_ask_for_credentials(factory, &credentials);
     if (status != CONEY_OK || isolation->is_abandoned || factory->closed)
         return status;
     return connect(factory, &credentials);
@@ -86,12 +69,11 @@ static coney_status take_turn(coney_connection_factory *factory, int64_t deadlin
         return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
     if (isolation->is_taken)
         return cny_fail(CONEY_E_TIMEOUT, "the isolated connection was in use until the deadline");
-    coney_status status = cny_recovery_start(factory);
+    coney_status status = cny_factory_start_recovery(factory);
     if (status != CONEY_OK)
         return status;
     isolation->is_taken = isolation->is_wanted = true;
-    factory->attention = true;
-    pthread_cond_broadcast(&factory->changed);
+    cny_factory_wake_locked(factory);
     return CONEY_OK;
 }
 

@@ -20,8 +20,9 @@ struct coney_connection_factory {
     cny_events *events;
     atomic_ullong stale_acknowledgements[CNY_ROLE_COUNT];
     cny_routes routes;
-    sigset_t signals;    /* the mask of the thread that made it */
-    cny_threads threads; /* has a lock of its own */
+    void *(*recover)(void *factory); /* the recovery thread's function */
+    sigset_t signals;                /* the mask of the thread that made it */
+    cny_threads threads;             /* has a lock of its own */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a link, or something for the recovery thread to see */
@@ -30,7 +31,7 @@ struct coney_connection_factory {
     cny_buffer members;   /* of cny_membership */
     bool recovering;      /* the recovery thread was started */
     bool recovered;       /* and has ended */
-    bool attention;       /* it should look at everything again */
+    bool is_woken;        /* it should look at everything again */
     cny_buffer spare;     /* room for members, so that close needs no memory */
     bool closing;         /* close was called; by whom it is done does not matter */
     atomic_bool draining; /* only handlers and callbacks may send */
@@ -40,11 +41,11 @@ struct coney_connection_factory {
 };
 
 /* This thread runs the factory's handlers or callbacks, and cannot wait for their end. */
-bool cny_factory_is_served_here(coney_connection_factory *factory);
+bool cny_factory_is_internal_thread(coney_connection_factory *factory);
 
-/* Under lock, recovery thread: begins to connect; see cny_connection_parts. */
-coney_status cny_factory_begin_to_connect(coney_connection_factory *factory, cny_connection **connection,
-                                          cny_connection_parts parts, const coney_credentials *credentials);
+/* Under lock: the recovery thread runs from now on; and it has something to do. */
+coney_status cny_factory_start_recovery(coney_connection_factory *factory);
+void cny_factory_wake_locked(coney_connection_factory *factory);
 
 /* Tell the program's listener; nothing happens if there is none. Not under the events lock. */
 void cny_tell_connection(coney_connection_factory *factory, const coney_connection_info *info);

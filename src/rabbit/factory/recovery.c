@@ -6,10 +6,11 @@
  * and does the next thing. It lets go of the factory's lock for what may take time: the members' part in
  * sending again and the program's credentials provider. */
 #include "rabbit/factory/recovery.h"
+#include "rabbit/factory/connecting.h"
 #include "rabbit/factory/parts.h"
+#include "rabbit/factory/registry.h"
 #include "wire/wire.h"
 
-#include <assert.h>
 #include <string.h>
 
 #define NEVER INT64_MAX
@@ -30,14 +31,6 @@ static void lock(cny_link *link)
 static void unlock(cny_link *link)
 {
     pthread_mutex_unlock(&link->factory->lock);
-}
-
-static void set_state(cny_link *link, coney_connection_state state)
-{
-    assert(!link->factory->closed);
-    link->state = state;
-    cny_link_changed(link);
-    pthread_cond_broadcast(&link->factory->changed);
 }
 
 /* ---- attempts ---- */
@@ -116,28 +109,15 @@ static void on_end(cny_link *link, cny_error *reason)
     plan_attempt(link, was_open);
     link->was_logged_in = link->is_prepared = false;
     bool is_given_up = !was_open && gives_up(link);
-    set_state(link, is_given_up ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
+    cny_link_set_state(link, is_given_up ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
     if (is_given_up)
         cny_declarations_given_up(link->factory);
-}
-
-coney_status cny_recovery_ask_for_credentials(coney_connection_factory *factory, coney_credentials *credentials)
-{
-    const cny_connection_config *config = &factory->config;
-    if (!config->credentials)
-        return CONEY_OK;
-    pthread_mutex_unlock(&factory->lock);
-    coney_status status = config->credentials(credentials, config->credentials_user);
-    pthread_mutex_lock(&factory->lock);
-    return status == CONEY_OK
-               ? status
-               : cny_fail(status, "the credentials provider answered %s (%d)", coney_status_name(status), (int)status);
 }
 
 static coney_status ask_for_credentials(cny_link *link, coney_credentials *credentials)
 {
     link->refresh_at = NEVER;
-    coney_status status = cny_recovery_ask_for_credentials(link->factory, credentials);
+    coney_status status = cny_factory_ask_for_credentials(link->factory, credentials);
     if (status == CONEY_OK && credentials->valid_for_s > 0)
         link->refresh_at = cny_now_ms() + (int64_t)credentials->valid_for_s * 800;
     return status;
@@ -221,7 +201,7 @@ static void open_for_use(cny_link *link)
     link->times_opened++;
     if (config->host_order == CONEY_HOSTS_ROTATE)
         link->first_host = (cny_connection_host(link->connection) + 1) % config->uri.host_count;
-    set_state(link, CONEY_CONNECTION_OPEN);
+    cny_link_set_state(link, CONEY_CONNECTION_OPEN);
 }
 
 static void on_prepared(cny_link *link)
@@ -386,18 +366,18 @@ static void sleep_until(coney_connection_factory *factory, int64_t next)
     if (next > latest)
         next = latest;
     bool in_time = cny_now_ms() < next;
-    while (!factory->attention && !factory->closed && in_time)
+    while (!factory->is_woken && !factory->closed && in_time)
         in_time = cny_cond_wait(&factory->changed, &factory->lock, next);
 }
 
-static void *recovery_main(void *argument)
+void *cny_recovery_main(void *argument)
 {
     coney_connection_factory *factory = argument;
-    cny_factory_serve_on_this_thread(factory);
+    cny_factory_set_internal_thread(factory);
     pthread_sigmask(SIG_SETMASK, &factory->signals, NULL); /* for the credentials provider */
     pthread_mutex_lock(&factory->lock);
     while (!factory->closed) {
-        factory->attention = false;
+        factory->is_woken = false;
         int64_t next = tend_all(factory), next_of_members = tend_members(factory);
         cny_isolation_make(factory);
         sleep_until(factory, next < next_of_members ? next : next_of_members);
@@ -411,35 +391,4 @@ static void *recovery_main(void *argument)
     pthread_mutex_unlock(&factory->lock);
     cny_factory_unref(factory);
     return NULL;
-}
-
-coney_status cny_recovery_start(coney_connection_factory *factory)
-{
-    if (factory->recovering)
-        return CONEY_OK;
-    const cny_thread thread = {.name = "coney-recovery", .run = recovery_main, .argument = cny_factory_ref(factory)};
-    coney_status status = cny_threads_start(&factory->threads, factory, &thread);
-    factory->recovering = status == CONEY_OK;
-    if (status != CONEY_OK)
-        cny_factory_unref(factory);
-    return status;
-}
-
-coney_status cny_recovery_want(cny_link *link)
-{
-    if (link->state != CONEY_CONNECTION_IDLE)
-        return CONEY_OK;
-    coney_status status = cny_recovery_start(link->factory);
-    if (status == CONEY_OK)
-        cny_recovery_retry(link);
-    return status;
-}
-
-void cny_recovery_retry(cny_link *link)
-{
-    link->attempt = link->state == CONEY_CONNECTION_CONNECTING ? link->attempt : 0;
-    link->delay_ms = 0;
-    link->next_attempt = cny_now_ms();
-    link->factory->attention = true;
-    set_state(link, CONEY_CONNECTION_CONNECTING);
 }

@@ -42,9 +42,6 @@ bool cny_declaration_is_missing(const cny_declaration *item);
  * isolated connection, too, so that the others can be used. Gives the number of these things. */
 size_t cny_declarations_leave_out(coney_connection_factory *factory);
 
-/* Wakes the recovery thread, which begins what is due. */
-void cny_declarations_wake(coney_connection_factory *factory);
-
 /* Appends the items of that kind that are due and can be declared by that role, of the sets given; isolated: suspects
  * that need not be alone, those first that were tried longest ago: a run ends with the first that have no answer. False
  * without memory. */

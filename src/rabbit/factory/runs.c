@@ -39,8 +39,7 @@ static void *run_main(void *argument)
     pthread_mutex_lock(&factory->lock);
     factory->declarations.not_before = is_stuck(one) ? cny_deadline(FIRST_DELAY_MS) : 0;
     factory->declarations.running = false;
-    factory->attention = true;
-    pthread_cond_broadcast(&factory->changed);
+    cny_factory_wake_locked(factory);
     pthread_mutex_unlock(&factory->lock);
     free_run(one);
     return NULL;
@@ -94,8 +93,7 @@ static void *isolate_main(void *argument)
     }
     pthread_mutex_lock(&factory->lock);
     factory->declarations.isolating = false;
-    factory->attention = true;
-    pthread_cond_broadcast(&factory->changed);
+    cny_factory_wake_locked(factory);
     pthread_mutex_unlock(&factory->lock);
     free_run(one);
     return NULL;

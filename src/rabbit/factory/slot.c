@@ -2,6 +2,7 @@
 /* How a connection of the factory is doing, as the program is told and may ask. */
 #include "rabbit/factory/parts.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -97,8 +98,32 @@ void cny_link_changed(cny_link *link)
     link->to_be_logged = true;
     cny_link_describe(link, &link->news);
     cny_tell_connection(link->factory, &link->news);
-    link->factory->attention = true;
-    pthread_cond_broadcast(&link->factory->changed);
+    cny_factory_wake_locked(link->factory);
+}
+
+void cny_link_set_state(cny_link *link, coney_connection_state state)
+{
+    assert(!link->factory->closed);
+    link->state = state;
+    cny_link_changed(link);
+}
+
+coney_status cny_link_want(cny_link *link)
+{
+    if (link->state != CONEY_CONNECTION_IDLE)
+        return CONEY_OK;
+    coney_status status = cny_factory_start_recovery(link->factory);
+    if (status == CONEY_OK)
+        cny_link_retry(link);
+    return status;
+}
+
+void cny_link_retry(cny_link *link)
+{
+    link->attempt = link->state == CONEY_CONNECTION_CONNECTING ? link->attempt : 0;
+    link->delay_ms = 0;
+    link->next_attempt = cny_now_ms();
+    cny_link_set_state(link, CONEY_CONNECTION_CONNECTING);
 }
 
 void cny_link_count_blocked(cny_link *link, bool blocked)

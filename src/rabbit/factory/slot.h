@@ -44,6 +44,13 @@ void cny_link_describe(const cny_link *link, coney_connection_info *info);
 /* Under the factory's lock, so that news are told in order: the link is not what it was. */
 void cny_link_changed(cny_link *link);
 
+/* Under the factory's lock: the one place where the state changes. */
+void cny_link_set_state(cny_link *link, coney_connection_state state);
+
+/* Under the factory's lock: somebody needs it. retry: and it begins again even if it has failed for good. */
+coney_status cny_link_want(cny_link *link);
+void cny_link_retry(cny_link *link);
+
 /* Under the factory's lock: publishers are held back from now on, or are not. */
 void cny_link_count_blocked(cny_link *link, bool blocked);
 

@@ -134,9 +134,9 @@ static coney_status release(coney_batching_template *batching, bool last_is_own,
     bool has_turn = !batching->sending; /* the events thread may do without */
     batching->sending = true;
     pthread_mutex_unlock(&batching->lock);
-    const coney_connection_factory *served = cny_factory_serve_on_this_thread(batching->factory);
+    const coney_connection_factory *served = cny_factory_set_internal_thread(batching->factory);
     coney_status status = send_batch(one, last_is_own, deadline);
-    cny_factory_serve_on_this_thread(served);
+    cny_factory_set_internal_thread(served);
     pthread_mutex_lock(&batching->lock);
     if (has_turn)
         batching->sending = false;

@@ -298,7 +298,7 @@ static coney_status check_hindrance(coney_template *sender, int64_t deadline)
 {
     coney_status status = cny_factory_check_blocked(sender->factory);
     if (status == CONEY_OK && cny_template_can_resend(sender)) {
-        status = cny_factory_check_open(sender->factory, CONEY_PUBLISHING, deadline);
+        status = cny_factory_ensure_open(sender->factory, CONEY_PUBLISHING, deadline);
         if (status == CONEY_OK)
             status = cny_fail(CONEY_E_CONNECT, "connected, but older messages are still being sent again");
     }

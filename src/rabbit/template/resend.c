@@ -101,6 +101,6 @@ bool cny_template_resend(void *self, cny_connection *connection)
     }
     cny_template_tell_unsent(sender);
     if (left && possible)
-        cny_factory_attention(sender->factory);
+        cny_factory_wake(sender->factory);
     return !left;
 }

@@ -86,7 +86,7 @@ static coney_status store(coney_template *sender, const cny_publish *publish)
     if (status != CONEY_OK)
         cny_stored_free(one);
     else if (first)
-        cny_factory_attention(sender->factory);
+        cny_factory_wake(sender->factory);
     return status;
 }
 

@@ -42,5 +42,5 @@ void cny_template_watch(coney_template *sender)
     if (sender->options.confirm_timeout_ms < 0 || atomic_load(&sender->watched))
         return;
     if (!atomic_exchange(&sender->watched, true))
-        cny_factory_attention(sender->factory);
+        cny_factory_wake(sender->factory);
 }

@@ -216,7 +216,7 @@ static bool waits_for_declarations(cny_consumer *consumer)
 
 void cny_consumer_begin_to_subscribe(cny_consumer *consumer)
 {
-    if (cny_factory_check_open(consumer->container->factory, CONEY_CONSUMING, 0) != CONEY_OK)
+    if (cny_factory_ensure_open(consumer->container->factory, CONEY_CONSUMING, 0) != CONEY_OK)
         on_refused(consumer);
     else if (waits_for_declarations(consumer))
         return;

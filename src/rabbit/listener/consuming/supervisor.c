@@ -184,7 +184,7 @@ static int64_t look(coney_container *container)
 {
     int64_t next = cny_deadline(TICK_MS);
     bool trouble = false;
-    container->is_connected = cny_factory_check_open(container->factory, CONEY_CONSUMING, 0) == CONEY_OK;
+    container->is_connected = cny_factory_ensure_open(container->factory, CONEY_CONSUMING, 0) == CONEY_OK;
     for (cny_listener *listener = container->listeners; listener; listener = listener->next)
         next = cny_sooner(next, size_listener(container, listener));
     stop_taking(container);
@@ -235,7 +235,7 @@ static void release(void *self)
 static void begin_internal(void *self)
 {
     const coney_container *container = self;
-    cny_factory_serve_on_this_thread(container->factory);
+    cny_factory_set_internal_thread(container->factory);
 }
 
 static void begin_worker(void *self)

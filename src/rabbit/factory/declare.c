@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* Declares a set now, for a caller who waits. */
+#include "rabbit/factory/parts.h"
+#include "rabbit/factory/registry.h"
+
+#define MOMENT_MS 500 /* in which the thread that declares says what has no answer */
+
+/* Under lock: the broker has answered for each item, or will not soon. After one that has no answer the others would
+ * take as long. */
+static bool is_answered(const cny_declaration_set *set)
+{
+    bool is_complete = true;
+    for (size_t i = 0; i < set->count; i++) {
+        const cny_declaration *item = &set->items[i];
+        if (item->error && cny_error_view(item->error)->status == CONEY_E_TIMEOUT)
+            return true;
+        is_complete = is_complete && (item->state != CNY_DECLARATION_WANTED || item->error);
+    }
+    return is_complete;
+}
+
+static coney_status first_refusal(const cny_declaration_set *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->items[i].error)
+            return cny_error_raise(set->items[i].error);
+    }
+    return CONEY_OK;
+}
+
+/* Under lock: until all is answered, as long as answers come. */
+static coney_status wait_until_answered(coney_connection_factory *factory, const cny_declaration_set *set,
+                                        int timeout_ms)
+{
+    uint64_t answers = factory->declarations.answers;
+    int64_t deadline = cny_deadline(timeout_ms + MOMENT_MS);
+    bool in_time = true;
+    while (!is_answered(set) && in_time && !factory->closed) {
+        in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
+        if (answers == factory->declarations.answers)
+            continue;
+        answers = factory->declarations.answers;
+        deadline = cny_deadline(timeout_ms + MOMENT_MS);
+        in_time = true;
+    }
+    if (factory->closed)
+        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    return is_answered(set) ? first_refusal(set)
+                            : cny_fail(CONEY_E_TIMEOUT, "declare: no answer from the broker within %d ms", timeout_ms);
+}
+
+coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *set, int timeout_ms)
+{
+    pthread_mutex_lock(&factory->lock);
+    set->callers++;
+    for (size_t i = 0; i < set->count; i++)
+        cny_declaration_want_now(factory, &set->items[i]);
+    cny_factory_wake_locked(factory);
+    pthread_mutex_unlock(&factory->lock);
+    coney_status status = cny_factory_wait_open(factory, CONEY_CONSUMING, cny_deadline(timeout_ms));
+    pthread_mutex_lock(&factory->lock);
+    if (status == CONEY_OK)
+        status = wait_until_answered(factory, set, timeout_ms);
+    bool is_last = --set->callers == 0;
+    for (size_t i = 0; is_last && !set->is_automatic && i < set->count; i++)
+        cny_declaration_set_to(factory, &set->items[i], CNY_DECLARATION_IDLE);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
