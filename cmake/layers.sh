@@ -25,6 +25,7 @@ allowed() {
     src/rabbit/template/*) echo "$above rabbit/template/" ;;
     src/rabbit/admin/*) echo "$above rabbit/admin/" ;;
     src/rabbit/listener/report/*) echo "base/ amqp/ rabbit/factory/factory.h rabbit/listener/report/ coney/" ;;
+    src/rabbit/listener/handling/*) echo "base/ amqp/ rabbit/factory/factory.h rabbit/listener/report/report.h rabbit/listener/spec/spec.h rabbit/listener/handling/ coney/" ;;
     src/rabbit/listener/*) echo "$above rabbit/listener/" ;;
     esac
 }

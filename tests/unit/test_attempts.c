@@ -1,39 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 /* Which attempt a message is by what brokers write, as RabbitMQ 3.10, 4.0 and 4.3 were seen to write it, and by what
  * this process remembers. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/attempts.h"
+#include "rabbit/listener/handling/memory.h"
 #include "support/test_support.h"
 
 #include <stdlib.h>
 
-static cny_listener *listener;
-static cny_consumer *consumer;
+static cny_handling_context context;
+static cny_spec spec;
+static cny_handling handling;
+static cny_source source;
 static coney_table *headers;
 static coney_array *deaths;
 
 static int setup(void **state)
 {
     (void)state;
-    listener = calloc(1, sizeof *listener);
-    consumer = calloc(1, sizeof *consumer);
     headers = coney_table_new();
     deaths = coney_array_new();
-    if (!listener || !consumer || !headers || !deaths || !cny_attempts_init(&listener->attempts))
+    spec = (cny_spec){.options = {.queue = "here", .prefetch = 1, .max_concurrency = 1}};
+    handling = (cny_handling){0};
+    source = (cny_source){.handling = &handling};
+    if (!headers || !deaths || !cny_handling_init(&handling, &context, &spec))
         return -1;
-    consumer->listener = listener;
-    listener->spec.options = (coney_listener){.queue = "here", .prefetch = 1, .max_concurrency = 1};
-    cny_attempts_size_for(&listener->attempts, &listener->spec.options);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    cny_attempts_free(&listener->attempts);
+    cny_handling_free(&handling);
     coney_array_free(deaths);
     coney_table_free(headers);
-    free(consumer);
-    free(listener);
     return 0;
 }
 
@@ -81,14 +80,14 @@ static coney_message *redelivered(void)
 static void expect_attempt(int attempt)
 {
     coney_message *message = redelivered();
-    assert_int_equal(cny_earlier_attempts(consumer, message) + 1, attempt);
+    assert_int_equal(cny_earlier_attempts(&source, message) + 1, attempt);
     coney_message_unref(message);
 }
 
 static int64_t returns_here(void)
 {
     coney_message *message = redelivered();
-    int64_t returns = cny_returns_here(listener, message);
+    int64_t returns = cny_returns_here(&handling, message);
     coney_message_unref(message);
     return returns;
 }
@@ -105,7 +104,7 @@ static void note_unseen(int times)
 {
     coney_message *message = redelivered();
     for (int i = 0; i < times; i++)
-        cny_note_unseen(listener, message);
+        cny_note_unseen(&handling, message);
     coney_message_unref(message);
 }
 
@@ -266,7 +265,7 @@ static void test_attempts_grow_whatever_rejections_a_publisher_has_written(void 
     for (int returns = 1; returns <= MOST; returns++) {
         set_counts(returns, returns);
         message = redelivered();
-        attempt = cny_earlier_attempts(consumer, message) + 1;
+        attempt = cny_earlier_attempts(&source, message) + 1;
         coney_message_unref(message);
     }
     assert_int_equal(attempt, MOST - REJECTIONS + 1);

@@ -3,37 +3,31 @@
  * are. */
 #include "support/test_support.h"
 
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/memory.h"
 
 enum { NO_OFFSET = -1 };
 
-static cny_listener *listener;
-static const cny_channel *const channel = (const cny_channel *)(const void *)&listener; /* only compared */
+static cny_position position;
+static coney_table *arguments;
+static const cny_channel *const channel = (const cny_channel *)(const void *)&position; /* only compared */
 static uint64_t last_tag;
-
-static coney_outcome handle(coney_delivery *delivery, void *user)
-{
-    (void)delivery;
-    (void)user;
-    return CONEY_ACK;
-}
 
 static int setup(void **state)
 {
     (void)state;
-    coney_table *arguments = coney_table_new();
+    arguments = coney_table_new();
     last_tag = 0;
     assert_ok(coney_table_set_string(arguments, "x-stream-offset", "first"));
-    assert_ok(cny_listener_new(&listener, NULL,
-                               &(coney_listener){.queue = "orders", .on_message = handle, .arguments = arguments}));
-    coney_table_free(arguments);
+    position = (cny_position){0};
+    cny_position_init(&position);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    cny_listener_unref(listener);
+    cny_position_free(&position);
+    coney_table_free(arguments);
     return 0;
 }
 
@@ -49,25 +43,25 @@ static void take(int64_t offset)
     }
     assert_ok(coney_message_new(&message, "", 0, &properties));
     message->delivery_tag = ++last_tag;
-    assert_true(cny_position_take(&listener->position, channel, &message, 1));
+    assert_true(cny_position_take(&position, channel, &message, 1));
     coney_message_unref(message);
     coney_table_free(headers);
 }
 
 static void pass(uint64_t tag)
 {
-    cny_position_pass(&listener->position, channel, tag);
+    cny_position_pass(&position, channel, tag);
 }
 
 /* With which x-stream-offset the consumer would subscribe; its messages begin with tag 1 then. */
 static int64_t begin(void)
 {
-    const coney_table *arguments = listener->spec.options.arguments;
+    const coney_table *resumed = arguments;
     cny_arena arena = {0};
-    assert_ok(cny_position_begin(&listener->position, &arena, &arguments));
-    int64_t offset = coney_table_get_int64(arguments, "x-stream-offset", NO_OFFSET);
+    assert_ok(cny_position_begin(&position, &arena, &resumed));
+    int64_t offset = coney_table_get_int64(resumed, "x-stream-offset", NO_OFFSET);
     if (offset == NO_OFFSET)
-        assert_string_equal(coney_table_get_string(arguments, "x-stream-offset"), "first");
+        assert_string_equal(coney_table_get_string(resumed, "x-stream-offset"), "first");
     cny_arena_free(&arena);
     last_tag = 0;
     return offset;
@@ -123,7 +117,7 @@ static void test_acknowledgement_on_an_earlier_channel_counts_for_nothing(void *
     take(5);
     assert_int_equal(begin(), 5);
     take(5);
-    cny_position_pass(&listener->position, NULL, 1);
+    cny_position_pass(&position, NULL, 1);
     assert_int_equal(begin(), 5);
 }
 
@@ -143,10 +137,10 @@ static void test_message_whose_headers_cannot_be_read_is_not_left_out(void **sta
 static void test_stream_that_is_gone_is_read_from_its_beginning(void **state)
 {
     (void)state;
-    cny_position_restart(&listener->position);
+    cny_position_restart(&position);
     assert_int_equal(begin(), NO_OFFSET);
     take(8);
-    cny_position_restart(&listener->position);
+    cny_position_restart(&position);
     pass(1); /* what came before the end is still handled */
     assert_int_equal(begin(), 0);
 }

@@ -118,13 +118,33 @@ static const cny_member membership = {
 
 /* ---- life ---- */
 
+static void wake_supervisor(void *self)
+{
+    cny_container_attention(self);
+}
+
+static void fill_context(cny_handling_context *context, coney_container *owner)
+{
+    context->factory = owner->factory;
+    context->name = owner->options.name;
+    context->publish_timeout_ms = owner->options.publish_timeout_ms;
+    context->max_held_bytes = owner->options.max_held_bytes;
+    context->workers = owner->workers;
+    context->events = owner->events;
+    context->wake = wake_supervisor;
+    context->stop = cny_container_stop_for;
+    context->self = owner;
+}
+
 static coney_status make_parts(coney_container *made, const char *name)
 {
     if (!cny_arena_strdup(&made->arena, &made->options.name, name ? name : "container"))
         return cny_fail_memory();
     made->events = cny_event_sink_new(made->factory, &made->options);
-    return made->events && cny_supervision_init(made) ? cny_factory_join(made->factory, &membership, made)
-                                                      : cny_fail_memory();
+    if (!made->events || !cny_supervision_init(made))
+        return cny_fail_memory();
+    fill_context(&made->handling, made);
+    return cny_factory_join(made->factory, &membership, made);
 }
 
 coney_status coney_container_new(coney_container **container, coney_connection_factory *factory,
@@ -149,11 +169,8 @@ coney_status coney_container_new(coney_container **container, coney_connection_f
     atomic_init(&made->refs, 1);
     made->factory = cny_factory_ref(factory);
     pthread_mutex_init(&made->lock, NULL);
-    cny_publisher_init(&made->failed);
-    cny_publisher_init(&made->replies);
-    cny_publisher_init(&made->exchange_replies);
+    cny_handling_context_init(&made->handling);
     cny_cond_init(&made->changed);
-    cny_processors_init(&made->after_receive);
     made->options = *options;
     set_defaults(&made->options);
     made->holding.bound = made->options.max_held_bytes;
@@ -214,7 +231,7 @@ coney_status coney_container_add_after_receive(coney_container *container, const
     coney_status status = cny_factory_check_process(container->factory);
     if (status != CONEY_OK)
         return status;
-    status = cny_processors_add(&container->after_receive, processor);
+    status = cny_processors_add(&container->handling.after_receive, processor);
     return status == CONEY_OK ? CONEY_OK : cny_fail_in("container '%.255s'", container->options.name);
 }
 
@@ -226,7 +243,7 @@ coney_status coney_container_remove_after_receive(coney_container *container, co
     coney_status status = cny_factory_check_process(container->factory);
     if (status != CONEY_OK)
         return status;
-    status = cny_processors_remove(&container->after_receive, name);
+    status = cny_processors_remove(&container->handling.after_receive, name);
     return status == CONEY_OK ? CONEY_OK : cny_fail_in("container '%.255s'", container->options.name);
 }
 

@@ -93,7 +93,7 @@ coney_status coney_container_statistics(coney_container *container, const char *
     pthread_mutex_lock(&container->lock);
     const cny_listener *listener = cny_container_find(container, id);
     if (listener)
-        cny_counters_read(statistics, &listener->counters);
+        cny_counters_read(statistics, &listener->handling.counters);
     else
         status = cny_fail(CONEY_E_NOT_FOUND, "container '%s' has no listener '%.255s'", container->options.name, id);
     pthread_mutex_unlock(&container->lock);
@@ -125,7 +125,7 @@ static bool add_entry(const coney_container *container, cny_listener *listener, 
                           .consumers = cny_listener_consuming(listener),
                           .wanted = wanted ? listener->wanted : 0}};
     one.info.state = state_of(container, listener, one.info.consumers);
-    cny_counters_read(&one.info.statistics, &listener->counters);
+    cny_counters_read(&one.info.statistics, &listener->handling.counters);
     if (!cny_buffer_append(entries, &one, sizeof one))
         return false;
     atomic_fetch_add(&listener->refs, 1);

@@ -36,23 +36,23 @@ bool cny_consumer_ends(const cny_consumer *consumer, coney_stop_mode *mode, int6
 /* What is in its feed, and another consumer may get it before the handlers of this one have returned. */
 static bool comes_again(const cny_consumer *consumer)
 {
-    return !cny_acknowledges_nothing(&consumer->listener->spec) && !cny_channel_alive(consumer->channel);
+    return !cny_acknowledges_nothing(&consumer->listener->spec) && !cny_channel_alive(consumer->source.channel);
 }
 
 static void look_for_loss(cny_consumer *consumer)
 {
     cny_error *reason;
-    if (cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED) {
+    if (cny_channel_feed(consumer->source.channel, &reason) == CNY_FEED_ENDED) {
         consumer->loss = cny_consumer_raise_loss(reason);
         consumer->has_tried = false;
         if (consumer->loss == CONEY_E_NOT_FOUND)
-            cny_position_restart(&consumer->listener->position);
+            cny_handling_restart_stream(&consumer->listener->handling);
         if (cny_consumer_set_trouble(consumer, "was interrupted", false))
             cny_consumer_tell_failed(consumer, false);
         if (comes_again(consumer))
             cny_consumer_give_up_rest(consumer);
         cny_consumer_begin_leaving(consumer);
-        cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
+        cny_source_set_course(&consumer->source, CNY_COURSE_HANDLE);
     }
     cny_error_unref(reason);
 }
@@ -60,16 +60,16 @@ static void look_for_loss(cny_consumer *consumer)
 bool cny_consumer_has_ended(const cny_consumer *consumer)
 {
     cny_error *reason;
-    bool ended = cny_channel_feed(consumer->channel, &reason) == CNY_FEED_ENDED;
+    bool ended = cny_channel_feed(consumer->source.channel, &reason) == CNY_FEED_ENDED;
     cny_error_unref(reason);
     return ended;
 }
 
 static bool has_worked_off(cny_consumer *consumer)
 {
-    bool alive = cny_channel_alive(consumer->channel);
-    return cny_consumer_is_idle(consumer) && !cny_channel_has_deliveries(consumer->channel) &&
-           (!alive || cny_consumer_deferred(consumer) == 0);
+    bool alive = cny_channel_alive(consumer->source.channel);
+    return cny_source_is_idle(&consumer->source) && !cny_channel_has_deliveries(consumer->source.channel) &&
+           (!alive || cny_source_deferred(&consumer->source) == 0);
 }
 
 /* One that the broker ends again and again must not come back at once each time. */
@@ -92,7 +92,7 @@ static bool tell_end(cny_consumer *consumer)
 {
     bool ended = cny_consumer_has_ended(consumer);
     if (ended && !consumer->told_end && consumer->listener->spec.options.on_batch)
-        cny_consumer_set_course(consumer, (cny_course)atomic_load(&consumer->course));
+        cny_source_set_course(&consumer->source, (cny_course)atomic_load(&consumer->source.course));
     consumer->told_end = ended;
     return ended;
 }
@@ -101,8 +101,8 @@ static bool tell_end(cny_consumer *consumer)
  * is not waited for without end, as handlers are. */
 static void go_on_leaving(cny_consumer *consumer)
 {
-    if (cny_now_ms() >= consumer->due && cny_consumer_is_idle(consumer))
-        cny_channel_close(consumer->channel);
+    if (cny_now_ms() >= consumer->due && cny_source_is_idle(&consumer->source))
+        cny_channel_close(consumer->source.channel);
     bool has_ended_by_now = tell_end(consumer);
     if (has_ended_by_now)
         cny_consumer_end_trial(consumer);
@@ -115,7 +115,7 @@ static void go_on_leaving(cny_consumer *consumer)
 void cny_consumer_stop_taking(cny_consumer *consumer)
 {
     if (consumer->state == CNY_CONSUMER_CONSUMING && !cny_acknowledges_nothing(&consumer->listener->spec))
-        cny_channel_keep_consumer(consumer->channel);
+        cny_channel_keep_consumer(consumer->source.channel);
 }
 
 static cny_course course_for(coney_stop_mode mode)
@@ -132,10 +132,10 @@ static cny_course course_for(coney_stop_mode mode)
 static void set_course(cny_consumer *consumer, cny_course course)
 {
     if (course != CNY_COURSE_DROP)
-        cny_consumer_end_feed(consumer, consumer->channel, course);
-    cny_consumer_set_course(consumer, course);
+        cny_source_end_feed(&consumer->source, consumer->source.channel, course);
+    cny_source_set_course(&consumer->source, course);
     if (course == CNY_COURSE_DROP)
-        cny_channel_close(consumer->channel);
+        cny_channel_close(consumer->source.channel);
 }
 
 /* A quorum queue of RabbitMQ 4.0 takes acknowledgements that come quickly one after another from the channel bit by
@@ -143,8 +143,8 @@ static void set_course(cny_consumer *consumer, cny_course course)
  * an answer that says that all are taken, so the channel stays open for a moment. */
 static bool has_lingered(cny_consumer *consumer)
 {
-    int64_t until = atomic_load(&consumer->settled_at) + LINGER_MS;
-    if (cny_now_ms() >= until || !cny_channel_alive(consumer->channel))
+    int64_t until = atomic_load(&consumer->source.settled_at) + LINGER_MS;
+    if (cny_now_ms() >= until || !cny_channel_alive(consumer->source.channel))
         return true;
     consumer->due = cny_sooner(consumer->due, until);
     return false;
@@ -155,7 +155,7 @@ bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int
 {
     cny_course wanted = cny_now_ms() >= deadline ? CNY_COURSE_DROP : course_for(mode);
     bool begins = consumer->state != CNY_CONSUMER_ENDING;
-    if (begins || (int)wanted > atomic_load(&consumer->course))
+    if (begins || (int)wanted > atomic_load(&consumer->source.course))
         set_course(consumer, wanted);
     consumer->state = CNY_CONSUMER_ENDING;
     consumer->due = deadline;
@@ -175,7 +175,7 @@ static bool waits_for_answer(cny_consumer *consumer, coney_stop_mode mode, int64
 /* True once it has. */
 static bool end(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
 {
-    if (consumer->state == CNY_CONSUMER_SUBSCRIBING && *cny_channel_consumer_tag(consumer->channel))
+    if (consumer->state == CNY_CONSUMER_SUBSCRIBING && *cny_channel_consumer_tag(consumer->source.channel))
         cny_consumer_on_consuming(consumer); /* its lanes may be at work already */
     if (waits_for_answer(consumer, mode, deadline))
         return false;

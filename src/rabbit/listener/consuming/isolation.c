@@ -150,14 +150,14 @@ static bool try_alone(coney_container *container, cny_consumer *consumer, cny_co
 {
     int64_t deadline = cny_deadline(TRIAL_MS);
     bool in_time = true;
-    cny_consumer_ref(consumer);
+    cny_source_ref(&consumer->source);
     consumer->awaits_trial = false;
     consumer->trial = cny_connection_ref(connection);
     cny_container_attention(container);
     while (consumer->trial && in_time)
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
     bool is_harmless = consumer->strikes.count == 0 || consumer->needs_own_connection;
-    cny_consumer_unref(consumer);
+    cny_source_unref(&consumer->source);
     return is_harmless;
 }
 

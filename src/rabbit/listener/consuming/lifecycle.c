@@ -17,13 +17,10 @@ static void free_container(coney_container *container)
     cny_workers_free(container->workers);
     cny_workers_free(container->supervision);
     cny_workers_free(container->trials);
-    cny_publisher_free(&container->failed);
-    cny_publisher_free(&container->replies);
-    cny_publisher_free(&container->exchange_replies);
+    cny_handling_context_free(&container->handling);
     cny_error_unref(container->failure);
     cny_buffer_free(&container->deferred_log);
     cny_event_sink_unref(container->events);
-    cny_processors_free(&container->after_receive);
     cny_arena_free(&container->arena);
     cny_factory_unref(container->factory);
     pthread_cond_destroy(&container->changed);
@@ -72,8 +69,9 @@ void cny_container_begin_stop(coney_container *container, coney_stop_mode mode, 
     cny_container_attention(container);
 }
 
-void cny_container_stop_for(coney_container *container)
+void cny_container_stop_for(void *self)
 {
+    coney_container *container = self;
     cny_error *reason = cny_error_capture();
     pthread_mutex_lock(&container->lock);
     if (container->state == CNY_CONTAINER_RUNNING && !container->failure)
@@ -92,7 +90,7 @@ static coney_status abandoned(const coney_container *container)
     const char *queue = "";
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
          consumer = cny_next_consumer(consumer)) {
-        int handling = cny_consumer_handling(consumer), unsettled = cny_consumer_deferred(consumer);
+        int handling = cny_source_handling(&consumer->source), unsettled = cny_source_deferred(&consumer->source);
         handlers += handling;
         deferred += unsettled > handling ? unsettled - handling : 0; /* those in a handler count as well */
         others += handling == 0;
@@ -150,8 +148,9 @@ void cny_container_begin_stop_by(coney_container *container, coney_stop_mode mod
 /* Publishers do not wait for a consumer in a handler, or on the way to the ladder: it may wait for them. */
 static bool is_back(const cny_consumer *consumer)
 {
-    return consumer->state == CNY_CONSUMER_ENDING || consumer->has_tried || cny_consumer_publishing(consumer) > 0 ||
-           (consumer->state == CNY_CONSUMER_CONSUMING && cny_channel_alive(consumer->channel));
+    return consumer->state == CNY_CONSUMER_ENDING || consumer->has_tried ||
+           cny_source_publishing(&consumer->source) > 0 ||
+           (consumer->state == CNY_CONSUMER_CONSUMING && cny_channel_alive(consumer->source.channel));
 }
 
 /* All workers are in handlers, which may wait for publishers: no consumer gets on before. */
@@ -159,7 +158,7 @@ static bool has_no_worker_left(const coney_container *container)
 {
     int busy = 0;
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
-        busy += cny_consumer_publishing(consumer);
+        busy += cny_source_publishing(&consumer->source);
     return container->options.workers > 0 && busy >= container->options.workers;
 }
 

@@ -4,26 +4,6 @@
 
 #include <string.h>
 
-static bool init_locks(cny_listener *made)
-{
-    if (!cny_attempts_init(&made->attempts))
-        return false;
-    if (!cny_backoffs_init(&made->backoffs)) {
-        cny_attempts_free(&made->attempts);
-        return false;
-    }
-    if (cny_limited_log_init(&made->log))
-        return true;
-    cny_attempts_free(&made->attempts);
-    cny_backoffs_free(&made->backoffs);
-    return false;
-}
-
-static void wake_supervisor(void *container)
-{
-    cny_container_attention(container);
-}
-
 coney_status cny_listener_new(cny_listener **listener, coney_container *container, const coney_listener *options)
 {
     cny_listener *made = cny_alloc(sizeof *made);
@@ -31,23 +11,14 @@ coney_status cny_listener_new(cny_listener **listener, coney_container *containe
         return cny_fail_memory();
     atomic_init(&made->refs, 1);
     made->container = container;
-    if (!init_locks(made)) {
-        cny_free(made);
-        return cny_fail_memory();
-    }
-    if (container) {
-        made->log.wake = wake_supervisor;
-        made->log.self = container;
-    }
-    cny_position_init(&made->position);
-    cny_rounds_init(&made->rounds);
+    made->quarantine.gate = &made->handling.gate;
     coney_status status = cny_spec_init(&made->spec, options);
+    if (status == CONEY_OK && !cny_handling_init(&made->handling, &container->handling, &made->spec))
+        status = cny_fail_memory();
     if (status != CONEY_OK) {
         cny_listener_unref(made);
         return status;
     }
-    cny_attempts_size_for(&made->attempts, &made->spec.options);
-    atomic_init(&made->quarantine.wanted, made->spec.quarantine_queue != NULL);
     made->min = made->wanted = made->spec.options.concurrency;
     made->max = made->spec.options.max_concurrency;
     made->started = !options->no_auto_start;
@@ -59,11 +30,7 @@ void cny_listener_unref(cny_listener *listener)
 {
     if (!listener || atomic_fetch_sub_explicit(&listener->refs, 1, memory_order_acq_rel) != 1)
         return;
-    cny_attempts_free(&listener->attempts);
-    cny_backoffs_free(&listener->backoffs);
-    cny_limited_log_free(&listener->log);
-    cny_position_free(&listener->position);
-    cny_rounds_free(&listener->rounds);
+    cny_handling_free(&listener->handling);
     cny_spec_free(&listener->spec);
     cny_free(listener);
 }
@@ -133,7 +100,7 @@ int cny_listener_count(const cny_listener *listener)
 
 static bool is_consuming(const cny_consumer *consumer)
 {
-    return consumer->state == CNY_CONSUMER_CONSUMING && cny_channel_is_consuming(consumer->channel);
+    return consumer->state == CNY_CONSUMER_CONSUMING && cny_channel_is_consuming(consumer->source.channel);
 }
 
 int cny_listener_consuming(const cny_listener *listener)
@@ -155,7 +122,7 @@ static coney_status check_consumer(const cny_consumer *consumer)
     if (consumer->state != CNY_CONSUMER_CONSUMING)
         return cny_fail(CONEY_E_STATE, "a consumer of queue '%s' has not begun yet", queue);
     cny_error *reason;
-    cny_channel_feed(consumer->channel, &reason);
+    cny_channel_feed(consumer->source.channel, &reason);
     if (cny_error_raise(reason) == CONEY_OK)
         cny_fail(CONEY_E_STATE, "a handler stops its container"); /* which begins to, in a moment */
     cny_error_unref(reason);

@@ -8,9 +8,9 @@
 
 static void count_idle_cycles(cny_consumer *consumer)
 {
-    unsigned long long received = atomic_load(&consumer->received);
-    bool has_messages = atomic_load(&consumer->in_lanes) > 0 || /* or they wait for a worker: */
-                        (consumer->channel && cny_channel_has_deliveries(consumer->channel));
+    unsigned long long received = atomic_load(&consumer->source.received);
+    bool has_messages = atomic_load(&consumer->source.in_lanes) > 0 || /* or they wait for a worker: */
+                        (consumer->source.channel && cny_channel_has_deliveries(consumer->source.channel));
     bool idle = received == consumer->seen_received && !has_messages;
     consumer->seen_received = received;
     consumer->idle_cycles = idle ? consumer->idle_cycles + 1 : 0;
@@ -51,7 +51,7 @@ int64_t cny_look_at_load(cny_listener *listener, int64_t now)
     bool all_busy = true;
     for (cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
         count_idle_cycles(consumer);
-        all_busy = all_busy && atomic_load(&consumer->in_lanes) > 0;
+        all_busy = all_busy && atomic_load(&consumer->source.in_lanes) > 0;
         if (consumer->idle_cycles > how->idle_trigger && !consumer->surplus)
             idle = consumer;
     }
@@ -62,26 +62,6 @@ int64_t cny_look_at_load(cny_listener *listener, int64_t now)
 
 /* ---- handlers that are slow, listeners that are idle ---- */
 
-static int64_t look_at_lane(cny_lane *lane, int slow_ms, int64_t now)
-{
-    int64_t since = atomic_load(&lane->handling_since);
-    if (since == 0 || atomic_load(&lane->told_slow))
-        return INT64_MAX;
-    if (now - since < slow_ms)
-        return since + slow_ms;
-    const cny_consumer *consumer = lane->consumer;
-    atomic_store(&lane->told_slow, true);
-    cny_defer_log(&consumer->container->deferred_log, CONEY_LOG_WARN,
-                  "container '%s': a handler of queue '%s' has been running for %lld ms",
-                  consumer->container->options.name, consumer->listener->spec.options.queue, (long long)(now - since));
-    cny_tell(consumer->container->events, &(cny_event){.kind = CONEY_HANDLER_SLOW,
-                                                       .listener = &consumer->listener->spec.options,
-                                                       .consumer_tag = cny_channel_consumer_tag(consumer->channel),
-                                                       .duration_ms = now - since,
-                                                       .text = "a handler is slow"});
-    return INT64_MAX;
-}
-
 /* A handler may begin at any time, so it is looked for more often than one may last. */
 int64_t cny_look_for_slow_handlers(const cny_listener *listener, int64_t now)
 {
@@ -90,8 +70,8 @@ int64_t cny_look_for_slow_handlers(const cny_listener *listener, int64_t now)
         return INT64_MAX;
     int64_t next = now + (slow_ms < 40 ? 10 : slow_ms / 4);
     for (cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-        for (int i = 0; i < consumer->lane_count && consumer->channel; i++)
-            next = cny_sooner(next, look_at_lane(&consumer->lanes[i], slow_ms, now));
+        if (consumer->source.channel)
+            next = cny_sooner(next, cny_source_tell_slow(&consumer->source, &consumer->container->deferred_log, now));
     }
     return next;
 }
@@ -100,7 +80,7 @@ static bool is_at_work(const cny_listener *listener)
 {
     bool works = false;
     for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
-        works = works || atomic_load(&consumer->in_lanes) > 0;
+        works = works || atomic_load(&consumer->source.in_lanes) > 0;
     return works;
 }
 
@@ -109,9 +89,9 @@ int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener
     int idle_ms = listener->spec.options.idle_event_ms;
     if (idle_ms == 0 || cny_listener_consuming(listener) == 0)
         return INT64_MAX;
-    int64_t last = atomic_load(&listener->last_delivery_ms);
+    int64_t last = atomic_load(&listener->handling.last_delivery_ms);
     if (is_at_work(listener))
-        atomic_store(&listener->last_delivery_ms, last = now);
+        atomic_store(&listener->handling.last_delivery_ms, last = now);
     int64_t from = listener->idle_told_at > last ? listener->idle_told_at : last;
     if (now - from < idle_ms)
         return from + idle_ms;
@@ -141,21 +121,14 @@ void cny_tell_left_over(coney_container *container, cny_listener *listener)
 
 /* ---- handlers that do not return ---- */
 
-static bool is_stuck(const cny_lane *lane, int slow_ms, int64_t now)
-{
-    int64_t since = atomic_load(&lane->handling_since);
-    return slow_ms > 0 && since > 0 && now - since > 2 * (int64_t)slow_ms;
-}
-
 bool cny_container_is_stuck(const coney_container *container)
 {
     int64_t now = cny_now_ms();
     int lanes = 0, stuck = 0;
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
          consumer = cny_next_consumer(consumer)) {
-        lanes += consumer->lane_count;
-        for (int i = 0; i < consumer->lane_count; i++)
-            stuck += is_stuck(&consumer->lanes[i], consumer->listener->spec.options.slow_handler_ms, now);
+        lanes += consumer->source.lane_count;
+        stuck += cny_source_stuck(&consumer->source, now);
     }
     int workers = container->options.workers;
     return stuck > 0 && stuck >= (workers > 0 && workers < lanes ? workers : lanes);

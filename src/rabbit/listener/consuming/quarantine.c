@@ -17,7 +17,7 @@ static void enter_state(cny_quarantine *quarantine, cny_quarantine_state state, 
 {
     quarantine->state = state;
     quarantine->due = due;
-    atomic_store(&quarantine->is_closed, state != CNY_QUARANTINE_OPEN);
+    atomic_store(&quarantine->gate->is_closed, state != CNY_QUARANTINE_OPEN);
 }
 
 /* Until somebody wants it, or the time has come to look what others have left. */
@@ -30,7 +30,7 @@ static void drop(cny_quarantine *quarantine)
 {
     if (quarantine->consumer) {
         cny_consumer_drop_channel(quarantine->consumer);
-        cny_consumer_unref(quarantine->consumer);
+        cny_source_unref(&quarantine->consumer->source);
     }
     quarantine->consumer = NULL;
 }
@@ -38,18 +38,18 @@ static void drop(cny_quarantine *quarantine)
 /* Handlers run, or what they deferred is not settled. */
 static bool is_at_work(const cny_listener *listener)
 {
-    bool at_work = atomic_load(&listener->quarantine.at_work) > 0;
+    bool at_work = atomic_load(&listener->handling.gate.at_work) > 0;
     for (const cny_consumer *consumer = listener->consumers; consumer && !at_work; consumer = consumer->next)
-        at_work = cny_consumer_deferred(consumer) > 0;
+        at_work = cny_source_deferred(&consumer->source) > 0;
     return at_work;
 }
 
 static void begin(cny_quarantine *quarantine, cny_listener *listener, int64_t now)
 {
-    bool is_due = atomic_load(&quarantine->wanted) || now >= quarantine->due;
+    bool is_due = atomic_load(&quarantine->gate->is_wanted) || now >= quarantine->due;
     if (!is_due || cny_listener_consuming(listener) == 0)
         return;
-    atomic_store(&quarantine->wanted, false);
+    atomic_store(&quarantine->gate->is_wanted, false);
     enter_state(quarantine, CNY_QUARANTINE_CLOSING, now + PATIENCE_MS);
 }
 
@@ -73,7 +73,7 @@ static void close_gate(coney_container *container, cny_listener *listener, int64
 /* The queue is not there as long as no message has been suspected, which is the usual case. */
 static void look_at_answer(cny_quarantine *quarantine, int64_t now)
 {
-    cny_channel *channel = quarantine->consumer->channel;
+    cny_channel *channel = quarantine->consumer->source.channel;
     cny_error *reason;
     cny_feed_state state = cny_channel_feed(channel, &reason);
     bool is_missing = reason && cny_error_view(reason)->status == CONEY_E_NOT_FOUND;
@@ -92,9 +92,9 @@ static void look_at_answer(cny_quarantine *quarantine, int64_t now)
 static bool is_quiet(cny_quarantine *quarantine, int64_t now)
 {
     cny_consumer *consumer = quarantine->consumer;
-    uint64_t received = atomic_load(&consumer->received);
-    bool rests = cny_consumer_is_idle(consumer) && !cny_channel_has_deliveries(consumer->channel) &&
-                 cny_consumer_deferred(consumer) == 0;
+    uint64_t received = atomic_load(&consumer->source.received);
+    bool rests = cny_source_is_idle(&consumer->source) && !cny_channel_has_deliveries(consumer->source.channel) &&
+                 cny_source_deferred(&consumer->source) == 0;
     if (!rests || received != consumer->seen_received)
         quarantine->quiet_since = now;
     consumer->seen_received = received;
@@ -108,7 +108,7 @@ static void look_for_end(cny_quarantine *quarantine, int64_t now)
     if (!has_more && !is_lost && !is_quiet(quarantine, now))
         return;
     if (has_more || is_lost)
-        atomic_store(&quarantine->wanted, true);
+        atomic_store(&quarantine->gate->is_wanted, true);
     enter_state(quarantine, CNY_QUARANTINE_ENDING, now + PATIENCE_MS);
 }
 
@@ -118,7 +118,7 @@ static void go_on_ending(cny_quarantine *quarantine, int64_t now)
     coney_stop_mode mode = CONEY_STOP_DRAIN;
     int64_t deadline = INT64_MAX;
     bool stops = cny_consumer_ends(quarantine->consumer, &mode, &deadline);
-    bool has_begun = *cny_channel_consumer_tag(quarantine->consumer->channel);
+    bool has_begun = *cny_channel_consumer_tag(quarantine->consumer->source.channel);
     if (!has_begun)
         mode = CONEY_STOP_NOW;
     else if (mode == CONEY_STOP_FINISH) /* what has come is handled: to give it back would count */
@@ -127,7 +127,7 @@ static void go_on_ending(cny_quarantine *quarantine, int64_t now)
         drop(quarantine);
         open_gate(quarantine, LOOK_AGAIN_MS);
     } else if (!stops && now >= quarantine->due) {
-        atomic_store(&quarantine->is_closed, false);
+        atomic_store(&quarantine->gate->is_closed, false);
     }
 }
 
@@ -157,6 +157,8 @@ int64_t cny_look_at_quarantine(coney_container *container, cny_listener *listene
     case CNY_QUARANTINE_ENDING: go_on_ending(quarantine, now); break;
     }
     if (quarantine->state == CNY_QUARANTINE_OPEN)
-        return may_run && atomic_load(&quarantine->wanted) ? now + LOOK_MS : may_run ? quarantine->due : INT64_MAX;
+        return may_run && atomic_load(&quarantine->gate->is_wanted) ? now + LOOK_MS
+               : may_run                                            ? quarantine->due
+                                                                    : INT64_MAX;
     return now + LOOK_MS;
 }

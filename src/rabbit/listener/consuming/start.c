@@ -56,7 +56,7 @@ bool cny_consumer_is_awaited(const cny_consumer *consumer)
 static bool is_held_up(const coney_container *container)
 {
     for (const cny_consumer *one = cny_first_consumer(container); one; one = cny_next_consumer(one)) {
-        if (one->channel && cny_channel_is_full(one->channel))
+        if (one->source.channel && cny_channel_is_full(one->source.channel))
             return true;
     }
     return false;

@@ -14,7 +14,7 @@
 
 static const char *tag_of(const cny_consumer *consumer)
 {
-    return consumer->channel ? cny_channel_consumer_tag(consumer->channel) : consumer->tag;
+    return consumer->source.channel ? cny_channel_consumer_tag(consumer->source.channel) : consumer->tag;
 }
 
 void cny_consumer_tell(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error)
@@ -232,7 +232,7 @@ void cny_consumer_on_consuming(cny_consumer *consumer)
     bool again = consumer->has_consumed;
     consumer->state = CNY_CONSUMER_CONSUMING;
     bool was_told = consumer->trouble && cny_error_view(consumer->trouble)->status != CONEY_E_CONNECT;
-    atomic_store(&consumer->listener->last_delivery_ms, cny_now_ms()); /* idleness begins anew */
+    atomic_store(&consumer->listener->handling.last_delivery_ms, cny_now_ms()); /* idleness begins anew */
     if (again)
         consumer->resumed_at = cny_now_ms();
     if (again || was_told) {
@@ -266,8 +266,8 @@ static void on_no_subscription(cny_consumer *consumer)
 /* If it came at the last moment after all, lanes may be at work. */
 static void on_no_answer(cny_consumer *consumer)
 {
-    cny_channel_close(consumer->channel);
-    if (*cny_channel_consumer_tag(consumer->channel)) {
+    cny_channel_close(consumer->source.channel);
+    if (*cny_channel_consumer_tag(consumer->source.channel)) {
         cny_consumer_on_consuming(consumer);
         cny_container_attention(consumer->container);
         return;
@@ -291,8 +291,8 @@ static void on_innocent(cny_consumer *consumer)
         cny_consumer_on_consuming(consumer);
         cny_consumer_begin_leaving(consumer);
         consumer->loss = CONEY_E_LOST;
-        cny_channel_cancel(consumer->channel);
-        cny_consumer_set_course(consumer, CNY_COURSE_HANDLE);
+        cny_channel_cancel(consumer->source.channel);
+        cny_source_set_course(&consumer->source, CNY_COURSE_HANDLE);
     } else {
         cny_consumer_is_acquitted(consumer);
         cny_consumer_drop_channel(consumer);
@@ -305,9 +305,9 @@ static void on_innocent(cny_consumer *consumer)
 void cny_consumer_look_at_subscription(cny_consumer *consumer)
 {
     cny_error *reason;
-    cny_feed_state state = cny_channel_feed(consumer->channel, &reason);
+    cny_feed_state state = cny_channel_feed(consumer->source.channel, &reason);
     bool has_begun =
-        state != CNY_FEED_BEGINNING && *cny_channel_consumer_tag(consumer->channel); /* does not change now */
+        state != CNY_FEED_BEGINNING && *cny_channel_consumer_tag(consumer->source.channel); /* does not change now */
     if (has_begun && cny_consumer_is_tried_alone(consumer)) {
         on_innocent(consumer);
     } else if (has_begun) {
@@ -317,7 +317,7 @@ void cny_consumer_look_at_subscription(cny_consumer *consumer)
             cny_container_attention(consumer->container);
     } else if (state == CNY_FEED_ENDED) {
         if (cny_error_raise(reason) == CONEY_E_NOT_FOUND)
-            cny_position_restart(&consumer->listener->position);
+            cny_handling_restart_stream(&consumer->listener->handling);
         on_no_subscription(consumer);
     } else if (cny_now_ms() >= consumer->due) {
         on_no_answer(consumer);

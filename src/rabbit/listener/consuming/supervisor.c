@@ -44,7 +44,7 @@ static int64_t tend_consumers(cny_listener *listener)
         cny_consumer *consumer = *at;
         if (cny_consumer_tend(consumer)) {
             *at = consumer->next;
-            cny_consumer_unref(consumer);
+            cny_source_unref(&consumer->source);
             continue;
         }
         next = cny_sooner(next, cny_consumer_due(consumer));
@@ -70,7 +70,8 @@ static int64_t tend_listener(coney_container *container, cny_listener *listener)
     int64_t next = tend_consumers(listener);
     next = cny_sooner(next, cny_look_at_quarantine(container, listener, now));
     cny_tell_left_over(container, listener);
-    next = cny_sooner(next, cny_limited_log_write(&listener->log, &container->deferred_log, now, !listener->consumers));
+    next = cny_sooner(
+        next, cny_limited_log_write(&listener->handling.log, &container->deferred_log, now, !listener->consumers));
     if (!listener->consumers && !cny_listener_is_wanted(container, listener))
         cny_listener_leave_declarations(container, listener);
     next = cny_sooner(next, cny_look_for_slow_handlers(listener, now));
@@ -85,7 +86,7 @@ static int count_lanes(const coney_container *container)
     for (const cny_listener *listener = container->listeners; listener; listener = listener->next)
         lanes += listener->quarantine.consumer != NULL;
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
-        lanes += consumer->lane_count;
+        lanes += consumer->source.lane_count;
     return lanes;
 }
 

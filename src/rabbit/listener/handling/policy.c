@@ -1,7 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* The verdict on a handler's outcome. Most are what they say; CONEY_RETRY goes first through the attempts in place, or
  * across deliveries, then up the ladder, and at last to the recovery. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/policy.h"
+
+#include "rabbit/listener/handling/attempts.h"
+#include "rabbit/listener/handling/backoff.h"
+#include "rabbit/listener/handling/exhausted.h"
+#include "rabbit/listener/handling/memory.h"
+#include "rabbit/listener/handling/provenance.h"
+#include "rabbit/listener/handling/quarantine.h"
+#include "rabbit/listener/handling/source.h"
+#include "rabbit/listener/handling/tries.h"
 
 #define RELEASE_AGAIN_MS 1000
 
@@ -10,10 +19,10 @@
 /* A batch that is taken apart goes back as a whole, so it counts once for each time it came. */
 static bool note_failure(coney_delivery *delivery, cny_history *history)
 {
-    cny_attempts *attempts = &delivery->consumer->listener->attempts;
+    cny_histories *histories = &delivery->source->handling->memory->histories;
     if (!atomic_exchange(&cny_whole(delivery)->is_counted, true))
-        return cny_attempts_note(attempts, delivery->origin, CNY_DEED_FAILED, history);
-    bool is_known = cny_attempts_of(attempts, delivery->origin, history);
+        return cny_history_note(histories, delivery->origin, CNY_HISTORY_FAILED, history);
+    bool is_known = cny_history_of(histories, delivery->origin, history);
     if (is_known && history->failed == 0)
         history->failed = 1;
     return is_known;
@@ -25,7 +34,7 @@ static bool note_failure(coney_delivery *delivery, cny_history *history)
 static int64_t failures(coney_delivery *delivery)
 {
     const coney_message *message = delivery->origin;
-    int64_t counted = cny_returns_here(delivery->consumer->listener, message) + 1;
+    int64_t counted = cny_returns_here(delivery->source->handling, message) + 1;
     cny_history history;
     if (!note_failure(delivery, &history))
         return counted > 0 || message->redelivered ? counted : 1;
@@ -37,12 +46,12 @@ static void forget_unless_part(const coney_delivery *delivery)
 {
     cny_tries_forget(delivery);
     if (!delivery->whole)
-        cny_attempts_forget(&delivery->consumer->listener->attempts, delivery->origin);
+        cny_history_forget(&delivery->source->handling->memory->histories, delivery->origin);
 }
 
 static bool may_be_redelivered(coney_delivery *delivery, int *delay_ms)
 {
-    const coney_listener_retry *retry = &delivery->consumer->listener->spec.options.retry;
+    const coney_listener_retry *retry = &delivery->source->handling->spec->options.retry;
     int64_t count = failures(delivery);
     bool may = count > 0 && count < retry->max_attempts;
     if (may && !retry->delayed_by_queue)
@@ -54,7 +63,7 @@ static bool may_be_redelivered(coney_delivery *delivery, int *delay_ms)
 
 static bool is_retriable(const coney_delivery *delivery)
 {
-    const coney_listener *options = &delivery->consumer->listener->spec.options;
+    const coney_listener *options = &delivery->source->handling->spec->options;
     return !options->retry.is_retriable ||
            options->retry.is_retriable(delivery, cny_error_view(delivery->failure), options->user);
 }
@@ -69,34 +78,34 @@ static void need_failure(coney_delivery *delivery, const char *outcome)
 /* Its channel is gone, so it would be there twice if it were sent on now. */
 static bool comes_again(const coney_delivery *delivery)
 {
-    return !cny_acknowledges_nothing(&delivery->consumer->listener->spec) && !cny_channel_alive(delivery->channel);
+    return !cny_acknowledges_nothing(delivery->source->handling->spec) && !cny_channel_alive(delivery->channel);
 }
 
 static coney_outcome try_again(coney_delivery *delivery, int *delay_ms)
 {
-    *delay_ms = cny_retry_delay(&delivery->consumer->listener->spec.options.retry, ++delivery->tries);
+    *delay_ms = cny_retry_delay(&delivery->source->handling->spec->options.retry, ++delivery->tries);
     return (coney_outcome)0;
 }
 
 static coney_outcome judge_failure(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
-    const cny_listener *listener = delivery->consumer->listener;
-    const coney_listener_retry *retry = &listener->spec.options.retry;
-    if (!cny_spec_has_retry(&listener->spec))
+    const cny_handling *handling = delivery->source->handling;
+    const coney_listener_retry *retry = &handling->spec->options.retry;
+    if (!cny_spec_has_retry(handling->spec))
         return CONEY_REQUEUE;
     need_failure(delivery, outcome == CONEY_REQUEUE ? "CONEY_REQUEUE" : "CONEY_RETRY");
     bool retriable = is_retriable(delivery);
     if (retriable && retry->stateful && may_be_redelivered(delivery, delay_ms))
         return CONEY_REQUEUE;
-    if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < cny_spec_max_attempts(&listener->spec))
+    if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < cny_spec_max_attempts(handling->spec))
         return try_again(delivery, delay_ms);
     if (comes_again(delivery)) {
         cny_tries_keep(delivery, delivery->tries + 1);
         return CONEY_REQUEUE;
     }
     forget_unless_part(delivery);
-    int round = cny_rounds(listener, delivery->origin);
-    if (retriable && round < listener->spec.delay_count)
+    int round = cny_rounds(handling->spec, delivery->origin);
+    if (retriable && round < handling->spec->delay_count)
         return cny_climb(delivery, round);
     return cny_recover(delivery);
 }
@@ -123,7 +132,7 @@ static coney_outcome judge_on_stream(coney_delivery *delivery, coney_outcome out
 {
     if (delivery->is_returned && may_repeat) { /* there was no memory, which is not the message's fault */
         delivery->is_returned = false;
-        *delay_ms = delivery->consumer->listener->spec.options.retry.first_delay_ms;
+        *delay_ms = delivery->source->handling->spec->options.retry.first_delay_ms;
         return (coney_outcome)0;
     }
     coney_outcome verdict = outcome == CONEY_PARK     ? park(delivery)
@@ -135,26 +144,27 @@ static coney_outcome judge_on_stream(coney_delivery *delivery, coney_outcome out
 
 static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
 {
-    cny_listener *listener = delivery->consumer->listener;
-    bool is_stream = cny_spec_is_stream(&listener->spec);
+    cny_handling *handling = delivery->source->handling;
+    bool is_stream = cny_spec_is_stream(handling->spec);
     const char *what = outcome == CONEY_RETRY || is_stream ? "failed"
                        : outcome == CONEY_REJECT           ? "is rejected"
                                                            : "goes back";
     bool is_told = outcome == CONEY_PARK || (!delivery->prepared && outcome != CONEY_RETRY); /* by who decides it */
     if (is_told || (!delivery->failure && outcome != CONEY_RETRY))
         return;
-    cny_log_limited(&listener->log, CNY_LOG_FAILURE, CONEY_LOG_WARN, delivery->origin,
-                    "queue '%s': message '%s' %s at attempt %d: %s", listener->spec.options.queue,
+    cny_log_limited(&handling->log, CNY_LOG_FAILURE, CONEY_LOG_WARN, delivery->origin,
+                    "queue '%s': message '%s' %s at attempt %d: %s", handling->spec->options.queue,
                     cny_id_of(delivery->origin), what, coney_delivery_attempt(delivery), cny_failure_text(delivery));
 }
 
 static coney_outcome stop_container(coney_delivery *delivery)
 {
-    const cny_listener *listener = delivery->consumer->listener;
-    cny_fail(CONEY_E_STATE, "the handler of queue '%s' returned CONEY_STOP%s%s", listener->spec.options.queue,
+    const cny_handling *handling = delivery->source->handling;
+    cny_fail(CONEY_E_STATE, "the handler of queue '%s' returned CONEY_STOP%s%s", handling->spec->options.queue,
              delivery->failure ? ": " : "", delivery->failure ? cny_error_view(delivery->failure)->text : "");
-    cny_container_stop_for(delivery->consumer->container);
-    cny_consumer_give_up(delivery->consumer, delivery->channel);
+    const cny_handling_context *context = delivery->source->handling->context;
+    context->stop(context->self);
+    cny_source_give_up(delivery->source, delivery->channel);
     delivery->is_returned = true;
     return CONEY_REQUEUE;
 }
@@ -177,24 +187,24 @@ static coney_outcome judge_in_quarantine(coney_delivery *delivery, coney_outcome
 
 static bool is_outcome(const coney_delivery *delivery, coney_outcome outcome)
 {
-    bool is_manual = delivery->consumer->listener->spec.options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
-    return outcome == CONEY_PARK ? cny_has_parking_queue(&delivery->consumer->listener->spec)
+    bool is_manual = delivery->source->handling->spec->options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
+    return outcome == CONEY_PARK ? cny_has_parking_queue(delivery->source->handling->spec)
                                  : outcome >= CONEY_ACK && outcome <= (is_manual ? CONEY_DEFER : CONEY_STOP);
 }
 
 static void complain_of_outcome(const coney_delivery *delivery, coney_outcome outcome)
 {
-    cny_listener *listener = delivery->consumer->listener;
-    const char *queue = listener->spec.options.queue, *id = cny_id_of(delivery->origin);
+    cny_handling *handling = delivery->source->handling;
+    const char *queue = handling->spec->options.queue, *id = cny_id_of(delivery->origin);
     if (outcome == CONEY_PARK) /* of a handler or of on_error */
         cny_log_limited(
-            &listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+            &handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
             "queue '%s': message '%s': CONEY_PARK needs a parking queue, and retry has none; that counts as "
             "CONEY_RETRY",
             queue, id);
     else
         cny_log_limited(
-            &listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+            &handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
             "queue '%s': message '%s': the handler returned %d, which is no coney_outcome%s; that counts as "
             "CONEY_RETRY",
             queue, id, (int)outcome, outcome == CONEY_DEFER ? " of a listener that acknowledges AUTO or NONE" : "");
@@ -202,11 +212,11 @@ static void complain_of_outcome(const coney_delivery *delivery, coney_outcome ou
 
 static coney_outcome judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
-    if (delivery->consumer->is_quarantine && outcome != CONEY_ACK)
+    if (delivery->source->is_quarantine && outcome != CONEY_ACK)
         return judge_in_quarantine(delivery, outcome, may_repeat, delay_ms);
     if (outcome == CONEY_STOP)
         return stop_container(delivery);
-    if (cny_spec_is_stream(&delivery->consumer->listener->spec) && outcome != CONEY_ACK)
+    if (cny_spec_is_stream(delivery->source->handling->spec) && outcome != CONEY_ACK)
         return judge_on_stream(delivery, outcome, may_repeat, delay_ms);
     if (outcome == CONEY_RETRY)
         return judge_failure(delivery, outcome, may_repeat, delay_ms);

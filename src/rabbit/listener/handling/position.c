@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Where the one consumer of a stream goes on after a loss: at the lowest offset that is not acknowledged. A stream
  * keeps its messages, so an acknowledgement only asks for more of them. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/memory.h"
 
 #include <string.h>
 

@@ -2,7 +2,14 @@
 /* From a message to an outcome: processors, filter, the handler for its type, converter, validator, and the call. What
  * no handler can get is fatal, for it would fail the same way each time: parked if there is where, else rejected, or
  * dropped if the broker brings it back after that. Runs on a worker with no lock held. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/dispatch.h"
+
+#include "rabbit/listener/handling/quarantine.h"
+#include "rabbit/listener/handling/reply.h"
+#include "rabbit/listener/handling/rounds.h"
+#include "rabbit/listener/handling/settle.h"
+#include "rabbit/listener/handling/source.h"
+#include "rabbit/listener/handling/tries.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,21 +18,20 @@
 
 static const coney_listener *options_of(const coney_delivery *delivery)
 {
-    return &delivery->consumer->listener->spec.options;
+    return &delivery->source->handling->spec->options;
 }
 
 /* ---- what is fatal ---- */
 
 static bool may_be_parked(const coney_delivery *delivery)
 {
-    return cny_has_parking_queue(&delivery->consumer->listener->spec) &&
-           !delivery->origin->defect; /* it is here whole */
+    return cny_has_parking_queue(delivery->source->handling->spec) && !delivery->origin->defect; /* it is here whole */
 }
 
 static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome usual)
 {
-    cny_listener *listener = delivery->consumer->listener;
-    const coney_listener *options = &listener->spec.options;
+    cny_handling *handling = delivery->source->handling;
+    const coney_listener *options = &handling->spec->options;
     if (!options->on_error)
         return usual;
     coney_outcome outcome = options->on_error(delivery, cny_error_view(delivery->failure), usual, options->user);
@@ -33,7 +39,7 @@ static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome u
         return CONEY_REJECT; /* to where it can go whole */
     if (outcome != CONEY_DEFER)
         return outcome;
-    cny_log_limited(&listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR,
+    cny_log_limited(&handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR,
                     delivery->origin, /* nobody holds what could be settled */
                     "queue '%s': message '%s': on_error returned CONEY_DEFER, which only a handler can; that counts as "
                     "CONEY_RETRY",
@@ -43,10 +49,10 @@ static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome u
 
 static const char *fate_of(const coney_delivery *delivery, coney_outcome outcome, bool is_usual)
 {
-    const cny_listener *listener = delivery->consumer->listener;
-    if (outcome == CONEY_REJECT && cny_acknowledges_nothing(&listener->spec))
+    const cny_handling *handling = delivery->source->handling;
+    if (outcome == CONEY_REJECT && cny_acknowledges_nothing(handling->spec))
         return "is lost, for its listener acknowledges NONE";
-    if (outcome == CONEY_REJECT && delivery->origin->defect && cny_has_parking_queue(&listener->spec))
+    if (outcome == CONEY_REJECT && delivery->origin->defect && cny_has_parking_queue(handling->spec))
         return "is rejected, not parked, because it is not here whole, and gone unless its queue has a dead-letter "
                "exchange that takes it";
     if (outcome == CONEY_REJECT)
@@ -60,19 +66,19 @@ static const char *fate_of(const coney_delivery *delivery, coney_outcome outcome
 /* What is parked or passed over is told when it is. */
 static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bool is_usual)
 {
-    cny_listener *listener = delivery->consumer->listener;
+    cny_handling *handling = delivery->source->handling;
     char text[1200];
     snprintf(text, sizeof text, "message '%s' %s: %s", cny_id_of(delivery->origin),
              fate_of(delivery, outcome, is_usual), cny_failure_text(delivery));
-    cny_log_limited(&listener->log, CNY_LOG_FATAL, CONEY_LOG_ERROR, delivery->origin, "queue '%s': %s",
-                    listener->spec.options.queue, text);
+    cny_log_limited(&handling->log, CNY_LOG_FATAL, CONEY_LOG_ERROR, delivery->origin, "queue '%s': %s",
+                    handling->spec->options.queue, text);
     if (outcome != CONEY_REJECT && !(outcome == CONEY_ACK && is_usual))
         return;
     if (outcome == CONEY_ACK)
-        cny_count(&listener->counters.discarded);
-    cny_tell(delivery->consumer->container->events,
+        cny_count(&handling->counters.discarded);
+    cny_tell(delivery->source->handling->context->events,
              &(cny_event){.kind = outcome == CONEY_REJECT ? CONEY_MESSAGE_REJECTED : CONEY_MESSAGE_DISCARDED,
-                          .listener = &listener->spec.options,
+                          .listener = &handling->spec->options,
                           .consumer_tag = coney_delivery_consumer_tag(delivery),
                           .message = delivery->origin,
                           .error = delivery->failure,
@@ -82,13 +88,13 @@ static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bo
 /* For what delivery->failure tells. */
 static coney_outcome decide_fatal(coney_delivery *delivery)
 {
-    cny_listener *listener = delivery->consumer->listener;
-    bool is_stream = cny_spec_is_stream(&listener->spec);
+    cny_handling *handling = delivery->source->handling;
+    bool is_stream = cny_spec_is_stream(handling->spec);
     bool came_round = !is_stream && cny_came_round(delivery);
     coney_outcome usual = may_be_parked(delivery) ? CONEY_PARK : came_round ? CONEY_ACK : CONEY_REJECT;
     coney_outcome outcome = ask_error_handler(delivery, usual);
     bool is_passed_over = is_stream && outcome == CONEY_REJECT;
-    cny_count(&listener->counters.fatal);
+    cny_count(&handling->counters.fatal);
     if (outcome == CONEY_REJECT && !is_stream)
         cny_note_rejected(delivery);
     if (outcome != CONEY_PARK && !is_passed_over)
@@ -98,10 +104,10 @@ static coney_outcome decide_fatal(coney_delivery *delivery)
 
 static coney_outcome fail_to_prepare(coney_delivery *delivery)
 {
-    cny_listener *listener = delivery->consumer->listener;
+    cny_handling *handling = delivery->source->handling;
     if (coney_last_error_details()->status == CONEY_E_NO_MEMORY) { /* not the message's fault */
-        cny_log_limited(&listener->log, CNY_LOG_MEMORY, CONEY_LOG_ERROR, delivery->origin,
-                        "queue '%s': no memory to convert message '%s'; it goes back", listener->spec.options.queue,
+        cny_log_limited(&handling->log, CNY_LOG_MEMORY, CONEY_LOG_ERROR, delivery->origin,
+                        "queue '%s': no memory to convert message '%s'; it goes back", handling->spec->options.queue,
                         cny_id_of(delivery->origin));
         delivery->is_returned = true;
         return CONEY_REQUEUE;
@@ -192,8 +198,8 @@ static coney_status prepare(coney_delivery *delivery, bool *filtered)
     coney_status status = read(delivery);
     const coney_message *origin = delivery->origin;
     if (status == CONEY_OK && !delivery->is_processed)
-        status = cny_processors_run(&delivery->consumer->container->after_receive, &delivery->message, origin->exchange,
-                                    origin->routing_key);
+        status = cny_processors_run(&delivery->source->handling->context->after_receive, &delivery->message,
+                                    origin->exchange, origin->routing_key);
     if (status != CONEY_OK)
         return status;
     *filtered = is_filtered(delivery);
@@ -218,7 +224,7 @@ bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome)
     }
     *outcome = CONEY_ACK;
     if (filtered)
-        cny_count(&delivery->consumer->listener->counters.filtered);
+        cny_count(&delivery->source->handling->counters.filtered);
     else
         *outcome = fail_to_prepare(delivery);
     return false;
@@ -232,7 +238,7 @@ static void begin_handling(coney_delivery *delivery)
     delivery->has_succeeded = false;
     if (options_of(delivery)->acknowledge == CONEY_ACKNOWLEDGE_MANUAL) {
         delivery->is_deferred = true;
-        delivery->channel_number = cny_consumer_defer(delivery->consumer);
+        delivery->channel_number = cny_source_defer(delivery->source);
     }
     coney_delivery_set_reply(delivery, NULL); /* of an attempt that failed */
     cny_error_unref(delivery->failure);
@@ -245,7 +251,7 @@ static void begin_handling(coney_delivery *delivery)
 /* A reply that the handler leaves belongs to its success, and to whoever acknowledges. */
 static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcome)
 {
-    cny_counters *counters = &delivery->consumer->listener->counters;
+    cny_counters *counters = &delivery->source->handling->counters;
     bool is_replying = outcome == CONEY_ACK && atomic_load(&delivery->reply);
     if (is_replying && (!delivery->is_deferred || cny_delivery_claim(delivery)))
         cny_send_reply_left(delivery, &outcome);
@@ -265,13 +271,13 @@ int64_t cny_lane_begin_call(cny_lane *lane)
 
 void cny_lane_end_call(cny_lane *lane, int64_t began, bool handled)
 {
-    cny_listener *listener = lane->consumer->listener;
+    cny_handling *handling = lane->source->handling;
     int64_t now = cny_now_us();
     atomic_store_explicit(&lane->handling_since, 0, memory_order_relaxed);
     atomic_store_explicit(&lane->told_slow, false, memory_order_relaxed);
-    atomic_store_explicit(&listener->last_delivery_ms, now / 1000, memory_order_relaxed);
+    atomic_store_explicit(&handling->last_delivery_ms, now / 1000, memory_order_relaxed);
     if (handled)
-        cny_count_handler(&listener->counters, (uint64_t)(now - began));
+        cny_count_handler(&handling->counters, (uint64_t)(now - began));
 }
 
 coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane)

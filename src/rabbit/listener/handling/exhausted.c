@@ -2,7 +2,11 @@
 /* What becomes of a message whose attempts are used up: the next rung of the ladder, or the recovery. Whatever is
  * published is confirmed before the original is acknowledged, so a message may be there twice but never not at all.
  * Runs on the thread that settles, with no lock held. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/exhausted.h"
+
+#include "rabbit/listener/handling/attempts.h"
+#include "rabbit/listener/handling/provenance.h"
+#include "rabbit/listener/handling/publisher.h"
 
 #include <stdio.h>
 
@@ -14,12 +18,12 @@
 static coney_status publish_copy(coney_delivery *delivery, const char *exchange, const char *routing_key,
                                  cny_copy_form *form)
 {
-    coney_container *container = delivery->consumer->container;
+    cny_handling_context *context = delivery->source->handling->context;
     coney_message *copy;
     coney_status status = cny_copy_make(&copy, delivery, form);
     if (status != CONEY_OK)
         return status;
-    status = cny_container_publish(container, &container->failed, exchange, routing_key, copy, true);
+    status = cny_publish_confirmed(context, &context->failed, exchange, routing_key, copy, true);
     coney_message_unref(copy);
     return status;
 }
@@ -43,13 +47,13 @@ static coney_status publish_fitting_copy(coney_delivery *delivery, const char *e
 /* Of the copy that is published. */
 static void tell_left_out(const coney_delivery *delivery, const cny_copy_form *form, bool lacks_reason)
 {
-    cny_listener *listener = delivery->consumer->listener;
+    cny_handling *handling = delivery->source->handling;
     if (!lacks_reason && !*form->left_out)
         return;
-    cny_log_limited(&listener->log, CNY_LOG_REPUBLISHING, CONEY_LOG_WARN, delivery->origin,
+    cny_log_limited(&handling->log, CNY_LOG_REPUBLISHING, CONEY_LOG_WARN, delivery->origin,
                     "queue '%s': the headers of message '%s' leave no room for what is added to them; its copy goes "
                     "without %s%s%s (put large data into the body)",
-                    listener->spec.options.queue, cny_id_of(delivery->origin),
+                    handling->spec->options.queue, cny_id_of(delivery->origin),
                     lacks_reason ? CONEY_HEADER_EXCEPTION_MESSAGE : "", lacks_reason && *form->left_out ? " and " : "",
                     form->left_out);
 }
@@ -70,7 +74,7 @@ static coney_status republish(coney_delivery *delivery, const char *exchange, co
         status = publish_fitting_copy(delivery, exchange, routing_key, &form);
     }
     if (status == CONEY_OK) {
-        cny_count(&delivery->consumer->listener->counters.republished);
+        cny_count(&delivery->source->handling->counters.republished);
         tell_left_out(delivery, &form, has_reason && !form.with_text);
     }
     delivery->is_unsendable = status == CONEY_E_INVALID || status == CONEY_E_PRECONDITION_FAILED;
@@ -85,20 +89,20 @@ coney_status cny_republish(coney_delivery *delivery, const char *queue)
 /* Its queue may have been deleted; then it is declared again, and that is all there is to try. */
 static coney_status republish_to(coney_delivery *delivery, const char *queue, int round)
 {
-    coney_container *container = delivery->consumer->container;
+    cny_handling_context *context = delivery->source->handling->context;
     coney_status status = republish(delivery, "", queue, round);
     if (status != CONEY_E_RETURNED)
         return status;
-    cny_declarations_restore(container->factory, queue);
-    status = cny_declarations_wait(container->factory, "", queue, cny_deadline(container->options.publish_timeout_ms));
+    cny_declarations_restore(context->factory, queue);
+    status = cny_declarations_wait(context->factory, "", queue, cny_deadline(context->publish_timeout_ms));
     return status == CONEY_OK ? republish(delivery, "", queue, round) : status;
 }
 
 static coney_outcome not_republished(coney_delivery *delivery)
 {
-    cny_listener *listener = delivery->consumer->listener;
-    cny_log_limited(&listener->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
-                    "queue '%s': message '%s' cannot be republished and %s: %s", listener->spec.options.queue,
+    cny_handling *handling = delivery->source->handling;
+    cny_log_limited(&handling->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
+                    "queue '%s': message '%s' cannot be republished and %s: %s", handling->spec->options.queue,
                     cny_id_of(delivery->origin), delivery->is_unsendable ? "never will be" : "goes back",
                     coney_last_error());
     return delivery->is_unsendable ? CONEY_REJECT : CONEY_REQUEUE;
@@ -114,10 +118,10 @@ static bool is_incomplete(const coney_delivery *delivery)
 
 coney_outcome cny_climb(coney_delivery *delivery, int round)
 {
-    const cny_listener *listener = delivery->consumer->listener;
+    const cny_handling *handling = delivery->source->handling;
     if (is_incomplete(delivery))
         return cny_recover(delivery);
-    if (republish_to(delivery, listener->spec.delay_queues[round], round + 1) == CONEY_OK)
+    if (republish_to(delivery, handling->spec->delay_queues[round], round + 1) == CONEY_OK)
         return CONEY_ACK;
     return delivery->is_unsendable ? cny_recover(delivery) : not_republished(delivery);
 }
@@ -126,7 +130,7 @@ coney_outcome cny_climb(coney_delivery *delivery, int round)
 
 static void tell_recovered(const coney_delivery *delivery, const char *what)
 {
-    cny_listener *listener = delivery->consumer->listener;
+    cny_handling *handling = delivery->source->handling;
     char text[1200], after[40] = "";
     if (delivery->prepared || delivery->is_moved) { /* else no handler has tried */
         int made = cny_attempts_made(delivery);
@@ -134,14 +138,15 @@ static void tell_recovered(const coney_delivery *delivery, const char *what)
     }
     snprintf(text, sizeof text, "message '%s' %s%s: %s", cny_id_of(delivery->origin), what, after,
              cny_failure_text(delivery));
-    cny_log_limited(&listener->log, CNY_LOG_EXHAUSTED, CONEY_LOG_WARN, delivery->origin, "queue '%s': %s",
-                    listener->spec.options.queue, text);
-    cny_tell(delivery->consumer->container->events, &(cny_event){.kind = CONEY_MESSAGE_EXHAUSTED,
-                                                                 .listener = &listener->spec.options,
-                                                                 .consumer_tag = coney_delivery_consumer_tag(delivery),
-                                                                 .message = delivery->origin,
-                                                                 .error = delivery->failure,
-                                                                 .text = text});
+    cny_log_limited(&handling->log, CNY_LOG_EXHAUSTED, CONEY_LOG_WARN, delivery->origin, "queue '%s': %s",
+                    handling->spec->options.queue, text);
+    cny_tell(delivery->source->handling->context->events,
+             &(cny_event){.kind = CONEY_MESSAGE_EXHAUSTED,
+                          .listener = &handling->spec->options,
+                          .consumer_tag = coney_delivery_consumer_tag(delivery),
+                          .message = delivery->origin,
+                          .error = delivery->failure,
+                          .text = text});
 }
 
 coney_outcome cny_pass_over(coney_delivery *delivery)
@@ -149,26 +154,17 @@ coney_outcome cny_pass_over(coney_delivery *delivery)
     char what[64];
     long long offset = coney_table_get_int64(delivery->origin->properties.headers, "x-stream-offset", -1);
     snprintf(what, sizeof what, "at offset %lld is passed over", offset);
-    cny_count(&delivery->consumer->listener->counters.passed_over);
+    cny_count(&delivery->source->handling->counters.passed_over);
     tell_recovered(delivery, what);
     return CONEY_ACK;
 }
 
-/* Not that of its way back from the ladder. */
-const char *cny_original_routing_key(const cny_listener *listener, const coney_message *message)
-{
-    const char *original = coney_table_get_string(message->properties.headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY);
-    return original && (cny_rounds(listener, message) > 0 || cny_is_condemned(listener, message))
-               ? original
-               : message->routing_key;
-}
-
 static coney_outcome recover_elsewhere(coney_delivery *delivery)
 {
-    const cny_listener *listener = delivery->consumer->listener;
-    const coney_listener_retry *retry = &listener->spec.options.retry;
+    const cny_handling *handling = delivery->source->handling;
+    const coney_listener_retry *retry = &handling->spec->options.retry;
     char key[CNY_MAX_SHORT_STRING + 8];
-    snprintf(key, sizeof key, "error.%.255s", cny_original_routing_key(listener, delivery->origin));
+    snprintf(key, sizeof key, "error.%.255s", cny_original_routing_key(handling->spec, delivery->origin));
     key[CNY_MAX_SHORT_STRING] = '\0';
     const char *exchange = retry->exchange ? retry->exchange : "";
     const char *routing_key = retry->routing_key ? retry->routing_key : key;
@@ -177,20 +173,20 @@ static coney_outcome recover_elsewhere(coney_delivery *delivery)
 
 static coney_outcome park(coney_delivery *delivery)
 {
-    const char *queue = delivery->consumer->listener->spec.options.retry.parking_queue;
+    const char *queue = delivery->source->handling->spec->options.retry.parking_queue;
     return republish_to(delivery, queue, 0) == CONEY_OK ? CONEY_ACK : not_republished(delivery);
 }
 
 /* The program may say anything but that nothing is decided. */
 static coney_outcome ask_program(coney_delivery *delivery)
 {
-    cny_listener *listener = delivery->consumer->listener;
-    const coney_listener *options = &listener->spec.options;
+    cny_handling *handling = delivery->source->handling;
+    const coney_listener *options = &handling->spec->options;
     coney_outcome outcome = options->retry.on_exhausted(delivery, cny_error_view(delivery->failure), options->user);
     cny_delivery_adopt_failure(delivery);
     if (outcome == CONEY_ACK || outcome == CONEY_REJECT || outcome == CONEY_REQUEUE)
         return outcome;
-    cny_log_limited(&listener->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+    cny_log_limited(&handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
                     "queue '%s': message '%s': on_exhausted returned %d, which is neither CONEY_ACK, CONEY_REJECT nor "
                     "CONEY_REQUEUE; that counts as CONEY_REQUEUE",
                     options->queue, cny_id_of(delivery->origin), (int)outcome);
@@ -214,14 +210,14 @@ static coney_outcome recover(coney_delivery *delivery, coney_exhausted exhausted
     }
     if (verdict == CONEY_REJECT && delivery->is_unsendable)
         what = "can be published nowhere else, and is rejected,";
-    if (verdict == CONEY_REJECT && cny_spec_is_stream(&delivery->consumer->listener->spec)) {
-        cny_count(&delivery->consumer->listener->counters.exhausted);
+    if (verdict == CONEY_REJECT && cny_spec_is_stream(delivery->source->handling->spec)) {
+        cny_count(&delivery->source->handling->counters.exhausted);
         return cny_pass_over(delivery);
     }
     bool may_go_back = exhausted == CONEY_EXHAUSTED_REQUEUE || exhausted == CONEY_EXHAUSTED_CALL;
     bool is_done = verdict != CONEY_REQUEUE || may_go_back; /* else it could not be published */
     if (is_done) {
-        cny_count(&delivery->consumer->listener->counters.exhausted);
+        cny_count(&delivery->source->handling->counters.exhausted);
         tell_recovered(delivery, what);
     }
     return verdict;
@@ -229,7 +225,7 @@ static coney_outcome recover(coney_delivery *delivery, coney_exhausted exhausted
 
 coney_outcome cny_recover(coney_delivery *delivery)
 {
-    return recover(delivery, delivery->consumer->listener->spec.options.retry.exhausted);
+    return recover(delivery, delivery->source->handling->spec->options.retry.exhausted);
 }
 
 coney_outcome cny_park(coney_delivery *delivery)

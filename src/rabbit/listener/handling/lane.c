@@ -4,7 +4,18 @@
  * attempt or the rest of a batch, it does not wait on its worker: it says when it wants to be run again.
  *
  * Runs on one worker at a time, with no lock held. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/lane.h"
+
+#include "rabbit/listener/handling/attempts.h"
+#include "rabbit/listener/handling/backoff.h"
+#include "rabbit/listener/handling/delivery_limit.h"
+#include "rabbit/listener/handling/dispatch.h"
+#include "rabbit/listener/handling/policy.h"
+#include "rabbit/listener/handling/quarantine.h"
+#include "rabbit/listener/handling/reply.h"
+#include "rabbit/listener/handling/settle.h"
+#include "rabbit/listener/handling/source.h"
+#include "rabbit/listener/handling/tries.h"
 
 #include <string.h>
 
@@ -14,12 +25,12 @@
 
 static const coney_listener *options_of(const cny_lane *lane)
 {
-    return &lane->consumer->listener->spec.options;
+    return &lane->source->handling->spec->options;
 }
 
 static bool acknowledges_nothing(const cny_lane *lane)
 {
-    return cny_acknowledges_nothing(&lane->consumer->listener->spec);
+    return cny_acknowledges_nothing(lane->source->handling->spec);
 }
 
 static coney_delivery **items_of(const cny_lane *lane, size_t *count)
@@ -39,7 +50,7 @@ static void wait_for(cny_lane *lane, int delay_ms)
 /* The broker has cancelled the consumer, and may have given the messages to others. */
 static bool is_suspended(const cny_lane *lane)
 {
-    return !acknowledges_nothing(lane) && cny_channel_is_suspended(lane->consumer->channel);
+    return !acknowledges_nothing(lane) && cny_channel_is_suspended(lane->source->channel);
 }
 
 /* ---- acknowledging several at once ---- */
@@ -51,14 +62,14 @@ coney_status cny_lane_send_acks(cny_lane *lane)
     lane->ack_due = 0;
     if (acks == 0)
         return CONEY_OK;
-    return cny_channel_settle_held(lane->consumer->channel, lane->ack_tag, CNY_SETTLE_ACK_UP_TO, acks, bytes);
+    return cny_channel_settle_held(lane->source->channel, lane->ack_tag, CNY_SETTLE_ACK_UP_TO, acks, bytes);
 }
 
 /* While the channel is suspended they stay. */
 static void flush_acks(cny_lane *lane)
 {
     if (!is_suspended(lane) && cny_lane_send_acks(lane) == CONEY_E_NO_MEMORY)
-        cny_channel_close(lane->consumer->channel); /* else they would never be acknowledged */
+        cny_channel_close(lane->source->channel); /* else they would never be acknowledged */
 }
 
 /* ---- taking messages ---- */
@@ -66,15 +77,15 @@ static void flush_acks(cny_lane *lane)
 /* Swaps in what has come; false if there is nothing. */
 static bool refill(cny_lane *lane)
 {
-    cny_consumer *consumer = lane->consumer;
+    cny_source *source = lane->source;
     lane->todo.size = lane->next = 0;
-    if (consumer->lane_count > 1) {
+    if (source->lane_count > 1) {
         pthread_mutex_lock(&lane->lock);
         cny_buffer_swap(&lane->todo, &lane->inbox);
         pthread_mutex_unlock(&lane->lock);
         return lane->todo.size > 0;
     }
-    return cny_consumer_take(consumer, &lane->todo);
+    return cny_source_take(source, &lane->todo);
 }
 
 static coney_message *next_message(cny_lane *lane)
@@ -86,7 +97,7 @@ static coney_message *next_message(cny_lane *lane)
 
 static void count_in_lanes(cny_lane *lane, int change)
 {
-    atomic_fetch_add(&lane->consumer->in_lanes, change);
+    atomic_fetch_add(&lane->source->in_lanes, change);
 }
 
 static bool take_message(cny_lane *lane)
@@ -94,14 +105,14 @@ static bool take_message(cny_lane *lane)
     coney_message *message = next_message(lane);
     if (!message)
         return false;
-    cny_warn_of_delivery_limit(lane->consumer->listener, message);
+    cny_warn_of_delivery_limit(lane->source->handling, message);
     coney_delivery *delivery = /* in progress before it is received */
-        cny_delivery_new(lane, message, cny_earlier_attempts(lane->consumer, message));
-    cny_count(&lane->consumer->listener->counters.received);
-    cny_count(&lane->consumer->received);
+        cny_delivery_new(lane, message, cny_earlier_attempts(lane->source, message));
+    cny_count(&lane->source->handling->counters.received);
+    cny_count(&lane->source->received);
     if (!delivery || !cny_lane_expand(lane, delivery)) {
         flush_acks(lane);
-        cny_return_for_want_of_memory(lane->consumer, message);
+        cny_return_for_want_of_memory(lane->source, message);
         wait_for(lane, MEMORY_PAUSE_MS);
         count_in_lanes(lane, -1);
     }
@@ -112,8 +123,8 @@ static bool take_message(cny_lane *lane)
 /* No more will come: its consumer ends. */
 static bool has_all(const cny_lane *lane)
 {
-    cny_channel *channel = lane->consumer->channel;
-    return atomic_load(&lane->consumer->leaving) && !cny_channel_is_consuming(channel) &&
+    cny_channel *channel = lane->source->channel;
+    return atomic_load(&lane->source->leaving) && !cny_channel_is_consuming(channel) &&
            !cny_channel_has_deliveries(channel);
 }
 
@@ -130,7 +141,7 @@ static size_t made_since(const cny_lane *lane, size_t first)
 /* Small messages may become large, and a batch takes no more memory for that than unsettled messages may take. */
 static size_t most_made(const cny_lane *lane)
 {
-    return lane->consumer->container->options.max_held_bytes;
+    return lane->source->handling->context->max_held_bytes;
 }
 
 /* Takes messages for a batch; true if it is full. */
@@ -186,7 +197,7 @@ static void decide_time(cny_lane *lane, coney_delivery *delivery, int retry_dela
 {
     coney_delivery *whole = cny_whole(delivery);
     if (delivery->verdict != CONEY_REQUEUE && coney_message_redelivered(whole->origin) && delivery == whole)
-        cny_backoff_forget(lane->consumer->listener, whole->origin);
+        cny_backoff_forget(lane->source->handling, whole->origin);
     if (!whole->was_delayed)
         delivery->requeue_at = time_of_requeue(lane, delivery, retry_delay_ms);
     whole->was_delayed |= delivery->requeue_at > 0;
@@ -203,14 +214,14 @@ static void on_outcome(cny_lane *lane, coney_delivery *delivery, coney_outcome o
         return;
     }
     if (was_handled && is_forgotten) {
-        cny_complain_of_forgotten(delivery);
+        cny_log_forgotten(delivery);
         outcome = CONEY_REQUEUE;
     }
     atomic_store(&lane->judging, true);
     delivery->verdict = cny_judge(delivery, outcome, true, &delay_ms);
     atomic_store(&lane->judging, false);
     if (delivery->verdict == 0) {
-        cny_count(&lane->consumer->listener->counters.retried);
+        cny_count(&lane->source->handling->counters.retried);
         wait_for(lane, delay_ms);
     } else {
         decide_time(lane, delivery, delay_ms);
@@ -235,7 +246,7 @@ static void conclude(cny_lane *lane, coney_delivery *delivery)
  * that is sent later would cover the message. */
 static void finish(cny_lane *lane, coney_delivery *delivery)
 {
-    bool waits = !delivery->is_left && delivery->requeue_at > 0 && !atomic_load(&lane->consumer->leaving);
+    bool waits = !delivery->is_left && delivery->requeue_at > 0 && !atomic_load(&lane->source->leaving);
     if (waits) {
         flush_acks(lane);
         cny_delivery_let_go(delivery);
@@ -276,7 +287,7 @@ static size_t finish_first(cny_lane *lane)
 static void commit(cny_lane *lane, size_t finished)
 {
     if (options_of(lane)->transacted && finished > 0)
-        cny_transaction_commit(lane->consumer);
+        cny_transaction_commit(lane->source);
 }
 
 /* Those whose verdict is known go, in their order; the others stay. */
@@ -312,7 +323,7 @@ static void roll_back(cny_lane *lane, size_t handled)
         has_failed = has_failed || (items[i]->prepared && !items[i]->has_succeeded);
     if (!has_failed)
         return;
-    cny_transaction_rollback(lane->consumer);
+    cny_transaction_rollback(lane->source);
     for (size_t i = 0; i < handled; i++) {
         if (items[i]->has_succeeded)
             items[i]->verdict = 0;
@@ -432,7 +443,7 @@ static void note_unseen_items(const cny_lane *lane)
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
         if (is_unseen(items[i]))
-            cny_note_unseen(lane->consumer->listener, cny_whole(items[i])->origin);
+            cny_note_unseen(lane->source->handling, cny_whole(items[i])->origin);
     }
 }
 
@@ -455,8 +466,8 @@ static size_t give_back(cny_lane *lane)
     release_delayed(lane, INT64_MAX);
     flush_acks(lane);
     for (coney_message *message; (message = next_message(lane)); returned++) {
-        cny_note_unseen(lane->consumer->listener, message);
-        cny_return_message(lane->consumer->channel, message);
+        cny_note_unseen(lane->source->handling, message);
+        cny_return_message(lane->source->channel, message);
         coney_message_unref(message);
         count_in_lanes(lane, -1);
     }
@@ -484,7 +495,7 @@ static size_t drop(cny_lane *lane)
     lane->due = lane->gather_until = lane->ack_due = 0;
     lane->acks = lane->ack_bytes = 0;
     for (coney_message *message; (message = next_message(lane)); dropped++) {
-        cny_note_unseen(lane->consumer->listener, message);
+        cny_note_unseen(lane->source->handling, message);
         coney_message_unref(message);
         count_in_lanes(lane, -1);
     }
@@ -498,7 +509,7 @@ static size_t drop(cny_lane *lane)
 static bool run_due(cny_lane *lane)
 {
     int64_t now = cny_now_ms();
-    release_delayed(lane, atomic_load(&lane->consumer->leaving) ? INT64_MAX : now);
+    release_delayed(lane, atomic_load(&lane->source->leaving) ? INT64_MAX : now);
     if (now < lane->due)
         return false;
     lane->due = 0;
@@ -508,27 +519,27 @@ static bool run_due(cny_lane *lane)
 /* False if there is nothing to do now. */
 static bool step(cny_lane *lane)
 {
-    cny_consumer *consumer = lane->consumer;
+    cny_source *source = lane->source;
     bool comes_again = !acknowledges_nothing(lane);
-    int course = atomic_load_explicit(&consumer->course, memory_order_acquire);
+    int course = atomic_load_explicit(&source->course, memory_order_acquire);
     if (is_suspended(lane)) {
         wait_for(lane, GATE_MS);
         return false;
     }
     if (lane->keeps_decided)
         finish_decided(lane);
-    if (course == CNY_COURSE_DROP || (comes_again && !cny_channel_alive(consumer->channel))) {
-        atomic_fetch_add(&consumer->left_over, drop(lane));
+    if (course == CNY_COURSE_DROP || (comes_again && !cny_channel_alive(source->channel))) {
+        atomic_fetch_add(&source->left_over, drop(lane));
         return false;
     }
     if (comes_again && course == CNY_COURSE_RETURN) {
-        atomic_fetch_add(&consumer->left_over, give_back(lane));
+        atomic_fetch_add(&source->left_over, give_back(lane));
         return false;
     }
     bool waits = lane->due > 0 || cny_lane_delayed(lane) > 0; /* else the clock is not asked for each message */
     if (waits && !run_due(lane))
         return false;
-    if (!cny_quarantine_enter(consumer)) {
+    if (!cny_quarantine_enter(source)) {
         lane->due = cny_deadline(GATE_MS);
         return false;
     }
@@ -537,7 +548,7 @@ static bool step(cny_lane *lane)
         handle_batch(lane);
     else if (has_work)
         handle_one(lane);
-    cny_quarantine_leave(consumer);
+    cny_quarantine_leave(source);
     return has_work;
 }
 
@@ -554,7 +565,7 @@ static void plan(cny_lane *lane)
     if (is_suspended(lane)) /* nothing that is due is done */
         next = cny_deadline(GATE_MS);
     if (next < INT64_MAX)
-        cny_workers_schedule_at(lane->consumer->container->workers, &lane->task, next);
+        cny_workers_schedule_at(lane->source->handling->context->workers, &lane->task, next);
 }
 
 static void flush_due_acks(cny_lane *lane)
@@ -566,8 +577,8 @@ static void flush_due_acks(cny_lane *lane)
 void cny_lane_run(cny_task *task)
 {
     cny_lane *lane = (cny_lane *)(void *)task;
-    cny_workers *workers = lane->consumer->container->workers;
-    if (!lane->consumer->channel)
+    cny_workers *workers = lane->source->handling->context->workers;
+    if (!lane->source->channel)
         return;
     for (int steps = 1; step(lane); steps++) {
         flush_due_acks(lane);
@@ -576,7 +587,7 @@ void cny_lane_run(cny_task *task)
             break;
         }
     }
-    if (atomic_load(&lane->consumer->leaving))
+    if (atomic_load(&lane->source->leaving))
         flush_acks(lane);
     flush_due_acks(lane);
     plan(lane);

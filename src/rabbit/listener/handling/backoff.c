@@ -3,7 +3,11 @@
  * message has a back-off of its own, which grows with each time it comes again and fails.
  *
  * The memory of a listener may be used by any thread; the list belongs to the worker that runs the lane. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/backoff.h"
+
+#include "rabbit/listener/handling/attempts.h"
+#include "rabbit/listener/handling/memory.h"
+#include "rabbit/listener/handling/provenance.h"
 
 #include <string.h>
 
@@ -24,9 +28,9 @@ struct cny_backoff_slot {
     int64_t until; /* the end of the back-off that the last step began */
 };
 
-bool cny_backoffs_init(cny_backoffs *backoffs)
+void cny_backoffs_init(cny_backoffs *backoffs)
 {
-    return pthread_mutex_init(&backoffs->lock, NULL) == 0;
+    pthread_mutex_init(&backoffs->lock, NULL);
 }
 
 void cny_backoffs_free(cny_backoffs *backoffs)
@@ -36,14 +40,14 @@ void cny_backoffs_free(cny_backoffs *backoffs)
 }
 
 /* A message without an id is known by its body and its way. */
-static uint32_t identity_of(const cny_listener *listener, const coney_message *message)
+static uint32_t identity_of(const cny_handling *handling, const coney_message *message)
 {
     const char *id = cny_message_id(message);
     if (id)
         return (uint32_t)cny_hash_keyed(id, strlen(id));
     size_t size = coney_message_size(message);
     uint64_t hash = cny_hash_keyed(coney_message_body(message), size < HASHED_BYTES ? size : HASHED_BYTES);
-    const char *key = cny_original_routing_key(listener, message);
+    const char *key = cny_original_routing_key(handling->spec, message);
     return (uint32_t)(hash ^ cny_hash_keyed(key, strlen(key)) ^ size);
 }
 
@@ -62,12 +66,12 @@ static int next_delay(struct cny_backoff_slot *slot, uint32_t identity, int coun
     return delay_ms;
 }
 
-static int requeue_delay(cny_listener *listener, const coney_message *message)
+static int requeue_delay(cny_handling *handling, const coney_message *message)
 {
-    cny_backoffs *backoffs = &listener->backoffs;
+    cny_backoffs *backoffs = &handling->memory->backoffs;
     struct cny_backoff_slot fresh = {0};
-    uint32_t identity = identity_of(listener, message);
-    int64_t counted = cny_redeliveries(listener, message);
+    uint32_t identity = identity_of(handling, message);
+    int64_t counted = cny_redeliveries(handling, message);
     pthread_mutex_lock(&backoffs->lock);
     if (!backoffs->slots)
         backoffs->slots = cny_alloc(SLOTS * sizeof *backoffs->slots);
@@ -77,12 +81,12 @@ static int requeue_delay(cny_listener *listener, const coney_message *message)
     return delay_ms;
 }
 
-void cny_backoff_forget(cny_listener *listener, const coney_message *message)
+void cny_backoff_forget(cny_handling *handling, const coney_message *message)
 {
-    cny_backoffs *backoffs = &listener->backoffs;
+    cny_backoffs *backoffs = &handling->memory->backoffs;
     pthread_mutex_lock(&backoffs->lock);
     if (backoffs->slots) {
-        uint32_t identity = identity_of(listener, message);
+        uint32_t identity = identity_of(handling, message);
         struct cny_backoff_slot *slot = &backoffs->slots[identity % SLOTS];
         if (slot->identity == identity)
             *slot = (struct cny_backoff_slot){0};
@@ -102,59 +106,7 @@ int cny_requeue_delay(const coney_delivery *delivery)
 {
     bool has_come_again = coney_message_redelivered(delivery->origin) || delivery->earlier_attempts > 0;
     const coney_delivery *whole = delivery->whole ? delivery->whole : delivery;
-    cny_listener *listener = delivery->consumer->listener;
-    bool waits_here = has_come_again && !listener->spec.options.retry.delayed_by_queue;
-    return waits_here ? requeue_delay(listener, whole->origin) : 0;
-}
-
-/* ---- those that wait ---- */
-
-typedef struct delayed {
-    int64_t due;
-    coney_delivery *delivery;
-} delayed;
-
-size_t cny_lane_delayed(const cny_lane *lane)
-{
-    return lane->delayed.size / sizeof(delayed);
-}
-
-static delayed *list_of(const cny_lane *lane, size_t *count)
-{
-    *count = cny_lane_delayed(lane);
-    return (delayed *)(void *)lane->delayed.data;
-}
-
-bool cny_lane_delay(cny_lane *lane, coney_delivery *delivery, int64_t due)
-{
-    const delayed last = {.due = due, .delivery = delivery};
-    if (!cny_buffer_append(&lane->delayed, &last, sizeof last))
-        return false;
-    size_t count;
-    delayed *list = list_of(lane, &count);
-    size_t place = count - 1;
-    for (; place > 0 && list[place - 1].due > due; place--)
-        list[place] = list[place - 1];
-    list[place] = last;
-    return true;
-}
-
-int64_t cny_lane_next_due(const cny_lane *lane)
-{
-    size_t count;
-    const delayed *list = list_of(lane, &count);
-    return count > 0 ? list[0].due : INT64_MAX;
-}
-
-size_t cny_lane_take_due(cny_lane *lane, int64_t now, void (*take)(cny_lane *lane, coney_delivery *delivery))
-{
-    size_t count, taken = 0;
-    delayed *list = list_of(lane, &count);
-    for (; taken < count && list[taken].due <= now; taken++)
-        take(lane, list[taken].delivery);
-    if (taken > 0) {
-        memmove(list, list + taken, (count - taken) * sizeof *list);
-        lane->delayed.size = (count - taken) * sizeof *list;
-    }
-    return taken;
+    cny_handling *handling = delivery->source->handling;
+    bool waits_here = has_come_again && !handling->spec->options.retry.delayed_by_queue;
+    return waits_here ? requeue_delay(handling, whole->origin) : 0;
 }

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* From what came to what is handled: a message is one delivery, and of a batch in Spring's format each part is one.
  * Runs on the worker of the lane, with no lock held. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/settle.h"
+
+#include "rabbit/listener/handling/dispatch.h"
+#include "rabbit/listener/handling/tries.h"
 
 #include <coney/amqp/batch.h>
 
@@ -54,7 +57,7 @@ static void note_broken(coney_delivery *whole)
 static bool process_whole(const cny_lane *lane, coney_delivery *whole)
 {
     const coney_message *origin = whole->origin;
-    coney_status status = cny_processors_run(&lane->consumer->container->after_receive, &whole->message,
+    coney_status status = cny_processors_run(&lane->source->handling->context->after_receive, &whole->message,
                                              origin->exchange, origin->routing_key);
     whole->is_processed = true;
     if (status != CONEY_OK)
@@ -72,7 +75,7 @@ static bool take_apart(cny_lane *lane, coney_delivery *whole, int earlier_attemp
     coney_status status = coney_message_debatch(whole->message, add_part, (void *)(uintptr_t)&of);
     if (status == CONEY_OK) {
         size_t made = (lane->items.size - before) / sizeof(coney_delivery *);
-        atomic_fetch_add(&lane->consumer->in_lanes, (int)made - 1);
+        atomic_fetch_add(&lane->source->in_lanes, (int)made - 1);
         coney_delivery_unref(whole); /* its parts have it */
         return true;
     }
@@ -91,7 +94,7 @@ bool cny_lane_expand(cny_lane *lane, coney_delivery *whole)
 {
     int earlier_attempts = whole->earlier_attempts;
     cny_tries_resume(whole);
-    if (lane->consumer->listener->spec.options.keep_batches || whole->origin->defect ||
+    if (lane->source->handling->spec->options.keep_batches || whole->origin->defect ||
         !coney_message_is_batch(whole->origin))
         return add_item(lane, whole);
     int64_t began = cny_lane_begin_call(lane);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Replies to the message at hand, and what a transacted listener sends with its transaction. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/reply.h"
+
+#include "rabbit/listener/handling/memory.h"
+#include "rabbit/listener/handling/publisher.h"
 
 #include <coney/amqp/json.h>
 
@@ -10,7 +13,7 @@
 
 static coney_status check_transaction(const coney_delivery *delivery)
 {
-    const coney_listener *options = &delivery->consumer->listener->spec.options;
+    const coney_listener *options = &delivery->source->handling->spec->options;
     if (!options->transacted)
         return cny_fail(CONEY_E_STATE, "the listener is not transacted; use a template");
     return delivery->in_handler ? CONEY_OK : cny_fail(CONEY_E_STATE, "the handler has returned");
@@ -22,7 +25,7 @@ static coney_status send_in_transaction(coney_delivery *delivery, const char *ex
     const cny_publish publish = {
         .exchange = exchange, .routing_key = routing_key, .message = message, .mandatory = mandatory};
     return cny_channel_publish_unconfirmed(delivery->channel, &publish,
-                                           cny_deadline(delivery->consumer->container->options.publish_timeout_ms));
+                                           cny_deadline(delivery->source->handling->context->publish_timeout_ms));
 }
 
 coney_status coney_delivery_send(coney_delivery *delivery, const char *exchange, const char *routing_key,
@@ -31,7 +34,7 @@ coney_status coney_delivery_send(coney_delivery *delivery, const char *exchange,
     CNY_DISABLE_CANCEL();
     if (!delivery || !exchange || !routing_key || !message)
         return cny_fail(CONEY_E_INVALID, "send: delivery, exchange, routing_key or message is NULL");
-    coney_status status = cny_factory_check_process(delivery->consumer->container->factory);
+    coney_status status = cny_factory_check_process(delivery->source->handling->context->factory);
     if (status == CONEY_OK)
         status = cny_check_name("exchange", exchange);
     if (status == CONEY_OK)
@@ -61,10 +64,10 @@ static bool has_spoiled(cny_spoilers *spoilers, uint64_t address)
     return found;
 }
 
-static void note_spoiler(cny_consumer *consumer)
+static void note_spoiler(cny_source *source)
 {
-    cny_spoilers *spoilers = &consumer->listener->spoilers;
-    uint64_t address = atomic_exchange(&consumer->replied_to, 0);
+    cny_spoilers *spoilers = &source->handling->memory->spoilers;
+    uint64_t address = atomic_exchange(&source->replied_to, 0);
     if (address == 0 || has_spoiled(spoilers, address))
         return;
     unsigned place = atomic_fetch_add(&spoilers->next, 1) % CNY_SPOILERS;
@@ -72,51 +75,51 @@ static void note_spoiler(cny_consumer *consumer)
 }
 
 /* A commit that fails has taken nothing: with the channel closed the broker delivers again. */
-static void end_transaction(cny_consumer *consumer, const char *what,
+static void end_transaction(cny_source *source, const char *what,
                             coney_status (*end)(cny_channel *channel, int64_t deadline))
 {
-    cny_listener *listener = consumer->listener;
-    if (!cny_channel_alive(consumer->channel) ||
-        end(consumer->channel, cny_deadline(consumer->container->options.publish_timeout_ms)) == CONEY_OK) {
-        atomic_store(&consumer->replied_to, 0);
+    cny_handling *handling = source->handling;
+    if (!cny_channel_alive(source->channel) ||
+        end(source->channel, cny_deadline(source->handling->context->publish_timeout_ms)) == CONEY_OK) {
+        atomic_store(&source->replied_to, 0);
         return;
     }
-    note_spoiler(consumer);
-    cny_log_limited(&listener->log, CNY_LOG_FAILURE, CONEY_LOG_ERROR, NULL,
+    note_spoiler(source);
+    cny_log_limited(&handling->log, CNY_LOG_FAILURE, CONEY_LOG_ERROR, NULL,
                     "queue '%s': a transaction cannot be %s, so its messages come again: %s",
-                    listener->spec.options.queue, what, coney_last_error());
-    cny_channel_close(consumer->channel);
+                    handling->spec->options.queue, what, coney_last_error());
+    cny_channel_close(source->channel);
 }
 
-void cny_transaction_rollback(cny_consumer *consumer)
+void cny_transaction_rollback(cny_source *source)
 {
-    end_transaction(consumer, "rolled back", cny_channel_tx_rollback);
+    end_transaction(source, "rolled back", cny_channel_tx_rollback);
 }
 
 /* They come back before the answer to the commit, and then there is nothing that could be undone. */
-static void complain_of_returned(const cny_consumer *consumer)
+static void complain_of_returned(const cny_source *source)
 {
     cny_error *first = NULL;
-    size_t count = cny_channel_take_returned(consumer->channel, &first);
+    size_t count = cny_channel_take_returned(source->channel, &first);
     if (count > 0)
         cny_log_limited(
-            &consumer->listener->log, CNY_LOG_REPLY, CONEY_LOG_ERROR, NULL,
+            &source->handling->log, CNY_LOG_REPLY, CONEY_LOG_ERROR, NULL,
             "queue '%s': a transaction is committed, but %zu of what was sent in it came back and is lost: %s",
-            consumer->listener->spec.options.queue, count, first ? cny_error_view(first)->text : "");
+            source->handling->spec->options.queue, count, first ? cny_error_view(first)->text : "");
     cny_error_unref(first);
 }
 
-void cny_transaction_commit(cny_consumer *consumer)
+void cny_transaction_commit(cny_source *source)
 {
-    end_transaction(consumer, "committed", cny_channel_tx_commit);
-    complain_of_returned(consumer);
+    end_transaction(source, "committed", cny_channel_tx_commit);
+    complain_of_returned(source);
 }
 
 /* ---- replies ---- */
 
 static coney_status find_address(cny_address *to, const coney_delivery *delivery)
 {
-    const char *send_to = delivery->consumer->listener->spec.options.send_to;
+    const char *send_to = delivery->source->handling->spec->options.send_to;
     if (cny_address_of_requester(to, delivery->message))
         return CONEY_OK;
     if (!send_to)
@@ -129,7 +132,7 @@ static coney_status find_address(cny_address *to, const coney_delivery *delivery
 static coney_status make_reply(coney_message **made, const coney_delivery *delivery, coney_message *reply,
                                const cny_address *to)
 {
-    const coney_processor *processor = &delivery->consumer->listener->spec.options.reply_processor;
+    const coney_processor *processor = &delivery->source->handling->spec->options.reply_processor;
     coney_message *correlated;
     coney_status status = cny_correlate(&correlated, delivery->message, reply);
     *made = status == CONEY_OK ? correlated : NULL;
@@ -152,16 +155,16 @@ static coney_status make_reply(coney_message **made, const coney_delivery *deliv
  * nobody waits for it there, and the request would only be handled again, for ever. But send_to is the listener's. */
 static coney_status publish_reply(const coney_delivery *delivery, const cny_address *to, coney_message *reply)
 {
-    coney_container *container = delivery->consumer->container;
+    cny_handling_context *context = delivery->source->handling->context;
     bool may_be_missing = to->is_requesters && *to->exchange;
-    cny_publisher *publisher = may_be_missing ? &container->exchange_replies : &container->replies;
-    const cny_reply_watch before = cny_factory_watch_reply(container->factory);
-    coney_status status = cny_container_publish(container, publisher, to->exchange, to->routing_key, reply, false);
-    if (!to->is_requesters || !cny_factory_is_reply_refused(container->factory, &before, status))
+    cny_publisher *publisher = may_be_missing ? &context->exchange_replies : &context->replies;
+    const cny_reply_watch before = cny_factory_watch_reply(context->factory);
+    coney_status status = cny_publish_confirmed(context, publisher, to->exchange, to->routing_key, reply, false);
+    if (!to->is_requesters || !cny_factory_is_reply_refused(context->factory, &before, status))
         return status;
-    cny_log_limited(&delivery->consumer->listener->log, CNY_LOG_REPLY, CONEY_LOG_WARN, delivery->origin,
+    cny_log_limited(&delivery->source->handling->log, CNY_LOG_REPLY, CONEY_LOG_WARN, delivery->origin,
                     "queue '%s': the reply to message '%s' reaches nobody: %s",
-                    delivery->consumer->listener->spec.options.queue, cny_id_of(delivery->message), coney_last_error());
+                    delivery->source->handling->spec->options.queue, cny_id_of(delivery->message), coney_last_error());
     return CONEY_OK;
 }
 
@@ -176,7 +179,7 @@ static bool may_spoil_transaction(const coney_delivery *delivery, const cny_addr
     if (!to->is_requesters)
         return false;
     return (may_be_refused && delivery->origin->redelivered) ||
-           has_spoiled(&delivery->consumer->listener->spoilers, hash_of(to));
+           has_spoiled(&delivery->source->handling->memory->spoilers, hash_of(to));
 }
 
 static coney_status send(coney_delivery *delivery, coney_message *reply)
@@ -188,9 +191,9 @@ static coney_status send(coney_delivery *delivery, coney_message *reply)
         status = make_reply(&made, delivery, reply, &to);
     if (status != CONEY_OK || !made)
         return status;
-    bool is_within = delivery->consumer->listener->spec.options.transacted && !may_spoil_transaction(delivery, &to);
+    bool is_within = delivery->source->handling->spec->options.transacted && !may_spoil_transaction(delivery, &to);
     if (is_within && to.is_requesters)
-        atomic_store(&delivery->consumer->replied_to, hash_of(&to));
+        atomic_store(&delivery->source->replied_to, hash_of(&to));
     if (is_within)
         status = send_in_transaction(delivery, to.exchange, to.routing_key, made, false);
     else
@@ -202,7 +205,7 @@ static coney_status send(coney_delivery *delivery, coney_message *reply)
 static coney_status fail_reply(const coney_delivery *delivery)
 {
     return cny_fail_in("reply to message '%s' of queue '%s'", cny_id_of(delivery->message),
-                       delivery->consumer->listener->spec.options.queue);
+                       delivery->source->handling->spec->options.queue);
 }
 
 coney_status coney_delivery_reply(coney_delivery *delivery, coney_message *reply)
@@ -210,8 +213,8 @@ coney_status coney_delivery_reply(coney_delivery *delivery, coney_message *reply
     CNY_DISABLE_CANCEL();
     if (!delivery || !reply)
         return cny_fail(CONEY_E_INVALID, "reply: delivery or reply is NULL");
-    coney_status status = cny_factory_check_process(delivery->consumer->container->factory);
-    if (status == CONEY_OK && delivery->consumer->listener->spec.options.transacted)
+    coney_status status = cny_factory_check_process(delivery->source->handling->context->factory);
+    if (status == CONEY_OK && delivery->source->handling->spec->options.transacted)
         status = check_transaction(delivery);
     if (status == CONEY_OK)
         status = send(delivery, reply);
@@ -223,7 +226,7 @@ coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const vo
     CNY_DISABLE_CANCEL();
     if (!delivery)
         return cny_fail(CONEY_E_INVALID, "reply: the delivery is NULL");
-    const coney_converter *converter = delivery->consumer->listener->spec.options.reply_converter;
+    const coney_converter *converter = delivery->source->handling->spec->options.reply_converter;
     if (!converter)
         converter = coney_json_converter();
     coney_message *reply;

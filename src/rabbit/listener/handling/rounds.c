@@ -3,7 +3,10 @@
  * dead-letter queue lets them expire into their queue again. x-death tells of that, but anyone can send an x-death. So
  * a message came round only if this listener has rejected it before, and it was rejected more often since: what
  * somebody sends does not grow by itself. Workers; has a lock of its own. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/rounds.h"
+
+#include "rabbit/listener/handling/memory.h"
+#include "rabbit/listener/handling/provenance.h"
 
 #include <string.h>
 
@@ -47,11 +50,11 @@ static bool has_grown(uint64_t before, uint64_t now)
 
 bool cny_came_round(coney_delivery *delivery)
 {
-    cny_listener *listener = delivery->consumer->listener;
+    cny_handling *handling = delivery->source->handling;
     uint64_t count;
-    if (!cny_is_round(listener, delivery->origin, &count))
+    if (!cny_is_round(handling->spec, delivery->origin, &count))
         return false;
-    cny_rounds_memory *memory = &listener->rounds;
+    cny_rounds_memory *memory = &handling->memory->rounds;
     uint64_t message = identity_of(delivery);
     pthread_mutex_lock(&memory->lock);
     const struct cny_rejected *place = memory->places ? &memory->places[(message >> 1) % PLACES] : NULL;
@@ -63,11 +66,11 @@ bool cny_came_round(coney_delivery *delivery)
 /* Without memory the message is rejected once more the next time. */
 void cny_note_rejected(coney_delivery *delivery)
 {
-    cny_listener *listener = delivery->consumer->listener;
-    cny_rounds_memory *memory = &listener->rounds;
+    cny_handling *handling = delivery->source->handling;
+    cny_rounds_memory *memory = &handling->memory->rounds;
     uint64_t message = identity_of(delivery);
     uint64_t count;
-    cny_is_round(listener, delivery->origin, &count);
+    cny_is_round(handling->spec, delivery->origin, &count);
     pthread_mutex_lock(&memory->lock);
     if (!memory->places)
         memory->places = cny_alloc(PLACES * sizeof *memory->places);

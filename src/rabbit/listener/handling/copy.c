@@ -2,7 +2,10 @@
 /* The copy of a message that is published when its attempts are used up, or when it goes to or from quarantine: which
  * headers it has, and which are left out if they do not all fit a frame, or if with those that are added later they are
  * more than Coney reads. Any thread. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/exhausted.h"
+
+#include "rabbit/listener/handling/attempts.h"
+#include "rabbit/listener/handling/provenance.h"
 
 #include <coney/amqp/batch.h>
 
@@ -136,7 +139,7 @@ int cny_attempts_made(const coney_delivery *delivery)
 
 static coney_value ended_by(const coney_delivery *delivery)
 {
-    return coney_value_string(delivery->consumer->listener->spec.quarantine_queue);
+    return coney_value_string(delivery->source->handling->spec->quarantine_queue);
 }
 
 static bool set_own(coney_table *headers, const coney_delivery *delivery, const cny_copy_form *form)
@@ -181,7 +184,7 @@ static size_t room_for_headers(const coney_properties *properties, size_t frame)
 static bool fill(coney_table *headers, const coney_delivery *delivery, cny_copy_form *form)
 {
     const coney_properties *properties = &delivery->origin->properties;
-    bool is_back = cny_is_own_copy(delivery->consumer, delivery->origin);
+    bool is_back = cny_is_own_copy(delivery->source, delivery->origin);
     filling to = {.headers = headers,
                   .from = properties->headers,
                   .is_back = is_back,

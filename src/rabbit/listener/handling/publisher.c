@@ -2,7 +2,7 @@
 /* What a container itself publishes goes through confirmed channels that are opened when they are needed and replaced
  * when they are gone: one for messages that failed, and one for replies, which a request can address to an exchange
  * that does not exist, and that costs the channel. Any thread; it waits for the confirm. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/handling/publisher.h"
 
 #define MAX_UNCONFIRMED 10000
 
@@ -50,7 +50,7 @@ static cny_channel *keep_first(cny_publisher *publisher, cny_channel *made)
     return kept;
 }
 
-static coney_status get_channel(coney_container *container, cny_publisher *publisher, cny_channel **channel,
+static coney_status get_channel(const cny_handling_context *context, cny_publisher *publisher, cny_channel **channel,
                                 int64_t deadline)
 {
     *channel = current_channel(publisher);
@@ -58,7 +58,7 @@ static coney_status get_channel(coney_container *container, cny_publisher *publi
         return CONEY_OK;
     const cny_confirm_options confirms = {.max_unconfirmed = MAX_UNCONFIRMED, .timeout_ms = -1};
     cny_channel *made;
-    coney_status status = cny_channel_open(&made, container->factory, CONEY_PUBLISHING, false, deadline);
+    coney_status status = cny_channel_open(&made, context->factory, CONEY_PUBLISHING, false, deadline);
     if (status != CONEY_OK)
         return status;
     status = cny_channel_confirm_select(made, &confirms, deadline);
@@ -71,31 +71,31 @@ static coney_status get_channel(coney_container *container, cny_publisher *publi
     return CONEY_OK;
 }
 
-static coney_status publish_with_others(coney_container *container, cny_publisher *publisher,
+static coney_status publish_with_others(const cny_handling_context *context, cny_publisher *publisher,
                                         const cny_publish *publish, int64_t deadline)
 {
     coney_status status;
     do { /* a channel that died before anything was sent is replaced */
         cny_channel *channel;
-        status = get_channel(container, publisher, &channel, deadline);
+        status = get_channel(context, publisher, &channel, deadline);
         if (status != CONEY_OK)
             return status;
         status = cny_channel_publish_and_wait(channel, publish, deadline);
         cny_channel_unref(channel);
     } while (status == CONEY_E_STALE && cny_now_ms() < deadline);
-    cny_publish_note(container->factory, publish, status);
+    cny_publish_note(context->factory, publish, status);
     return status;
 }
 
-coney_status cny_container_publish(coney_container *container, cny_publisher *publisher, const char *exchange,
+coney_status cny_publish_confirmed(const cny_handling_context *context, cny_publisher *publisher, const char *exchange,
                                    const char *routing_key, coney_message *message, bool mandatory)
 {
-    int64_t deadline = cny_deadline(container->options.publish_timeout_ms);
+    int64_t deadline = cny_deadline(context->publish_timeout_ms);
     const cny_publish publish = {
         .exchange = exchange, .routing_key = routing_key, .message = message, .mandatory = mandatory};
-    coney_status status = cny_publish_must_isolate(container->factory, &publish)
-                              ? cny_publish_isolated(container->factory, &publish, deadline)
-                              : publish_with_others(container, publisher, &publish, deadline);
+    coney_status status = cny_publish_must_isolate(context->factory, &publish)
+                              ? cny_publish_isolated(context->factory, &publish, deadline)
+                              : publish_with_others(context, publisher, &publish, deadline);
     return status == CONEY_OK
                ? status
                : cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", exchange, routing_key);

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* Which attempt to handle a message this is. Three witnesses know something: headers that the broker writes, headers
+ * that the ladder writes, which are believed only if the broker says that the message comes from there, and a memory
+ * by message id of what has happened to messages in this process. Any thread. */
+#include "rabbit/listener/handling/attempts.h"
+
+#include "rabbit/listener/handling/memory.h"
+#include "rabbit/listener/handling/provenance.h"
+
+/* ---- the broker's count ---- */
+
+/* A quorum queue counts each message that comes back to it, so a redelivery without a count proves that the queue is
+ * no quorum queue. Without this, a count that a publisher has written himself would be believed as soon as his message
+ * comes back, on a classic queue of which nobody says what it is. */
+static void note_no_count(cny_handling *handling)
+{
+    int unknown = CONEY_QUEUE_DEFAULT;
+    atomic_compare_exchange_strong(&handling->spec->queue.kind, &unknown, CONEY_CLASSIC);
+}
+
+/* How often the message has come back to this queue, by the count of a quorum queue; -1: nobody has counted. Who sends
+ * a message may send such a header, too, but the broker replaces that when the message comes back.
+ *
+ * A rejected message keeps its count when it is dead-lettered. RabbitMQ 3.10 starts anew when it comes to its next
+ * queue. RabbitMQ 4.0 starts anew there, too, but shows the number of rejections until the message comes back for the
+ * first time. RabbitMQ 4.3, the only one with x-acquired-count, goes on counting, so rejections by any queue are a part
+ * of its count: if there are more of them, the broker has not written them, or they were made by basic.nack. */
+static int64_t counted_returns(cny_handling *handling, const coney_message *message)
+{
+    const coney_table *headers = message->properties.headers;
+    bool has_acquired = coney_table_get(headers, CNY_HEADER_ACQUIRED) != NULL;
+    if (!message->redelivered || cny_spec_queue_kind(handling->spec) == CONEY_CLASSIC)
+        return -1;
+    if (!has_acquired && !coney_table_get(headers, CNY_HEADER_DELIVERED)) {
+        note_no_count(handling);
+        return -1;
+    }
+    int64_t count = cny_header_count(headers, CNY_HEADER_DELIVERED);
+    int64_t here = cny_rejections(handling->spec->options.queue, message), anywhere = cny_rejections(NULL, message);
+    if (has_acquired)
+        return count >= anywhere ? count - anywhere : count;
+    bool is_of_4_0 = coney_table_get(headers, "x-last-death-queue") != NULL;
+    return is_of_4_0 && count > 0 && (count == here || count == anywhere) ? 0 : count;
+}
+
+/* ---- all together ---- */
+
+/* Returns that RabbitMQ 4.3 has not counted, since the message came to this queue: by basic.nack and by a consumer's
+ * time-out. Older releases count all of them. */
+static int64_t uncounted_returns(const coney_message *message)
+{
+    const coney_table *headers = message->properties.headers;
+    int64_t uncounted =
+        cny_header_count(headers, CNY_HEADER_ACQUIRED) - cny_header_count(headers, CNY_HEADER_DELIVERED);
+    return uncounted > 0 ? uncounted : 0;
+}
+
+/* What went back from this process unhandled was no attempt. What went back from other processes may have been one, so
+ * that is counted. */
+int64_t cny_returns(cny_handling *handling, const coney_message *message)
+{
+    int64_t count = counted_returns(handling, message);
+    cny_history history;
+    if (count <= 0 || !cny_history_of(&handling->memory->histories, message, &history))
+        return count;
+    int64_t unseen = history.unseen - uncounted_returns(message);
+    return unseen <= 0 ? count : count > unseen ? count - unseen : 0;
+}
+
+int64_t cny_returns_here(cny_handling *handling, const coney_message *message)
+{
+    int64_t count = cny_returns(handling, message);
+    int64_t acquired = cny_header_count(message->properties.headers, CNY_HEADER_ACQUIRED);
+    return acquired > 0 && acquired < count ? acquired : count;
+}
+
+bool cny_has_just_come(const coney_message *message)
+{
+    int64_t acquired = cny_header_count(message->properties.headers, CNY_HEADER_ACQUIRED);
+    return acquired > 0 && acquired == cny_header_count(message->properties.headers, CNY_HEADER_DELIVERED) &&
+           cny_has_counted_death(message);
+}
+
+int64_t cny_redeliveries(cny_handling *handling, const coney_message *message)
+{
+    int64_t count = cny_returns(handling, message);
+    cny_history history;
+    bool is_known = message->redelivered && cny_history_of(&handling->memory->histories, message, &history);
+    if (is_known && handling->spec->options.retry.stateful)
+        return count > history.failed ? count : history.failed;
+    return count >= 0 ? count : message->redelivered;
+}
+
+bool cny_is_own_copy(const cny_source *source, const coney_message *message)
+{
+    return source->is_quarantine || cny_rounds(source->handling->spec, message) > 0 ||
+           cny_is_condemned(source->handling->spec, message);
+}
+
+int cny_earlier_attempts(const cny_source *source, const coney_message *message)
+{
+    cny_handling *handling = source->handling;
+    int round = cny_rounds(handling->spec, message);
+    int64_t before =
+        cny_is_own_copy(source, message) ? cny_header_count(message->properties.headers, CONEY_HEADER_ATTEMPTS) : 0;
+    if (before < round)
+        before = round;
+    int64_t count =
+        before + cny_redeliveries(handling, message) + cny_rejections(handling->spec->options.queue, message);
+    return count < CNY_MOST_COUNTED ? (int)count : CNY_MOST_COUNTED;
+}

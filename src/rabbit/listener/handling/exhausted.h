@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* What becomes of a message whose attempts are used up, and the copy that is published in its place. */
+#ifndef CNY_HANDLING_EXHAUSTED_H
+#define CNY_HANDLING_EXHAUSTED_H
+
+#include "rabbit/listener/handling/delivery.h"
+
+#define CNY_MAX_LEFT_OUT 360
+
+/* How the copy of a message is made that is published in its place. */
+typedef struct cny_copy_form {
+    int round;      /* of the ladder; 0: none */
+    bool with_text; /* the reason, as a header */
+    bool fits;      /* headers of the sender are left out until all fit a frame of that size; false: all are kept */
+    size_t frame;
+    char left_out[CNY_MAX_LEFT_OUT]; /* given back: how many headers of the sender are left out, which; "": none */
+} cny_copy_form;
+
+/* Gives the copy, and fills left_out; CONEY_E_NO_MEMORY. The second function: the number of attempts that the copy
+ * tells of. */
+coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, cny_copy_form *form);
+int cny_attempts_made(const coney_delivery *delivery);
+
+/* Sends a copy to a queue, confirmed. The statuses of coney_template_send(). */
+coney_status cny_republish(coney_delivery *delivery, const char *queue);
+
+coney_outcome cny_recover(coney_delivery *delivery);          /* attempts are used up: the verdict */
+coney_outcome cny_park(coney_delivery *delivery);             /* whatever the recovery is: the same */
+coney_outcome cny_pass_over(coney_delivery *delivery);        /* of a stream: acknowledged, counted and told */
+coney_outcome cny_climb(coney_delivery *delivery, int round); /* sends it to wait for its next round */
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* A lane takes messages one after another. */
+#ifndef CNY_HANDLING_LANE_H
+#define CNY_HANDLING_LANE_H
+
+#include "rabbit/listener/handling/handling.h"
+
+struct cny_lane {
+    cny_task task;
+    cny_source *source;
+    /* by the worker that runs it */
+    cny_buffer todo; /* of coney_message *, from next on */
+    size_t next;
+    cny_buffer items;   /* of coney_delivery *, that wait for a handler, from first_item on */
+    size_t first_item;  /* 0 with on_batch */
+    bool keeps_decided; /* items whose verdict is known: the channel was suspended */
+    cny_buffer delayed; /* deliveries that wait before they go back to the queue; backoff.c */
+    int64_t due;        /* not before; 0: now */
+    int64_t gather_until;
+    size_t acks;      /* not sent yet, */
+    size_t ack_bytes; /* what these messages hold, */
+    uint64_t ack_tag; /* and the last of them */
+    int64_t ack_due;
+    coney_delivery *spare; /* one that may be used again */
+    /* under lock; only with several lanes */
+    pthread_mutex_t lock; /* below the connection's; none is taken under it */
+    cny_buffer inbox;     /* of coney_message * */
+    /* any thread */
+    atomic_llong handling_since; /* in milliseconds; 0: no handler runs */
+    atomic_bool judging;         /* what the handler said, which may take a publishing connection */
+    atomic_bool told_slow;
+};
+
+void cny_lane_run(cny_task *task);
+void cny_lane_clear(cny_lane *lane); /* frees what it has; no worker runs it */
+
+/* Between these two calls the worker of the lane does what may take long: after slow_handler_ms there is an event.
+ * The first returns the time of the beginning, for the second. handled: a handler was called, and the call counts. */
+int64_t cny_lane_begin_call(cny_lane *lane);
+void cny_lane_end_call(cny_lane *lane, int64_t began, bool handled);
+
+/* Adds the delivery, or its parts if it is a batch that is to be taken apart, to the items of the lane. Takes it.
+ * False: there is no memory. */
+bool cny_lane_expand(cny_lane *lane, coney_delivery *whole);
+
+/* ---- deliveries that wait before they go back ---- */
+
+/* Has it wait in its lane; false without memory. Taking takes those that are due, in their order, the list being
+ * theirs still; returns how many. */
+bool cny_lane_delay(cny_lane *lane, coney_delivery *delivery, int64_t due);
+size_t cny_lane_delayed(const cny_lane *lane);   /* how many wait */
+int64_t cny_lane_next_due(const cny_lane *lane); /* INT64_MAX: none */
+size_t cny_lane_take_due(cny_lane *lane, int64_t now, void (*take)(cny_lane *lane, coney_delivery *delivery));
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/* The lanes of a source: made, set to work by the I/O thread and the supervisor, watched. A worker spreads what has
+ * come over several lanes, by a key of each message, so that messages with the same key keep their order. */
+#include "rabbit/listener/handling/lane.h"
+
+#include "rabbit/listener/handling/provenance.h"
+#include "rabbit/listener/handling/source.h"
+
+#include <string.h>
+
+/* ---- spreading messages over lanes ---- */
+
+static uint32_t hash_of_header(const coney_message *message, const char *name)
+{
+    const coney_value *value = coney_message_header(message, name);
+    if (!value)
+        return 0;
+    if (value->type == CONEY_STRING || value->type == CONEY_BYTES)
+        return cny_hash(value->as.bytes.data, value->as.bytes.size);
+    int64_t number = value->type == CONEY_BOOL ? value->as.boolean : value->as.integer;
+    return value->type <= CONEY_INT64 || value->type == CONEY_TIMESTAMP ? cny_hash(&number, sizeof number) : 0;
+}
+
+static cny_lane *lane_of(cny_source *source, const coney_message *message)
+{
+    const char *header = source->handling->spec->options.lane_header;
+    const char *key = cny_original_routing_key(source->handling->spec, message); /* back from the ladder to the same */
+    uint32_t value = header ? hash_of_header(message, header) : cny_hash(key, strlen(key));
+    return &source->lanes[value % (uint32_t)source->lane_count];
+}
+
+/* Without memory for it a message goes back to the queue, where its turn comes again. */
+static void put_on_lane(cny_source *source, coney_message *message)
+{
+    cny_lane *lane = lane_of(source, message);
+    pthread_mutex_lock(&lane->lock);
+    bool put = cny_buffer_append(&lane->inbox, &message, sizeof(coney_message *));
+    pthread_mutex_unlock(&lane->lock);
+    if (put) {
+        cny_workers_schedule(source->handling->context->workers, &lane->task);
+        return;
+    }
+    cny_return_for_want_of_memory(source, message);
+    atomic_fetch_sub(&source->in_lanes, 1);
+    coney_message_unref(message);
+}
+
+static void spread(cny_task *task)
+{
+    cny_source *source = (cny_source *)(void *)task;
+    if (!cny_source_take(source, &source->taken))
+        return;
+    coney_message **messages = (coney_message **)(void *)source->taken.data;
+    size_t count = source->taken.size / sizeof *messages;
+    for (size_t i = 0; i < count; i++)
+        put_on_lane(source, messages[i]);
+    source->taken.size = 0;
+}
+
+/* ---- life ---- */
+
+/* Under the workers' lock. */
+static void on_idle(cny_task *task)
+{
+    const cny_lane *lane = (const cny_lane *)(const void *)task;
+    const cny_source *source = task->run == spread ? (const cny_source *)(const void *)task : lane->source;
+    if (atomic_load(&source->leaving))
+        cny_source_wake(source);
+}
+
+static void init_lane(cny_lane *lane, cny_source *source)
+{
+    lane->source = source;
+    lane->task.run = cny_lane_run;
+    lane->task.on_idle = on_idle;
+    pthread_mutex_init(&lane->lock, NULL);
+}
+
+bool cny_source_init(cny_source *source, cny_handling *handling, int lanes)
+{
+    source->lanes = cny_alloc((size_t)lanes * sizeof *source->lanes);
+    if (!source->lanes)
+        return false;
+    atomic_init(&source->refs, 1);
+    source->handling = handling;
+    source->task.run = spread;
+    source->task.on_idle = on_idle;
+    source->lane_count = lanes;
+    for (int i = 0; i < lanes; i++)
+        init_lane(&source->lanes[i], source);
+    return true;
+}
+
+void cny_source_clear(cny_source *source)
+{
+    for (int i = 0; i < source->lane_count; i++) {
+        cny_lane_clear(&source->lanes[i]);
+        pthread_mutex_destroy(&source->lanes[i].lock);
+    }
+    cny_free(source->lanes);
+    cny_buffer_free(&source->taken);
+    cny_channel_unref(source->channel);
+}
+
+/* ---- setting to work ---- */
+
+static bool has_many_lanes(const cny_source *source)
+{
+    return source->lane_count > 1;
+}
+
+void cny_source_on_deliveries(cny_source *source)
+{
+    cny_task *task = has_many_lanes(source) ? &source->task : &source->lanes[0].task;
+    cny_workers_schedule(source->handling->context->workers, task);
+}
+
+void cny_source_set_course(cny_source *source, cny_course course)
+{
+    cny_workers *workers = source->handling->context->workers;
+    atomic_store(&source->course, (int)course);
+    atomic_store(&source->leaving, true);
+    if (has_many_lanes(source))
+        cny_workers_hasten(workers, &source->task);
+    for (int i = 0; i < source->lane_count; i++)
+        cny_workers_hasten(workers, &source->lanes[i].task);
+}
+
+void cny_source_withdraw(cny_source *source)
+{
+    cny_workers *workers = source->handling->context->workers;
+    cny_workers_withdraw(workers, &source->task);
+    for (int i = 0; i < source->lane_count; i++)
+        cny_workers_withdraw(workers, &source->lanes[i].task);
+}
+
+/* ---- watching ---- */
+
+bool cny_source_is_idle(cny_source *source)
+{
+    cny_workers *workers = source->handling->context->workers;
+    bool idle = atomic_load(&source->in_lanes) == 0 && cny_workers_is_idle(workers, &source->task);
+    for (int i = 0; idle && i < source->lane_count; i++)
+        idle = cny_workers_is_idle(workers, &source->lanes[i].task);
+    return idle;
+}
+
+int cny_source_handling(const cny_source *source)
+{
+    int handling = 0;
+    for (int i = 0; i < source->lane_count; i++)
+        handling += atomic_load(&source->lanes[i].handling_since) != 0;
+    return handling;
+}
+
+int cny_source_publishing(const cny_source *source)
+{
+    int count = 0;
+    for (int i = 0; i < source->lane_count; i++)
+        count += atomic_load(&source->lanes[i].judging) || atomic_load(&source->lanes[i].handling_since) != 0;
+    return count;
+}
+
+static int64_t began_at(const cny_lane *lane)
+{
+    return atomic_load(&lane->handling_since);
+}
+
+int cny_source_stuck(const cny_source *source, int64_t now)
+{
+    int slow_ms = source->handling->spec->options.slow_handler_ms, stuck = 0;
+    for (int i = 0; i < source->lane_count; i++) {
+        int64_t since = began_at(&source->lanes[i]);
+        stuck += slow_ms > 0 && since > 0 && now - since > 2 * (int64_t)slow_ms;
+    }
+    return stuck;
+}
+
+static void tell_slow(const cny_source *source, cny_buffer *deferred_log, int64_t duration_ms)
+{
+    const cny_handling *handling = source->handling;
+    const coney_listener *options = &handling->spec->options;
+    cny_defer_log(deferred_log, CONEY_LOG_WARN, "container '%s': a handler of queue '%s' has been running for %lld ms",
+                  handling->context->name, options->queue, (long long)duration_ms);
+    cny_tell(handling->context->events, &(cny_event){.kind = CONEY_HANDLER_SLOW,
+                                                     .listener = options,
+                                                     .consumer_tag = cny_channel_consumer_tag(source->channel),
+                                                     .duration_ms = duration_ms,
+                                                     .text = "a handler is slow"});
+}
+
+int64_t cny_source_tell_slow(cny_source *source, cny_buffer *deferred_log, int64_t now)
+{
+    int slow_ms = source->handling->spec->options.slow_handler_ms;
+    int64_t next = INT64_MAX;
+    for (int i = 0; i < source->lane_count; i++) {
+        cny_lane *lane = &source->lanes[i];
+        int64_t since = began_at(lane);
+        if (since == 0 || atomic_load(&lane->told_slow))
+            continue;
+        if (now - since < slow_ms) {
+            next = cny_sooner(next, since + slow_ms);
+            continue;
+        }
+        atomic_store(&lane->told_slow, true);
+        tell_slow(source, deferred_log, now - since);
+    }
+    return next;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* What becomes of a message. */
+#ifndef CNY_HANDLING_POLICY_H
+#define CNY_HANDLING_POLICY_H
+
+#include "rabbit/listener/handling/delivery.h"
+
+/* The verdict on an outcome; 0: another attempt in place, after *delay_ms. With may_repeat false there is none.
+ * Stateful retry says CONEY_REQUEUE and sets *delay_ms, too, which is left alone else. */
+coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms);
+
+#endif

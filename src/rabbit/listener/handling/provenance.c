@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* Where a message comes from, by what its headers tell. Anyone may send any header, so what the broker writes is read
+ * with care, and what Coney has written is believed only if the broker says that the message comes from where Coney
+ * sent it. Pure functions, any thread. */
+#include "rabbit/listener/handling/provenance.h"
+
+#include <string.h>
+
+static bool is_text(const char *text, const char *expected)
+{
+    return text && strcmp(text, expected) == 0;
+}
+
+/* The entry for one queue and reason. (Broker: a dead-lettered message.) */
+static const coney_table *death_at(const coney_array *deaths, size_t index)
+{
+    const coney_value *value = coney_array_at(deaths, index);
+    return value->type == CONEY_TABLE ? value->as.table : NULL;
+}
+
+static const coney_array *deaths_of(const coney_message *message)
+{
+    const coney_value *value = coney_message_header(message, "x-death");
+    return value && value->type == CONEY_ARRAY ? value->as.array : NULL;
+}
+
+static bool is_rejection(const coney_table *death, const char *queue)
+{
+    return (!queue || is_text(coney_table_get_string(death, "queue"), queue)) &&
+           is_text(coney_table_get_string(death, "reason"), "rejected");
+}
+
+/* By this queue; by any if it is NULL. All entries are read: whoever sends a message may put any number of them before
+ * the broker's, and of a message that can be read there are no more than its headers may have entries. */
+int64_t cny_rejections(const char *queue, const coney_message *message)
+{
+    const coney_array *deaths = deaths_of(message);
+    size_t entries = coney_array_size(deaths);
+    int64_t count = 0;
+    for (size_t i = 0; i < entries; i++) {
+        const coney_table *death = death_at(deaths, i);
+        if (is_rejection(death, queue))
+            count += cny_header_count(death, "count");
+    }
+    return count < CNY_MOST_COUNTED ? count : CNY_MOST_COUNTED;
+}
+
+/* A queue has rejected it, or found its count too high: so the broker has counted before the message came here. */
+bool cny_has_counted_death(const coney_message *message)
+{
+    const coney_array *deaths = deaths_of(message);
+    bool has = false;
+    for (size_t i = 0; i < coney_array_size(deaths) && !has; i++) {
+        const coney_table *death = death_at(deaths, i);
+        has = is_rejection(death, NULL) || is_text(coney_table_get_string(death, "reason"), "delivery_limit");
+    }
+    return has;
+}
+
+/* The death that has brought the message here: the broker puts the latest one first. */
+static const coney_table *latest_death(const coney_message *message)
+{
+    const coney_array *deaths = deaths_of(message);
+    return deaths && coney_array_size(deaths) > 0 ? death_at(deaths, 0) : NULL;
+}
+
+bool cny_was_dead_lettered(const coney_message *message)
+{
+    return latest_death(message) != NULL;
+}
+
+static bool has_expired(const coney_table *death)
+{
+    return is_text(coney_table_get_string(death, "reason"), "expired");
+}
+
+/* A message that was rejected after the ladder, or forwarded to another queue, begins anew there. */
+static bool comes_from(const coney_message *message, const char *delay_queue)
+{
+    const coney_table *latest = latest_death(message);
+    return is_text(coney_table_get_string(latest, "queue"), delay_queue) && has_expired(latest);
+}
+
+int cny_rounds(const cny_spec *spec, const coney_message *message)
+{
+    int64_t round = cny_header_count(message->properties.headers, CONEY_HEADER_RETRY_COUNT);
+    bool is_ours = round > 0 && round <= spec->delay_count && comes_from(message, spec->delay_queues[round - 1]);
+    return is_ours ? (int)round : 0;
+}
+
+/* The sum may wrap, as the broker's own count does after INT64_MAX. */
+bool cny_is_round(const cny_spec *spec, const coney_message *message, uint64_t *rejections)
+{
+    const char *queue = spec->options.queue;
+    const coney_table *latest = latest_death(message);
+    const coney_array *deaths = deaths_of(message);
+    bool is_round = false;
+    *rejections = 0;
+    if (!has_expired(latest) || is_text(coney_table_get_string(latest, "queue"), queue))
+        return false;
+    for (size_t i = 0; i < coney_array_size(deaths); i++) {
+        const coney_table *death = death_at(deaths, i);
+        if (is_rejection(death, queue)) {
+            is_round = true;
+            *rejections += (uint64_t)coney_table_get_int64(death, "count", 0);
+        }
+    }
+    return is_round;
+}
+
+/* Ended in quarantine, and sent back to its queue for the recovery. After that it may have been moved back there from a
+ * dead-letter queue, and then it begins anew. */
+bool cny_is_condemned(const cny_spec *spec, const coney_message *message)
+{
+    const char *by = coney_table_get_string(message->properties.headers, CNY_HEADER_ENDED_BY);
+    return by && cny_spec_is_guarded(spec) && strcmp(by, spec->quarantine_queue) == 0 &&
+           !coney_message_header(message, "x-death");
+}
+
+/* Not that of its way back from the ladder. */
+const char *cny_original_routing_key(const cny_spec *spec, const coney_message *message)
+{
+    const char *original = coney_table_get_string(message->properties.headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY);
+    return original && (cny_rounds(spec, message) > 0 || cny_is_condemned(spec, message)) ? original
+                                                                                          : message->routing_key;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages that may kill their process. A message that has come back too often is suspected and moved to a queue of its
+ * own, where it is handled while no other handler of its listener runs. The supervisor closes a gate for the lanes of
+ * the listener, waits until they rest, and only then consumes from that queue, with a prefetch of 1: so the broker's
+ * count there rises only if the process or its connection ends while the message is alone with its handler.
+ * docs/listening.md tells why that never ends an innocent message, and always a deadly one.
+ *
+ * Here is what workers do; the supervisor opens and closes the gate. */
+#include "rabbit/listener/handling/quarantine.h"
+
+#include "rabbit/listener/handling/attempts.h"
+#include "rabbit/listener/handling/exhausted.h"
+#include "rabbit/listener/handling/memory.h"
+#include "rabbit/listener/handling/provenance.h"
+#include "rabbit/listener/handling/source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_ALONE 2 /* ends while it was alone, until no handler gets it any more */
+
+/* ---- messages; on workers ---- */
+
+static void complain_not_moved(const coney_delivery *delivery, const char *what)
+{
+    cny_handling *handling = delivery->source->handling;
+    cny_log_limited(&handling->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
+                    "queue '%s': message '%s', which may have ended its process, cannot be moved and %s: %s",
+                    handling->spec->options.queue, cny_id_of(delivery->origin), what, coney_last_error());
+}
+
+static coney_status declare(cny_handling_context *context, const cny_handling *handling)
+{
+    const coney_queue queue = {.name = handling->spec->quarantine_queue, .kind = CONEY_QUORUM};
+    int64_t deadline = cny_deadline(context->publish_timeout_ms);
+    cny_channel *channel;
+    coney_status status = cny_channel_open(&channel, context->factory, CONEY_CONSUMING, false, deadline);
+    if (status != CONEY_OK)
+        return status;
+    status = cny_channel_declare_queue(channel, &queue, false, NULL, deadline);
+    cny_channel_close(channel);
+    cny_channel_unref(channel);
+    return status;
+}
+
+/* The queue is declared when the first message needs it. */
+static coney_status move(coney_delivery *delivery, const char *queue)
+{
+    cny_handling_context *context = delivery->source->handling->context;
+    const cny_handling *handling = delivery->source->handling;
+    coney_status status = cny_republish(delivery, queue);
+    if (status == CONEY_E_RETURNED && queue == handling->spec->quarantine_queue) {
+        status = declare(context, handling);
+        if (status == CONEY_OK)
+            status = cny_republish(delivery, queue);
+    }
+    return status;
+}
+
+/* If that is not possible it is handled among others, as without the option. */
+static bool put_in_quarantine(coney_delivery *delivery, int64_t count, coney_outcome *outcome)
+{
+    cny_source *source = delivery->source;
+    cny_handling *handling = source->handling;
+    delivery->is_moved = true;
+    if (move(delivery, handling->spec->quarantine_queue) != CONEY_OK) {
+        delivery->is_moved = false;
+        complain_not_moved(delivery, "is handled among others");
+        return false;
+    }
+    cny_log_limited(
+        &handling->log, CNY_LOG_QUARANTINE, CONEY_LOG_WARN, delivery->origin,
+        "queue '%s': message '%s' has come back %lld times and may have ended its process; it goes to '%s', "
+        "to be handled alone",
+        handling->spec->options.queue, cny_id_of(delivery->origin), (long long)count, handling->spec->quarantine_queue);
+    atomic_store(&handling->gate.is_wanted, true);
+    cny_source_wake(source);
+    *outcome = CONEY_ACK;
+    return true;
+}
+
+static void note_condemned(coney_delivery *delivery)
+{
+    cny_error_unref(delivery->failure);
+    delivery->failure = cny_error_new(CONEY_E_HANDLER, 0,
+                                      "the process or its connection ended %d times while the handler was alone with "
+                                      "this message; no handler gets it any more",
+                                      MOST_ALONE);
+    delivery->is_moved = true;
+}
+
+/* Returns to the queue that may have been crashes. */
+static int64_t possible_crashes(const coney_delivery *delivery)
+{
+    cny_handling *handling = delivery->source->handling;
+    int64_t count = cny_returns_here(handling, delivery->origin);
+    cny_history history;
+    if (count > 0 && !delivery->source->is_quarantine &&
+        cny_history_of(&handling->memory->histories, delivery->origin, &history))
+        count -= history.failed + history.survived;
+    return count;
+}
+
+void cny_note_survival(const coney_delivery *delivery)
+{
+    cny_handling *handling = delivery->source->handling;
+    bool is_noted = atomic_load(&delivery->is_counted); /* as a failure */
+    if (cny_spec_is_guarded(handling->spec) && delivery->prepared && !delivery->whole && !is_noted)
+        cny_history_note(&handling->memory->histories, delivery->origin, CNY_HISTORY_SURVIVED, NULL);
+}
+
+/* What has lost its channel comes again, so a copy would be one too many. */
+bool cny_guard(coney_delivery *delivery, coney_outcome *outcome)
+{
+    cny_handling *handling = delivery->source->handling;
+    if (!cny_spec_is_guarded(handling->spec) || delivery->origin->defect)
+        return false;
+    bool is_quarantine = delivery->source->is_quarantine;
+    int64_t count = possible_crashes(delivery);
+    bool is_ended = is_quarantine ? count >= MOST_ALONE : cny_is_condemned(handling->spec, delivery->origin);
+    bool is_suspect = !is_quarantine && count >= handling->spec->options.retry.max_crashes;
+    if ((is_ended || is_suspect) && !cny_channel_alive(delivery->channel)) {
+        *outcome = CONEY_REQUEUE;
+        return true;
+    }
+    if (!is_ended)
+        return is_suspect && put_in_quarantine(delivery, count, outcome);
+    note_condemned(delivery);
+    delivery->is_condemned = is_quarantine;
+    *outcome = is_quarantine ? CONEY_REJECT : cny_recover(delivery);
+    return true;
+}
+
+bool cny_release(coney_delivery *delivery)
+{
+    delivery->is_moved = !delivery->prepared;
+    if (move(delivery, delivery->source->handling->spec->options.queue) == CONEY_OK)
+        return true;
+    complain_not_moved(delivery, "waits");
+    return false;
+}
+
+/* ---- the gate; on workers ---- */
+
+bool cny_quarantine_enter(const cny_source *source)
+{
+    cny_gate *gate = &source->handling->gate;
+    if (!source->handling->spec->quarantine_queue || source->is_quarantine)
+        return true;
+    atomic_fetch_add(&gate->at_work, 1);
+    if (!atomic_load(&gate->is_closed))
+        return true;
+    cny_quarantine_leave(source);
+    return false;
+}
+
+void cny_quarantine_leave(const cny_source *source)
+{
+    cny_gate *gate = &source->handling->gate;
+    if (source->handling->spec->quarantine_queue && !source->is_quarantine)
+        atomic_fetch_sub(&gate->at_work, 1);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* What the lanes of a consumer share: its channel, references, and the count of deliveries that are not settled. Any
+ * thread, but for taking messages, which the worker does that runs the source. */
+#include "rabbit/listener/handling/source.h"
+
+#include "rabbit/listener/handling/memory.h"
+
+cny_source *cny_source_ref(cny_source *source)
+{
+    atomic_fetch_add_explicit(&source->refs, 1, memory_order_relaxed);
+    return source;
+}
+
+void cny_source_unref(cny_source *source)
+{
+    if (atomic_fetch_sub_explicit(&source->refs, 1, memory_order_acq_rel) == 1)
+        source->release(source);
+}
+
+/* ---- deferred deliveries ---- */
+
+uint32_t cny_source_defer(cny_source *source)
+{
+    return (uint32_t)(atomic_fetch_add(&source->deferred, 1) >> 32);
+}
+
+void cny_source_undefer(cny_source *source, uint32_t channel_number)
+{
+    unsigned long long deferred = atomic_load(&source->deferred);
+    while (deferred >> 32 == channel_number &&
+           !atomic_compare_exchange_weak(&source->deferred, &deferred, deferred - 1))
+        ;
+}
+
+int cny_source_deferred(const cny_source *source)
+{
+    return (int)(uint32_t)atomic_load(&source->deferred);
+}
+
+/* The broker delivers them again. */
+int cny_source_forget_deferred(cny_source *source)
+{
+    unsigned long long deferred = atomic_load(&source->deferred);
+    while (!atomic_compare_exchange_weak(&source->deferred, &deferred, ((deferred >> 32) + 1) << 32))
+        ;
+    return (int)(uint32_t)deferred;
+}
+
+/* ---- taking messages ---- */
+
+bool cny_source_take(cny_source *source, cny_buffer *messages)
+{
+    if (!source->channel || !cny_channel_take(source->channel, messages))
+        return false;
+    size_t count = messages->size / sizeof(coney_message *);
+    coney_message **all = (coney_message **)(void *)messages->data;
+    atomic_fetch_add(&source->in_lanes, (int)count);
+    if (cny_spec_is_stream(source->handling->spec) &&
+        !cny_position_take(&source->handling->memory->position, source->channel, all, count))
+        cny_channel_close(source->channel); /* so that they come again */
+    return true;
+}
+
+/* ---- giving back ---- */
+
+/* A basic.cancel would let the next consumer of a queue with single active consumer begin after what is here, before
+ * that is handled or back. Only a consumer that acknowledges nothing needs one: what the broker sends to it is lost
+ * unless it is handled, so the broker must stop. */
+void cny_source_end_feed(const cny_source *source, cny_channel *channel, cny_course course)
+{
+    const cny_handling *handling = source->handling;
+    bool may_keep = course == CNY_COURSE_RETURN || cny_spec_keeps_order(handling->spec);
+    if (may_keep && !cny_acknowledges_nothing(handling->spec) && !source->is_quarantine)
+        cny_channel_keep_consumer(channel);
+    else
+        cny_channel_cancel(channel);
+}
+
+void cny_source_give_up(cny_source *source, cny_channel *channel)
+{
+    int handles = CNY_COURSE_HANDLE;
+    cny_source_end_feed(source, channel, CNY_COURSE_RETURN);
+    atomic_compare_exchange_strong(&source->course, &handles, CNY_COURSE_RETURN);
+}
+
+void cny_return_message(cny_channel *channel, const coney_message *message)
+{
+    size_t bytes = cny_message_weight(message);
+    if (cny_channel_settle_held(channel, message->delivery_tag, CNY_SETTLE_RETURN, 1, bytes) == CONEY_E_NO_MEMORY)
+        cny_channel_close(channel); /* else the broker would wait for it */
+}
+
+void cny_return_for_want_of_memory(cny_source *source, const coney_message *message)
+{
+    const char *queue = source->handling->spec->options.queue;
+    bool is_lost = cny_acknowledges_nothing(source->handling->spec);
+    cny_log_limited(&source->handling->log, CNY_LOG_MEMORY, CONEY_LOG_ERROR, message,
+                    "queue '%s': no memory to handle message '%s'; it %s", queue, cny_id_of(message),
+                    is_lost ? "is lost" : "goes back");
+    if (!is_lost)
+        cny_return_message(source->channel, message);
+}
