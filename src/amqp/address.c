@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Where replies go, and to which request they belong. (Spring: Address, correlation in MessageListenerAdapter.) */
+/* The address of a reply, and its correlation with a request. Any thread. (Spring: Address, correlation in
+ * MessageListenerAdapter.) */
 #include "amqp/amqp.h"
 
 #include <string.h>
@@ -16,7 +17,7 @@ void cny_address_parse(cny_address *to, const char *text)
         return;
     for (const char *scheme; (scheme = strstr(text, "://"));)
         text = scheme + 3;
-    const char *slash = strchr(text, '/'); /* without one behind the scheme all of it is the exchange, as in Spring */
+    const char *slash = strchr(text, '/'); /* NULL: the whole text is the exchange, as in Spring */
     size_t size = slash ? (size_t)(slash - text) : strlen(text);
     if (size > CNY_MAX_SHORT_STRING)
         size = CNY_MAX_SHORT_STRING;

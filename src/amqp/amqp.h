@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the AMQP vocabulary: what the wire and the parts above need to know of messages,
- * tables and declarations beyond the public headers. Knows no broker. */
+/* Messages, tables, declarations and converters beyond the public headers, for the rooms above. Any thread: messages
+ * are constant, everything else belongs to one thread at a time. Knows no broker. */
 #ifndef CNY_AMQP_H
 #define CNY_AMQP_H
 
@@ -17,41 +17,41 @@
 
 /* ---- text ---- */
 
-/* Offset of the first byte that is not UTF-8, -1 if all is. */
+/* The offset of the first byte that is not UTF-8; -1: all bytes are. */
 ptrdiff_t cny_utf8_error(const char *text, size_t size);
 
-/* Checks that a text fits a shortstr; what names it in the error, such as "message id". Its bytes are anybody's: what
- * another client has sent may be sent on. NULL is fine. CONEY_E_INVALID. */
+/* Checks that a text fits a shortstr; `what` names the text in the error: "message id". The text may have any bytes,
+ * because a text that another client has sent may be sent on. NULL is fine. CONEY_E_INVALID. */
 coney_status cny_check_short(const char *what, const char *text);
 
-/* The same for a name that only this program gives, such as "routing key": it must be UTF-8, too. */
+/* The same for a name that this program gives, such as "routing key": the name must be UTF-8, too. */
 coney_status cny_check_name(const char *what, const char *text);
 
 /* ---- tables ---- */
 
-/* A table inside someone's arena: freed with it, never by coney_table_free(). */
+/* A table in the caller's arena: freed with the arena, never by coney_table_free(). NULL without memory. */
 coney_table *cny_table_in(cny_arena *arena, size_t capacity);
 coney_array *cny_array_in(cny_arena *arena, size_t capacity);
 
-/* A deep copy inside someone's arena. NULL without memory. */
+/* A deep copy in the caller's arena. NULL without memory. */
 coney_table *cny_table_copy(cny_arena *arena, const coney_table *table);
 
-/* The same of all but one name; NULL counts as empty. */
+/* The same without the entries of one name. `table` NULL: an empty table. */
 coney_table *cny_table_copy_without(cny_arena *arena, const coney_table *table, const char *without);
 
-/* Puts in without copying or checking: name and value are in the table's arena already. */
+/* Adds an entry without copies or checks: name and value are in the table's arena already, or outlive the table. */
 bool cny_table_put(coney_table *table, const char *name, coney_value value);
 bool cny_array_put(coney_array *array, coney_value value);
 
-/* The bytes that it takes in a frame; of an entry of a table, with its name. NULL is no table: 0. */
+/* The bytes that a table takes in a frame (NULL: 0), and an entry of a table with its name. */
 size_t cny_table_wire_size(const coney_table *table);
 size_t cny_entry_wire_size(const char *name, const coney_value *value);
 
-/* The entries that a message's headers may have, those of the tables and arrays in them included, and x-death may have
- * as many besides. Each takes up to 100 bytes of memory, where an entry of a frame may take a single byte: so the
- * headers of a message hold 2 MB at most. */
+/* The number of entries that a message's headers may have, including those of the tables and arrays in them. x-death
+ * may have the same number of its own. An entry takes up to 100 bytes of memory, but may take a single byte of a
+ * frame. So the headers of a message take 2 MB at most. */
 enum { CNY_MAX_ENTRIES = 10000 };
-size_t cny_count_entries(const coney_value *value); /* the entry with that value, and those within */
+size_t cny_count_entries(const coney_value *value); /* the entry that has this value, and those in the value */
 
 /* ---- message ---- */
 
@@ -64,13 +64,13 @@ struct coney_message {
     size_t size;
     const char *exchange;
     const char *routing_key;
-    const char *received_user_id; /* not in properties: those are what is sent */
+    const char *received_user_id; /* not in properties, which are sent on with the message */
     const char *defect;           /* why the headers could not be read, NULL if they could */
-    coney_message *shares;        /* a reference to what it has views of, NULL if all is its own */
+    coney_message *shares;        /* a reference to the message that views point into; NULL: there are no views */
     cny_arena arena;              /* holds all of the above; begins directly after this struct */
 };
 
-/* coney_message_with() without checks: for what a broker has delivered, which may have been sent by anyone. */
+/* coney_message_with() without checks, for a message that the broker has delivered: anybody may have sent it. */
 coney_status cny_message_with(coney_message **copy, coney_message *message, const coney_properties *properties);
 
 /* By which messages can be told apart; NULL: it has none. Some clients send an empty one with each message. The message
@@ -78,29 +78,29 @@ coney_status cny_message_with(coney_message **copy, coney_message *message, cons
 const char *cny_message_id(const coney_message *message);
 const char *cny_id_of(const coney_message *message);
 
-/* An empty message whose arena has room for that many bytes without a second allocation. */
+/* An empty message whose arena has this room without a second allocation. NULL without memory. */
 coney_message *cny_message_alloc(size_t room);
 
-/* How many bytes of memory it holds, with the message whose body it shares. */
+/* The bytes of memory that the message takes, including the message whose body it shares. */
 size_t cny_message_weight(const coney_message *message);
 
 /* ---- replies ---- */
 
 typedef struct cny_address {
     char exchange_room[CNY_MAX_SHORT_STRING + 1];
-    const char *exchange;    /* a view of that, or a constant */
+    const char *exchange;    /* a view of exchange_room, or a constant */
     const char *routing_key; /* a view of the text */
-    bool is_direct;          /* RabbitMQ's pseudo-queue: it counts as unroutable even when it works */
-    bool is_requesters;      /* a request names it, so a mistake in it is not this program's */
+    bool is_direct; /* RabbitMQ's pseudo-queue for replies: messages to it count as unroutable although they arrive */
+    bool is_requesters; /* a request names the address, so a mistake in it is the requester's */
 } cny_address;
 
-/* "queue" or "exchange/routing key", perhaps with a scheme in front. */
+/* Parses "queue" or "exchange/routing key", with or without a scheme in front. */
 void cny_address_parse(cny_address *to, const char *text);
 
-/* The request's reply_to; false if it has none. */
+/* Parses the request's reply_to. False if it has none. */
 bool cny_address_of_requester(cny_address *to, const coney_message *request);
 
-/* Gives the reply with the request's correlation id, or else its message id. */
+/* Gives a copy of the reply with the request's correlation id, or with its message id if it has no correlation id. */
 coney_status cny_correlate(coney_message **correlated, const coney_message *request, coney_message *reply);
 
 /* ---- converters ---- */
@@ -116,24 +116,23 @@ coney_status cny_queue_check(const coney_queue *queue);
 coney_status cny_exchange_check(const coney_exchange *exchange);
 coney_status cny_binding_check(const coney_binding *binding);
 
-/* All arguments, the struct's typed fields among them, under the names the broker knows. Gives
- * *arguments. CONEY_E_NO_MEMORY. */
+/* Gives all arguments, including the typed fields of the struct, under the names that the broker knows.
+ * CONEY_E_NO_MEMORY. */
 coney_status cny_queue_arguments(coney_table **arguments, const coney_queue *queue);
 coney_status cny_exchange_arguments(coney_table **arguments, const coney_exchange *exchange);
 
-/* What the declaration says of the queue, by its fields or by arguments. CONEY_QUEUE_DEFAULT: it does not say which
- * kind. */
+/* What the fields or arguments of a declaration say of the queue. CONEY_QUEUE_DEFAULT: they do not name the kind. */
 coney_queue_kind cny_queue_kind(const coney_queue *queue);
 bool cny_queue_has_single_active_consumer(const coney_queue *queue);
-int64_t cny_queue_delivery_limit(const coney_queue *queue, int64_t otherwise); /* below 0: none */
+int64_t cny_queue_delivery_limit(const coney_queue *queue, int64_t otherwise); /* below 0: no limit */
 bool cny_queue_delays_failures(const coney_queue *queue);
 
 const char *cny_exchange_type_name(const coney_exchange *exchange);
 
-/* What basic.consume asks for. */
+/* The parameters of basic.consume. */
 typedef struct cny_consume {
     const char *queue;
-    const char *consumer_tag; /* NULL: the broker's choice */
+    const char *consumer_tag; /* NULL: the broker chooses one */
     bool no_ack;
     bool exclusive;
     const coney_table *arguments; /* may be NULL */
@@ -147,7 +146,7 @@ struct coney_topology {
     cny_error *failure;   /* the first one */
 };
 
-/* A copy of its own, NULL without memory. */
+/* A deep copy. NULL without memory. */
 coney_topology *cny_topology_copy(const coney_topology *topology);
 
 #endif

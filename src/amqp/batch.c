@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Spring's batch format: many bodies in one message, and back. A batch from elsewhere is checked as
- * a whole before the first fragment is made, and fragments share its properties: a small batch
- * cannot grow into large memory. Any thread. */
+/* Spring's batch format: makes one message of many bodies, and fragments of such a message. Any thread.
+ *
+ * A batch from outside is checked as a whole before the first fragment is made, and its fragments share its properties,
+ * so that a small batch cannot take much memory. */
 #include "amqp/amqp.h"
 
 #include <coney/amqp/batch.h>
@@ -11,9 +12,9 @@
 
 #define LENGTH_HEADER4 "lengthHeader4"
 #define LENGTH_BYTES 4
-#define MAX_HEADER_BYTES (256U << 20) /* of all fragments together: each of them may be sent on with its headers */
+#define MAX_HEADER_BYTES (256U << 20) /* of all fragments together, because each may be sent on with its headers */
 
-/* A table in the arena that borrows all entries but the one of that name, with room for some more. */
+/* A table in the arena that borrows all entries but the one of this name, with room for `more` entries. */
 static coney_table *headers_without(cny_arena *arena, const coney_table *headers, const char *name, size_t more)
 {
     size_t count = coney_table_size(headers);
@@ -53,7 +54,7 @@ static coney_status check_messages(coney_message *const *messages, size_t count)
     return CONEY_OK;
 }
 
-/* The first message's properties and the two headers, around a body still empty. */
+/* A message with the first message's properties, the two headers of the format, and an empty body. */
 static coney_status start_batch(coney_message **batch, const coney_message *first, size_t count)
 {
     cny_arena arena = {0};
@@ -138,7 +139,7 @@ static coney_status insufficient(const coney_message *batch, size_t index, size_
                     (long long)(int32_t)length_at(batch->body + offset), rest - LENGTH_BYTES);
 }
 
-/* A length that Java would read as negative goes beyond what is left, too, unless the body is huge. */
+/* Java would read a length above INT32_MAX as negative. */
 static coney_status count_fragments(const coney_message *batch, size_t *count)
 {
     size_t offset = 0, found = 0;
@@ -170,7 +171,7 @@ static coney_status check_expansion(const coney_message *batch, size_t count)
         count, size, MAX_HEADER_BYTES);
 }
 
-/* What all fragments share; it holds the batch. */
+/* A message that has what all fragments share, and a reference to the batch. */
 static coney_message *make_common(coney_message *batch)
 {
     coney_message *common = cny_message_alloc(512);
@@ -186,7 +187,7 @@ static coney_message *make_common(coney_message *batch)
     return NULL;
 }
 
-/* The body is a copy of its own, with a NUL behind like every body. */
+/* The body is a copy, because a NUL follows each body. */
 static coney_message *make_fragment(coney_message *common, const coney_message *batch, const uint8_t *body, size_t size)
 {
     coney_message *fragment = cny_message_alloc(size + 16);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Texts in charsets other than UTF-8, by the C library's iconv, which only this file knows. A message names its charset
- * by its content encoding, or else by a parameter of its content type; anybody may have written that name. Any thread;
- * each conversion has a converter of its own. */
+/* Texts in charsets other than UTF-8, converted by the C library's iconv, which only this file uses. Any thread; each
+ * conversion has an iconv converter of its own.
+ *
+ * The content encoding of a message names its charset, or else a parameter of its content type does. The name comes
+ * from outside, so it is checked before iconv gets it. */
 #include "amqp/converter.h"
 
 #include <errno.h>
@@ -11,19 +13,19 @@
 #include <strings.h>
 
 #define MAX_NAME 40    /* of a charset, as IANA has it */
-#define MIN_ROOM 64    /* more than what ends a text takes in any charset */
-#define MAX_PIECE 1024 /* bytes of a text that iconv gets at once */
-#define MAX_GROWTH 16  /* more than the bytes that a byte becomes in any charset */
+#define MIN_ROOM 64    /* in any charset the bytes that end a text need less */
+#define MAX_PIECE 1024 /* bytes of a text that iconv gets in one call */
+#define MAX_GROWTH 16  /* in any charset one byte becomes fewer bytes */
 
 typedef struct charset {
-    char name[CNY_MAX_SHORT_STRING + 1]; /* "": none is named */
-    const char *content_type;            /* which names it by a parameter; NULL: the content encoding does */
-    size_t width;                        /* of units in the order of a byte order mark; 0: the name says all */
+    char name[CNY_MAX_SHORT_STRING + 1]; /* "": the message names none */
+    const char *content_type;            /* if a parameter of it names the charset; NULL: the content encoding does */
+    size_t width;                        /* bytes of a unit, if a byte order mark may begin the text; 0: it may not */
 } charset;
 
 /* ---- the name ---- */
 
-/* Takes a token, or a quoted string without its quotes; gives where it ends. */
+/* Copies a token, or a quoted string without its quotes. Returns the place where it ends. */
 static const char *take_value(const char *at, char *value)
 {
     size_t size = 0;
@@ -45,7 +47,7 @@ static const char *take_value(const char *at, char *value)
     return at;
 }
 
-/* The last one counts if there are several, as with Spring. */
+/* Of several charset parameters the last one counts, as in Spring. */
 static void find_parameter(charset *named, const char *content_type)
 {
     static const char name[] = "charset";
@@ -82,7 +84,8 @@ static bool is_utf8(const charset *named)
     return is_one_of(named->name, names, sizeof names / sizeof *names);
 }
 
-/* C libraries do not agree on the order of bytes without a mark. Here it is big-endian, as in RFC 2781 and Java. */
+/* C libraries read text without a byte order mark in different byte orders. Coney reads it as big-endian, as RFC 2781
+ * and Java do. */
 static size_t width_of(const char *name)
 {
     static const char *const two[] = {"UTF-16", "UTF16", "UTF_16", "UCS-2", "UCS2", "ISO-10646-UCS-2", "UNICODE"};
@@ -111,7 +114,7 @@ static size_t well_formed_size(const char *name)
     return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:+");
 }
 
-/* iconv takes more than names: a slash begins options. */
+/* iconv takes options after a slash, so the name may have none. */
 static bool is_well_formed(const char *name)
 {
     size_t size = strlen(name);
@@ -131,7 +134,7 @@ static void explain(char *why, size_t size, const char *name)
         snprintf(why, size, "the name holds the byte 0x%02x", wrong);
 }
 
-/* What coney_decompress_processor() takes off the front of a content encoding. */
+/* The content encoding begins with a name that coney_decompress_processor() removes. */
 static bool is_compression(const char *encoding)
 {
     static const char *const names[] = {"gzip", "deflate"};
@@ -165,13 +168,13 @@ typedef struct conversion {
     size_t size;
     cny_buffer *out;
     size_t at;           /* the byte that cannot be converted */
-    int error;           /* why: EILSEQ, or EINVAL if the text ends there within a character; 0: all is converted */
-    bool has_substitute; /* musl's converter puts another character in place of one that the charset lacks */
+    int error;           /* EILSEQ, or EINVAL if the text ends within a character; 0: the text is converted */
+    bool has_substitute; /* musl's iconv has replaced a character that the charset lacks */
 } conversion;
 
-/* One call of iconv for the next piece of the text, with room for all that can become of the piece: some converters of
- * glibc 2.36 (EUC-JISX0213, Shift_JISX0213) write without end when a pair of characters does not fit the room. At the
- * end the call for what ends a text in charsets that have states. 0, or an errno. */
+/* Calls iconv once for the next piece of the text, with room for everything that the piece can become: some converters
+ * of glibc 2.36 (EUC-JISX0213, Shift_JISX0213) write without end when a pair of characters does not fit the room.
+ * After the last piece, calls iconv for the bytes that end a text in charsets with states. 0, or an errno. */
 static int step(conversion *one, iconv_t converter, char **next, size_t *left)
 {
     cny_buffer *out = one->out;
@@ -186,11 +189,11 @@ static int step(conversion *one, iconv_t converter, char **next, size_t *left)
     out->size = out->capacity - room;
     *left = after + piece;
     if (error == EINVAL && after > 0 && *next > before)
-        return 0;                           /* the piece has ended within a character, which begins the next piece */
-    return error == E2BIG ? EILSEQ : error; /* no charset needs so much room */
+        return 0;                           /* the piece ends within a character, and the next piece begins with it */
+    return error == E2BIG ? EILSEQ : error; /* no charset needs more room than there is */
 }
 
-/* The first character of a text in UTF-8 that the charset lacks: the converter has gone on after that character. */
+/* Finds the first character of a UTF-8 text that the charset lacks; iconv did not stop there. */
 static size_t find_substituted(const conversion *one, iconv_t converter)
 {
     size_t at = 0, length = 1;
@@ -219,7 +222,7 @@ static void convert_all(conversion *one, iconv_t converter)
     one->at = one->has_substitute ? find_substituted(one, converter) : one->size - left;
 }
 
-/* CONEY_OK also if it ends with an error that only its caller has words for. */
+/* CONEY_OK also if one->error is EILSEQ or EINVAL, which the caller describes. */
 static coney_status convert(conversion *one, const charset *named, bool is_sent)
 {
     CNY_DISABLE_CANCEL(); /* a program may call a converter itself, and iconv reads files */
@@ -249,7 +252,7 @@ static coney_status check_utf8(const cny_text *text, const charset *named)
 
 static const char big_mark[] = {0, 0, '\xfe', '\xff'}, little_mark[] = {'\xff', '\xfe', 0, 0};
 
-/* What the byte order mark says is used up. */
+/* Skips a byte order mark, and gives the name of the charset in that byte order. */
 static const char *with_order(const charset *named, conversion *one)
 {
     size_t width = named->width;

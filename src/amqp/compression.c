@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Compressing and decompressing processors, by zlib, which only this file knows. Any thread; each
- * message has a stream of its own. */
+/* Processors that compress and decompress, by zlib, which only this file uses. Any thread; each message has a zlib
+ * stream of its own. */
 #include "amqp/amqp.h"
 
 #include <coney/amqp/compression.h>
@@ -34,12 +34,12 @@ static void release(void *unused, void *memory)
     cny_free(memory);
 }
 
-/* What is left to read, and what was written. */
+/* The input that is left, and the output. */
 typedef struct transfer {
     z_stream stream;
-    size_t unread; /* after what the stream was given */
+    size_t unread; /* bytes that the stream has not been given yet */
     cny_buffer *output;
-    size_t max_output; /* one byte more is written, so that it shows */
+    size_t max_output; /* one byte more may be written, to show that the limit is exceeded */
 } transfer;
 
 static transfer transfer_of(const coney_message *message, cny_buffer *output, size_t max_output)
@@ -57,7 +57,7 @@ static size_t left(const transfer *one)
     return one->unread + one->stream.avail_in;
 }
 
-/* One call of zlib with as much input and room as it can count. False without memory. */
+/* Calls zlib once, with as much input and room as unsigned int can count. False without memory. */
 static bool step(transfer *one, int (*function)(z_stream *stream, int flush), int *result)
 {
     z_stream *stream = &one->stream;
@@ -69,7 +69,7 @@ static bool step(transfer *one, int (*function)(z_stream *stream, int flush), in
         one->unread -= stream->avail_in;
     }
     size_t room = output->capacity - output->size;
-    size_t allowed = one->max_output - output->size; /* no larger yet */
+    size_t allowed = one->max_output - output->size; /* the output is not larger than max_output yet */
     if (room > allowed && allowed < SIZE_MAX)
         room = allowed + 1;
     stream->next_out = output->data + output->size;
@@ -102,14 +102,15 @@ static coney_status compress_body(const coney_message *message, const coney_comp
     do {
         if (!step(&one, deflate, &result))
             result = Z_MEM_ERROR;
-    } while (result == Z_OK || result == Z_BUF_ERROR); /* which means: more room */
+    } while (result == Z_OK || result == Z_BUF_ERROR); /* both mean that zlib needs more room */
     deflateEnd(&one.stream);
     if (result == Z_MEM_ERROR)
         return cny_fail_memory();
     return result == Z_STREAM_END ? CONEY_OK : coney_conversion_failed("zlib cannot compress the body: %d", result);
 }
 
-/* Puts a message with this body and content encoding in place, its flag for receivers on or off. */
+/* Replaces the message by one with this body and content encoding, and with or without the header that has Spring's
+ * receivers decompress. */
 static coney_status recode(coney_message **message, const cny_buffer *body, const char *encoding, bool flag)
 {
     static const coney_value yes = {.type = CONEY_BOOL, .as.boolean = true};
@@ -134,7 +135,7 @@ static coney_status compress_message(coney_message **message, const char *exchan
     (void)routing_key;
     const coney_compress_options *options = user;
     const char *before = (*message)->properties.content_encoding;
-    char encoding[CNY_MAX_SHORT_STRING + 16]; /* too long a one is refused with the message */
+    char encoding[CNY_MAX_SHORT_STRING + 16]; /* a text that is too long is refused with the message */
     snprintf(encoding, sizeof encoding, "%s%s%s", name_of(options->compression), before && *before ? ", " : "",
              before ? before : "");
     cny_buffer body = {0};
@@ -169,10 +170,10 @@ coney_status coney_compress_processor(coney_processor *processor, const coney_co
 
 /* ---- decompressing ---- */
 
-/* What all stages of a message may produce. */
+/* The bytes that all stages of a message together may produce. */
 typedef struct budget {
     size_t max_bytes;
-    size_t spent; /* by the stages before */
+    size_t spent; /* by earlier stages */
 } budget;
 
 static coney_status too_large(const budget *allowed)
@@ -199,10 +200,10 @@ static coney_status not_readable(const transfer *one, int result)
                                                                                            : "zlib does not say why");
 }
 
-/* gzip may consist of several members, which together are the body. */
+/* A gzip body may have several members; all of them together are the body. */
 static coney_status inflate_all(transfer *one, coney_compression compression, const budget *allowed)
 {
-    size_t after_last = 0; /* bytes after the last member that has ended */
+    size_t after_last = 0; /* bytes after the end of the last complete member */
     for (;;) {
         size_t unread = left(one), written = one->output->size;
         int result;
@@ -240,7 +241,7 @@ static bool is_first(const char *encoding, size_t size, const char *name)
     return size == strlen(name) && strncasecmp(encoding, name, size) == 0;
 }
 
-/* One stage. `rest` is what the content encoding says after it; views into the message. */
+/* Decompresses one stage. `rest` is the content encoding after that stage. Both texts are views into the message. */
 static coney_status decompress_stage(coney_message **message, const char *encoding, const char *rest,
                                      coney_compression compression, budget *allowed)
 {
@@ -255,7 +256,7 @@ static coney_status decompress_stage(coney_message **message, const char *encodi
     return status;
 }
 
-/* Takes off the first stage; tells whether there was one. */
+/* Decompresses the first stage of the content encoding. *done: there was none. */
 static coney_status decompress_next(coney_message **message, budget *allowed, int stage, bool *done)
 {
     const char *encoding = (*message)->properties.content_encoding;
@@ -285,7 +286,7 @@ static bool wants_to_be_decompressed(const coney_message *message)
     return flag && flag->type == CONEY_BOOL && flag->as.boolean;
 }
 
-/* The results in between are this function's; the first message stays its owner's. */
+/* Frees the results between the stages; the message that came in is its owner's. */
 static coney_status decompress_message(coney_message **message, const char *exchange, const char *routing_key,
                                        void *user)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What all converters share: failures, the checks of what they are given, content types, and the call of a converter,
- * which may be the program's. Any thread. */
+/* Functions that all converters share: failures, checks of arguments and content types, and calls of converters, which
+ * may be the program's. Any thread. */
 #include "amqp/converter.h"
 
 #include <stdarg.h>

@@ -1,40 +1,41 @@
 /* SPDX-License-Identifier: MIT */
-/* What converters share. Private to this folder. */
+/* Functions that converters share. Private to the folder. */
 #ifndef CNY_AMQP_CONVERTER_H
 #define CNY_AMQP_CONVERTER_H
 
 #include "amqp/amqp.h"
 
-/* What a converter reads from and where the object goes. CONEY_E_INVALID: one of them is NULL. */
+/* Checks the arguments of a from_message(). CONEY_E_INVALID: one of them is NULL. */
 coney_status cny_check_from(void **object, const coney_message *message);
 
-/* A message with this content type, unless the properties name their own. */
+/* Makes a message with this content type, unless the properties name another. */
 coney_status cny_convert_to(coney_message **message, const void *body, size_t size, const char *content_type,
                             const coney_properties *properties);
 
-/* The same with a text in UTF-8, in the charset that the properties name. */
+/* The same with a UTF-8 text as the body, in the charset that the properties name. */
 coney_status cny_convert_text_to(coney_message **message, const char *text, const char *content_type,
                                  const coney_properties *properties);
 
-/* Is it this content type, parameters and case apart? "text/" stands for all of its kind. */
+/* Does the message have this content type? Parameters and case are ignored, and "text/" stands for all types of its
+ * kind. */
 bool cny_content_type_is(const coney_message *message, const char *type);
 
-/* Does it say nothing, in the way senders do that set no content type? */
+/* Does the message have no content type, or the one for bytes, which senders set that do not know better? */
 bool cny_content_type_unknown(const coney_message *message);
 
-/* JSON or anything +json? */
+/* Is the content type that of JSON, or does it end with +json? */
 bool cny_content_type_is_json(const coney_message *message);
 
-/* ---- charsets: the one that the content encoding names, else the content type's parameter, else UTF-8 ---- */
+/* ---- charsets: content encoding, else the content type's parameter, else UTF-8 ---- */
 
 typedef struct cny_text {
-    const char *data; /* a view of what was given, or of what it was converted to */
+    const char *data; /* a view of the text that was given, or of `converted` */
     size_t size;
     cny_buffer converted;
 } cny_text;
 
-/* The body as UTF-8, checked, with a NUL after it; and a text of UTF-8 as it is to be sent with those properties, which
- * may be NULL. To be freed after CONEY_OK. CONEY_E_CONVERSION, CONEY_E_NO_MEMORY. */
+/* read: gives the body as UTF-8, checked, with a NUL after it. write: gives a UTF-8 text in the charset of the
+ * properties, which may be NULL. The caller frees the text after CONEY_OK. CONEY_E_CONVERSION, CONEY_E_NO_MEMORY. */
 coney_status cny_text_read(cny_text *text, const coney_message *message);
 coney_status cny_text_write(cny_text *text, const char *utf8, const coney_properties *properties);
 void cny_text_free(cny_text *text);

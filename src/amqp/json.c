@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The JSON converter, on jansson. (Spring: JacksonJsonMessageConverter.) */
+/* The JSON converter, by jansson. Any thread. (Spring: JacksonJsonMessageConverter.) */
 #include <coney/amqp/json.h>
 
 #include "amqp/converter.h"
@@ -14,7 +14,7 @@ static bool may_be_json(const coney_message *message)
            cny_content_type_is(message, "text/x-json");
 }
 
-/* A byte order mark in front is no error for Jackson, either. */
+/* Skips a byte order mark, as Jackson does. */
 static coney_status parse(json_t **json, const cny_text *text, const coney_json_limits *limits)
 {
     size_t mark = text->size >= 3 && memcmp(text->data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Counts what a JSON document holds before it is read: [[],[],...] and [{},{},...] take 47 and 79 times their size in
- * memory, and each level takes stack. Any thread. */
+/* Counts the values and levels of a JSON document before it is parsed, because parsed [[],[],...] and [{},{},...] take
+ * 47 and 79 times their size in memory, and each level takes stack. Any thread. */
 #include "amqp/json_limits.h"
 
 #include <stdatomic.h>
@@ -8,7 +8,7 @@
 
 #define DEFAULT_MAX_VALUES 2000000
 #define DEFAULT_MAX_DEPTH 256
-#define MOST_DEPTH 2047 /* jansson allows 2,048, and what stands in the innermost counts */
+#define MOST_DEPTH 2047 /* jansson allows 2,048, and counts the values in the innermost level as one more */
 
 static atomic_size_t max_values = DEFAULT_MAX_VALUES; /* of the process */
 static atomic_size_t max_depth = DEFAULT_MAX_DEPTH;
@@ -17,11 +17,11 @@ static atomic_size_t max_depth = DEFAULT_MAX_DEPTH;
 
 typedef struct census {
     size_t values;
-    size_t depth; /* where it is now */
+    size_t depth; /* of the place that is read */
     size_t deepest;
 } census;
 
-/* The text begins after a quotation mark: how many bytes it has up to the next one, that one included. */
+/* The text begins after a quotation mark. Returns its bytes up to the closing quotation mark, that included. */
 static size_t rest_of_string(const char *text, size_t size)
 {
     for (size_t at = 0; at < size; at++) {
@@ -39,12 +39,12 @@ static void begin_container(census *of)
         of->deepest = of->depth;
 }
 
-/* Exact as far as the text is JSON. After that the number of values never falls, so no tail hides what is there. */
+/* Exact as long as the text is JSON. After an error the count still never falls, so no such text escapes the limits. */
 static census take_census(const char *text, size_t size)
 {
     census of = {0};
     bool in_word = false;      /* a number, true, false or null */
-    bool after_string = false; /* which a ':' makes a name */
+    bool after_string = false; /* a ':' now makes that string a name */
     for (size_t at = 0; at < size; at++) {
         bool was_in_word = in_word;
         in_word = false;
@@ -76,7 +76,7 @@ static census take_census(const char *text, size_t size)
 
 /* ---- checking ---- */
 
-/* How often the text holds the byte; more than most is not counted. */
+/* Counts this byte in the text, up to most + 1. */
 static size_t count_up_to(const char *text, size_t size, char byte, size_t most)
 {
     size_t count = 0;
@@ -88,8 +88,8 @@ static size_t count_up_to(const char *text, size_t size, char byte, size_t most)
     return count;
 }
 
-/* Most documents cannot exceed a limit, whatever they hold: a value takes two bytes with its separator, and there are
- * no more levels than opening brackets. */
+/* Is the document too small to exceed a limit? A value takes two bytes with its separator, and there are no more levels
+ * than opening brackets. Most documents are that small. */
 static bool is_small(const char *text, size_t size, size_t most_values, size_t most_levels)
 {
     bool is_flat = size <= most_levels ||

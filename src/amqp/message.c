@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages: constant once made, reference-counted, and in one allocation with all they hold, but for
- * a body shared with another. */
+/* Messages: constant once made, reference-counted, and in one allocation with everything they have, but for a body
+ * that is shared with another message. Any thread. */
 #include "amqp/amqp.h"
 
 #include <string.h>
@@ -26,7 +26,7 @@ size_t cny_message_weight(const coney_message *message)
     return weight;
 }
 
-/* The properties that are texts, and what the error calls them. */
+/* The properties that are texts, and their names in errors. */
 static const struct {
     const char *name;
     size_t offset;
@@ -83,7 +83,7 @@ static bool copy_properties(coney_message *message, const coney_properties *prop
     return !properties->headers || message->properties.headers;
 }
 
-/* Room for the texts; headers make the arena add what they need. */
+/* Bytes for the texts. For headers the arena adds chunks. */
 static size_t room_for_texts(const coney_properties *properties)
 {
     size_t room = 16;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Lists of processors, and the two simple ones. A list never changes: adding and removing put
- * another in its place, so a thread that runs one goes on with what there was when it began, and
- * processors run with no lock held. Any thread. */
+/* Lists of processors, and the processors for message id and timestamp. Any thread.
+ *
+ * A list never changes: adding and removing put another list in its place. So processors run with no lock held, and a
+ * thread goes on with the list that it began with. */
 #include "amqp/processor.h"
 
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
-/* One processor, in as many lists as there have been changes since somebody began to run them. */
+/* One processor. It may be in several lists, because old lists live as long as threads run them. */
 typedef struct entry {
     atomic_uint refs;
     coney_processor processor;
@@ -78,7 +79,7 @@ static entry *find(const cny_processor_list *list, const char *name)
     return NULL;
 }
 
-/* A copy with one more entry, one fewer, or neither. NULL without memory. */
+/* A copy of the list with the entry `more` or without an entry; both may be NULL. NULL without memory. */
 static cny_processor_list *changed_list(const cny_processor_list *list, entry *more, const entry *without)
 {
     cny_processor_list *changed = new_list(count_of(list) + 1);
@@ -111,7 +112,7 @@ void cny_processors_free(cny_processors *processors)
     pthread_mutex_destroy(&processors->lock);
 }
 
-/* Under lock: gives the list that was there before, to be unreferenced without it. */
+/* Under lock. Gives the list that was there before; the caller drops the reference after unlocking. */
 static cny_processor_list *install(cny_processors *processors, cny_processor_list *list)
 {
     cny_processor_list *old = processors->list;
@@ -216,7 +217,7 @@ coney_status cny_processors_run(cny_processors *processors, coney_message **mess
 
 /* ---- message id and timestamp ---- */
 
-/* As RFC 4122 writes a random one: version and variant in the bits for them. */
+/* A random UUID of RFC 4122, with version and variant in their bits. */
 static bool make_uuid(char uuid[37])
 {
     static const char digits[] = "0123456789abcdef";

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Checks of texts that go to the broker. */
+/* Checks of texts that go to the broker. Any thread. */
 #include "amqp/amqp.h"
 
 #include <string.h>
 
-/* How many characters of ASCII the text begins with, eight at a time: nearly all names are nothing else, and
- * every send checks some. */
+/* The number of ASCII characters that the text begins with. Counts eight at a time, because nearly all names are
+ * ASCII, and each send checks some. */
 static size_t ascii_length(const char *text, size_t size)
 {
     size_t at = 0;

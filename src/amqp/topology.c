@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Queues, exchanges and bindings: their checks, their arguments on the wire (names and integer
- * types as Spring's builders send them, so that both declare the same thing), and topologies. */
+/* Queues, exchanges and bindings: their checks, their arguments on the wire, and topologies. Any thread. Arguments
+ * have the names and integer types of Spring's builders, so that Coney and Spring declare the same thing. */
 #include "amqp/amqp.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* ---- typed fields and the arguments they stand for ---- */
+/* ---- typed fields and their arguments ---- */
 
-/* A field of a declaration that the broker knows as an argument. */
+/* A field of a declaration that goes to the broker as an argument. */
 typedef struct typed_field {
     const char *field; /* in the public struct */
     const char *argument;
@@ -20,7 +20,7 @@ static coney_value text_or_none(const char *text)
     return text ? coney_value_string(text) : (coney_value){.type = CONEY_VOID};
 }
 
-/* Zero means not set. Spring sends 32 bits where its builder takes an int. */
+/* 0: not set. Spring sends 32 bits if its builder takes an int. */
 static coney_value number_or_none(int64_t number, coney_value_type type)
 {
     if (number == 0)
@@ -77,7 +77,8 @@ static void describe_value(const coney_value *value, char *text, size_t size)
         snprintf(text, size, "a value of another type");
 }
 
-/* An argument that contradicts the field for it would win or lose in silence. Integers of any width are alike. */
+/* Refuses an argument that contradicts its field, because one of the two would be ignored without a word. Integers of
+ * all widths are equal. */
 static coney_status check_arguments(const char *thing, const char *name, const coney_table *arguments,
                                     const typed_field *fields, size_t count)
 {
@@ -97,7 +98,8 @@ static coney_status check_arguments(const char *thing, const char *name, const c
 
 /* ---- checks ---- */
 
-/* 49 days. RabbitMQ refuses a longer time to live or expiry, and its queues crash over the longest other times. */
+/* 49 days. RabbitMQ refuses a longer time to live or expiry, and longer times of other kinds can make its queues
+ * crash. */
 #define MOST_MS UINT32_MAX
 
 static coney_status check_queue_numbers(const coney_queue *queue)
@@ -128,7 +130,7 @@ static coney_status check_queue_numbers(const coney_queue *queue)
     return CONEY_OK;
 }
 
-/* RabbitMQ takes what would delay nothing without a word. */
+/* RabbitMQ accepts settings that delay nothing. */
 static coney_status check_delayed_retry(const coney_queue *queue)
 {
     int64_t min_ms = queue->delayed_retry_min_ms, max_ms = queue->delayed_retry_max_ms;
@@ -150,7 +152,8 @@ static coney_status check_delayed_retry(const coney_queue *queue)
     return CONEY_OK;
 }
 
-/* The kind has to be said: RabbitMQ 4.3 refuses these arguments for other queues, and older brokers ignore them. */
+/* The declaration must name the kind of queue, because RabbitMQ 4.3 refuses these arguments for other queues, and older
+ * brokers ignore them. */
 static coney_status check_quorum_fields(const coney_queue *queue)
 {
     typed_field fields[QUEUE_FIELDS];
@@ -262,8 +265,8 @@ static coney_status make_arguments(coney_table **arguments, const coney_table *g
     return status;
 }
 
-/* RabbitMQ makes up names for classic queues only, and refuses a declaration without a name and a kind where the
- * default of the virtual host is another kind. */
+/* RabbitMQ chooses names for classic queues only, and refuses a declaration with neither name nor kind if the default
+ * of the virtual host is another kind. */
 static bool must_say_classic(const coney_queue *queue)
 {
     return !*queue->name && queue->kind == CONEY_QUEUE_DEFAULT && !coney_table_get(queue->arguments, "x-queue-type");
@@ -296,7 +299,8 @@ static coney_queue_kind kind_by_argument(const coney_queue *queue)
                                          : CONEY_CLASSIC;
 }
 
-/* A queue that is not durable, or goes with its connection or its consumers, is a classic one in any virtual host. */
+/* A queue that is not durable, or is deleted with its connection or its consumers, is a classic queue in any virtual
+ * host. */
 coney_queue_kind cny_queue_kind(const coney_queue *queue)
 {
     if (queue->kind != CONEY_QUEUE_DEFAULT)
@@ -318,7 +322,7 @@ int64_t cny_queue_delivery_limit(const coney_queue *queue, int64_t otherwise)
                                       : coney_table_get_int64(queue->arguments, "x-delivery-limit", otherwise);
 }
 
-/* Arguments are not checked: without a shortest delay the broker takes any type for "disabled". */
+/* Arguments are not checked here. Without a shortest delay the broker treats any type as "disabled". */
 bool cny_queue_delays_failures(const coney_queue *queue)
 {
     const char *argument = coney_table_get_string(queue->arguments, "x-delayed-retry-type");
@@ -442,7 +446,7 @@ coney_topology *cny_topology_copy(const coney_topology *topology)
         coney_topology_add_queue(copy, &queues[i]);
     for (size_t i = 0; i < topology->bindings.size / sizeof *bindings; i++)
         coney_topology_add_binding(copy, &bindings[i]);
-    if (copy->failure) { /* all were checked before: only memory can be short */
+    if (copy->failure) { /* everything was checked before, so only memory can have failed */
         coney_topology_free(copy);
         return NULL;
     }

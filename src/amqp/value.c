@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Tables and arrays of field values, each with all it holds in one arena. An array is a table whose entries have no
- * names.
+/* Tables and arrays of field values, each in one arena with everything it has. An array is a table whose entries have
+ * no names. A table or array belongs to one thread at a time.
  *
- * Anyone who may publish decides how many headers a message has, so a table of many entries has an index of their
- * names: a look-up takes the same time in a table of any size. */
+ * Anybody who may publish decides the number of headers of a message. So a table of many entries has an index of their
+ * names, and a look-up takes the same time in a table of any size. */
 #include "amqp/amqp.h"
 
 #include <assert.h>
 #include <string.h>
 
-#define MIN_INDEXED 16 /* in fewer entries a look-up compares names one by one */
+#define MIN_INDEXED 16 /* with fewer entries a look-up compares each name */
 
 struct entry {
     const char *name;
@@ -17,20 +17,20 @@ struct entry {
 };
 
 struct coney_table {
-    cny_arena *arena; /* of an own_table, or of what it is part of */
+    cny_arena *arena; /* that of its own_table, or of the message or table that it is part of */
     struct entry *entries;
     size_t count;
     size_t capacity;
-    uint32_t *index;  /* by hash: the number of an entry, from 1; 0: none. NULL: the table has no index */
+    uint32_t *index;  /* by hash: the number of an entry, from 1; 0: free. NULL: the table has no index */
     size_t index_end; /* a power of two, at least twice the capacity */
-    int depth;        /* levels, itself included */
+    int depth;        /* levels, the table itself included */
 };
 
 struct coney_array {
     coney_table items;
 };
 
-/* One that is no part of anything. */
+/* A table with an arena of its own. */
 struct own_table {
     coney_table table;
     cny_arena arena;
@@ -58,7 +58,7 @@ coney_table *cny_table_in(cny_arena *arena, size_t capacity)
 
 /* ---- the index of names ---- */
 
-/* The place of the first entry of that name, or the free place where that would be. */
+/* The place of the first entry of this name, or the free place that such an entry would get. */
 static uint32_t *place_of(const coney_table *table, const char *name)
 {
     assert(name); /* arrays have no index */
@@ -75,7 +75,7 @@ static void add_to_index(coney_table *table, size_t entry)
         *place = (uint32_t)entry + 1;
 }
 
-/* For all entries that fit the capacity. */
+/* Makes an index that is large enough for all entries that fit the capacity. */
 static bool make_index(coney_table *table)
 {
     size_t end = (size_t)2 * MIN_INDEXED;
@@ -182,7 +182,7 @@ static size_t value_wire_size(const coney_value *value)
     case CONEY_VOID: return 0;
     case CONEY_BOOL:
     case CONEY_INT8: return 1;
-    case CONEY_UINT8: /* goes as a larger type where that is better understood */
+    case CONEY_UINT8: /* sent as a larger type, which more clients understand */
     case CONEY_INT16:
     case CONEY_UINT16: return 2;
     case CONEY_INT32:

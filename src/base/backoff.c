@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Delays that grow from one failure to the next: what can be wrong with the options for them, their defaults, and the
- * delays. Any thread. Knows nothing of what fails. */
+/* Delays that grow from one failure to the next: checks and defaults of their options, and the delays. Any thread.
+ * Knows nothing of what fails. */
 #include "base/base.h"
 
 #define DEFAULT_FIRST_DELAY_MS 1000

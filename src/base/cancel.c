@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* No thread is cancelled in a function of ours. Any thread. */
+/* Cancellation of threads is disabled while they are in a function of Coney's. Any thread. */
 #include "base/base.h"
 
 int cny_disable_cancel(void)

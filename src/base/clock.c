@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The monotonic clock, conditions that wait by it, forks and chance. */
+/* The monotonic clock, conditions that wait by it, the count of forks, and random numbers. Any thread. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -41,7 +41,7 @@ void cny_busy_mutex_init(pthread_mutex_t *mutex)
 {
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
-#ifdef __GLIBC__ /* spins for a moment before it sleeps */
+#ifdef __GLIBC__ /* spins a moment before it sleeps */
     pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
 #endif
     pthread_mutex_init(mutex, &attributes);
@@ -89,6 +89,7 @@ uint32_t cny_random(uint32_t below)
 {
     uint32_t random = 0;
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
-        random = (uint32_t)cny_now_ms() * 2654435761U; /* early at boot; enough to spread clients */
+        random = (uint32_t)cny_now_ms() *
+                 2654435761U; /* early at boot there are none; the time is enough to spread clients */
     return (uint32_t)(((uint64_t)random * below) >> 32);
 }

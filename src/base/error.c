@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The thread's last error, and errors that travel between threads. */
-#undef _GNU_SOURCE /* strerror_r() is to be that of POSIX, for only glibc has the other one */
+/* The last error of each thread, and errors that travel between threads. Any thread. */
+#undef _GNU_SOURCE /* for the strerror_r() of POSIX: only glibc has the other one */
 #define _POSIX_C_SOURCE 200809L
 
 #include "base/base.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What is unfinished when the process ends: messages that wait for their outcome, told in one line on stderr.
+/* One line on stderr when the process ends while messages wait for their outcome.
  *
- * A destructor of the library writes the line, because destructors run after the program's exit handlers and static
- * objects, which may yet wait for the messages or free their template. Other threads still run then, and may be in any
- * lock, so nothing here waits: not for a lock, and not for a reader of stderr. The program's own sink is not called,
- * since what the sink needs may be gone. */
+ * A destructor of the library writes the line, because destructors run after the program's exit handlers and after the
+ * destructors of its static objects, which may yet wait for the messages or free their template. Other threads still
+ * run then, and any of them may hold a lock. So nothing here waits for a lock, or for a reader of stderr. The
+ * program's own sink is not called, because the objects that the sink needs may be gone. */
 #include "base/base.h"
 
 #include <poll.h>
@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define LAST 101 /* destructors of a higher priority run before, and lower ones are the system's */
+#define LAST 101 /* of all destructors: those with higher numbers run before, and lower numbers are the system's */
 
-/* Written by different threads, so they do not share a cache line. */
+/* Different threads write the two counters, so they are in different cache lines. */
 static _Alignas(64) atomic_size_t awaited;
 static _Alignas(64) atomic_size_t known;
 
@@ -33,14 +33,14 @@ void cny_outcomes_forget(void)
     atomic_store(&known, atomic_load(&awaited));
 }
 
-/* A pipe that can be written to has room for a whole line. */
+/* If a pipe can be written to, it has room for the line. */
 static void write_at_once(const char *line, size_t size)
 {
     struct pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (poll(&output, 1, 0) != 1 || output.revents != POLLOUT)
         return;
     ssize_t written = write(STDERR_FILENO, line, size);
-    (void)written; /* nobody is left to be told */
+    (void)written; /* a failure cannot be reported any more */
 }
 
 __attribute__((destructor(LAST))) static void tell_what_is_unfinished(void)

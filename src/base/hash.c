@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Hashes of bytes: a quick one, and one with a secret key (SipHash-1-3) for bytes that somebody hostile chooses, who
- * must not be able to choose many with the same hash. Any thread. */
+/* Two hashes of bytes. A quick one; and one with a secret key (SipHash-1-3), for bytes from outside, so that nobody can
+ * choose many that have the same hash. Any thread. */
 #include "base/base.h"
 
 #include <string.h>

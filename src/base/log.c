@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The log: one sink and one level for the process, callable from any thread. */
+/* The log: one sink and one level for the whole process. Any thread. No lock is held while the sink runs. */
 #include "base/base.h"
 
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 #define MAX_LINE 1024
 
 static pthread_mutex_t sink_lock = PTHREAD_MUTEX_INITIALIZER;
-static coney_log_sink *sink; /* under sink_lock; NULL is stderr */
+static coney_log_sink *sink; /* under sink_lock; NULL: stderr */
 static void *sink_user;      /* under sink_lock */
 static atomic_int max_level = CONEY_LOG_WARN;
 
@@ -56,7 +56,7 @@ void cny_log(coney_log_level level, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    cny_text_make_safe(text); /* a broker's or publisher's words must not look like lines of ours */
+    cny_text_make_safe(text); /* words of a broker or a publisher must not look like log lines of Coney's */
 
     pthread_mutex_lock(&sink_lock);
     coney_log_sink *current = sink;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Allocation with a switch that makes it fail, arenas and growing buffers. Any thread; an arena
- * or buffer belongs to one thread at a time. */
+/* Allocation, with a switch that makes it fail; arenas; buffers that grow. Any thread, but an arena or buffer belongs
+ * to one thread at a time. */
 #include "base/base.h"
 
 #include <stdatomic.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* UTF-8, and texts of others made safe to show. */
+/* UTF-8, and texts from outside made safe for log lines and errors. Any thread. */
 #include "base/base.h"
 
 #include <string.h>
@@ -9,7 +9,7 @@ size_t cny_utf8_next(const char *text, size_t size, uint32_t *character)
     static const struct {
         unsigned char mask, lead;
         size_t length;
-        uint32_t lowest; /* shorter forms of a character are not allowed */
+        uint32_t lowest; /* a smaller number has a shorter form, and only the shortest form is allowed */
     } forms[] = {{0x80, 0x00, 1, 0}, {0xe0, 0xc0, 2, 0x80}, {0xf0, 0xe0, 3, 0x800}, {0xf8, 0xf0, 4, 0x10000}};
 
     const unsigned char *at = (const unsigned char *)text;
@@ -30,8 +30,8 @@ size_t cny_utf8_next(const char *text, size_t size, uint32_t *character)
     return 0;
 }
 
-/* Controls (C0, DEL, C1) end lines and steer terminals, U+2028 and U+2029 end lines in many viewers, and the others
- * turn the order of reading around. */
+/* Control characters (C0, DEL, C1) end lines and control terminals, U+2028 and U+2029 end lines in many viewers, and
+ * the others change the reading order. */
 static bool may_be_shown(uint32_t character)
 {
     bool is_control = character < ' ' || (character >= 0x7f && character < 0xa0);

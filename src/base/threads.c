@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads: started with a stack and a signal mask of our own, kept in groups, and joined at the end of their owners.
+/* Threads: started with a stack and a signal mask of Coney's, kept in groups, and joined when their owners end. Any
+ * thread.
  *
- * They are joined rather than told to say when they are done: what a thread does after it has said so, and the
- * destructors of thread-local data, would run in code that the program may have unloaded. */
+ * A join is the only sign that a thread has left the library. A thread that reported its own end would still run code
+ * after the report, destructors of thread-local data for example, and the program may have unloaded that code. */
 #include "base/base.h"
 
 #include <dlfcn.h>
@@ -10,7 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-#define SMALLEST_STACK ((size_t)1 << 20) /* musl gives 128 KiB, too little for handlers and recursive parsers */
+#define SMALLEST_STACK                                                                                                 \
+    ((size_t)1 << 20) /* musl's default of 128 KiB is too little for handlers and recursive parsers */
 #if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__)
 #if __GLIBC_PREREQ(2, 31)
 #define CNY_HAS_CLOCKJOIN
@@ -20,7 +22,7 @@
 
 /* ---- one thread ---- */
 
-/* Nothing on our threads may be cancelled, neither our code nor the program's handlers and callbacks. */
+/* Neither Coney's code nor the program's handlers and callbacks may be cancelled on this thread. */
 static void *begin(void *argument)
 {
     const cny_thread own = *(const cny_thread *)argument;
@@ -47,7 +49,7 @@ static int start_with_stack(pthread_t *id, cny_thread *thread)
     return failure;
 }
 
-/* All signals but those that a thread raises by its own fault, for crash handlers, and the one of profilers. */
+/* All signals but those that a thread's own fault raises, which crash handlers want, and the signal of profilers. */
 static void fill_internal_mask(sigset_t *mask)
 {
     static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF};
@@ -71,7 +73,7 @@ coney_status cny_thread_start(pthread_t *id, const cny_thread *thread)
         return cny_fail_memory();
     *copy = *thread;
     fill_internal_mask(&internal);
-    pthread_sigmask(SIG_SETMASK, &internal, &before); /* which the new thread inherits */
+    pthread_sigmask(SIG_SETMASK, &internal, &before); /* the new thread inherits the mask */
     int failure = start_with_stack(id, copy);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (failure) {
@@ -122,7 +124,7 @@ void cny_threads_free(cny_threads *threads)
     pthread_mutex_destroy(&threads->lock);
 }
 
-/* Under lock: connections come and go, and a thread that has ended keeps its stack until it is joined. */
+/* Under lock. Connections come and go, and the stack of a thread that has ended is freed only when it is joined. */
 static void join_ended(cny_threads *threads)
 {
     size_t count;
@@ -178,8 +180,8 @@ static bool take_one(cny_threads *threads, const void *owner, member *taken)
     return found;
 }
 
-/* musl and the thread sanitizer know only the function that goes by the wall clock, and musl does not notice a thread
- * that would wait for itself. */
+/* musl and the thread sanitizer have only the function that waits by the wall clock, and musl's does not refuse a
+ * thread that would join itself. */
 static bool join_until(pthread_t id, int64_t deadline)
 {
     struct timespec until;
@@ -196,8 +198,9 @@ static bool join_until(pthread_t id, int64_t deadline)
 #endif
 }
 
-/* Keeps the code around this function mapped until the process ends, whatever dlclose() is called for: the shared
- * Coney, or what the static one is a part of. A program, which is not found here, is never unmapped. */
+/* Keeps the file that this function is in loaded until the process ends, even after dlclose(): Coney's shared library,
+ * or the plugin that the static library is a part of. dlopen() does not find a program, but a program is never
+ * unloaded. */
 static void pin(void)
 {
     static const char here;
