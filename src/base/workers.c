@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A queue of tasks that are due, a list of those that sleep, in the order of their times, and threads that take
- * from both. Nothing here waits for a thread, so one that never returns from a task holds up nobody. */
+/* A queue of tasks that are due, a list of tasks that sleep, in the order of their times, and threads that take from
+ * both. Any thread. Nothing here waits for a worker, so a worker that never returns from a task delays nobody. */
 #include "base/workers.h"
 
 #define A_LONG_TIME_MS 3600000
@@ -11,13 +11,13 @@ struct cny_workers {
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    cny_task *first, *last;  /* due */
-    cny_task *first_sleeper; /* the next to be due */
+    cny_task *first, *last;  /* tasks that are due */
+    cny_task *first_sleeper; /* the task that is due next */
     int wanted;              /* threads */
-    int threads;             /* that have not ended */
+    int threads;             /* threads that have not ended */
     int idle;
-    bool held;    /* nothing is run for now */
-    bool watched; /* a thread that is idle wakes when the first sleeper is due */
+    bool held;    /* no task may begin */
+    bool watched; /* an idle thread wakes when the first sleeper is due */
 };
 
 static _Thread_local const cny_workers *current;
@@ -85,7 +85,7 @@ static void put_to_sleep(cny_workers *workers, cny_task *task, int64_t due)
     task->due = due;
     task->next = *at;
     *at = task;
-    if (workers->first_sleeper == task) { /* who watches waits too long now */
+    if (workers->first_sleeper == task) { /* the thread that watches would wake too late */
         workers->watched = false;
         wake_one(workers);
     }
@@ -182,8 +182,7 @@ bool cny_workers_is_idle(cny_workers *workers, const cny_task *task)
 bool cny_workers_busy(cny_workers *workers)
 {
     pthread_mutex_lock(&workers->lock);
-    wake_sleepers(workers);
-    bool busy = workers->first != NULL;
+    bool busy = workers->first || (workers->first_sleeper && workers->first_sleeper->due <= cny_now_ms());
     pthread_mutex_unlock(&workers->lock);
     return busy;
 }
