@@ -9,15 +9,15 @@
 /* ---- connections ---- */
 
 /* Under lock. */
-static coney_status not_open(const cny_link *link, bool at_once)
+static coney_status not_open(const cny_slot *slot, bool at_once)
 {
     const char *when = at_once ? "not connected" : "not connected within the deadline";
-    int code = link->reason ? cny_error_view(link->reason)->broker_code : 0;
+    int code = slot->reason ? cny_error_view(slot->reason)->broker_code : 0;
     coney_connection_info info;
-    cny_link_describe(link, &info);
-    if (link->state != CONEY_CONNECTION_OPEN)
+    cny_slot_describe(slot, &info);
+    if (slot->state != CONEY_CONNECTION_OPEN)
         return cny_fail_code(info.blocked ? CONEY_E_BLOCKED : CONEY_E_CONNECT, code, "%s: %s", when, info.text);
-    cny_error *loss = cny_connection_reason(link->connection); /* which the recovery thread has not seen yet */
+    cny_error *loss = cny_connection_reason(slot->connection); /* which the recovery thread has not seen yet */
     code = cny_error_view(loss)->broker_code;
     coney_status status =
         cny_fail_code(CONEY_E_CONNECT, code, "%s: it has just been lost: %s", when, cny_error_view(loss)->text);
@@ -26,43 +26,43 @@ static coney_status not_open(const cny_link *link, bool at_once)
 }
 
 /* Under lock. */
-static coney_status given_up(const cny_link *link)
+static coney_status given_up(const cny_slot *slot)
 {
-    const coney_error *reason = cny_error_view(link->reason);
+    const coney_error *reason = cny_error_view(slot->reason);
     coney_connection_info info;
-    cny_link_describe(link, &info);
+    cny_slot_describe(slot, &info);
     return cny_fail_code(reason->status, reason->broker_code, "%s", info.text);
 }
 
-/* Under lock: waits until the link can be used; at_once: but only for the first attempt ever, for else nobody
+/* Under lock: waits until the slot can be used; at_once: but only for the first attempt ever, for else nobody
  * could begin. */
-static coney_status wait_open(cny_link *link, bool at_once, int64_t deadline)
+static coney_status wait_open(cny_slot *slot, bool at_once, int64_t deadline)
 {
-    coney_connection_factory *factory = link->factory;
+    coney_connection_factory *factory = slot->factory;
     if (factory->closed)
         return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    coney_status status = cny_link_want(link);
+    coney_status status = cny_slot_want(slot);
     if (status != CONEY_OK)
         return status;
     bool in_time = true;
-    while (!factory->closed && link->state != CONEY_CONNECTION_FAILED) {
-        if (link->state == CONEY_CONNECTION_OPEN && !cny_connection_is_dead(link->connection))
+    while (!factory->closed && slot->state != CONEY_CONNECTION_FAILED) {
+        if (slot->state == CONEY_CONNECTION_OPEN && !cny_connection_is_dead(slot->connection))
             return CONEY_OK;
-        if (!in_time || (at_once && (link->times_opened > 0 || link->failures > 0 || link->blocked_since)))
+        if (!in_time || (at_once && (slot->times_opened > 0 || slot->failures > 0 || slot->blocked_since)))
             break;
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
     }
     if (factory->closed)
         return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    if (link->state == CONEY_CONNECTION_FAILED)
-        return given_up(link);
-    return not_open(link, at_once && in_time);
+    if (slot->state == CONEY_CONNECTION_FAILED)
+        return given_up(slot);
+    return not_open(slot, at_once && in_time);
 }
 
 coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
 {
     pthread_mutex_lock(&factory->lock);
-    coney_status status = wait_open(&factory->links[role], false, deadline);
+    coney_status status = wait_open(&factory->slots[role], false, deadline);
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
@@ -70,14 +70,14 @@ coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_conn
 coney_status cny_factory_want(coney_connection_factory *factory, coney_connection_role role)
 {
     coney_status status;
-    cny_link *link = &factory->links[role];
+    cny_slot *slot = &factory->slots[role];
     pthread_mutex_lock(&factory->lock);
     if (factory->closed)
         status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    else if (link->state == CONEY_CONNECTION_FAILED)
-        status = given_up(link);
+    else if (slot->state == CONEY_CONNECTION_FAILED)
+        status = given_up(slot);
     else
-        status = cny_link_want(link);
+        status = cny_slot_want(slot);
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
@@ -85,16 +85,16 @@ coney_status cny_factory_want(coney_connection_factory *factory, coney_connectio
 coney_status cny_factory_ensure_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
 {
     pthread_mutex_lock(&factory->lock);
-    coney_status status = wait_open(&factory->links[role], true, deadline);
+    coney_status status = wait_open(&factory->slots[role], true, deadline);
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
 
 coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney_connection_role role)
 {
-    const cny_link *link = &factory->links[role];
+    const cny_slot *slot = &factory->slots[role];
     pthread_mutex_lock(&factory->lock);
-    coney_status status = link->state == CONEY_CONNECTION_FAILED ? given_up(link) : CONEY_OK;
+    coney_status status = slot->state == CONEY_CONNECTION_FAILED ? given_up(slot) : CONEY_OK;
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
@@ -103,9 +103,9 @@ static coney_status get_connection(cny_connection **connection, coney_connection
                                    coney_connection_role role, bool at_once, int64_t deadline)
 {
     pthread_mutex_lock(&factory->lock);
-    coney_status status = wait_open(&factory->links[role], at_once, deadline);
+    coney_status status = wait_open(&factory->slots[role], at_once, deadline);
     if (status == CONEY_OK)
-        *connection = cny_connection_ref(factory->links[role].connection);
+        *connection = cny_connection_ref(factory->slots[role].connection);
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
@@ -150,21 +150,21 @@ coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_facto
 
 cny_reply_watch cny_factory_watch_reply(coney_connection_factory *factory)
 {
-    const cny_link *link = &factory->links[CONEY_PUBLISHING];
+    const cny_slot *slot = &factory->slots[CONEY_PUBLISHING];
     cny_reply_watch now = {.blocked_us = cny_factory_blocked_us(factory)};
     pthread_mutex_lock(&factory->lock);
-    now.times_opened = link->times_opened + (link->state != CONEY_CONNECTION_OPEN); /* the reply opens it */
+    now.times_opened = slot->times_opened + (slot->state != CONEY_CONNECTION_OPEN); /* the reply opens it */
     pthread_mutex_unlock(&factory->lock);
     return now;
 }
 
 bool cny_factory_is_reply_refused(coney_connection_factory *factory, const cny_reply_watch *before, coney_status status)
 {
-    const cny_link *link = &factory->links[CONEY_PUBLISHING];
+    const cny_slot *slot = &factory->slots[CONEY_PUBLISHING];
     uint64_t blocked_us = cny_factory_blocked_us(factory);
     pthread_mutex_lock(&factory->lock);
-    bool is_open = link->state == CONEY_CONNECTION_OPEN;
-    bool was_open = is_open && link->times_opened <= before->times_opened && blocked_us == before->blocked_us;
+    bool is_open = slot->state == CONEY_CONNECTION_OPEN;
+    bool was_open = is_open && slot->times_opened <= before->times_opened && blocked_us == before->blocked_us;
     pthread_mutex_unlock(&factory->lock);
     switch (status) {
     case CONEY_E_NACKED:
@@ -183,14 +183,14 @@ bool cny_factory_is_reply_refused(coney_connection_factory *factory, const cny_r
 static bool is_any_connecting(const coney_connection_factory *factory)
 {
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        cny_connection *connection = factory->links[role].connection;
+        cny_connection *connection = factory->slots[role].connection;
         if (connection && cny_connection_get_state(connection) == CNY_CONNECTING)
             return true;
     }
     return false;
 }
 
-/* Under lock: waits until both links are open or an attempt of one has failed since. */
+/* Under lock: waits until both slots are open or an attempt of one has failed since. */
 static coney_status wait_for_attempts(coney_connection_factory *factory, const uint64_t *failures, int64_t deadline,
                                       int64_t latest)
 {
@@ -198,10 +198,10 @@ static coney_status wait_for_attempts(coney_connection_factory *factory, const u
     for (;;) {
         int open = 0;
         for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-            const cny_link *link = &factory->links[role];
-            open += link->state == CONEY_CONNECTION_OPEN;
-            if (!factory->closed && link->failures > failures[role])
-                return cny_error_raise(link->reason);
+            const cny_slot *slot = &factory->slots[role];
+            open += slot->state == CONEY_CONNECTION_OPEN;
+            if (!factory->closed && slot->failures > failures[role])
+                return cny_error_raise(slot->reason);
         }
         if (factory->closed)
             return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
@@ -211,8 +211,8 @@ static coney_status wait_for_attempts(coney_connection_factory *factory, const u
             deadline = cny_deadline(LOOK_UP_MS);
         } else if (!in_time) {
             coney_connection_info info;
-            bool publishing = factory->links[CONEY_CONSUMING].state == CONEY_CONNECTION_OPEN;
-            cny_link_describe(&factory->links[publishing ? CONEY_PUBLISHING : CONEY_CONSUMING], &info);
+            bool publishing = factory->slots[CONEY_CONSUMING].state == CONEY_CONNECTION_OPEN;
+            cny_slot_describe(&factory->slots[publishing ? CONEY_PUBLISHING : CONEY_CONSUMING], &info);
             return cny_fail(CONEY_E_TIMEOUT, "not connected within the connection timeouts of all hosts: %s",
                             info.text);
         }
@@ -240,13 +240,13 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
     uint64_t failures[CNY_ROLE_COUNT];
     pthread_mutex_lock(&factory->lock);
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        cny_link *link = &factory->links[role];
-        failures[role] = link->failures;
-        bool is_waiting = link->state == CONEY_CONNECTION_CONNECTING && !link->connection;
-        if ((link->state == CONEY_CONNECTION_FAILED || is_waiting) && !factory->closed)
-            cny_link_retry(link);
+        cny_slot *slot = &factory->slots[role];
+        failures[role] = slot->failures;
+        bool is_waiting = slot->state == CONEY_CONNECTION_CONNECTING && !slot->connection;
+        if ((slot->state == CONEY_CONNECTION_FAILED || is_waiting) && !factory->closed)
+            cny_slot_retry(slot);
         else if (status == CONEY_OK && !factory->closed)
-            status = cny_link_want(link);
+            status = cny_slot_want(slot);
     }
     if (status == CONEY_OK)
         status = wait_for_attempts(factory, failures, deadline, latest);

@@ -72,11 +72,11 @@ static void declare_closed(closing *one)
     pthread_mutex_lock(&factory->lock);
     factory->closed = true;
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        cny_link *link = &factory->links[role];
-        link->state = CONEY_CONNECTION_CLOSED;
-        cny_link_count_blocked(link, false);
-        cny_link_changed(link);
-        one->connections[role] = link->connection ? cny_connection_ref(link->connection) : NULL;
+        cny_slot *slot = &factory->slots[role];
+        slot->state = CONEY_CONNECTION_CLOSED;
+        cny_slot_count_blocked(slot, false);
+        cny_slot_changed(slot);
+        one->connections[role] = slot->connection ? cny_connection_ref(slot->connection) : NULL;
     }
     cny_connection *isolated = factory->isolation.connection;
     one->connections[CNY_ROLE_COUNT] = isolated ? cny_connection_ref(isolated) : NULL;
@@ -138,7 +138,7 @@ static coney_status close_now(coney_connection_factory *factory)
     end_recovery(&one);
     abandon_rest(&one);
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
-        cny_link_log(&factory->links[role].news); /* which does not change any more */
+        cny_slot_log(&factory->slots[role].news); /* which does not change any more */
     if (!cny_events_stop(factory->events, one.latest))
         note(&one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
     cny_threads_join(&factory->threads, NULL, one.latest);

@@ -40,13 +40,13 @@ static void wake_owner(void *self)
 static void blocked_changed(void *self, cny_connection *connection)
 {
     coney_connection_factory *factory = self;
-    cny_link *link = &factory->links[cny_connection_role(connection)];
+    cny_slot *slot = &factory->slots[cny_connection_role(connection)];
     char blocked[256];
     pthread_mutex_lock(&factory->lock);
-    if (link->connection == connection && !factory->closed) {
+    if (slot->connection == connection && !factory->closed) {
         cny_connection_blocked(connection, blocked);
-        cny_link_count_blocked(link, *blocked);
-        cny_link_changed(link);
+        cny_slot_count_blocked(slot, *blocked);
+        cny_slot_changed(slot);
     }
     pthread_mutex_unlock(&factory->lock);
 }

@@ -139,7 +139,7 @@ bool cny_declarations_find_queue(coney_connection_factory *factory, const char *
 /* An exclusive queue is made on the consuming connection, which nobody may ever need. */
 static bool may_come(const coney_connection_factory *factory, const cny_declaration *item)
 {
-    coney_connection_state state = factory->links[CONEY_CONSUMING].state;
+    coney_connection_state state = factory->slots[CONEY_CONSUMING].state;
     return !item->is_exclusive || state == CONEY_CONNECTION_CONNECTING || state == CONEY_CONNECTION_OPEN;
 }
 

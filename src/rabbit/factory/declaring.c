@@ -150,7 +150,7 @@ static bool take_success(cny_declaration *item, coney_declaration *news)
 /* Under lock: the connection was lost meanwhile, and everything is wanted again. */
 static bool is_outdated(const cny_run *one)
 {
-    return !one->is_isolated && one->factory->links[cny_connection_role(one->connection)].connection != one->connection;
+    return !one->is_isolated && one->factory->slots[cny_connection_role(one->connection)].connection != one->connection;
 }
 
 /* The item's state is known: error is NULL if the broker has declared it. Another run may have
@@ -420,8 +420,8 @@ static void note_answers(const cny_run *one, size_t count)
 /* Under lock. */
 static bool is_in_use(const cny_run *one)
 {
-    const cny_link *link = &one->factory->links[cny_connection_role(one->connection)];
-    return one->is_isolated || link->connection != one->connection || link->state == CONEY_CONNECTION_OPEN;
+    const cny_slot *slot = &one->factory->slots[cny_connection_role(one->connection)];
+    return one->is_isolated || slot->connection != one->connection || slot->state == CONEY_CONNECTION_OPEN;
 }
 
 /* How long an answer may take. */

@@ -23,7 +23,7 @@ coney_status coney_connection_factory_new(coney_connection_factory **factory, co
     pthread_mutex_init(&made->routes.lock, NULL);
     cny_cond_init(&made->changed);
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
-        made->links[role] = (cny_link){
+        made->slots[role] = (cny_slot){
             .factory = made, .role = (coney_connection_role)role, .refresh_at = INT64_MAX, .lost_host = CNY_NO_HOST};
     coney_status status = cny_config_read(&made->config, uri, options ? options : &defaults);
     if (status == CONEY_OK)

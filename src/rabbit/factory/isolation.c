@@ -21,7 +21,7 @@ static void end(coney_connection_factory *factory)
 /* It goes where the consuming connection is: what is refused may be refused by that node alone. */
 static coney_status connect(coney_connection_factory *factory, const coney_credentials *credentials)
 {
-    const cny_link *consuming = &factory->links[CONEY_CONSUMING];
+    const cny_slot *consuming = &factory->slots[CONEY_CONSUMING];
     const cny_connection_parts parts = {
         .role = CONEY_CONSUMING,
         .is_isolated = true,

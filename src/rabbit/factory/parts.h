@@ -25,8 +25,8 @@ struct coney_connection_factory {
     cny_threads threads;             /* has a lock of its own */
     /* under lock */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* a link, or something for the recovery thread to see */
-    cny_link links[CNY_ROLE_COUNT];
+    pthread_cond_t changed; /* a slot, or something for the recovery thread to see */
+    cny_slot slots[CNY_ROLE_COUNT];
     cny_isolation isolation;
     cny_buffer members;   /* of cny_membership */
     bool recovering;      /* the recovery thread was started */

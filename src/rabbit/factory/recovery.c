@@ -2,7 +2,7 @@
 /* The recovery thread of a factory: makes the connections that are wanted, prepares each before
  * it is used, and does so again after each loss.
  *
- * It sleeps until something changes or is due, then looks at each link, the consuming one first,
+ * It sleeps until something changes or is due, then looks at each slot, the consuming one first,
  * and does the next thing. It lets go of the factory's lock for what may take time: the members' part in
  * sending again and the program's credentials provider. */
 #include "rabbit/factory/recovery.h"
@@ -23,14 +23,14 @@
 #define REFRESH_AGAIN_MS 5000
 #define LONGEST_SLEEP_MS 3600000
 
-static void lock(cny_link *link)
+static void lock(cny_slot *slot)
 {
-    pthread_mutex_lock(&link->factory->lock);
+    pthread_mutex_lock(&slot->factory->lock);
 }
 
-static void unlock(cny_link *link)
+static void unlock(cny_slot *slot)
 {
-    pthread_mutex_unlock(&link->factory->lock);
+    pthread_mutex_unlock(&slot->factory->lock);
 }
 
 /* ---- attempts ---- */
@@ -40,128 +40,128 @@ int cny_recovery_delay(const coney_recovery_options *options, int delay_ms)
     return cny_backoff(delay_ms, options->first_delay_ms, options->multiplier, options->max_delay_ms);
 }
 
-static bool gives_up(const cny_link *link)
+static bool gives_up(const cny_slot *slot)
 {
-    const coney_recovery_options *options = &link->factory->config.recovery;
-    return (!options->retry_refused_login && cny_is_refused_login(cny_error_view(link->reason))) ||
-           (options->max_attempts > 0 && link->attempt >= options->max_attempts);
+    const coney_recovery_options *options = &slot->factory->config.recovery;
+    return (!options->retry_refused_login && cny_is_refused_login(cny_error_view(slot->reason))) ||
+           (options->max_attempts > 0 && slot->attempt >= options->max_attempts);
 }
 
 /* One that was open for less time than was waited for it may end like this again and again. */
-static bool was_steady(const cny_link *link)
+static bool was_steady(const cny_slot *slot)
 {
-    return cny_now_ms() - link->opened_at >= link->delay_ms;
+    return cny_now_ms() - slot->opened_at >= slot->delay_ms;
 }
 
 /* Another host may be there at once, so the first attempt after a loss does not wait for the delay, and the first
  * delay is left for the time when that attempt has failed, or the connection it made was lost at once. */
-static void plan_attempt(cny_link *link, bool was_open)
+static void plan_attempt(cny_slot *slot, bool was_open)
 {
-    bool was_being_prepared = link->was_logged_in && !link->is_prepared;
+    bool was_being_prepared = slot->was_logged_in && !slot->is_prepared;
     if (was_being_prepared) { /* connecting is not what failed */
-        link->attempt = 0;
-        link->declare_delay_ms = cny_backoff(link->declare_delay_ms, FIRST_DECLARE_DELAY_MS, 2, MAX_DECLARE_DELAY_MS);
-        link->next_attempt = cny_now_ms() + cny_jitter(link->declare_delay_ms);
+        slot->attempt = 0;
+        slot->declare_delay_ms = cny_backoff(slot->declare_delay_ms, FIRST_DECLARE_DELAY_MS, 2, MAX_DECLARE_DELAY_MS);
+        slot->next_attempt = cny_now_ms() + cny_jitter(slot->declare_delay_ms);
         return;
     }
-    const cny_connection_config *config = &link->factory->config;
-    bool is_steady_loss = was_open && was_steady(link);
-    bool begins_anew = is_steady_loss || link->hurries;
-    bool is_first_refusal = link->refusals > 0 && link->refusals <= CNY_STRIKES_TO_ISOLATE;
-    link->hurries = (is_steady_loss && config->uri.host_count > 1) || is_first_refusal;
-    link->delay_ms =
-        begins_anew ? config->recovery.first_delay_ms : cny_recovery_delay(&config->recovery, link->delay_ms);
-    int pause_ms = cny_jitter(link->delay_ms);
-    if (link->hurries && pause_ms > CROWD_MS)
+    const cny_connection_config *config = &slot->factory->config;
+    bool is_steady_loss = was_open && was_steady(slot);
+    bool begins_anew = is_steady_loss || slot->hurries;
+    bool is_first_refusal = slot->refusals > 0 && slot->refusals <= CNY_STRIKES_TO_ISOLATE;
+    slot->hurries = (is_steady_loss && config->uri.host_count > 1) || is_first_refusal;
+    slot->delay_ms =
+        begins_anew ? config->recovery.first_delay_ms : cny_recovery_delay(&config->recovery, slot->delay_ms);
+    int pause_ms = cny_jitter(slot->delay_ms);
+    if (slot->hurries && pause_ms > CROWD_MS)
         pause_ms = (int)cny_random(CROWD_MS);
-    link->next_attempt = cny_now_ms() + pause_ms;
+    slot->next_attempt = cny_now_ms() + pause_ms;
 }
 
 /* The broker is well when it closes a connection over a request, and from the second time on whatever it may have been
  * about is tried on the isolated connection: so there is nothing to wait for. */
-static void count_refusal(cny_link *link, bool was_open)
+static void count_refusal(cny_slot *slot, bool was_open)
 {
-    bool is_refusal = link->connection && cny_connection_is_over_request(link->connection);
-    if (!is_refusal || (was_open && was_steady(link)))
-        link->refusals = 0;
-    link->refusals += is_refusal;
+    bool is_refusal = slot->connection && cny_connection_is_over_request(slot->connection);
+    if (!is_refusal || (was_open && was_steady(slot)))
+        slot->refusals = 0;
+    slot->refusals += is_refusal;
 }
 
 /* There is no connection any more; the reason is taken. */
-static void on_end(cny_link *link, cny_error *reason)
+static void on_end(cny_slot *slot, cny_error *reason)
 {
-    bool was_open = link->state == CONEY_CONNECTION_OPEN;
-    cny_error_unref(link->reason);
-    link->reason = reason;
-    count_refusal(link, was_open);
-    link->lost_host = was_open ? cny_connection_host(link->connection) : CNY_NO_HOST;
-    cny_connection_unref(link->connection);
-    link->connection = NULL;
-    cny_link_count_blocked(link, false);
-    if (link->was_logged_in)
-        cny_declarations_lost(link->factory, link->role);
+    bool was_open = slot->state == CONEY_CONNECTION_OPEN;
+    cny_error_unref(slot->reason);
+    slot->reason = reason;
+    count_refusal(slot, was_open);
+    slot->lost_host = was_open ? cny_connection_host(slot->connection) : CNY_NO_HOST;
+    cny_connection_unref(slot->connection);
+    slot->connection = NULL;
+    cny_slot_count_blocked(slot, false);
+    if (slot->was_logged_in)
+        cny_declarations_lost(slot->factory, slot->role);
     if (was_open) {
-        cny_error_unref(link->loss);
-        link->loss = cny_error_ref(reason);
-    } else if (!link->was_logged_in || link->is_prepared) {
-        link->failures++;
+        cny_error_unref(slot->loss);
+        slot->loss = cny_error_ref(reason);
+    } else if (!slot->was_logged_in || slot->is_prepared) {
+        slot->failures++;
     }
-    plan_attempt(link, was_open);
-    link->was_logged_in = link->is_prepared = false;
-    bool is_given_up = !was_open && gives_up(link);
-    cny_link_set_state(link, is_given_up ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
+    plan_attempt(slot, was_open);
+    slot->was_logged_in = slot->is_prepared = false;
+    bool is_given_up = !was_open && gives_up(slot);
+    cny_slot_set_state(slot, is_given_up ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
     if (is_given_up)
-        cny_declarations_given_up(link->factory);
+        cny_declarations_given_up(slot->factory);
 }
 
-static coney_status ask_for_credentials(cny_link *link, coney_credentials *credentials)
+static coney_status ask_for_credentials(cny_slot *slot, coney_credentials *credentials)
 {
-    link->refresh_at = NEVER;
-    coney_status status = cny_factory_ask_for_credentials(link->factory, credentials);
+    slot->refresh_at = NEVER;
+    coney_status status = cny_factory_ask_for_credentials(slot->factory, credentials);
     if (status == CONEY_OK && credentials->valid_for_s > 0)
-        link->refresh_at = cny_now_ms() + (int64_t)credentials->valid_for_s * 800;
+        slot->refresh_at = cny_now_ms() + (int64_t)credentials->valid_for_s * 800;
     return status;
 }
 
-static void begin_attempt(cny_link *link)
+static void begin_attempt(cny_slot *slot)
 {
     coney_credentials credentials = {0};
-    coney_status status = ask_for_credentials(link, &credentials);
-    if (link->factory->closed)
+    coney_status status = ask_for_credentials(slot, &credentials);
+    if (slot->factory->closed)
         return;
-    link->attempt++;
+    slot->attempt++;
     if (status == CONEY_OK)
         status = cny_factory_begin_to_connect(
-            link->factory, &link->connection,
-            (cny_connection_parts){.role = link->role, .first_host = link->first_host, .lost_host = link->lost_host},
+            slot->factory, &slot->connection,
+            (cny_connection_parts){.role = slot->role, .first_host = slot->first_host, .lost_host = slot->lost_host},
             &credentials);
     if (status != CONEY_OK)
-        on_end(link, cny_error_capture());
+        on_end(slot, cny_error_capture());
 }
 
 /* One that waits for its next attempt need not: the broker is there. */
-static void hurry(cny_link *link)
+static void hurry(cny_slot *slot)
 {
-    if (!link->connection)
-        link->next_attempt = cny_now_ms();
+    if (!slot->connection)
+        slot->next_attempt = cny_now_ms();
 }
 
 /* ---- preparation ---- */
 
 /* Calls one part of each member, without the lock. Not done if one is not, or if the factory was closed meanwhile. */
-static bool all_members(cny_link *link, bool (*part)(const cny_link *link, const cny_membership *one))
+static bool all_members(cny_slot *slot, bool (*part)(const cny_slot *slot, const cny_membership *one))
 {
     cny_buffer members = {0};
-    if (!cny_factory_members(link->factory, &members))
+    if (!cny_factory_members(slot->factory, &members))
         return false;
-    unlock(link);
+    unlock(slot);
     const cny_membership *all = (const cny_membership *)(const void *)members.data;
     bool done = true;
     for (size_t i = 0; i < members.size / sizeof *all; i++)
-        done = part(link, &all[i]) && done;
+        done = part(slot, &all[i]) && done;
     cny_members_free(&members);
-    lock(link);
-    return done && !link->factory->closed;
+    lock(slot);
+    return done && !slot->factory->closed;
 }
 
 static bool is_blocked(cny_connection *connection)
@@ -171,55 +171,55 @@ static bool is_blocked(cny_connection *connection)
     return cny_connection_role(connection) == CONEY_PUBLISHING && *blocked;
 }
 
-static bool has_resumed(const cny_link *link, const cny_membership *one)
+static bool has_resumed(const cny_slot *slot, const cny_membership *one)
 {
-    (void)link;
+    (void)slot;
     return !one->member->has_resumed || one->member->has_resumed(one->self);
 }
 
-static bool resend(const cny_link *link, const cny_membership *one)
+static bool resend(const cny_slot *slot, const cny_membership *one)
 {
-    return !one->member->resend || one->member->resend(one->self, link->connection);
+    return !one->member->resend || one->member->resend(one->self, slot->connection);
 }
 
 /* Publishers wait until consumers have resumed, or evidently cannot. */
-static bool consumers_are_back(cny_link *link)
+static bool consumers_are_back(cny_slot *slot)
 {
-    cny_link *consuming = &link->factory->links[CONEY_CONSUMING];
-    if (cny_now_ms() > link->prepared_at + PATIENCE_WITH_CONSUMERS_MS)
+    cny_slot *consuming = &slot->factory->slots[CONEY_CONSUMING];
+    if (cny_now_ms() > slot->prepared_at + PATIENCE_WITH_CONSUMERS_MS)
         return true;
     if (consuming->state == CONEY_CONNECTION_CONNECTING)
-        return consuming->failures > link->consumers_failures;
+        return consuming->failures > slot->consumers_failures;
     return consuming->state != CONEY_CONNECTION_OPEN || all_members(consuming, has_resumed);
 }
 
-static void open_for_use(cny_link *link)
+static void open_for_use(cny_slot *slot)
 {
-    const cny_connection_config *config = &link->factory->config;
-    link->attempt = link->declare_delay_ms = 0;
-    link->opened_at = cny_now_ms();
-    link->times_opened++;
+    const cny_connection_config *config = &slot->factory->config;
+    slot->attempt = slot->declare_delay_ms = 0;
+    slot->opened_at = cny_now_ms();
+    slot->times_opened++;
     if (config->host_order == CONEY_HOSTS_ROTATE)
-        link->first_host = (cny_connection_host(link->connection) + 1) % config->uri.host_count;
-    cny_link_set_state(link, CONEY_CONNECTION_OPEN);
+        slot->first_host = (cny_connection_host(slot->connection) + 1) % config->uri.host_count;
+    cny_slot_set_state(slot, CONEY_CONNECTION_OPEN);
 }
 
-static void on_prepared(cny_link *link)
+static void on_prepared(cny_slot *slot)
 {
-    cny_link *links = link->factory->links;
-    link->is_prepared = true;
-    link->prepared_at = cny_now_ms();
-    link->consumers_failures = links[CONEY_CONSUMING].failures;
-    hurry(&links[link->role == CONEY_CONSUMING ? CONEY_PUBLISHING : CONEY_CONSUMING]);
+    cny_slot *slots = slot->factory->slots;
+    slot->is_prepared = true;
+    slot->prepared_at = cny_now_ms();
+    slot->consumers_failures = slots[CONEY_CONSUMING].failures;
+    hurry(&slots[slot->role == CONEY_CONSUMING ? CONEY_PUBLISHING : CONEY_CONSUMING]);
 }
 
 /* Until when declarations keep the connection from being used: consumers wait as long as answers come, publishers do
  * not, and neither waits longer for answers that do not come. */
-static int64_t patience_with_declarations(const cny_link *link)
+static int64_t patience_with_declarations(const cny_slot *slot)
 {
-    const cny_declarations *declarations = &link->factory->declarations;
-    int64_t from = link->logged_in_at, answered_at = declarations->answered_at;
-    bool is_later = answered_at > from, is_consuming = link->role == CONEY_CONSUMING;
+    const cny_declarations *declarations = &slot->factory->declarations;
+    int64_t from = slot->logged_in_at, answered_at = declarations->answered_at;
+    bool is_later = answered_at > from, is_consuming = slot->role == CONEY_CONSUMING;
     if (declarations->running && is_later == is_consuming)
         from = answered_at;
     return from + PATIENCE_WITH_DECLARATIONS_MS;
@@ -230,113 +230,113 @@ static int64_t patience_with_declarations(const cny_link *link)
  * What is due is declared first, then consumers resume, then publishers go on. But a thing for which there is no answer
  * holds up nobody else, and what takes long holds up nobody who publishes elsewhere: who consumes from or publishes to
  * what is not declared yet waits for that in any case. */
-static int64_t prepare(cny_link *link)
+static int64_t prepare(cny_slot *slot)
 {
-    bool is_consuming = link->role == CONEY_CONSUMING;
-    if (!link->was_logged_in) {
-        link->was_logged_in = true;
-        link->logged_in_at = cny_now_ms();
+    bool is_consuming = slot->role == CONEY_CONSUMING;
+    if (!slot->was_logged_in) {
+        slot->was_logged_in = true;
+        slot->logged_in_at = cny_now_ms();
     }
-    if (is_blocked(link->connection))
+    if (is_blocked(slot->connection))
         return NEVER;
-    bool is_declaring = !link->is_prepared && cny_declarations_are_under_way(link->factory, link->role);
-    int64_t patience_ends = patience_with_declarations(link);
+    bool is_declaring = !slot->is_prepared && cny_declarations_are_under_way(slot->factory, slot->role);
+    int64_t patience_ends = patience_with_declarations(slot);
     if (is_declaring && cny_now_ms() < patience_ends)
         return patience_ends;
-    if (!link->is_prepared)
-        on_prepared(link);
-    if (!is_consuming && !is_declaring && !consumers_are_back(link))
+    if (!slot->is_prepared)
+        on_prepared(slot);
+    if (!is_consuming && !is_declaring && !consumers_are_back(slot))
         return cny_now_ms() + TICK_MS;
-    if (!link->factory->closed)
-        open_for_use(link);
+    if (!slot->factory->closed)
+        open_for_use(slot);
     return cny_now_ms();
 }
 
 /* ---- while it is open ---- */
 
 /* Where the broker cannot be told, the connection is made anew, which is a loss as any other. */
-static coney_status renew_credentials(const cny_link *link, const coney_credentials *credentials)
+static coney_status renew_credentials(const cny_slot *slot, const coney_credentials *credentials)
 {
-    bool other_user = credentials->user && strcmp(credentials->user, cny_connection_user(link->connection)) != 0;
+    bool other_user = credentials->user && strcmp(credentials->user, cny_connection_user(slot->connection)) != 0;
     coney_status status = CONEY_OK;
     if (!other_user && credentials->password)
-        status = cny_connection_update_secret(link->connection, credentials->password);
+        status = cny_connection_update_secret(slot->connection, credentials->password);
     if (!other_user && status != CONEY_E_INVALID)
         return status;
     cny_fail(CONEY_E_LOST, "ended to log in again with renewed credentials: %s",
              other_user ? "they are another user's" : coney_last_error());
-    cny_connection_abort(link->connection);
+    cny_connection_abort(slot->connection);
     return CONEY_OK;
 }
 
-static void refresh_credentials(cny_link *link)
+static void refresh_credentials(cny_slot *slot)
 {
     coney_credentials credentials = {0};
-    coney_status status = ask_for_credentials(link, &credentials);
+    coney_status status = ask_for_credentials(slot, &credentials);
     if (status == CONEY_OK)
-        status = renew_credentials(link, &credentials);
+        status = renew_credentials(slot, &credentials);
     if (status == CONEY_OK)
         return;
-    link->refresh_at = cny_now_ms() + REFRESH_AGAIN_MS;
-    unlock(link);
+    slot->refresh_at = cny_now_ms() + REFRESH_AGAIN_MS;
+    unlock(slot);
     cny_log(CONEY_LOG_WARN, "credentials are not renewed yet: %s", coney_last_error());
-    lock(link);
+    lock(slot);
 }
 
 /* What is to be sent again but not all at once goes on soon, or when the broker takes messages again. */
-static int64_t resend_all(cny_link *link)
+static int64_t resend_all(cny_slot *slot)
 {
-    bool all_sent = link->role != CONEY_PUBLISHING || all_members(link, resend);
-    return all_sent || is_blocked(link->connection) ? NEVER : cny_now_ms() + TICK_MS;
+    bool all_sent = slot->role != CONEY_PUBLISHING || all_members(slot, resend);
+    return all_sent || is_blocked(slot->connection) ? NEVER : cny_now_ms() + TICK_MS;
 }
 
 /* ---- the thread ---- */
 
-/* Does the next thing for a link; returns when it wants to be looked at again without being asked. */
-static int64_t tend(cny_link *link)
+/* Does the next thing for a slot; returns when it wants to be looked at again without being asked. */
+static int64_t tend(cny_slot *slot)
 {
-    if (link->connection && cny_connection_is_dead(link->connection))
-        on_end(link, cny_connection_reason(link->connection));
-    if (link->state != CONEY_CONNECTION_CONNECTING && link->state != CONEY_CONNECTION_OPEN)
+    if (slot->connection && cny_connection_is_dead(slot->connection))
+        on_end(slot, cny_connection_reason(slot->connection));
+    if (slot->state != CONEY_CONNECTION_CONNECTING && slot->state != CONEY_CONNECTION_OPEN)
         return NEVER;
-    if (!link->connection) {
-        if (cny_now_ms() >= link->next_attempt)
-            begin_attempt(link);
-        return link->connection ? NEVER : link->next_attempt;
+    if (!slot->connection) {
+        if (cny_now_ms() >= slot->next_attempt)
+            begin_attempt(slot);
+        return slot->connection ? NEVER : slot->next_attempt;
     }
-    if (cny_connection_get_state(link->connection) != CNY_OPEN)
+    if (cny_connection_get_state(slot->connection) != CNY_OPEN)
         return NEVER;
-    if (cny_now_ms() >= link->refresh_at)
-        refresh_credentials(link);
-    if (link->factory->closed)
+    if (cny_now_ms() >= slot->refresh_at)
+        refresh_credentials(slot);
+    if (slot->factory->closed)
         return NEVER;
-    int64_t next = link->state == CONEY_CONNECTION_OPEN ? resend_all(link) : prepare(link);
-    return next < link->refresh_at ? next : link->refresh_at;
+    int64_t next = slot->state == CONEY_CONNECTION_OPEN ? resend_all(slot) : prepare(slot);
+    return next < slot->refresh_at ? next : slot->refresh_at;
 }
 
 /* Without the lock, and not on an I/O thread: the sink is the program's code, which may block. */
-static void write_log(cny_link *link)
+static void write_log(cny_slot *slot)
 {
-    const char *remark = link->connection ? cny_connection_take_remark(link->connection) : NULL;
-    bool changed = link->to_be_logged;
-    link->to_be_logged = false;
-    const coney_connection_info news = link->news;
-    unlock(link);
+    const char *remark = slot->connection ? cny_connection_take_remark(slot->connection) : NULL;
+    bool changed = slot->to_be_logged;
+    slot->to_be_logged = false;
+    const coney_connection_info news = slot->news;
+    unlock(slot);
     if (remark)
         cny_log(CONEY_LOG_WARN, "%s", remark);
     if (changed)
-        cny_link_log(&news);
-    lock(link);
+        cny_slot_log(&news);
+    lock(slot);
 }
 
 static int64_t tend_all(coney_connection_factory *factory)
 {
     int64_t next = NEVER;
     for (int role = 0; role < CNY_ROLE_COUNT && !factory->closed; role++) {
-        cny_link *link = &factory->links[role];
-        int64_t wanted = tend(link);
+        cny_slot *slot = &factory->slots[role];
+        int64_t wanted = tend(slot);
         next = wanted < next ? wanted : next;
-        write_log(link);
+        write_log(slot);
     }
     int64_t declares = cny_declarations_run_due(factory);
     return declares < next ? declares : next;
@@ -383,8 +383,8 @@ void *cny_recovery_main(void *argument)
         sleep_until(factory, next < next_of_members ? next : next_of_members);
     }
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        cny_connection_unref(factory->links[role].connection); /* who closes the factory has a reference */
-        factory->links[role].connection = NULL;
+        cny_connection_unref(factory->slots[role].connection); /* who closes the factory has a reference */
+        factory->slots[role].connection = NULL;
     }
     factory->recovered = true;
     pthread_cond_broadcast(&factory->changed);

@@ -26,8 +26,8 @@ static void free_run(cny_run *one)
 /* Under lock: it is over though the connection is not, for want of memory or a channel. */
 static bool is_stuck(const cny_run *one)
 {
-    const cny_link *link = &one->factory->links[cny_connection_role(one->connection)];
-    return one->is_over && !one->has_hung && link->connection == one->connection &&
+    const cny_slot *slot = &one->factory->slots[cny_connection_role(one->connection)];
+    return one->is_over && !one->has_hung && slot->connection == one->connection &&
            cny_connection_is_open(one->connection);
 }
 
@@ -142,13 +142,13 @@ static bool begin_run(coney_connection_factory *factory, cny_connection *connect
 
 /* ---- for recovery; under lock ---- */
 
-static bool can_declare(const cny_link *link)
+static bool can_declare(const cny_slot *slot)
 {
     char blocked[256] = "";
-    if (!link->connection || !link->was_logged_in || cny_connection_get_state(link->connection) != CNY_OPEN)
+    if (!slot->connection || !slot->was_logged_in || cny_connection_get_state(slot->connection) != CNY_OPEN)
         return false;
-    if (link->role == CONEY_PUBLISHING) /* a broker that holds back publishers reads nothing from them */
-        cny_connection_blocked(link->connection, blocked);
+    if (slot->role == CONEY_PUBLISHING) /* a broker that holds back publishers reads nothing from them */
+        cny_connection_blocked(slot->connection, blocked);
     return !*blocked;
 }
 
@@ -173,7 +173,7 @@ static int64_t begin_if_due(coney_connection_factory *factory, cny_connection *c
 /* A suspect is tried only where others have a connection: else the broker is not there. */
 static int64_t try_suspects(coney_connection_factory *factory)
 {
-    bool has_any = can_declare(&factory->links[CONEY_CONSUMING]) || can_declare(&factory->links[CONEY_PUBLISHING]);
+    bool has_any = can_declare(&factory->slots[CONEY_CONSUMING]) || can_declare(&factory->slots[CONEY_PUBLISHING]);
     if (factory->declarations.isolating || !has_any)
         return INT64_MAX;
     return begin_if_due(factory, NULL, cny_declarations_next_due(factory, CONEY_CONSUMING, true));
@@ -185,9 +185,9 @@ int64_t cny_declarations_run_due(coney_connection_factory *factory)
     if (factory->closed)
         return next;
     for (int role = 0; role < CNY_ROLE_COUNT && next == INT64_MAX && !factory->declarations.running; role++) {
-        const cny_link *link = &factory->links[role]; /* the consuming one first */
-        if (can_declare(link))
-            next = begin_if_due(factory, link->connection, next_run(factory, link->role));
+        const cny_slot *slot = &factory->slots[role]; /* the consuming one first */
+        if (can_declare(slot))
+            next = begin_if_due(factory, slot->connection, next_run(factory, slot->role));
     }
     int64_t suspects = try_suspects(factory);
     return suspects < next ? suspects : next;

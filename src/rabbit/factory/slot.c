@@ -11,127 +11,127 @@ const char *cny_role_name(coney_connection_role role)
     return role == CONEY_CONSUMING ? "consuming" : "publishing";
 }
 
-static const char *reason_of(const cny_link *link)
+static const char *reason_of(const cny_slot *slot)
 {
-    return link->reason ? cny_error_view(link->reason)->text : "none";
+    return slot->reason ? cny_error_view(slot->reason)->text : "none";
 }
 
 /* The one under way, or the next. */
-static int current_attempt(const cny_link *link)
+static int current_attempt(const cny_slot *slot)
 {
-    bool is_waiting = link->state == CONEY_CONNECTION_CONNECTING && !link->connection;
-    return link->attempt + is_waiting;
+    bool is_waiting = slot->state == CONEY_CONNECTION_CONNECTING && !slot->connection;
+    return slot->attempt + is_waiting;
 }
 
-static size_t current_host(const cny_link *link)
+static size_t current_host(const cny_slot *slot)
 {
-    if (link->connection)
-        return cny_connection_host(link->connection);
-    size_t second = (link->first_host + 1) % link->factory->config.uri.host_count;
-    return link->first_host == link->lost_host ? second : link->first_host;
+    if (slot->connection)
+        return cny_connection_host(slot->connection);
+    size_t second = (slot->first_host + 1) % slot->factory->config.uri.host_count;
+    return slot->first_host == slot->lost_host ? second : slot->first_host;
 }
 
-static void describe_connecting(const cny_link *link, char *text, size_t size)
+static void describe_connecting(const cny_slot *slot, char *text, size_t size)
 {
-    const cny_host *hosts = link->factory->config.uri.hosts;
-    const cny_host *host = &hosts[current_host(link)];
-    bool preparing = link->connection && cny_connection_get_state(link->connection) == CNY_OPEN;
+    const cny_host *hosts = slot->factory->config.uri.hosts;
+    const cny_host *host = &hosts[current_host(slot)];
+    bool preparing = slot->connection && cny_connection_get_state(slot->connection) == CNY_OPEN;
     char when[64] = "";
-    long long wait_ms = link->next_attempt - cny_now_ms();
-    if (!link->connection && wait_ms > 0)
+    long long wait_ms = slot->next_attempt - cny_now_ms();
+    if (!slot->connection && wait_ms > 0)
         snprintf(when, sizeof when, " in %lld ms", wait_ms);
     char others[64] = "";
-    size_t count = link->factory->config.uri.host_count;
-    if (!link->connection && count > 1)
+    size_t count = slot->factory->config.uri.host_count;
+    if (!slot->connection && count > 1)
         snprintf(others, sizeof others, " and %zu more", count - 1);
     snprintf(text, size, "%s %s:%d%s, attempt %d%s, last: %s",
              preparing ? "preparing the connection to" : "connecting to", host->name, host->port, others,
-             current_attempt(link), when, reason_of(link));
+             current_attempt(slot), when, reason_of(slot));
 }
 
-static void describe_open(const cny_link *link, char *text, size_t size)
+static void describe_open(const cny_slot *slot, char *text, size_t size)
 {
-    const cny_host *host = &link->factory->config.uri.hosts[cny_connection_host(link->connection)];
+    const cny_host *host = &slot->factory->config.uri.hosts[cny_connection_host(slot->connection)];
     snprintf(text, size, "open to %s:%d", host->name, host->port);
 }
 
-static void describe_blocked(const cny_link *link, coney_connection_info *info)
+static void describe_blocked(const cny_slot *slot, coney_connection_info *info)
 {
     char blocked[256] = "";
     size_t used = strlen(info->text);
-    if (link->connection && link->state != CONEY_CONNECTION_CLOSED)
-        cny_connection_blocked(link->connection, blocked);
+    if (slot->connection && slot->state != CONEY_CONNECTION_CLOSED)
+        cny_connection_blocked(slot->connection, blocked);
     info->blocked = *blocked;
     if (info->blocked)
         snprintf(info->text + used, sizeof info->text - used, "; the broker holds back publishers: %s", blocked);
 }
 
-void cny_link_describe(const cny_link *link, coney_connection_info *info)
+void cny_slot_describe(const cny_slot *slot, coney_connection_info *info)
 {
-    const cny_error *reason = link->state == CONEY_CONNECTION_OPEN ? link->loss : link->reason;
+    const cny_error *reason = slot->state == CONEY_CONNECTION_OPEN ? slot->loss : slot->reason;
     *info = (coney_connection_info){
-        .role = link->role,
-        .state = link->state,
-        .attempt = current_attempt(link),
+        .role = slot->role,
+        .state = slot->state,
+        .attempt = current_attempt(slot),
         .reason = reason ? cny_error_view(reason)->status : CONEY_OK,
-        .times_opened = link->times_opened,
-        .stale_acknowledgements = atomic_load(&link->factory->stale_acknowledgements[link->role]),
+        .times_opened = slot->times_opened,
+        .stale_acknowledgements = atomic_load(&slot->factory->stale_acknowledgements[slot->role]),
     };
-    if (link->state == CONEY_CONNECTION_CLOSED)
+    if (slot->state == CONEY_CONNECTION_CLOSED)
         info->reason = CONEY_E_CLOSED;
-    switch (link->state) {
+    switch (slot->state) {
     case CONEY_CONNECTION_IDLE: snprintf(info->text, sizeof info->text, "not connected, nobody has needed it"); break;
-    case CONEY_CONNECTION_CONNECTING: describe_connecting(link, info->text, sizeof info->text); break;
-    case CONEY_CONNECTION_OPEN: describe_open(link, info->text, sizeof info->text); break;
+    case CONEY_CONNECTION_CONNECTING: describe_connecting(slot, info->text, sizeof info->text); break;
+    case CONEY_CONNECTION_OPEN: describe_open(slot, info->text, sizeof info->text); break;
     case CONEY_CONNECTION_FAILED:
         snprintf(info->text, sizeof info->text,
-                 "given up after attempt %d, until coney_connection_factory_connect() is called: %s", link->attempt,
-                 reason_of(link));
+                 "given up after attempt %d, until coney_connection_factory_connect() is called: %s", slot->attempt,
+                 reason_of(slot));
         break;
     case CONEY_CONNECTION_CLOSED: snprintf(info->text, sizeof info->text, "closed by the program"); break;
     }
-    describe_blocked(link, info);
+    describe_blocked(slot, info);
 }
 
-void cny_link_changed(cny_link *link)
+void cny_slot_changed(cny_slot *slot)
 {
-    link->to_be_logged = true;
-    cny_link_describe(link, &link->news);
-    cny_tell_connection(link->factory, &link->news);
-    cny_factory_wake_locked(link->factory);
+    slot->to_be_logged = true;
+    cny_slot_describe(slot, &slot->news);
+    cny_tell_connection(slot->factory, &slot->news);
+    cny_factory_wake_locked(slot->factory);
 }
 
-void cny_link_set_state(cny_link *link, coney_connection_state state)
+void cny_slot_set_state(cny_slot *slot, coney_connection_state state)
 {
-    assert(!link->factory->closed);
-    link->state = state;
-    cny_link_changed(link);
+    assert(!slot->factory->closed);
+    slot->state = state;
+    cny_slot_changed(slot);
 }
 
-coney_status cny_link_want(cny_link *link)
+coney_status cny_slot_want(cny_slot *slot)
 {
-    if (link->state != CONEY_CONNECTION_IDLE)
+    if (slot->state != CONEY_CONNECTION_IDLE)
         return CONEY_OK;
-    coney_status status = cny_factory_start_recovery(link->factory);
+    coney_status status = cny_factory_start_recovery(slot->factory);
     if (status == CONEY_OK)
-        cny_link_retry(link);
+        cny_slot_retry(slot);
     return status;
 }
 
-void cny_link_retry(cny_link *link)
+void cny_slot_retry(cny_slot *slot)
 {
-    link->attempt = link->state == CONEY_CONNECTION_CONNECTING ? link->attempt : 0;
-    link->delay_ms = 0;
-    link->next_attempt = cny_now_ms();
-    cny_link_set_state(link, CONEY_CONNECTION_CONNECTING);
+    slot->attempt = slot->state == CONEY_CONNECTION_CONNECTING ? slot->attempt : 0;
+    slot->delay_ms = 0;
+    slot->next_attempt = cny_now_ms();
+    cny_slot_set_state(slot, CONEY_CONNECTION_CONNECTING);
 }
 
-void cny_link_count_blocked(cny_link *link, bool blocked)
+void cny_slot_count_blocked(cny_slot *slot, bool blocked)
 {
     int64_t now = cny_now_us();
-    if (link->blocked_since)
-        link->blocked_us += (uint64_t)(now - link->blocked_since);
-    link->blocked_since = blocked ? now : 0;
+    if (slot->blocked_since)
+        slot->blocked_us += (uint64_t)(now - slot->blocked_since);
+    slot->blocked_since = blocked ? now : 0;
 }
 
 /* Good news are not loud: the loss was, and what is open again is no trouble. */
@@ -143,7 +143,7 @@ static coney_log_level level_of(const coney_connection_info *news)
     return is_loss || news->blocked ? CONEY_LOG_WARN : CONEY_LOG_INFO;
 }
 
-void cny_link_log(const coney_connection_info *news)
+void cny_slot_log(const coney_connection_info *news)
 {
     cny_log(level_of(news), "%s connection: %s", cny_role_name(news->role), news->text);
 }
@@ -158,17 +158,17 @@ coney_status coney_connection_factory_info(coney_connection_factory *factory, co
     if (status != CONEY_OK)
         return status;
     pthread_mutex_lock(&factory->lock);
-    cny_link_describe(&factory->links[role], info);
+    cny_slot_describe(&factory->slots[role], info);
     pthread_mutex_unlock(&factory->lock);
     return CONEY_OK;
 }
 
 uint64_t cny_factory_blocked_us(coney_connection_factory *factory)
 {
-    cny_link *link = &factory->links[CONEY_PUBLISHING];
+    cny_slot *slot = &factory->slots[CONEY_PUBLISHING];
     pthread_mutex_lock(&factory->lock);
-    cny_link_count_blocked(link, link->blocked_since);
-    uint64_t blocked_us = link->blocked_us;
+    cny_slot_count_blocked(slot, slot->blocked_since);
+    uint64_t blocked_us = slot->blocked_us;
     pthread_mutex_unlock(&factory->lock);
     return blocked_us;
 }
@@ -177,9 +177,9 @@ coney_status cny_factory_check_blocked(coney_connection_factory *factory)
 {
     char blocked[256] = "";
     pthread_mutex_lock(&factory->lock);
-    const cny_link *link = &factory->links[CONEY_PUBLISHING];
-    if (link->connection)
-        cny_connection_blocked(link->connection, blocked);
+    const cny_slot *slot = &factory->slots[CONEY_PUBLISHING];
+    if (slot->connection)
+        cny_connection_blocked(slot->connection, blocked);
     pthread_mutex_unlock(&factory->lock);
     return *blocked ? cny_fail(CONEY_E_BLOCKED, "the broker holds back publishers: %s", blocked) : CONEY_OK;
 }

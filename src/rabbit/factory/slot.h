@@ -6,7 +6,7 @@
 #include "rabbit/connection/connection.h"
 
 /* Under the factory's lock. */
-typedef struct cny_link {
+typedef struct cny_slot {
     coney_connection_factory *factory; /* the one it is part of */
     coney_connection_role role;
     coney_connection_state state;
@@ -30,30 +30,30 @@ typedef struct cny_link {
     int64_t refresh_at;          /* the credentials; INT64_MAX: never */
     uint64_t times_opened;       /* ever */
     uint64_t failures;           /* of attempts, ever */
-    uint64_t consumers_failures; /* those of the consuming link when this one connected */
+    uint64_t consumers_failures; /* those of the consuming slot when this one connected */
     size_t first_host;           /* of the next attempt, */
     size_t lost_host;            /* but for this one, which comes last; CNY_NO_HOST: none was just lost */
     coney_connection_info news;
-} cny_link;
+} cny_slot;
 
 const char *cny_role_name(coney_connection_role role);
 
-/* Under the factory's lock: how the link is doing. */
-void cny_link_describe(const cny_link *link, coney_connection_info *info);
+/* Under the factory's lock: how the slot is doing. */
+void cny_slot_describe(const cny_slot *slot, coney_connection_info *info);
 
-/* Under the factory's lock, so that news are told in order: the link is not what it was. */
-void cny_link_changed(cny_link *link);
+/* Under the factory's lock, so that news are told in order: the slot is not what it was. */
+void cny_slot_changed(cny_slot *slot);
 
 /* Under the factory's lock: the one place where the state changes. */
-void cny_link_set_state(cny_link *link, coney_connection_state state);
+void cny_slot_set_state(cny_slot *slot, coney_connection_state state);
 
 /* Under the factory's lock: somebody needs it. retry: and it begins again even if it has failed for good. */
-coney_status cny_link_want(cny_link *link);
-void cny_link_retry(cny_link *link);
+coney_status cny_slot_want(cny_slot *slot);
+void cny_slot_retry(cny_slot *slot);
 
 /* Under the factory's lock: publishers are held back from now on, or are not. */
-void cny_link_count_blocked(cny_link *link, bool blocked);
+void cny_slot_count_blocked(cny_slot *slot, bool blocked);
 
-void cny_link_log(const coney_connection_info *news); /* not under a lock */
+void cny_slot_log(const coney_connection_info *news); /* not under a lock */
 
 #endif
