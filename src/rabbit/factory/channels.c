@@ -15,7 +15,7 @@ static coney_status not_open(const cny_slot *slot, bool at_once)
     int code = slot->reason ? cny_error_view(slot->reason)->broker_code : 0;
     coney_connection_info info;
     cny_slot_describe(slot, &info);
-    if (slot->state != CONEY_CONNECTION_OPEN)
+    if (slot->state != CNY_SLOT_OPEN)
         return cny_fail_code(info.blocked ? CONEY_E_BLOCKED : CONEY_E_CONNECT, code, "%s: %s", when, info.text);
     cny_error *loss = cny_connection_reason(slot->connection); /* which the recovery thread has not seen yet */
     code = cny_error_view(loss)->broker_code;
@@ -39,22 +39,22 @@ static coney_status given_up(const cny_slot *slot)
 static coney_status wait_open(cny_slot *slot, bool at_once, int64_t deadline)
 {
     coney_connection_factory *factory = slot->factory;
-    if (factory->closed)
-        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    coney_status status = cny_slot_want(slot);
+    coney_status status = cny_factory_check_closed(factory);
+    if (status == CONEY_OK)
+        status = cny_slot_want(slot);
     if (status != CONEY_OK)
         return status;
     bool in_time = true;
-    while (!factory->closed && slot->state != CONEY_CONNECTION_FAILED) {
-        if (slot->state == CONEY_CONNECTION_OPEN && !cny_connection_is_dead(slot->connection))
+    while (!cny_factory_is_closed(factory) && slot->state != CNY_SLOT_FAILED) {
+        if (slot->state == CNY_SLOT_OPEN && !cny_connection_is_dead(slot->connection))
             return CONEY_OK;
         if (!in_time || (at_once && (slot->times_opened > 0 || slot->failures > 0 || slot->blocked_since)))
             break;
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
     }
-    if (factory->closed)
-        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    if (slot->state == CONEY_CONNECTION_FAILED)
+    if (cny_factory_is_closed(factory))
+        return cny_factory_check_closed(factory);
+    if (slot->state == CNY_SLOT_FAILED)
         return given_up(slot);
     return not_open(slot, at_once && in_time);
 }
@@ -69,15 +69,11 @@ coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_conn
 
 coney_status cny_factory_want(coney_connection_factory *factory, coney_connection_role role)
 {
-    coney_status status;
     cny_slot *slot = &factory->slots[role];
     pthread_mutex_lock(&factory->lock);
-    if (factory->closed)
-        status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    else if (slot->state == CONEY_CONNECTION_FAILED)
-        status = given_up(slot);
-    else
-        status = cny_slot_want(slot);
+    coney_status status = cny_factory_check_closed(factory);
+    if (status == CONEY_OK)
+        status = slot->state == CNY_SLOT_FAILED ? given_up(slot) : cny_slot_want(slot);
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
@@ -94,7 +90,7 @@ coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney
 {
     const cny_slot *slot = &factory->slots[role];
     pthread_mutex_lock(&factory->lock);
-    coney_status status = slot->state == CONEY_CONNECTION_FAILED ? given_up(slot) : CONEY_OK;
+    coney_status status = slot->state == CNY_SLOT_FAILED ? given_up(slot) : CONEY_OK;
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
@@ -153,7 +149,7 @@ cny_reply_watch cny_factory_watch_reply(coney_connection_factory *factory)
     const cny_slot *slot = &factory->slots[CONEY_PUBLISHING];
     cny_reply_watch now = {.blocked_us = cny_factory_blocked_us(factory)};
     pthread_mutex_lock(&factory->lock);
-    now.times_opened = slot->times_opened + (slot->state != CONEY_CONNECTION_OPEN); /* the reply opens it */
+    now.times_opened = slot->times_opened + (slot->state != CNY_SLOT_OPEN); /* the reply opens it */
     pthread_mutex_unlock(&factory->lock);
     return now;
 }
@@ -163,7 +159,7 @@ bool cny_factory_is_reply_refused(coney_connection_factory *factory, const cny_r
     const cny_slot *slot = &factory->slots[CONEY_PUBLISHING];
     uint64_t blocked_us = cny_factory_blocked_us(factory);
     pthread_mutex_lock(&factory->lock);
-    bool is_open = slot->state == CONEY_CONNECTION_OPEN;
+    bool is_open = slot->state == CNY_SLOT_OPEN;
     bool was_open = is_open && slot->times_opened <= before->times_opened && blocked_us == before->blocked_us;
     pthread_mutex_unlock(&factory->lock);
     switch (status) {
@@ -199,19 +195,19 @@ static coney_status wait_for_attempts(coney_connection_factory *factory, const u
         int open = 0;
         for (int role = 0; role < CNY_ROLE_COUNT; role++) {
             const cny_slot *slot = &factory->slots[role];
-            open += slot->state == CONEY_CONNECTION_OPEN;
-            if (!factory->closed && slot->failures > failures[role])
+            open += slot->state == CNY_SLOT_OPEN;
+            if (!cny_factory_is_closed(factory) && slot->failures > failures[role])
                 return cny_error_raise(slot->reason);
         }
-        if (factory->closed)
-            return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+        if (cny_factory_is_closed(factory))
+            return cny_factory_check_closed(factory);
         if (open == CNY_ROLE_COUNT)
             return CONEY_OK;
         if (!in_time && cny_now_ms() < latest && is_any_connecting(factory)) {
             deadline = cny_deadline(LOOK_UP_MS);
         } else if (!in_time) {
             coney_connection_info info;
-            bool publishing = factory->slots[CONEY_CONSUMING].state == CONEY_CONNECTION_OPEN;
+            bool publishing = factory->slots[CONEY_CONSUMING].state == CNY_SLOT_OPEN;
             cny_slot_describe(&factory->slots[publishing ? CONEY_PUBLISHING : CONEY_CONSUMING], &info);
             return cny_fail(CONEY_E_TIMEOUT, "not connected within the connection timeouts of all hosts: %s",
                             info.text);
@@ -242,10 +238,9 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
         cny_slot *slot = &factory->slots[role];
         failures[role] = slot->failures;
-        bool is_waiting = slot->state == CONEY_CONNECTION_CONNECTING && !slot->connection;
-        if ((slot->state == CONEY_CONNECTION_FAILED || is_waiting) && !factory->closed)
+        if ((slot->state == CNY_SLOT_FAILED || slot->state == CNY_SLOT_BACKING_OFF) && !cny_factory_is_closed(factory))
             cny_slot_retry(slot);
-        else if (status == CONEY_OK && !factory->closed)
+        else if (status == CONEY_OK && !cny_factory_is_closed(factory))
             status = cny_slot_want(slot);
     }
     if (status == CONEY_OK)

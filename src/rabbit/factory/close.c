@@ -46,22 +46,25 @@ static void drain_templates(closing *one)
     }
 }
 
-static void begin_draining(closing *one)
+/* False: another thread closes the factory. */
+static bool begin(closing *one)
 {
     coney_connection_factory *factory = one->factory;
     pthread_mutex_lock(&factory->lock);
-    atomic_store(&factory->draining, true);
-    pthread_cond_broadcast(&factory->changed); /* for those who sleep and may not send any more */
-    cny_buffer_swap(&one->members, &factory->spare);
-    cny_factory_members(factory, &one->members); /* there is room */
+    bool is_first = factory->phase == CNY_FACTORY_SERVING;
+    if (is_first) {
+        cny_factory_enter_phase(factory, CNY_FACTORY_DRAINING); /* wakes those who sleep and may not send any more */
+        cny_buffer_swap(&one->members, &factory->spare);
+        cny_factory_members(factory, &one->members); /* there is room */
+    }
     pthread_mutex_unlock(&factory->lock);
+    return is_first;
 }
 
 static void tell_done(coney_connection_factory *factory)
 {
     pthread_mutex_lock(&factory->lock);
-    factory->close_done = true;
-    pthread_cond_broadcast(&factory->changed);
+    cny_factory_enter_phase(factory, CNY_FACTORY_ENDED);
     pthread_mutex_unlock(&factory->lock);
 }
 
@@ -70,17 +73,15 @@ static void declare_closed(closing *one)
 {
     coney_connection_factory *factory = one->factory;
     pthread_mutex_lock(&factory->lock);
-    factory->closed = true;
+    cny_factory_enter_phase(factory, CNY_FACTORY_CLOSED);
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
         cny_slot *slot = &factory->slots[role];
-        slot->state = CONEY_CONNECTION_CLOSED;
         cny_slot_count_blocked(slot, false);
-        cny_slot_changed(slot);
+        cny_slot_set_state(slot, CNY_SLOT_CLOSED);
         one->connections[role] = slot->connection ? cny_connection_ref(slot->connection) : NULL;
     }
     cny_connection *isolated = factory->isolation.connection;
     one->connections[CNY_ROLE_COUNT] = isolated ? cny_connection_ref(isolated) : NULL;
-    pthread_cond_broadcast(&factory->changed);
     pthread_mutex_unlock(&factory->lock);
 }
 
@@ -101,7 +102,7 @@ static void close_connections(closing *one)
 static bool is_recovering(const coney_connection_factory *factory)
 {
     const cny_declarations *declarations = &factory->declarations;
-    return declarations->running || declarations->isolating || (factory->recovering && !factory->recovered);
+    return declarations->running || declarations->isolating || factory->recovery == CNY_RECOVERY_RUNNING;
 }
 
 static void end_recovery(closing *one)
@@ -126,36 +127,25 @@ static void abandon_rest(closing *one)
     }
 }
 
-static coney_status close_now(coney_connection_factory *factory)
+static coney_status close_now(closing *one)
 {
-    closing one = {.factory = factory, .deadline = cny_deadline(factory->config.close_timeout_ms)};
-    one.latest = one.deadline + GRACE_MS;
-    begin_draining(&one);
-    stop_containers(&one);
-    drain_templates(&one);
-    declare_closed(&one);
-    close_connections(&one);
-    end_recovery(&one);
-    abandon_rest(&one);
+    coney_connection_factory *factory = one->factory;
+    stop_containers(one);
+    drain_templates(one);
+    declare_closed(one);
+    close_connections(one);
+    end_recovery(one);
+    abandon_rest(one);
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
         cny_slot_log(&factory->slots[role].news); /* which does not change any more */
-    if (!cny_events_stop(factory->events, one.latest))
-        note(&one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
-    cny_threads_join(&factory->threads, NULL, one.latest);
-    cny_members_free(&one.members);
+    if (!cny_events_stop(factory->events, one->latest))
+        note(one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
+    cny_threads_join(&factory->threads, NULL, one->latest);
+    cny_members_free(&one->members);
     tell_done(factory);
-    coney_status status = cny_error_raise(one.complaint);
-    cny_error_unref(one.complaint);
+    coney_status status = cny_error_raise(one->complaint);
+    cny_error_unref(one->complaint);
     return status == CONEY_OK ? status : cny_fail_in("close the connection factory");
-}
-
-static bool is_first_to_close(coney_connection_factory *factory)
-{
-    pthread_mutex_lock(&factory->lock);
-    bool first = !factory->closing;
-    factory->closing = true;
-    pthread_mutex_unlock(&factory->lock);
-    return first;
 }
 
 static coney_status wait_for_the_other_close(coney_connection_factory *factory)
@@ -163,11 +153,11 @@ static coney_status wait_for_the_other_close(coney_connection_factory *factory)
     int64_t deadline = cny_deadline(factory->config.close_timeout_ms + GRACE_MS);
     bool in_time = true;
     pthread_mutex_lock(&factory->lock);
-    while (!factory->close_done && in_time)
+    while (factory->phase != CNY_FACTORY_ENDED && in_time)
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
-    bool closed = factory->close_done;
+    bool ended = factory->phase == CNY_FACTORY_ENDED;
     pthread_mutex_unlock(&factory->lock);
-    return closed ? CONEY_OK : cny_fail(CONEY_E_TIMEOUT, "another close of the factory has not ended yet");
+    return ended ? CONEY_OK : cny_fail(CONEY_E_TIMEOUT, "another close of the factory has not ended yet");
 }
 
 coney_status coney_connection_factory_close(coney_connection_factory *factory)
@@ -181,7 +171,9 @@ coney_status coney_connection_factory_close(coney_connection_factory *factory)
     if (cny_factory_is_internal_thread(factory))
         return cny_fail(CONEY_E_STATE,
                         "close the connection factory: a callback or handler cannot wait for its own end");
-    return is_first_to_close(factory) ? close_now(factory) : wait_for_the_other_close(factory);
+    closing one = {.factory = factory, .deadline = cny_deadline(factory->config.close_timeout_ms)};
+    one.latest = one.deadline + GRACE_MS;
+    return begin(&one) ? close_now(&one) : wait_for_the_other_close(factory);
 }
 
 void coney_connection_factory_free(coney_connection_factory *factory)

@@ -43,7 +43,7 @@ static void blocked_changed(void *self, cny_connection *connection)
     cny_slot *slot = &factory->slots[cny_connection_role(connection)];
     char blocked[256];
     pthread_mutex_lock(&factory->lock);
-    if (slot->connection == connection && !factory->closed) {
+    if (slot->connection == connection && !cny_factory_is_closed(factory)) {
         cny_connection_blocked(connection, blocked);
         cny_slot_count_blocked(slot, *blocked);
         cny_slot_changed(slot);

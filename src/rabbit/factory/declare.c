@@ -35,7 +35,7 @@ static coney_status wait_until_answered(coney_connection_factory *factory, const
     uint64_t answers = factory->declarations.answers;
     int64_t deadline = cny_deadline(timeout_ms + MOMENT_MS);
     bool in_time = true;
-    while (!is_answered(set) && in_time && !factory->closed) {
+    while (!is_answered(set) && in_time && !cny_factory_is_closed(factory)) {
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
         if (answers == factory->declarations.answers)
             continue;
@@ -43,8 +43,8 @@ static coney_status wait_until_answered(coney_connection_factory *factory, const
         deadline = cny_deadline(timeout_ms + MOMENT_MS);
         in_time = true;
     }
-    if (factory->closed)
-        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    if (cny_factory_is_closed(factory))
+        return cny_factory_check_closed(factory);
     return is_answered(set) ? first_refusal(set)
                             : cny_fail(CONEY_E_TIMEOUT, "declare: no answer from the broker within %d ms", timeout_ms);
 }

@@ -139,7 +139,7 @@ bool cny_declarations_find_queue(coney_connection_factory *factory, const char *
 /* An exclusive queue is made on the consuming connection, which nobody may ever need. */
 static bool may_come(const coney_connection_factory *factory, const cny_declaration *item)
 {
-    coney_connection_state state = factory->slots[CONEY_CONSUMING].state;
+    coney_connection_state state = cny_slot_public_state(factory->slots[CONEY_CONSUMING].state);
     return !item->is_exclusive || state == CONEY_CONNECTION_CONNECTING || state == CONEY_CONNECTION_OPEN;
 }
 
@@ -237,8 +237,9 @@ coney_status cny_declarations_wait(coney_connection_factory *factory, const char
             *exchange ? find_hindrance_of_exchange(factory, exchange) : find_hindrance_of_queue(factory, routing_key);
         if (!hindrance)
             break;
-        status = factory->closed ? cny_fail(CONEY_E_CLOSED, "the connection factory is closed")
-                                 : cny_factory_check_draining(factory);
+        status = cny_factory_check_closed(factory);
+        if (status == CONEY_OK)
+            status = cny_factory_check_draining(factory);
         if (status == CONEY_OK && !in_time)
             status = fail_for(factory, hindrance);
         if (status != CONEY_OK)

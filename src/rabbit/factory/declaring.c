@@ -421,7 +421,7 @@ static void note_answers(const cny_run *one, size_t count)
 static bool is_in_use(const cny_run *one)
 {
     const cny_slot *slot = &one->factory->slots[cny_connection_role(one->connection)];
-    return one->is_isolated || slot->connection != one->connection || slot->state == CONEY_CONNECTION_OPEN;
+    return one->is_isolated || slot->connection != one->connection || slot->state == CNY_SLOT_OPEN;
 }
 
 /* How long an answer may take. */

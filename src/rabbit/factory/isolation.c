@@ -36,7 +36,7 @@ static coney_status make(coney_connection_factory *factory)
     cny_isolation *isolation = &factory->isolation;
     coney_credentials credentials = {0};
     coney_status status = cny_factory_ask_for_credentials(factory, &credentials);
-    if (status != CONEY_OK || isolation->is_abandoned || factory->closed)
+    if (status != CONEY_OK || isolation->is_abandoned || cny_factory_is_closed(factory))
         return status;
     return connect(factory, &credentials);
 }
@@ -63,10 +63,10 @@ static coney_status take_turn(coney_connection_factory *factory, int64_t deadlin
 {
     cny_isolation *isolation = &factory->isolation;
     bool in_time = true;
-    while (isolation->is_taken && !factory->closed && in_time)
+    while (isolation->is_taken && !cny_factory_is_closed(factory) && in_time)
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
-    if (factory->closed)
-        return cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
+    if (cny_factory_is_closed(factory))
+        return cny_factory_check_closed(factory);
     if (isolation->is_taken)
         return cny_fail(CONEY_E_TIMEOUT, "the isolated connection was in use until the deadline");
     coney_status status = cny_factory_start_recovery(factory);
@@ -77,31 +77,31 @@ static coney_status take_turn(coney_connection_factory *factory, int64_t deadlin
     return CONEY_OK;
 }
 
-/* Under lock: whether there is anything to wait for; else the status tells how it went. */
-static bool is_under_way(coney_connection_factory *factory, coney_status *status)
+/* Under lock: why there is no such connection, and will not be any more. */
+static coney_status check(const coney_connection_factory *factory)
 {
     const cny_isolation *isolation = &factory->isolation;
-    cny_connection_state state =
-        isolation->connection ? cny_connection_get_state(isolation->connection) : CNY_CONNECTING;
-    *status = CONEY_OK;
-    if (factory->closed) {
-        *status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
-    } else if (isolation->failure) {
-        *status = cny_error_raise(isolation->failure);
-    } else if (state == CNY_DEAD) {
-        cny_error *reason = cny_connection_reason(isolation->connection);
-        *status = cny_error_raise(reason);
-        cny_error_unref(reason);
-    }
-    return *status == CONEY_OK && state != CNY_OPEN;
+    if (cny_factory_is_closed(factory))
+        return cny_factory_check_closed(factory);
+    if (isolation->failure)
+        return cny_error_raise(isolation->failure);
+    if (!isolation->connection || !cny_connection_is_dead(isolation->connection))
+        return CONEY_OK;
+    cny_error *reason = cny_connection_reason(isolation->connection);
+    coney_status status = cny_error_raise(reason);
+    cny_error_unref(reason);
+    return status;
 }
 
 /* Under lock. */
 static coney_status wait_until_open(coney_connection_factory *factory, int64_t deadline)
 {
+    const cny_isolation *isolation = &factory->isolation;
     bool in_time = true;
     coney_status status;
-    while (is_under_way(factory, &status)) {
+    while ((status = check(factory)) == CONEY_OK) {
+        if (isolation->connection && cny_connection_is_open(isolation->connection))
+            return CONEY_OK;
         if (!in_time)
             return cny_fail(CONEY_E_TIMEOUT, "the isolated connection was not open within the deadline");
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);

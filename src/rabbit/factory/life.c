@@ -3,6 +3,8 @@
  * factory is being closed, and waking its recovery thread. Any thread. It must not know connections or declarations. */
 #include "rabbit/factory/parts.h"
 
+#include <assert.h>
+
 /* ---- references ---- */
 
 static void free_factory(coney_connection_factory *factory)
@@ -70,12 +72,13 @@ cny_threads *cny_factory_threads(coney_connection_factory *factory)
 
 coney_status cny_factory_start_recovery(coney_connection_factory *factory)
 {
-    if (factory->recovering)
+    if (factory->recovery != CNY_RECOVERY_NONE)
         return CONEY_OK;
     const cny_thread thread = {.name = "coney-recovery", .run = factory->recover, .argument = cny_factory_ref(factory)};
     coney_status status = cny_threads_start(&factory->threads, factory, &thread);
-    factory->recovering = status == CONEY_OK;
-    if (status != CONEY_OK)
+    if (status == CONEY_OK)
+        factory->recovery = CNY_RECOVERY_RUNNING;
+    else
         cny_factory_unref(factory);
     return status;
 }
@@ -95,16 +98,30 @@ void cny_factory_wake(coney_connection_factory *factory)
     pthread_mutex_unlock(&factory->lock);
 }
 
-coney_status cny_factory_check_draining(coney_connection_factory *factory)
+/* ---- phases ---- */
+
+void cny_factory_enter_phase(coney_connection_factory *factory, cny_factory_phase phase)
 {
-    return atomic_load(&factory->draining) && !cny_factory_is_internal_thread(factory)
-               ? cny_fail(CONEY_E_CLOSED, "the connection factory is being closed")
-               : CONEY_OK;
+    assert(phase == factory->phase + 1);
+    atomic_store(&factory->phase, phase);
+    pthread_cond_broadcast(&factory->changed);
+}
+
+coney_status cny_factory_check_closed(const coney_connection_factory *factory)
+{
+    return cny_factory_is_closed(factory) ? cny_fail(CONEY_E_CLOSED, "the connection factory is closed") : CONEY_OK;
 }
 
 bool cny_factory_is_draining(const coney_connection_factory *factory)
 {
-    return atomic_load(&factory->draining);
+    return atomic_load(&factory->phase) >= CNY_FACTORY_DRAINING;
+}
+
+coney_status cny_factory_check_draining(coney_connection_factory *factory)
+{
+    return cny_factory_is_draining(factory) && !cny_factory_is_internal_thread(factory)
+               ? cny_fail(CONEY_E_CLOSED, "the connection factory is being closed")
+               : CONEY_OK;
 }
 
 coney_status cny_factory_sleep(coney_connection_factory *factory, int64_t until)
@@ -113,8 +130,9 @@ coney_status cny_factory_sleep(coney_connection_factory *factory, int64_t until)
     bool in_time = true;
     pthread_mutex_lock(&factory->lock);
     while (status == CONEY_OK && in_time) {
-        status = factory->closed ? cny_fail(CONEY_E_CLOSED, "the connection factory is closed")
-                                 : cny_factory_check_draining(factory);
+        status = cny_factory_check_closed(factory);
+        if (status == CONEY_OK)
+            status = cny_factory_check_draining(factory);
         if (status == CONEY_OK)
             in_time = cny_cond_wait(&factory->changed, &factory->lock, until);
     }

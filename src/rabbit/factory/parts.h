@@ -12,6 +12,17 @@
 
 #include <signal.h>
 
+/* serving -> draining -> closed -> ended. Under lock, but for senders, who read it without. */
+typedef enum cny_factory_phase {
+    CNY_FACTORY_SERVING,
+    CNY_FACTORY_DRAINING, /* the close has begun: only handlers and callbacks may send */
+    CNY_FACTORY_CLOSED,   /* everything answers CONEY_E_CLOSED, and nothing connects */
+    CNY_FACTORY_ENDED,    /* the close is over; a thread that was late may still run */
+} cny_factory_phase;
+
+/* The recovery thread: started when a connection is needed for the first time. */
+typedef enum cny_recovery_state { CNY_RECOVERY_NONE, CNY_RECOVERY_RUNNING, CNY_RECOVERY_ENDED } cny_recovery_state;
+
 struct coney_connection_factory {
     /* fixed after new */
     atomic_uint refs;
@@ -28,17 +39,24 @@ struct coney_connection_factory {
     pthread_cond_t changed; /* a slot, or something for the recovery thread to see */
     cny_slot slots[CNY_ROLE_COUNT];
     cny_isolation isolation;
-    cny_buffer members;   /* of cny_membership */
-    bool recovering;      /* the recovery thread was started */
-    bool recovered;       /* and has ended */
-    bool is_woken;        /* it should look at everything again */
-    cny_buffer spare;     /* room for members, so that close needs no memory */
-    bool closing;         /* close was called; by whom it is done does not matter */
-    atomic_bool draining; /* only handlers and callbacks may send */
-    bool closed;
-    bool close_done;
+    cny_buffer members; /* of cny_membership */
+    cny_buffer spare;   /* room for members, so that close needs no memory */
+    _Atomic(cny_factory_phase) phase;
+    cny_recovery_state recovery;
+    bool is_woken; /* the recovery thread should look at everything again */
     cny_declarations declarations;
 };
+
+/* Under lock: nothing connects any more. check: CONEY_E_CLOSED then. */
+static inline bool cny_factory_is_closed(const coney_connection_factory *factory)
+{
+    return atomic_load_explicit(&factory->phase, memory_order_relaxed) >= CNY_FACTORY_CLOSED;
+}
+
+coney_status cny_factory_check_closed(const coney_connection_factory *factory);
+
+/* Under lock: the next phase begins, and everybody who waits is told. */
+void cny_factory_enter_phase(coney_connection_factory *factory, cny_factory_phase phase);
 
 /* This thread runs the factory's handlers or callbacks, and cannot wait for their end. */
 bool cny_factory_is_internal_thread(coney_connection_factory *factory);

@@ -50,22 +50,21 @@ static bool gives_up(const cny_slot *slot)
 /* One that was open for less time than was waited for it may end like this again and again. */
 static bool was_steady(const cny_slot *slot)
 {
-    return cny_now_ms() - slot->opened_at >= slot->delay_ms;
+    return slot->state == CNY_SLOT_OPEN && cny_now_ms() - slot->opened_at >= slot->delay_ms;
 }
 
 /* Another host may be there at once, so the first attempt after a loss does not wait for the delay, and the first
  * delay is left for the time when that attempt has failed, or the connection it made was lost at once. */
-static void plan_attempt(cny_slot *slot, bool was_open)
+static void plan_attempt(cny_slot *slot)
 {
-    bool was_being_prepared = slot->was_logged_in && !slot->is_prepared;
-    if (was_being_prepared) { /* connecting is not what failed */
+    if (slot->state == CNY_SLOT_DECLARING) { /* connecting is not what failed */
         slot->attempt = 0;
         slot->declare_delay_ms = cny_backoff(slot->declare_delay_ms, FIRST_DECLARE_DELAY_MS, 2, MAX_DECLARE_DELAY_MS);
         slot->next_attempt = cny_now_ms() + cny_jitter(slot->declare_delay_ms);
         return;
     }
     const cny_connection_config *config = &slot->factory->config;
-    bool is_steady_loss = was_open && was_steady(slot);
+    bool is_steady_loss = was_steady(slot);
     bool begins_anew = is_steady_loss || slot->hurries;
     bool is_first_refusal = slot->refusals > 0 && slot->refusals <= CNY_STRIKES_TO_ISOLATE;
     slot->hurries = (is_steady_loss && config->uri.host_count > 1) || is_first_refusal;
@@ -79,10 +78,10 @@ static void plan_attempt(cny_slot *slot, bool was_open)
 
 /* The broker is well when it closes a connection over a request, and from the second time on whatever it may have been
  * about is tried on the isolated connection: so there is nothing to wait for. */
-static void count_refusal(cny_slot *slot, bool was_open)
+static void count_refusal(cny_slot *slot)
 {
     bool is_refusal = slot->connection && cny_connection_is_over_request(slot->connection);
-    if (!is_refusal || (was_open && was_steady(slot)))
+    if (!is_refusal || was_steady(slot))
         slot->refusals = 0;
     slot->refusals += is_refusal;
 }
@@ -90,26 +89,25 @@ static void count_refusal(cny_slot *slot, bool was_open)
 /* There is no connection any more; the reason is taken. */
 static void on_end(cny_slot *slot, cny_error *reason)
 {
-    bool was_open = slot->state == CONEY_CONNECTION_OPEN;
+    bool was_open = slot->state == CNY_SLOT_OPEN;
     cny_error_unref(slot->reason);
     slot->reason = reason;
-    count_refusal(slot, was_open);
+    count_refusal(slot);
     slot->lost_host = was_open ? cny_connection_host(slot->connection) : CNY_NO_HOST;
     cny_connection_unref(slot->connection);
     slot->connection = NULL;
     cny_slot_count_blocked(slot, false);
-    if (slot->was_logged_in)
+    if (cny_slot_is_logged_in(slot->state))
         cny_declarations_lost(slot->factory, slot->role);
     if (was_open) {
         cny_error_unref(slot->loss);
         slot->loss = cny_error_ref(reason);
-    } else if (!slot->was_logged_in || slot->is_prepared) {
+    } else if (slot->state != CNY_SLOT_DECLARING) {
         slot->failures++;
     }
-    plan_attempt(slot, was_open);
-    slot->was_logged_in = slot->is_prepared = false;
+    plan_attempt(slot);
     bool is_given_up = !was_open && gives_up(slot);
-    cny_slot_set_state(slot, is_given_up ? CONEY_CONNECTION_FAILED : CONEY_CONNECTION_CONNECTING);
+    cny_slot_set_state(slot, is_given_up ? CNY_SLOT_FAILED : CNY_SLOT_BACKING_OFF);
     if (is_given_up)
         cny_declarations_given_up(slot->factory);
 }
@@ -127,7 +125,7 @@ static void begin_attempt(cny_slot *slot)
 {
     coney_credentials credentials = {0};
     coney_status status = ask_for_credentials(slot, &credentials);
-    if (slot->factory->closed)
+    if (cny_factory_is_closed(slot->factory))
         return;
     slot->attempt++;
     if (status == CONEY_OK)
@@ -135,14 +133,16 @@ static void begin_attempt(cny_slot *slot)
             slot->factory, &slot->connection,
             (cny_connection_parts){.role = slot->role, .first_host = slot->first_host, .lost_host = slot->lost_host},
             &credentials);
-    if (status != CONEY_OK)
+    if (status == CONEY_OK)
+        cny_slot_set_state(slot, CNY_SLOT_CONNECTING);
+    else
         on_end(slot, cny_error_capture());
 }
 
 /* One that waits for its next attempt need not: the broker is there. */
 static void hurry(cny_slot *slot)
 {
-    if (!slot->connection)
+    if (slot->state == CNY_SLOT_BACKING_OFF)
         slot->next_attempt = cny_now_ms();
 }
 
@@ -161,7 +161,7 @@ static bool all_members(cny_slot *slot, bool (*part)(const cny_slot *slot, const
         done = part(slot, &all[i]) && done;
     cny_members_free(&members);
     lock(slot);
-    return done && !slot->factory->closed;
+    return done && !cny_factory_is_closed(slot->factory);
 }
 
 static bool is_blocked(cny_connection *connection)
@@ -182,18 +182,19 @@ static bool resend(const cny_slot *slot, const cny_membership *one)
     return !one->member->resend || one->member->resend(one->self, slot->connection);
 }
 
-/* Publishers wait until consumers have resumed, or evidently cannot. */
+/* Publishers wait until consumers have resumed, or evidently cannot. Not so if the factory was closed meanwhile. */
 static bool consumers_are_back(cny_slot *slot)
 {
     cny_slot *consuming = &slot->factory->slots[CONEY_CONSUMING];
     if (cny_now_ms() > slot->prepared_at + PATIENCE_WITH_CONSUMERS_MS)
         return true;
-    if (consuming->state == CONEY_CONNECTION_CONNECTING)
+    if (cny_slot_public_state(consuming->state) == CONEY_CONNECTION_CONNECTING)
         return consuming->failures > slot->consumers_failures;
-    return consuming->state != CONEY_CONNECTION_OPEN || all_members(consuming, has_resumed);
+    return consuming->state != CNY_SLOT_OPEN || all_members(consuming, has_resumed);
 }
 
-static void open_for_use(cny_slot *slot)
+/* Returns when to go on: at once, with what is to be sent again. */
+static int64_t open_for_use(cny_slot *slot)
 {
     const cny_connection_config *config = &slot->factory->config;
     slot->attempt = slot->declare_delay_ms = 0;
@@ -201,13 +202,13 @@ static void open_for_use(cny_slot *slot)
     slot->times_opened++;
     if (config->host_order == CONEY_HOSTS_ROTATE)
         slot->first_host = (cny_connection_host(slot->connection) + 1) % config->uri.host_count;
-    cny_slot_set_state(slot, CONEY_CONNECTION_OPEN);
+    cny_slot_set_state(slot, CNY_SLOT_OPEN);
+    return cny_now_ms();
 }
 
-static void on_prepared(cny_slot *slot)
+static void on_declared(cny_slot *slot)
 {
     cny_slot *slots = slot->factory->slots;
-    slot->is_prepared = true;
     slot->prepared_at = cny_now_ms();
     slot->consumers_failures = slots[CONEY_CONSUMING].failures;
     hurry(&slots[slot->role == CONEY_CONSUMING ? CONEY_PUBLISHING : CONEY_CONSUMING]);
@@ -232,24 +233,23 @@ static int64_t patience_with_declarations(const cny_slot *slot)
  * what is not declared yet waits for that in any case. */
 static int64_t prepare(cny_slot *slot)
 {
-    bool is_consuming = slot->role == CONEY_CONSUMING;
-    if (!slot->was_logged_in) {
-        slot->was_logged_in = true;
+    if (slot->state == CNY_SLOT_CONNECTING) {
+        cny_slot_set_state(slot, CNY_SLOT_DECLARING);
         slot->logged_in_at = cny_now_ms();
     }
     if (is_blocked(slot->connection))
         return NEVER;
-    bool is_declaring = !slot->is_prepared && cny_declarations_are_under_way(slot->factory, slot->role);
-    int64_t patience_ends = patience_with_declarations(slot);
-    if (is_declaring && cny_now_ms() < patience_ends)
-        return patience_ends;
-    if (!slot->is_prepared)
-        on_prepared(slot);
-    if (!is_consuming && !is_declaring && !consumers_are_back(slot))
-        return cny_now_ms() + TICK_MS;
-    if (!slot->factory->closed)
-        open_for_use(slot);
-    return cny_now_ms();
+    if (slot->state == CNY_SLOT_DECLARING) {
+        bool is_declaring = cny_declarations_are_under_way(slot->factory, slot->role);
+        int64_t patience_ends = patience_with_declarations(slot);
+        if (is_declaring && cny_now_ms() < patience_ends)
+            return patience_ends;
+        on_declared(slot);
+        if (slot->role == CONEY_CONSUMING || is_declaring)
+            return open_for_use(slot);
+        cny_slot_set_state(slot, CNY_SLOT_AWAITING_CONSUMERS);
+    }
+    return consumers_are_back(slot) ? open_for_use(slot) : cny_now_ms() + TICK_MS;
 }
 
 /* ---- while it is open ---- */
@@ -297,20 +297,18 @@ static int64_t tend(cny_slot *slot)
 {
     if (slot->connection && cny_connection_is_dead(slot->connection))
         on_end(slot, cny_connection_reason(slot->connection));
-    if (slot->state != CONEY_CONNECTION_CONNECTING && slot->state != CONEY_CONNECTION_OPEN)
-        return NEVER;
-    if (!slot->connection) {
+    if (slot->state == CNY_SLOT_BACKING_OFF) {
         if (cny_now_ms() >= slot->next_attempt)
             begin_attempt(slot);
         return slot->connection ? NEVER : slot->next_attempt;
     }
-    if (cny_connection_get_state(slot->connection) != CNY_OPEN)
+    if (!slot->connection || !cny_connection_is_open(slot->connection))
         return NEVER;
     if (cny_now_ms() >= slot->refresh_at)
         refresh_credentials(slot);
-    if (slot->factory->closed)
+    if (cny_factory_is_closed(slot->factory))
         return NEVER;
-    int64_t next = slot->state == CONEY_CONNECTION_OPEN ? resend_all(slot) : prepare(slot);
+    int64_t next = slot->state == CNY_SLOT_OPEN ? resend_all(slot) : prepare(slot);
     return next < slot->refresh_at ? next : slot->refresh_at;
 }
 
@@ -332,7 +330,7 @@ static void write_log(cny_slot *slot)
 static int64_t tend_all(coney_connection_factory *factory)
 {
     int64_t next = NEVER;
-    for (int role = 0; role < CNY_ROLE_COUNT && !factory->closed; role++) {
+    for (int role = 0; role < CNY_ROLE_COUNT && !cny_factory_is_closed(factory); role++) {
         cny_slot *slot = &factory->slots[role];
         int64_t wanted = tend(slot);
         next = wanted < next ? wanted : next;
@@ -366,7 +364,7 @@ static void sleep_until(coney_connection_factory *factory, int64_t next)
     if (next > latest)
         next = latest;
     bool in_time = cny_now_ms() < next;
-    while (!factory->is_woken && !factory->closed && in_time)
+    while (!factory->is_woken && !cny_factory_is_closed(factory) && in_time)
         in_time = cny_cond_wait(&factory->changed, &factory->lock, next);
 }
 
@@ -376,7 +374,7 @@ void *cny_recovery_main(void *argument)
     cny_factory_set_internal_thread(factory);
     pthread_sigmask(SIG_SETMASK, &factory->signals, NULL); /* for the credentials provider */
     pthread_mutex_lock(&factory->lock);
-    while (!factory->closed) {
+    while (!cny_factory_is_closed(factory)) {
         factory->is_woken = false;
         int64_t next = tend_all(factory), next_of_members = tend_members(factory);
         cny_isolation_make(factory);
@@ -386,7 +384,7 @@ void *cny_recovery_main(void *argument)
         cny_connection_unref(factory->slots[role].connection); /* who closes the factory has a reference */
         factory->slots[role].connection = NULL;
     }
-    factory->recovered = true;
+    factory->recovery = CNY_RECOVERY_ENDED;
     pthread_cond_broadcast(&factory->changed);
     pthread_mutex_unlock(&factory->lock);
     cny_factory_unref(factory);

@@ -145,7 +145,7 @@ static bool begin_run(coney_connection_factory *factory, cny_connection *connect
 static bool can_declare(const cny_slot *slot)
 {
     char blocked[256] = "";
-    if (!slot->connection || !slot->was_logged_in || cny_connection_get_state(slot->connection) != CNY_OPEN)
+    if (!cny_slot_is_logged_in(slot->state) || !cny_connection_is_open(slot->connection))
         return false;
     if (slot->role == CONEY_PUBLISHING) /* a broker that holds back publishers reads nothing from them */
         cny_connection_blocked(slot->connection, blocked);
@@ -182,7 +182,7 @@ static int64_t try_suspects(coney_connection_factory *factory)
 int64_t cny_declarations_run_due(coney_connection_factory *factory)
 {
     int64_t next = INT64_MAX;
-    if (factory->closed)
+    if (cny_factory_is_closed(factory))
         return next;
     for (int role = 0; role < CNY_ROLE_COUNT && next == INT64_MAX && !factory->declarations.running; role++) {
         const cny_slot *slot = &factory->slots[role]; /* the consuming one first */

@@ -11,6 +11,43 @@ const char *cny_role_name(coney_connection_role role)
     return role == CONEY_CONSUMING ? "consuming" : "publishing";
 }
 
+/* ---- states ---- */
+
+/* A loss leads to the next attempt, and so does everything that asks for a connection. Only an attempt can be the last
+ * one: after the loss of a connection that was in use another one is made in any case. */
+bool cny_slot_may_follow(cny_slot_state from, cny_slot_state to)
+{
+    switch (to) {
+    case CNY_SLOT_IDLE: return false;
+    case CNY_SLOT_BACKING_OFF: return from != CNY_SLOT_CLOSED;
+    case CNY_SLOT_CONNECTING: return from == CNY_SLOT_BACKING_OFF;
+    case CNY_SLOT_DECLARING: return from == CNY_SLOT_CONNECTING;
+    case CNY_SLOT_AWAITING_CONSUMERS: return from == CNY_SLOT_DECLARING;
+    case CNY_SLOT_OPEN: return from == CNY_SLOT_DECLARING || from == CNY_SLOT_AWAITING_CONSUMERS;
+    case CNY_SLOT_FAILED: return from >= CNY_SLOT_BACKING_OFF && from <= CNY_SLOT_AWAITING_CONSUMERS;
+    case CNY_SLOT_CLOSED: return from != CNY_SLOT_CLOSED;
+    }
+    return false;
+}
+
+coney_connection_state cny_slot_public_state(cny_slot_state state)
+{
+    switch (state) {
+    case CNY_SLOT_IDLE: return CONEY_CONNECTION_IDLE;
+    case CNY_SLOT_OPEN: return CONEY_CONNECTION_OPEN;
+    case CNY_SLOT_FAILED: return CONEY_CONNECTION_FAILED;
+    case CNY_SLOT_CLOSED: return CONEY_CONNECTION_CLOSED;
+    default: return CONEY_CONNECTION_CONNECTING;
+    }
+}
+
+bool cny_slot_is_logged_in(cny_slot_state state)
+{
+    return state >= CNY_SLOT_DECLARING && state <= CNY_SLOT_OPEN;
+}
+
+/* ---- describing ---- */
+
 static const char *reason_of(const cny_slot *slot)
 {
     return slot->reason ? cny_error_view(slot->reason)->text : "none";
@@ -19,8 +56,7 @@ static const char *reason_of(const cny_slot *slot)
 /* The one under way, or the next. */
 static int current_attempt(const cny_slot *slot)
 {
-    bool is_waiting = slot->state == CONEY_CONNECTION_CONNECTING && !slot->connection;
-    return slot->attempt + is_waiting;
+    return slot->attempt + (slot->state == CNY_SLOT_BACKING_OFF);
 }
 
 static size_t current_host(const cny_slot *slot)
@@ -59,7 +95,7 @@ static void describe_blocked(const cny_slot *slot, coney_connection_info *info)
 {
     char blocked[256] = "";
     size_t used = strlen(info->text);
-    if (slot->connection && slot->state != CONEY_CONNECTION_CLOSED)
+    if (slot->connection && slot->state != CNY_SLOT_CLOSED)
         cny_connection_blocked(slot->connection, blocked);
     info->blocked = *blocked;
     if (info->blocked)
@@ -68,18 +104,18 @@ static void describe_blocked(const cny_slot *slot, coney_connection_info *info)
 
 void cny_slot_describe(const cny_slot *slot, coney_connection_info *info)
 {
-    const cny_error *reason = slot->state == CONEY_CONNECTION_OPEN ? slot->loss : slot->reason;
+    const cny_error *reason = slot->state == CNY_SLOT_OPEN ? slot->loss : slot->reason;
     *info = (coney_connection_info){
         .role = slot->role,
-        .state = slot->state,
+        .state = cny_slot_public_state(slot->state),
         .attempt = current_attempt(slot),
         .reason = reason ? cny_error_view(reason)->status : CONEY_OK,
         .times_opened = slot->times_opened,
         .stale_acknowledgements = atomic_load(&slot->factory->stale_acknowledgements[slot->role]),
     };
-    if (slot->state == CONEY_CONNECTION_CLOSED)
+    if (slot->state == CNY_SLOT_CLOSED)
         info->reason = CONEY_E_CLOSED;
-    switch (slot->state) {
+    switch (info->state) {
     case CONEY_CONNECTION_IDLE: snprintf(info->text, sizeof info->text, "not connected, nobody has needed it"); break;
     case CONEY_CONNECTION_CONNECTING: describe_connecting(slot, info->text, sizeof info->text); break;
     case CONEY_CONNECTION_OPEN: describe_open(slot, info->text, sizeof info->text); break;
@@ -93,6 +129,8 @@ void cny_slot_describe(const cny_slot *slot, coney_connection_info *info)
     describe_blocked(slot, info);
 }
 
+/* ---- changing ---- */
+
 void cny_slot_changed(cny_slot *slot)
 {
     slot->to_be_logged = true;
@@ -101,16 +139,23 @@ void cny_slot_changed(cny_slot *slot)
     cny_factory_wake_locked(slot->factory);
 }
 
-void cny_slot_set_state(cny_slot *slot, coney_connection_state state)
+/* The steps from an attempt to its use are news for nobody but the recovery thread, which takes them. */
+static bool is_news(cny_slot_state state)
 {
-    assert(!slot->factory->closed);
+    return state != CNY_SLOT_CONNECTING && state != CNY_SLOT_DECLARING && state != CNY_SLOT_AWAITING_CONSUMERS;
+}
+
+void cny_slot_set_state(cny_slot *slot, cny_slot_state state)
+{
+    assert(cny_slot_may_follow(slot->state, state));
     slot->state = state;
-    cny_slot_changed(slot);
+    if (is_news(state))
+        cny_slot_changed(slot);
 }
 
 coney_status cny_slot_want(cny_slot *slot)
 {
-    if (slot->state != CONEY_CONNECTION_IDLE)
+    if (slot->state != CNY_SLOT_IDLE)
         return CONEY_OK;
     coney_status status = cny_factory_start_recovery(slot->factory);
     if (status == CONEY_OK)
@@ -120,10 +165,10 @@ coney_status cny_slot_want(cny_slot *slot)
 
 void cny_slot_retry(cny_slot *slot)
 {
-    slot->attempt = slot->state == CONEY_CONNECTION_CONNECTING ? slot->attempt : 0;
+    slot->attempt = slot->state == CNY_SLOT_BACKING_OFF ? slot->attempt : 0;
     slot->delay_ms = 0;
     slot->next_attempt = cny_now_ms();
-    cny_slot_set_state(slot, CONEY_CONNECTION_CONNECTING);
+    cny_slot_set_state(slot, CNY_SLOT_BACKING_OFF);
 }
 
 void cny_slot_count_blocked(cny_slot *slot, bool blocked)

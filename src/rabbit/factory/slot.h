@@ -5,14 +5,30 @@
 
 #include "rabbit/connection/connection.h"
 
+/* What may follow what: see cny_slot_may_follow(). */
+typedef enum cny_slot_state {
+    CNY_SLOT_IDLE,               /* nobody has needed a connection yet */
+    CNY_SLOT_BACKING_OFF,        /* there is none; the next attempt is due at next_attempt */
+    CNY_SLOT_CONNECTING,         /* until it is logged in */
+    CNY_SLOT_DECLARING,          /* what is to be declared comes before any use */
+    CNY_SLOT_AWAITING_CONSUMERS, /* publishers wait until consumers have resumed */
+    CNY_SLOT_OPEN,               /* for use */
+    CNY_SLOT_FAILED,             /* given up until coney_connection_factory_connect() is called */
+    CNY_SLOT_CLOSED,             /* with the factory */
+} cny_slot_state;
+
+enum { CNY_SLOT_STATES = CNY_SLOT_CLOSED + 1 };
+
+bool cny_slot_may_follow(cny_slot_state from, cny_slot_state to);
+coney_connection_state cny_slot_public_state(cny_slot_state state); /* what the program is told */
+bool cny_slot_is_logged_in(cny_slot_state state);
+
 /* Under the factory's lock. */
 typedef struct cny_slot {
     coney_connection_factory *factory; /* the one it is part of */
     coney_connection_role role;
-    coney_connection_state state;
+    cny_slot_state state;
     bool to_be_logged;          /* news, as soon as the lock is not held */
-    bool is_prepared;           /* what is to be declared was, or a part of it has to wait */
-    bool was_logged_in;         /* this connection */
     int declare_delay_ms;       /* after a connection that was logged in and lost while it was prepared */
     cny_connection *connection; /* NULL: none, or none yet. Only the recovery thread changes it */
     cny_error *reason;          /* of the last loss or failed attempt */
@@ -45,7 +61,7 @@ void cny_slot_describe(const cny_slot *slot, coney_connection_info *info);
 void cny_slot_changed(cny_slot *slot);
 
 /* Under the factory's lock: the one place where the state changes. */
-void cny_slot_set_state(cny_slot *slot, coney_connection_state state);
+void cny_slot_set_state(cny_slot *slot, cny_slot_state state);
 
 /* Under the factory's lock: somebody needs it. retry: and it begins again even if it has failed for good. */
 coney_status cny_slot_want(cny_slot *slot);
