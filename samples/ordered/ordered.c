@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Keeps accounts: the bookings of each in their order, those of several accounts at once.
+/* Keeps accounts: the bookings of one account in their order, bookings of several accounts at the same time.
  *
  *   ordered [URI]
  *
- * There is one queue and one consumer, whose messages are handled on four lanes. What has the same routing key, here
- * the account, goes through the same lane, one after another. */
+ * There is one queue and one consumer, whose messages are handled on four lanes. Messages of the same routing key, here
+ * the account, go through the same lane, one after another. */
 #include <coney/coney.h>
 
 #include <inttypes.h>
@@ -18,13 +18,13 @@
 
 enum { ACCOUNTS = 4, BOOKINGS_EACH = 50, BOOKING_MS = 20, PATIENCE_S = 15 };
 
-/* Keys are spread over lanes by a hash; these four happen to get a lane each. */
+/* A hash assigns keys to lanes; these four keys happen to get a lane each. */
 static const char *const accounts[ACCOUNTS] = {"account.1", "account.2", "account.3", "account.4"};
 
-/* One for each account, and touched by its lane alone: no lock is needed. */
+/* One ledger for each account. Only the lane of the account uses the ledger, so no lock is needed. */
 static struct ledger {
     int bookings;
-    int64_t last; /* the number of the last one */
+    int64_t last; /* number of the last booking */
 } ledgers[ACCOUNTS];
 
 static atomic_int out_of_order, at_work, most_at_work;
@@ -70,12 +70,12 @@ static bool listen_to_bookings(coney_container *container)
         .queue = BOOKINGS,
         .on_message = book,
         .converter = coney_json_converter(),
-        .lanes = ACCOUNTS, /* by the routing key, if .lane_header names no header */
+        .lanes = ACCOUNTS, /* the key is the routing key, unless .lane_header names a header */
     };
     return coney_container_listen(container, &listener) == CONEY_OK && coney_container_start(container) == CONEY_OK;
 }
 
-/* As they come in at a bank: the accounts in turn. */
+/* Sends bookings of the accounts in turn, as they come in at a bank. */
 static bool send_bookings(coney_template *sender)
 {
     bool sent = true;
@@ -109,7 +109,7 @@ static bool report(int64_t took_ms)
     return out_of_order == 0 && most_at_work == ACCOUNTS;
 }
 
-/* All is sent before the first is handled, so that the time is that of handling. */
+/* All bookings are sent before the first is handled, so that only handling takes time. */
 static bool run(coney_connection_factory *factory, coney_admin *admin)
 {
     coney_template *sender = NULL;

@@ -3,8 +3,8 @@
  *
  *   retry [URI]
  *
- * Two cards are refused twice before they are accepted, one is always refused, and one message is not JSON. The handler
- * only says that it failed, and why. What is to happen then is said once, in the listener's .retry. */
+ * Two cards are refused twice before they are accepted, one card is always refused, and one message is not JSON. The
+ * handler returns that it has failed, with a reason. The listener's .retry says what happens then. */
 #include <coney/coney.h>
 
 #include <inttypes.h>
@@ -15,7 +15,7 @@
 #include <time.h>
 
 #define CARDS "sample.cards"
-#define PARKING CARDS ".parking" /* where Coney puts what is hopeless, for a person to look at */
+#define PARKING CARDS ".parking" /* Coney puts messages here whose attempts are used up, for a person */
 #define PATIENCE_MS 15000
 
 static const struct card {
@@ -58,7 +58,7 @@ static coney_outcome charge(coney_delivery *delivery, void *user)
     return CONEY_ACK;
 }
 
-/* Two attempts at once; if that was in vain, two more after half a second, and the last two a second later. */
+/* Two attempts in place, two more after half a second, and the last two a second later. */
 static bool listen_to_cards(coney_container *container)
 {
     coney_listener listener = {
@@ -110,7 +110,7 @@ static bool delete_queues(coney_admin *admin)
     return done;
 }
 
-/* The other three are Coney's business. */
+/* Coney alone uses the other three queues. */
 static bool declare_queue(coney_admin *admin)
 {
     return coney_admin_declare_queue(admin, &(coney_queue){.name = CARDS}, NULL) == CONEY_OK;
@@ -138,7 +138,7 @@ int main(int argc, char **argv)
     const char *uri = argc > 1 ? argv[1] : getenv("CONEY_URI");
     coney_connection_factory *factory = NULL;
     start_ms = now_ms();
-    coney_log_set_level(CONEY_LOG_OFF); /* it tells of these failures, too */
+    coney_log_set_level(CONEY_LOG_OFF); /* the log has a line for each of these failures */
     bool done = coney_connection_factory_new(&factory, uri ? uri : "amqp://guest:guest@localhost", NULL) == CONEY_OK &&
                 run(factory);
     if (!done)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Writes the customer a line.
+/* Writes a line to the customer.
  *
  *   shop-notify [--delay-ms N]
  *
@@ -38,6 +38,6 @@ int main(int argc, char **argv)
         .queue = "shop.notify",
         .on_paid = write_customer,
         .concurrency = 4,
-        .prefetch = 20, /* who is slow should not hoard */
+        .prefetch = 20, /* a slow consumer should not keep messages from others */
     });
 }

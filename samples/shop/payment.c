@@ -121,8 +121,7 @@ static coney_status declare_exchange(coney_connection_factory *factory)
 
 static coney_status open_template(coney_template **events, coney_connection_factory *factory)
 {
-    /* So many may be under way at once: enough to keep the broker busy, and few enough for a
-     * confirm not to wait behind thousands of others. */
+    /* 1,000 unconfirmed messages keep the broker busy, and a confirm does not wait for thousands of others. */
     coney_template_options options = {.exchange = shop_events.name, .max_unconfirmed = 1000};
     return coney_template_new(events, factory, &options);
 }

@@ -43,8 +43,8 @@ bool parse_number(int64_t *number, const char *text)
 
 coney_outcome service_handled(const struct service *service, const json_t *order)
 {
-    /* On record first, acknowledged second: killed in between, the order comes again and is handled
-     * twice, but never not at all. */
+    /* The order is recorded first and acknowledged then: if the program is killed between them, the order comes
+     * again and is handled twice. An order is never lost. */
     if (!ledger_append(service->ledger, order_id(order))) {
         fprintf(stderr, "%s: ledger: %s\n", service->name, strerror(errno));
         return CONEY_RETRY;
@@ -52,7 +52,7 @@ coney_outcome service_handled(const struct service *service, const json_t *order
     return CONEY_ACK;
 }
 
-/* The admin declares it again whenever a connection was lost, so it stays. */
+/* The admin declares the queue again after each loss of a connection. */
 static coney_status declare_queue(const struct service *service, coney_connection_factory *factory, coney_admin **admin)
 {
     coney_topology *topology = coney_topology_new();
