@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The messages of a batch with their callbacks, and how a batch is sent and tells its outcome. On the thread that has
- * the batch, with no lock held while it is sent and tells. */
+/* A batch: gathers messages with their callbacks, is sent as one message, and tells its outcome. On the thread that
+ * uses the batch. No lock is held while a batch is sent and while its callbacks run. */
 #include "rabbit/template/batch.h"
 
 typedef struct receiver {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A batch: messages for one address that go out as one message, each with a callback of its own. Knows nothing of
- * threads and of the batching template; whoever has the batch uses it alone. Private to the folder. */
+/* A batch: messages for one address that go out as one message, each with a callback of its own. One thread at a time
+ * uses a batch. Knows nothing of threads and of the batching template. Private to the folder. */
 #ifndef CNY_TEMPLATE_BATCH_H
 #define CNY_TEMPLATE_BATCH_H
 
@@ -13,7 +13,7 @@
 enum { CNY_BATCH_LENGTH_BYTES = 4 }; /* what the format adds to each body */
 
 typedef struct cny_batch {
-    coney_batching_template *owner; /* a reference, once the batch is released */
+    coney_batching_template *owner; /* a reference, from the release on */
     char *exchange;
     char *routing_key;
     bool mandatory;
@@ -24,7 +24,7 @@ typedef struct cny_batch {
     size_t bytes;         /* of the body that the batch will have */
 } cny_batch;
 
-/* What a send adds. All of it is borrowed. */
+/* What a send adds to a batch. Everything is borrowed. */
 typedef struct cny_addition {
     const char *exchange;
     const char *routing_key;

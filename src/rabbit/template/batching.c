@@ -14,23 +14,23 @@
 
 #define DEFAULT_BATCH_SIZE 100
 #define DEFAULT_BUFFER_LIMIT_BYTES ((size_t)64 << 10)
-#define MAX_UNTOLD 16 /* failed batches whose callbacks have not returned; more make senders wait */
+#define MAX_UNTOLD 16 /* failed batches whose callbacks have not returned; at this number senders wait */
 
 struct coney_batching_template {
     /* fixed after new */
-    atomic_uint refs; /* the program's, the timer's, the factory's for a while, and one for each batch released */
+    atomic_uint refs; /* the program's, the timer's, the factory's for a while, and one for each released batch */
     coney_template *sender;
     coney_connection_factory *factory; /* the sender's */
     coney_batching_options options;    /* with every default filled in */
     sigset_t signals;                  /* the mask of the thread that made it */
     /* under lock */
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* anything below */
+    pthread_cond_t changed; /* a field below */
     cny_batch *gathering;   /* NULL, or with at least one message */
-    int64_t release_at;     /* when the batch goes out although it is not complete */
-    bool sending;           /* some thread has the turn */
-    size_t outstanding;     /* batches released whose callbacks have not all returned */
-    size_t untold;          /* the failed ones of them */
+    int64_t release_at;     /* when the batch goes out even if it is not complete */
+    bool sending;           /* a thread has the turn */
+    size_t outstanding;     /* released batches whose callbacks have not all returned */
+    size_t untold;          /* those of them that failed */
     bool closed;
 };
 
@@ -88,8 +88,8 @@ static void fail(cny_batch *one, cny_error *error)
 
 /* ---- releasing ---- */
 
-/* Takes the batch. If it cannot be sent, the status is for the caller's own message, the last one, and
- * the callbacks of the others are told. */
+/* Sends the batch and takes it. If the batch cannot be sent, each callback is called with the status; but with
+ * last_is_own the last message is the caller's, who returns the status instead. */
 static coney_status send_batch(cny_batch *one, bool last_is_own, int64_t deadline)
 {
     coney_status status = cny_batch_send(one, one->owner->sender, complete, deadline);
@@ -120,18 +120,18 @@ static cny_batch *take_gathered(coney_batching_template *batching)
     return taken;
 }
 
-/* Under lock: this thread would have to wait for its turn. */
+/* Under lock: must this thread wait for its turn? */
 static bool is_busy(const coney_batching_template *batching)
 {
     return (batching->sending || batching->untold >= MAX_UNTOLD) && !cny_factory_on_events_thread(batching->factory);
 }
 
-/* Under lock, which is let go meanwhile; not while it is busy. What was taken on before the factory
- * began to close is sent though it drains. */
+/* Under lock, which is not held while the batch is sent. Not to be called while it is busy. The thread counts as an
+ * internal one, so that messages which were accepted before the factory began to close are sent while it drains. */
 static coney_status release(coney_batching_template *batching, bool last_is_own, int64_t deadline)
 {
     cny_batch *one = take_gathered(batching);
-    bool has_turn = !batching->sending; /* the events thread may do without */
+    bool has_turn = !batching->sending; /* the events thread may send while another thread has the turn */
     batching->sending = true;
     pthread_mutex_unlock(&batching->lock);
     const coney_connection_factory *served = cny_factory_set_internal_thread(batching->factory);
@@ -144,7 +144,7 @@ static coney_status release(coney_batching_template *batching, bool last_is_own,
     return status;
 }
 
-/* Under lock: false if it is still busy at the deadline. */
+/* Under lock. False if it is still busy at the deadline. */
 static bool wait_a_turn(coney_batching_template *batching, int64_t deadline)
 {
     return cny_cond_wait(&batching->changed, &batching->lock, deadline) || !is_busy(batching);
@@ -158,7 +158,7 @@ static coney_status no_turn(const coney_batching_template *batching, coney_statu
                     batching->untold);
 }
 
-/* Under lock. A batch that another thread is sending is waited for, too. */
+/* Under lock. Waits also for a batch that another thread is sending. */
 static coney_status flush(coney_batching_template *batching, int64_t deadline)
 {
     while (batching->gathering || (batching->sending && is_busy(batching))) {
@@ -183,7 +183,7 @@ coney_status coney_batching_template_flush(coney_batching_template *batching)
     return status;
 }
 
-/* The timer's thread. What is gathered while it is busy is looked at when the turn ends. */
+/* The timer's thread. A batch that is due while another is being sent goes out when the turn ends. */
 static void *wait_for_time(void *argument)
 {
     coney_batching_template *batching = argument;
@@ -204,7 +204,7 @@ static void *wait_for_time(void *argument)
 
 /* ---- adding ---- */
 
-/* The batch there is must go first. */
+/* Must the batch that gathers go out before this message is added? */
 static bool has_no_place(const coney_batching_template *batching, const cny_addition *more)
 {
     const cny_batch *one = batching->gathering;
@@ -233,8 +233,8 @@ static coney_status put(coney_batching_template *batching, const cny_addition *m
     return CONEY_OK;
 }
 
-/* Under lock. Who would complete the batch waits for the turn before that, so that giving up at the
- * deadline leaves nothing behind. */
+/* Under lock. A thread whose message completes the batch waits for the turn before it adds the message, so that giving
+ * up at the deadline leaves nothing in the batch. */
 static coney_status add(coney_batching_template *batching, const cny_addition *more, int64_t deadline)
 {
     for (;;) {
@@ -247,7 +247,7 @@ static coney_status add(coney_batching_template *batching, const cny_addition *m
             if (!wait_a_turn(batching, deadline))
                 return no_turn(batching, CONEY_E_LIMIT);
         } else if (must_release) {
-            release(batching, false, deadline); /* its callbacks hear how it went */
+            release(batching, false, deadline); /* a failure is told to the callbacks of that batch */
         } else {
             coney_status status = put(batching, more);
             return status == CONEY_OK ? release(batching, true, deadline) : status;
@@ -340,7 +340,7 @@ static coney_status drain(void *self, int64_t deadline)
     return status;
 }
 
-/* No more sends; what is still gathered will not be sent. */
+/* Refuses senders, and ends what is still gathered with CONEY_E_CLOSED. */
 static void abandon(void *self)
 {
     coney_batching_template *batching = self;
@@ -356,7 +356,7 @@ static void abandon(void *self)
     cny_error_unref(reason);
 }
 
-/* Refuses senders, the program's callbacks among them, before it looks for what is left. */
+/* Refuses senders, including the program's callbacks, and then sends what is left. */
 static coney_status close_batching(coney_batching_template *batching, int64_t deadline)
 {
     pthread_mutex_lock(&batching->lock);
@@ -448,7 +448,7 @@ coney_status coney_batching_template_new(coney_batching_template **batching, con
     if (status == CONEY_OK)
         status = cny_factory_join(made->factory, &membership, made);
     if (status != CONEY_OK) {
-        abandon(made); /* ends the timer, which has nothing to wait for */
+        abandon(made); /* ends the timer's thread */
         cny_threads_join(cny_factory_threads(made->factory), made, cny_deadline(sender->options.timeout_ms));
         unref_batching(made);
         return status;

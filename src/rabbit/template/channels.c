@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* The channel of a template: opened by the first sender, replaced when it is gone. Senders on any thread.
+/* The channel of a template: opened by the first sender, replaced when it is gone. On the threads of senders and on
+ * the recovery thread.
  *
- * Older messages go first: what a channel that is gone left unconfirmed, with resend_unconfirmed, which the recovery
- * thread sends again (resend.c), and what is stored. */
+ * Older messages go first. With resend_unconfirmed the recovery thread sends again what was unconfirmed on channels
+ * that are gone (resend.c), and stored messages follow; a sender waits for both. */
 #include "rabbit/template/channels.h"
 #include "rabbit/template/unsent.h"
 
 #include <string.h>
 
 #define LOOK_UP_MS 200
-#define AT_ONCE 100   /* stored messages that are sent before others get the lock */
-#define MAX_RETIRED 8 /* with callbacks on their way: each has a window of its own, and memory has an end */
+#define AT_ONCE 100   /* stored messages that are sent before other threads get the lock */
+#define MAX_RETIRED 8 /* bounds the memory: each channel has a window of messages whose callbacks have not returned */
 
 /* ---- the channel ---- */
 
-/* Under lock. The room is for the day when the channel is retired with messages that must not be lost. */
+/* Reserves the room for the time when the channel is retired, because its messages must not be lost then. */
 coney_status cny_template_install_channel(coney_template *sender, cny_channel *channel)
 {
     if (!cny_buffer_reserve(&sender->retired, sizeof channel))
@@ -39,7 +40,7 @@ void cny_template_drop_channel(cny_channel *channel)
     cny_channel_unref(channel);
 }
 
-/* The broker does not answer; that does not mean that it may have the message. */
+/* The broker has not answered. CONEY_E_TIMEOUT would mean that it may have the message, so this has another status. */
 static coney_status no_channel_in_time(const coney_template *sender)
 {
     cny_error *silence = cny_error_capture();
@@ -51,7 +52,7 @@ static coney_status no_channel_in_time(const coney_template *sender)
     return status;
 }
 
-/* Until there is one: a connection lost meanwhile has cost nothing. */
+/* Tries again after the loss of a connection, because no message has been sent on it. */
 coney_status cny_template_open_channel(const coney_template *sender, cny_channel **channel, bool confirms,
                                        int64_t deadline)
 {
@@ -72,7 +73,7 @@ coney_status cny_template_open_channel(const coney_template *sender, cny_channel
     }
 }
 
-/* Under lock, which is not held meanwhile: gives the template a channel. */
+/* Under lock, which is not held while the channel is opened. */
 static coney_status renew_channel(coney_template *sender, int64_t deadline)
 {
     sender->busy = true;
@@ -91,12 +92,12 @@ static coney_status renew_channel(coney_template *sender, int64_t deadline)
 
 /* ---- channels that are gone; under lock ---- */
 
-/* Messages on a channel that was used while others await resending were taken from those, so they are older than what
- * is left there. */
+/* While messages await resending, the channel carries only messages that were taken from retired channels. So these are
+ * older than the messages that are left there. */
 static void insert(coney_template *sender, cny_channel *channel)
 {
     size_t at = 0;
-    cny_buffer_append(&sender->retired, &channel, sizeof channel); /* there is room, see install_channel() */
+    cny_buffer_append(&sender->retired, &channel, sizeof channel); /* install_channel() has reserved the room */
     size_t count;
     cny_channel **retired = cny_retired(sender, &count);
     while (at < count - 1 && cny_channel_kept(retired[at]) == 0)
@@ -105,7 +106,7 @@ static void insert(coney_template *sender, cny_channel *channel)
     retired[at] = channel;
 }
 
-/* The poison message, which made the broker close a channel, is known: the others need not go one by one. */
+/* The poison message, over which the broker closes channels, is known: the others need not be sent one by one. */
 static void release_all(const coney_template *sender)
 {
     size_t count;
@@ -168,7 +169,7 @@ bool cny_template_can_resend(const coney_template *sender)
     return !must_wait && cny_template_awaits_resend(sender);
 }
 
-/* A callback that sends must not wait for callbacks. */
+/* On the events thread there are never too many: a callback that sends must not wait for callbacks. */
 bool cny_template_has_too_many_retired(const coney_template *sender)
 {
     return !sender->channel && sender->retired.size / sizeof(cny_channel *) >= MAX_RETIRED &&
@@ -213,7 +214,7 @@ static coney_status send_first_stored(coney_template *sender)
     return cny_channel_publish(sender->channel, &publish, 0);
 }
 
-/* It does not fit the frames of this connection. */
+/* The first message does not fit the frames of this connection. */
 static void end_unfit(coney_template *sender)
 {
     cny_error *unfit = cny_error_capture();
@@ -221,7 +222,7 @@ static void end_unfit(coney_template *sender)
     cny_error_unref(unfit);
 }
 
-/* Publishing under the lock waits for nothing, and keeps the order without more ado. */
+/* Publishes under the lock, which keeps the order; with the deadline 0 that waits for nothing. */
 coney_status cny_template_send_stored(coney_template *sender)
 {
     cny_store *store = &sender->store;
@@ -248,8 +249,8 @@ bool cny_template_has_older(const coney_template *sender, uint64_t number)
     return cny_template_can_resend(sender) || cny_store_has_before(&sender->store, number);
 }
 
-/* Does what can be done now for the turn to come. Who waits for stored messages sends them himself: for a callback it
- * goes on although the window is full. */
+/* Does what this thread can do to get its turn. A sender that waits for stored messages sends them: in a callback it
+ * may go beyond the window, and the recovery thread may not. */
 static void make_way(coney_template *sender, uint64_t number)
 {
     if (sender->closed || sender->busy)
@@ -262,8 +263,8 @@ static void make_way(coney_template *sender, uint64_t number)
         continue;
 }
 
-/* No thread is busy, what awaited resending is sent, and what was stored before that number. Once the template is
- * closed nobody waits, because the channels stay as they are. */
+/* Is nothing left that must go before a message of this number? Once the template is closed nobody waits, because the
+ * channels stay as they are. */
 static bool is_our_turn(const coney_template *sender, uint64_t number)
 {
     return sender->closed ||
@@ -281,7 +282,8 @@ static bool wait_for_turn(coney_template *sender, uint64_t number, int64_t deadl
     return is_our_turn(sender, number);
 }
 
-/* Under lock, which is not held meanwhile: what is older waits for a connection, so its reason is ours. */
+/* Not under the lock while it waits. If older messages wait for a connection, so does this one, and for the same
+ * reason. */
 static coney_status wait_for_connection(coney_template *sender, uint64_t number, int64_t deadline)
 {
     if (!cny_template_has_older(sender, number))
@@ -292,8 +294,8 @@ static coney_status wait_for_connection(coney_template *sender, uint64_t number,
     return status;
 }
 
-/* Under lock, with CONEY_FLOW_FAIL: whose turn it is not now must not wait for it, but for a channel that another
- * thread opens. */
+/* With CONEY_FLOW_FAIL a sender waits for nothing but a channel that another thread opens. This is why it is not its
+ * turn now. */
 static coney_status check_hindrance(coney_template *sender, int64_t deadline)
 {
     coney_status status = cny_factory_check_blocked(sender->factory);
@@ -315,7 +317,7 @@ coney_status cny_template_fail_no_channel(const coney_template *sender)
                               : status;
 }
 
-/* At the deadline, so that nothing was sent. */
+/* Why it is not this sender's turn at the deadline. Nothing was sent. */
 static coney_status not_our_turn(const coney_template *sender, uint64_t number)
 {
     coney_status status = cny_factory_check_blocked(sender->factory);
@@ -330,7 +332,7 @@ static coney_status not_our_turn(const coney_template *sender, uint64_t number)
                                                      : cny_template_fail_no_channel(sender);
 }
 
-/* Under lock: until nothing older is to be sent first, looking up now and then for a connection lost again. */
+/* Waits until nothing older must be sent first. Checks the connection every LOOK_UP_MS: it may be lost again. */
 static coney_status wait_in_line(coney_template *sender, int64_t deadline)
 {
     uint64_t number = sender->store.next;
@@ -363,7 +365,7 @@ coney_status cny_template_get_channel(coney_template *sender, cny_channel **chan
     status = wait_in_line(sender, deadline);
     if (status == CONEY_OK && !sender->closed && !sender->channel)
         status = renew_channel(sender, deadline);
-    if (sender->closed) /* perhaps meanwhile; free waits for us and closes the channel */
+    if (sender->closed) /* free waits for this thread, and closes the channel then */
         status = cny_fail(CONEY_E_CLOSED, "the template is being freed");
     if (status == CONEY_OK)
         *channel = cny_channel_ref(sender->channel);

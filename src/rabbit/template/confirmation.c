@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Confirmations: what synchronous senders wait with, in the hands of the program. Any thread.
- * (Spring: CorrelationData's future.) */
+/* Confirmations: the program waits for the outcome of a send in the same way as a synchronous send does. Any thread.
+ * (Spring: the future of CorrelationData.) */
 #include "rabbit/factory/factory.h"
 
 static coney_status check(const coney_confirmation *confirmation, int timeout_ms)

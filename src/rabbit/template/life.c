@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The life of a template: made, a member of its factory, drained, abandoned, freed. On the threads that call, but for
- * the work that comes at its time, which the recovery thread does. */
+/* The life of a template: new, a member of its factory, drained, abandoned, freed. On the calling thread; the recovery
+ * thread calls on_tick(). */
 #include "rabbit/template/channels.h"
 #include "rabbit/template/options.h"
 #include "rabbit/template/unsent.h"
@@ -25,7 +25,8 @@ static int64_t expire_on_all(coney_template *sender, int64_t now)
     return next;
 }
 
-/* A message that comes while we look is either seen here, or its sender sees that nobody watches. */
+/* `watched` is false during the search: a message that is sent meanwhile is found here, or its sender finds `watched`
+ * false and wakes the recovery thread. */
 static int64_t on_tick(void *self, int64_t now)
 {
     coney_template *sender = self;
@@ -42,7 +43,7 @@ static int64_t on_tick(void *self, int64_t now)
 
 /* ---- waiting and the end ---- */
 
-/* Waits for all channels there are now. */
+/* Waits for all channels that exist now. */
 static coney_status wait_for_channels(coney_template *sender, int64_t deadline)
 {
     cny_buffer channels = {0};
@@ -54,7 +55,7 @@ static coney_status wait_for_channels(coney_template *sender, int64_t deadline)
     return status;
 }
 
-/* Nothing moves from channel to channel, and nothing is left on any. */
+/* Does no message move from channel to channel, and is none left on a channel or in the store? */
 static bool is_drained(coney_template *sender)
 {
     size_t count;
@@ -80,7 +81,7 @@ static bool wait_until_idle(coney_template *sender, int64_t deadline)
     return idle;
 }
 
-/* What awaits resending or is stored need not be waited for if the connection does not come back by itself. */
+/* Nobody need wait for messages that await resending or are stored if the connection does not come back by itself. */
 static coney_status check_can_drain(coney_template *sender)
 {
     pthread_mutex_lock(&sender->lock);
@@ -88,10 +89,10 @@ static coney_status check_can_drain(coney_template *sender)
     pthread_mutex_unlock(&sender->lock);
     if (!needs_connection || cny_factory_check_given_up(sender->factory, CONEY_PUBLISHING) == CONEY_OK)
         return CONEY_OK;
-    return cny_fail_in("messages are kept or stored, but the connection was given up");
+    return cny_fail_in("messages await resending or are stored, but the connection was given up");
 }
 
-/* Looks up now and then, because messages may move to another channel. */
+/* Checks every LOOK_UP_MS, because messages may move to another channel. */
 static coney_status drain(void *self, int64_t deadline)
 {
     coney_template *sender = self;
@@ -130,8 +131,8 @@ coney_status coney_template_wait_for_confirms(coney_template *sender, int timeou
     return drain(sender, cny_deadline(timeout_ms));
 }
 
-/* From here on nobody gets a channel, so that the channels stay as they are. False if a thread was still busy with
- * them at the deadline, or a callback of the store had not returned. */
+/* After this nobody gets a channel, so the channels stay as they are. False if a thread is still busy with them at the
+ * deadline, or a callback of a message that ended in the store has not returned. */
 static bool refuse_senders(coney_template *sender, int64_t deadline)
 {
     pthread_mutex_lock(&sender->lock);
@@ -144,7 +145,7 @@ static bool refuse_senders(coney_template *sender, int64_t deadline)
     return cny_template_wait_store_finished(sender, deadline) && idle;
 }
 
-/* The factory is closed, so the recovery thread is not busy here any more, unless it hangs. */
+/* The factory is closed, so no thread is busy here any more, unless the recovery thread hangs. */
 static void abandon(void *self)
 {
     coney_template *sender = self;
@@ -152,12 +153,12 @@ static void abandon(void *self)
     if (!sender->busy)
         cny_template_abandon_resend(sender);
     cny_store_close(&sender->store, "the connection factory was closed");
-    pthread_cond_broadcast(&sender->changed); /* for senders behind what was kept */
+    pthread_cond_broadcast(&sender->changed); /* senders wait until nothing awaits resending */
     pthread_mutex_unlock(&sender->lock);
     cny_template_tell_unsent(sender);
 }
 
-/* Completes what is outstanding with CONEY_E_CLOSED and waits until the callbacks have returned. */
+/* Completes what is unconfirmed with CONEY_E_CLOSED, and waits until the callbacks have returned. */
 static bool close_channels(coney_template *sender, int64_t deadline)
 {
     size_t count;
@@ -183,7 +184,7 @@ void coney_template_free(coney_template *sender)
     int64_t deadline = cny_deadline(sender->options.timeout_ms);
     cny_factory_leave(sender->factory, sender);
     if (!refuse_senders(sender, deadline) || !close_channels(sender, deadline)) {
-        /* What a callback may still be using must not go away under it. */
+        /* the callback may still use the template */
         cny_log(CONEY_LOG_ERROR, "a send callback did not return within %d ms: its template is not freed",
                 sender->options.timeout_ms);
         return;

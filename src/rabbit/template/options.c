@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A template's options: what can be wrong with them, their defaults, and the copy that the template keeps. */
+/* The options of a template: checks, defaults, and the template's own copy. Any thread. */
 #include "rabbit/template/options.h"
 
 #include <coney/amqp/json.h>

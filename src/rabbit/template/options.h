@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The options of a template, and those of a call that go before them. Private to the folder. */
+/* The options of a template, and options of a call that override them. Private to the folder. */
 #ifndef CNY_TEMPLATE_OPTIONS_H
 #define CNY_TEMPLATE_OPTIONS_H
 

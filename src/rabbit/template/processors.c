@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What a template does to a message before it is sent and after it was received: the delay, the
- * processors, the user id, in Spring's order. Runs on the caller's thread, with no lock held. */
+/* Changes a message before it is sent (delay, processors, user id, in Spring's order), and after it was received
+ * (processors). On the caller's thread, with no lock held. */
 #include "rabbit/template/send.h"
 
-#define LONGEST_DELAY_MS 0xffffffff /* of the plugin, which refuses more */
+#define LONGEST_DELAY_MS 0xffffffff /* the delayed-message plugin refuses more */
 
 /* ---- the lists ---- */
 
@@ -62,7 +62,7 @@ static void replace(coney_message **message, coney_message *made)
     *message = made;
 }
 
-/* Spring 2.4 ignores a 64-bit delay, and later versions take both. */
+/* Spring 2.4 ignores a 64-bit delay; later versions accept both widths. */
 static coney_status set_delay(coney_message **message, int64_t delay_ms)
 {
     coney_message *made;
@@ -119,7 +119,7 @@ coney_status cny_template_process_received(coney_template *sender, coney_message
         return cny_fail(CONEY_E_CONVERSION, "it cannot be read: %s", (*message)->defect);
     if (!cny_processors_any(&sender->after_receive))
         return CONEY_OK;
-    coney_message *received = coney_message_ref(*message); /* holds exchange and routing key */
+    coney_message *received = coney_message_ref(*message); /* keeps exchange and routing key alive */
     coney_status status =
         cny_processors_run(&sender->after_receive, message, received->exchange, received->routing_key);
     coney_message_unref(received);

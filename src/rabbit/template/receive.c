@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Receiving one message at a time: by basic.get on a channel that is kept for the next time, or by a
- * consumer for one message. Runs on the caller's thread, which alone holds the channel meanwhile. */
+/* Receives one message: by basic.get, on a channel that stays open for the next call, or by a consumer for one
+ * message. On the caller's thread, which alone uses the channel until the call returns. */
 #include "rabbit/template/options.h"
 #include "rabbit/template/send.h"
 
@@ -8,15 +8,15 @@
 
 #include <string.h>
 
-/* A message that is not settled yet, and the channel it came by. */
+/* A message that is not settled yet, and the channel that it came on. */
 typedef struct reception {
     coney_template *sender;
     cny_channel *channel;
-    coney_message *message; /* NULL: there was none */
-    uint64_t delivery_tag;  /* of what came, which may not be the message any more */
-    const char *queue;      /* where it came from */
-    bool is_reusable;       /* the channel, for the next basic.get */
-    bool goes_back;         /* the message, to its queue */
+    coney_message *message; /* NULL: the queue had none */
+    uint64_t delivery_tag;  /* of the delivery; a processor may have replaced the message */
+    const char *queue;      /* that the message came from */
+    bool is_reusable;       /* the channel stays open for the next basic.get */
+    bool goes_back;         /* the message goes back to its queue */
 } reception;
 
 /* ---- channels ---- */
@@ -34,7 +34,7 @@ static coney_status take_channel(coney_template *sender, cny_channel **channel, 
     return cny_channel_open(channel, sender->factory, CONEY_CONSUMING, false, deadline);
 }
 
-/* Keeps one that is alive, if none is kept yet. */
+/* Keeps a live channel for the next call, unless the template has one already. */
 static void put_back(coney_template *sender, cny_channel *channel)
 {
     pthread_mutex_lock(&sender->lock);
@@ -55,7 +55,7 @@ static void release(reception *one)
     if (one->is_reusable) {
         put_back(one->sender, one->channel);
     } else {
-        if (one->goes_back) /* whoever looks again finds it */
+        if (one->goes_back) /* so that the next call finds the message in its queue */
             cny_channel_close_and_wait(one->channel, cny_deadline(one->sender->options.timeout_ms));
         cny_channel_close(one->channel);
         cny_channel_unref(one->channel);
@@ -74,7 +74,7 @@ static coney_status get(reception *one, const char *queue, int64_t deadline)
     return status == CONEY_OK ? status : cny_fail_in("receive from queue '%s'", queue);
 }
 
-/* The first of the batch is the message; a prefetch of one allows no other. */
+/* With a prefetch of 1 the batch has at most one message. */
 static void take_first(cny_buffer *batch, coney_message **message)
 {
     coney_message **all = (coney_message **)(void *)batch->data;
@@ -84,8 +84,9 @@ static void take_first(cny_buffer *batch, coney_message **message)
     cny_buffer_free(batch);
 }
 
-/* The consumer is cancelled before the message is settled, so that no other one comes. A message that comes before the
- * consumer has ended is in time: else it would be on its way back when the caller looks again. */
+/* Cancels the consumer before the message is settled, so that no other message comes. A message that comes before the
+ * consumer has ended is returned even after timeout_ms: otherwise the next call would not find it, because it would be
+ * on its way back to the queue. */
 static coney_status consume(reception *one, const char *queue, int timeout_ms, int64_t deadline)
 {
     const cny_consume what = {.queue = queue, .arguments = one->sender->options.receive_arguments};
@@ -105,19 +106,19 @@ static coney_status consume(reception *one, const char *queue, int timeout_ms, i
     return status == CONEY_OK ? status : cny_fail_in("receive from queue '%s'", queue);
 }
 
-/* Settles the message and lets the channel go. */
+/* Settles the message and gives the channel back. */
 static coney_status settle(reception *one, cny_settlement settlement)
 {
     coney_status status = cny_channel_settle(one->channel, one->delivery_tag, settlement);
     one->goes_back = settlement == CNY_SETTLE_REQUEUE;
-    if (status != CONEY_OK || one->goes_back) /* the broker must not wait for what stays unacknowledged */
+    if (status != CONEY_OK || one->goes_back) /* a closed channel leaves no delivery unacknowledged */
         one->is_reusable = false;
     release(one);
     return status == CONEY_E_STALE ? cny_fail(CONEY_E_LOST, "%s; the message is delivered again", coney_last_error())
                                    : status;
 }
 
-/* After a failure, which stays this thread's last error. */
+/* Settles after a failure, which stays this thread's last error. */
 static coney_status settle_failed(reception *one, cny_settlement settlement)
 {
     cny_error *error = cny_error_capture();
@@ -127,7 +128,7 @@ static coney_status settle_failed(reception *one, cny_settlement settlement)
     return status;
 }
 
-/* For good, as in a container, unless only memory lacks. */
+/* Rejects the message without requeuing it, as a container does, unless the reason is lack of memory. */
 static coney_status refuse(reception *one)
 {
     bool lacks_memory = coney_last_error_details()->status == CONEY_E_NO_MEMORY;
@@ -151,7 +152,7 @@ static coney_status check(coney_template *sender, const char **queue, int timeou
     return status == CONEY_OK ? cny_factory_check_draining(sender->factory) : status;
 }
 
-/* With CONEY_OK and a message the caller settles; else nothing is held. */
+/* After CONEY_OK with a message the caller must settle it; otherwise the channel has been given back. */
 static coney_status receive(reception *one, coney_template *sender, const char *queue, int timeout_ms)
 {
     *one = (reception){.sender = sender};
@@ -256,7 +257,8 @@ static bool is_nowhere(const cny_address *to, coney_connection_factory *factory,
                                          cny_check_name("routing key", to->routing_key) != CONEY_OK);
 }
 
-/* Where a request wants its reply is its sender's affair: if nobody can get it there, nobody waits for it. */
+/* The requester names the address of the reply. If the broker does not take the reply there, that is not this program's
+ * failure, and nobody waits for the reply. */
 static coney_status send_reply(const reception *one, coney_message *reply, const coney_reply_options *options)
 {
     cny_address to;

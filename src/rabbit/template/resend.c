@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Sends again what was unconfirmed on channels that are gone, oldest first, and then what is stored. The recovery
- * thread, while senders wait until it is done. */
+/* Sends again what was unconfirmed on retired channels, oldest first, and then what is stored. On the recovery thread,
+ * while senders wait for their turn. */
 #include "rabbit/template/channels.h"
 #include "rabbit/template/unsent.h"
 
-#define RESEND_CHANNEL_TIMEOUT_MS 2000 /* no longer: other connections wait for the recovery thread */
+#define RESEND_CHANNEL_TIMEOUT_MS 2000 /* not longer, because other connections need the recovery thread */
 #define ONE_BY_ONE_WAIT_MS 100
 #define RESEND_ROUNDS 10
 
@@ -24,8 +24,9 @@ static bool open_channel_on(coney_template *sender, cny_connection *connection)
     return status == CONEY_OK;
 }
 
-/* Where they go one by one, the next one goes when the last one is settled, and usually other templates' do, too:
- * if the broker closes the connection over one, it should be alone on it. */
+/* If messages are sent one by one to find a poison message, the next message waits until this one is settled, and
+ * usually those of other templates wait, too: if the broker closes the connection over a message, that message should
+ * be the only unconfirmed one. */
 static coney_status resend_one(const coney_template *sender, cny_channel *from)
 {
     bool one_by_one = cny_channel_is_suspect(from);
@@ -35,7 +36,7 @@ static coney_status resend_one(const coney_template *sender, cny_channel *from)
     return status;
 }
 
-/* Only the thread that is busy changes the channel and the list of retired ones. */
+/* Not under lock: only the thread that is busy changes the channel and the list of retired ones. */
 static bool resend_to(coney_template *sender, cny_connection *connection)
 {
     if (!sender->channel && !open_channel_on(sender, connection))
@@ -44,9 +45,10 @@ static bool resend_to(coney_template *sender, cny_connection *connection)
     cny_channel **retired = cny_retired(sender, &count);
     for (size_t i = 0; i < count; i++) {
         while (cny_channel_kept(retired[i]) > 0) {
-            bool one_only = cny_channel_is_suspect(retired[i]); /* others need the recovery thread, too */
+            bool one_only =
+                cny_channel_is_suspect(retired[i]); /* because other members need the recovery thread, too */
             coney_status status = resend_one(sender, retired[i]);
-            if (status == CONEY_E_LIMIT) /* what is left there waits for a declaration */
+            if (status == CONEY_E_LIMIT) /* the rest of this channel waits for a declaration */
                 break;
             if (status != CONEY_OK || one_only)
                 return false;
@@ -55,7 +57,7 @@ static bool resend_to(coney_template *sender, cny_connection *connection)
     return true;
 }
 
-/* Under lock, which is not held meanwhile. */
+/* Under lock, which is not held while the part runs. */
 static bool while_busy(coney_template *sender, bool (*part)(coney_template *, cny_connection *),
                        cny_connection *connection)
 {
@@ -68,7 +70,7 @@ static bool while_busy(coney_template *sender, bool (*part)(coney_template *, cn
     return done;
 }
 
-/* Under lock: the next thing on the way to nothing that is kept or stored; false if it cannot be done now. */
+/* Under lock: does the next step of what is to be sent again or is stored. False if the step cannot be done now. */
 static bool resend_some(coney_template *sender, cny_connection *connection)
 {
     if (cny_template_can_resend(sender)) {
@@ -83,7 +85,7 @@ static bool resend_some(coney_template *sender, cny_connection *connection)
     return cny_template_send_stored(sender) == CONEY_OK;
 }
 
-/* Lets senders in between, and after a while the other members have their turn. */
+/* Senders get the lock between the rounds, and the other members of the factory get their turn after RESEND_ROUNDS. */
 bool cny_template_resend(void *self, cny_connection *connection)
 {
     coney_template *sender = self;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Trying a synchronous send again, within its deadline, and what is done when all was in vain. On the
- * sender's thread; the program's functions run with no lock held. (Spring: RetryTemplate and
- * RecoveryCallback.) */
+/* Attempts of a synchronous send within its deadline, and the program's on_failure after the last of them. On the
+ * sender's thread; the program's functions run with no lock held. (Spring: RetryTemplate and RecoveryCallback.) */
 #include "rabbit/template/send.h"
 
-/* About the last error, which the program's function may not change: it is told if this was the end. */
+/* Asks about the last error. The program's function may change this thread's last error, so it is restored. */
 static bool is_retriable(const coney_retry_options *retry)
 {
     if (!retry->is_retriable)
@@ -16,7 +15,8 @@ static bool is_retriable(const coney_retry_options *retry)
     return retriable;
 }
 
-/* False if there is no time, or the factory is closed meanwhile; the last error then says why it ended. */
+/* False if the next attempt would be after the deadline, or the factory closes while this waits. The last error then
+ * says so. */
 static bool wait_to_retry(const coney_template *sender, int delay_ms, int64_t deadline)
 {
     int64_t until = cny_deadline(cny_jitter(delay_ms));
@@ -39,7 +39,7 @@ static void count_retry(coney_template *sender)
     pthread_mutex_unlock(&sender->lock);
 }
 
-/* The status of what the program does about the last error. Misuse is not its affair. */
+/* Calls on_failure about the last error, but not for wrong use, and returns its status. */
 static coney_status recover(const coney_retry_options *retry, const cny_publish *publish)
 {
     coney_status status = coney_last_error_details()->status;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Scopes: one channel in confirm mode or in a transaction, for one thread at a time. Runs on that
- * thread; what the broker says in between, the channel counts. (Spring: RabbitTemplate.invoke.) */
+/* Scopes: a channel in confirm mode or with transactions, for one thread at a time. On that thread. The channel counts
+ * the broker's confirms and returns until the thread asks. (Spring: RabbitTemplate.invoke.) */
 #include "rabbit/template/options.h"
 #include "rabbit/template/send.h"
 
@@ -16,10 +16,10 @@ struct coney_scope {
     int timeout_ms;
     /* any thread */
     atomic_flag in_use;
-    /* the thread that uses it */
-    size_t sent;          /* since the last wait */
-    cny_buffer taken;     /* of uint64_t: delivery tags of this transaction */
-    bool outcome_unknown; /* the channel died in a commit */
+    /* the thread that is in a call on the scope */
+    size_t sent;          /* messages since the last wait */
+    cny_buffer taken;     /* of uint64_t: delivery tags that were settled in this transaction */
+    bool outcome_unknown; /* the channel died during a commit */
 };
 
 /* ---- life ---- */
@@ -38,7 +38,7 @@ static coney_status open_channel(coney_scope *scope, int64_t deadline)
     return cny_channel_confirm_select(scope->channel, &confirms, deadline);
 }
 
-/* Nothing changes on the channel any more. */
+/* After the channel is closed, so that its counts are complete. */
 static void count(coney_template *sender, cny_channel *channel)
 {
     pthread_mutex_lock(&sender->lock);
@@ -97,7 +97,7 @@ coney_status coney_scope_new(coney_scope **scope, coney_template *sender, const 
     return CONEY_OK;
 }
 
-/* Failures that came and nobody asked for, and what the broker has not spoken about. */
+/* Logs failures that the program has not asked about, or else the number of messages that are unconfirmed. */
 static void log_unheard(const coney_scope *scope)
 {
     if (scope->mode != CONEY_SCOPE_CONFIRMED || scope->sent == 0)
@@ -151,7 +151,7 @@ static coney_status enter_transacted(coney_scope *scope, const char *what)
 
 /* ---- the end of a channel ---- */
 
-/* The scope's channel is dead: says what that means for what was done on it. */
+/* The scope's channel is dead: the error says what that means for the messages on it. */
 static coney_status fail_ended(const coney_scope *scope)
 {
     cny_channel_check(scope->channel);
@@ -161,7 +161,7 @@ static coney_status fail_ended(const coney_scope *scope)
                                               : "the transaction was rolled back by the broker");
 }
 
-/* After a failure on the channel: whether it lives or not, the status tells. */
+/* After a failure on the channel: its status, or that of a channel that is dead. */
 static coney_status fail_on_channel(const coney_scope *scope, coney_status status)
 {
     return cny_channel_alive(scope->channel) ? status : fail_ended(scope);
@@ -205,19 +205,19 @@ coney_status coney_scope_send(coney_scope *scope, const char *routing_key, coney
     return leave(scope, status);
 }
 
-/* In a transaction the acknowledgement waits for the commit, at the broker. */
+/* In a transaction the broker applies the acknowledgement when it gets the commit. */
 static coney_status settle(coney_scope *scope, uint64_t delivery_tag, cny_settlement settlement)
 {
     if (scope->mode == CONEY_SCOPE_TRANSACTED)
-        cny_buffer_append(&scope->taken, &delivery_tag, sizeof delivery_tag); /* there is room */
+        cny_buffer_append(&scope->taken, &delivery_tag, sizeof delivery_tag); /* get() has reserved the room */
     coney_status status = cny_channel_settle(scope->channel, delivery_tag, settlement);
     if (status == CONEY_OK)
         return status;
-    cny_channel_close(scope->channel); /* or the message would stay unacknowledged */
+    cny_channel_close(scope->channel); /* so that the message goes back to its queue */
     return fail_ended(scope);
 }
 
-/* One that cannot be read is rejected; the sentence says why. */
+/* Acknowledges a message, or rejects a message that cannot be read; the last error then says why. */
 static coney_status settle_received(coney_scope *scope, coney_message **message)
 {
     uint64_t delivery_tag = (*message)->delivery_tag;
@@ -297,8 +297,8 @@ coney_status coney_scope_wait_for_confirms(coney_scope *scope, int timeout_ms)
 
 /* ---- transactions ---- */
 
-/* The broker answered a commit with the end of the channel, or not at all. RabbitMQ takes a commit's messages queue
- * by queue; "partial tx completion" is a queue that failed among others that did not. */
+/* The broker has closed the channel instead of committing, or has not answered. RabbitMQ commits queue by queue; with
+ * "partial tx completion" it says that some queues failed and others did not. */
 static coney_status fail_commit(coney_scope *scope, coney_status status)
 {
     if (cny_channel_alive(scope->channel))
@@ -311,7 +311,7 @@ static coney_status fail_commit(coney_scope *scope, coney_status status)
                                               : "commit: the transaction was rolled back by the broker");
 }
 
-/* Mandatory messages that no queue takes come back before the answer to the commit. */
+/* Unroutable mandatory messages come back before the answer to the commit. */
 static coney_status report_returned(const coney_scope *scope)
 {
     cny_error *first = NULL;
@@ -343,7 +343,7 @@ coney_status coney_scope_commit(coney_scope *scope)
     return status == CONEY_OK ? leave(scope, commit(scope)) : status;
 }
 
-/* One by one: a reject of many at once does not count towards a queue's delivery limit. */
+/* Settles one by one, because a basic.nack of several messages does not count towards a queue's delivery limit. */
 static coney_status requeue_taken(coney_scope *scope, int64_t deadline)
 {
     const uint64_t *tags = (const uint64_t *)(const void *)scope->taken.data;
@@ -364,7 +364,7 @@ static coney_status rollback(coney_scope *scope)
         return cny_fail_in("rollback");
     }
     cny_error *returned = NULL;
-    cny_channel_take_returned(scope->channel, &returned); /* of no interest any more */
+    cny_channel_take_returned(scope->channel, &returned); /* they were rolled back */
     cny_error_unref(returned);
     scope->taken.size = 0;
     return CONEY_OK;
@@ -379,8 +379,9 @@ coney_status coney_scope_rollback(coney_scope *scope)
 
 /* ---- the end ---- */
 
-/* The broker puts back what was received as soon as it has closed the channel, but whoever frees the scope may look for
- * it at once. Not while it holds back publishers, for then it does not hear of it. */
+/* Rolls back what was received, so that the messages are in their queue when free returns: after a close of the
+ * channel the broker would put them back a moment later. Not while the broker holds back publishers, because it does
+ * not read then. */
 static void give_back(coney_scope *scope)
 {
     if (scope->taken.size > 0 && cny_channel_alive(scope->channel) &&
@@ -393,7 +394,7 @@ void coney_scope_free(coney_scope *scope)
     CNY_DISABLE_CANCEL();
     if (!scope || cny_factory_check_process(scope->sender->factory) != CONEY_OK)
         return;
-    if (enter(scope, "free") != CONEY_OK) { /* a processor of a send that runs, for example */
+    if (enter(scope, "free") != CONEY_OK) { /* such as from a processor of a send on the scope */
         cny_log(CONEY_LOG_ERROR, "coney_scope_free called during another call on the scope: the scope is not freed");
         return;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sending: checks a message, fills in what the template says, and sends the message on one of the template's channels
- * or has it stored. On the sender's thread. (Spring: RabbitTemplate.) */
+/* Sends: checks a message, fills in the template's options, and publishes the message on a channel of the template or
+ * puts it into the store. On the sender's thread. (Spring: RabbitTemplate.) */
 #include "rabbit/template/send.h"
 #include "rabbit/template/channels.h"
 #include "rabbit/template/options.h"
@@ -19,7 +19,7 @@ static coney_status check_publish(const cny_publish *publish)
     return status == CONEY_OK ? cny_check_name("routing key", publish->routing_key) : status;
 }
 
-/* A channel found dead before anything was written is replaced, until the deadline. */
+/* Takes another channel, until the deadline, if the channel is dead before anything was written. */
 static coney_status publish_by(coney_template *sender, const cny_publish *publish, get_function *get_channel,
                                publish_function *function, int64_t deadline)
 {
@@ -73,7 +73,7 @@ static coney_status store(coney_template *sender, const cny_publish *publish)
     size_t bytes;
     coney_status status = cny_publish_check(publish, &bytes);
     if (status == CONEY_OK)
-        status = cny_factory_want(sender->factory, CONEY_PUBLISHING); /* a refused login nobody waits out */
+        status = cny_factory_want(sender->factory, CONEY_PUBLISHING); /* after a refused login nothing is stored */
     if (status != CONEY_OK)
         return status;
     cny_stored *one = cny_stored_new(sender, publish, bytes);
@@ -90,7 +90,7 @@ static coney_status store(coney_template *sender, const cny_publish *publish)
     return status;
 }
 
-/* For CONEY_FLOW_STORE. */
+/* For CONEY_FLOW_STORE: publishes if that needs no waiting, and stores otherwise. */
 static coney_status send_or_store(coney_template *sender, const cny_publish *publish)
 {
     coney_status status = cny_factory_check_draining(sender->factory);

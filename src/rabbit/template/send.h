@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What becomes of a message before it is sent and after it was received, and attempts to send it. Private to the
+/* Checks and changes of a message before it is sent and after it was received, and attempts to send it. Private to the
  * folder. */
 #ifndef CNY_TEMPLATE_SEND_H
 #define CNY_TEMPLATE_SEND_H
@@ -10,9 +10,9 @@
 
 coney_status cny_template_check_send(const coney_template *sender, const coney_send_options *options);
 
-/* The steps that all sends share: checks options and message, fills in what the template says, and has the message
- * processed. *publish holds views of what is given here. If another message is to be sent, *prepared, NULL before,
- * becomes the reference to it, which is the caller's to unref, on failure too. */
+/* The steps that all sends share: checks options and message, fills in the template's options, and changes the
+ * message. *publish has views of the arguments. If a changed message is to be sent, *prepared, which must be NULL
+ * before, becomes a reference to it, which the caller drops, after a failure, too. */
 coney_status cny_template_prepare(coney_template *sender, const char *routing_key, coney_message *message,
                                   const coney_send_options *options, cny_publish *publish, coney_message **prepared);
 
@@ -23,7 +23,7 @@ coney_status cny_template_fail_send(const cny_publish *publish);
 
 coney_status cny_template_check_delay(int64_t delay_ms);
 
-/* Puts the message that is really to be sent into publish->message. For prepare(), which describes the rest. */
+/* Replaces publish->message by the changed message, to which *prepared is then the reference. A part of prepare(). */
 coney_status cny_template_process(coney_template *sender, cny_publish *publish, int64_t delay_ms,
                                   coney_message **prepared);
 

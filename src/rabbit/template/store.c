@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is stored and what has ended unsent: two lists and their counts, under the template's lock. Any thread. */
+/* Stored messages, and messages that ended unsent: two lists with counts, under the template's lock. Any thread. */
 #include "rabbit/template/store.h"
 
 #include <string.h>
@@ -29,7 +29,7 @@ cny_stored *cny_stored_new(coney_template *sender, const cny_publish *publish, s
 
 void cny_stored_free(cny_stored *one)
 {
-    cny_outcome_known(); /* or the channel awaits it */
+    cny_outcome_known(); /* or its channel, on which it was sent, counts it */
     coney_message_unref(one->message);
     cny_waiter_unref(one->waiter);
     cny_error_unref(one->error);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The store of a template with CONEY_FLOW_STORE: asynchronous sends that cannot go now, in the order of sending.
+/* The store of a template with CONEY_FLOW_STORE: messages of asynchronous sends that cannot be published now, in the
+ * order of sending.
  *
- * A stored message is taken to be sent, and from then on its channel knows its outcome; or it ends unsent, because it
- * is dropped, too old or unfit, or the store is closed. An ended message waits until its callback begins, and counts
- * until then, so that dropping cannot fill memory either. Lists and counts only: nothing here knows of channels or
- * callbacks. All under the template's lock, but new and free. Private to the folder. */
+ * A message is stored until it is sent, or until it ends unsent: because it is dropped, too old or unfit, or the store
+ * is closed. An ended message is then told (its callback is called), and finished when the callback has returned.
+ * Untold messages count towards the limits, so that dropping messages cannot fill the memory, either.
+ *
+ * Knows nothing of channels and calls no callback. All functions are called under the template's lock, but
+ * cny_stored_new() and cny_stored_free(). Private to the folder. */
 #ifndef CNY_TEMPLATE_STORE_H
 #define CNY_TEMPLATE_STORE_H
 
@@ -16,7 +19,7 @@ typedef struct cny_stored {
     coney_message *message; /* a reference */
     coney_send_callback *callback;
     void *user;
-    cny_waiter *waiter; /* instead of a callback */
+    cny_waiter *waiter; /* NULL, or waits instead of a callback */
     cny_error *error;   /* why it has ended */
     uint64_t number;
     int64_t stored_at;
@@ -29,17 +32,17 @@ typedef struct cny_stored {
 typedef struct cny_store {
     const coney_store_options *limits; /* fixed after new */
     cny_stored *first, *last;
-    cny_stored *ended, *last_ended; /* unsent, and not taken to be told yet */
+    cny_stored *ended, *last_ended; /* not yet taken by cny_store_take_ended() */
     uint64_t next;                  /* the number of the next message; numbers are in the order of sending */
     size_t messages, bytes;
-    size_t untold, untold_bytes; /* of ended messages, until their callbacks are called */
+    size_t untold, untold_bytes; /* ended messages, until their callbacks are called */
     size_t unfinished;           /* ended messages, until their callbacks have returned */
-    uint64_t dropped, expired;   /* ever */
-    bool was_logged;             /* an end that nobody hears of; one line is enough until the store is empty */
+    uint64_t dropped, expired;   /* in the life of the template */
+    bool was_logged; /* that a message ended which has no callback: once is enough until the store is empty */
     bool closed;
 } cny_store;
 
-/* NULL without memory. The message counts as one whose outcome is awaited, until free. */
+/* Until free the message counts as one whose outcome is awaited. NULL without memory. */
 cny_stored *cny_stored_new(coney_template *sender, const cny_publish *publish, size_t bytes);
 void cny_stored_free(cny_stored *one);
 
@@ -47,29 +50,29 @@ void cny_stored_free(cny_stored *one);
 coney_status cny_store_check(const cny_store *store, size_t bytes);
 bool cny_store_fits(const cny_store *store, size_t bytes);
 
-/* Ends the oldest messages until the new one fits. */
+/* Ends the oldest messages until a message of this size fits. */
 void cny_store_drop_for(cny_store *store, size_t bytes);
 void cny_store_put(cny_store *store, cny_stored *one);
 
-/* Is a message stored that came before this number? */
+/* Is a message stored that has a lower number? */
 bool cny_store_has_before(const cny_store *store, uint64_t number);
 
-/* The first message has been sent, or will not be sent for this reason. */
+/* The first message has been sent; or it ends unsent for this reason. */
 void cny_store_sent_first(cny_store *store);
 void cny_store_end_first(cny_store *store, cny_error *reason);
 
-/* A round of sending is over: if nothing is left, the next end that nobody hears of is logged again. */
+/* After some messages were sent: if the store is empty now, the next end without a callback is logged again. */
 void cny_store_end_round(cny_store *store);
 
-/* When the oldest message will be too old; INT64_MAX: never. */
+/* The time at which the oldest message is too old; INT64_MAX: never. */
 int64_t cny_store_next_expiry(const cny_store *store);
 void cny_store_expire(cny_store *store, int64_t now, cny_error *reason);
 
-/* What is stored ends with CONEY_E_CLOSED, and nothing more is taken. */
+/* Ends all stored messages with CONEY_E_CLOSED, and refuses others from now on. */
 void cny_store_close(cny_store *store, const char *why);
 
-/* Gives all ended messages, linked by `next`; each of them is told, which begins and ends. `heard`: somebody wants to
- * know. True if the log is to say it instead. */
+/* Gives all ended messages, linked by `next`. The caller tells each of them: between begin and end the callback runs.
+ * heard: there is a callback or a waiter. begin is true if there is none and the log must say it. */
 cny_stored *cny_store_take_ended(cny_store *store);
 bool cny_store_begin_telling(cny_store *store, const cny_stored *one, bool heard);
 void cny_store_end_telling(cny_store *store);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* References to a template, and its end when the last one is gone. Any thread. */
+/* References to a template: the last one frees it. Any thread. */
 #include "rabbit/template/template.h"
 
 static void free_template(coney_template *sender)
@@ -35,8 +35,8 @@ void cny_template_unref(void *self)
         free_template(sender);
 }
 
-/* At most once in confirm_timeout_ms, however many messages there are: the recovery thread then sleeps
- * until the oldest of them is too late. */
+/* Wakes the recovery thread at most once in confirm_timeout_ms, for any number of messages: the recovery thread then
+ * sleeps until the confirm of the oldest message is too late. */
 void cny_template_watch(coney_template *sender)
 {
     if (sender->options.confirm_timeout_ms < 0 || atomic_load(&sender->watched))

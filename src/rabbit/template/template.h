@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A template: its fields, who owns them, and references to a template. Private to the folder, of which nobody above
- * needs anything. */
+/* A template: its fields and their owners, and references. Private to the folder: programs use the public headers, and
+ * no other room uses templates. */
 #ifndef CNY_TEMPLATE_H
 #define CNY_TEMPLATE_H
 
@@ -18,31 +18,32 @@ struct coney_template {
     uint64_t blocked_us_before;     /* how long the factory was blocked before the template was made */
 
     /* any thread */
-    atomic_uint refs;              /* the program's, its batching templates' and, for a while, the recovery thread's */
-    atomic_bool watched;           /* the recovery thread knows when the next confirm is too late */
+    atomic_uint refs;    /* the program's, those of batching templates, scopes, untold messages, and of the factory */
+    atomic_bool watched; /* the recovery thread will wake when the next confirm is too late */
     cny_processors before_publish; /* each has a lock of its own */
     cny_processors after_receive;
 
     /* under lock */
     pthread_mutex_t lock;
-    pthread_cond_t changed;      /* anything below */
+    pthread_cond_t changed;      /* a field below */
     bool closed;                 /* the template is being freed: its channels stay as they are */
-    coney_send_statistics ended; /* what channels counted that are gone, and what is counted here */
+    coney_send_statistics ended; /* the counts of channels that are gone, and the template's own */
     cny_store store;
-    cny_channel *receiver; /* of the consuming connection, idle; NULL: none, or in use */
+    cny_channel
+        *receiver; /* for basic.get, on the consuming connection; NULL: there is none, or it is in use (receive.c) */
 
     /* under lock; the channel in confirm mode, its predecessors, and sending again (channels.c, resend.c) */
     cny_channel *channel;
     bool busy;          /* a thread opens the channel or sends again, and does not hold the lock meanwhile */
     cny_buffer retired; /* of cny_channel *: gone, but with callbacks on their way or messages that await resending */
-    bool awaits_declarations;    /* all that awaits resending does, */
-    uint64_t declarations_known; /* and this is how far the factory's declarations were when that was found */
+    bool awaits_declarations;    /* each message that awaits resending waits for a declaration, */
+    uint64_t declarations_known; /* as was found when cny_declarations_settled() had this value */
 
     /* under lock; the channel without confirms (unconfirmed.c) */
     struct {
         cny_channel *channel;
         bool opening;        /* a thread opens the channel, and does not hold the lock meanwhile */
-        int64_t quiet_until; /* before that no refusal is logged */
+        int64_t quiet_until; /* until then no refusal is logged */
     } unconfirmed;
 };
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* The unconfirmed channel, for messages that are sent and forgotten: not in confirm mode, opened by the first sender,
- * replaced when it is gone. Of its messages nothing is ever heard but what the broker refuses. Any thread. */
+ * replaced when it is gone. Nobody is told what becomes of its messages; only a refusal is logged and counted. Any
+ * thread. */
 #include "rabbit/template/channels.h"
 
-#define QUIET_MS 1000 /* between two lines about refusals: each message may be one */
+#define QUIET_MS 1000 /* between two lines in the log, because the broker may refuse each message */
 
 static bool is_refusal(const coney_error *reason)
 {
     return reason->broker_code != 0 && reason->status != CONEY_E_LOST;
 }
 
-/* Under lock: takes a channel that is gone, or gives NULL. The thread that frees the template has what is left. */
+/* Under lock: takes the channel if it is gone, or gives NULL. A closed template keeps it for coney_template_free(). */
 static cny_channel *take_dead(coney_template *sender, cny_error **reason)
 {
     cny_channel *dead = sender->unconfirmed.channel;
@@ -49,7 +50,7 @@ void cny_template_check_unconfirmed_channel(coney_template *sender)
     cny_channel_unref(dead);
 }
 
-/* Under lock, which is not held meanwhile. */
+/* Under lock, which is not held while the channel is opened. */
 static coney_status open_unconfirmed(coney_template *sender, int64_t deadline)
 {
     sender->unconfirmed.opening = true;
@@ -65,7 +66,7 @@ static coney_status open_unconfirmed(coney_template *sender, int64_t deadline)
     return status;
 }
 
-/* Under lock: one thread opens it, the others wait for that no longer than their own deadlines. */
+/* Under lock: one thread opens the channel, and the others wait for that until their own deadlines. */
 static coney_status make_sure_of_channel(coney_template *sender, int64_t deadline)
 {
     bool in_time = true;

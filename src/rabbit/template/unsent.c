@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Tells what left the store unsent: callbacks run on the events thread, and waiters wake. Called on any thread, without
- * the template's lock. */
+/* Tells of messages that ended in the store unsent: calls their callbacks, on the events thread, and wakes their
+ * waiters. Called on any thread, without the template's lock. */
 #include "rabbit/template/unsent.h"
 
 /* ---- telling ---- */
 
-/* While its callback runs a message does not count any more: the callback may send. */
+/* The message does not count any more while its callback runs, because the callback may send. */
 static bool begin_telling(const cny_stored *one, bool heard)
 {
     pthread_mutex_lock(&one->sender->lock);
