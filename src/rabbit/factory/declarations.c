@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FIRST_DELAY_MS 1000
+
 /* ---- walking; under lock ---- */
 
 cny_declaration_set **cny_sets_of(const coney_connection_factory *factory, size_t *count)
@@ -54,7 +56,6 @@ void cny_declaration_want_now(coney_connection_factory *factory, cny_declaration
     cny_declaration_set_to(factory, item, CNY_DECLARATION_WANTED);
     cny_error_unref(item->error);
     item->error = NULL;
-    item->is_told = false;
     item->delay_ms = 0;
     item->due_at = 0;
 }
@@ -63,6 +64,12 @@ void cny_declaration_want(coney_connection_factory *factory, cny_declaration *it
 {
     if (!cny_must_isolate(&item->strikes))
         cny_declaration_want_now(factory, item);
+}
+
+void cny_declaration_delay(cny_declaration *item, int most_ms)
+{
+    item->delay_ms = cny_backoff(item->delay_ms, FIRST_DELAY_MS, 2, most_ms);
+    item->due_at = cny_deadline(item->delay_ms);
 }
 
 bool cny_declaration_is_missing(const cny_declaration *item)

@@ -32,10 +32,10 @@ typedef struct cny_declaration {
     cny_error *refusal; /* until it is known whether the thing is there all the same */
     cny_declaration_state state;
     cny_error *error; /* the broker's refusal; NULL: there was none */
-    bool is_told;     /* the error is, to the program */
-    cny_error *told;  /* the last refusal that was; NULL: there was none, or it was told that it is over */
-    int delay_ms;     /* before the next attempt */
-    int64_t due_at;   /* not tried before */
+    cny_error *told; /* the last refusal that the program was told of: the same as error, or an earlier one. NULL: none,
+                         or the program was told that it is over */
+    int delay_ms;    /* before the next attempt */
+    int64_t due_at;  /* not tried before */
     int64_t tried_at; /* when the last attempt failed; 0: none has */
     /* From the second one on the thing is declared on the isolated connection, from the third one on alone there. */
     cny_strikes strikes;

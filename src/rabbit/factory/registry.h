@@ -35,6 +35,9 @@ void cny_declaration_want(coney_connection_factory *factory, cny_declaration *it
 /* The same, but without pauses: somebody asks for it now. */
 void cny_declaration_want_now(coney_connection_factory *factory, cny_declaration *item);
 
+/* The item was refused: it is due after a pause, longer than the last one and at most this long. */
+void cny_declaration_delay(cny_declaration *item, int most_ms);
+
 /* It is to be declared, as soon as it is due. */
 bool cny_declaration_is_missing(const cny_declaration *item);
 

@@ -16,7 +16,7 @@ static void free_run(cny_run *one)
         cny_declaration_set_unref(sets[i]);
     cny_buffer_free(&one->sets);
     cny_buffer_free(&one->items);
-    cny_buffer_free(&one->to_look);
+    cny_buffer_free(&one->to_check);
     cny_buffer_free(&one->declared);
     cny_connection_unref(one->connection);
     cny_free(one);
@@ -27,7 +27,7 @@ static void free_run(cny_run *one)
 static bool is_stuck(const cny_run *one)
 {
     const cny_slot *slot = &one->factory->slots[cny_connection_role(one->connection)];
-    return one->is_over && !one->has_hung && slot->connection == one->connection &&
+    return one->progress == CNY_RUN_OVER && slot->connection == one->connection &&
            cny_connection_is_open(one->connection);
 }
 
@@ -74,10 +74,10 @@ static void try_all(cny_run *one)
     cny_declaration *alone = find_suspect(one, true);
     if (find_suspect(one, false) != alone)
         cny_run_declare_all(one);
-    while (!one->is_over && (alone = find_suspect(one, true)))
+    while (!cny_run_is_over(one) && (alone = find_suspect(one, true)))
         cny_run_try_alone(one, alone);
-    bool is_known = one->has_hung || cny_connection_is_over_request(one->connection);
-    cny_run_put_off(one, one->is_over && !is_known);
+    bool is_known = one->progress == CNY_RUN_HUNG || cny_connection_is_over_request(one->connection);
+    cny_run_put_off(one, cny_run_is_over(one) && !is_known);
 }
 
 static void *isolate_main(void *argument)
