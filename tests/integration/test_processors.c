@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Processors of templates and containers, and what sends set by themselves, on a real broker. */
-#include "rabbit/template/send.h"
+#include "rabbit/template/processors.h"
 #include "support/test_support.h"
 
 static const char *queue, *dead_queue;

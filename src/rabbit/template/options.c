@@ -104,13 +104,3 @@ coney_status cny_template_receive_queue(const coney_template *sender, const char
         return cny_fail(CONEY_E_INVALID, "receive: no queue; name one, or give the template a receive_queue");
     return cny_check_name("queue", *queue) == CONEY_OK ? CONEY_OK : cny_fail_in("receive");
 }
-
-bool cny_template_is_mandatory(const coney_template *sender, const coney_send_options *options)
-{
-    return options->return_unroutable || (!options->drop_unroutable && !sender->options.drop_unroutable);
-}
-
-int64_t cny_template_deadline(const coney_template *sender, const coney_send_options *options)
-{
-    return cny_deadline_about(options && options->timeout_ms > 0 ? options->timeout_ms : sender->options.timeout_ms);
-}

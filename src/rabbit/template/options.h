@@ -13,7 +13,14 @@ coney_status cny_template_copy_options(coney_template *sender, const coney_templ
 /* The name of the queue to receive from: the one given, or the template's. */
 coney_status cny_template_receive_queue(const coney_template *sender, const char **queue);
 
-bool cny_template_is_mandatory(const coney_template *sender, const coney_send_options *options);
-int64_t cny_template_deadline(const coney_template *sender, const coney_send_options *options);
+static inline bool cny_template_is_mandatory(const coney_template *sender, const coney_send_options *options)
+{
+    return options->return_unroutable || (!options->drop_unroutable && !sender->options.drop_unroutable);
+}
+
+static inline int64_t cny_template_deadline(const coney_template *sender, const coney_send_options *options)
+{
+    return cny_deadline_about(options && options->timeout_ms > 0 ? options->timeout_ms : sender->options.timeout_ms);
+}
 
 #endif

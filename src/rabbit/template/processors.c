@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Changes a message before it is sent (delay, processors, user id, in Spring's order), and after it was received
  * (processors). On the caller's thread, with no lock held. */
-#include "rabbit/template/send.h"
+#include "rabbit/template/processors.h"
 
 #define LONGEST_DELAY_MS 0xffffffff /* the delayed-message plugin refuses more */
 

@@ -2,11 +2,17 @@
 /* Receives one message: by basic.get, on a channel that stays open for the next call, or by a consumer for one
  * message. On the caller's thread, which alone uses the channel until the call returns. */
 #include "rabbit/template/options.h"
-#include "rabbit/template/send.h"
+#include "rabbit/template/processors.h"
 
 #include <coney/rabbit/receive.h>
 
 #include <string.h>
+
+typedef enum channel_end {
+    CLOSE,
+    CLOSE_AND_WAIT, /* so that the next call finds the message in its queue */
+    REUSE,          /* for the next basic.get */
+} channel_end;
 
 /* A message that is not settled yet, and the channel that it came on. */
 typedef struct reception {
@@ -15,8 +21,7 @@ typedef struct reception {
     coney_message *message; /* NULL: the queue had none */
     uint64_t delivery_tag;  /* of the delivery; a processor may have replaced the message */
     const char *queue;      /* that the message came from */
-    bool is_reusable;       /* the channel stays open for the next basic.get */
-    bool goes_back;         /* the message goes back to its queue */
+    channel_end end;        /* what becomes of the channel when the message is settled */
 } reception;
 
 /* ---- channels ---- */
@@ -50,24 +55,25 @@ static void put_back(coney_template *sender, cny_channel *channel)
 
 static void release(reception *one)
 {
-    if (!one->channel)
-        return;
-    if (one->is_reusable) {
-        put_back(one->sender, one->channel);
-    } else {
-        if (one->goes_back) /* so that the next call finds the message in its queue */
-            cny_channel_close_and_wait(one->channel, cny_deadline(one->sender->options.timeout_ms));
-        cny_channel_close(one->channel);
-        cny_channel_unref(one->channel);
-    }
+    cny_channel *channel = one->channel;
     one->channel = NULL;
+    if (!channel)
+        return;
+    if (one->end == REUSE) {
+        put_back(one->sender, channel);
+        return;
+    }
+    if (one->end == CLOSE_AND_WAIT)
+        cny_channel_close_and_wait(channel, cny_deadline(one->sender->options.timeout_ms));
+    cny_channel_close(channel);
+    cny_channel_unref(channel);
 }
 
 /* ---- one message ---- */
 
 static coney_status get(reception *one, const char *queue, int64_t deadline)
 {
-    one->is_reusable = true;
+    one->end = REUSE;
     coney_status status = take_channel(one->sender, &one->channel, deadline);
     if (status == CONEY_OK)
         status = cny_channel_get(one->channel, queue, &one->message, deadline);
@@ -110,9 +116,10 @@ static coney_status consume(reception *one, const char *queue, int timeout_ms, i
 static coney_status settle(reception *one, cny_settlement settlement)
 {
     coney_status status = cny_channel_settle(one->channel, one->delivery_tag, settlement);
-    one->goes_back = settlement == CNY_SETTLE_REQUEUE;
-    if (status != CONEY_OK || one->goes_back) /* a closed channel leaves no delivery unacknowledged */
-        one->is_reusable = false;
+    if (settlement == CNY_SETTLE_REQUEUE)
+        one->end = CLOSE_AND_WAIT;
+    else if (status != CONEY_OK) /* a closed channel leaves no delivery unacknowledged */
+        one->end = CLOSE;
     release(one);
     return status == CONEY_E_STALE ? cny_fail(CONEY_E_LOST, "%s; the message is delivered again", coney_last_error())
                                    : status;

@@ -2,6 +2,7 @@
 /* Scopes: a channel in confirm mode or with transactions, for one thread at a time. On that thread. The channel counts
  * the broker's confirms and returns until the thread asks. (Spring: RabbitTemplate.invoke.) */
 #include "rabbit/template/options.h"
+#include "rabbit/template/processors.h"
 #include "rabbit/template/send.h"
 
 #include <coney/rabbit/scope.h>

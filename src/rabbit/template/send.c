@@ -4,6 +4,7 @@
 #include "rabbit/template/send.h"
 #include "rabbit/template/channels.h"
 #include "rabbit/template/options.h"
+#include "rabbit/template/processors.h"
 #include "rabbit/template/unsent.h"
 
 /* ---- on a channel ---- */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Checks and changes of a message before it is sent and after it was received, and attempts to send it. Private to the
- * folder. */
+/* The steps that the ways to send share, and attempts to send. Private to the folder. */
 #ifndef CNY_TEMPLATE_SEND_H
 #define CNY_TEMPLATE_SEND_H
 
@@ -18,18 +17,6 @@ coney_status cny_template_prepare(coney_template *sender, const char *routing_ke
 
 /* Puts the address of the message in front of the last error, and returns the status of that. */
 coney_status cny_template_fail_send(const cny_publish *publish);
-
-/* ---- processors.c ---- */
-
-coney_status cny_template_check_delay(int64_t delay_ms);
-
-/* Replaces publish->message by the changed message, to which *prepared is then the reference. A part of prepare(). */
-coney_status cny_template_process(coney_template *sender, cny_publish *publish, int64_t delay_ms,
-                                  coney_message **prepared);
-
-/* Every message that is received through the template passes here before its receiver has it. Rejects a message that
- * cannot be read. A processor may put another message in its place, or discard it: *message is NULL then. */
-coney_status cny_template_process_received(coney_template *sender, coney_message **message);
 
 /* ---- retry.c ---- */
 
