@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What consumers hold is bounded in bytes, so they begin with a small prefetch and subscribe anew: nothing is lost by
  * that, nothing comes twice, and the order stays. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/consuming/consuming.h"
 #include "support/listening.h"
 
 #include <stdio.h>

@@ -75,8 +75,8 @@ static int64_t tend(void *self, int64_t now)
 {
     (void)now;
     coney_container *container = self;
-    if (atomic_load(&container->has_trouble) || has_blocking_changed(container))
-        cny_container_attention(container);
+    if (atomic_load(&container->has_waiting) || has_blocking_changed(container))
+        cny_container_wake(container);
     return INT64_MAX;
 }
 
@@ -98,7 +98,7 @@ static void begin_stop_for_factory(void *self, int64_t deadline)
 {
     coney_container *container = self;
     int64_t own = cny_deadline(container->options.shutdown_timeout_ms);
-    cny_container_begin_stop_by(container, CONEY_STOP_DRAIN, own < deadline ? own : deadline);
+    cny_container_stop(container, CONEY_STOP_DRAIN, own < deadline ? own : deadline);
 }
 
 static coney_status wait_stopped(void *self, int64_t deadline)
@@ -120,7 +120,7 @@ static const cny_member membership = {
 
 static void wake_supervisor(void *self)
 {
-    cny_container_attention(self);
+    cny_container_wake(self);
 }
 
 static void fill_context(cny_handling_context *context, coney_container *owner)
@@ -132,7 +132,7 @@ static void fill_context(cny_handling_context *context, coney_container *owner)
     context->workers = owner->workers;
     context->events = owner->events;
     context->wake = wake_supervisor;
-    context->stop = cny_container_stop_for;
+    context->stop = cny_container_stop_for_handler;
     context->self = owner;
 }
 
@@ -199,7 +199,7 @@ void coney_container_free(coney_container *container)
     if (!container || cny_factory_check_process(container->factory) != CONEY_OK)
         return;
     coney_connection_factory *factory = container->factory;
-    if (cny_container_is_served_here(container) || cny_threads_is_current(cny_factory_threads(factory), factory)) {
+    if (cny_container_on_internal_thread(container) || cny_threads_is_current(cny_factory_threads(factory), factory)) {
         cny_log(CONEY_LOG_ERROR,
                 "coney_container_free called by a handler of container '%s' or by a callback: the container is not "
                 "freed; stop it here and free it on another thread",
@@ -208,7 +208,7 @@ void coney_container_free(coney_container *container)
     }
     bool had_its_time = cny_factory_check_draining(container->factory) != CONEY_OK;
     if (had_its_time)
-        cny_container_begin_stop_by(container, CONEY_STOP_NOW, cny_now_ms());
+        cny_container_stop(container, CONEY_STOP_NOW, cny_now_ms());
     coney_status status =
         had_its_time ? cny_container_wait_stopped(container, cny_now_ms()) : coney_container_stop(container);
     if (status != CONEY_OK)
@@ -272,7 +272,7 @@ coney_status coney_container_stop_with(coney_container *container, coney_stop_mo
     if (status != CONEY_OK)
         return status;
     int64_t deadline = cny_deadline(timeout_ms ? timeout_ms : container->options.shutdown_timeout_ms);
-    cny_container_begin_stop_by(container, mode, deadline);
+    cny_container_stop(container, mode, deadline);
     return cny_container_wait_stopped(container, deadline);
 }
 
@@ -294,7 +294,7 @@ static coney_status set_paused(coney_container *container, bool paused, const ch
         status = cny_fail(CONEY_E_STATE, "%s container '%s': it is not running", what, container->options.name);
     } else {
         container->paused = paused;
-        cny_container_attention(container);
+        cny_container_wake(container);
     }
     pthread_mutex_unlock(&container->lock);
     return status;

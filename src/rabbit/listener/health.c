@@ -128,7 +128,7 @@ static bool add_entry(const coney_container *container, cny_listener *listener, 
     cny_counters_read(&one.info.statistics, &listener->handling.counters);
     if (!cny_buffer_append(entries, &one, sizeof one))
         return false;
-    atomic_fetch_add(&listener->refs, 1);
+    cny_listener_ref(listener);
     return true;
 }
 
@@ -145,7 +145,7 @@ coney_status coney_container_list(coney_container *container,
     bool got_all = true;
     pthread_mutex_lock(&container->lock);
     for (cny_listener *listener = container->listeners; listener && got_all; listener = listener->next)
-        got_all = listener->removed || add_entry(container, listener, &entries);
+        got_all = listener->wish == CNY_LISTENER_REMOVED || add_entry(container, listener, &entries);
     pthread_mutex_unlock(&container->lock);
     const entry *all = (const entry *)(const void *)entries.data;
     for (size_t i = 0; i < entries.size / sizeof *all; i++) {

@@ -68,7 +68,7 @@ static const cny_listener *find_rival(const coney_container *container, const cn
 {
     const coney_listener *options = &listener->spec.options;
     for (const cny_listener *other = container->listeners; other; other = other->next) {
-        bool is_rival = other != listener && !other->removed &&
+        bool is_rival = other != listener && other->wish != CNY_LISTENER_REMOVED &&
                         strcmp(other->spec.options.queue, options->queue) == 0 &&
                         takes_other_messages(&other->spec.options, options);
         if (is_rival && !reads_stream(options))
@@ -105,7 +105,7 @@ static coney_status add(coney_container *container, cny_listener *listener)
         at = &(*at)->next;
     *at = listener;
     if (container->state != CNY_CONTAINER_STOPPED)
-        cny_container_attention(container);
+        cny_container_wake(container);
     return CONEY_OK;
 }
 
@@ -125,7 +125,7 @@ coney_status coney_container_listen(coney_container *container, const coney_list
         return status;
     cny_listener *made;
     char warning[1024] = "";
-    status = cny_listener_new(&made, container, listener);
+    status = cny_listener_new(&made, &container->handling, listener);
     if (status == CONEY_OK) {
         pthread_mutex_lock(&container->lock);
         status = add(container, made);
@@ -152,7 +152,7 @@ typedef struct selection {
 static bool is_selected(const cny_listener *listener, const selection *which)
 {
     const char *group = listener->spec.options.group;
-    if (listener->removed)
+    if (listener->wish == CNY_LISTENER_REMOVED)
         return false;
     if (which->id)
         return strcmp(listener->spec.options.id, which->id) == 0;
@@ -170,7 +170,7 @@ static coney_status for_each(coney_container *container, const selection *which,
         any = true;
         change(container, listener);
     }
-    cny_container_attention(container);
+    cny_container_wake(container);
     return any ? CONEY_OK
                : cny_fail(CONEY_E_NOT_FOUND, "%s: container '%s' has no listener %s '%.255s'", which->verb,
                           container->options.name, which->id ? "with the id" : "in the group",
@@ -189,7 +189,7 @@ static coney_status check(const coney_container *container, const selection *whi
 static void mark_started(coney_container *container, cny_listener *listener)
 {
     (void)container;
-    listener->started = true;
+    listener->wish = CNY_LISTENER_STARTED;
 }
 
 /* Under lock: why those do not consume that could by now; a queue that is missing is waited for. */
@@ -209,7 +209,7 @@ static coney_status start(coney_container *container, const selection *which)
     if (status != CONEY_OK)
         return status;
     int64_t deadline = cny_deadline(container->options.start_timeout_ms);
-    bool in_time = true, may_wait = !cny_container_is_served_here(container);
+    bool in_time = true, may_wait = !cny_container_on_internal_thread(container);
     pthread_mutex_lock(&container->lock);
     bool runs = cny_container_is_under_way(container);
     status = for_each(container, which, mark_started);
@@ -245,7 +245,7 @@ coney_status coney_container_start_group(coney_container *container, const char 
 
 static void mark_stopped(coney_container *container, cny_listener *listener)
 {
-    listener->started = false;
+    listener->wish = CNY_LISTENER_STOPPED;
     listener->stop_mode = CONEY_STOP_DRAIN;
     listener->stop_deadline = cny_deadline(container->options.shutdown_timeout_ms);
 }
@@ -253,7 +253,7 @@ static void mark_stopped(coney_container *container, cny_listener *listener)
 static void mark_removed(coney_container *container, cny_listener *listener)
 {
     mark_stopped(container, listener);
-    listener->removed = true;
+    listener->wish = CNY_LISTENER_REMOVED;
 }
 
 /* In a container that does not run the supervisor does not come for them. */
@@ -261,7 +261,7 @@ static void forget_at_once(coney_container *container)
 {
     for (cny_listener **at = &container->listeners; *at && container->state == CNY_CONTAINER_STOPPED;) {
         cny_listener *listener = *at;
-        if (!listener->removed) {
+        if (listener->wish != CNY_LISTENER_REMOVED) {
             at = &listener->next;
             continue;
         }
@@ -276,8 +276,8 @@ static int count_consumers(const coney_container *container, cny_listener *const
     int consumers = 0;
     for (const cny_listener *one = container->listeners; one; one = one->next) {
         for (size_t i = 0; i < count; i++)
-            consumers +=
-                one == listeners[i] && cny_listener_has_consumers(one) && !one->started; /* else it was started again */
+            consumers += one == listeners[i] && cny_listener_has_consumers(one) &&
+                         one->wish != CNY_LISTENER_STARTED; /* else it was started again */
     }
     return consumers;
 }
@@ -290,7 +290,7 @@ static bool remember(const coney_container *container, const selection *which, c
             continue;
         if (!cny_buffer_append(listeners, &one, sizeof(cny_listener *)))
             return false;
-        atomic_fetch_add(&one->refs, 1);
+        cny_listener_ref(one);
     }
     return true;
 }
@@ -298,7 +298,7 @@ static bool remember(const coney_container *container, const selection *which, c
 static coney_status wait_for_end(coney_container *container, cny_listener *const *listeners, size_t count)
 {
     int64_t deadline = cny_deadline(container->options.shutdown_timeout_ms) + CNY_GRACE_MS;
-    bool in_time = !cny_container_is_served_here(container);
+    bool in_time = !cny_container_on_internal_thread(container);
     if (!in_time)
         return CONEY_OK;
     while (count_consumers(container, listeners, count) > 0 && in_time)
@@ -379,7 +379,7 @@ coney_status coney_container_set_concurrency(coney_container *container, const c
         listener->wanted = listener->wanted < min ? min : listener->wanted > max ? max : listener->wanted;
         if (min == max)
             listener->wanted = min;
-        cny_container_attention(container);
+        cny_container_wake(container);
     }
     pthread_mutex_unlock(&container->lock);
     return status;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* One subscription: its channel, and the lanes its messages go through. The supervisor makes and ends it; the
  * I/O thread sets its lanes to work; workers run them. */
-#include "rabbit/listener/listener.h"
+#include "rabbit/listener/consuming/consumer.h"
 
 #include <stdio.h>
-#include <string.h>
 
 /* ---- life ---- */
 
@@ -22,7 +21,7 @@ static void free_consumer(cny_source *source)
 {
     cny_consumer *consumer = (cny_consumer *)(void *)source;
     cny_source_clear(source);
-    cny_error_unref(consumer->trouble);
+    cny_error_unref(consumer->last_error);
     cny_listener_unref(consumer->listener);
     cny_container_unref(consumer->container);
     cny_free(consumer);
@@ -40,11 +39,25 @@ cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listene
     made->source.release = free_consumer;
     made->source.is_quarantine = is_quarantine;
     made->container = cny_container_ref(container);
-    atomic_fetch_add(&listener->refs, 1);
-    made->listener = listener;
+    made->listener = cny_listener_ref(listener);
     if (!is_quarantine)
         name_consumer(made);
     return made;
+}
+
+/* ---- waiting and leaving ---- */
+
+void cny_consumer_back_off(cny_consumer *consumer, int64_t retry_at)
+{
+    bool is_lost = cny_consumer_is_lost(consumer);
+    cny_life_wait(&consumer->life, is_lost ? CNY_CONSUMER_AWAITS_CONNECTION : CNY_CONSUMER_BACKS_OFF, retry_at);
+}
+
+void cny_consumer_begin_leaving(cny_consumer *consumer, coney_status loss)
+{
+    int64_t deadline = cny_deadline(consumer->container->options.resubscribe_interval_ms);
+    cny_life_enter(&consumer->life, CNY_CONSUMER_LEAVING, deadline);
+    consumer->loss = loss;
 }
 
 /* ---- subscribing ---- */
@@ -58,7 +71,7 @@ static void on_deliveries(void *self)
 static void on_change(void *self)
 {
     const cny_consumer *consumer = self;
-    cny_container_attention(consumer->container);
+    cny_container_wake(consumer->container);
 }
 
 /* A delivery that no handler saw, so it is no attempt. Under the connection's lock. */
@@ -70,7 +83,7 @@ static void on_skipped(void *self, const coney_message *message)
 
 static coney_status begin(cny_consumer *consumer, cny_subscription what, cny_watcher watcher)
 {
-    if (!cny_consumer_is_tried_alone(consumer))
+    if (!cny_consumer_is_isolated(consumer))
         return cny_channel_subscribe(&consumer->source.channel, consumer->container->factory, &what, &watcher);
     if (!what.consume.no_ack) { /* what comes goes back with the channel: as few as may be */
         what.prefetch = 1;
@@ -78,7 +91,7 @@ static coney_status begin(cny_consumer *consumer, cny_subscription what, cny_wat
         what.is_renewed = false;
         watcher.on_deliveries = NULL;
     }
-    return cny_channel_subscribe_on(&consumer->source.channel, consumer->trial, &what, &watcher);
+    return cny_channel_subscribe_on(&consumer->source.channel, consumer->isolation.connection, &what, &watcher);
 }
 
 /* What lanes, batches and acknowledgements of several need comes at once. */
@@ -138,6 +151,7 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
     };
     atomic_store(&consumer->source.course, CNY_COURSE_HANDLE);
     atomic_store(&consumer->source.leaving, false);
+    consumer->told_end = false;
     if (status == CONEY_OK)
         status = begin(consumer, what, watcher);
     cny_arena_free(&arena);
@@ -162,7 +176,7 @@ void cny_consumer_give_up_rest(cny_consumer *consumer)
 /* What goes back with the channel is noted before another consumer can get it. */
 int cny_consumer_drop_channel(cny_consumer *consumer)
 {
-    cny_consumer_end_trial(consumer);
+    cny_consumer_end_isolation(consumer);
     if (!consumer->source.channel)
         return 0;
     cny_channel_unwatch(consumer->source.channel);
@@ -178,18 +192,4 @@ void cny_consumer_withdraw(cny_consumer *consumer)
 {
     cny_consumer_drop_channel(consumer);
     cny_source_withdraw(&consumer->source);
-}
-
-/* (Broker: consumer_timeout, 30 minutes.) It happens again with each such message, so the program is told what
- * helps. */
-coney_status cny_consumer_raise_loss(const cny_error *reason)
-{
-    coney_status status = cny_error_raise(reason);
-    const char *text = coney_last_error();
-    if (!strstr(text, "delivery acknowledgement") || !strstr(text, "timed out"))
-        return status;
-    return cny_fail_code(status, coney_last_error_details()->broker_code,
-                         "%s; so that messages are acknowledged in time, lower retry.first_delay_ms, "
-                         "retry.max_delay_ms, retry.max_attempts or prefetch, or raise the broker's consumer_timeout",
-                         text);
 }

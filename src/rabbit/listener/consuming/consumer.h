@@ -1,29 +1,137 @@
 /* SPDX-License-Identifier: MIT */
-/* One consumer, for the files that subscribe it, supervise it and end it. All under the container's lock, by the
- * supervisor. Private to the folder. */
+/* One consumer, for the files that subscribe it, watch it and end it. Private to the folder. All is under the
+ * container's lock, by the supervisor. */
 #ifndef CNY_LISTENER_CONSUMING_CONSUMER_H
 #define CNY_LISTENER_CONSUMING_CONSUMER_H
 
+#include "rabbit/listener/consuming/consumer_state.h"
 #include "rabbit/listener/consuming/consuming.h"
 
-/* ---- what is told of it ---- */
+/* What has happened since it consumed last. By subscribing.c. */
+typedef struct cny_outage {
+    bool has_tried;    /* to subscribe, in vain, on a connection */
+    bool told_missing; /* its queue */
+    bool has_restored; /* its queue, which was missing */
+} cny_outage;
+
+/* Whether its subscription disturbs others. By isolation.c. */
+typedef struct cny_consumer_isolation {
+    cny_strikes strikes;
+    cny_connection *connection; /* a reference: its turn has come, for this connection; NULL: its turn has not come */
+    bool needs_consuming; /* its queue is exclusive to the consuming connection, so it subscribes on that in its turn */
+    bool is_refused;      /* the broker closed a connection over nothing but its subscription, or gave that no answer,
+                           * which is the last error then */
+} cny_consumer_isolation;
+
+struct cny_consumer {
+    cny_source source; /* what its lanes share; the first member */
+    /* fixed after new */
+    coney_container *container; /* a reference */
+    cny_listener *listener;     /* a reference */
+    char tag[256];              /* that is asked for; "": the broker's choice */
+    /* under the container's lock */
+    cny_consumer *next;
+    cny_life life;
+    bool is_surplus;       /* it is to end */
+    bool has_consumed;     /* ever */
+    bool told_end;         /* its lanes know that no more deliveries come on its channel */
+    int64_t resumed_at;    /* when it consumed again; 0: never */
+    coney_status loss;     /* why it leaves */
+    cny_error *last_error; /* why it does not consume; NULL while it does */
+    cny_outage outage;
+    cny_consumer_isolation isolation;
+    /* under the container's lock, by load.c or, for its own consumer, quarantine.c */
+    uint64_t seen_received;
+    int idle_cycles;
+};
+
+/* ---- life; consumer.c ---- */
+
+cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listener, bool is_quarantine); /* or NULL */
+
+/* Opens its channel and subscribes; the answer comes to the channel's feed. */
+coney_status cny_consumer_subscribe(cny_consumer *consumer);
+
+/* It waits to try again: until then, or until the connection is back that it has lost. */
+void cny_consumer_back_off(cny_consumer *consumer, int64_t retry_at);
+
+/* It is interrupted: what came before that is worked off, unless its channel is gone. */
+void cny_consumer_begin_leaving(cny_consumer *consumer, coney_status loss);
+
+/* What no lane has taken, and will not take any more, is noted as unseen and left over. */
+void cny_consumer_give_up_rest(cny_consumer *consumer);
+
+/* One that is idle. Gives how many deliveries were deferred: they are nobody's business any more. */
+int cny_consumer_drop_channel(cny_consumer *consumer);
+
+/* One for which no worker has done anything: its channel goes, and with it what has come. */
+void cny_consumer_withdraw(cny_consumer *consumer);
+
+/* ---- its last error; last_error.c ---- */
+
+/* This thread's last error is why it does not consume. True if that is news: each reason is news once, and only if the
+ * connection, which has a log and events of its own, does not come back by itself. */
+bool cny_consumer_set_last_error(cny_consumer *consumer, const char *what, bool given_up);
+void cny_consumer_forget_last_error(cny_consumer *consumer);
+
+/* This thread's last error is why the broker has ended consuming, and what helps where Coney knows that. */
+coney_status cny_consumer_raise_loss(const cny_error *reason);
+
+/* It is lost with its connection. */
+bool cny_consumer_is_lost(const cny_consumer *consumer);
+bool cny_is_refused_exclusive(const coney_error *error);
 
 void cny_consumer_tell(const cny_consumer *consumer, coney_container_event_kind kind, const cny_error *error);
-void cny_consumer_tell_failed(const cny_consumer *consumer, bool fatal);
+void cny_consumer_tell_failed(const cny_consumer *consumer, bool fatal); /* its last error */
 
-/* This thread's last error is why it does not consume. True if that is news: said once for each reason, and only if the
- * connection, which has a log and events of its own, does not come back by itself. */
-bool cny_consumer_set_trouble(cny_consumer *consumer, const char *what, bool given_up);
+/* ---- isolation.c ---- */
 
-/* ---- subscribing ---- */
+/* It subscribes, or is subscribed, on the isolated connection, where it is not to stay. */
+static inline bool cny_consumer_is_isolated(const cny_consumer *consumer)
+{
+    return consumer->isolation.connection && !consumer->isolation.needs_consuming;
+}
 
-void cny_consumer_wait_until(cny_consumer *consumer, int64_t due);
-bool cny_consumer_is_due(const cny_consumer *consumer); /* to try to consume */
-void cny_consumer_begin_to_subscribe(cny_consumer *consumer);
-void cny_consumer_look_at_subscription(cny_consumer *consumer); /* whether the broker has answered */
+bool cny_consumer_must_be_isolated(const cny_consumer *consumer); /* and its turn has not come */
+void cny_consumer_await_isolation(cny_consumer *consumer);
+void cny_consumer_release(cny_consumer *consumer); /* the broker has answered */
+
+/* Its turn is over, if it is its turn. */
+static inline void cny_consumer_end_isolation(cny_consumer *consumer)
+{
+    cny_connection_unref(consumer->isolation.connection);
+    consumer->isolation.connection = NULL;
+}
+
+/* It could not consume, as this thread's last error tells, which may be another one then. False: it is to be tried once
+ * more, at once. */
+bool cny_consumer_note_refusal(cny_consumer *consumer);
+
+/* ---- while the container starts; start.c ---- */
+
+bool cny_consumer_can_wait(const cny_consumer *consumer);    /* its last error may pass: a start need not fail for it */
+bool cny_consumer_is_hopeless(const cny_consumer *consumer); /* its last error fails a start at once */
+bool cny_consumer_lets_others_begin(const cny_consumer *consumer); /* first */
+
+/* ---- subscribing.c ---- */
+
+void cny_consumer_try_to_subscribe(cny_consumer *consumer);
+void cny_consumer_take_answer(cny_consumer *consumer); /* the broker's, to its subscription, if it has come */
 void cny_consumer_on_consuming(cny_consumer *consumer);
 
-/* What came before the end is worked off, unless its channel is gone. */
-void cny_consumer_begin_leaving(cny_consumer *consumer);
+/* ---- ending.c ---- */
+
+bool cny_consumer_must_end(const cny_consumer *consumer, coney_stop_mode *mode, int64_t *deadline); /* and how */
+bool cny_consumer_has_ended(const cny_consumer *consumer);                                          /* its feed */
+void cny_consumer_detect_loss(cny_consumer *consumer);
+void cny_consumer_go_on_leaving(cny_consumer *consumer);
+
+/* Before its channel is closed at once. */
+void cny_consumer_stop_taking(cny_consumer *consumer);
+
+/* Both are true once it has ended. A stop may become harder while it lasts. The second function is for one that has
+ * subscribed. */
+bool cny_consumer_end(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline);
+bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline);
 
 #endif

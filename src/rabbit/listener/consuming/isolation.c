@@ -1,133 +1,121 @@
 /* SPDX-License-Identifier: MIT */
-/* A consumer whose subscription twice was a suspect when the broker closed the connection (factory/factory.h), or
- * once had no answer, is not subscribed with the others any more, but tried alone: on the factory's isolated
- * connection, or, if its queue is exclusive to the consuming connection, there while all other suspects wait. A
- * consumer that the broker answers is innocent, and subscribes as usual. Of one that costs the connection again it is
- * known that the refusal is its own: it is tried again after pauses, and nobody else notices.
+/* A consumer over which the broker may close the connection: it was subscribing twice when that happened, or has had no
+ * answer once. Such a consumer is *isolated*: it does not subscribe with the others, but on the factory's isolated
+ * connection, or, if its queue is exclusive to the consuming connection, there while all others that are to be isolated
+ * wait. One that the broker answers is released, and subscribes as usual. Of one that costs the connection again it is
+ * known that the refusal is its own: it is tried again after pauses, and disturbs nobody.
  *
- * The supervisor tends the consumer as ever. The task below, on a thread of its own that may wait, makes and closes the
- * connection and decides whose turn it is. */
-#include "rabbit/listener/listener.h"
+ * The supervisor subscribes the consumer as ever. The task below, on a thread of its own that may wait, makes and
+ * closes the connection and decides whose turn it is. */
+#include "rabbit/listener/consuming/consumer.h"
+#include "rabbit/listener/consuming/supervisor.h"
 
 #include <stddef.h>
 
 #define CONNECT_MS 10000
-#define TRIAL_MS 30000
-#define RETRY_MS 1000 /* after a trial that told nothing */
+#define TURN_MS 30000
+#define RETRY_MS 1000 /* after an attempt that told nothing */
 
 /* ---- the supervisor, under the container's lock ---- */
 
-bool cny_consumer_awaits_trial(cny_consumer *consumer)
+bool cny_consumer_must_be_isolated(const cny_consumer *consumer)
 {
-    consumer->awaits_trial = cny_must_isolate(&consumer->strikes) && !consumer->trial;
-    if (consumer->awaits_trial)
-        consumer->due = INT64_MAX;
-    return consumer->awaits_trial;
+    return cny_must_isolate(&consumer->isolation.strikes) && !consumer->isolation.connection;
 }
 
-bool cny_consumer_is_tried_alone(const cny_consumer *consumer)
+void cny_consumer_await_isolation(cny_consumer *consumer)
 {
-    return consumer->trial && !consumer->needs_own_connection;
+    cny_life_wait(&consumer->life, CNY_CONSUMER_AWAITS_ISOLATION, INT64_MAX);
 }
 
-void cny_consumer_end_trial(cny_consumer *consumer)
+void cny_consumer_release(cny_consumer *consumer)
 {
-    cny_connection_unref(consumer->trial);
-    consumer->trial = NULL;
-}
-
-void cny_consumer_is_acquitted(cny_consumer *consumer)
-{
-    cny_strikes_clear(&consumer->strikes);
-    consumer->is_refused = consumer->needs_own_connection = false;
+    cny_strikes_clear(&consumer->isolation.strikes);
+    consumer->isolation.is_refused = consumer->isolation.needs_consuming = false;
 }
 
 /* A close of the connection that others use as well is a loss, whatever the broker said: it may have been about
  * them. */
-static void note_suspicion(cny_consumer *consumer, bool is_alone)
+static void note_close(cny_consumer *consumer, bool is_alone)
 {
     const coney_error *error = coney_last_error_details();
-    cny_strike(&consumer->strikes, cny_now_ms());
-    consumer->is_refused = is_alone;
+    cny_strike(&consumer->isolation.strikes, cny_now_ms());
+    consumer->isolation.is_refused = is_alone;
     if (!is_alone && error->status != CONEY_E_LOST)
         cny_fail_code(CONEY_E_LOST, error->broker_code, "the broker closed the connection: %s", error->text);
 }
 
-/* A consumer without an answer is no mere suspect. After a minute RabbitMQ closes the connection over it, and a second
+/* Without an answer one strike is enough. After a minute RabbitMQ closes the connection over the consumer, and a second
  * attempt on the same connection would make that take longer. */
 static void note_silence(cny_consumer *consumer, bool is_alone)
 {
     if (is_alone)
-        cny_strike(&consumer->strikes, cny_now_ms());
+        cny_strike(&consumer->isolation.strikes, cny_now_ms());
     else
-        cny_strikes_isolate(&consumer->strikes);
-    consumer->is_refused = true;
+        cny_strikes_isolate(&consumer->isolation.strikes);
+    consumer->isolation.is_refused = true;
 }
 
 bool cny_consumer_note_refusal(cny_consumer *consumer)
 {
+    cny_consumer_isolation *isolation = &consumer->isolation;
     coney_status status = coney_last_error_details()->status;
-    bool is_alone = consumer->trial != NULL;
+    bool is_alone = isolation->connection != NULL;
     if (cny_last_is_suspicion()) {
-        note_suspicion(consumer, is_alone);
+        note_close(consumer, is_alone);
     } else if (status == CONEY_E_TIMEOUT) {
         note_silence(consumer, is_alone);
-    } else if (is_alone && status == CONEY_E_RESOURCE_LOCKED && !consumer->needs_own_connection) {
-        consumer->needs_own_connection = true;
+    } else if (is_alone && status == CONEY_E_RESOURCE_LOCKED && !isolation->needs_consuming) {
+        isolation->needs_consuming = true;
         return false;
     } else if (is_alone && cny_is_loss(status)) {
-        consumer->strikes.retry_at = cny_deadline(RETRY_MS);
+        isolation->strikes.retry_at = cny_deadline(RETRY_MS);
     } else if (is_alone) {
-        cny_consumer_is_acquitted(consumer);
+        cny_consumer_release(consumer);
     }
     return true;
 }
 
-/* Somebody waits for its turn. */
-static bool is_trial_wanted(const coney_container *container)
+static bool awaits_turn(const cny_consumer *consumer)
 {
-    for (const cny_consumer *one = cny_first_consumer(container); one; one = cny_next_consumer(one)) {
-        if (one->awaits_trial)
-            return true;
-    }
-    return false;
+    return consumer->life.state == CNY_CONSUMER_AWAITS_ISOLATION && !consumer->isolation.connection;
 }
 
-void cny_look_at_trials(coney_container *container)
-{
-    bool is_wanted = is_trial_wanted(container);
-    bool is_idle = cny_workers_is_idle(container->trials, &container->trial);
-    cny_workers_resize(container->trials, is_wanted || !is_idle ? 1 : 0);
-    if (is_wanted && is_idle)
-        cny_workers_schedule(container->trials, &container->trial);
-}
-
-/* ---- the task ---- */
-
-/* Under lock. What a consumer that acknowledges nothing is sent must be handled, which during a start has to wait: so
- * those come last. */
-static cny_consumer *next_suspect(const coney_container *container)
+/* What a consumer that acknowledges nothing is sent must be handled, which during a start has to wait: so those come
+ * last. NULL: no consumer waits for its turn. */
+static cny_consumer *next_in_turn(const coney_container *container)
 {
     cny_consumer *last = NULL;
     for (cny_consumer *one = cny_first_consumer(container); one; one = cny_next_consumer(one)) {
-        if (one->awaits_trial && !cny_acknowledges_nothing(&one->listener->spec))
+        if (awaits_turn(one) && !cny_acknowledges_nothing(&one->listener->spec))
             return one;
-        if (one->awaits_trial)
+        if (awaits_turn(one))
             last = one;
     }
     return last;
 }
 
-/* Under lock: with the consuming connection, which is there, this user has as many as it may. So the consumer's trouble
- * is that it cannot be tried, and a start need not wait for it. */
-static void note_no_trial(cny_consumer *consumer, const cny_error *failure)
+void cny_isolation_on_tick(coney_container *container)
+{
+    bool is_wanted = next_in_turn(container) != NULL;
+    bool is_idle = cny_workers_is_idle(container->isolation, &container->isolator);
+    cny_workers_resize(container->isolation, is_wanted || !is_idle ? 1 : 0);
+    if (is_wanted && is_idle)
+        cny_workers_schedule(container->isolation, &container->isolator);
+}
+
+/* ---- the task ---- */
+
+/* Under lock: with the consuming connection, which is there, this user has as many as it may. So the consumer cannot be
+ * isolated, and a start need not wait for it. */
+static void note_no_connection(cny_consumer *consumer, const cny_error *failure)
 {
     cny_error_raise(failure);
     cny_fail_in("consume from queue '%s', which may cost the connection and must be tried alone",
                 consumer->listener->spec.options.queue);
-    cny_error_unref(consumer->trouble);
-    consumer->trouble = cny_error_capture();
-    consumer->is_refused = true;
+    cny_consumer_forget_last_error(consumer);
+    consumer->last_error = cny_error_capture();
+    consumer->isolation.is_refused = true;
 }
 
 /* Under lock: there is no connection for them. */
@@ -136,35 +124,33 @@ static void put_off(const coney_container *container, const cny_error *failure)
     coney_status status = cny_error_view(failure)->status;
     bool is_refused = status == CONEY_E_NOT_ALLOWED || status == CONEY_E_ACCESS_REFUSED;
     for (cny_consumer *one = cny_first_consumer(container); one; one = cny_next_consumer(one)) {
-        if (!one->awaits_trial)
+        if (!awaits_turn(one))
             continue;
-        one->awaits_trial = false;
-        one->due = cny_deadline(RETRY_MS);
         if (is_refused)
-            note_no_trial(one, failure);
+            note_no_connection(one, failure);
+        cny_consumer_back_off(one, cny_deadline(RETRY_MS));
     }
 }
 
 /* Under lock. False if the broker may be about to close the connection over the consumer. */
 static bool try_alone(coney_container *container, cny_consumer *consumer, cny_connection *connection)
 {
-    int64_t deadline = cny_deadline(TRIAL_MS);
+    int64_t deadline = cny_deadline(TURN_MS);
     bool in_time = true;
     cny_source_ref(&consumer->source);
-    consumer->awaits_trial = false;
-    consumer->trial = cny_connection_ref(connection);
-    cny_container_attention(container);
-    while (consumer->trial && in_time)
+    consumer->isolation.connection = cny_connection_ref(connection);
+    cny_container_wake(container);
+    while (consumer->isolation.connection && in_time)
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
-    bool is_harmless = consumer->strikes.count == 0 || consumer->needs_own_connection;
+    bool is_harmless = consumer->isolation.strikes.count == 0 || consumer->isolation.needs_consuming;
     cny_source_unref(&consumer->source);
     return is_harmless;
 }
 
 /* One connection serves until one of them does harm. */
-void cny_try_suspects(cny_task *task)
+void cny_isolation_run(cny_task *task)
 {
-    coney_container *container = (coney_container *)(void *)((char *)task - offsetof(coney_container, trial));
+    coney_container *container = (coney_container *)(void *)((char *)task - offsetof(coney_container, isolator));
     cny_connection *connection;
     coney_status status = cny_isolated_connection(&connection, container->factory, cny_deadline(CONNECT_MS));
     cny_error *failure = status == CONEY_OK ? NULL : cny_error_capture();
@@ -173,10 +159,10 @@ void cny_try_suspects(cny_task *task)
     bool is_well = !failure;
     if (failure)
         put_off(container, failure);
-    while (is_well && cny_connection_is_open(connection) && (consumer = next_suspect(container)))
+    while (is_well && cny_connection_is_open(connection) && (consumer = next_in_turn(container)))
         is_well = try_alone(container, consumer, connection);
     pthread_mutex_unlock(&container->lock);
     cny_error_unref(failure);
     cny_isolated_close(container->factory, connection);
-    cny_container_attention(container);
+    cny_container_wake(container);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The container as its threads hold it, and its stop. Threads hold it by reference, so a handler that never returns
  * cannot hold up stop or free. */
-#include "rabbit/listener/consuming/consuming.h"
+#include "rabbit/listener/consuming/consumer.h"
+#include "rabbit/listener/consuming/supervisor.h"
 
 #include <stdio.h>
 
@@ -16,7 +17,7 @@ static void free_container(coney_container *container)
     }
     cny_workers_free(container->workers);
     cny_workers_free(container->supervision);
-    cny_workers_free(container->trials);
+    cny_workers_free(container->isolation);
     cny_handling_context_free(&container->handling);
     cny_error_unref(container->failure);
     cny_buffer_free(&container->deferred_log);
@@ -40,7 +41,7 @@ void cny_container_unref(coney_container *container)
         free_container(container);
 }
 
-bool cny_container_is_served_here(coney_container *container)
+bool cny_container_on_internal_thread(coney_container *container)
 {
     return cny_workers_is_current(container->workers) || cny_factory_on_events_thread(container->factory);
 }
@@ -55,21 +56,21 @@ void cny_container_begin_stop(coney_container *container, coney_stop_mode mode, 
                                                        : cny_error_new(CONEY_E_STATE, 0, "it was stopped meanwhile");
     if (starts || container->state == CNY_CONTAINER_RUNNING) {
         container->state = CNY_CONTAINER_STOPPING;
-        container->stop_began = cny_now_ms();
-        container->stop_mode = starts ? CONEY_STOP_NOW : mode;
-        container->stop_deadline = deadline;
-        container->unsettled = 0;
+        container->stop.began = cny_now_ms();
+        container->stop.mode = starts ? CONEY_STOP_NOW : mode;
+        container->stop.deadline = deadline;
+        container->stop.unsettled = 0;
     } else if (container->state == CNY_CONTAINER_STOPPING) {
-        if (mode > container->stop_mode)
-            container->stop_mode = mode;
-        if (deadline < container->stop_deadline)
-            container->stop_deadline = deadline;
+        if (mode > container->stop.mode)
+            container->stop.mode = mode;
+        if (deadline < container->stop.deadline)
+            container->stop.deadline = deadline;
     }
     pthread_cond_broadcast(&container->changed);
-    cny_container_attention(container);
+    cny_container_wake(container);
 }
 
-void cny_container_stop_for(void *self)
+void cny_container_stop_for_handler(void *self)
 {
     coney_container *container = self;
     cny_error *reason = cny_error_capture();
@@ -96,7 +97,7 @@ static coney_status abandoned(const coney_container *container)
         others += handling == 0;
         queue = consumer->listener->spec.options.queue;
     }
-    long long waited_ms = container->stop_deadline - container->stop_began;
+    long long waited_ms = container->stop.deadline - container->stop.began;
     char rest[128] = "";
     if (deferred > 0)
         snprintf(rest, sizeof rest, " and %d deliveries are not settled", deferred);
@@ -111,18 +112,18 @@ static coney_status abandoned(const coney_container *container)
 /* Under lock. */
 static coney_status check_unsettled(const coney_container *container)
 {
-    long long waited_ms = container->stop_deadline - container->stop_began;
-    if (container->unsettled == 0)
+    long long waited_ms = container->stop.deadline - container->stop.began;
+    if (container->stop.unsettled == 0)
         return CONEY_OK;
     return cny_fail(CONEY_E_TIMEOUT,
                     "stop container '%s': %d deliveries are not settled within %lld ms; they go back to the queue",
-                    container->options.name, container->unsettled, waited_ms);
+                    container->options.name, container->stop.unsettled, waited_ms);
 }
 
 coney_status cny_container_wait_stopped(coney_container *container, int64_t deadline)
 {
     coney_status status = CONEY_OK;
-    bool in_time = true, may_wait = !cny_container_is_served_here(container);
+    bool in_time = true, may_wait = !cny_container_on_internal_thread(container);
     pthread_mutex_lock(&container->lock);
     bool was_over = container->state != CNY_CONTAINER_STOPPING; /* or it was started again meanwhile, by others */
     unsigned stops = container->stops;
@@ -136,7 +137,7 @@ coney_status cny_container_wait_stopped(coney_container *container, int64_t dead
     return status;
 }
 
-void cny_container_begin_stop_by(coney_container *container, coney_stop_mode mode, int64_t deadline)
+void cny_container_stop(coney_container *container, coney_stop_mode mode, int64_t deadline)
 {
     pthread_mutex_lock(&container->lock);
     cny_container_begin_stop(container, mode, deadline);
@@ -148,9 +149,9 @@ void cny_container_begin_stop_by(coney_container *container, coney_stop_mode mod
 /* Publishers do not wait for a consumer in a handler, or on the way to the ladder: it may wait for them. */
 static bool is_back(const cny_consumer *consumer)
 {
-    return consumer->state == CNY_CONSUMER_ENDING || consumer->has_tried ||
+    return consumer->life.state == CNY_CONSUMER_ENDING || consumer->outage.has_tried ||
            cny_source_publishing(&consumer->source) > 0 ||
-           (consumer->state == CNY_CONSUMER_CONSUMING && cny_channel_alive(consumer->source.channel));
+           (consumer->life.state == CNY_CONSUMER_CONSUMING && cny_channel_alive(consumer->source.channel));
 }
 
 /* All workers are in handlers, which may wait for publishers: no consumer gets on before. */

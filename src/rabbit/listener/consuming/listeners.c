@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* A listener with its consumers: made, counted, found. */
-#include "rabbit/listener/consuming/consuming.h"
+#include "rabbit/listener/consuming/consumer.h"
+#include "rabbit/listener/consuming/supervisor.h"
 
 #include <string.h>
 
-coney_status cny_listener_new(cny_listener **listener, coney_container *container, const coney_listener *options)
+coney_status cny_listener_new(cny_listener **listener, cny_handling_context *context, const coney_listener *options)
 {
     cny_listener *made = cny_alloc(sizeof *made);
     if (!made)
         return cny_fail_memory();
     atomic_init(&made->refs, 1);
-    made->container = container;
     made->quarantine.gate = &made->handling.gate;
     coney_status status = cny_spec_init(&made->spec, options);
-    if (status == CONEY_OK && !cny_handling_init(&made->handling, &container->handling, &made->spec))
+    if (status == CONEY_OK && !cny_handling_init(&made->handling, context, &made->spec))
         status = cny_fail_memory();
     if (status != CONEY_OK) {
         cny_listener_unref(made);
@@ -21,9 +21,15 @@ coney_status cny_listener_new(cny_listener **listener, coney_container *containe
     }
     made->min = made->wanted = made->spec.options.concurrency;
     made->max = made->spec.options.max_concurrency;
-    made->started = !options->no_auto_start;
+    made->wish = options->no_auto_start ? CNY_LISTENER_STOPPED : CNY_LISTENER_STARTED;
     *listener = made;
     return CONEY_OK;
+}
+
+cny_listener *cny_listener_ref(cny_listener *listener)
+{
+    atomic_fetch_add(&listener->refs, 1);
+    return listener;
 }
 
 void cny_listener_unref(cny_listener *listener)
@@ -72,7 +78,7 @@ cny_consumer *cny_next_consumer(const cny_consumer *consumer)
 cny_listener *cny_container_find(const coney_container *container, const char *id)
 {
     for (cny_listener *listener = container->listeners; listener; listener = listener->next) {
-        if (!listener->removed && strcmp(listener->spec.options.id, id) == 0)
+        if (listener->wish != CNY_LISTENER_REMOVED && strcmp(listener->spec.options.id, id) == 0)
             return listener;
     }
     return NULL;
@@ -80,34 +86,29 @@ cny_listener *cny_container_find(const coney_container *container, const char *i
 
 /* ---- who is wanted, and who is there; under the container's lock ---- */
 
-bool cny_container_is_under_way(const coney_container *container)
-{
-    return container->state == CNY_CONTAINER_RUNNING || container->state == CNY_CONTAINER_STARTING;
-}
-
 bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener)
 {
-    return cny_container_is_under_way(container) && !container->paused && listener->started && !listener->removed;
+    return cny_container_is_under_way(container) && !container->paused && listener->wish == CNY_LISTENER_STARTED;
 }
 
 int cny_listener_count(const cny_listener *listener)
 {
     int count = 0;
     for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
-        count += !consumer->surplus;
+        count += !consumer->is_surplus;
     return count;
 }
 
 static bool is_consuming(const cny_consumer *consumer)
 {
-    return consumer->state == CNY_CONSUMER_CONSUMING && cny_channel_is_consuming(consumer->source.channel);
+    return consumer->life.state == CNY_CONSUMER_CONSUMING && cny_channel_is_consuming(consumer->source.channel);
 }
 
 int cny_listener_consuming(const cny_listener *listener)
 {
     int count = 0;
     for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next)
-        count += !consumer->surplus && is_consuming(consumer);
+        count += !consumer->is_surplus && is_consuming(consumer);
     return count;
 }
 
@@ -115,11 +116,11 @@ int cny_listener_consuming(const cny_listener *listener)
 static coney_status check_consumer(const cny_consumer *consumer)
 {
     const char *queue = consumer->listener->spec.options.queue;
-    if (consumer->trouble)
-        return cny_error_raise(consumer->trouble);
-    if (consumer->surplus || is_consuming(consumer))
+    if (consumer->last_error)
+        return cny_error_raise(consumer->last_error);
+    if (consumer->is_surplus || is_consuming(consumer))
         return CONEY_OK;
-    if (consumer->state != CNY_CONSUMER_CONSUMING)
+    if (consumer->life.state != CNY_CONSUMER_CONSUMING)
         return cny_fail(CONEY_E_STATE, "a consumer of queue '%s' has not begun yet", queue);
     cny_error *reason;
     cny_channel_feed(consumer->source.channel, &reason);
@@ -135,7 +136,7 @@ coney_status cny_listener_check(const cny_listener *listener)
     coney_status status = CONEY_OK;
     for (const cny_consumer *consumer = listener->consumers; consumer && status == CONEY_OK;
          consumer = consumer->next) {
-        count += !consumer->surplus;
+        count += !consumer->is_surplus;
         status = check_consumer(consumer);
     }
     if (status == CONEY_OK && count < listener->wanted)

@@ -2,7 +2,8 @@
 /* How much a listener has to do: whether it should have more consumers or fewer, whether handlers are slow, whether
  * nothing comes, and what its consumers left unhandled. The supervisor asks, under the container's lock, and each
  * answer is when to ask again. */
-#include "rabbit/listener/consuming/consuming.h"
+#include "rabbit/listener/consuming/consumer.h"
+#include "rabbit/listener/consuming/supervisor.h"
 
 /* ---- elasticity ---- */
 
@@ -19,51 +20,51 @@ static void count_idle_cycles(cny_consumer *consumer)
 static void grow(cny_listener *listener, bool all_busy, int64_t now)
 {
     const coney_elasticity *how = &listener->spec.options.elasticity;
-    listener->active_cycles = all_busy ? listener->active_cycles + 1 : 0;
-    bool may = listener->wanted < listener->max && now - listener->grown_at >= how->grow_interval_ms;
-    if (listener->active_cycles <= how->active_trigger || !may)
+    listener->load.active_cycles = all_busy ? listener->load.active_cycles + 1 : 0;
+    bool may = listener->wanted < listener->max && now - listener->load.grown_at >= how->grow_interval_ms;
+    if (listener->load.active_cycles <= how->active_trigger || !may)
         return;
     listener->wanted++;
-    listener->grown_at = now;
-    listener->active_cycles = 0;
+    listener->load.grown_at = now;
+    listener->load.active_cycles = 0;
 }
 
 static void shrink(cny_listener *listener, cny_consumer *idle, int64_t now)
 {
     const coney_elasticity *how = &listener->spec.options.elasticity;
-    if (!idle || listener->wanted <= listener->min || now - listener->shrunk_at < how->shrink_interval_ms)
+    if (!idle || listener->wanted <= listener->min || now - listener->load.shrunk_at < how->shrink_interval_ms)
         return;
-    idle->surplus = true;
+    idle->is_surplus = true;
     listener->wanted--;
-    listener->shrunk_at = now;
+    listener->load.shrunk_at = now;
 }
 
 /* Once a cycle: returns when the next one ends. */
-int64_t cny_look_at_load(cny_listener *listener, int64_t now)
+int64_t cny_listener_adapt(cny_listener *listener, int64_t now)
 {
     const coney_elasticity *how = &listener->spec.options.elasticity;
     if (listener->min >= listener->max)
         return INT64_MAX;
-    if (now < listener->cycle_at)
-        return listener->cycle_at;
-    listener->cycle_at = now + how->cycle_ms;
+    if (now < listener->load.cycle_at)
+        return listener->load.cycle_at;
+    listener->load.cycle_at = now + how->cycle_ms;
     cny_consumer *idle = NULL;
     bool all_busy = true;
     for (cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
         count_idle_cycles(consumer);
         all_busy = all_busy && atomic_load(&consumer->source.in_lanes) > 0;
-        if (consumer->idle_cycles > how->idle_trigger && !consumer->surplus)
+        if (consumer->idle_cycles > how->idle_trigger && !consumer->is_surplus)
             idle = consumer;
     }
     grow(listener, all_busy && listener->consumers, now);
     shrink(listener, idle, now);
-    return listener->cycle_at;
+    return listener->load.cycle_at;
 }
 
 /* ---- handlers that are slow, listeners that are idle ---- */
 
 /* A handler may begin at any time, so it is looked for more often than one may last. */
-int64_t cny_look_for_slow_handlers(const cny_listener *listener, int64_t now)
+int64_t cny_listener_tell_slow(coney_container *container, const cny_listener *listener, int64_t now)
 {
     int slow_ms = listener->spec.options.slow_handler_ms;
     if (slow_ms < 0 || !listener->consumers)
@@ -71,7 +72,7 @@ int64_t cny_look_for_slow_handlers(const cny_listener *listener, int64_t now)
     int64_t next = now + (slow_ms < 40 ? 10 : slow_ms / 4);
     for (cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
         if (consumer->source.channel)
-            next = cny_sooner(next, cny_source_tell_slow(&consumer->source, &consumer->container->deferred_log, now));
+            next = cny_sooner(next, cny_source_tell_slow(&consumer->source, &container->deferred_log, now));
     }
     return next;
 }
@@ -84,7 +85,7 @@ static bool is_at_work(const cny_listener *listener)
     return works;
 }
 
-int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener, int64_t now)
+int64_t cny_listener_tell_idle(coney_container *container, cny_listener *listener, int64_t now)
 {
     int idle_ms = listener->spec.options.idle_event_ms;
     if (idle_ms == 0 || cny_listener_consuming(listener) == 0)
@@ -92,10 +93,10 @@ int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener
     int64_t last = atomic_load(&listener->handling.last_delivery_ms);
     if (is_at_work(listener))
         atomic_store(&listener->handling.last_delivery_ms, last = now);
-    int64_t from = listener->idle_told_at > last ? listener->idle_told_at : last;
+    int64_t from = listener->load.idle_told_at > last ? listener->load.idle_told_at : last;
     if (now - from < idle_ms)
         return from + idle_ms;
-    listener->idle_told_at = now;
+    listener->load.idle_told_at = now;
     cny_tell(container->events, &(cny_event){.kind = CONEY_LISTENER_IDLE,
                                              .listener = &listener->spec.options,
                                              .duration_ms = now - last,
@@ -105,10 +106,10 @@ int64_t cny_look_for_idleness(coney_container *container, cny_listener *listener
 
 /* ---- what is left over ---- */
 
-void cny_tell_left_over(coney_container *container, cny_listener *listener)
+void cny_listener_tell_left_over(coney_container *container, cny_listener *listener)
 {
     for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-        if (consumer->state == CNY_CONSUMER_LEAVING || consumer->state == CNY_CONSUMER_ENDING)
+        if (consumer->life.state == CNY_CONSUMER_LEAVING || consumer->life.state == CNY_CONSUMER_ENDING)
             return;
     }
     if (listener->left_over > 0)

@@ -5,7 +5,8 @@
  * docs/listening.md tells why that never ends an innocent message, and always a deadly one.
  *
  * On the supervisor, under the container's lock. */
-#include "rabbit/listener/consuming/consuming.h"
+#include "rabbit/listener/consuming/consumer.h"
+#include "rabbit/listener/consuming/supervisor.h"
 
 #define PATIENCE_MS 30000   /* the gate is closed no longer than that before, and while, messages are handled alone */
 #define SUBSCRIBE_MS 5000   /* for the broker's answer */
@@ -63,6 +64,7 @@ static void close_gate(coney_container *container, cny_listener *listener, int64
     }
     quarantine->consumer = cny_consumer_new(container, listener, true);
     if (quarantine->consumer && cny_consumer_subscribe(quarantine->consumer) == CONEY_OK) {
+        cny_life_enter(&quarantine->consumer->life, CNY_CONSUMER_SUBSCRIBING, now + SUBSCRIBE_MS);
         enter_state(quarantine, CNY_QUARANTINE_SUBSCRIBING, now + SUBSCRIBE_MS);
         return;
     }
@@ -80,6 +82,7 @@ static void look_at_answer(cny_quarantine *quarantine, int64_t now)
     cny_error_unref(reason);
     if (state != CNY_FEED_BEGINNING && *cny_channel_consumer_tag(channel)) {
         quarantine->quiet_since = now;
+        cny_life_enter(&quarantine->consumer->life, CNY_CONSUMER_CONSUMING, 0);
         enter_state(quarantine, CNY_QUARANTINE_CONSUMING, now + PATIENCE_MS);
     } else if (state == CNY_FEED_ENDED) {
         drop(quarantine);
@@ -117,7 +120,7 @@ static void go_on_ending(cny_quarantine *quarantine, int64_t now)
 {
     coney_stop_mode mode = CONEY_STOP_DRAIN;
     int64_t deadline = INT64_MAX;
-    bool stops = cny_consumer_ends(quarantine->consumer, &mode, &deadline);
+    bool stops = cny_consumer_must_end(quarantine->consumer, &mode, &deadline);
     bool has_begun = *cny_channel_consumer_tag(quarantine->consumer->source.channel);
     if (!has_begun)
         mode = CONEY_STOP_NOW;
@@ -136,7 +139,7 @@ static bool is_under_way(const cny_quarantine *quarantine)
     return quarantine->state == CNY_QUARANTINE_SUBSCRIBING || quarantine->state == CNY_QUARANTINE_CONSUMING;
 }
 
-int64_t cny_look_at_quarantine(coney_container *container, cny_listener *listener, int64_t now)
+int64_t cny_quarantine_on_tick(coney_container *container, cny_listener *listener, int64_t now)
 {
     cny_quarantine *quarantine = &listener->quarantine;
     bool may_run = container->state == CNY_CONTAINER_RUNNING && cny_listener_is_wanted(container, listener);

@@ -1,34 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* What the start of a container waits for, and what it fails for. No handler runs before it is over. The supervisor
  * asks, under the container's lock. */
-#include "rabbit/listener/consuming/consuming.h"
+#include "rabbit/listener/consuming/consumer.h"
+#include "rabbit/listener/consuming/supervisor.h"
 
 #include <signal.h>
 #include <string.h>
 
-bool cny_is_loss(coney_status status)
-{
-    return status == CONEY_E_LOST || status == CONEY_E_CONNECT;
-}
-
-bool cny_consumer_is_lost(const cny_consumer *consumer)
-{
-    const coney_error *trouble = cny_error_view(consumer->trouble);
-    return trouble && cny_is_loss(trouble->status) && !consumer->is_refused;
-}
-
-bool cny_is_refused_exclusive(const coney_error *error)
-{
-    return error->status == CONEY_E_ACCESS_REFUSED && strstr(error->text, "in exclusive use");
-}
-
 /* A queue may come, an exclusive consumer go. */
 bool cny_consumer_can_wait(const cny_consumer *consumer)
 {
-    const coney_error *error = cny_error_view(consumer->trouble);
+    const coney_error *error = cny_error_view(consumer->last_error);
     if (cny_consumer_is_lost(consumer))
         return consumer->container->options.start_without_broker;
-    return consumer->is_refused || consumer->awaits_declarations ||
+    return consumer->isolation.is_refused || consumer->life.state == CNY_CONSUMER_AWAITS_QUEUE ||
            (error->status == CONEY_E_NOT_FOUND && !consumer->listener->spec.options.missing_queue_is_fatal) ||
            error->status == CONEY_E_RESOURCE_LOCKED || cny_is_refused_exclusive(error);
 }
@@ -37,18 +22,18 @@ bool cny_consumer_can_wait(const cny_consumer *consumer)
  * those of the last run are being closed. One that was interrupted has not been refused, it subscribes again first. */
 bool cny_consumer_is_hopeless(const cny_consumer *consumer)
 {
-    if (consumer->state == CNY_CONSUMER_LEAVING)
+    if (consumer->life.state == CNY_CONSUMER_LEAVING)
         return false;
-    coney_status status = cny_error_view(consumer->trouble)->status;
+    coney_status status = cny_error_view(consumer->last_error)->status;
     bool may_pass = cny_consumer_is_lost(consumer) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY ||
                     status == CONEY_E_LIMIT;
     return !may_pass && !cny_consumer_can_wait(consumer);
 }
 
 /* One that has begun and is lost since is not: it works off what came before it resumes, and no worker runs yet. */
-bool cny_consumer_is_awaited(const cny_consumer *consumer)
+static bool is_awaited(const cny_consumer *consumer)
 {
-    bool may_wait = consumer->trouble && cny_consumer_can_wait(consumer);
+    bool may_wait = consumer->last_error && cny_consumer_can_wait(consumer);
     return !consumer->has_consumed && !may_wait;
 }
 
@@ -77,12 +62,12 @@ bool cny_start_is_over(const coney_container *container, cny_error **failure)
     bool held_up = is_held_up(container), over = !lacks_consumers(container);
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
          consumer = cny_next_consumer(consumer)) {
-        if (consumer->trouble && cny_consumer_is_hopeless(consumer)) {
-            *failure = cny_error_ref(consumer->trouble);
+        if (consumer->last_error && cny_consumer_is_hopeless(consumer)) {
+            *failure = cny_error_ref(consumer->last_error);
             return true;
         }
         bool comes_later = held_up && cny_acknowledges_nothing(&consumer->listener->spec);
-        over = over && (comes_later || !cny_consumer_is_awaited(consumer));
+        over = over && (comes_later || !is_awaited(consumer));
     }
     return over;
 }
@@ -95,8 +80,9 @@ bool cny_consumer_lets_others_begin(const cny_consumer *consumer)
     if (container->state != CNY_CONTAINER_STARTING || !cny_acknowledges_nothing(&consumer->listener->spec))
         return false;
     for (const cny_consumer *other = cny_first_consumer(container); other; other = cny_next_consumer(other)) {
-        bool goes_before = !cny_acknowledges_nothing(&other->listener->spec) || other->awaits_declarations;
-        if (goes_before && cny_consumer_is_awaited(other))
+        bool goes_before =
+            !cny_acknowledges_nothing(&other->listener->spec) || other->life.state == CNY_CONSUMER_AWAITS_QUEUE;
+        if (goes_before && is_awaited(other))
             return true;
     }
     return false;
@@ -128,7 +114,7 @@ static coney_status enter_starting(coney_container *container, cny_start *start)
     container->failure = NULL;
     container->paused = false;
     container->start = start;
-    cny_container_attention(container);
+    cny_container_wake(container);
     return CONEY_OK;
 }
 
@@ -137,13 +123,13 @@ static cny_error *why_not_started(const coney_container *container)
 {
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
          consumer = cny_next_consumer(consumer)) {
-        if (consumer->state == CNY_CONSUMER_SUBSCRIBING && cny_consumer_is_awaited(consumer))
+        if (consumer->life.state == CNY_CONSUMER_SUBSCRIBING && is_awaited(consumer))
             return cny_error_new(CONEY_E_TIMEOUT, 0,
                                  "consume from queue '%s': no answer from the broker within the deadline",
                                  consumer->listener->spec.options.queue);
-        if (consumer->trouble && cny_consumer_is_awaited(consumer))
-            return cny_error_ref(consumer->trouble);
-        if (consumer->awaits_declarations && cny_consumer_is_awaited(consumer))
+        if (consumer->last_error && is_awaited(consumer))
+            return cny_error_ref(consumer->last_error);
+        if (consumer->life.state == CNY_CONSUMER_AWAITS_QUEUE && is_awaited(consumer))
             return cny_error_new(CONEY_E_TIMEOUT, 0,
                                  "consume from queue '%s': the broker has not answered its declaration yet",
                                  consumer->listener->spec.options.queue);
@@ -202,11 +188,11 @@ coney_status cny_listener_check_started(const cny_listener *listener)
     if (!listener->consumers)
         return cny_fail(CONEY_E_TIMEOUT, "the consumers of queue '%s' have not begun", listener->spec.options.queue);
     for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
-        if (consumer->surplus)
+        if (consumer->is_surplus)
             continue;
-        if (consumer->trouble && !cny_consumer_can_wait(consumer))
-            return cny_error_raise(consumer->trouble);
-        if (!consumer->trouble && consumer->state != CNY_CONSUMER_CONSUMING)
+        if (consumer->last_error && !cny_consumer_can_wait(consumer))
+            return cny_error_raise(consumer->last_error);
+        if (!consumer->last_error && consumer->life.state != CNY_CONSUMER_CONSUMING)
             return cny_fail(CONEY_E_TIMEOUT, "no answer from the broker about queue '%s'",
                             listener->spec.options.queue);
     }

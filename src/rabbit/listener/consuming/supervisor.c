@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* The supervisor compares, whenever something has happened or is due, what is wanted with what is there, and does
- * the next thing: tends each consumer (tending.c), grows, shrinks, starts, ends. It waits for nothing, and all of it
- * runs under the container's lock. */
-#include "rabbit/listener/consuming/consuming.h"
+ * the next thing: subscribes consumers, grows, shrinks, starts, ends. It waits for nothing, and all of it runs under
+ * the container's lock. */
+#include "rabbit/listener/consuming/supervisor.h"
+#include "rabbit/listener/consuming/consumer.h"
 
 #include <signal.h>
 #include <stddef.h>
 
 #define TICK_MS 5000 /* it looks at least that often */
-
-/* ---- who is wanted ---- */
 
 /* ---- a listener's consumers ---- */
 
@@ -19,8 +18,8 @@ static void adjust(coney_container *container, cny_listener *listener)
     int there = cny_listener_count(listener);
     for (cny_consumer *consumer = listener->consumers; consumer && there > listener->wanted;
          consumer = consumer->next) {
-        there -= !consumer->surplus;
-        consumer->surplus = true;
+        there -= !consumer->is_surplus;
+        consumer->is_surplus = true;
     }
     for (; there < listener->wanted; there++) {
         cny_consumer *made = cny_consumer_new(container, listener, false);
@@ -35,28 +34,54 @@ static void adjust(coney_container *container, cny_listener *listener)
     }
 }
 
+/* ---- one consumer ---- */
+
+/* What is next for it; true if it has ended. */
+static bool consumer_on_tick(cny_consumer *consumer)
+{
+    cny_life *life = &consumer->life;
+    coney_stop_mode mode;
+    int64_t deadline;
+    if (cny_consumer_must_end(consumer, &mode, &deadline))
+        return cny_consumer_end(consumer, mode, deadline);
+    if (life->state == CNY_CONSUMER_CONSUMING)
+        cny_consumer_detect_loss(consumer);
+    if (life->state == CNY_CONSUMER_ENDING) /* it was to end, but is wanted again: as after a loss */
+        cny_consumer_begin_leaving(consumer, CONEY_E_LOST);
+    if (life->state == CNY_CONSUMER_LEAVING)
+        cny_consumer_go_on_leaving(consumer);
+    if (cny_life_must_try(life, cny_now_ms(), consumer->container->is_connected, consumer->isolation.connection)) {
+        cny_consumer_try_to_subscribe(consumer);
+        if (cny_life_waits(life)) /* whoever is next need not wait for it */
+            cny_consumer_end_isolation(consumer);
+    }
+    if (life->state == CNY_CONSUMER_SUBSCRIBING)
+        cny_consumer_take_answer(consumer);
+    return false;
+}
+
 /* ---- one listener ---- */
 
-static int64_t tend_consumers(cny_listener *listener)
+static int64_t consumers_on_tick(cny_listener *listener)
 {
     int64_t next = INT64_MAX;
     for (cny_consumer **at = &listener->consumers; *at;) {
         cny_consumer *consumer = *at;
-        if (cny_consumer_tend(consumer)) {
+        if (consumer_on_tick(consumer)) {
             *at = consumer->next;
             cny_source_unref(&consumer->source);
             continue;
         }
-        next = cny_sooner(next, cny_consumer_due(consumer));
+        next = cny_sooner(next, cny_life_next_look(&consumer->life, cny_now_ms()));
         at = &consumer->next;
     }
     return next;
 }
 
-static int64_t size_listener(coney_container *container, cny_listener *listener)
+static int64_t adapt_listener(coney_container *container, cny_listener *listener)
 {
     bool may_grow = container->state == CNY_CONTAINER_RUNNING;
-    int64_t next = may_grow ? cny_look_at_load(listener, cny_now_ms()) : INT64_MAX;
+    int64_t next = may_grow ? cny_listener_adapt(listener, cny_now_ms()) : INT64_MAX;
     if (cny_listener_is_wanted(container, listener)) {
         cny_listener_join_declarations(container, listener);
         adjust(container, listener);
@@ -64,18 +89,18 @@ static int64_t size_listener(coney_container *container, cny_listener *listener)
     return next;
 }
 
-static int64_t tend_listener(coney_container *container, cny_listener *listener)
+static int64_t listener_on_tick(coney_container *container, cny_listener *listener)
 {
     int64_t now = cny_now_ms();
-    int64_t next = tend_consumers(listener);
-    next = cny_sooner(next, cny_look_at_quarantine(container, listener, now));
-    cny_tell_left_over(container, listener);
+    int64_t next = consumers_on_tick(listener);
+    next = cny_sooner(next, cny_quarantine_on_tick(container, listener, now));
+    cny_listener_tell_left_over(container, listener);
     next = cny_sooner(
         next, cny_limited_log_write(&listener->handling.log, &container->deferred_log, now, !listener->consumers));
     if (!listener->consumers && !cny_listener_is_wanted(container, listener))
         cny_listener_leave_declarations(container, listener);
-    next = cny_sooner(next, cny_look_for_slow_handlers(listener, now));
-    return cny_sooner(next, cny_look_for_idleness(container, listener, now));
+    next = cny_sooner(next, cny_listener_tell_slow(container, listener, now));
+    return cny_sooner(next, cny_listener_tell_idle(container, listener, now));
 }
 
 /* ---- the container ---- */
@@ -98,7 +123,7 @@ static coney_status resize_workers(coney_container *container)
     return cny_workers_resize(container->workers, workers < CNY_MAX_CONSUMERS ? workers : CNY_MAX_CONSUMERS);
 }
 
-static void look_at_start(coney_container *container)
+static void check_start(coney_container *container)
 {
     cny_error *failure = NULL;
     if (!cny_start_is_over(container, &failure))
@@ -111,13 +136,13 @@ static void look_at_start(coney_container *container)
         return;
     }
     container->state = CNY_CONTAINER_RUNNING;
-    cny_container_attention(container); /* loads are looked at from now on */
+    cny_container_wake(container); /* loads are looked at from now on */
     container->start->has_started = true;
     container->start = NULL;
     cny_tell(container->events, &(cny_event){.kind = CONEY_CONTAINER_STARTED});
 }
 
-static void look_at_workers(coney_container *container)
+static void adjust_workers(coney_container *container)
 {
     cny_workers_hold(container->workers, false);
     bool lacks = resize_workers(container) != CONEY_OK;
@@ -127,12 +152,12 @@ static void look_at_workers(coney_container *container)
     container->lacks_workers = lacks;
 }
 
-static void look_at_end(coney_container *container)
+static void check_end(coney_container *container)
 {
     if (container->state != CNY_CONTAINER_STOPPING || count_lanes(container) > 0)
         return;
     if (container->deferred_log.size > 0) { /* who waits for the end finds in the log what led to it */
-        cny_container_attention(container);
+        cny_container_wake(container);
         return;
     }
     container->state = CNY_CONTAINER_STOPPED;
@@ -149,7 +174,7 @@ static void look_at_end(coney_container *container)
     container->failure = NULL;
 }
 
-static void look_at_blocking(coney_container *container)
+static void tell_blocking(coney_container *container)
 {
     bool blocked = cny_factory_check_blocked(container->factory) != CONEY_OK;
     if (blocked == container->was_blocked)
@@ -163,7 +188,7 @@ static void forget_removed(coney_container *container)
 {
     for (cny_listener **at = &container->listeners; *at;) {
         cny_listener *listener = *at;
-        if (!listener->removed || listener->consumers || listener->quarantine.consumer) {
+        if (listener->wish != CNY_LISTENER_REMOVED || listener->consumers || listener->quarantine.consumer) {
             at = &listener->next;
             continue;
         }
@@ -175,34 +200,34 @@ static void forget_removed(coney_container *container)
 /* What goes back with one channel would come to the next consumer, which ends a moment later, and count twice. */
 static void stop_taking(const coney_container *container)
 {
-    if (container->state != CNY_CONTAINER_STOPPING || container->stop_mode != CONEY_STOP_NOW)
+    if (container->state != CNY_CONTAINER_STOPPING || container->stop.mode != CONEY_STOP_NOW)
         return;
     for (cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
         cny_consumer_stop_taking(consumer);
 }
 
-static int64_t look(coney_container *container)
+static int64_t run_due_work(coney_container *container)
 {
     int64_t next = cny_deadline(TICK_MS);
     bool trouble = false;
     container->is_connected = cny_factory_ensure_open(container->factory, CONEY_CONSUMING, 0) == CONEY_OK;
     for (cny_listener *listener = container->listeners; listener; listener = listener->next)
-        next = cny_sooner(next, size_listener(container, listener));
+        next = cny_sooner(next, adapt_listener(container, listener));
     stop_taking(container);
     for (cny_listener *listener = container->listeners; listener; listener = listener->next) /* all are there now */
-        next = cny_sooner(next, tend_listener(container, listener));
+        next = cny_sooner(next, listener_on_tick(container, listener));
     bool starts = container->state == CNY_CONTAINER_STARTING;
     if (starts)
-        look_at_start(container);
-    look_at_blocking(container);
+        check_start(container);
+    tell_blocking(container);
     forget_removed(container);
     if (!starts || container->state == CNY_CONTAINER_RUNNING) /* no handler runs before all consume */
-        look_at_workers(container);
-    cny_look_at_trials(container);
-    look_at_end(container);
+        adjust_workers(container);
+    cny_isolation_on_tick(container);
+    check_end(container);
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
-        trouble = trouble || consumer->state == CNY_CONSUMER_WAITING;
-    atomic_store(&container->has_trouble, trouble);
+        trouble = trouble || cny_life_waits(&consumer->life);
+    atomic_store(&container->has_waiting, trouble);
     pthread_cond_broadcast(&container->changed);
     return container->state == CNY_CONTAINER_STOPPED ? INT64_MAX : next;
 }
@@ -214,7 +239,7 @@ static void supervise(cny_task *task)
     coney_container *container = (coney_container *)(void *)((char *)task - offsetof(coney_container, supervisor));
     cny_buffer deferred = {0};
     pthread_mutex_lock(&container->lock);
-    int64_t next = look(container);
+    int64_t next = run_due_work(container);
     cny_buffer_swap(&container->deferred_log, &deferred);
     pthread_mutex_unlock(&container->lock);
     cny_write_deferred_log(&deferred);
@@ -267,7 +292,7 @@ bool cny_supervision_init(coney_container *made)
     made->supervisor.run = supervise;
     owner.name = "coney-trial";
     owner.thread_owner = made->factory; /* it may wait for a connection, which only the factory's end cuts short */
-    made->trials = cny_workers_new(&owner);
-    made->trial.run = cny_try_suspects;
-    return made->workers && made->supervision && made->trials;
+    made->isolation = cny_workers_new(&owner);
+    made->isolator.run = cny_isolation_run;
+    return made->workers && made->supervision && made->isolation;
 }

@@ -148,6 +148,11 @@ static coney_status check_effect(const coney_listener_retry *retry, bool is_stre
     return CONEY_OK;
 }
 
+int cny_default_attempts(const coney_listener_retry *retry)
+{
+    return retry->stateful ? 3 : 1;
+}
+
 /* A message over its delivery limit is gone, unless the queue has a dead-letter exchange. */
 coney_status cny_check_delaying_queue(const coney_listener *options, bool delays_failures, int64_t delivery_limit)
 {

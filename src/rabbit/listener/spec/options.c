@@ -16,11 +16,6 @@ static void set_default(int *option, int value)
         *option = value;
 }
 
-int cny_default_attempts(const coney_listener_retry *retry)
-{
-    return retry->stateful ? 3 : 1;
-}
-
 static void set_retry_defaults(coney_listener_retry *retry)
 {
     set_default(&retry->max_attempts, cny_default_attempts(retry));
