@@ -126,8 +126,8 @@ static void make_due(cny_workers *workers, cny_task *task)
     if (task->state == CNY_TASK_SLEEPING)
         take_out(&workers->first_sleeper, task);
     if (task->state == CNY_TASK_RUNNING)
-        task->again = true;
-    else if (task->state != CNY_TASK_QUEUED)
+        task->state = CNY_TASK_TO_RERUN;
+    else if (task->state == CNY_TASK_IDLE || task->state == CNY_TASK_SLEEPING)
         enqueue(workers, task);
 }
 
@@ -194,12 +194,11 @@ static void run_next(cny_workers *workers)
 {
     cny_task *task = dequeue(workers);
     task->state = CNY_TASK_RUNNING;
-    task->again = false;
     task->due = INT64_MAX;
     pthread_mutex_unlock(&workers->lock);
     task->run(task);
     pthread_mutex_lock(&workers->lock);
-    if (task->again) {
+    if (task->state == CNY_TASK_TO_RERUN) {
         enqueue(workers, task);
         return;
     }

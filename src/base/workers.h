@@ -12,7 +12,13 @@
 typedef struct cny_workers cny_workers;
 typedef struct cny_task cny_task;
 
-typedef enum cny_task_state { CNY_TASK_IDLE, CNY_TASK_QUEUED, CNY_TASK_SLEEPING, CNY_TASK_RUNNING } cny_task_state;
+typedef enum cny_task_state {
+    CNY_TASK_IDLE,
+    CNY_TASK_QUEUED,
+    CNY_TASK_SLEEPING, /* until it is due */
+    CNY_TASK_RUNNING,  /* then idle, or sleeping if it was scheduled for a time */
+    CNY_TASK_TO_RERUN, /* running, and then queued: it was scheduled during its run */
+} cny_task_state;
 
 struct cny_task {
     /* fixed */
@@ -22,7 +28,6 @@ struct cny_task {
     cny_task *next;
     cny_task_state state;
     int64_t due;
-    bool again; /* scheduled during its run */
 };
 
 /* What each thread calls first and last. What tasks use must live from hold to release. */
