@@ -3,7 +3,7 @@
  *
  * A list never changes: adding and removing put another list in its place. So processors run with no lock held, and a
  * thread goes on with the list that it began with. */
-#include "amqp/processor.h"
+#include "amqp/amqp.h"
 
 #include <string.h>
 #include <sys/random.h>

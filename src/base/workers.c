@@ -16,7 +16,7 @@ struct cny_workers {
     int wanted;              /* threads */
     int threads;             /* threads that have not ended */
     int idle;
-    bool held;    /* no task may begin */
+    bool paused;  /* no task may begin */
     bool watched; /* an idle thread wakes when the first sleeper is due */
 };
 
@@ -230,7 +230,7 @@ static void *workers_main(void *argument)
     pthread_mutex_lock(&workers->lock);
     while (workers->threads <= workers->wanted) {
         wake_sleepers(workers);
-        if (!workers->first || workers->held) {
+        if (!workers->first || workers->paused) {
             sleep_for_a_task(workers);
             continue;
         }
@@ -258,11 +258,11 @@ static coney_status add_thread(cny_workers *workers)
     return status;
 }
 
-void cny_workers_hold(cny_workers *workers, bool hold)
+void cny_workers_pause(cny_workers *workers, bool pause)
 {
     pthread_mutex_lock(&workers->lock);
-    bool released = workers->held && !hold;
-    workers->held = hold;
+    bool released = workers->paused && !pause;
+    workers->paused = pause;
     if (released)
         pthread_cond_broadcast(&workers->changed);
     pthread_mutex_unlock(&workers->lock);

@@ -48,7 +48,7 @@ void cny_workers_free(cny_workers *workers);                  /* after all threa
 coney_status cny_workers_resize(cny_workers *workers, int threads);
 
 /* With true, no task begins until the call with false. */
-void cny_workers_hold(cny_workers *workers, bool hold);
+void cny_workers_pause(cny_workers *workers, bool pause);
 
 /* Is the calling thread a thread of these workers? */
 bool cny_workers_is_current(const cny_workers *workers);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Lists of processors: order, names, replacing, discarding, failing, changes while others run. */
-#include "amqp/processor.h"
+#include "amqp/amqp.h"
 #include "support/test_support.h"
 
 #include <pthread.h>

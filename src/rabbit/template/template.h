@@ -4,7 +4,7 @@
 #ifndef CNY_TEMPLATE_H
 #define CNY_TEMPLATE_H
 
-#include "amqp/processor.h"
+#include "amqp/amqp.h"
 #include "rabbit/factory/factory.h"
 #include "rabbit/template/store.h"
 

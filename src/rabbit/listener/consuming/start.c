@@ -109,7 +109,7 @@ static coney_status enter_starting(coney_container *container, cny_start *start)
     }
     container->state = CNY_CONTAINER_STARTING;
     pthread_sigmask(SIG_SETMASK, NULL, &container->signals);
-    cny_workers_hold(container->workers, true);
+    cny_workers_pause(container->workers, true);
     cny_error_unref(container->failure);
     container->failure = NULL;
     container->paused = false;

@@ -144,7 +144,7 @@ static void check_start(coney_container *container)
 
 static void adjust_workers(coney_container *container)
 {
-    cny_workers_hold(container->workers, false);
+    cny_workers_pause(container->workers, false);
     bool lacks = resize_workers(container) != CONEY_OK;
     if (lacks && !container->lacks_workers)
         cny_defer_log(&container->deferred_log, CONEY_LOG_ERROR, "container '%s' has fewer workers than it should: %s",

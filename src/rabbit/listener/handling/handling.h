@@ -7,7 +7,7 @@
 #ifndef CNY_LISTENER_HANDLING_H
 #define CNY_LISTENER_HANDLING_H
 
-#include "amqp/processor.h"
+#include "amqp/amqp.h"
 #include "base/workers.h"
 #include "rabbit/factory/factory.h"
 #include "rabbit/listener/report/report.h"
