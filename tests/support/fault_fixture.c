@@ -4,7 +4,7 @@
 #include "support/fault_fixture.h"
 
 #include "base/base.h"
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/channel.h"
 #include "rabbit/template/template.h"
 
 #include <poll.h>
@@ -254,7 +254,7 @@ bool fault_send_waits_for_room(void)
     cny_channel *channel = fault.sender->channel;
     if (channel) {
         cny_channel_lock(channel);
-        waits = channel->connection->first_in_queue;
+        waits = channel->connection->outbox.first_in_queue;
         cny_channel_unlock(channel);
     }
     pthread_mutex_unlock(&fault.sender->lock);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a factory makes of its options: checks, defaults, copies. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/config.h"
 #include "support/test_support.h"
 
 #include <coney/coney.h>

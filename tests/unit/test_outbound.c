@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The outbound buffer with bodies that are not copied: whatever so much at a time is written, the stream is the one
  * that copying makes. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/outbound.h"
 #include "support/test_support.h"
 
 #include <string.h>

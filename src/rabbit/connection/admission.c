@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which messages are kept of those that the broker sends. The wire asks at each content header, before it takes memory
  * for the message: what belongs to no channel, consumer or request is skipped as it comes. I/O thread only. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/channel.h"
 
 /* A message that is smaller and has been read with all of its body is kept without a question: it holds no memory while
  * the rest is awaited, and its receiver looks at it under the lock, which is taken once for many messages. */
@@ -20,7 +20,7 @@ static cny_admission admit_delivery(cny_channel *channel, const cny_announcement
 {
     if (!may_consume(channel) || (channel->feed.ended && !channel->feed.is_kept))
         return CNY_REFUSED;
-    return cny_renewal_admits(channel, announcement) ? CNY_ADMITTED : CNY_ADMITTED_WITHOUT_BODY;
+    return cny_held_admits(channel, announcement) ? CNY_ADMITTED : CNY_ADMITTED_WITHOUT_BODY;
 }
 
 /* Only the whole body tells which message a return is about, and a larger one than was sent here is none of ours. */

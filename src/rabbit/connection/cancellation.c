@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* basic.cancel from the broker has no reason. If the queue is gone, what has come is handled, because it does not come
+/* The end of a consumer by basic.cancel, ours or the broker's.
+ *
+ * basic.cancel from the broker has no reason. If the queue is gone, what has come is handled, because it does not come
  * again. If the queue is there, the consumer was too slow (a consumer time-out; what waits in the prefetch is as old as
  * what a handler has), lost its permission, or the queue has moved: all of it comes again, so no handler is to begin
  * with it. Which of the two it is, a passive declaration tells, on a channel of its own, because a missing queue costs
@@ -12,11 +14,39 @@
  * own basic.cancel ends that. Its answer is not waited for: what is said afterwards comes after it on the channel.
  *
  * Under the connection's lock, on the I/O thread unless said otherwise. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/cancellation.h"
 
 #define ANSWER_MS 5000
 #define PASSING_MS 1000 /* for so long a queue without messages and consumers may be one that is being deleted, */
 #define AGAIN_MS 50     /* and is asked for again after so long */
+
+/* ---- ours; any thread ---- */
+
+static void send_cancel(cny_channel *channel)
+{
+    cny_connection *connection = channel->connection;
+    size_t before = connection->outbox.outgoing.bytes.size;
+    if (cny_encode_cancel(&connection->outbox.outgoing.bytes, channel->number, channel->feed.renewal.tag) == CONEY_OK) {
+        cny_connection_appended(connection, connection->outbox.outgoing.bytes.size - before);
+    } else { /* that ends it as well */
+        cny_channel_close_without_memory(channel);
+    }
+}
+
+/* RabbitMQ closes the connection over a method that it reads while it commits a transaction of the channel. */
+void cny_cancellation_ask(cny_channel *channel)
+{
+    cny_feed *feed = &channel->feed;
+    if (cny_renewal_flush(channel) != CONEY_OK)
+        cny_channel_close_without_memory(channel);
+    bool possible = channel->state == CNY_CHANNEL_USABLE && feed->consumer_tag[0] && !feed->cancelled;
+    feed->cancelled = true;
+    if (possible && channel->awaited)
+        feed->cancel_waits = true;
+    else if (possible)
+        send_cancel(channel);
+    pthread_cond_broadcast(&channel->changed);
+}
 
 /* ---- what it means ---- */
 
@@ -37,17 +67,17 @@ static void end_feed(cny_channel *channel)
 /* All that is not settled. The broker has given back what was too old, and ignores the nack of that. What is younger
  * counts towards a delivery limit of RabbitMQ 4.3 if it goes back with the channel, and not if it is nacked. Streams
  * take no nack (feed.c). What is in a commit is settled or not when that is answered. Any thread. */
-void cny_cancellation_give_back(cny_channel *channel)
+static void give_back(cny_channel *channel)
 {
     cny_connection *connection = channel->connection;
     if (channel->awaited) {
         channel->feed.return_waits = true;
         return;
     }
-    size_t before = connection->outgoing.bytes.size;
+    size_t before = connection->outbox.outgoing.bytes.size;
     if (!channel->feed.is_stream &&
-        cny_encode_nack(&connection->outgoing.bytes, channel->number, 0, true, true) == CONEY_OK)
-        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
+        cny_encode_nack(&connection->outbox.outgoing.bytes, channel->number, 0, true, true) == CONEY_OK)
+        cny_connection_appended(connection, connection->outbox.outgoing.bytes.size - before);
     cny_channel_close_locked(channel, channel->feed.reason);
 }
 
@@ -77,11 +107,11 @@ static void end_suspension(cny_channel *channel, bool is_missing, cny_error *rea
     if (is_missing || channel->feed.no_ack)
         end_feed(channel);
     else
-        cny_cancellation_give_back(channel);
+        give_back(channel);
 }
 
 /* A queue that is stuck does not answer, and one that may not be looked at is refused: both are there. Any thread. */
-void cny_cancellation_ended(cny_channel *asking, const cny_error *reason)
+static void on_end(cny_channel *asking, const cny_error *reason)
 {
     const coney_error *answer = cny_error_view(reason);
     bool is_missing = answer->status == CONEY_E_NOT_FOUND;
@@ -107,7 +137,7 @@ static coney_status send_question(cny_channel *asking, const char *name, bool op
     cny_buffer frames;
     cny_buffer_on_stack(&frames, room, sizeof room);
     coney_status status = encode_question(asking, name, opens, &frames);
-    if (status == CONEY_OK && !cny_buffer_append(&connection->outgoing.bytes, frames.data, frames.size))
+    if (status == CONEY_OK && !cny_buffer_append(&connection->outbox.outgoing.bytes, frames.data, frames.size))
         status = cny_fail_memory();
     if (status == CONEY_OK)
         cny_connection_appended(connection, frames.size);
@@ -124,6 +154,7 @@ static coney_status ask(cny_channel *channel)
     coney_status status = send_question(asking, channel->feed.queue, true);
     if (status == CONEY_OK) {
         asking->question.of = cny_channel_ref(channel);
+        asking->question.on_end = on_end;
         asking->question.asked_at = cny_now_ms();
         asking->question.answer_by = asking->question.asked_at + ANSWER_MS;
         cny_connection_be_due(connection, asking->question.answer_by);
@@ -176,7 +207,7 @@ void cny_cancellation_run_due(cny_channel *asking, int64_t now)
 {
     if (asking->question.answer_by == 0)
         return;
-    if (asking->connection->held)
+    if (asking->connection->pacing.is_held)
         asking->question.answer_by = now + ANSWER_MS;
     if (asking->question.answer_by <= now)
         end_question(asking, CONEY_E_TIMEOUT, "no answer from the broker whether the queue is there");
@@ -200,7 +231,7 @@ static void close_unbegun(cny_channel *channel)
 static void suspend(cny_channel *channel)
 {
     cny_feed *feed = &channel->feed;
-    cny_feed_cancel(channel);
+    cny_cancellation_ask(channel);
     if (channel->state != CNY_CHANNEL_USABLE) /* for want of memory */
         return;
     atomic_store_explicit(&channel->suspended, true, memory_order_release);
@@ -228,4 +259,29 @@ void cny_cancellation_begin(cny_channel *channel)
         suspend(channel);
     else
         close_unbegun(channel);
+}
+
+/* ---- answers ---- */
+
+void cny_cancellation_go_on(cny_channel *channel)
+{
+    cny_feed *feed = &channel->feed;
+    if (feed->cancel_waits)
+        send_cancel(channel);
+    if (feed->return_waits && channel->state == CNY_CHANNEL_USABLE)
+        give_back(channel);
+    feed->cancel_waits = feed->return_waits = false;
+}
+
+coney_status cny_cancellation_answered(cny_channel *channel)
+{
+    if (cny_renewal_is_end_of_earlier(&channel->feed))
+        return CONEY_OK;
+    if (!channel->feed.cancelled)
+        return cny_fail(CONEY_E_PROTOCOL, "the broker confirmed the end of a consumer that nobody ended");
+    if (cny_channel_is_suspended(channel)) /* it ends with the reason */
+        return CONEY_OK;
+    channel->feed.ended = true;
+    cny_feed_tell_change(channel);
+    return CONEY_OK;
 }

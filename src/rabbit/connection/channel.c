@@ -2,7 +2,7 @@
 /* Channels: opened, called, consumed from and closed by any thread; fed and ended by the
  * connection's I/O thread. All state is under the connection's lock. Publishing is in publish.c, consuming in
  * feed.c. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/channel.h"
 
 #include <string.h>
 
@@ -244,7 +244,7 @@ static void end_use(cny_channel *channel, cny_error *reason)
     if (channel->confirms.max > 0)
         cny_confirms_fail(&channel->confirms, reason);
     if (channel->question.of)
-        cny_cancellation_ended(channel, reason);
+        channel->question.on_end(channel, reason);
     pthread_cond_broadcast(&channel->changed);
     cny_connection_wake_queue(channel->connection); /* senders of this channel wait there, too */
 }
@@ -272,8 +272,8 @@ void cny_channel_forget(cny_channel *channel)
  * as the connection lives. */
 static void abort_for_want_of_memory(cny_connection *connection)
 {
-    if (!connection->abort)
-        connection->abort = cny_error_new(CONEY_E_NO_MEMORY, 0, "no memory to close a channel");
+    if (!connection->closing.abort)
+        connection->closing.abort = cny_error_new(CONEY_E_NO_MEMORY, 0, "no memory to close a channel");
     cny_connection_wake(connection);
 }
 
@@ -282,19 +282,25 @@ void cny_channel_close_locked(cny_channel *channel, cny_error *reason)
 {
     if (channel->state != CNY_CHANNEL_USABLE)
         return;
-    cny_renewal_flush(channel);
-    if (channel->state != CNY_CHANNEL_USABLE) /* there was no memory for that */
-        return;
+    cny_error *no_memory = cny_renewal_flush(channel) == CONEY_OK ? NULL : cny_error_capture();
     channel->state = CNY_CHANNEL_CLOSING;
-    end_use(channel, reason);
+    end_use(channel, no_memory ? no_memory : reason);
+    cny_error_unref(no_memory);
     cny_connection *connection = channel->connection;
-    size_t before = connection->outgoing.bytes.size;
+    size_t before = connection->outbox.outgoing.bytes.size;
     if (connection->state != CNY_OPEN)
         return;
-    if (cny_encode_channel_close(&connection->outgoing.bytes, channel->number) == CONEY_OK)
-        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
+    if (cny_encode_channel_close(&connection->outbox.outgoing.bytes, channel->number) == CONEY_OK)
+        cny_connection_appended(connection, connection->outbox.outgoing.bytes.size - before);
     else
         abort_for_want_of_memory(connection);
+}
+
+void cny_channel_close_without_memory(cny_channel *channel)
+{
+    cny_error *reason = cny_error_capture();
+    cny_channel_close_locked(channel, reason);
+    cny_error_unref(reason);
 }
 
 void cny_channel_close(cny_channel *channel)
@@ -336,7 +342,7 @@ static uint32_t method_of(const cny_buffer *frame)
 
 static coney_status append(cny_channel *channel, const cny_buffer *frame)
 {
-    if (!cny_buffer_append(&channel->connection->outgoing.bytes, frame->data, frame->size))
+    if (!cny_buffer_append(&channel->connection->outbox.outgoing.bytes, frame->data, frame->size))
         return cny_fail_memory();
     cny_connection_appended_urgently(channel->connection, frame->size);
     return CONEY_OK;
@@ -347,10 +353,10 @@ static coney_status append(cny_channel *channel, const cny_buffer *frame)
 static coney_status wait_for_reply(cny_channel *channel, int64_t deadline)
 {
     bool in_time = true;
-    channel->connection->waiting_for_answer++;
+    channel->connection->pacing.waiting_for_answer++;
     while (channel->awaited && !channel->reason && in_time)
         in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
-    channel->connection->waiting_for_answer--;
+    channel->connection->pacing.waiting_for_answer--;
     if (!channel->awaited)
         return CONEY_OK;
     if (channel->reason)
@@ -410,176 +416,4 @@ bool cny_channel_is_suspect_of(const cny_channel *channel, uint32_t cause)
         return cause == 0 || is_of_subscription(cause);
     bool is_asked = channel->awaited || channel->series.unanswered > 0;
     return is_asked && (cause == 0 || channel->calling == cause);
-}
-
-/* ---- by the clock; I/O thread ---- */
-
-void cny_channels_run_due(cny_connection *connection, int64_t now)
-{
-    connection->due_at = INT64_MAX;
-    for (size_t i = 1; i < connection->channel_capacity; i++) {
-        cny_channel *channel = connection->channels[i];
-        if (!channel)
-            continue;
-        cny_renewal_run_due(channel, now);
-        cny_cancellation_run_due(channel, now);
-    }
-}
-
-/* ---- what the broker says to the channel; I/O thread ---- */
-
-/* RabbitMQ closes a channel again if another delivery times out before RabbitMQ has read the answer. One answer ends
- * that channel, also when its number is in use again, and RabbitMQ closes the connection over a second answer. */
-static bool is_close_answered(const cny_connection *connection, uint16_t number)
-{
-    return number < connection->channel_capacity && connection->closes[number] == CNY_CLOSE_ANSWERED;
-}
-
-coney_status cny_connection_answer_close(cny_connection *connection, uint16_t number)
-{
-    if (is_close_answered(connection, number))
-        return CONEY_OK;
-    size_t before = connection->outgoing.bytes.size;
-    coney_status status = cny_encode_channel_close_ok(&connection->outgoing.bytes, number);
-    if (status != CONEY_OK)
-        return status;
-    cny_connection_appended(connection, connection->outgoing.bytes.size - before);
-    if (number < connection->channel_capacity)
-        connection->closes[number] = CNY_CLOSE_ANSWERED;
-    return CONEY_OK;
-}
-
-static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)
-{
-    cny_connection *connection = channel->connection;
-    if (is_close_answered(connection, channel->number))
-        return CONEY_OK;
-    coney_status status = cny_connection_answer_close(connection, channel->number);
-    if (status != CONEY_OK)
-        return status;
-    cny_error *reason =
-        cny_error_new(cny_reply_status(incoming->code), incoming->code, "%u %s", incoming->code, incoming->text);
-    cny_channel_die(channel, reason);
-    cny_error_unref(reason);
-    connection->has_news = true;
-    return CONEY_OK;
-}
-
-static bool is_awaited(const cny_channel *channel, uint32_t method)
-{
-    return method == channel->awaited || (method == CNY_BASIC_GET_EMPTY && channel->awaited == CNY_BASIC_GET_OK);
-}
-
-static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
-{
-    if (channel->feed.subscribing && cny_feed_is_step(channel, incoming))
-        return CONEY_OK;
-    if (cny_renewal_is_step(&channel->feed, incoming))
-        return CONEY_OK;
-    if (channel->question.of && cny_cancellation_is_step(channel, incoming))
-        return CONEY_OK;
-    if (cny_series_is_step(channel, incoming))
-        return CONEY_OK;
-    if (!is_awaited(channel, incoming->method)) {
-        coney_message_unref(incoming->message);
-        return cny_fail(CONEY_E_PROTOCOL, "the broker sent method %u.%u on channel %u, which nobody asked for",
-                        incoming->method >> 16, incoming->method & 0xffffU, channel->number);
-    }
-    if (incoming->method == CNY_CHANNEL_OPEN_OK)
-        cny_channel_announce(channel);
-    if (incoming->method == CNY_BASIC_CONSUME_OK)
-        cny_feed_begin(channel, incoming->text);
-    if (channel->reply)
-        *channel->reply = *incoming;
-    channel->awaited = 0;
-    cny_feed_answered(channel);
-    pthread_cond_broadcast(&channel->changed);
-    return CONEY_OK;
-}
-
-static void on_settled(cny_channel *channel, const cny_incoming *incoming)
-{
-    cny_connection *connection = channel->connection;
-    cny_confirms_settled(&channel->confirms, incoming, connection->last_read_us, &connection->told);
-}
-
-static void on_return(cny_channel *channel, const cny_incoming *incoming)
-{
-    if (channel->confirms.max > 0)
-        cny_confirms_returned(&channel->confirms, incoming, channel->connection->limits.frame_max);
-    else if (channel->returned++ == 0)
-        channel->first_returned = cny_returned_error(incoming);
-    coney_message_unref(incoming->message);
-}
-
-/* The broker still answers our close. If its own names no method (a delivery has timed out), RabbitMQ may have read
- * ours first: then the channel is gone, and an answer costs the connection. If RabbitMQ has not, it waits for an
- * answer, and opens no channel of that number before. Nothing tells which, so there is no answer, and the number is
- * not used, unless RabbitMQ closes it again. */
-static coney_status on_close_while_closing(cny_channel *channel, const cny_incoming *incoming)
-{
-    cny_connection *connection = channel->connection;
-    if (incoming->cause != 0)
-        return cny_connection_answer_close(connection, channel->number);
-    if (!is_close_answered(connection, channel->number))
-        connection->closes[channel->number] = CNY_CLOSE_CROSSED;
-    return CONEY_OK;
-}
-
-/* While closing, everything but the broker's close-ok is an echo of the past. */
-static coney_status on_incoming_while_closing(cny_channel *channel, cny_incoming *incoming)
-{
-    coney_message_unref(incoming->message);
-    if (incoming->method == CNY_CHANNEL_CLOSE)
-        return on_close_while_closing(channel, incoming);
-    if (incoming->method == CNY_CHANNEL_CLOSE_OK)
-        cny_channel_die(channel, channel->reason);
-    return CONEY_OK;
-}
-
-/* Was it a message? Then cny_connection_admits() has refused it. */
-static bool is_not_admitted(const cny_incoming *incoming)
-{
-    bool is_content = incoming->method == CNY_BASIC_DELIVER || incoming->method == CNY_BASIC_GET_OK ||
-                      incoming->method == CNY_BASIC_RETURN;
-    return is_content && !incoming->message;
-}
-
-static coney_status on_not_admitted(cny_channel *channel, const cny_incoming *incoming)
-{
-    if (incoming->method == CNY_BASIC_RETURN) {
-        cny_connection_remark(channel->connection,
-                              "the broker returned a message that is larger than any that was sent; it is ignored");
-        return CONEY_OK;
-    }
-    if (incoming->method == CNY_BASIC_DELIVER && channel->feed.ended) /* it comes again when the channel is closed */
-        return CONEY_OK;
-    return cny_fail(CONEY_E_PROTOCOL, "the broker sent a message on channel %u, which has asked for none",
-                    channel->number);
-}
-
-coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
-{
-    if (incoming->method == CNY_CHANNEL_OPEN_OK)
-        channel->connection->closes[channel->number] = CNY_CLOSE_NONE;
-    if (channel->state == CNY_CHANNEL_CLOSING)
-        return on_incoming_while_closing(channel, incoming);
-    if (incoming->method == CNY_BASIC_DELIVER && !channel->announced) { /* for an earlier channel of that number */
-        coney_message_unref(incoming->message);
-        return CONEY_OK;
-    }
-    if (is_not_admitted(incoming))
-        return on_not_admitted(channel, incoming);
-    switch (incoming->method) {
-    case CNY_BASIC_DELIVER:
-        return incoming->lacks_body ? cny_feed_skip(channel, incoming->message)
-                                    : cny_feed_deliver(channel, incoming->message);
-    case CNY_BASIC_ACK:
-    case CNY_BASIC_NACK: on_settled(channel, incoming); return CONEY_OK;
-    case CNY_BASIC_RETURN: on_return(channel, incoming); return CONEY_OK;
-    case CNY_BASIC_CANCEL: cny_cancellation_begin(channel); return CONEY_OK;
-    case CNY_BASIC_CANCEL_OK: return cny_feed_cancelled(channel);
-    case CNY_CHANNEL_CLOSE: return on_close(channel, incoming);
-    default: return on_reply(channel, incoming);
-    }
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the program asked of a factory: URI and options, checked, copied, with every default filled
  * in. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/config.h"
+#include "amqp/amqp.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

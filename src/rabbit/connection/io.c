@@ -2,7 +2,8 @@
 /* The I/O thread of a connection: connects, then moves bytes until the connection ends. It is
  * the only one that touches the socket and the decoder, runs none of the program's code, and
  * blocks on nothing but its poll (and, while connecting, on name resolution). */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/cancellation.h"
+#include "rabbit/connection/incoming.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -10,22 +11,16 @@
 #include <string.h>
 
 #define FAREWELL_MS 250
-#define MOST_PIECES 64                          /* for one system call */
-#define BATCH 32                                /* of what the broker said is handled together */
-#define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* what a burst needed beyond this is given back, */
-#define BURST_OVER_MS 10000                     /* so long after it: new memory costs more than the copy into it */
+#define BATCH 32 /* of what the broker said is handled together */
 
 /* ---- news ---- */
 
-/* Has the recovery thread look at what was noticed while a lock was held. It also logs for us: the
- * sink is the program's code, which may block. */
+/* Has the owner look at what was noticed while a lock was held. The owner also logs for us: the sink is the program's
+ * code, which may block. */
 static void report(cny_connection *connection)
 {
-    bool news = atomic_exchange(&connection->has_news, false);
-    if (!news && !connection->state_changed)
-        return;
-    connection->state_changed = false;
-    connection->owner->wake(connection->owner_self);
+    if (atomic_exchange(&connection->has_news, false))
+        connection->owner->wake(connection->owner_self);
 }
 
 /* ---- connecting ---- */
@@ -81,7 +76,7 @@ static coney_status open_connection(cny_connection *connection)
     if (status != CONEY_OK)
         return status;
     connection->last_read_us = cny_now_us();
-    connection->last_read_ms = connection->last_write_ms = connection->last_read_us / 1000;
+    connection->last_read_ms = connection->outbox.last_write_ms = connection->last_read_us / 1000;
     pthread_mutex_lock(&connection->lock);
     connection->limits = cny_wire_agreed(connection->wire);
     cny_connection_set_state(connection, CNY_OPEN);
@@ -91,79 +86,6 @@ static coney_status open_connection(cny_connection *connection)
 }
 
 /* ---- writing ---- */
-
-/* Takes what senders have appended, all at once; false and asleep if there is nothing. */
-static bool take_outgoing(cny_connection *connection)
-{
-    cny_outbound *writing = &connection->writing;
-    if (connection->secret_in_writing)
-        explicit_bzero(writing->bytes.data, writing->bytes.size);
-    cny_outbound_clear(writing);
-    if (writing->bytes.capacity / 2 > connection->config->max_outbound_bytes) /* one huge message */
-        cny_outbound_free(writing);
-    pthread_mutex_lock(&connection->lock);
-    connection->secret_in_writing = connection->secret.size > 0;
-    if (connection->secret_in_writing) {
-        cny_buffer_swap(&writing->bytes, &connection->secret);
-    } else {
-        connection->last_ack.channel = NULL;
-        cny_buffer_swap(&writing->bytes, &connection->outgoing.bytes);
-        cny_buffer_swap(&writing->parts, &connection->outgoing.parts);
-    }
-    bool taken = writing->bytes.size > 0;
-    connection->io_asleep = !taken;
-    pthread_mutex_unlock(&connection->lock);
-    return taken;
-}
-
-static void count_written(cny_connection *connection, size_t bytes)
-{
-    cny_outbound_advance(&connection->writing, bytes);
-    connection->last_write_ms = cny_now_ms();
-    pthread_mutex_lock(&connection->lock);
-    connection->unwritten -= bytes;
-    cny_connection_room_came(connection);
-    pthread_mutex_unlock(&connection->lock);
-}
-
-/* Writes until all is written or the socket takes no more. */
-static coney_status write_outgoing(cny_connection *connection)
-{
-    for (;;) {
-        struct iovec pieces[MOST_PIECES];
-        size_t size, written;
-        if (cny_outbound_is_written(&connection->writing) && !take_outgoing(connection))
-            return CONEY_OK;
-        size_t count = cny_outbound_gather(&connection->writing, pieces, MOST_PIECES, &size);
-        coney_status status = cny_wire_write_pieces(connection->wire, pieces, count, &written);
-        if (status != CONEY_OK)
-            return status;
-        if (written > 0)
-            count_written(connection, written);
-        if (written < size)
-            return CONEY_OK;
-    }
-}
-
-static bool has_unwritten(const cny_connection *connection)
-{
-    return !cny_outbound_is_written(&connection->writing);
-}
-
-static void give_back(cny_buffer *buffer)
-{
-    if (buffer->size == 0 && buffer->capacity > KEEP_BUFFER_BYTES)
-        cny_buffer_free(buffer);
-}
-
-static coney_status append(cny_connection *connection, coney_status (*encode)(cny_buffer *))
-{
-    size_t before = connection->outgoing.bytes.size;
-    coney_status status = encode(&connection->outgoing.bytes);
-    if (status == CONEY_OK)
-        cny_connection_appended(connection, connection->outgoing.bytes.size - before);
-    return status;
-}
 
 /* ---- the end ---- */
 
@@ -187,10 +109,9 @@ static void end_connection(cny_connection *connection)
         cny_fail(CONEY_E_CLOSED, "the connection factory is closed");
     if (connection->state != CNY_DEAD)
         declare_dead(connection, cny_error_capture());
-    cny_outbound_free(&connection->outgoing);
-    connection->unwritten = 0;
+    cny_outbox_drop(&connection->outbox);
     pthread_mutex_unlock(&connection->lock);
-    cny_connection_forget_writing(connection);
+    cny_outbox_forget_writing(&connection->outbox);
     report(connection);
     cny_wire_close(connection->wire);
 }
@@ -203,12 +124,12 @@ static coney_status on_connection_close(cny_connection *connection, const cny_in
     coney_status status = cny_fail_code(CONEY_E_LOST, incoming->code, "the broker closed the connection: %u %s",
                                         incoming->code, incoming->text);
     pthread_mutex_lock(&connection->lock);
-    append(connection, cny_encode_connection_close_ok);
+    cny_connection_append(connection, cny_encode_connection_close_ok);
     cny_accuse(connection, incoming);
     if (connection->state == CNY_OPEN)
         declare_dead(connection, cny_error_capture());
     pthread_mutex_unlock(&connection->lock);
-    write_outgoing(connection); /* as much of the close-ok as the socket takes */
+    cny_connection_write(connection); /* as much of the close-ok as the socket takes */
     return status;
 }
 
@@ -272,7 +193,7 @@ static coney_status on_batch(cny_connection *connection, cny_incoming *batch, si
     pthread_mutex_lock(&connection->lock);
     for (; at < count && status == CONEY_OK && !is_for_connection(&batch[at]); at++)
         status = on_channel_incoming(connection, &batch[at]);
-    connection->held = connection->full_feeds > 0;
+    connection->pacing.is_held = connection->pacing.full_feeds > 0;
     pthread_mutex_unlock(&connection->lock);
     if (at < count && status == CONEY_OK)
         status = on_connection_incoming(connection, &batch[at++]);
@@ -326,29 +247,41 @@ static coney_status handle_input(cny_connection *connection)
 
 /* ---- time ---- */
 
+/* Under lock: has all channels do what is due. */
+static void run_due(cny_connection *connection, int64_t now)
+{
+    connection->due_at = INT64_MAX;
+    for (size_t i = 1; i < connection->channel_capacity; i++) {
+        cny_channel *channel = connection->channels[i];
+        if (!channel)
+            continue;
+        if (cny_renewal_run_due(channel, now) != CONEY_OK)
+            cny_channel_close_without_memory(channel);
+        cny_cancellation_run_due(channel, now);
+    }
+}
+
 /* Half a heartbeat interval without writing calls for a heartbeat, two without reading mean that
  * nobody is there. */
 static coney_status keep_time(cny_connection *connection)
 {
     int64_t now = cny_now_ms();
     int heartbeat_ms = connection->limits.heartbeat_s * 1000;
-    if (connection->held) /* nobody listened */
+    if (connection->pacing.is_held) /* nobody listened */
         connection->last_read_ms = now;
     if (heartbeat_ms > 0 && now - connection->last_read_ms >= 2 * (int64_t)heartbeat_ms)
         return cny_fail(CONEY_E_LOST, "no sign of life from the broker for %lld ms (heartbeat %d s)",
                         (long long)(now - connection->last_read_ms), connection->limits.heartbeat_s);
     coney_status status = CONEY_OK;
     pthread_mutex_lock(&connection->lock);
-    if (now - connection->last_write_ms >= BURST_OVER_MS && connection->unwritten == 0) {
-        give_back(&connection->writing.bytes);
-        give_back(&connection->outgoing.bytes);
-    }
+    cny_outbox_shrink(&connection->outbox, now);
     if (now >= connection->due_at)
-        cny_channels_run_due(connection, now);
-    if (connection->state == CNY_CLOSING && now >= connection->close_deadline)
+        run_due(connection, now);
+    if (connection->state == CNY_CLOSING && now >= connection->closing.deadline)
         status = cny_fail(CONEY_E_CLOSED, "the connection factory is closed (the broker did not answer in time)");
-    else if (heartbeat_ms > 0 && now - connection->last_write_ms >= heartbeat_ms / 2 && connection->unwritten == 0)
-        status = append(connection, cny_encode_heartbeat);
+    else if (heartbeat_ms > 0 && now - connection->outbox.last_write_ms >= heartbeat_ms / 2 &&
+             connection->outbox.unwritten == 0)
+        status = cny_connection_append(connection, cny_encode_heartbeat);
     pthread_mutex_unlock(&connection->lock);
     return status;
 }
@@ -364,12 +297,12 @@ static int next_timeout(cny_connection *connection)
     int heartbeat_ms = connection->limits.heartbeat_s * 1000;
     if (heartbeat_ms > 0) {
         at = connection->last_read_ms + 2 * (int64_t)heartbeat_ms;
-        if (!has_unwritten(connection))
-            at = earlier(at, connection->last_write_ms + heartbeat_ms / 2);
+        if (!cny_outbox_has_begun(&connection->outbox))
+            at = earlier(at, connection->outbox.last_write_ms + heartbeat_ms / 2);
     }
     pthread_mutex_lock(&connection->lock);
     if (connection->state == CNY_CLOSING)
-        at = earlier(at, connection->close_deadline);
+        at = earlier(at, connection->closing.deadline);
     at = earlier(at, connection->due_at);
     pthread_mutex_unlock(&connection->lock);
     if (at == INT64_MAX)
@@ -385,10 +318,10 @@ static int next_timeout(cny_connection *connection)
 static coney_status begin_closing(cny_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
-    bool aborted = connection->abort != NULL;
+    bool aborted = connection->closing.abort != NULL;
     if (aborted && connection->state == CNY_OPEN)
-        append(connection, cny_encode_connection_close);
-    if (!aborted && connection->close_wanted && connection->state == CNY_OPEN) {
+        cny_connection_append(connection, cny_encode_connection_close);
+    if (!aborted && connection->closing.is_wanted && connection->state == CNY_OPEN) {
         cny_connection_set_state(connection, CNY_CLOSING);
         cny_error *reason = cny_error_new(CONEY_E_CLOSED, 0, "the connection factory is closed");
         for (size_t i = 0; i < connection->channel_capacity; i++) {
@@ -396,96 +329,49 @@ static coney_status begin_closing(cny_connection *connection)
                 cny_channel_close_locked(connection->channels[i], reason);
         }
         cny_error_unref(reason);
-        append(connection, cny_encode_connection_close);
+        cny_connection_append(connection, cny_encode_connection_close);
         if (*connection->blocked) /* the broker reads nothing from us, so there will be no answer */
-            connection->close_deadline = earlier(connection->close_deadline, cny_deadline(FAREWELL_MS));
+            connection->closing.deadline = earlier(connection->closing.deadline, cny_deadline(FAREWELL_MS));
     }
     pthread_mutex_unlock(&connection->lock);
     if (!aborted)
         return CONEY_OK;
-    write_outgoing(connection);
-    return cny_error_raise(connection->abort);
+    cny_connection_write(connection);
+    return cny_error_raise(connection->closing.abort);
 }
 
 /* Senders need not wake us while we are at work: we look for their bytes before we sleep. */
 static void mark_awake(cny_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
-    connection->io_asleep = false;
-    connection->reading_put_off = false;
+    connection->outbox.io_asleep = false;
+    connection->pacing.is_coalescing = false;
     pthread_mutex_unlock(&connection->lock);
-}
-
-/* While confirms of asynchronous sends or deliveries stream in, reading each as it comes would cost two thread
- * switches for a handful of messages. So the next read is put off by this much, as network cards
- * put off interrupts, unless somebody waits for an answer. Of writing only acknowledgements are put off with it. */
-#define MODERATION_MS 1
-#define STREAM 8 /* so many deliveries in a moment are one */
-
-static bool is_streaming(const cny_connection *connection)
-{
-    if (connection->role == CONEY_PUBLISHING)
-        return connection->streaming;
-    return connection->streaming && connection->deliveries >= STREAM && !connection->window_short;
-}
-/* A feed is full; whoever takes it wakes us. */
-static bool is_held(cny_connection *connection)
-{
-    if (!connection->held)
-        return false;
-    pthread_mutex_lock(&connection->lock);
-    connection->held = connection->full_feeds > 0 && connection->state == CNY_OPEN;
-    pthread_mutex_unlock(&connection->lock);
-    return connection->held;
-}
-
-static bool may_put_off_reading(cny_connection *connection)
-{
-    if (!is_streaming(connection))
-        return false;
-    bool too_soon = cny_now_ms() < connection->last_read_ms + MODERATION_MS;
-    pthread_mutex_lock(&connection->lock);
-    bool may = too_soon && connection->waiting_for_answer == 0 && connection->state == CNY_OPEN;
-    connection->reading_put_off = may;
-    pthread_mutex_unlock(&connection->lock);
-    return may;
 }
 
 /* Sleeps until there is something to read or write, a sender wakes us, or time is up. */
 static coney_status wait(cny_connection *connection, bool *readable)
 {
-    bool held = is_held(connection);
-    bool put_off = !held && may_put_off_reading(connection);
-    short events = put_off || held ? 0 : POLLIN, seen = 0;
-    if (has_unwritten(connection))
+    cny_reading reading = cny_pacing_decide(connection);
+    short events = reading == CNY_READ_NOW ? POLLIN : 0, seen = 0;
+    if (cny_outbox_has_begun(&connection->outbox))
         events |= POLLOUT;
-    bool waiting_input = cny_wire_has_input(connection->wire) && !put_off && !held;
-    int timeout = put_off ? MODERATION_MS : next_timeout(connection);
+    bool waiting_input = reading == CNY_READ_NOW && cny_wire_has_input(connection->wire);
+    int timeout = reading == CNY_READ_SOON ? CNY_COALESCING_MS : next_timeout(connection);
     coney_status status = cny_wire_poll(connection->wire, events, waiting_input ? 0 : timeout, &seen);
     mark_awake(connection);
     bool has_input = seen & (POLLIN | POLLERR | POLLHUP);
-    *readable = has_input || waiting_input || (put_off && !may_put_off_reading(connection));
+    *readable =
+        has_input || waiting_input || (reading == CNY_READ_SOON && cny_pacing_decide(connection) == CNY_READ_NOW);
     return status;
-}
-
-/* What comes within a millisecond counts together: TLS hands it out in small pieces. */
-static void count_moment(cny_connection *connection)
-{
-    int64_t now = cny_now_ms();
-    if (now == connection->moment_ms)
-        return;
-    connection->moment_ms = now;
-    connection->moments++;
-    connection->deliveries = 0;
-    connection->window_short = false;
 }
 
 static coney_status read_input(cny_connection *connection)
 {
-    count_moment(connection);
+    cny_pacing_begin_read(&connection->pacing);
     size_t received;
     coney_status status = cny_wire_read(connection->wire, &received);
-    connection->streaming = received > 0;
+    connection->pacing.is_streaming = received > 0;
     if (received > 0) {
         connection->last_read_us = cny_now_us();
         connection->last_read_ms = connection->last_read_us / 1000;
@@ -502,7 +388,7 @@ static coney_status read_last_words(cny_connection *connection)
     coney_status status;
     do {
         status = read_input(connection);
-    } while (status == CONEY_OK && connection->streaming && cny_now_ms() < deadline);
+    } while (status == CONEY_OK && connection->pacing.is_streaming && cny_now_ms() < deadline);
     if (cny_connection_get_state(connection) != CNY_DEAD)
         status = cny_error_raise(loss);
     cny_error_unref(loss);
@@ -511,7 +397,7 @@ static coney_status read_last_words(cny_connection *connection)
 
 static coney_status write_all(cny_connection *connection)
 {
-    coney_status status = write_outgoing(connection);
+    coney_status status = cny_connection_write(connection);
     return status == CONEY_E_LOST ? read_last_words(connection) : status;
 }
 

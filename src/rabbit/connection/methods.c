@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The methods that have a reply: encode, call, and say in the error what was asked of what. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/publish.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -255,7 +255,7 @@ static coney_status append_declaration(cny_channel *channel, const cny_buffer *f
                                        CNY_QUEUE_BIND_OK};
     if (channel->reason)
         return cny_error_raise(channel->reason);
-    if (!cny_buffer_append(&channel->connection->outgoing.bytes, frame->data, frame->size))
+    if (!cny_buffer_append(&channel->connection->outbox.outgoing.bytes, frame->data, frame->size))
         return cny_fail_memory();
     if (channel->series.unanswered == 0)
         channel->series.answered_ms = cny_now_ms();
@@ -287,7 +287,7 @@ coney_status cny_channel_await_declarations(cny_channel *channel, size_t left, i
     coney_status status = CONEY_OK;
     cny_channel_lock(channel);
     cny_series *series = &channel->series;
-    channel->connection->waiting_for_answer++;
+    channel->connection->pacing.waiting_for_answer++;
     while (series->unanswered > left && !channel->reason && status == CONEY_OK) {
         int64_t deadline = series->answered_ms + timeout_ms;
         series->wake_at = left;
@@ -295,7 +295,7 @@ coney_status cny_channel_await_declarations(cny_channel *channel, size_t left, i
             cny_now_ms() >= series->answered_ms + timeout_ms)
             status = cny_fail(CONEY_E_TIMEOUT, "no answer from the broker within %d ms", timeout_ms);
     }
-    channel->connection->waiting_for_answer--;
+    channel->connection->pacing.waiting_for_answer--;
     *unanswered = series->unanswered;
     if (series->unanswered > left && channel->reason)
         status = cny_error_raise(channel->reason);

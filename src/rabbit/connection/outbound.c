@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What is to be written: frames, in which large bodies stand as references, for a copy of them would cost more than
  * all the rest of a publish. Not thread-safe: whoever has the connection's lock, or has taken all of it. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/outbound.h"
 
 /* So much of a body belongs into the stream behind so many bytes. */
 typedef struct body_part {

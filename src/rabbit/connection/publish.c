@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Publishing on a channel: waits for room, commits message and confirm number in one step, and waits for the outcome.
  * Any thread. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/publish.h"
 
 #include <string.h>
 
@@ -10,25 +10,12 @@
 
 /* ---- publishing ---- */
 
-static coney_status blocked(const cny_connection *connection)
-{
-    return cny_fail(CONEY_E_BLOCKED, "the broker holds back publishers: %s", connection->blocked);
-}
-
-static bool wait_and_count(cny_channel *channel, pthread_cond_t *cond, int64_t deadline)
-{
-    int64_t began = cny_now_us();
-    bool in_time = cny_cond_wait(cond, &channel->connection->lock, deadline);
-    channel->confirms.statistics.waited_us += (uint64_t)(cny_now_us() - began);
-    return in_time;
-}
-
 /* Nothing was sent: at once, or at the deadline. */
 static coney_status window_is_full(const cny_channel *channel, const char *when)
 {
     const cny_confirms *confirms = &channel->confirms;
     if (*channel->connection->blocked)
-        return blocked(channel->connection);
+        return cny_connection_fail_blocked(channel->connection);
     return cny_fail(CONEY_E_LIMIT, "%zu messages are unconfirmed%s (max_unconfirmed %zu)", cny_confirms_taken(confirms),
                     when, confirms->max);
 }
@@ -63,7 +50,7 @@ static void wait_for_room(cny_channel *channel, int64_t deadline)
         bool must_look = !full && moment < deadline;
         confirms->place_told = !full;
         confirms->stuck = false;
-        in_time = wait_and_count(channel, &channel->changed, must_look ? moment : deadline);
+        in_time = cny_channel_wait_and_count(channel, &channel->changed, must_look ? moment : deadline);
         if (must_look && !in_time && !channel->reason && cny_confirms_taken(confirms) == taken) {
             confirms->stuck = true;
             pthread_cond_broadcast(&channel->changed);
@@ -87,98 +74,6 @@ static coney_status wait_for_window(cny_channel *channel, const cny_publish *pub
         return window_is_full(channel, "");
     wait_for_room(channel, deadline);
     return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : window_is_full(channel, " at the deadline");
-}
-
-/* ---- room in the outbound buffer ----
- *
- * Who finds none queues, so that many small messages cannot keep a large one waiting. Each has a condition
- * of its own: room wakes the first, and that one the next if there is room for it, too. */
-
-typedef struct cny_room_waiter {
-    struct cny_room_waiter *next;
-    pthread_cond_t turn;
-    size_t bytes;
-} cny_room_waiter;
-
-/* A message larger than the limit may go alone. */
-bool cny_connection_has_room(const cny_connection *connection, size_t bytes)
-{
-    if (*connection->blocked)
-        return false;
-    return connection->unwritten == 0 || connection->unwritten + bytes <= connection->config->max_outbound_bytes;
-}
-
-void cny_connection_room_came(cny_connection *connection)
-{
-    cny_room_waiter *first = connection->first_in_queue;
-    if (first && cny_connection_has_room(connection, first->bytes))
-        pthread_cond_signal(&first->turn);
-    if (!first && connection->room_wanted &&
-        cny_connection_has_room(connection, connection->config->max_outbound_bytes / 2)) {
-        connection->room_wanted = false;
-        connection->has_news = true;
-    }
-}
-
-void cny_connection_wake_queue(cny_connection *connection)
-{
-    for (cny_room_waiter *one = connection->first_in_queue; one; one = one->next)
-        pthread_cond_signal(&one->turn);
-}
-
-static void join_queue(cny_connection *connection, cny_room_waiter *waiter)
-{
-    if (connection->last_in_queue)
-        connection->last_in_queue->next = waiter;
-    else
-        connection->first_in_queue = waiter;
-    connection->last_in_queue = waiter;
-}
-
-static void leave_queue(cny_connection *connection, const cny_room_waiter *waiter)
-{
-    cny_room_waiter *before = NULL, **link = &connection->first_in_queue;
-    for (; *link != waiter; link = &before->next)
-        before = *link;
-    *link = waiter->next;
-    if (connection->last_in_queue == waiter)
-        connection->last_in_queue = before;
-}
-
-static coney_status no_room(const cny_connection *connection, const char *when)
-{
-    if (*connection->blocked)
-        return blocked(connection);
-    return cny_fail(CONEY_E_LIMIT, "%zu bytes are unwritten%s%s (max_outbound_bytes %zu)", connection->unwritten, when,
-                    connection->first_in_queue ? " and others wait for room" : "",
-                    connection->config->max_outbound_bytes);
-}
-
-static coney_status queue_for_room(cny_channel *channel, size_t bytes, int64_t deadline)
-{
-    cny_connection *connection = channel->connection;
-    cny_room_waiter waiter = {.bytes = bytes};
-    bool in_time = true, fits = false;
-    cny_cond_init(&waiter.turn);
-    join_queue(connection, &waiter);
-    while (!channel->reason && in_time && !fits) {
-        in_time = wait_and_count(channel, &waiter.turn, deadline);
-        fits = connection->first_in_queue == &waiter && cny_connection_has_room(connection, bytes);
-    }
-    leave_queue(connection, &waiter);
-    pthread_cond_destroy(&waiter.turn);
-    if (channel->reason || fits)
-        return CONEY_OK;
-    return no_room(connection, " at the deadline");
-}
-
-static coney_status wait_for_bytes(cny_channel *channel, size_t bytes, coney_flow flow, int64_t deadline)
-{
-    cny_connection *connection = channel->connection;
-    if (!connection->first_in_queue && cny_connection_has_room(connection, bytes))
-        return CONEY_OK;
-    connection->room_wanted |= flow == CONEY_FLOW_STORE;
-    return flow == CONEY_FLOW_WAIT ? queue_for_room(channel, bytes, deadline) : no_room(connection, "");
 }
 
 /* What it takes to send the message again or to name it; NULL if the confirm has room for it itself. */
@@ -207,7 +102,7 @@ static coney_status append_frames(cny_channel *channel, const cny_buffer *head, 
                                   size_t bytes)
 {
     cny_connection *connection = channel->connection;
-    cny_outbound *out = &connection->outgoing;
+    cny_outbound *out = &connection->outbox.outgoing;
     uint32_t frame_max = connection->limits.frame_max;
     bool copy = publish->message->size < CNY_LARGE_BODY || !cny_wire_takes_pieces(connection->wire);
     bool reserved = copy ? cny_buffer_reserve(&out->bytes, bytes)
@@ -254,7 +149,7 @@ static coney_status send_locked(cny_channel *channel, const cny_buffer *head, co
     size_t bytes = cny_publish_size(channel, head, publish->message);
     coney_status status = wait_for_window(channel, publish, deadline);
     if (status == CONEY_OK && !channel->reason)
-        status = wait_for_bytes(channel, bytes, publish->flow, deadline);
+        status = cny_channel_wait_for_bytes(channel, bytes, publish->flow, deadline);
     if (channel->reason)
         status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
     if (status == CONEY_OK)
@@ -310,7 +205,7 @@ static coney_status send_unconfirmed_locked(cny_channel *channel, const cny_buff
                                             int64_t deadline)
 {
     size_t bytes = cny_publish_size(channel, head, publish->message);
-    coney_status status = wait_for_bytes(channel, bytes, publish->flow, deadline);
+    coney_status status = cny_channel_wait_for_bytes(channel, bytes, publish->flow, deadline);
     if (status == CONEY_OK && channel->reason)
         status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
     if (status == CONEY_OK)
@@ -353,11 +248,11 @@ coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publis
     if (status == CONEY_OK) {
         cny_channel_lock(channel);
         status = send_locked(channel, &head, &waiting, deadline);
-        channel->connection->waiting_for_answer += status == CONEY_OK;
+        channel->connection->pacing.waiting_for_answer += status == CONEY_OK;
         cny_channel_unlock(channel);
         if (status == CONEY_OK) {
             status = wait_for_outcome(channel, waiter, deadline);
-            channel->connection->waiting_for_answer--; /* without the lock: whoever told us may still hold it */
+            channel->connection->pacing.waiting_for_answer--; /* without the lock: whoever told us may still hold it */
         }
     }
     cny_buffer_free(&head);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Sending again what a dead channel has kept, on another one. Any thread, but one at a time for a channel. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/publish.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What became of the messages that were sent on a channel: its confirms tell when callbacks have returned and when all
  * is settled, and count. Any thread, without the lock of the connection, which each function takes. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/publish.h"
 
 /* ---- for the confirms of the channel ---- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Who may be to blame when the broker closes a connection. What becomes of suspects is up to those who asked: messages
  * are sent again one by one, requests are tried alone (isolation.h). I/O thread, under the connection's lock. */
-#include "rabbit/connection/internal.h"
+#include "rabbit/connection/channel.h"
 
 #include <stdio.h>
 
