@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* The place where connections and channels come from: waits until a connection is open, and opens channels on it. Any
- * thread that may wait. */
+/* Waits until a connection of the factory is open, and opens channels on it. On threads of the program and of members;
+ * the recovery thread makes the connections meanwhile. It must not know how. */
 #include "rabbit/factory/parts.h"
 
-#define LOOK_UP_MS 100
-#define MOST_ADDRESSES 8 /* of a name, that connect() waits for */
+#define POLL_MS 100
+#define MOST_ADDRESSES 8 /* of a host, for which connect() waits */
 
 /* ---- connections ---- */
 
 /* Under lock. */
-static coney_status not_open(const cny_slot *slot, bool at_once)
+static coney_status fail_not_open(const cny_slot *slot, bool at_once)
 {
     const char *when = at_once ? "not connected" : "not connected within the deadline";
-    int code = slot->reason ? cny_error_view(slot->reason)->broker_code : 0;
+    int code = slot->last_error ? cny_error_view(slot->last_error)->broker_code : 0;
     coney_connection_info info;
     cny_slot_describe(slot, &info);
     if (slot->state != CNY_SLOT_OPEN)
         return cny_fail_code(info.blocked ? CONEY_E_BLOCKED : CONEY_E_CONNECT, code, "%s: %s", when, info.text);
-    cny_error *loss = cny_connection_reason(slot->connection); /* which the recovery thread has not seen yet */
+    cny_error *loss = cny_connection_reason(slot->connection); /* the recovery thread has not seen it yet */
     code = cny_error_view(loss)->broker_code;
     coney_status status =
         cny_fail_code(CONEY_E_CONNECT, code, "%s: it has just been lost: %s", when, cny_error_view(loss)->text);
@@ -26,16 +26,15 @@ static coney_status not_open(const cny_slot *slot, bool at_once)
 }
 
 /* Under lock. */
-static coney_status given_up(const cny_slot *slot)
+static coney_status fail_given_up(const cny_slot *slot)
 {
-    const coney_error *reason = cny_error_view(slot->reason);
+    const coney_error *reason = cny_error_view(slot->last_error);
     coney_connection_info info;
     cny_slot_describe(slot, &info);
     return cny_fail_code(reason->status, reason->broker_code, "%s", info.text);
 }
 
-/* Under lock: waits until the slot can be used; at_once: but only for the first attempt ever, for else nobody
- * could begin. */
+/* Under lock: waits until the slot can be used. at_once: waits for nothing but the end of the very first attempt. */
 static coney_status wait_open(cny_slot *slot, bool at_once, int64_t deadline)
 {
     coney_connection_factory *factory = slot->factory;
@@ -55,8 +54,8 @@ static coney_status wait_open(cny_slot *slot, bool at_once, int64_t deadline)
     if (cny_factory_is_closed(factory))
         return cny_factory_check_closed(factory);
     if (slot->state == CNY_SLOT_FAILED)
-        return given_up(slot);
-    return not_open(slot, at_once && in_time);
+        return fail_given_up(slot);
+    return fail_not_open(slot, at_once && in_time);
 }
 
 coney_status cny_factory_wait_open(coney_connection_factory *factory, coney_connection_role role, int64_t deadline)
@@ -73,7 +72,7 @@ coney_status cny_factory_want(coney_connection_factory *factory, coney_connectio
     pthread_mutex_lock(&factory->lock);
     coney_status status = cny_factory_check_closed(factory);
     if (status == CONEY_OK)
-        status = slot->state == CNY_SLOT_FAILED ? given_up(slot) : cny_slot_want(slot);
+        status = slot->state == CNY_SLOT_FAILED ? fail_given_up(slot) : cny_slot_want(slot);
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
@@ -90,7 +89,7 @@ coney_status cny_factory_check_given_up(coney_connection_factory *factory, coney
 {
     const cny_slot *slot = &factory->slots[role];
     pthread_mutex_lock(&factory->lock);
-    coney_status status = slot->state == CNY_SLOT_FAILED ? given_up(slot) : CONEY_OK;
+    coney_status status = slot->state == CNY_SLOT_FAILED ? fail_given_up(slot) : CONEY_OK;
     pthread_mutex_unlock(&factory->lock);
     return status;
 }
@@ -106,7 +105,7 @@ static coney_status get_connection(cny_connection **connection, coney_connection
     return status;
 }
 
-/* Opening has no effect that could be lost, so it is tried again on the next connection. */
+/* Opening a channel has no effect that could be lost, so it is tried again on the next connection. */
 coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
                               bool at_once, int64_t deadline)
 {
@@ -121,7 +120,7 @@ coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *f
         lost = status != CONEY_OK && cny_connection_is_dead(connection);
         cny_connection_unref(connection);
     } while (lost && cny_now_ms() < deadline);
-    if (lost) /* it would have come back */
+    if (lost) /* the next connection did not come in time */
         status = cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code,
                                "not connected within the deadline: %s", coney_last_error());
     return status;
@@ -135,7 +134,7 @@ coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_facto
     if (status != CONEY_OK)
         return status;
     status = cny_channel_subscribe_on(channel, connection, subscription, watcher);
-    if (status != CONEY_OK && cny_connection_is_dead(connection)) /* it will come back */
+    if (status != CONEY_OK && cny_connection_is_dead(connection)) /* there will be another one */
         status = cny_fail_code(CONEY_E_CONNECT, coney_last_error_details()->broker_code, "not connected: %s",
                                coney_last_error());
     cny_connection_unref(connection);
@@ -149,7 +148,7 @@ cny_reply_watch cny_factory_watch_reply(coney_connection_factory *factory)
     const cny_slot *slot = &factory->slots[CONEY_PUBLISHING];
     cny_reply_watch now = {.blocked_us = cny_factory_blocked_us(factory)};
     pthread_mutex_lock(&factory->lock);
-    now.times_opened = slot->times_opened + (slot->state != CNY_SLOT_OPEN); /* the reply opens it */
+    now.times_opened = slot->times_opened + (slot->state != CNY_SLOT_OPEN); /* sending the reply opens the connection */
     pthread_mutex_unlock(&factory->lock);
     return now;
 }
@@ -168,14 +167,14 @@ bool cny_factory_is_reply_refused(coney_connection_factory *factory, const cny_r
     case CONEY_E_NOT_FOUND:
     case CONEY_E_ACCESS_REFUSED: return is_open;
     case CONEY_E_TIMEOUT: return was_open;
-    case CONEY_E_BROKER: return cny_last_is_suspicion(); /* alone, on the isolated connection */
+    case CONEY_E_BROKER: return cny_last_is_suspicion(); /* the reply was alone on the isolated connection */
     default: return false;
     }
 }
 
 /* ---- connecting at once ---- */
 
-/* Under lock. Each address has its own time, and a name may have several. */
+/* Under lock. Each address has its own connection timeout, and a host may have several addresses. */
 static bool is_any_connecting(const coney_connection_factory *factory)
 {
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
@@ -186,7 +185,16 @@ static bool is_any_connecting(const coney_connection_factory *factory)
     return false;
 }
 
-/* Under lock: waits until both slots are open or an attempt of one has failed since. */
+/* Under lock. */
+static coney_status fail_in_time(const coney_connection_factory *factory)
+{
+    coney_connection_info info;
+    bool is_consuming_open = factory->slots[CONEY_CONSUMING].state == CNY_SLOT_OPEN;
+    cny_slot_describe(&factory->slots[is_consuming_open ? CONEY_PUBLISHING : CONEY_CONSUMING], &info);
+    return cny_fail(CONEY_E_TIMEOUT, "not connected within the connection timeouts of all hosts: %s", info.text);
+}
+
+/* Under lock: waits until both slots are open or one has had another failure. */
 static coney_status wait_for_attempts(coney_connection_factory *factory, const uint64_t *failures, int64_t deadline,
                                       int64_t latest)
 {
@@ -197,21 +205,16 @@ static coney_status wait_for_attempts(coney_connection_factory *factory, const u
             const cny_slot *slot = &factory->slots[role];
             open += slot->state == CNY_SLOT_OPEN;
             if (!cny_factory_is_closed(factory) && slot->failures > failures[role])
-                return cny_error_raise(slot->reason);
+                return cny_error_raise(slot->last_error);
         }
         if (cny_factory_is_closed(factory))
             return cny_factory_check_closed(factory);
         if (open == CNY_ROLE_COUNT)
             return CONEY_OK;
-        if (!in_time && cny_now_ms() < latest && is_any_connecting(factory)) {
-            deadline = cny_deadline(LOOK_UP_MS);
-        } else if (!in_time) {
-            coney_connection_info info;
-            bool publishing = factory->slots[CONEY_CONSUMING].state == CNY_SLOT_OPEN;
-            cny_slot_describe(&factory->slots[publishing ? CONEY_PUBLISHING : CONEY_CONSUMING], &info);
-            return cny_fail(CONEY_E_TIMEOUT, "not connected within the connection timeouts of all hosts: %s",
-                            info.text);
-        }
+        if (!in_time && (cny_now_ms() >= latest || !is_any_connecting(factory)))
+            return fail_in_time(factory);
+        if (!in_time)
+            deadline = cny_deadline(POLL_MS);
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
     }
 }
@@ -228,7 +231,7 @@ coney_status coney_connection_factory_connect(coney_connection_factory *factory)
         return cny_fail(CONEY_E_STATE,
                         "connect: the credentials provider cannot wait for the connection that waits for "
                         "its answer");
-    /* A little more than all hosts may take, so that the reason is theirs and not this deadline's. */
+    /* A little longer than all hosts may take, so that the error is that of a host and not of this deadline. */
     const cny_uri *uri = &factory->config.uri;
     int64_t all_hosts_ms = (int64_t)uri->connection_timeout_ms * (int64_t)uri->host_count;
     int64_t deadline = cny_now_ms() + all_hosts_ms + 1000;

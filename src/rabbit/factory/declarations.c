@@ -44,7 +44,7 @@ void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *
         return;
     }
     if (item->state == CNY_DECLARATION_WANTED && state != CNY_DECLARATION_WANTED)
-        atomic_fetch_add(&all->settled, 1);
+        atomic_fetch_add(&all->changes, 1);
     all->counts[item->state]--;
     item->state = state;
     all->counts[state]++;
@@ -130,7 +130,7 @@ void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_s
     if (left) {
         count_in(factory, set, false);
         set->has_joined = false;
-        atomic_fetch_add(&factory->declarations.settled, 1);
+        atomic_fetch_add(&factory->declarations.changes, 1);
         cny_factory_wake_locked(factory);
     }
     pthread_mutex_unlock(&factory->lock);
@@ -183,7 +183,7 @@ void cny_declarations_lost(coney_connection_factory *factory, coney_connection_r
 
 void cny_declarations_given_up(coney_connection_factory *factory)
 {
-    atomic_fetch_add(&factory->declarations.settled, 1);
+    atomic_fetch_add(&factory->declarations.changes, 1);
 }
 
 static bool is_due(const cny_declaration *item, coney_connection_role role, int64_t now)

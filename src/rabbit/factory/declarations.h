@@ -58,7 +58,7 @@ typedef struct cny_declarations {
     cny_buffer sets;                       /* of cny_declaration_set *, references */
     size_t counts[CNY_DECLARATION_STATES]; /* of all items */
     atomic_size_t wanted;                  /* the same as counts[CNY_DECLARATION_WANTED], for a look without the lock */
-    atomic_ullong settled;                 /* changes when messages that had to wait may go */
+    atomic_ullong changes;                 /* see cny_declarations_changes() */
     int64_t not_before;                    /* when the next run may begin: the last one could not go on */
     bool running;                          /* something is being declared */
     bool isolating;                        /* suspects are being declared on a connection of their own */

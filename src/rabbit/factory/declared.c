@@ -250,9 +250,9 @@ coney_status cny_declarations_wait(coney_connection_factory *factory, const char
     return status;
 }
 
-uint64_t cny_declarations_settled(coney_connection_factory *factory)
+uint64_t cny_declarations_changes(coney_connection_factory *factory)
 {
-    return atomic_load(&factory->declarations.settled);
+    return atomic_load(&factory->declarations.changes);
 }
 
 coney_status cny_declarations_check(coney_connection_factory *factory)

@@ -10,8 +10,8 @@
 static void free_factory(coney_connection_factory *factory)
 {
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        cny_error_unref(factory->slots[role].reason);
-        cny_error_unref(factory->slots[role].loss);
+        cny_error_unref(factory->slots[role].last_error);
+        cny_error_unref(factory->slots[role].last_loss);
     }
     cny_declarations_free(&factory->declarations);
     cny_buffer_free(&factory->members);

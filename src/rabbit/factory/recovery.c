@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The recovery thread of a factory: makes the connections that are wanted, prepares each before
- * it is used, and does so again after each loss.
+/* The recovery thread of a factory. It makes the connections that are needed, prepares each connection before its use,
+ * and does both again after each loss.
  *
- * It sleeps until something changes or is due, then looks at each slot, the consuming one first,
- * and does the next thing. It lets go of the factory's lock for what may take time: the members' part in
- * sending again and the program's credentials provider. */
+ * The thread sleeps until it is woken or something is due. Then it takes the next step of each slot, the consuming one
+ * first. All functions are called with the factory's lock held. The thread lets go of the lock for what may take time:
+ * members, the credentials provider, the log. It must not wait for an answer of the broker. */
 #include "rabbit/factory/recovery.h"
 #include "rabbit/factory/connecting.h"
 #include "rabbit/factory/parts.h"
@@ -14,13 +14,13 @@
 #include <string.h>
 
 #define NEVER INT64_MAX
-#define TICK_MS 10   /* until asking again about what is not done yet */
-#define CROWD_MS 100 /* in which the clients of a host that is gone come to the others */
+#define TICK_MS 10   /* until the next look at something that tells nobody when it is done */
+#define CROWD_MS 100 /* the clients of a host that is gone connect to the others spread over this time */
 #define PATIENCE_WITH_CONSUMERS_MS 5000
 #define PATIENCE_WITH_DECLARATIONS_MS 5000
 #define FIRST_DECLARE_DELAY_MS 1000
 #define MAX_DECLARE_DELAY_MS 30000
-#define REFRESH_AGAIN_MS 5000
+#define REFRESH_AGAIN_MS 5000 /* after credentials could not be renewed */
 #define LONGEST_SLEEP_MS 3600000
 
 static void lock(cny_slot *slot)
@@ -43,21 +43,21 @@ int cny_recovery_delay(const coney_recovery_options *options, int delay_ms)
 static bool gives_up(const cny_slot *slot)
 {
     const coney_recovery_options *options = &slot->factory->config.recovery;
-    return (!options->retry_refused_login && cny_is_refused_login(cny_error_view(slot->reason))) ||
+    return (!options->retry_refused_login && cny_is_refused_login(cny_error_view(slot->last_error))) ||
            (options->max_attempts > 0 && slot->attempt >= options->max_attempts);
 }
 
-/* One that was open for less time than was waited for it may end like this again and again. */
+/* A connection that was open for less time than the delay before it may be lost again and again. */
 static bool was_steady(const cny_slot *slot)
 {
     return slot->state == CNY_SLOT_OPEN && cny_now_ms() - slot->opened_at >= slot->delay_ms;
 }
 
-/* Another host may be there at once, so the first attempt after a loss does not wait for the delay, and the first
- * delay is left for the time when that attempt has failed, or the connection it made was lost at once. */
+/* Another host may be there at once. So the first attempt after a loss does not wait for the delay. The first delay is
+ * for the attempt after that one, if it fails or its connection is lost at once. */
 static void plan_attempt(cny_slot *slot)
 {
-    if (slot->state == CNY_SLOT_DECLARING) { /* connecting is not what failed */
+    if (slot->state == CNY_SLOT_DECLARING) { /* connecting has succeeded */
         slot->attempt = 0;
         slot->declare_delay_ms = cny_backoff(slot->declare_delay_ms, FIRST_DECLARE_DELAY_MS, 2, MAX_DECLARE_DELAY_MS);
         slot->next_attempt = cny_now_ms() + cny_jitter(slot->declare_delay_ms);
@@ -65,34 +65,34 @@ static void plan_attempt(cny_slot *slot)
     }
     const cny_connection_config *config = &slot->factory->config;
     bool is_steady_loss = was_steady(slot);
-    bool begins_anew = is_steady_loss || slot->hurries;
-    bool is_first_refusal = slot->refusals > 0 && slot->refusals <= CNY_STRIKES_TO_ISOLATE;
-    slot->hurries = (is_steady_loss && config->uri.host_count > 1) || is_first_refusal;
+    bool begins_anew = is_steady_loss || slot->skips_delay;
+    bool is_first_close = slot->request_closes > 0 && slot->request_closes <= CNY_STRIKES_TO_ISOLATE;
+    slot->skips_delay = (is_steady_loss && config->uri.host_count > 1) || is_first_close;
     slot->delay_ms =
         begins_anew ? config->recovery.first_delay_ms : cny_recovery_delay(&config->recovery, slot->delay_ms);
     int pause_ms = cny_jitter(slot->delay_ms);
-    if (slot->hurries && pause_ms > CROWD_MS)
+    if (slot->skips_delay && pause_ms > CROWD_MS)
         pause_ms = (int)cny_random(CROWD_MS);
     slot->next_attempt = cny_now_ms() + pause_ms;
 }
 
-/* The broker is well when it closes a connection over a request, and from the second time on whatever it may have been
- * about is tried on the isolated connection: so there is nothing to wait for. */
-static void count_refusal(cny_slot *slot)
+/* A broker that closes the connection over a request is well, so there is nothing to wait for. After the second close
+ * the requests that may be the reason go over the isolated connection, so this connection stays open. */
+static void count_request_close(cny_slot *slot)
 {
-    bool is_refusal = slot->connection && cny_connection_is_over_request(slot->connection);
-    if (!is_refusal || was_steady(slot))
-        slot->refusals = 0;
-    slot->refusals += is_refusal;
+    bool is_request_close = slot->connection && cny_connection_is_over_request(slot->connection);
+    if (!is_request_close || was_steady(slot))
+        slot->request_closes = 0;
+    slot->request_closes += is_request_close;
 }
 
-/* There is no connection any more; the reason is taken. */
-static void on_end(cny_slot *slot, cny_error *reason)
+/* The attempt has failed, or the connection is lost. Takes the error. */
+static void on_end(cny_slot *slot, cny_error *error)
 {
     bool was_open = slot->state == CNY_SLOT_OPEN;
-    cny_error_unref(slot->reason);
-    slot->reason = reason;
-    count_refusal(slot);
+    cny_error_unref(slot->last_error);
+    slot->last_error = error;
+    count_request_close(slot);
     slot->lost_host = was_open ? cny_connection_host(slot->connection) : CNY_NO_HOST;
     cny_connection_unref(slot->connection);
     slot->connection = NULL;
@@ -100,8 +100,8 @@ static void on_end(cny_slot *slot, cny_error *reason)
     if (cny_slot_is_logged_in(slot->state))
         cny_declarations_lost(slot->factory, slot->role);
     if (was_open) {
-        cny_error_unref(slot->loss);
-        slot->loss = cny_error_ref(reason);
+        cny_error_unref(slot->last_loss);
+        slot->last_loss = cny_error_ref(error);
     } else if (slot->state != CNY_SLOT_DECLARING) {
         slot->failures++;
     }
@@ -139,17 +139,18 @@ static void begin_attempt(cny_slot *slot)
         on_end(slot, cny_error_capture());
 }
 
-/* One that waits for its next attempt need not: the broker is there. */
-static void hurry(cny_slot *slot)
+/* The other slot has connected, so the broker is there. */
+static void skip_delay(cny_slot *slot)
 {
     if (slot->state == CNY_SLOT_BACKING_OFF)
         slot->next_attempt = cny_now_ms();
 }
 
-/* ---- preparation ---- */
+/* ---- from the login to the use ---- */
 
-/* Calls one part of each member, without the lock. Not done if one is not, or if the factory was closed meanwhile. */
-static bool all_members(cny_slot *slot, bool (*part)(const cny_slot *slot, const cny_membership *one))
+/* Calls a function for each member, without the lock. False if one of the calls was, or if the factory was closed
+ * meanwhile. */
+static bool all_members(cny_slot *slot, bool (*call)(const cny_slot *slot, const cny_membership *one))
 {
     cny_buffer members = {0};
     if (!cny_factory_members(slot->factory, &members))
@@ -158,7 +159,7 @@ static bool all_members(cny_slot *slot, bool (*part)(const cny_slot *slot, const
     const cny_membership *all = (const cny_membership *)(const void *)members.data;
     bool done = true;
     for (size_t i = 0; i < members.size / sizeof *all; i++)
-        done = part(slot, &all[i]) && done;
+        done = call(slot, &all[i]) && done;
     cny_members_free(&members);
     lock(slot);
     return done && !cny_factory_is_closed(slot->factory);
@@ -182,18 +183,19 @@ static bool resend(const cny_slot *slot, const cny_membership *one)
     return !one->member->resend || one->member->resend(one->self, slot->connection);
 }
 
-/* Publishers wait until consumers have resumed, or evidently cannot. Not so if the factory was closed meanwhile. */
+/* Publishers need not wait for consumers any more: these have resumed, or cannot. False if the factory was closed
+ * meanwhile. */
 static bool consumers_are_back(cny_slot *slot)
 {
     cny_slot *consuming = &slot->factory->slots[CONEY_CONSUMING];
-    if (cny_now_ms() > slot->prepared_at + PATIENCE_WITH_CONSUMERS_MS)
+    if (cny_now_ms() > slot->declared_at + PATIENCE_WITH_CONSUMERS_MS)
         return true;
     if (cny_slot_public_state(consuming->state) == CONEY_CONNECTION_CONNECTING)
         return consuming->failures > slot->consumers_failures;
     return consuming->state != CNY_SLOT_OPEN || all_members(consuming, has_resumed);
 }
 
-/* Returns when to go on: at once, with what is to be sent again. */
+/* Returns when the slot has something to do again: now, for messages may have to be sent again. */
 static int64_t open_for_use(cny_slot *slot)
 {
     const cny_connection_config *config = &slot->factory->config;
@@ -209,14 +211,14 @@ static int64_t open_for_use(cny_slot *slot)
 static void on_declared(cny_slot *slot)
 {
     cny_slot *slots = slot->factory->slots;
-    slot->prepared_at = cny_now_ms();
+    slot->declared_at = cny_now_ms();
     slot->consumers_failures = slots[CONEY_CONSUMING].failures;
-    hurry(&slots[slot->role == CONEY_CONSUMING ? CONEY_PUBLISHING : CONEY_CONSUMING]);
+    skip_delay(&slots[slot->role == CONEY_CONSUMING ? CONEY_PUBLISHING : CONEY_CONSUMING]);
 }
 
-/* Until when declarations keep the connection from being used: consumers wait as long as answers come, publishers do
- * not, and neither waits longer for answers that do not come. */
-static int64_t patience_with_declarations(const cny_slot *slot)
+/* Until when the connection is not used because something is being declared. Consumers wait for as long as answers
+ * come. Publishers do not. Neither waits longer for answers that do not come. */
+static int64_t end_of_declaring(const cny_slot *slot)
 {
     const cny_declarations *declarations = &slot->factory->declarations;
     int64_t from = slot->logged_in_at, answered_at = declarations->answered_at;
@@ -226,11 +228,11 @@ static int64_t patience_with_declarations(const cny_slot *slot)
     return from + PATIENCE_WITH_DECLARATIONS_MS;
 }
 
-/* The connection is open; nobody has it yet. Returns when to go on; the end of what is waited for is noticed.
+/* The connection is logged in, and nobody uses it yet. Returns when to call this again, if nothing wakes the thread.
  *
- * What is due is declared first, then consumers resume, then publishers go on. But a thing for which there is no answer
- * holds up nobody else, and what takes long holds up nobody who publishes elsewhere: who consumes from or publishes to
- * what is not declared yet waits for that in any case. */
+ * What is due is declared first, then consumers resume, then publishers go on. But a declaration that has no answer
+ * holds up nobody for long: whoever consumes from a queue or publishes to an exchange that is not declared yet waits
+ * for that declaration in any case. */
 static int64_t prepare(cny_slot *slot)
 {
     if (slot->state == CNY_SLOT_CONNECTING) {
@@ -241,9 +243,9 @@ static int64_t prepare(cny_slot *slot)
         return NEVER;
     if (slot->state == CNY_SLOT_DECLARING) {
         bool is_declaring = cny_declarations_are_under_way(slot->factory, slot->role);
-        int64_t patience_ends = patience_with_declarations(slot);
-        if (is_declaring && cny_now_ms() < patience_ends)
-            return patience_ends;
+        int64_t end = end_of_declaring(slot);
+        if (is_declaring && cny_now_ms() < end)
+            return end;
         on_declared(slot);
         if (slot->role == CONEY_CONSUMING || is_declaring)
             return open_for_use(slot);
@@ -254,7 +256,8 @@ static int64_t prepare(cny_slot *slot)
 
 /* ---- while it is open ---- */
 
-/* Where the broker cannot be told, the connection is made anew, which is a loss as any other. */
+/* A broker that cannot take another password, or another user, needs another connection: this one is ended, which is a
+ * loss as any other. */
 static coney_status renew_credentials(const cny_slot *slot, const coney_credentials *credentials)
 {
     bool other_user = credentials->user && strcmp(credentials->user, cny_connection_user(slot->connection)) != 0;
@@ -283,7 +286,7 @@ static void refresh_credentials(cny_slot *slot)
     lock(slot);
 }
 
-/* What is to be sent again but not all at once goes on soon, or when the broker takes messages again. */
+/* Returns when to call this again: soon if messages are left, or when the broker takes messages again. */
 static int64_t resend_all(cny_slot *slot)
 {
     bool all_sent = slot->role != CONEY_PUBLISHING || all_members(slot, resend);
@@ -292,8 +295,8 @@ static int64_t resend_all(cny_slot *slot)
 
 /* ---- the thread ---- */
 
-/* Does the next thing for a slot; returns when it wants to be looked at again without being asked. */
-static int64_t tend(cny_slot *slot)
+/* Takes the next step of a slot. Returns when the step after that is due, if nothing wakes the thread. */
+static int64_t run_due(cny_slot *slot)
 {
     if (slot->connection && cny_connection_is_dead(slot->connection))
         on_end(slot, cny_connection_reason(slot->connection));
@@ -312,7 +315,7 @@ static int64_t tend(cny_slot *slot)
     return next < slot->refresh_at ? next : slot->refresh_at;
 }
 
-/* Without the lock, and not on an I/O thread: the sink is the program's code, which may block. */
+/* Without the lock: the log sink is the program's code, which may block. I/O threads have their lines written here. */
 static void write_log(cny_slot *slot)
 {
     const char *remark = slot->connection ? cny_connection_take_remark(slot->connection) : NULL;
@@ -327,21 +330,21 @@ static void write_log(cny_slot *slot)
     lock(slot);
 }
 
-static int64_t tend_all(coney_connection_factory *factory)
+static int64_t run_due_of_slots(coney_connection_factory *factory)
 {
     int64_t next = NEVER;
     for (int role = 0; role < CNY_ROLE_COUNT && !cny_factory_is_closed(factory); role++) {
         cny_slot *slot = &factory->slots[role];
-        int64_t wanted = tend(slot);
+        int64_t wanted = run_due(slot);
         next = wanted < next ? wanted : next;
         write_log(slot);
     }
-    int64_t declares = cny_declarations_run_due(factory);
-    return declares < next ? declares : next;
+    int64_t next_declaration = cny_declarations_run_due(factory);
+    return next_declaration < next ? next_declaration : next;
 }
 
-/* Without the lock: what the members do by the clock. A little slack spares wake-ups. */
-static int64_t tend_members(coney_connection_factory *factory)
+/* Without the lock. A member that is due within a tick waits for it, which spares wake-ups. */
+static int64_t run_due_of_members(coney_connection_factory *factory)
 {
     cny_buffer members = {0};
     int64_t now = cny_now_ms(), next = NEVER;
@@ -350,7 +353,7 @@ static int64_t tend_members(coney_connection_factory *factory)
     pthread_mutex_unlock(&factory->lock);
     const cny_membership *all = (const cny_membership *)(const void *)members.data;
     for (size_t i = 0; i < members.size / sizeof *all; i++) {
-        int64_t wanted = all[i].member->tend ? all[i].member->tend(all[i].self, now) : NEVER;
+        int64_t wanted = all[i].member->on_tick ? all[i].member->on_tick(all[i].self, now) : NEVER;
         next = wanted < next ? wanted : next;
     }
     cny_members_free(&members);
@@ -376,12 +379,12 @@ void *cny_recovery_main(void *argument)
     pthread_mutex_lock(&factory->lock);
     while (!cny_factory_is_closed(factory)) {
         factory->is_woken = false;
-        int64_t next = tend_all(factory), next_of_members = tend_members(factory);
+        int64_t next = run_due_of_slots(factory), next_of_members = run_due_of_members(factory);
         cny_isolation_make(factory);
         sleep_until(factory, next < next_of_members ? next : next_of_members);
     }
     for (int role = 0; role < CNY_ROLE_COUNT; role++) {
-        cny_connection_unref(factory->slots[role].connection); /* who closes the factory has a reference */
+        cny_connection_unref(factory->slots[role].connection); /* the thread that closes the factory has a reference */
         factory->slots[role].connection = NULL;
     }
     factory->recovery = CNY_RECOVERY_ENDED;

@@ -52,7 +52,7 @@ bool cny_publish_must_isolate(coney_connection_factory *factory, const cny_publi
     return must_isolate;
 }
 
-void cny_publish_note(coney_connection_factory *factory, const cny_publish *publish, coney_status status)
+void cny_publish_note_outcome(coney_connection_factory *factory, const cny_publish *publish, coney_status status)
 {
     cny_routes *routes = &factory->routes;
     bool is_suspicion = status != CONEY_OK && cny_last_is_suspicion();
@@ -111,7 +111,7 @@ coney_status cny_publish_isolated(coney_connection_factory *factory, const cny_p
         return status == CONEY_E_TIMEOUT ? fail_to_connect() : status;
     status = publish_on(connection, publish, deadline);
     cny_error *outcome = status == CONEY_OK ? NULL : cny_error_capture();
-    cny_publish_note(factory, publish, status);
+    cny_publish_note_outcome(factory, publish, status);
     cny_isolated_close(factory, connection);
     cny_error_raise(outcome);
     cny_error_unref(outcome);

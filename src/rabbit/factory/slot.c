@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How a connection of the factory is doing, as the program is told and may ask. */
+/* The state of a connection's slot: what may follow what, and what the program is told of it. Any thread; most
+ * functions are called with the factory's lock held. It must not know how connections are made. */
 #include "rabbit/factory/parts.h"
 
 #include <assert.h>
@@ -13,8 +14,8 @@ const char *cny_role_name(coney_connection_role role)
 
 /* ---- states ---- */
 
-/* A loss leads to the next attempt, and so does everything that asks for a connection. Only an attempt can be the last
- * one: after the loss of a connection that was in use another one is made in any case. */
+/* Every loss and every failure leads to the next attempt. FAILED follows an attempt only: after the loss of a
+ * connection that was open there is always another attempt. */
 bool cny_slot_may_follow(cny_slot_state from, cny_slot_state to)
 {
     switch (to) {
@@ -50,10 +51,10 @@ bool cny_slot_is_logged_in(cny_slot_state state)
 
 static const char *reason_of(const cny_slot *slot)
 {
-    return slot->reason ? cny_error_view(slot->reason)->text : "none";
+    return slot->last_error ? cny_error_view(slot->last_error)->text : "none";
 }
 
-/* The one under way, or the next. */
+/* The number of the attempt under way, or of the next one. */
 static int current_attempt(const cny_slot *slot)
 {
     return slot->attempt + (slot->state == CNY_SLOT_BACKING_OFF);
@@ -104,7 +105,7 @@ static void describe_blocked(const cny_slot *slot, coney_connection_info *info)
 
 void cny_slot_describe(const cny_slot *slot, coney_connection_info *info)
 {
-    const cny_error *reason = slot->state == CNY_SLOT_OPEN ? slot->loss : slot->reason;
+    const cny_error *reason = slot->state == CNY_SLOT_OPEN ? slot->last_loss : slot->last_error;
     *info = (coney_connection_info){
         .role = slot->role,
         .state = cny_slot_public_state(slot->state),
@@ -139,7 +140,7 @@ void cny_slot_changed(cny_slot *slot)
     cny_factory_wake_locked(slot->factory);
 }
 
-/* The steps from an attempt to its use are news for nobody but the recovery thread, which takes them. */
+/* The program sees no difference between the states from the attempt to the use. */
 static bool is_news(cny_slot_state state)
 {
     return state != CNY_SLOT_CONNECTING && state != CNY_SLOT_DECLARING && state != CNY_SLOT_AWAITING_CONSUMERS;
@@ -171,15 +172,18 @@ void cny_slot_retry(cny_slot *slot)
     cny_slot_set_state(slot, CNY_SLOT_BACKING_OFF);
 }
 
-void cny_slot_count_blocked(cny_slot *slot, bool blocked)
+static uint64_t total_blocked_us(const cny_slot *slot)
 {
-    int64_t now = cny_now_us();
-    if (slot->blocked_since)
-        slot->blocked_us += (uint64_t)(now - slot->blocked_since);
-    slot->blocked_since = blocked ? now : 0;
+    return slot->blocked_us + (slot->blocked_since ? (uint64_t)(cny_now_us() - slot->blocked_since) : 0);
 }
 
-/* Good news are not loud: the loss was, and what is open again is no trouble. */
+void cny_slot_count_blocked(cny_slot *slot, bool blocked)
+{
+    slot->blocked_us = total_blocked_us(slot);
+    slot->blocked_since = blocked ? cny_now_us() : 0;
+}
+
+/* A loss is a warning, and so is a broker that holds back publishers; a connection that opens is not. */
 static coney_log_level level_of(const coney_connection_info *news)
 {
     bool is_loss = news->state == CONEY_CONNECTION_CONNECTING && news->reason != CONEY_OK;
@@ -192,6 +196,8 @@ void cny_slot_log(const coney_connection_info *news)
 {
     cny_log(level_of(news), "%s connection: %s", cny_role_name(news->role), news->text);
 }
+
+/* ---- asking ---- */
 
 coney_status coney_connection_factory_info(coney_connection_factory *factory, coney_connection_role role,
                                            coney_connection_info *info)
@@ -210,10 +216,9 @@ coney_status coney_connection_factory_info(coney_connection_factory *factory, co
 
 uint64_t cny_factory_blocked_us(coney_connection_factory *factory)
 {
-    cny_slot *slot = &factory->slots[CONEY_PUBLISHING];
+    const cny_slot *slot = &factory->slots[CONEY_PUBLISHING];
     pthread_mutex_lock(&factory->lock);
-    cny_slot_count_blocked(slot, slot->blocked_since);
-    uint64_t blocked_us = slot->blocked_us;
+    uint64_t blocked_us = total_blocked_us(slot);
     pthread_mutex_unlock(&factory->lock);
     return blocked_us;
 }

@@ -111,7 +111,7 @@ static const cny_member membership = {
     .unref = release,
     .on_declaration = on_declaration,
     .has_resumed = has_resumed,
-    .tend = tend,
+    .on_tick = tend,
     .begin_stop = begin_stop_for_factory,
     .wait_stopped = wait_stopped,
 };

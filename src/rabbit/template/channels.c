@@ -165,7 +165,7 @@ bool cny_template_awaits_resend(const coney_template *sender)
 bool cny_template_can_resend(const coney_template *sender)
 {
     bool must_wait =
-        sender->awaits_declarations && sender->declarations_known == cny_declarations_settled(sender->factory);
+        sender->awaits_declarations && sender->declarations_known == cny_declarations_changes(sender->factory);
     return !must_wait && cny_template_awaits_resend(sender);
 }
 

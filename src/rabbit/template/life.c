@@ -198,7 +198,7 @@ static const cny_member membership = {
     .ref = cny_template_ref,
     .unref = cny_template_unref,
     .resend = cny_template_resend,
-    .tend = on_tick,
+    .on_tick = on_tick,
     .drain = drain,
     .abandon = abandon,
 };

@@ -24,7 +24,7 @@ static bool open_channel_on(coney_template *sender, cny_connection *connection)
     return status == CONEY_OK;
 }
 
-/* If messages are sent one by one to find a poison message, the next message waits until this one is settled, and
+/* If messages are sent one by one to find a poison message, the next message waits until this one is changes, and
  * usually those of other templates wait, too: if the broker closes the connection over a message, that message should
  * be the only unconfirmed one. */
 static coney_status resend_one(const coney_template *sender, cny_channel *from)
@@ -74,10 +74,10 @@ static bool while_busy(coney_template *sender, bool (*part)(coney_template *, cn
 static bool resend_some(coney_template *sender, cny_connection *connection)
 {
     if (cny_template_can_resend(sender)) {
-        uint64_t settled = cny_declarations_settled(sender->factory);
+        uint64_t changes = cny_declarations_changes(sender->factory);
         bool done = while_busy(sender, resend_to, connection);
         sender->awaits_declarations = done;
-        sender->declarations_known = settled;
+        sender->declarations_known = changes;
         return done;
     }
     if (!sender->channel)

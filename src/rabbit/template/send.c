@@ -121,7 +121,7 @@ static coney_status publish_and_wait(coney_template *sender, const cny_publish *
     if (cny_publish_must_isolate(sender->factory, publish))
         return cny_publish_isolated(sender->factory, publish, deadline);
     coney_status status = publish_by(sender, publish, cny_template_get_channel, cny_channel_publish_and_wait, deadline);
-    cny_publish_note(sender->factory, publish, status);
+    cny_publish_note_outcome(sender->factory, publish, status);
     return status;
 }
 

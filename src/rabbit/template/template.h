@@ -37,7 +37,7 @@ struct coney_template {
     bool busy;          /* a thread opens the channel or sends again, and does not hold the lock meanwhile */
     cny_buffer retired; /* of cny_channel *: gone, but with callbacks on their way or messages that await resending */
     bool awaits_declarations;    /* each message that awaits resending waits for a declaration, */
-    uint64_t declarations_known; /* as was found when cny_declarations_settled() had this value */
+    uint64_t declarations_known; /* as was found when cny_declarations_changes() had this value */
 
     /* under lock; the channel without confirms (unconfirmed.c) */
     struct {

@@ -83,7 +83,7 @@ static coney_status publish_with_others(const cny_handling_context *context, cny
         status = cny_channel_publish_and_wait(channel, publish, deadline);
         cny_channel_unref(channel);
     } while (status == CONEY_E_STALE && cny_now_ms() < deadline);
-    cny_publish_note(context->factory, publish, status);
+    cny_publish_note_outcome(context->factory, publish, status);
     return status;
 }
 
