@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* From what came to what is handled: a message is one delivery, and of a batch in Spring's format each part is one.
  * Runs on the worker of the lane, with no lock held. */
-#include "rabbit/listener/handling/settle.h"
+#include "rabbit/listener/handling/batches.h"
 
-#include "rabbit/listener/handling/dispatch.h"
+#include "rabbit/listener/handling/settle.h"
 #include "rabbit/listener/handling/tries.h"
+#include "rabbit/listener/handling/watch.h"
 
 #include <coney/amqp/batch.h>
 

@@ -10,6 +10,7 @@
 #include "rabbit/listener/handling/settle.h"
 #include "rabbit/listener/handling/source.h"
 #include "rabbit/listener/handling/tries.h"
+#include "rabbit/listener/handling/watch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -260,24 +261,6 @@ static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcom
     if (outcome != CONEY_ACK && outcome != CONEY_DEFER)
         cny_count(&counters->failed);
     return outcome;
-}
-
-int64_t cny_lane_begin_call(cny_lane *lane)
-{
-    int64_t now = cny_now_us();
-    atomic_store_explicit(&lane->handling_since, now / 1000, memory_order_relaxed);
-    return now;
-}
-
-void cny_lane_end_call(cny_lane *lane, int64_t began, bool handled)
-{
-    cny_handling *handling = lane->source->handling;
-    int64_t now = cny_now_us();
-    atomic_store_explicit(&lane->handling_since, 0, memory_order_relaxed);
-    atomic_store_explicit(&lane->told_slow, false, memory_order_relaxed);
-    atomic_store_explicit(&handling->last_delivery_ms, now / 1000, memory_order_relaxed);
-    if (handled)
-        cny_count_handler(&handling->counters, (uint64_t)(now - began));
 }
 
 coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane)

@@ -6,8 +6,10 @@
  * Runs on one worker at a time, with no lock held. */
 #include "rabbit/listener/handling/lane.h"
 
+#include "rabbit/listener/handling/acks.h"
 #include "rabbit/listener/handling/attempts.h"
 #include "rabbit/listener/handling/backoff.h"
+#include "rabbit/listener/handling/batches.h"
 #include "rabbit/listener/handling/delivery_limit.h"
 #include "rabbit/listener/handling/dispatch.h"
 #include "rabbit/listener/handling/policy.h"
@@ -28,11 +30,6 @@ static const coney_listener *options_of(const cny_lane *lane)
     return &lane->source->handling->spec->options;
 }
 
-static bool acknowledges_nothing(const cny_lane *lane)
-{
-    return cny_acknowledges_nothing(lane->source->handling->spec);
-}
-
 static coney_delivery **items_of(const cny_lane *lane, size_t *count)
 {
     coney_delivery **items = (coney_delivery **)(void *)lane->items.data;
@@ -45,31 +42,6 @@ static void wait_for(cny_lane *lane, int delay_ms)
     int64_t due = cny_deadline(delay_ms);
     if (due > lane->due)
         lane->due = due;
-}
-
-/* The broker has cancelled the consumer, and may have given the messages to others. */
-static bool is_suspended(const cny_lane *lane)
-{
-    return !acknowledges_nothing(lane) && cny_channel_is_suspended(lane->source->channel);
-}
-
-/* ---- acknowledging several at once ---- */
-
-coney_status cny_lane_send_acks(cny_lane *lane)
-{
-    size_t acks = lane->acks, bytes = lane->ack_bytes;
-    lane->acks = lane->ack_bytes = 0;
-    lane->ack_due = 0;
-    if (acks == 0)
-        return CONEY_OK;
-    return cny_channel_settle_held(lane->source->channel, lane->ack_tag, CNY_SETTLE_ACK_UP_TO, acks, bytes);
-}
-
-/* While the channel is suspended they stay. */
-static void flush_acks(cny_lane *lane)
-{
-    if (!is_suspended(lane) && cny_lane_send_acks(lane) == CONEY_E_NO_MEMORY)
-        cny_channel_close(lane->source->channel); /* else they would never be acknowledged */
 }
 
 /* ---- taking messages ---- */
@@ -111,7 +83,7 @@ static bool take_message(cny_lane *lane)
     cny_count(&lane->source->handling->counters.received);
     cny_count(&lane->source->received);
     if (!delivery || !cny_lane_expand(lane, delivery)) {
-        flush_acks(lane);
+        cny_lane_flush_acks(lane);
         cny_return_for_want_of_memory(lane->source, message);
         wait_for(lane, MEMORY_PAUSE_MS);
         count_in_lanes(lane, -1);
@@ -186,7 +158,7 @@ static bool gather(cny_lane *lane)
  * so none does. */
 static int64_t time_of_requeue(const cny_lane *lane, const coney_delivery *delivery, int retry_delay_ms)
 {
-    if (delivery->verdict != CONEY_REQUEUE || acknowledges_nothing(lane))
+    if (delivery->verdict != CONEY_REQUEUE || cny_acknowledges_nothing(lane->source->handling->spec))
         return 0;
     int delay_ms = retry_delay_ms >= 0 ? retry_delay_ms : cny_requeue_delay(delivery);
     return delay_ms > 0 ? cny_deadline(delay_ms) : 0;
@@ -248,7 +220,7 @@ static void finish(cny_lane *lane, coney_delivery *delivery)
 {
     bool waits = !delivery->is_left && delivery->requeue_at > 0 && !atomic_load(&lane->source->leaving);
     if (waits) {
-        flush_acks(lane);
+        cny_lane_flush_acks(lane);
         cny_delivery_let_go(delivery);
     }
     if (!waits || !cny_lane_delay(lane, delivery, delivery->requeue_at))
@@ -300,7 +272,7 @@ static void finish_at_once(cny_lane *lane)
 /* While the channel is suspended all stay. */
 static void finish_decided(cny_lane *lane)
 {
-    if (is_suspended(lane))
+    if (cny_lane_is_suspended(lane))
         lane->keeps_decided = true;
     else
         finish_at_once(lane);
@@ -464,7 +436,7 @@ static size_t give_back(cny_lane *lane)
     lane->due = lane->gather_until = 0;
     finish_at_once(lane);
     release_delayed(lane, INT64_MAX);
-    flush_acks(lane);
+    cny_lane_flush_acks(lane);
     for (coney_message *message; (message = next_message(lane)); returned++) {
         cny_note_unseen(lane->source->handling, message);
         cny_return_message(lane->source->channel, message);
@@ -520,9 +492,9 @@ static bool run_due(cny_lane *lane)
 static bool step(cny_lane *lane)
 {
     cny_source *source = lane->source;
-    bool comes_again = !acknowledges_nothing(lane);
+    bool comes_again = !cny_acknowledges_nothing(lane->source->handling->spec);
     int course = atomic_load_explicit(&source->course, memory_order_acquire);
-    if (is_suspended(lane)) {
+    if (cny_lane_is_suspended(lane)) {
         wait_for(lane, GATE_MS);
         return false;
     }
@@ -562,16 +534,10 @@ static void plan(cny_lane *lane)
     int64_t next = lane->due > 0 ? lane->due : or_never(lane->gather_until);
     next = cny_sooner(next, or_never(lane->ack_due));
     next = cny_sooner(next, cny_lane_next_due(lane));
-    if (is_suspended(lane)) /* nothing that is due is done */
+    if (cny_lane_is_suspended(lane)) /* nothing that is due is done */
         next = cny_deadline(GATE_MS);
     if (next < INT64_MAX)
         cny_workers_schedule_at(lane->source->handling->context->workers, &lane->task, next);
-}
-
-static void flush_due_acks(cny_lane *lane)
-{
-    if (lane->ack_due > 0 && cny_now_ms() >= lane->ack_due)
-        flush_acks(lane);
 }
 
 void cny_lane_run(cny_task *task)
@@ -581,15 +547,15 @@ void cny_lane_run(cny_task *task)
     if (!lane->source->channel)
         return;
     for (int steps = 1; step(lane); steps++) {
-        flush_due_acks(lane);
+        cny_lane_flush_due_acks(lane);
         if (steps % FAIR_STEPS == 0 && cny_workers_busy(workers)) {
             cny_workers_schedule(workers, task);
             break;
         }
     }
     if (atomic_load(&lane->source->leaving))
-        flush_acks(lane);
-    flush_due_acks(lane);
+        cny_lane_flush_acks(lane);
+    cny_lane_flush_due_acks(lane);
     plan(lane);
 }
 

@@ -34,14 +34,11 @@ struct cny_lane {
 void cny_lane_run(cny_task *task);
 void cny_lane_clear(cny_lane *lane); /* frees what it has; no worker runs it */
 
-/* Between these two calls the worker of the lane does what may take long: after slow_handler_ms there is an event.
- * The first returns the time of the beginning, for the second. handled: a handler was called, and the call counts. */
-int64_t cny_lane_begin_call(cny_lane *lane);
-void cny_lane_end_call(cny_lane *lane, int64_t began, bool handled);
-
-/* Adds the delivery, or its parts if it is a batch that is to be taken apart, to the items of the lane. Takes it.
- * False: there is no memory. */
-bool cny_lane_expand(cny_lane *lane, coney_delivery *whole);
+/* The broker has cancelled the consumer, and may have given the messages to others. */
+static inline bool cny_lane_is_suspended(const cny_lane *lane)
+{
+    return !cny_acknowledges_nothing(lane->source->handling->spec) && cny_channel_is_suspended(lane->source->channel);
+}
 
 /* ---- deliveries that wait before they go back ---- */
 

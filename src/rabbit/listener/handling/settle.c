@@ -3,6 +3,7 @@
  * settled together, when the last one is, as the worst of them. */
 #include "rabbit/listener/handling/settle.h"
 
+#include "rabbit/listener/handling/acks.h"
 #include "rabbit/listener/handling/memory.h"
 #include "rabbit/listener/handling/policy.h"
 #include "rabbit/listener/handling/quarantine.h"
@@ -144,21 +145,13 @@ static coney_status tell_broker(coney_delivery *whole, cny_settlement settlement
                                                     cny_message_weight(origin)));
 }
 
-/* Those not sent yet go before anything else, and together at the last; but singly while a message waits before it goes
- * back, for "up to" would cover that. */
+/* Acknowledgements that the lane has put together go before anything else. */
 static coney_status tell_broker_in_order(coney_delivery *whole, cny_lane *lane, cny_settlement settlement)
 {
-    const coney_listener *options = &whole->source->handling->spec->options;
-    if (!lane || options->ack_every == 1 || cny_lane_next_due(lane) < INT64_MAX)
+    if (!lane || !cny_lane_holds_acks(lane))
         return tell_broker(whole, settlement);
-    if (settlement == CNY_SETTLE_ACK) {
-        lane->ack_tag = whole->origin->delivery_tag;
-        lane->ack_bytes += cny_message_weight(whole->origin);
-        if (lane->acks++ == 0)
-            lane->ack_due = cny_deadline(options->ack_after_ms);
-        if (lane->acks < (size_t)options->ack_every && (int)lane->acks < cny_channel_prefetch(whole->channel))
-            return CONEY_OK; /* the broker does not wait for them */
-    }
+    if (settlement == CNY_SETTLE_ACK && !cny_lane_add_ack(lane, whole->origin))
+        return CONEY_OK;
     coney_status status = lane->acks > 0 ? note_told(whole, cny_lane_send_acks(lane)) : CONEY_OK;
     return settlement == CNY_SETTLE_ACK ? status : tell_broker(whole, settlement);
 }

@@ -17,7 +17,4 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane);
 bool cny_delivery_claim(coney_delivery *delivery);
 void cny_log_forgotten(const coney_delivery *delivery); /* let go of without being settled */
 
-/* Of messages in lanes: acknowledges those that the lane has not acknowledged yet. */
-coney_status cny_lane_send_acks(cny_lane *lane);
-
 #endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* From what came to what is handled. */
+#ifndef CNY_HANDLING_BATCHES_H
+#define CNY_HANDLING_BATCHES_H
+
+#include "rabbit/listener/handling/lane.h"
+
+/* Adds the delivery, or its parts if it is a batch that is to be taken apart, to the items of the lane. Takes it.
+ * False: there is no memory. */
+bool cny_lane_expand(cny_lane *lane, coney_delivery *whole);
+
+#endif
