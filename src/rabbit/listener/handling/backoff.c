@@ -104,9 +104,8 @@ int cny_retry_delay(const coney_listener_retry *retry, int64_t failures)
 
 int cny_requeue_delay(const coney_delivery *delivery)
 {
-    bool has_come_again = coney_message_redelivered(delivery->origin) || delivery->earlier_attempts > 0;
-    const coney_delivery *whole = delivery->whole ? delivery->whole : delivery;
+    bool has_come_again = coney_message_redelivered(cny_original(delivery)) || delivery->earlier_attempts > 0;
     cny_handling *handling = delivery->source->handling;
     bool waits_here = has_come_again && !handling->spec->options.retry.delayed_by_queue;
-    return waits_here ? requeue_delay(handling, whole->origin) : 0;
+    return waits_here ? requeue_delay(handling, delivery->arrival->message) : 0;
 }

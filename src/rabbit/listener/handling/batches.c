@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* From what came to what is handled: a message is one delivery, and of a batch in Spring's format each part is one.
+/* From what came to what is handled: a message is one delivery, and of a batch in Spring's format each fragment is one.
  * Runs on the worker of the lane, with no lock held. */
 #include "rabbit/listener/handling/batches.h"
 
@@ -17,26 +17,25 @@ static bool add_item(cny_lane *lane, coney_delivery *delivery)
     return false;
 }
 
-typedef struct parts {
+typedef struct taking {
     cny_lane *lane;
-    coney_delivery *whole;
+    cny_arrival *arrival; /* that all fragments share */
     int earlier_attempts; /* the same for all of them: the headers are not searched for each */
-} parts;
+} taking;
 
-static coney_status add_part(coney_message *fragment, size_t index, size_t count, void *user)
+static coney_status add_fragment(coney_message *fragment, size_t index, size_t count, void *user)
 {
-    const parts *of = user;
-    coney_delivery *part = cny_delivery_new(of->lane, fragment, of->earlier_attempts);
-    if (!part)
+    const taking *of = user;
+    coney_delivery *made = cny_delivery_new_fragment(of->lane, of->arrival, fragment);
+    if (!made)
         return cny_fail_memory();
-    part->is_processed = true;
-    part->whole = coney_delivery_ref(of->whole);
-    part->part = (int)index + 1;
-    part->last_in_batch = index + 1 == count;
-    cny_tries_resume(part);
-    if (!add_item(of->lane, part))
+    made->earlier_attempts = of->earlier_attempts;
+    made->fragment_number = (int)index + 1;
+    made->is_last_fragment = index + 1 == count;
+    cny_tries_resume(made);
+    if (!add_item(of->lane, made))
         return cny_fail_memory();
-    atomic_fetch_add(&of->whole->parts_left, 1);
+    atomic_fetch_add(&of->arrival->fragments_left, 1);
     return CONEY_OK;
 }
 
@@ -48,58 +47,67 @@ static void drop_items_from(cny_lane *lane, size_t size)
     lane->items.size = size;
 }
 
-static void note_broken(coney_delivery *whole)
+static void note_broken(coney_delivery *batch)
 {
-    whole->failure = cny_error_capture();
-    whole->is_broken = true;
+    batch->failure = cny_error_capture();
+    batch->processing = CNY_BROKEN;
 }
 
 /* What was done to a batch when it was sent, compressing it perhaps, is undone before it is taken apart. */
-static bool process_whole(const cny_lane *lane, coney_delivery *whole)
+static bool process_batch(const cny_lane *lane, coney_delivery *batch)
 {
-    const coney_message *origin = whole->origin;
-    coney_status status = cny_processors_run(&lane->source->handling->context->after_receive, &whole->message,
-                                             origin->exchange, origin->routing_key);
-    whole->is_processed = true;
+    const coney_message *original = cny_original(batch);
+    coney_status status = cny_processors_run(&lane->source->handling->context->after_receive, &batch->message,
+                                             original->exchange, original->routing_key);
+    batch->processing = CNY_PROCESSED;
     if (status != CONEY_OK)
-        note_broken(whole);
-    return status == CONEY_OK && coney_message_is_batch(whole->message);
+        note_broken(batch);
+    return status == CONEY_OK && coney_message_is_batch(batch->message);
 }
 
-/* What cannot be taken apart stays whole: the dispatcher finds out why. */
-static bool take_apart(cny_lane *lane, coney_delivery *whole, int earlier_attempts)
+/* The fragments share an arrival, or there are none. */
+static coney_status add_fragments(cny_lane *lane, const coney_delivery *batch, int earlier_attempts)
 {
-    if (!process_whole(lane, whole))
-        return add_item(lane, whole);
-    const parts of = {.lane = lane, .whole = whole, .earlier_attempts = earlier_attempts};
+    cny_arrival *shared = cny_arrival_share(batch->arrival, lane->source->handling);
+    if (!shared)
+        return cny_fail_memory();
+    const taking of = {.lane = lane, .arrival = shared, .earlier_attempts = earlier_attempts};
     size_t before = lane->items.size;
-    coney_status status = coney_message_debatch(whole->message, add_part, (void *)(uintptr_t)&of);
+    coney_status status = coney_message_debatch(batch->message, add_fragment, (void *)(uintptr_t)&of);
     if (status == CONEY_OK) {
         size_t made = (lane->items.size - before) / sizeof(coney_delivery *);
         atomic_fetch_add(&lane->source->in_lanes, (int)made - 1);
-        coney_delivery_unref(whole); /* its parts have it */
-        return true;
+    } else {
+        drop_items_from(lane, before);
     }
-    drop_items_from(lane, before);
-    atomic_store(&whole->parts_left, 0);
-    if (status == CONEY_E_NO_MEMORY) {
-        coney_delivery_unref(whole);
-        return false;
+    cny_arrival_unref(shared); /* its fragments have it */
+    return status;
+}
+
+/* What cannot be taken apart stays one delivery: the dispatcher finds out why. */
+static bool take_apart(cny_lane *lane, coney_delivery *batch, int earlier_attempts)
+{
+    if (!process_batch(lane, batch))
+        return add_item(lane, batch);
+    coney_status status = add_fragments(lane, batch, earlier_attempts);
+    if (status == CONEY_OK || status == CONEY_E_NO_MEMORY) {
+        cny_delivery_recycle(lane, batch);
+        return status == CONEY_OK;
     }
-    note_broken(whole);
-    return add_item(lane, whole);
+    note_broken(batch);
+    return add_item(lane, batch);
 }
 
 /* The sender of a batch decides how long this takes, so the lane is watched as if its handler ran. */
-bool cny_lane_expand(cny_lane *lane, coney_delivery *whole)
+bool cny_lane_expand(cny_lane *lane, coney_delivery *taken)
 {
-    int earlier_attempts = whole->earlier_attempts;
-    cny_tries_resume(whole);
-    if (lane->source->handling->spec->options.keep_batches || whole->origin->defect ||
-        !coney_message_is_batch(whole->origin))
-        return add_item(lane, whole);
+    int earlier_attempts = taken->earlier_attempts;
+    const coney_message *original = cny_original(taken);
+    cny_tries_resume(taken);
+    if (lane->source->handling->spec->options.keep_batches || original->defect || !coney_message_is_batch(original))
+        return add_item(lane, taken);
     int64_t began = cny_lane_begin_call(lane);
-    bool is_expanded = take_apart(lane, whole, earlier_attempts);
+    bool is_expanded = take_apart(lane, taken, earlier_attempts);
     cny_lane_end_call(lane, began, false);
     return is_expanded;
 }

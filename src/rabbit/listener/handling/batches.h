@@ -5,8 +5,8 @@
 
 #include "rabbit/listener/handling/lane.h"
 
-/* Adds the delivery, or its parts if it is a batch that is to be taken apart, to the items of the lane. Takes it.
+/* Adds the delivery, or its fragments if it is a batch that is to be taken apart, to the items of the lane. Takes it.
  * False: there is no memory. */
-bool cny_lane_expand(cny_lane *lane, coney_delivery *whole);
+bool cny_lane_expand(cny_lane *lane, coney_delivery *taken);
 
 #endif

@@ -134,7 +134,7 @@ static bool set_origin(coney_table *headers, const char *name, const char *text)
 
 int cny_attempts_made(const coney_delivery *delivery)
 {
-    return delivery->is_moved ? delivery->earlier_attempts : coney_delivery_attempt(delivery);
+    return delivery->transfer != CNY_NO_TRANSFER ? delivery->earlier_attempts : coney_delivery_attempt(delivery);
 }
 
 static coney_value ended_by(const coney_delivery *delivery)
@@ -144,12 +144,12 @@ static coney_value ended_by(const coney_delivery *delivery)
 
 static bool set_own(coney_table *headers, const coney_delivery *delivery, const cny_copy_form *form)
 {
-    const coney_message *origin = delivery->origin;
-    const coney_value by = delivery->is_condemned ? ended_by(delivery) : (coney_value){0};
-    return set_origin(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, origin->exchange) &&
-           set_origin(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, origin->routing_key) &&
+    const coney_message *original = cny_original(delivery);
+    const coney_value by = delivery->transfer == CNY_CONDEMNED ? ended_by(delivery) : (coney_value){0};
+    return set_origin(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, original->exchange) &&
+           set_origin(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, original->routing_key) &&
            coney_table_set_int64(headers, CONEY_HEADER_ATTEMPTS, cny_attempts_made(delivery)) == CONEY_OK &&
-           (!delivery->is_condemned || coney_table_set(headers, CNY_HEADER_ENDED_BY, &by) == CONEY_OK) &&
+           (delivery->transfer != CNY_CONDEMNED || coney_table_set(headers, CNY_HEADER_ENDED_BY, &by) == CONEY_OK) &&
            (form->round == 0 || coney_table_set_int64(headers, CONEY_HEADER_RETRY_COUNT, form->round) == CONEY_OK) &&
            (!form->with_text || set_text(headers, CONEY_HEADER_EXCEPTION_MESSAGE, cny_failure_text(delivery)));
 }
@@ -183,8 +183,8 @@ static size_t room_for_headers(const coney_properties *properties, size_t frame)
 
 static bool fill(coney_table *headers, const coney_delivery *delivery, cny_copy_form *form)
 {
-    const coney_properties *properties = &delivery->origin->properties;
-    bool is_back = cny_is_own_copy(delivery->source, delivery->origin);
+    const coney_properties *properties = &cny_original(delivery)->properties;
+    bool is_back = cny_is_own_copy(delivery->source, cny_original(delivery));
     filling to = {.headers = headers,
                   .from = properties->headers,
                   .is_back = is_back,
@@ -204,11 +204,11 @@ coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, cny_c
     coney_table *headers = coney_table_new();
     coney_status status = headers && fill(headers, delivery, form) ? CONEY_OK : cny_fail_memory();
     if (status == CONEY_OK) {
-        coney_properties properties = delivery->origin->properties;
+        coney_properties properties = cny_original(delivery)->properties;
         properties.headers = headers;
         properties.delivery_mode = CONEY_PERSISTENT;
         properties.expiration = NULL;
-        status = cny_message_with(copy, delivery->origin, &properties);
+        status = cny_message_with(copy, cny_original(delivery), &properties);
     }
     coney_table_free(headers);
     return status;

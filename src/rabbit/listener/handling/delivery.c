@@ -23,7 +23,7 @@ void cny_delivery_let_go(coney_delivery *delivery)
         return;
     cny_delivery_release_payload(delivery);
     coney_message *made = delivery->message;
-    delivery->message = coney_message_ref(delivery->origin);
+    delivery->message = coney_message_ref(cny_original(delivery));
     coney_message_unref(made);
 }
 
@@ -33,9 +33,9 @@ size_t cny_delivery_made_bytes(const coney_delivery *delivery)
     size_t bytes = 0;
     if (!message) /* a processor has discarded it */
         return 0;
-    if (delivery->part > 1) /* the first one has counted what they share */
+    if (delivery->fragment_number > 1) /* the first one has counted what they share */
         bytes = message->size;
-    else if (delivery->part == 1 || message != delivery->origin)
+    else if (delivery->fragment_number == 1 || message != cny_original(delivery))
         bytes = cny_message_weight(message);
     bool is_json = delivery->payload && delivery->payload_converter == coney_json_converter();
     return bytes + (is_json ? JSON_GROWTH * message->size : 0);
@@ -73,7 +73,7 @@ const char *coney_delivery_consumer_tag(const coney_delivery *delivery)
     CNY_DISABLE_CANCEL();
     if (!delivery)
         return NULL;
-    return cny_delivery_is_of_process(delivery) ? cny_channel_consumer_tag(delivery->channel) : "";
+    return cny_delivery_is_of_process(delivery) ? cny_channel_consumer_tag(delivery->arrival->channel) : "";
 }
 
 int coney_delivery_attempt(const coney_delivery *delivery)
@@ -83,7 +83,7 @@ int coney_delivery_attempt(const coney_delivery *delivery)
 
 bool coney_delivery_is_last_in_batch(const coney_delivery *delivery)
 {
-    return delivery && delivery->last_in_batch;
+    return delivery && delivery->is_last_fragment;
 }
 
 const char *cny_failure_text(const coney_delivery *delivery)

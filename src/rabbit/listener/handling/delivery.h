@@ -3,53 +3,72 @@
 #ifndef CNY_HANDLING_DELIVERY_H
 #define CNY_HANDLING_DELIVERY_H
 
+#include "rabbit/listener/handling/arrival.h"
+#include "rabbit/listener/handling/delivery_state.h"
 #include "rabbit/listener/handling/handling.h"
+
+/* How far the handling of a delivery has come. */
+typedef enum cny_progress {
+    CNY_UNPREPARED,
+    CNY_PREPARED,  /* a handler could have it, and has not succeeded */
+    CNY_SUCCEEDED, /* its handler, when it was called last */
+} cny_progress;
+
+typedef enum cny_processing {
+    CNY_UNPROCESSED,
+    CNY_PROCESSED, /* before it came to the dispatcher */
+    CNY_BROKEN,    /* a batch that was processed and cannot be taken apart; failure tells why */
+} cny_processing;
+
+typedef enum cny_transfer {
+    CNY_NO_TRANSFER,
+    CNY_MOVED,     /* to or from quarantine, without a call of its handler */
+    CNY_CONDEMNED, /* the same, and it has ended in quarantine */
+} cny_transfer;
 
 struct coney_delivery {
     atomic_uint refs;
+    cny_delivery_state_now state;
     /* fixed while it has a message */
-    cny_source *source;    /* a reference */
-    cny_channel *channel;  /* a reference */
-    coney_message *origin; /* as it came */
-    coney_delivery *whole; /* a reference to that of which it is a part; NULL: it is whole */
-    int part;              /* of the whole, from 1 */
-    bool last_in_batch;
+    cny_source *source;      /* a reference */
+    cny_arrival *arrival;    /* its own; of a fragment, a reference to that of the batch */
+    coney_message *fragment; /* a reference; NULL: it is what has arrived */
+    int fragment_number;     /* from 1 */
+    bool is_last_fragment;
     int earlier_attempts;
-    /* by the worker, then by who settles */
+    /* by the worker, then by whoever settles it */
+    cny_arrival own;
     coney_message *message; /* as processors left it */
     void *payload;
     const coney_converter *payload_converter;
     const coney_typed_handler *handler; /* NULL: the listener's */
     cny_error *failure;                 /* as far as is known, without what was said since */
-    bool is_processed;                  /* before it came to the dispatcher */
-    uint64_t identity;                  /* of a whole, for rounds.c; 0: not known yet */
-    bool is_broken;                     /* a batch that cannot be taken apart; failure tells why */
-    bool prepared;
-    bool is_moved;      /* to or from quarantine, without a call of its handler */
-    bool is_condemned;  /* by what came of it in quarantine */
+    cny_processing processing;
+    cny_progress progress;
+    cny_transfer transfer;
+    cny_disposition disposition;
     bool is_unsendable; /* the last copy that was to be published was refused for itself, and will be the next time */
-    bool in_handler;
-    bool has_succeeded;    /* its handler, when it was called last */
-    atomic_int tries;      /* so far */
-    coney_outcome verdict; /* what is to become of it; 0: not known yet */
-    bool is_left;          /* to whoever settles, who alone may touch the verdict then */
-    int64_t requeue_at;    /* when it may go back; 0: at once */
-    bool is_returned;      /* nobody has tried: not the message's fault */
-    bool is_deferred;      /* counted among its consumer's: */
-    uint32_t channel_number;
+    int64_t requeue_at; /* when it may go back; 0: at once */
+    uint32_t channel_number; /* with MANUAL: how the source counts it */
     /* any thread */
-    _Atomic(cny_error *) said;      /* by coney_delivery_fail(), for whoever judges */
+    atomic_int tries;               /* so far */
+    _Atomic(cny_error *) said;      /* by coney_delivery_fail(), for whoever decides */
     _Atomic(coney_message *) reply; /* left by the handler, for whoever acknowledges */
-    atomic_bool settled;            /* by its outcome or coney_delivery_settle() */
-    atomic_int parts_left;
-    atomic_int worst;       /* of its parts */
-    atomic_bool is_counted; /* for stateful retry: that it has failed this time, or one of its parts */
-    bool was_delayed;       /* it goes back, and waits or has waited before that, for itself or for a part */
 };
 
-static inline coney_delivery *cny_whole(coney_delivery *delivery)
+/* An outcome of Coney's own: no handler could have it, which is not its fault. */
+#define CNY_UNTRIED ((coney_outcome)INT32_MIN)
+
+/* As it came, before processors. */
+static inline coney_message *cny_original(const coney_delivery *delivery)
 {
-    return delivery->whole ? delivery->whole : delivery;
+    return delivery->fragment ? delivery->fragment : delivery->arrival->message;
+}
+
+/* The program may settle it, on any thread, from the call of its handler on. */
+static inline bool cny_delivery_is_manual(const coney_delivery *delivery)
+{
+    return delivery->source->handling->spec->options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
 }
 
 /* In a child of fork() nothing can be done with a delivery. */
@@ -57,7 +76,7 @@ bool cny_delivery_is_of_process(const coney_delivery *delivery);
 
 void cny_delivery_release_payload(coney_delivery *delivery);
 
-/* The verdict is known and the handler is through: lets go of what has been made of the message, which may take many
+/* Its disposition is known and its handler has returned: lets go of what has been made of the message, which may take many
  * times the memory of the message, unless the program has a reference. */
 void cny_delivery_let_go(coney_delivery *delivery);
 

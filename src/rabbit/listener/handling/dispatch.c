@@ -26,7 +26,8 @@ static const coney_listener *options_of(const coney_delivery *delivery)
 
 static bool may_be_parked(const coney_delivery *delivery)
 {
-    return cny_has_parking_queue(delivery->source->handling->spec) && !delivery->origin->defect; /* it is here whole */
+    return cny_has_parking_queue(delivery->source->handling->spec) &&
+           !cny_original(delivery)->defect; /* it is here whole */
 }
 
 static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome usual)
@@ -36,15 +37,15 @@ static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome u
     if (!options->on_error)
         return usual;
     coney_outcome outcome = options->on_error(delivery, cny_error_view(delivery->failure), usual, options->user);
-    if (outcome == CONEY_PARK && delivery->origin->defect)
+    if (outcome == CONEY_PARK && cny_original(delivery)->defect)
         return CONEY_REJECT; /* to where it can go whole */
     if (outcome != CONEY_DEFER)
         return outcome;
     cny_log_limited(&handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR,
-                    delivery->origin, /* nobody holds what could be settled */
+                    cny_original(delivery), /* nobody holds what could be settled */
                     "queue '%s': message '%s': on_error returned CONEY_DEFER, which only a handler can; that counts as "
                     "CONEY_RETRY",
-                    options->queue, cny_id_of(delivery->origin));
+                    options->queue, cny_id_of(cny_original(delivery)));
     return CONEY_RETRY;
 }
 
@@ -53,7 +54,7 @@ static const char *fate_of(const coney_delivery *delivery, coney_outcome outcome
     const cny_handling *handling = delivery->source->handling;
     if (outcome == CONEY_REJECT && cny_acknowledges_nothing(handling->spec))
         return "is lost, for its listener acknowledges NONE";
-    if (outcome == CONEY_REJECT && delivery->origin->defect && cny_has_parking_queue(handling->spec))
+    if (outcome == CONEY_REJECT && cny_original(delivery)->defect && cny_has_parking_queue(handling->spec))
         return "is rejected, not parked, because it is not here whole, and gone unless its queue has a dead-letter "
                "exchange that takes it";
     if (outcome == CONEY_REJECT)
@@ -69,9 +70,9 @@ static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bo
 {
     cny_handling *handling = delivery->source->handling;
     char text[1200];
-    snprintf(text, sizeof text, "message '%s' %s: %s", cny_id_of(delivery->origin),
+    snprintf(text, sizeof text, "message '%s' %s: %s", cny_id_of(cny_original(delivery)),
              fate_of(delivery, outcome, is_usual), cny_failure_text(delivery));
-    cny_log_limited(&handling->log, CNY_LOG_FATAL, CONEY_LOG_ERROR, delivery->origin, "queue '%s': %s",
+    cny_log_limited(&handling->log, CNY_LOG_FATAL, CONEY_LOG_ERROR, cny_original(delivery), "queue '%s': %s",
                     handling->spec->options.queue, text);
     if (outcome != CONEY_REJECT && !(outcome == CONEY_ACK && is_usual))
         return;
@@ -81,7 +82,7 @@ static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bo
              &(cny_event){.kind = outcome == CONEY_REJECT ? CONEY_MESSAGE_REJECTED : CONEY_MESSAGE_DISCARDED,
                           .listener = &handling->spec->options,
                           .consumer_tag = coney_delivery_consumer_tag(delivery),
-                          .message = delivery->origin,
+                          .message = cny_original(delivery),
                           .error = delivery->failure,
                           .text = text});
 }
@@ -107,11 +108,10 @@ static coney_outcome fail_to_prepare(coney_delivery *delivery)
 {
     cny_handling *handling = delivery->source->handling;
     if (coney_last_error_details()->status == CONEY_E_NO_MEMORY) { /* not the message's fault */
-        cny_log_limited(&handling->log, CNY_LOG_MEMORY, CONEY_LOG_ERROR, delivery->origin,
+        cny_log_limited(&handling->log, CNY_LOG_MEMORY, CONEY_LOG_ERROR, cny_original(delivery),
                         "queue '%s': no memory to convert message '%s'; it goes back", handling->spec->options.queue,
-                        cny_id_of(delivery->origin));
-        delivery->is_returned = true;
-        return CONEY_REQUEUE;
+                        cny_id_of(cny_original(delivery)));
+        return CNY_UNTRIED;
     }
     cny_error_unref(delivery->failure);
     delivery->failure = cny_error_capture();
@@ -175,17 +175,17 @@ static bool is_filtered(const coney_delivery *delivery)
 
 static coney_status read(const coney_delivery *delivery)
 {
-    if (delivery->origin->defect)
-        return cny_fail(CONEY_E_CONVERSION, "it cannot be read: %s", delivery->origin->defect);
-    return delivery->is_broken ? cny_error_raise(delivery->failure) : CONEY_OK;
+    if (cny_original(delivery)->defect)
+        return cny_fail(CONEY_E_CONVERSION, "it cannot be read: %s", cny_original(delivery)->defect);
+    return delivery->processing == CNY_BROKEN ? cny_error_raise(delivery->failure) : CONEY_OK;
 }
 
 /* What an earlier attempt to prepare it has left. */
 static void begin_anew(coney_delivery *delivery)
 {
-    if (!delivery->is_processed && delivery->message != delivery->origin) {
+    if (delivery->processing == CNY_UNPROCESSED && delivery->message != cny_original(delivery)) {
         coney_message_unref(delivery->message);
-        delivery->message = coney_message_ref(delivery->origin);
+        delivery->message = coney_message_ref(cny_original(delivery));
     }
     if (delivery->payload)
         delivery->payload_converter->free_object(delivery->payload);
@@ -197,10 +197,10 @@ static coney_status prepare(coney_delivery *delivery, bool *filtered)
 {
     begin_anew(delivery);
     coney_status status = read(delivery);
-    const coney_message *origin = delivery->origin;
-    if (status == CONEY_OK && !delivery->is_processed)
+    const coney_message *original = cny_original(delivery);
+    if (status == CONEY_OK && delivery->processing == CNY_UNPROCESSED)
         status = cny_processors_run(&delivery->source->handling->context->after_receive, &delivery->message,
-                                    origin->exchange, origin->routing_key);
+                                    original->exchange, original->routing_key);
     if (status != CONEY_OK)
         return status;
     *filtered = is_filtered(delivery);
@@ -213,13 +213,14 @@ static coney_status prepare(coney_delivery *delivery, bool *filtered)
 bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome)
 {
     bool filtered = false;
-    if (delivery->prepared)
+    if (cny_state_of(&delivery->state) != CNY_DELIVERY_TAKEN)
         return true;
     if (cny_guard(delivery, outcome))
         return false;
     coney_status status = prepare(delivery, &filtered);
     if (status == CONEY_OK && !filtered) {
-        delivery->prepared = true;
+        delivery->progress = CNY_PREPARED;
+        cny_state_set(&delivery->state, CNY_DELIVERY_READY);
         *outcome = CONEY_RETRY;
         return !cny_tries_are_used_up(delivery);
     }
@@ -235,31 +236,29 @@ bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome)
 
 static void begin_handling(coney_delivery *delivery)
 {
-    delivery->in_handler = true;
-    delivery->has_succeeded = false;
-    if (options_of(delivery)->acknowledge == CONEY_ACKNOWLEDGE_MANUAL) {
-        delivery->is_deferred = true;
+    delivery->progress = CNY_PREPARED;
+    if (cny_delivery_is_manual(delivery))
         delivery->channel_number = cny_source_defer(delivery->source);
-    }
     coney_delivery_set_reply(delivery, NULL); /* of an attempt that failed */
     cny_error_unref(delivery->failure);
     delivery->failure = NULL;
     cny_delivery_say(delivery, NULL);
-    if (delivery->is_deferred) /* last of all, and not between two attempts: the lane has it then */
-        atomic_store(&delivery->settled, false);
+    cny_state_set(&delivery->state, CNY_DELIVERY_HANDLING); /* last of all, for then the program may settle it */
 }
 
 /* A reply that the handler leaves belongs to its success, and to whoever acknowledges. */
 static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcome)
 {
-    cny_counters *counters = &delivery->source->handling->counters;
+    bool is_manual = cny_delivery_is_manual(delivery);
     bool is_replying = outcome == CONEY_ACK && atomic_load(&delivery->reply);
-    if (is_replying && (!delivery->is_deferred || cny_delivery_claim(delivery)))
+    if (is_replying && (!is_manual || cny_delivery_take_back(delivery)))
         cny_send_reply_left(delivery, &outcome);
-    delivery->in_handler = false;
-    delivery->has_succeeded = outcome == CONEY_ACK;
+    if (!is_manual) {
+        cny_state_set(&delivery->state, CNY_DELIVERY_RETURNED);
+        delivery->progress = outcome == CONEY_ACK ? CNY_SUCCEEDED : CNY_PREPARED;
+    }
     if (outcome != CONEY_ACK && outcome != CONEY_DEFER)
-        cny_count(&counters->failed);
+        cny_count(&delivery->source->handling->counters.failed);
     return outcome;
 }
 

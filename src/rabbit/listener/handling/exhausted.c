@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What becomes of a message whose attempts are used up: the next rung of the ladder, or the recovery. Whatever is
+/* What becomes of a message whose attempts are used up: the next rung of the ladder, or the final action. Whatever is
  * published is confirmed before the original is acknowledged, so a message may be there twice but never not at all.
  * Runs on the thread that settles, with no lock held. */
 #include "rabbit/listener/handling/exhausted.h"
@@ -50,10 +50,10 @@ static void tell_left_out(const coney_delivery *delivery, const cny_copy_form *f
     cny_handling *handling = delivery->source->handling;
     if (!lacks_reason && !*form->left_out)
         return;
-    cny_log_limited(&handling->log, CNY_LOG_REPUBLISHING, CONEY_LOG_WARN, delivery->origin,
+    cny_log_limited(&handling->log, CNY_LOG_REPUBLISHING, CONEY_LOG_WARN, cny_original(delivery),
                     "queue '%s': the headers of message '%s' leave no room for what is added to them; its copy goes "
                     "without %s%s%s (put large data into the body)",
-                    handling->spec->options.queue, cny_id_of(delivery->origin),
+                    handling->spec->options.queue, cny_id_of(cny_original(delivery)),
                     lacks_reason ? CONEY_HEADER_EXCEPTION_MESSAGE : "", lacks_reason && *form->left_out ? " and " : "",
                     form->left_out);
 }
@@ -62,7 +62,7 @@ static void tell_left_out(const coney_delivery *delivery, const cny_copy_form *f
  * refused for itself, because it is too large for the broker, is never published, whoever tries again. */
 static coney_status republish(coney_delivery *delivery, const char *exchange, const char *routing_key, int round)
 {
-    bool has_reason = delivery->failure || !delivery->is_moved;
+    bool has_reason = delivery->failure || delivery->transfer == CNY_NO_TRANSFER;
     cny_copy_form form = {.round = round, .with_text = has_reason};
     coney_status status = publish_copy(delivery, exchange, routing_key, &form);
     if (status == CONEY_E_INVALID) {
@@ -98,14 +98,14 @@ static coney_status republish_to(coney_delivery *delivery, const char *queue, in
     return status == CONEY_OK ? republish(delivery, "", queue, round) : status;
 }
 
-static coney_outcome not_republished(coney_delivery *delivery)
+static cny_disposition not_republished(coney_delivery *delivery)
 {
     cny_handling *handling = delivery->source->handling;
-    cny_log_limited(&handling->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
+    cny_log_limited(&handling->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, cny_original(delivery),
                     "queue '%s': message '%s' cannot be republished and %s: %s", handling->spec->options.queue,
-                    cny_id_of(delivery->origin), delivery->is_unsendable ? "never will be" : "goes back",
+                    cny_id_of(cny_original(delivery)), delivery->is_unsendable ? "never will be" : "goes back",
                     coney_last_error());
-    return delivery->is_unsendable ? CONEY_REJECT : CONEY_REQUEUE;
+    return delivery->is_unsendable ? CNY_REJECT : CNY_REQUEUE;
 }
 
 /* ---- the ladder ---- */
@@ -113,89 +113,93 @@ static coney_outcome not_republished(coney_delivery *delivery)
 /* Of one that could not be read there is less here than at the broker: only that can hand it on whole. */
 static bool is_incomplete(const coney_delivery *delivery)
 {
-    return delivery->origin->defect != NULL;
+    return cny_original(delivery)->defect != NULL;
 }
 
-coney_outcome cny_climb(coney_delivery *delivery, int round)
+cny_disposition cny_send_to_retry_queue(coney_delivery *delivery, int round)
 {
     const cny_handling *handling = delivery->source->handling;
     if (is_incomplete(delivery))
-        return cny_recover(delivery);
+        return cny_end_exhausted(delivery);
     if (republish_to(delivery, handling->spec->delay_queues[round], round + 1) == CONEY_OK)
-        return CONEY_ACK;
-    return delivery->is_unsendable ? cny_recover(delivery) : not_republished(delivery);
+        return CNY_ACK;
+    return delivery->is_unsendable ? cny_end_exhausted(delivery) : not_republished(delivery);
 }
 
-/* ---- the recovery ---- */
+/* ---- the final action ---- */
 
-static void tell_recovered(const coney_delivery *delivery, const char *what)
+static void tell_exhausted(const coney_delivery *delivery, const char *what)
 {
     cny_handling *handling = delivery->source->handling;
     char text[1200], after[40] = "";
-    if (delivery->prepared || delivery->is_moved) { /* else no handler has tried */
+    if (delivery->progress != CNY_UNPREPARED || delivery->transfer != CNY_NO_TRANSFER) { /* else no handler has tried */
         int made = cny_attempts_made(delivery);
         snprintf(after, sizeof after, " after %d attempt%s", made, made == 1 ? "" : "s");
     }
-    snprintf(text, sizeof text, "message '%s' %s%s: %s", cny_id_of(delivery->origin), what, after,
+    snprintf(text, sizeof text, "message '%s' %s%s: %s", cny_id_of(cny_original(delivery)), what, after,
              cny_failure_text(delivery));
-    cny_log_limited(&handling->log, CNY_LOG_EXHAUSTED, CONEY_LOG_WARN, delivery->origin, "queue '%s': %s",
+    cny_log_limited(&handling->log, CNY_LOG_EXHAUSTED, CONEY_LOG_WARN, cny_original(delivery), "queue '%s': %s",
                     handling->spec->options.queue, text);
     cny_tell(delivery->source->handling->context->events,
              &(cny_event){.kind = CONEY_MESSAGE_EXHAUSTED,
                           .listener = &handling->spec->options,
                           .consumer_tag = coney_delivery_consumer_tag(delivery),
-                          .message = delivery->origin,
+                          .message = cny_original(delivery),
                           .error = delivery->failure,
                           .text = text});
 }
 
-coney_outcome cny_pass_over(coney_delivery *delivery)
+cny_disposition cny_pass_over(coney_delivery *delivery)
 {
     char what[64];
-    long long offset = coney_table_get_int64(delivery->origin->properties.headers, "x-stream-offset", -1);
+    long long offset = coney_table_get_int64(cny_original(delivery)->properties.headers, "x-stream-offset", -1);
     snprintf(what, sizeof what, "at offset %lld is passed over", offset);
     cny_count(&delivery->source->handling->counters.passed_over);
-    tell_recovered(delivery, what);
-    return CONEY_ACK;
+    tell_exhausted(delivery, what);
+    return CNY_ACK;
 }
 
-static coney_outcome recover_elsewhere(coney_delivery *delivery)
+static cny_disposition republish_elsewhere(coney_delivery *delivery)
 {
     const cny_handling *handling = delivery->source->handling;
     const coney_listener_retry *retry = &handling->spec->options.retry;
     char key[CNY_MAX_SHORT_STRING + 8];
-    snprintf(key, sizeof key, "error.%.255s", cny_original_routing_key(handling->spec, delivery->origin));
+    snprintf(key, sizeof key, "error.%.255s", cny_original_routing_key(handling->spec, cny_original(delivery)));
     key[CNY_MAX_SHORT_STRING] = '\0';
     const char *exchange = retry->exchange ? retry->exchange : "";
     const char *routing_key = retry->routing_key ? retry->routing_key : key;
-    return republish(delivery, exchange, routing_key, 0) == CONEY_OK ? CONEY_ACK : not_republished(delivery);
+    return republish(delivery, exchange, routing_key, 0) == CONEY_OK ? CNY_ACK : not_republished(delivery);
 }
 
-static coney_outcome park(coney_delivery *delivery)
+static cny_disposition park(coney_delivery *delivery)
 {
     const char *queue = delivery->source->handling->spec->options.retry.parking_queue;
-    return republish_to(delivery, queue, 0) == CONEY_OK ? CONEY_ACK : not_republished(delivery);
+    return republish_to(delivery, queue, 0) == CONEY_OK ? CNY_ACK : not_republished(delivery);
 }
 
 /* The program may say anything but that nothing is decided. */
-static coney_outcome ask_program(coney_delivery *delivery)
+static cny_disposition ask_program(coney_delivery *delivery)
 {
     cny_handling *handling = delivery->source->handling;
     const coney_listener *options = &handling->spec->options;
     coney_outcome outcome = options->retry.on_exhausted(delivery, cny_error_view(delivery->failure), options->user);
     cny_delivery_adopt_failure(delivery);
-    if (outcome == CONEY_ACK || outcome == CONEY_REJECT || outcome == CONEY_REQUEUE)
-        return outcome;
-    cny_log_limited(&handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+    switch (outcome) {
+    case CONEY_ACK: return CNY_ACK;
+    case CONEY_REJECT: return CNY_REJECT;
+    case CONEY_REQUEUE: return CNY_REQUEUE;
+    default: break;
+    }
+    cny_log_limited(&handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, cny_original(delivery),
                     "queue '%s': message '%s': on_exhausted returned %d, which is neither CONEY_ACK, CONEY_REJECT nor "
                     "CONEY_REQUEUE; that counts as CONEY_REQUEUE",
-                    options->queue, cny_id_of(delivery->origin), (int)outcome);
-    return CONEY_REQUEUE;
+                    options->queue, cny_id_of(cny_original(delivery)), (int)outcome);
+    return CNY_REQUEUE;
 }
 
-static coney_outcome recover(coney_delivery *delivery, coney_exhausted exhausted)
+static cny_disposition end_exhausted(coney_delivery *delivery, coney_exhausted exhausted)
 {
-    coney_outcome verdict = CONEY_REJECT;
+    cny_disposition disposition = CNY_REJECT;
     const char *what = "is rejected";
     if (is_incomplete(delivery) && (exhausted == CONEY_EXHAUSTED_REPUBLISH || exhausted == CONEY_EXHAUSTED_PARK))
         exhausted = CONEY_EXHAUSTED_REJECT,
@@ -203,32 +207,32 @@ static coney_outcome recover(coney_delivery *delivery, coney_exhausted exhausted
     switch (exhausted) {
     case CONEY_EXHAUSTED_DEFAULT:
     case CONEY_EXHAUSTED_REJECT: break;
-    case CONEY_EXHAUSTED_REPUBLISH: verdict = recover_elsewhere(delivery), what = "is republished"; break;
-    case CONEY_EXHAUSTED_REQUEUE: verdict = CONEY_REQUEUE, what = "goes back"; break;
-    case CONEY_EXHAUSTED_PARK: verdict = park(delivery), what = "is parked"; break;
-    case CONEY_EXHAUSTED_CALL: verdict = ask_program(delivery), what = "is left to on_exhausted"; break;
+    case CONEY_EXHAUSTED_REPUBLISH: disposition = republish_elsewhere(delivery), what = "is republished"; break;
+    case CONEY_EXHAUSTED_REQUEUE: disposition = CNY_REQUEUE, what = "goes back"; break;
+    case CONEY_EXHAUSTED_PARK: disposition = park(delivery), what = "is parked"; break;
+    case CONEY_EXHAUSTED_CALL: disposition = ask_program(delivery), what = "is left to on_exhausted"; break;
     }
-    if (verdict == CONEY_REJECT && delivery->is_unsendable)
+    if (disposition == CNY_REJECT && delivery->is_unsendable)
         what = "can be published nowhere else, and is rejected,";
-    if (verdict == CONEY_REJECT && cny_spec_is_stream(delivery->source->handling->spec)) {
+    if (disposition == CNY_REJECT && cny_spec_is_stream(delivery->source->handling->spec)) {
         cny_count(&delivery->source->handling->counters.exhausted);
         return cny_pass_over(delivery);
     }
     bool may_go_back = exhausted == CONEY_EXHAUSTED_REQUEUE || exhausted == CONEY_EXHAUSTED_CALL;
-    bool is_done = verdict != CONEY_REQUEUE || may_go_back; /* else it could not be published */
+    bool is_done = disposition != CNY_REQUEUE || may_go_back; /* else it could not be published */
     if (is_done) {
         cny_count(&delivery->source->handling->counters.exhausted);
-        tell_recovered(delivery, what);
+        tell_exhausted(delivery, what);
     }
-    return verdict;
+    return disposition;
 }
 
-coney_outcome cny_recover(coney_delivery *delivery)
+cny_disposition cny_end_exhausted(coney_delivery *delivery)
 {
-    return recover(delivery, delivery->source->handling->spec->options.retry.exhausted);
+    return end_exhausted(delivery, delivery->source->handling->spec->options.retry.exhausted);
 }
 
-coney_outcome cny_park(coney_delivery *delivery)
+cny_disposition cny_park(coney_delivery *delivery)
 {
-    return recover(delivery, CONEY_EXHAUSTED_PARK);
+    return end_exhausted(delivery, CONEY_EXHAUSTED_PARK);
 }

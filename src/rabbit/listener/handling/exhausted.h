@@ -24,9 +24,12 @@ int cny_attempts_made(const coney_delivery *delivery);
 /* Sends a copy to a queue, confirmed. The statuses of coney_template_send(). */
 coney_status cny_republish(coney_delivery *delivery, const char *queue);
 
-coney_outcome cny_recover(coney_delivery *delivery);          /* attempts are used up: the verdict */
-coney_outcome cny_park(coney_delivery *delivery);             /* whatever the recovery is: the same */
-coney_outcome cny_pass_over(coney_delivery *delivery);        /* of a stream: acknowledged, counted and told */
-coney_outcome cny_climb(coney_delivery *delivery, int round); /* sends it to wait for its next round */
+/* What becomes of a message whose attempts are used up: what the listener's retry.exhausted says, or parking whatever
+ * that says. Of a stream: acknowledged, counted and told. And what becomes of a message that waits in a queue of the
+ * ladder for its next round. */
+cny_disposition cny_end_exhausted(coney_delivery *delivery);
+cny_disposition cny_park(coney_delivery *delivery);
+cny_disposition cny_pass_over(coney_delivery *delivery);
+cny_disposition cny_send_to_retry_queue(coney_delivery *delivery, int round);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A lane takes messages one after another: it makes deliveries of them (of a batch in Spring's format, one for each
- * part), hands them to the dispatcher alone or gathered, and acts on the verdicts. Whatever it waits for, another
+ * part), hands them to the dispatcher alone or gathered, and settles them. Whatever it waits for, another
  * attempt or the rest of a batch, it does not wait on its worker: it says when it wants to be run again.
  *
  * Runs on one worker at a time, with no lock held. */
@@ -152,63 +152,87 @@ static bool gather(cny_lane *lane)
     return now >= lane->gather_until || has_all(lane);
 }
 
-/* ---- verdicts ---- */
+/* ---- what becomes of deliveries ---- */
 
 /* When a message that goes back may do so; 0: at once. Without acknowledgements no prefetch limits how many would wait,
  * so none does. */
 static int64_t time_of_requeue(const cny_lane *lane, const coney_delivery *delivery, int retry_delay_ms)
 {
-    if (delivery->verdict != CONEY_REQUEUE || cny_acknowledges_nothing(lane->source->handling->spec))
+    if (!cny_goes_back(delivery->disposition) || cny_acknowledges_nothing(lane->source->handling->spec))
         return 0;
     int delay_ms = retry_delay_ms >= 0 ? retry_delay_ms : cny_requeue_delay(delivery);
     return delay_ms > 0 ? cny_deadline(delay_ms) : 0;
 }
 
-/* A batch that is taken apart waits once, for the first of its parts that goes back. */
+/* A batch that is taken apart waits once, for the first of its fragments that goes back. */
 static void decide_time(cny_lane *lane, coney_delivery *delivery, int retry_delay_ms)
 {
-    coney_delivery *whole = cny_whole(delivery);
-    if (delivery->verdict != CONEY_REQUEUE && coney_message_redelivered(whole->origin) && delivery == whole)
-        cny_backoff_forget(lane->source->handling, whole->origin);
-    if (!whole->was_delayed)
+    cny_arrival *arrival = delivery->arrival;
+    if (!cny_goes_back(delivery->disposition) && coney_message_redelivered(arrival->message) && !delivery->fragment)
+        cny_backoff_forget(lane->source->handling, arrival->message);
+    if (!arrival->was_delayed)
         delivery->requeue_at = time_of_requeue(lane, delivery, retry_delay_ms);
-    whole->was_delayed |= delivery->requeue_at > 0;
+    arrival->was_delayed |= delivery->requeue_at > 0;
+}
+
+/* With CONEY_ACKNOWLEDGE_MANUAL its handler has returned. False: it is left to the program. */
+static bool take_back(coney_delivery *delivery, coney_outcome *outcome)
+{
+    bool is_forgotten = *outcome == CONEY_DEFER && atomic_load(&delivery->refs) == 1;
+    if (*outcome == CONEY_DEFER && !is_forgotten) {
+        cny_state_leave_handling(&delivery->state, CNY_DELIVERY_DEFERRED);
+        return false;
+    }
+    if (!cny_delivery_take_back(delivery))
+        return false;
+    if (is_forgotten) {
+        cny_log_forgotten(delivery);
+        *outcome = CONEY_REQUEUE;
+    }
+    return true;
+}
+
+/* Undecided deliveries get another attempt in place. */
+static void decide(cny_lane *lane, coney_delivery *delivery, coney_outcome outcome)
+{
+    int delay_ms = -1;
+    atomic_store(&lane->deciding, true);
+    delivery->disposition = cny_decide(delivery, outcome, true, &delay_ms);
+    atomic_store(&lane->deciding, false);
+    if (delivery->disposition == CNY_NONE) {
+        bool is_prepared = delivery->progress != CNY_UNPREPARED;
+        cny_state_set(&delivery->state, is_prepared ? CNY_DELIVERY_READY : CNY_DELIVERY_TAKEN);
+        cny_count(&lane->source->handling->counters.retried);
+        wait_for(lane, delay_ms);
+    } else {
+        cny_state_set(&delivery->state, CNY_DELIVERY_DECIDED);
+        decide_time(lane, delivery, delay_ms);
+    }
 }
 
 /* The outcome of a handler, or of what kept it from being called. */
 static void on_outcome(cny_lane *lane, coney_delivery *delivery, coney_outcome outcome)
 {
-    int delay_ms = -1;
-    bool is_forgotten = outcome == CONEY_DEFER && atomic_load(&delivery->refs) == 1;
-    bool was_handled = delivery->is_deferred;
-    if (was_handled && ((outcome == CONEY_DEFER && !is_forgotten) || !cny_delivery_claim(delivery))) {
-        delivery->is_left = true;
-        return;
-    }
-    if (was_handled && is_forgotten) {
-        cny_log_forgotten(delivery);
-        outcome = CONEY_REQUEUE;
-    }
-    atomic_store(&lane->judging, true);
-    delivery->verdict = cny_judge(delivery, outcome, true, &delay_ms);
-    atomic_store(&lane->judging, false);
-    if (delivery->verdict == 0) {
-        cny_count(&lane->source->handling->counters.retried);
-        wait_for(lane, delay_ms);
-    } else {
-        decide_time(lane, delivery, delay_ms);
-    }
+    cny_delivery_state state = cny_state_of(&delivery->state);
+    bool is_left = state == CNY_DELIVERY_SETTLED || /* by the program, in its handler */
+                   (state == CNY_DELIVERY_HANDLING && !take_back(delivery, &outcome));
+    if (!is_left)
+        decide(lane, delivery, outcome);
 }
 
 static bool is_finished(const coney_delivery *delivery)
 {
-    return delivery->is_left || delivery->verdict != 0;
+    return !cny_state_is_undecided(&delivery->state);
 }
 
 static void conclude(cny_lane *lane, coney_delivery *delivery)
 {
-    if (!delivery->is_left)
-        cny_delivery_conclude(delivery, lane);
+    if (cny_state_is_left(&delivery->state)) {
+        count_in_lanes(lane, -1);
+        coney_delivery_unref(delivery);
+        return;
+    }
+    cny_delivery_conclude(delivery, lane);
     count_in_lanes(lane, -1);
     cny_delivery_recycle(lane, delivery);
 }
@@ -218,7 +242,8 @@ static void conclude(cny_lane *lane, coney_delivery *delivery)
  * that is sent later would cover the message. */
 static void finish(cny_lane *lane, coney_delivery *delivery)
 {
-    bool waits = !delivery->is_left && delivery->requeue_at > 0 && !atomic_load(&lane->source->leaving);
+    bool is_left = cny_state_is_left(&delivery->state);
+    bool waits = !is_left && delivery->requeue_at > 0 && !atomic_load(&lane->source->leaving);
     if (waits) {
         cny_lane_flush_acks(lane);
         cny_delivery_let_go(delivery);
@@ -262,7 +287,7 @@ static void commit(cny_lane *lane, size_t finished)
         cny_transaction_commit(lane->source);
 }
 
-/* Those whose verdict is known go, in their order; the others stay. */
+/* Those that are decided go, in their order; the others stay. */
 static void finish_at_once(cny_lane *lane)
 {
     lane->keeps_decided = false;
@@ -292,13 +317,15 @@ static void roll_back(cny_lane *lane, size_t handled)
     coney_delivery **items = items_of(lane, &count);
     bool has_failed = false;
     for (size_t i = 0; i < handled; i++)
-        has_failed = has_failed || (items[i]->prepared && !items[i]->has_succeeded);
+        has_failed = has_failed || items[i]->progress == CNY_PREPARED;
     if (!has_failed)
         return;
     cny_transaction_rollback(lane->source);
     for (size_t i = 0; i < handled; i++) {
-        if (items[i]->has_succeeded)
-            items[i]->verdict = 0;
+        if (items[i]->progress != CNY_SUCCEEDED)
+            continue;
+        items[i]->disposition = CNY_NONE;
+        cny_state_set(&items[i]->state, CNY_DELIVERY_READY);
     }
 }
 
@@ -324,7 +351,7 @@ static void handle_one(cny_lane *lane)
 static bool is_ready(cny_lane *lane, coney_delivery *delivery)
 {
     coney_outcome outcome;
-    if (delivery->verdict != 0)
+    if (is_finished(delivery))
         return false;
     if (cny_prepare(delivery, &outcome))
         return true;
@@ -353,7 +380,7 @@ static size_t prepare_all(cny_lane *lane, coney_delivery **others)
     return ready;
 }
 
-/* How many are ready for the handler. Without memory to tell, those whose verdict is not known yet go back. */
+/* How many are ready for the handler. Without memory to tell, those that are undecided go back. */
 static size_t sort_out(cny_lane *lane)
 {
     size_t count, ready = 0;
@@ -365,10 +392,8 @@ static size_t sort_out(cny_lane *lane)
         return ready;
     }
     for (size_t i = 0; i < count; i++) {
-        if (items[i]->verdict != 0)
-            continue;
-        items[i]->is_returned = true;
-        on_outcome(lane, items[i], CONEY_REQUEUE);
+        if (!is_finished(items[i]))
+            on_outcome(lane, items[i], CNY_UNTRIED);
     }
     return 0;
 }
@@ -381,32 +406,30 @@ static void handle_batch(cny_lane *lane)
     lane->gather_until = 0;
     if (outcomes)
         cny_dispatch_batch(items, ready, outcomes, lane);
-    for (size_t i = 0; i < ready; i++) {
-        if (!outcomes)
-            items[i]->is_returned = true; /* no memory: not the messages' fault */
-        on_outcome(lane, items[i], outcomes ? outcomes[i] : CONEY_REQUEUE);
-    }
+    for (size_t i = 0; i < ready; i++)
+        on_outcome(lane, items[i], outcomes ? outcomes[i] : CNY_UNTRIED);
     cny_free(outcomes);
     settle_up(lane, count);
 }
 
 /* ---- giving back ---- */
 
-/* Parts of a batch stand together, and count once. */
+/* Fragments of a batch stand together, and count once. */
 static size_t count_messages(const cny_lane *lane)
 {
     size_t count, messages = cny_lane_delayed(lane);
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++)
-        messages += i == 0 || cny_whole(items[i]) != cny_whole(items[i - 1]);
+        messages += i == 0 || items[i]->arrival != items[i - 1]->arrival;
     return messages;
 }
 
-/* Parts of a batch are prepared and handled in their order, so if the first one is here and no handler has had it, none
+/* Fragments of a batch are prepared and handled in their order, so if the first one is here and no handler has had it, none
  * had any of the batch. */
 static bool is_unseen(const coney_delivery *delivery)
 {
-    return delivery->part <= 1 && !delivery->prepared && delivery->tries == 0 && delivery->verdict == 0;
+    return delivery->fragment_number <= 1 && cny_state_of(&delivery->state) == CNY_DELIVERY_TAKEN &&
+           delivery->tries == 0;
 }
 
 static void note_unseen_items(const cny_lane *lane)
@@ -415,7 +438,7 @@ static void note_unseen_items(const cny_lane *lane)
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
         if (is_unseen(items[i]))
-            cny_note_unseen(lane->source->handling, cny_whole(items[i])->origin);
+            cny_note_unseen(lane->source->handling, items[i]->arrival->message);
     }
 }
 
@@ -427,11 +450,11 @@ static size_t give_back(cny_lane *lane)
     size_t count, returned = count_messages(lane);
     coney_delivery **items = items_of(lane, &count);
     for (size_t i = 0; i < count; i++) {
-        items[i]->is_returned = items[i]->is_returned || items[i]->verdict == 0;
-        if (items[i]->verdict == 0) {
-            cny_tries_keep(items[i], items[i]->tries);
-            items[i]->verdict = CONEY_REQUEUE;
-        }
+        if (is_finished(items[i]))
+            continue;
+        cny_tries_keep(items[i], items[i]->tries);
+        items[i]->disposition = CNY_RETURN;
+        cny_state_set(&items[i]->state, CNY_DELIVERY_DECIDED);
     }
     lane->due = lane->gather_until = 0;
     finish_at_once(lane);
@@ -449,7 +472,7 @@ static size_t give_back(cny_lane *lane)
 /* Their channel is gone, so the broker has them already. */
 static void drop_one(cny_lane *lane, coney_delivery *delivery)
 {
-    if (delivery->verdict == 0)
+    if (!is_finished(delivery))
         cny_tries_keep(delivery, delivery->tries);
     count_in_lanes(lane, -1);
     coney_delivery_unref(delivery);

@@ -13,7 +13,7 @@ struct cny_lane {
     size_t next;
     cny_buffer items;   /* of coney_delivery *, that wait for a handler, from first_item on */
     size_t first_item;  /* 0 with on_batch */
-    bool keeps_decided; /* items whose verdict is known: the channel was suspended */
+    bool keeps_decided; /* items that are decided: the channel was suspended */
     cny_buffer delayed; /* deliveries that wait before they go back to the queue; backoff.c */
     int64_t due;        /* not before; 0: now */
     int64_t gather_until;
@@ -27,7 +27,7 @@ struct cny_lane {
     cny_buffer inbox;     /* of coney_message * */
     /* any thread */
     atomic_llong handling_since; /* in milliseconds; 0: no handler runs */
-    atomic_bool judging;         /* what the handler said, which may take a publishing connection */
+    atomic_bool deciding;        /* what the handler said, which may take a publishing connection */
     atomic_bool told_slow;
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The verdict on a handler's outcome. Most are what they say; CONEY_RETRY goes first through the attempts in place, or
- * across deliveries, then up the ladder, and at last to the recovery. */
+/* What becomes of a message, by the outcome of its handler. Most outcomes are what they say; CONEY_RETRY goes first through the attempts in place, or
+ * across deliveries, then up the ladder, and at last to the final action. */
 #include "rabbit/listener/handling/policy.h"
 
 #include "rabbit/listener/handling/attempts.h"
@@ -16,13 +16,13 @@
 
 /* ---- stateful ---- */
 
-/* A batch that is taken apart goes back as a whole, so it counts once for each time it came. */
+/* A batch that is taken apart goes back as one message, so it counts once for each time it came. */
 static bool note_failure(coney_delivery *delivery, cny_history *history)
 {
     cny_histories *histories = &delivery->source->handling->memory->histories;
-    if (!atomic_exchange(&cny_whole(delivery)->is_counted, true))
-        return cny_history_note(histories, delivery->origin, CNY_HISTORY_FAILED, history);
-    bool is_known = cny_history_of(histories, delivery->origin, history);
+    if (!atomic_exchange(&delivery->arrival->is_failure_counted, true))
+        return cny_history_note(histories, cny_original(delivery), CNY_HISTORY_FAILED, history);
+    bool is_known = cny_history_of(histories, cny_original(delivery), history);
     if (is_known && history->failed == 0)
         history->failed = 1;
     return is_known;
@@ -33,7 +33,7 @@ static bool note_failure(coney_delivery *delivery, cny_history *history)
  * not change the memory of this process. */
 static int64_t failures(coney_delivery *delivery)
 {
-    const coney_message *message = delivery->origin;
+    const coney_message *message = cny_original(delivery);
     int64_t counted = cny_returns_here(delivery->source->handling, message) + 1;
     cny_history history;
     if (!note_failure(delivery, &history))
@@ -41,12 +41,12 @@ static int64_t failures(coney_delivery *delivery)
     return history.failed > counted || cny_has_just_come(message) ? history.failed : counted;
 }
 
-/* Before a copy goes elsewhere. Parts share an id: what is known of that is forgotten with the whole. */
-static void forget_unless_part(const coney_delivery *delivery)
+/* Before a copy goes elsewhere. Fragments share an id: what is known of that is forgotten with the batch. */
+static void forget_unless_fragment(const coney_delivery *delivery)
 {
     cny_tries_forget(delivery);
-    if (!delivery->whole)
-        cny_history_forget(&delivery->source->handling->memory->histories, delivery->origin);
+    if (!delivery->fragment)
+        cny_history_forget(&delivery->source->handling->memory->histories, cny_original(delivery));
 }
 
 static bool may_be_redelivered(coney_delivery *delivery, int *delay_ms)
@@ -59,7 +59,7 @@ static bool may_be_redelivered(coney_delivery *delivery, int *delay_ms)
     return may;
 }
 
-/* ---- the verdict ---- */
+/* ---- deciding ---- */
 
 static bool is_retriable(const coney_delivery *delivery)
 {
@@ -78,68 +78,68 @@ static void need_failure(coney_delivery *delivery, const char *outcome)
 /* Its channel is gone, so it would be there twice if it were sent on now. */
 static bool comes_again(const coney_delivery *delivery)
 {
-    return !cny_acknowledges_nothing(delivery->source->handling->spec) && !cny_channel_alive(delivery->channel);
+    return !cny_acknowledges_nothing(delivery->source->handling->spec) &&
+           !cny_channel_alive(delivery->arrival->channel);
 }
 
-static coney_outcome try_again(coney_delivery *delivery, int *delay_ms)
+static cny_disposition try_again(coney_delivery *delivery, int *delay_ms)
 {
     *delay_ms = cny_retry_delay(&delivery->source->handling->spec->options.retry, ++delivery->tries);
-    return (coney_outcome)0;
+    return CNY_NONE;
 }
 
-static coney_outcome judge_failure(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
+static cny_disposition decide_failure(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
     const cny_handling *handling = delivery->source->handling;
     const coney_listener_retry *retry = &handling->spec->options.retry;
     if (!cny_spec_has_retry(handling->spec))
-        return CONEY_REQUEUE;
+        return CNY_REQUEUE;
     need_failure(delivery, outcome == CONEY_REQUEUE ? "CONEY_REQUEUE" : "CONEY_RETRY");
     bool retriable = is_retriable(delivery);
     if (retriable && retry->stateful && may_be_redelivered(delivery, delay_ms))
-        return CONEY_REQUEUE;
+        return CNY_REQUEUE;
     if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < cny_spec_max_attempts(handling->spec))
         return try_again(delivery, delay_ms);
     if (comes_again(delivery)) {
         cny_tries_keep(delivery, delivery->tries + 1);
-        return CONEY_REQUEUE;
+        return CNY_REQUEUE;
     }
-    forget_unless_part(delivery);
-    int round = cny_rounds(handling->spec, delivery->origin);
+    forget_unless_fragment(delivery);
+    int round = cny_rounds(handling->spec, cny_original(delivery));
     if (retriable && round < handling->spec->delay_count)
-        return cny_climb(delivery, round);
-    return cny_recover(delivery);
+        return cny_send_to_retry_queue(delivery, round);
+    return cny_end_exhausted(delivery);
 }
 
-static coney_outcome park(coney_delivery *delivery)
+static cny_disposition park(coney_delivery *delivery)
 {
     if (comes_again(delivery))
-        return CONEY_REQUEUE;
-    forget_unless_part(delivery);
+        return CNY_REQUEUE;
+    forget_unless_fragment(delivery);
     need_failure(delivery, "CONEY_PARK");
     return cny_park(delivery);
 }
 
-static coney_outcome pass_over(coney_delivery *delivery)
+static cny_disposition pass_over(coney_delivery *delivery)
 {
     if (comes_again(delivery))
-        return CONEY_REQUEUE;
+        return CNY_REQUEUE;
     need_failure(delivery, "CONEY_REJECT");
     return cny_pass_over(delivery);
 }
 
 /* Where nothing goes back: what cannot be parked either is tried again in place until it can. */
-static coney_outcome judge_on_stream(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
+static cny_disposition decide_on_stream(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
-    if (delivery->is_returned && may_repeat) { /* there was no memory, which is not the message's fault */
-        delivery->is_returned = false;
+    if (outcome == CNY_UNTRIED && may_repeat) {
         *delay_ms = delivery->source->handling->spec->options.retry.first_delay_ms;
-        return (coney_outcome)0;
+        return CNY_NONE;
     }
-    coney_outcome verdict = outcome == CONEY_PARK     ? park(delivery)
-                            : outcome == CONEY_REJECT ? pass_over(delivery)
-                                                      : judge_failure(delivery, outcome, may_repeat, delay_ms);
-    bool may_try_again = verdict == CONEY_REQUEUE && may_repeat && cny_channel_alive(delivery->channel);
-    return may_try_again ? try_again(delivery, delay_ms) : verdict;
+    cny_disposition disposition = outcome == CONEY_PARK     ? park(delivery)
+                                  : outcome == CONEY_REJECT ? pass_over(delivery)
+                                                            : decide_failure(delivery, outcome, may_repeat, delay_ms);
+    bool may_try_again = disposition == CNY_REQUEUE && may_repeat && cny_channel_alive(delivery->arrival->channel);
+    return may_try_again ? try_again(delivery, delay_ms) : disposition;
 }
 
 static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
@@ -149,95 +149,104 @@ static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
     const char *what = outcome == CONEY_RETRY || is_stream ? "failed"
                        : outcome == CONEY_REJECT           ? "is rejected"
                                                            : "goes back";
-    bool is_told = outcome == CONEY_PARK || (!delivery->prepared && outcome != CONEY_RETRY); /* by who decides it */
+    bool is_told = outcome == CONEY_PARK ||
+                   (delivery->progress == CNY_UNPREPARED && outcome != CONEY_RETRY); /* by who decides it */
     if (is_told || (!delivery->failure && outcome != CONEY_RETRY))
         return;
-    cny_log_limited(&handling->log, CNY_LOG_FAILURE, CONEY_LOG_WARN, delivery->origin,
+    cny_log_limited(&handling->log, CNY_LOG_FAILURE, CONEY_LOG_WARN, cny_original(delivery),
                     "queue '%s': message '%s' %s at attempt %d: %s", handling->spec->options.queue,
-                    cny_id_of(delivery->origin), what, coney_delivery_attempt(delivery), cny_failure_text(delivery));
+                    cny_id_of(cny_original(delivery)), what, coney_delivery_attempt(delivery),
+                    cny_failure_text(delivery));
 }
 
-static coney_outcome stop_container(coney_delivery *delivery)
+static cny_disposition stop_container(coney_delivery *delivery)
 {
     const cny_handling *handling = delivery->source->handling;
     cny_fail(CONEY_E_STATE, "the handler of queue '%s' returned CONEY_STOP%s%s", handling->spec->options.queue,
              delivery->failure ? ": " : "", delivery->failure ? cny_error_view(delivery->failure)->text : "");
     const cny_handling_context *context = delivery->source->handling->context;
     context->stop(context->self);
-    cny_source_give_up(delivery->source, delivery->channel);
-    delivery->is_returned = true;
-    return CONEY_REQUEUE;
+    cny_source_give_up(delivery->source, delivery->arrival->channel);
+    return CNY_RETURN;
 }
 
 /* Its handler has returned, so it is harmless, or it is condemned: whatever the outcome is, its queue is the place for
  * that. To put it back would count, so if it cannot be sent it waits here. */
-static coney_outcome judge_in_quarantine(coney_delivery *delivery, coney_outcome outcome, bool may_repeat,
-                                         int *delay_ms)
+static cny_disposition decide_in_quarantine(coney_delivery *delivery, coney_outcome outcome, bool may_repeat,
+                                            int *delay_ms)
 {
     if (comes_again(delivery))
-        return CONEY_REQUEUE;
+        return CNY_REQUEUE;
     bool is_released = cny_release(delivery);
     if (outcome == CONEY_STOP)
         stop_container(delivery);
     *delay_ms = RELEASE_AGAIN_MS;
-    if (!is_released && delivery->is_unsendable)
-        return CONEY_REJECT;
-    return is_released ? CONEY_ACK : may_repeat ? (coney_outcome)0 : CONEY_REQUEUE;
+    if (is_released)
+        return CNY_ACK;
+    if (delivery->is_unsendable)
+        return CNY_REJECT;
+    return may_repeat ? CNY_NONE : outcome == CONEY_STOP ? CNY_RETURN : CNY_REQUEUE;
 }
 
 static bool is_outcome(const coney_delivery *delivery, coney_outcome outcome)
 {
-    bool is_manual = delivery->source->handling->spec->options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
+    const coney_outcome last = cny_delivery_is_manual(delivery) ? CONEY_DEFER : CONEY_STOP;
+    if (outcome == CNY_UNTRIED)
+        return true;
     return outcome == CONEY_PARK ? cny_has_parking_queue(delivery->source->handling->spec)
-                                 : outcome >= CONEY_ACK && outcome <= (is_manual ? CONEY_DEFER : CONEY_STOP);
+                                 : outcome >= CONEY_ACK && outcome <= last;
 }
 
-static void complain_of_outcome(const coney_delivery *delivery, coney_outcome outcome)
+static void log_wrong_outcome(const coney_delivery *delivery, coney_outcome outcome)
 {
     cny_handling *handling = delivery->source->handling;
-    const char *queue = handling->spec->options.queue, *id = cny_id_of(delivery->origin);
+    const char *queue = handling->spec->options.queue, *id = cny_id_of(cny_original(delivery));
     if (outcome == CONEY_PARK) /* of a handler or of on_error */
         cny_log_limited(
-            &handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+            &handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, cny_original(delivery),
             "queue '%s': message '%s': CONEY_PARK needs a parking queue, and retry has none; that counts as "
             "CONEY_RETRY",
             queue, id);
     else
         cny_log_limited(
-            &handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, delivery->origin,
+            &handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR, cny_original(delivery),
             "queue '%s': message '%s': the handler returned %d, which is no coney_outcome%s; that counts as "
             "CONEY_RETRY",
             queue, id, (int)outcome, outcome == CONEY_DEFER ? " of a listener that acknowledges AUTO or NONE" : "");
 }
 
-static coney_outcome judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
+static cny_disposition decide(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
     if (delivery->source->is_quarantine && outcome != CONEY_ACK)
-        return judge_in_quarantine(delivery, outcome, may_repeat, delay_ms);
+        return decide_in_quarantine(delivery, outcome, may_repeat, delay_ms);
     if (outcome == CONEY_STOP)
         return stop_container(delivery);
     if (cny_spec_is_stream(delivery->source->handling->spec) && outcome != CONEY_ACK)
-        return judge_on_stream(delivery, outcome, may_repeat, delay_ms);
+        return decide_on_stream(delivery, outcome, may_repeat, delay_ms);
     if (outcome == CONEY_RETRY)
-        return judge_failure(delivery, outcome, may_repeat, delay_ms);
+        return decide_failure(delivery, outcome, may_repeat, delay_ms);
     if (outcome == CONEY_PARK)
         return park(delivery);
-    if (outcome != CONEY_REQUEUE && delivery->origin->redelivered)
+    if (outcome == CONEY_REQUEUE)
+        return CNY_REQUEUE;
+    if (outcome == CNY_UNTRIED)
+        return CNY_RETURN;
+    if (cny_original(delivery)->redelivered)
         cny_tries_forget(delivery);
-    return outcome;
+    return outcome == CONEY_ACK ? CNY_ACK : CNY_REJECT;
 }
 
-coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
+cny_disposition cny_decide(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
     cny_delivery_adopt_failure(delivery);
     if (!is_outcome(delivery, outcome)) {
-        complain_of_outcome(delivery, outcome);
+        log_wrong_outcome(delivery, outcome);
         outcome = CONEY_RETRY;
     } else if (outcome != CONEY_ACK) {
         log_failure(delivery, outcome);
     }
-    coney_outcome verdict = judge(delivery, outcome, may_repeat, delay_ms);
-    if (verdict == CONEY_REQUEUE)
+    cny_disposition disposition = decide(delivery, outcome, may_repeat, delay_ms);
+    if (cny_goes_back(disposition))
         cny_note_survival(delivery);
-    return verdict;
+    return disposition;
 }

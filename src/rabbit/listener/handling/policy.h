@@ -5,8 +5,8 @@
 
 #include "rabbit/listener/handling/delivery.h"
 
-/* The verdict on an outcome; 0: another attempt in place, after *delay_ms. With may_repeat false there is none.
- * Stateful retry says CONEY_REQUEUE and sets *delay_ms, too, which is left alone else. */
-coney_outcome cny_judge(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms);
+/* What becomes of the message by its handler's outcome; CNY_NONE: another attempt in place, after *delay_ms. With
+ * may_repeat false there is none. Stateful retry says CNY_REQUEUE and sets *delay_ms, too, which is left alone else. */
+cny_disposition cny_decide(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms);
 
 #endif

@@ -24,9 +24,9 @@
 static void complain_not_moved(const coney_delivery *delivery, const char *what)
 {
     cny_handling *handling = delivery->source->handling;
-    cny_log_limited(&handling->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, delivery->origin,
+    cny_log_limited(&handling->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, cny_original(delivery),
                     "queue '%s': message '%s', which may have ended its process, cannot be moved and %s: %s",
-                    handling->spec->options.queue, cny_id_of(delivery->origin), what, coney_last_error());
+                    handling->spec->options.queue, cny_id_of(cny_original(delivery)), what, coney_last_error());
 }
 
 static coney_status declare(cny_handling_context *context, const cny_handling *handling)
@@ -62,17 +62,18 @@ static bool put_in_quarantine(coney_delivery *delivery, int64_t count, coney_out
 {
     cny_source *source = delivery->source;
     cny_handling *handling = source->handling;
-    delivery->is_moved = true;
+    delivery->transfer = CNY_MOVED;
     if (move(delivery, handling->spec->quarantine_queue) != CONEY_OK) {
-        delivery->is_moved = false;
+        delivery->transfer = CNY_NO_TRANSFER;
         complain_not_moved(delivery, "is handled among others");
         return false;
     }
     cny_log_limited(
-        &handling->log, CNY_LOG_QUARANTINE, CONEY_LOG_WARN, delivery->origin,
+        &handling->log, CNY_LOG_QUARANTINE, CONEY_LOG_WARN, cny_original(delivery),
         "queue '%s': message '%s' has come back %lld times and may have ended its process; it goes to '%s', "
         "to be handled alone",
-        handling->spec->options.queue, cny_id_of(delivery->origin), (long long)count, handling->spec->quarantine_queue);
+        handling->spec->options.queue, cny_id_of(cny_original(delivery)), (long long)count,
+        handling->spec->quarantine_queue);
     atomic_store(&handling->gate.is_wanted, true);
     cny_source_wake(source);
     *outcome = CONEY_ACK;
@@ -86,17 +87,17 @@ static void note_condemned(coney_delivery *delivery)
                                       "the process or its connection ended %d times while the handler was alone with "
                                       "this message; no handler gets it any more",
                                       MOST_ALONE);
-    delivery->is_moved = true;
+    delivery->transfer = CNY_MOVED;
 }
 
 /* Returns to the queue that may have been crashes. */
 static int64_t possible_crashes(const coney_delivery *delivery)
 {
     cny_handling *handling = delivery->source->handling;
-    int64_t count = cny_returns_here(handling, delivery->origin);
+    int64_t count = cny_returns_here(handling, cny_original(delivery));
     cny_history history;
     if (count > 0 && !delivery->source->is_quarantine &&
-        cny_history_of(&handling->memory->histories, delivery->origin, &history))
+        cny_history_of(&handling->memory->histories, cny_original(delivery), &history))
         count -= history.failed + history.survived;
     return count;
 }
@@ -104,36 +105,45 @@ static int64_t possible_crashes(const coney_delivery *delivery)
 void cny_note_survival(const coney_delivery *delivery)
 {
     cny_handling *handling = delivery->source->handling;
-    bool is_noted = atomic_load(&delivery->is_counted); /* as a failure */
-    if (cny_spec_is_guarded(handling->spec) && delivery->prepared && !delivery->whole && !is_noted)
-        cny_history_note(&handling->memory->histories, delivery->origin, CNY_HISTORY_SURVIVED, NULL);
+    bool is_noted = atomic_load(&delivery->arrival->is_failure_counted); /* as a failure */
+    if (cny_spec_is_guarded(handling->spec) && delivery->progress != CNY_UNPREPARED && !delivery->fragment && !is_noted)
+        cny_history_note(&handling->memory->histories, cny_original(delivery), CNY_HISTORY_SURVIVED, NULL);
+}
+
+static coney_outcome outcome_of(cny_disposition disposition)
+{
+    return disposition == CNY_ACK ? CONEY_ACK : disposition == CNY_REJECT ? CONEY_REJECT : CONEY_REQUEUE;
 }
 
 /* What has lost its channel comes again, so a copy would be one too many. */
 bool cny_guard(coney_delivery *delivery, coney_outcome *outcome)
 {
     cny_handling *handling = delivery->source->handling;
-    if (!cny_spec_is_guarded(handling->spec) || delivery->origin->defect)
+    if (!cny_spec_is_guarded(handling->spec) || cny_original(delivery)->defect)
         return false;
     bool is_quarantine = delivery->source->is_quarantine;
     int64_t count = possible_crashes(delivery);
-    bool is_ended = is_quarantine ? count >= MOST_ALONE : cny_is_condemned(handling->spec, delivery->origin);
+    bool is_ended = is_quarantine ? count >= MOST_ALONE : cny_is_condemned(handling->spec, cny_original(delivery));
     bool is_suspect = !is_quarantine && count >= handling->spec->options.retry.max_crashes;
-    if ((is_ended || is_suspect) && !cny_channel_alive(delivery->channel)) {
+    if ((is_ended || is_suspect) && !cny_channel_alive(delivery->arrival->channel)) {
         *outcome = CONEY_REQUEUE;
         return true;
     }
     if (!is_ended)
         return is_suspect && put_in_quarantine(delivery, count, outcome);
     note_condemned(delivery);
-    delivery->is_condemned = is_quarantine;
-    *outcome = is_quarantine ? CONEY_REJECT : cny_recover(delivery);
+    if (is_quarantine)
+        delivery->transfer = CNY_CONDEMNED;
+    *outcome = is_quarantine ? CONEY_REJECT : outcome_of(cny_end_exhausted(delivery));
     return true;
 }
 
 bool cny_release(coney_delivery *delivery)
 {
-    delivery->is_moved = !delivery->prepared;
+    if (delivery->progress != CNY_UNPREPARED)
+        delivery->transfer = CNY_NO_TRANSFER;
+    else if (delivery->transfer == CNY_NO_TRANSFER)
+        delivery->transfer = CNY_MOVED;
     if (move(delivery, delivery->source->handling->spec->options.queue) == CONEY_OK)
         return true;
     complain_not_moved(delivery, "waits");

@@ -16,7 +16,9 @@ static coney_status check_transaction(const coney_delivery *delivery)
     const coney_listener *options = &delivery->source->handling->spec->options;
     if (!options->transacted)
         return cny_fail(CONEY_E_STATE, "the listener is not transacted; use a template");
-    return delivery->in_handler ? CONEY_OK : cny_fail(CONEY_E_STATE, "the handler has returned");
+    return cny_state_of(&delivery->state) == CNY_DELIVERY_HANDLING
+               ? CONEY_OK
+               : cny_fail(CONEY_E_STATE, "the handler has returned");
 }
 
 static coney_status send_in_transaction(coney_delivery *delivery, const char *exchange, const char *routing_key,
@@ -24,7 +26,7 @@ static coney_status send_in_transaction(coney_delivery *delivery, const char *ex
 {
     const cny_publish publish = {
         .exchange = exchange, .routing_key = routing_key, .message = message, .mandatory = mandatory};
-    return cny_channel_publish_unconfirmed(delivery->channel, &publish,
+    return cny_channel_publish_unconfirmed(delivery->arrival->channel, &publish,
                                            cny_deadline(delivery->source->handling->context->publish_timeout_ms));
 }
 
@@ -162,7 +164,7 @@ static coney_status publish_reply(const coney_delivery *delivery, const cny_addr
     coney_status status = cny_publish_confirmed(context, publisher, to->exchange, to->routing_key, reply, false);
     if (!to->is_requesters || !cny_factory_is_reply_refused(context->factory, &before, status))
         return status;
-    cny_log_limited(&delivery->source->handling->log, CNY_LOG_REPLY, CONEY_LOG_WARN, delivery->origin,
+    cny_log_limited(&delivery->source->handling->log, CNY_LOG_REPLY, CONEY_LOG_WARN, cny_original(delivery),
                     "queue '%s': the reply to message '%s' reaches nobody: %s",
                     delivery->source->handling->spec->options.queue, cny_id_of(delivery->message), coney_last_error());
     return CONEY_OK;
@@ -178,7 +180,7 @@ static bool may_spoil_transaction(const coney_delivery *delivery, const cny_addr
     bool may_be_refused = *to->exchange || to->is_direct;
     if (!to->is_requesters)
         return false;
-    return (may_be_refused && delivery->origin->redelivered) ||
+    return (may_be_refused && cny_original(delivery)->redelivered) ||
            has_spoiled(&delivery->source->handling->memory->spoilers, hash_of(to));
 }
 

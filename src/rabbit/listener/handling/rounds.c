@@ -33,13 +33,13 @@ void cny_rounds_free(cny_rounds_memory *memory)
 /* What makes a message this message, whichever way it came. Of a batch that is taken apart it is asked once. */
 static uint64_t identity_of(coney_delivery *delivery)
 {
-    coney_delivery *whole = cny_whole(delivery);
-    const coney_message *message = whole->origin;
+    cny_arrival *arrival = delivery->arrival;
+    const coney_message *message = arrival->message;
     const char *id = message->properties.message_id ? message->properties.message_id : "";
     size_t size = message->body ? message->size : 0;
-    if (whole->identity == 0)
-        whole->identity = (cny_hash_keyed(message->body, size) * 31 + cny_hash_keyed(id, strlen(id))) | 1;
-    return whole->identity;
+    if (arrival->identity == 0)
+        arrival->identity = (cny_hash_keyed(message->body, size) * 31 + cny_hash_keyed(id, strlen(id))) | 1;
+    return arrival->identity;
 }
 
 /* Whatever number a sender began with, and also when the count wraps. */
@@ -52,7 +52,7 @@ bool cny_came_round(coney_delivery *delivery)
 {
     cny_handling *handling = delivery->source->handling;
     uint64_t count;
-    if (!cny_is_round(handling->spec, delivery->origin, &count))
+    if (!cny_is_round(handling->spec, cny_original(delivery), &count))
         return false;
     cny_rounds_memory *memory = &handling->memory->rounds;
     uint64_t message = identity_of(delivery);
@@ -70,7 +70,7 @@ void cny_note_rejected(coney_delivery *delivery)
     cny_rounds_memory *memory = &handling->memory->rounds;
     uint64_t message = identity_of(delivery);
     uint64_t count;
-    cny_is_round(handling->spec, delivery->origin, &count);
+    cny_is_round(handling->spec, cny_original(delivery), &count);
     pthread_mutex_lock(&memory->lock);
     if (!memory->places)
         memory->places = cny_alloc(PLACES * sizeof *memory->places);

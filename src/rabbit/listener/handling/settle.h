@@ -6,15 +6,19 @@
 #include "rabbit/listener/handling/delivery.h"
 #include "rabbit/listener/handling/lane.h"
 
-coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *origin, int earlier_attempts); /* borrows the message */
-void cny_delivery_recycle(cny_lane *lane, coney_delivery *delivery);                           /* instead of unref */
+/* Both borrow the message; NULL without memory. The lane keeps one delivery that is recycled, instead of unref, for the
+ * next message. */
+coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *message, int earlier_attempts);
+coney_delivery *cny_delivery_new_fragment(cny_lane *lane, cny_arrival *arrival, coney_message *fragment);
+void cny_delivery_recycle(cny_lane *lane, coney_delivery *delivery);
 
-/* Its verdict is known: the broker is told, when that is so of all parts. lane is NULL on another thread than its
- * worker's. CONEY_E_STALE, CONEY_E_NO_MEMORY. */
+/* Its disposition is known: the broker is told, when that is so of all fragments. lane is NULL on another thread than
+ * its worker's. CONEY_E_STALE, CONEY_E_NO_MEMORY. */
 coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane);
 
-/* With CONEY_ACKNOWLEDGE_MANUAL: nobody else may settle it from now on. False if somebody has. */
-bool cny_delivery_claim(coney_delivery *delivery);
+/* With CONEY_ACKNOWLEDGE_MANUAL, when its handler has returned: the program may not settle it from now on. False: it
+ * has. */
+bool cny_delivery_take_back(coney_delivery *delivery);
 void cny_log_forgotten(const coney_delivery *delivery); /* let go of without being settled */
 
 #endif

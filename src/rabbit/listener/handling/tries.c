@@ -16,13 +16,14 @@ void cny_tries_keep(const coney_delivery *delivery, int tries)
 {
     const cny_handling *handling = delivery->source->handling;
     if (tries > 0 && tries_in_place(handling->spec))
-        cny_history_keep_tries(&handling->memory->histories, delivery->origin, delivery->part, tries);
+        cny_history_keep_tries(&handling->memory->histories, cny_original(delivery), delivery->fragment_number, tries);
 }
 
 /* Of the message, or of this part of a batch. With forget they begin anew the next time. */
 static int kept_tries(const coney_delivery *delivery, bool forget)
 {
-    return cny_history_tries(&delivery->source->handling->memory->histories, delivery->origin, delivery->part, forget);
+    return cny_history_tries(&delivery->source->handling->memory->histories, cny_original(delivery),
+                             delivery->fragment_number, forget);
 }
 
 /* The broker counts the redelivery that followed upon these attempts. */
@@ -32,7 +33,7 @@ void cny_tries_resume(coney_delivery *delivery)
     int tries = tries_in_place(handling->spec) ? kept_tries(delivery, false) : 0;
     if (tries == 0)
         return;
-    int64_t counted = cny_redeliveries(handling, delivery->origin);
+    int64_t counted = cny_redeliveries(handling, cny_original(delivery));
     delivery->earlier_attempts -= counted < tries ? (int)counted : tries;
     delivery->tries = tries;
 }

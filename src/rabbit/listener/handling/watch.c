@@ -36,7 +36,7 @@ int cny_source_publishing(const cny_source *source)
 {
     int count = 0;
     for (int i = 0; i < source->lane_count; i++)
-        count += atomic_load(&source->lanes[i].judging) || atomic_load(&source->lanes[i].handling_since) != 0;
+        count += atomic_load(&source->lanes[i].deciding) || atomic_load(&source->lanes[i].handling_since) != 0;
     return count;
 }
 
