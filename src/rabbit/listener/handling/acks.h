@@ -5,7 +5,8 @@
 
 #include "rabbit/listener/handling/lane.h"
 
-/* The lane puts acknowledgements together; not while a message waits before it goes back, for "up to" would cover it. */
+/* The lane puts acknowledgements together. It does not while a message waits before it goes back, because an "up to"
+ * would cover that message. */
 bool cny_lane_holds_acks(const cny_lane *lane);
 
 /* Adds the acknowledgement of a message to those not sent yet. True: it is time to send them. */

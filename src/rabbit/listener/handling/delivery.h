@@ -76,8 +76,8 @@ bool cny_delivery_is_of_process(const coney_delivery *delivery);
 
 void cny_delivery_release_payload(coney_delivery *delivery);
 
-/* Its disposition is known and its handler has returned: lets go of what has been made of the message, which may take many
- * times the memory of the message, unless the program has a reference. */
+/* Its disposition is known and its handler has returned: lets go of what has been made of the message, which may take
+ * many times the memory of the message, unless the program has a reference. */
 void cny_delivery_let_go(coney_delivery *delivery);
 
 /* Memory of what has been made of the message: by processors, and, by a guess, as JSON. */

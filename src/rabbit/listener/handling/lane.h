@@ -34,6 +34,32 @@ struct cny_lane {
 void cny_lane_run(cny_task *task);
 void cny_lane_clear(cny_lane *lane); /* frees what it has; no worker runs it */
 
+static inline const coney_listener *cny_lane_options(const cny_lane *lane)
+{
+    return &lane->source->handling->spec->options;
+}
+
+/* The deliveries that the lane has for its handler, or has decided, but not those that are delayed. */
+static inline coney_delivery **cny_lane_items(const cny_lane *lane, size_t *count)
+{
+    coney_delivery **items = (coney_delivery **)(void *)lane->items.data;
+    *count = lane->items.size / sizeof *items - lane->first_item;
+    return items ? items + lane->first_item : items;
+}
+
+static inline void cny_lane_count(cny_lane *lane, int more_messages)
+{
+    atomic_fetch_add(&lane->source->in_lanes, more_messages);
+}
+
+/* Has it rest before its next step. */
+static inline void cny_lane_rest(cny_lane *lane, int delay_ms)
+{
+    int64_t due = cny_deadline(delay_ms);
+    if (due > lane->due)
+        lane->due = due;
+}
+
 /* The broker has cancelled the consumer, and may have given the messages to others. */
 static inline bool cny_lane_is_suspended(const cny_lane *lane)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What becomes of a message, by the outcome of its handler. Most outcomes are what they say; CONEY_RETRY goes first through the attempts in place, or
- * across deliveries, then up the ladder, and at last to the final action. */
+/* What becomes of a message, by the outcome of its handler. Most outcomes are what they say. CONEY_RETRY goes first
+ * through the attempts in place, or across deliveries, then up the ladder, and at last to the final action. Runs on the
+ * thread that settles. */
 #include "rabbit/listener/handling/policy.h"
 
 #include "rabbit/listener/handling/attempts.h"

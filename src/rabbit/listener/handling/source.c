@@ -61,6 +61,27 @@ bool cny_source_take(cny_source *source, cny_buffer *messages)
     return true;
 }
 
+/* Swaps in what has come; false if there is nothing. */
+static bool refill(cny_lane *lane)
+{
+    cny_source *source = lane->source;
+    lane->todo.size = lane->next = 0;
+    if (source->lane_count > 1) {
+        pthread_mutex_lock(&lane->lock);
+        cny_buffer_swap(&lane->todo, &lane->inbox);
+        pthread_mutex_unlock(&lane->lock);
+        return lane->todo.size > 0;
+    }
+    return cny_source_take(source, &lane->todo);
+}
+
+coney_message *cny_lane_next_message(cny_lane *lane)
+{
+    if (lane->next * sizeof(coney_message *) >= lane->todo.size && !refill(lane))
+        return NULL;
+    return ((coney_message **)(void *)lane->todo.data)[lane->next++];
+}
+
 /* ---- giving back ---- */
 
 /* A basic.cancel would let the next consumer of a queue with single active consumer begin after what is here, before

@@ -3,7 +3,7 @@
 #ifndef CNY_HANDLING_SOURCE_H
 #define CNY_HANDLING_SOURCE_H
 
-#include "rabbit/listener/handling/handling.h"
+#include "rabbit/listener/handling/lane.h"
 
 /* Has the supervisor look. Under any lock. */
 static inline void cny_source_wake(const cny_source *source)
@@ -21,6 +21,8 @@ void cny_source_undefer(cny_source *source, uint32_t channel_number);
 
 /* What has come since it was last asked, into an empty buffer; false if there is nothing. They are in lanes now. */
 bool cny_source_take(cny_source *source, cny_buffer *messages);
+
+coney_message *cny_lane_next_message(cny_lane *lane); /* a reference; NULL if nothing has come */
 
 /* To its queue, untried. */
 void cny_return_message(cny_channel *channel, const coney_message *message);
