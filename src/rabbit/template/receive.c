@@ -152,7 +152,7 @@ static coney_status check(coney_template *sender, const char **queue, int timeou
     if (!sender)
         return cny_fail(CONEY_E_INVALID, "receive: the template is NULL");
     if (timeout_ms < 0)
-        return cny_fail(CONEY_E_INVALID, "receive: timeout_ms is %d, which is below 0; 0 only looks", timeout_ms);
+        return cny_fail(CONEY_E_INVALID, "receive: timeout_ms is %d, which is below 0; 0 does not wait", timeout_ms);
     coney_status status = cny_template_receive_queue(sender, queue);
     if (status == CONEY_OK)
         status = cny_factory_check_process(sender->factory);
