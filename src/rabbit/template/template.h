@@ -29,8 +29,7 @@ struct coney_template {
     bool closed;                 /* the template is being freed: its channels stay as they are */
     coney_send_statistics ended; /* the counts of channels that are gone, and the template's own */
     cny_store store;
-    cny_channel
-        *receiver; /* for basic.get, on the consuming connection; NULL: there is none, or it is in use (receive.c) */
+    cny_channel *receiver; /* for basic.get; NULL: there is none, or it is in use (receive.c) */
 
     /* under lock; the channel in confirm mode, its predecessors, and sending again (channels.c, resend.c) */
     cny_channel *channel;
