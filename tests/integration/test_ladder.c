@@ -6,11 +6,13 @@
 #include "support/plain_client.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define BROKER_SLACK_MS 3000 /* for it to expire, to be dead-lettered and to be delivered */
 
 static const char *first_rung, *second_rung, *parking;
+static char exchange[256]; /* bound to the test's queue with "the.key" */
 
 static int setup(void **state)
 {
@@ -149,23 +151,20 @@ static coney_outcome expect_rounds(coney_delivery *delivery, void *user)
     if (round > 0) {
         check_text(coney_table_get_string(got->headers, CONEY_HEADER_ORIGINAL_EXCHANGE), (const char *)user);
         check_text(coney_table_get_string(got->headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY), "the.key");
-        check_text(coney_message_routing_key(coney_delivery_message(delivery)), listening.queue);
     }
     return CONEY_RETRY;
 }
 
-static void bind_to(const char *exchange)
+static void bind_to(const char *name)
 {
-    assert_ok(coney_admin_declare_exchange(client.admin, &(coney_exchange){.name = exchange}));
+    assert_ok(coney_admin_declare_exchange(client.admin, &(coney_exchange){.name = name}));
     assert_ok(coney_admin_declare_binding(
-        client.admin,
-        &(coney_binding){.exchange = exchange, .destination = listening.queue, .routing_key = "the.key"}));
+        client.admin, &(coney_binding){.exchange = name, .destination = listening.queue, .routing_key = "the.key"}));
 }
 
 static void test_each_round_tells_how_many_were_before_and_where_it_came_from(void **state)
 {
     (void)state;
-    char exchange[256];
     snprintf(exchange, sizeof exchange, "%s", test_name("ladder.exchange"));
     bind_to(exchange);
     listening_start(
@@ -177,6 +176,128 @@ static void test_each_round_tells_how_many_were_before_and_where_it_came_from(vo
     amqp_destroy_message(&parked);
     assert_ok(coney_admin_delete_exchange(client.admin, exchange));
     assert_int_equal(listening.count, 3);
+}
+
+/* ---- the original address ---- */
+
+static bool has_original_address(const coney_message *message)
+{
+    return strcmp(coney_message_exchange(message), exchange) == 0 &&
+           strcmp(coney_message_routing_key(message), "the.key") == 0;
+}
+
+static coney_status process_with_address(coney_message **message, const char *from, const char *key, void *user)
+{
+    (void)user;
+    check(has_original_address(*message));
+    check_text(from, exchange);
+    check_text(key, "the.key");
+    return CONEY_OK;
+}
+
+static coney_outcome fail_with_address(coney_delivery *delivery, void *user)
+{
+    (void)user;
+    listening_note(delivery);
+    check(has_original_address(coney_delivery_message(delivery)));
+    return CONEY_RETRY;
+}
+
+static coney_outcome reject_with_address(coney_delivery *delivery, const coney_error *error, void *user)
+{
+    (void)error;
+    check(fail_with_address(delivery, user) == CONEY_RETRY);
+    return CONEY_REJECT;
+}
+
+static void start_with_exchange(coney_listener listener)
+{
+    snprintf(exchange, sizeof exchange, "%s", test_name("ladder.exchange"));
+    bind_to(exchange);
+    listener.on_message = fail_with_address;
+    listener.retry.delays_ms[0] = 200;
+    listener.retry.delays_ms[1] = 400;
+    listening_start(&listener);
+    assert_ok(coney_container_add_after_receive(
+        listening.container, &(coney_processor){.name = "address", .process = process_with_address}));
+}
+
+static void expect_parked_from_exchange(uint32_t count)
+{
+    test_wait_for_depth(parking, count);
+    amqp_message_t parked = plain_get(parking);
+    plain_expect_header(&parked, "x-original-exchange", exchange);
+    plain_expect_header(&parked, "x-original-routingKey", "the.key");
+    amqp_destroy_message(&parked);
+    assert_ok(coney_admin_delete_exchange(client.admin, exchange));
+}
+
+static void test_each_round_has_the_original_address(void **state)
+{
+    (void)state;
+    start_with_exchange((coney_listener){0});
+    listening_send_to(exchange, "the.key", "fail", NULL);
+    expect_parked_from_exchange(1);
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+}
+
+static void test_each_round_on_a_lane_has_the_original_address(void **state)
+{
+    (void)state;
+    start_with_exchange((coney_listener){.lanes = 2});
+    listening_send_to(exchange, "the.key", "fail", NULL);
+    expect_parked_from_exchange(1);
+    listening_expect_attempts((const int[]){1, 2, 3, 0});
+}
+
+static void test_exhausted_message_has_the_original_address(void **state)
+{
+    (void)state;
+    start_with_exchange(
+        (coney_listener){.retry = {.exhausted = CONEY_EXHAUSTED_CALL, .on_exhausted = reject_with_address}});
+    listening_send_to(exchange, "the.key", "fail", NULL);
+    test_wait_for_depth(listening.dead, 1);
+    listening_expect_attempts((const int[]){1, 2, 3, 3, 0});
+    assert_ok(coney_admin_delete_exchange(client.admin, exchange));
+}
+
+static void test_messages_of_a_batch_have_the_original_address_in_each_round(void **state)
+{
+    (void)state;
+    coney_message *messages[2], *batch;
+    for (int i = 0; i < 2; i++)
+        assert_ok(coney_message_new(&messages[i], "fail", 4, NULL));
+    assert_ok(coney_message_batch(&batch, messages, 2));
+    start_with_exchange((coney_listener){0});
+    assert_ok(coney_template_send(client.sender, "the.key", batch, &(coney_send_options){.exchange = exchange}));
+    expect_parked_from_exchange(2);
+    assert_int_equal(listening.count, 6);
+    coney_message_unref(batch);
+    for (int i = 0; i < 2; i++)
+        coney_message_unref(messages[i]);
+}
+
+/* As if the message had come from the first rung, but it comes from an exchange, and so does not. */
+static void test_original_address_that_a_publisher_wrote_is_not_believed(void **state)
+{
+    (void)state;
+    coney_table *headers = coney_table_new(), *death = coney_table_new();
+    coney_array *deaths = coney_array_new();
+    assert_ok(coney_table_set_string(death, "queue", first_rung));
+    assert_ok(coney_table_set_string(death, "reason", "expired"));
+    assert_ok(coney_table_set_int64(death, "count", 1));
+    assert_ok(coney_array_append(deaths, &(coney_value){.type = CONEY_TABLE, .as.table = death}));
+    assert_ok(coney_table_set_array(headers, "x-death", deaths));
+    assert_ok(coney_table_set_int64(headers, CONEY_HEADER_RETRY_COUNT, 1));
+    assert_ok(coney_table_set_string(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, "forged"));
+    assert_ok(coney_table_set_string(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, "forged.key"));
+    start_with_exchange((coney_listener){0});
+    listening_send_to(exchange, "the.key", "fail", &(coney_properties){.headers = headers});
+    expect_parked_from_exchange(1);
+    assert_int_equal(listening.count, 2); /* the round that it has forged is believed, and is missing */
+    coney_table_free(headers);
+    coney_table_free(death);
+    coney_array_free(deaths);
 }
 
 static void test_attempts_in_place_and_rounds_count_together(void **state)
@@ -238,7 +359,6 @@ static void test_last_round_may_end_in_the_dead_letter_exchange(void **state)
 static void test_last_round_may_end_in_the_queue_named_after_the_original_key(void **state)
 {
     (void)state;
-    char exchange[256];
     snprintf(exchange, sizeof exchange, "%s", test_name("ladder.exchange"));
     bind_to(exchange);
     test_make_queue("error.the.key");
@@ -386,6 +506,11 @@ int main(void)
         with_ladder(test_message_that_always_fails_is_parked_after_all_rounds_of_a_quorum_ladder),
         with_ladder(test_success_in_the_second_round_ends_it),
         with_ladder(test_each_round_tells_how_many_were_before_and_where_it_came_from),
+        with_ladder(test_each_round_has_the_original_address),
+        with_ladder(test_each_round_on_a_lane_has_the_original_address),
+        with_ladder(test_exhausted_message_has_the_original_address),
+        with_ladder(test_messages_of_a_batch_have_the_original_address_in_each_round),
+        with_ladder(test_original_address_that_a_publisher_wrote_is_not_believed),
         with_ladder(test_attempts_in_place_and_rounds_count_together),
         with_ladder(test_stateful_attempts_and_rounds_count_together),
         with_ladder(test_failure_that_is_not_retriable_is_parked_at_once),

@@ -74,7 +74,8 @@ enum { CONEY_MAX_DELAYS = 16 };
  * - the header CC, which would multiply the message.
  *
  * The copy gets the headers x-exception-message, x-original-exchange, x-original-routingKey and CONEY_HEADER_ATTEMPTS.
- * A message that comes back from the ladder has the queue's name as its routing key.
+ * A message that comes back from the ladder has the exchange and the routing key with which it was first received, for
+ * coney_message_routing_key(), lanes and processors, too; at the broker its routing key is the queue's name.
  *
  * Headers must fit into one frame, and into 10,000 entries. If there is no room for the headers of the sender and these
  * headers, the copy goes without x-exception-message. If there is still no room, the copy goes without those headers of

@@ -7,7 +7,6 @@
 
 #include "rabbit/listener/handling/attempts.h"
 #include "rabbit/listener/handling/memory.h"
-#include "rabbit/listener/handling/provenance.h"
 
 #include <string.h>
 
@@ -40,14 +39,14 @@ void cny_backoffs_free(cny_backoffs *backoffs)
 }
 
 /* A message without an id is known by its body and its way. */
-static uint32_t identity_of(const cny_handling *handling, const coney_message *message)
+static uint32_t identity_of(const coney_message *message)
 {
     const char *id = cny_message_id(message);
     if (id)
         return (uint32_t)cny_hash_keyed(id, strlen(id));
     size_t size = coney_message_size(message);
     uint64_t hash = cny_hash_keyed(coney_message_body(message), size < HASHED_BYTES ? size : HASHED_BYTES);
-    const char *key = cny_original_routing_key(handling->spec, message);
+    const char *key = message->routing_key;
     return (uint32_t)(hash ^ cny_hash_keyed(key, strlen(key)) ^ size);
 }
 
@@ -70,7 +69,7 @@ static int requeue_delay(cny_handling *handling, const coney_message *message)
 {
     cny_backoffs *backoffs = &handling->memory->backoffs;
     struct cny_backoff_slot fresh = {0};
-    uint32_t identity = identity_of(handling, message);
+    uint32_t identity = identity_of(message);
     int64_t counted = cny_redeliveries(handling, message);
     pthread_mutex_lock(&backoffs->lock);
     if (!backoffs->slots)
@@ -86,7 +85,7 @@ void cny_backoff_forget(cny_handling *handling, const coney_message *message)
     cny_backoffs *backoffs = &handling->memory->backoffs;
     pthread_mutex_lock(&backoffs->lock);
     if (backoffs->slots) {
-        uint32_t identity = identity_of(handling, message);
+        uint32_t identity = identity_of(message);
         struct cny_backoff_slot *slot = &backoffs->slots[identity % SLOTS];
         if (slot->identity == identity)
             *slot = (struct cny_backoff_slot){0};

@@ -30,13 +30,13 @@ static bool is_one_of(const char *name, const char *const *names, size_t count)
 
 /* The broker counts anew, what it or somebody else wrote for the original does not hold for the copy, and that goes to
  * one queue, not once more to those it was copied to (CC). As in Spring a retry-count stays, for people to read. */
-static bool is_left_out(const char *name, bool is_back)
+static bool is_left_out(const char *name, bool keeps_origin)
 {
     static const char *const names[] = {
         "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", CONEY_HEADER_EXCEPTION_MESSAGE};
     static const char *const origins[] = {CONEY_HEADER_ORIGINAL_EXCHANGE, CONEY_HEADER_ORIGINAL_ROUTING_KEY};
     return is_one_of(name, names, sizeof names / sizeof *names) ||
-           (!is_back && is_one_of(name, origins, sizeof origins / sizeof *origins)) ||
+           (!keeps_origin && is_one_of(name, origins, sizeof origins / sizeof *origins)) ||
            strncmp(name, "x-first-death-", 14) == 0 || strncmp(name, "x-last-death-", 13) == 0;
 }
 
@@ -59,8 +59,8 @@ static const char *const kept_first[] = {
 typedef struct filling {
     coney_table *headers;
     const coney_table *from;
-    bool is_back; /* from the ladder or quarantine: what stands there of its origin is ours */
-    size_t room;  /* bytes; SIZE_MAX: no limit */
+    bool keeps_origin; /* in quarantine the headers tell the original address, elsewhere the message does */
+    size_t room;       /* bytes; SIZE_MAX: no limit */
     size_t used;
     size_t entries;  /* that may still be put in */
     size_t left_out; /* headers, of which the first ones that there is room for are named */
@@ -82,7 +82,7 @@ static void note_left_out(filling *to, const char *name)
 /* Views, unchecked: another client may have sent what Coney would not, and that must be parked like anything else. */
 static bool put_foreign(filling *to, const char *name, const coney_value *value)
 {
-    if (is_left_out(name, to->is_back) || coney_table_get(to->headers, name))
+    if (is_left_out(name, to->keeps_origin) || coney_table_get(to->headers, name))
         return true;
     size_t size = to->room < SIZE_MAX ? cny_entry_wire_size(name, value) : 0;
     size_t entries = cny_count_entries(value);
@@ -126,7 +126,7 @@ static bool set_text(coney_table *headers, const char *name, const char *text)
     return coney_table_set_string(headers, name, kept) == CONEY_OK;
 }
 
-/* From the ladder it comes with those it had before; what others wrote there is no better than in Spring. */
+/* In quarantine the header is there already. */
 static bool set_origin(coney_table *headers, const char *name, const char *text)
 {
     return coney_table_get(headers, name) || cny_table_put(headers, name, coney_value_string(text));
@@ -187,7 +187,7 @@ static bool fill(coney_table *headers, const coney_delivery *delivery, cny_copy_
     bool is_back = cny_is_own_copy(delivery->source, cny_original(delivery));
     filling to = {.headers = headers,
                   .from = properties->headers,
-                  .is_back = is_back,
+                  .keeps_origin = delivery->source->is_quarantine,
                   .entries = CNY_MAX_ENTRIES - BROKER_ENTRIES - (is_back ? 0 : OWN_ENTRIES),
                   .room = form->fits ? room_for_headers(properties, form->frame) : SIZE_MAX};
     if (!put_kept_first(&to) || !set_own(headers, delivery, form))

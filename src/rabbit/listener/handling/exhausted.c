@@ -5,7 +5,6 @@
 #include "rabbit/listener/handling/exhausted.h"
 
 #include "rabbit/listener/handling/attempts.h"
-#include "rabbit/listener/handling/provenance.h"
 #include "rabbit/listener/handling/publisher.h"
 
 #include <stdio.h>
@@ -164,7 +163,7 @@ static cny_disposition republish_elsewhere(coney_delivery *delivery)
     const cny_handling *handling = delivery->source->handling;
     const coney_listener_retry *retry = &handling->spec->options.retry;
     char key[CNY_MAX_SHORT_STRING + 8];
-    snprintf(key, sizeof key, "error.%.255s", cny_original_routing_key(handling->spec, cny_original(delivery)));
+    snprintf(key, sizeof key, "error.%.255s", cny_original(delivery)->routing_key);
     key[CNY_MAX_SHORT_STRING] = '\0';
     const char *exchange = retry->exchange ? retry->exchange : "";
     const char *routing_key = retry->routing_key ? retry->routing_key : key;

@@ -13,6 +13,7 @@
 #include "rabbit/listener/handling/dispatch.h"
 #include "rabbit/listener/handling/giving_back.h"
 #include "rabbit/listener/handling/outcomes.h"
+#include "rabbit/listener/handling/provenance.h"
 #include "rabbit/listener/handling/quarantine.h"
 #include "rabbit/listener/handling/settle.h"
 #include "rabbit/listener/handling/source.h"
@@ -31,8 +32,10 @@ static bool take_message(cny_lane *lane)
     if (!message)
         return false;
     cny_warn_of_delivery_limit(lane->source->handling, message);
-    coney_delivery *delivery = /* in progress before it is received */
-        cny_delivery_new(lane, message, cny_earlier_attempts(lane->source, message));
+    int earlier_attempts = cny_earlier_attempts(lane->source, message);
+    if (earlier_attempts > 0) /* else the message does not come from the ladder */
+        cny_restore_address(lane->source->handling->spec, message);
+    coney_delivery *delivery = cny_delivery_new(lane, message, earlier_attempts); /* in progress before received */
     cny_count(&lane->source->handling->counters.received);
     cny_count(&lane->source->received);
     if (!delivery || !cny_lane_expand(lane, delivery)) {

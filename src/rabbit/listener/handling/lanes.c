@@ -23,8 +23,7 @@ static uint32_t hash_of_header(const coney_message *message, const char *name)
 
 static cny_lane *lane_of(cny_source *source, const coney_message *message)
 {
-    const char *header = source->handling->spec->options.lane_header;
-    const char *key = cny_original_routing_key(source->handling->spec, message); /* back from the ladder to the same */
+    const char *header = source->handling->spec->options.lane_header, *key = message->routing_key;
     uint32_t value = header ? hash_of_header(message, header) : cny_hash(key, strlen(key));
     return &source->lanes[value % (uint32_t)source->lane_count];
 }
@@ -32,6 +31,7 @@ static cny_lane *lane_of(cny_source *source, const coney_message *message)
 /* Without memory for it a message goes back to the queue, where its turn comes again. */
 static void put_on_lane(cny_source *source, coney_message *message)
 {
+    cny_restore_address(source->handling->spec, message); /* back from the ladder to the same lane */
     cny_lane *lane = lane_of(source, message);
     pthread_mutex_lock(&lane->lock);
     bool put = cny_buffer_append(&lane->inbox, &message, sizeof(coney_message *));

@@ -117,10 +117,26 @@ bool cny_is_condemned(const cny_spec *spec, const coney_message *message)
            !coney_message_header(message, "x-death");
 }
 
-/* Not that of its way back from the ladder. */
-const char *cny_original_routing_key(const cny_spec *spec, const coney_message *message)
+/* The broker and the quarantine send a message back through the default exchange. A publisher who may not use that
+ * exchange cannot forge an address. */
+static bool is_sent_to(const coney_message *message, const char *queue)
 {
-    const char *original = coney_table_get_string(message->properties.headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY);
-    return original && (cny_rounds(spec, message) > 0 || cny_is_condemned(spec, message)) ? original
-                                                                                          : message->routing_key;
+    return message->exchange[0] == '\0' && strcmp(message->routing_key, queue) == 0;
+}
+
+static const char *address_in(const coney_message *message, const char *header)
+{
+    const char *text = coney_table_get_string(message->properties.headers, header);
+    return text && strlen(text) <= CNY_MAX_SHORT_STRING ? text : NULL;
+}
+
+void cny_restore_address(const cny_spec *spec, coney_message *message)
+{
+    bool may_be_back = is_sent_to(message, spec->options.queue);
+    const char *exchange = may_be_back ? address_in(message, CONEY_HEADER_ORIGINAL_EXCHANGE) : NULL;
+    const char *key = exchange ? address_in(message, CONEY_HEADER_ORIGINAL_ROUTING_KEY) : NULL;
+    if (!key || (cny_rounds(spec, message) == 0 && !cny_is_condemned(spec, message)))
+        return;
+    message->exchange = exchange;
+    message->routing_key = key;
 }

@@ -38,7 +38,9 @@ bool cny_is_round(const cny_spec *spec, const coney_message *message, uint64_t *
 /* Ended in quarantine, and sent back to its queue, where its attempts are used up. */
 bool cny_is_condemned(const cny_spec *spec, const coney_message *message);
 
-/* The routing key that the message had before it went up the ladder. A view. */
-const char *cny_original_routing_key(const cny_spec *spec, const coney_message *message);
+/* Gives a message that comes back from the ladder, or from quarantine to be ended, the exchange and the routing key
+ * with which it was first received: for a worker that has taken the message from the feed and alone holds it. Views of
+ * its headers. */
+void cny_restore_address(const cny_spec *spec, coney_message *message);
 
 #endif
