@@ -149,8 +149,7 @@ coney_status cny_consumer_subscribe(cny_consumer *consumer)
         .is_stream = cny_spec_is_stream(&listener->spec),
         .is_delayed = options->retry.delayed_by_queue,
     };
-    atomic_store(&consumer->source.course, CNY_COURSE_HANDLE);
-    atomic_store(&consumer->source.leaving, false);
+    cny_intake_open(&consumer->source.intake);
     consumer->told_end = false;
     if (status == CONEY_OK)
         status = begin(consumer, what, watcher);

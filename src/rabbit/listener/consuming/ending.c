@@ -43,7 +43,7 @@ static void tell_lanes_of_end(cny_consumer *consumer)
 {
     bool is_news = cny_consumer_has_ended(consumer) && !consumer->told_end;
     if (is_news && consumer->listener->spec.options.on_batch)
-        cny_source_set_course(&consumer->source, (cny_course)atomic_load(&consumer->source.course));
+        cny_source_raise_intake(&consumer->source, CNY_INTAKE_DRAIN);
     consumer->told_end |= is_news;
 }
 
@@ -73,7 +73,7 @@ static void on_loss(cny_consumer *consumer, const cny_error *reason)
     if (comes_again(consumer))
         cny_consumer_give_up_rest(consumer);
     cny_consumer_begin_leaving(consumer, loss);
-    cny_source_set_course(&consumer->source, CNY_COURSE_HANDLE);
+    cny_source_raise_intake(&consumer->source, CNY_INTAKE_DRAIN);
 }
 
 void cny_consumer_detect_loss(cny_consumer *consumer)
@@ -122,23 +122,23 @@ void cny_consumer_stop_taking(cny_consumer *consumer)
         cny_channel_keep_consumer(consumer->source.channel);
 }
 
-static cny_course course_for(coney_stop_mode mode)
+static cny_intake_mode intake_for(coney_stop_mode mode)
 {
     switch (mode) {
-    case CONEY_STOP_DRAIN: return CNY_COURSE_HANDLE;
-    case CONEY_STOP_FINISH: return CNY_COURSE_RETURN;
+    case CONEY_STOP_DRAIN: return CNY_INTAKE_DRAIN;
+    case CONEY_STOP_FINISH: return CNY_INTAKE_RETURN;
     case CONEY_STOP_NOW: break;
     }
-    return CNY_COURSE_DROP;
+    return CNY_INTAKE_DROP;
 }
 
 /* Once the broker sees the end of the channel no handler gets what is here. */
-static void set_course(cny_consumer *consumer, cny_course course)
+static void raise_intake(cny_consumer *consumer, cny_intake_mode mode)
 {
-    if (course != CNY_COURSE_DROP)
-        cny_source_end_feed(&consumer->source, consumer->source.channel, course);
-    cny_source_set_course(&consumer->source, course);
-    if (course == CNY_COURSE_DROP)
+    if (mode != CNY_INTAKE_DROP)
+        cny_source_end_feed(&consumer->source, consumer->source.channel, mode);
+    cny_source_raise_intake(&consumer->source, mode);
+    if (mode == CNY_INTAKE_DROP)
         cny_channel_close(consumer->source.channel);
 }
 
@@ -153,10 +153,10 @@ static int64_t lingers_until(const cny_consumer *consumer)
 
 bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
 {
-    cny_course wanted = cny_now_ms() >= deadline ? CNY_COURSE_DROP : course_for(mode);
+    cny_intake_mode wanted = cny_now_ms() >= deadline ? CNY_INTAKE_DROP : intake_for(mode);
     bool begins = consumer->life.state != CNY_CONSUMER_ENDING;
-    if (begins || (int)wanted > atomic_load(&consumer->source.course))
-        set_course(consumer, wanted);
+    if (begins || wanted > cny_intake_now(&consumer->source.intake))
+        raise_intake(consumer, wanted);
     tell_lanes_of_end(consumer);
     bool is_through = has_worked_off(consumer);
     int64_t until = is_through ? lingers_until(consumer) : 0;

@@ -239,7 +239,7 @@ static void on_harmless(cny_consumer *consumer)
         cny_consumer_on_consuming(consumer);
         cny_consumer_begin_leaving(consumer, CONEY_E_LOST);
         cny_channel_cancel(consumer->source.channel);
-        cny_source_set_course(&consumer->source, CNY_COURSE_HANDLE);
+        cny_source_raise_intake(&consumer->source, CNY_INTAKE_DRAIN);
     } else {
         cny_consumer_release(consumer);
         cny_consumer_drop_channel(consumer);

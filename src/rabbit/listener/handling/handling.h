@@ -10,6 +10,7 @@
 #include "amqp/amqp.h"
 #include "base/workers.h"
 #include "rabbit/factory/factory.h"
+#include "rabbit/listener/handling/intake.h"
 #include "rabbit/listener/report/report.h"
 #include "rabbit/listener/spec/spec.h"
 
@@ -79,13 +80,6 @@ void cny_handling_restart_stream(cny_handling *handling);
 
 /* ---- what a consumer hands in ---- */
 
-/* What lanes do with messages that no handler has yet. */
-typedef enum cny_course {
-    CNY_COURSE_HANDLE,
-    CNY_COURSE_RETURN, /* to the queue */
-    CNY_COURSE_DROP,   /* their channel is closed */
-} cny_course;
-
 typedef struct cny_source {
     cny_task task; /* with several lanes: spreads over them what has come */
     /* fixed after init */
@@ -96,8 +90,7 @@ typedef struct cny_source {
     cny_lane *lanes;
     /* any thread */
     atomic_uint refs;
-    atomic_int course;       /* cny_course */
-    atomic_bool leaving;     /* the supervisor waits for the lanes */
+    cny_intake intake;
     atomic_int in_lanes;     /* messages taken and not finished */
     atomic_size_t left_over; /* messages that its lanes gave back or dropped because the consumer ends */
     atomic_ullong received;
@@ -119,14 +112,14 @@ void cny_source_unref(cny_source *source);
 /* Messages have come: sets the lanes to work. The I/O thread, under its connection's lock. */
 void cny_source_on_deliveries(cny_source *source);
 
-/* Sets lanes to work on what the course now is. */
-void cny_source_set_course(cny_source *source, cny_course course);
+/* Raises the mode of the intake, and sets lanes to work on it. */
+void cny_source_raise_intake(cny_source *source, cny_intake_mode mode);
 
 /* Its lanes are not to run any more; none does. */
 void cny_source_withdraw(cny_source *source);
 
 /* No more deliveries are taken. Those that are here are handled, or go back, before the channel is closed. */
-void cny_source_end_feed(const cny_source *source, cny_channel *channel, cny_course course);
+void cny_source_end_feed(const cny_source *source, cny_channel *channel, cny_intake_mode mode);
 
 bool cny_source_is_idle(cny_source *source);                 /* no lane runs or has anything */
 int cny_source_handling(const cny_source *source);           /* how many handlers run */

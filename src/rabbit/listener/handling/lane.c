@@ -52,7 +52,7 @@ static bool take_message(cny_lane *lane)
 static bool has_all(const cny_lane *lane)
 {
     cny_channel *channel = lane->source->channel;
-    return atomic_load(&lane->source->leaving) && !cny_channel_is_consuming(channel) &&
+    return cny_intake_ends(&lane->source->intake) && !cny_channel_is_consuming(channel) &&
            !cny_channel_has_deliveries(channel);
 }
 
@@ -189,7 +189,7 @@ static void handle_batch(cny_lane *lane)
 static bool run_due(cny_lane *lane)
 {
     int64_t now = cny_now_ms();
-    cny_lane_release_delayed(lane, atomic_load(&lane->source->leaving) ? INT64_MAX : now);
+    cny_lane_release_delayed(lane, cny_intake_ends(&lane->source->intake) ? INT64_MAX : now);
     if (now < lane->due)
         return false;
     lane->due = 0;
@@ -201,18 +201,18 @@ static bool step(cny_lane *lane)
 {
     cny_source *source = lane->source;
     bool comes_again = !cny_acknowledges_nothing(lane->source->handling->spec);
-    int course = atomic_load_explicit(&source->course, memory_order_acquire);
+    cny_intake_mode mode = cny_intake_now(&source->intake);
     if (cny_lane_is_suspended(lane)) {
         cny_lane_rest(lane, GATE_MS);
         return false;
     }
     if (lane->keeps_decided)
         cny_lane_finish_decided(lane);
-    if (course == CNY_COURSE_DROP || (comes_again && !cny_channel_alive(source->channel))) {
+    if (mode == CNY_INTAKE_DROP || (comes_again && !cny_channel_alive(source->channel))) {
         atomic_fetch_add(&source->left_over, cny_lane_drop(lane));
         return false;
     }
-    if (comes_again && course == CNY_COURSE_RETURN) {
+    if (comes_again && mode == CNY_INTAKE_RETURN) {
         atomic_fetch_add(&source->left_over, cny_lane_give_back(lane));
         return false;
     }
@@ -261,7 +261,7 @@ void cny_lane_run(cny_task *task)
             break;
         }
     }
-    if (atomic_load(&lane->source->leaving))
+    if (cny_intake_ends(&lane->source->intake))
         cny_lane_flush_acks(lane);
     cny_lane_flush_due_acks(lane);
     plan(lane);

@@ -64,7 +64,7 @@ static void on_idle(cny_task *task)
 {
     const cny_lane *lane = (const cny_lane *)(const void *)task;
     const cny_source *source = task->run == spread ? (const cny_source *)(const void *)task : lane->source;
-    if (atomic_load(&source->leaving))
+    if (cny_intake_ends(&source->intake))
         cny_source_wake(source);
 }
 
@@ -115,11 +115,10 @@ void cny_source_on_deliveries(cny_source *source)
     cny_workers_schedule(source->handling->context->workers, task);
 }
 
-void cny_source_set_course(cny_source *source, cny_course course)
+void cny_source_raise_intake(cny_source *source, cny_intake_mode mode)
 {
     cny_workers *workers = source->handling->context->workers;
-    atomic_store(&source->course, (int)course);
-    atomic_store(&source->leaving, true);
+    cny_intake_raise(&source->intake, mode);
     if (has_many_lanes(source))
         cny_workers_hasten(workers, &source->task);
     for (int i = 0; i < source->lane_count; i++)

@@ -98,7 +98,7 @@ static void conclude(cny_lane *lane, coney_delivery *delivery)
 static void finish(cny_lane *lane, coney_delivery *delivery)
 {
     bool is_left = cny_state_is_left(&delivery->state);
-    bool waits = !is_left && delivery->requeue_at > 0 && !atomic_load(&lane->source->leaving);
+    bool waits = !is_left && delivery->requeue_at > 0 && !cny_intake_ends(&lane->source->intake);
     if (waits) {
         cny_lane_flush_acks(lane);
         cny_delivery_let_go(delivery);

@@ -96,7 +96,7 @@ static void end_deferral(const coney_delivery *delivery)
 {
     cny_source *source = delivery->source;
     cny_source_undefer(source, delivery->channel_number);
-    if (atomic_load(&source->leaving))
+    if (cny_intake_ends(&source->intake))
         cny_source_wake(source);
 }
 

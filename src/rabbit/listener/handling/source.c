@@ -87,10 +87,10 @@ coney_message *cny_lane_next_message(cny_lane *lane)
 /* A basic.cancel would let the next consumer of a queue with single active consumer begin after what is here, before
  * that is handled or back. Only a consumer that acknowledges nothing needs one: what the broker sends to it is lost
  * unless it is handled, so the broker must stop. */
-void cny_source_end_feed(const cny_source *source, cny_channel *channel, cny_course course)
+void cny_source_end_feed(const cny_source *source, cny_channel *channel, cny_intake_mode mode)
 {
     const cny_handling *handling = source->handling;
-    bool may_keep = course == CNY_COURSE_RETURN || cny_spec_keeps_order(handling->spec);
+    bool may_keep = mode == CNY_INTAKE_RETURN || cny_spec_keeps_order(handling->spec);
     if (may_keep && !cny_acknowledges_nothing(handling->spec) && !source->is_quarantine)
         cny_channel_keep_consumer(channel);
     else
@@ -99,9 +99,8 @@ void cny_source_end_feed(const cny_source *source, cny_channel *channel, cny_cou
 
 void cny_source_give_up(cny_source *source, cny_channel *channel)
 {
-    int handles = CNY_COURSE_HANDLE;
-    cny_source_end_feed(source, channel, CNY_COURSE_RETURN);
-    atomic_compare_exchange_strong(&source->course, &handles, CNY_COURSE_RETURN);
+    cny_source_end_feed(source, channel, CNY_INTAKE_RETURN);
+    cny_intake_raise(&source->intake, CNY_INTAKE_RETURN);
 }
 
 void cny_return_message(cny_channel *channel, const coney_message *message)
