@@ -410,7 +410,7 @@ static bool is_of_subscription(uint32_t method)
            method == CNY_BASIC_CONSUME;
 }
 
-bool cny_channel_is_suspect_of(const cny_channel *channel, uint32_t cause)
+bool cny_channel_may_be_reason(const cny_channel *channel, uint32_t cause)
 {
     if (channel->feed.subscribing || channel->feed.renewal.unanswered > 0)
         return cause == 0 || is_of_subscription(cause);

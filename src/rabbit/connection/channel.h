@@ -79,7 +79,7 @@ void cny_channel_die(cny_channel *channel, cny_error *reason);
 
 /* Under lock: the broker closes the connection over this method (0: it names none), and an answer to such a request of
  * this channel has not come. Publishes are not looked at. */
-bool cny_channel_is_suspect_of(const cny_channel *channel, uint32_t cause);
+bool cny_channel_may_be_reason(const cny_channel *channel, uint32_t cause);
 
 /* Instead of close, without the lock: one that the broker has not heard of; this thread's last error tells why. */
 void cny_channel_forget(cny_channel *channel);

@@ -127,22 +127,22 @@ coney_status cny_channel_list_unconfirmed(cny_channel *channel, int64_t until_us
  * returns when the next one will have, INT64_MAX if there is none. */
 int64_t cny_channel_expire(cny_channel *channel, int64_t now);
 
-/* How many unconfirmed messages a dead channel has kept. */
-size_t cny_channel_kept(cny_channel *channel);
+/* How many unconfirmed messages of a dead channel await being sent again. */
+size_t cny_channel_awaiting_resend(cny_channel *channel);
 
-/* Sends the oldest message that `from` kept again, through `to`, which waits for its confirm from
+/* Sends the oldest of these messages of `from` again, through `to`, which waits for its confirm from
  * then on. Both must not be in use by another cny_channel_resend(). CONEY_E_LIMIT: what is left has to wait until
  * its exchange or queue is declared; CONEY_E_BLOCKED: not now;
  * CONEY_E_STALE: `to` is gone; CONEY_E_NO_MEMORY. */
 coney_status cny_channel_resend(cny_channel *to, cny_channel *from);
 
-/* One of the messages that the channel kept made the broker close it, but which it did not say: they
- * are sent again one by one. A channel that found the one acquits those left on others. */
-bool cny_channel_is_suspect(cny_channel *channel);
-bool cny_channel_found_culprit(cny_channel *channel);
-void cny_channel_acquit(cny_channel *channel);
+/* One of the messages that await resending made the broker close the channel, but the broker did not say which one. So
+ * the messages are sent again one by one. When a channel has found the message, the others are released. */
+bool cny_channel_seeks_poison(cny_channel *channel);
+bool cny_channel_has_found_poison(cny_channel *channel);
+void cny_channel_release_from_search(cny_channel *channel);
 
-/* Completes what it kept with CONEY_E_CLOSED. */
-void cny_channel_abandon_kept(cny_channel *channel);
+/* Completes what awaits resending with CONEY_E_CLOSED. */
+void cny_channel_abandon_resend(cny_channel *channel);
 
 #endif

@@ -41,7 +41,7 @@ typedef struct cny_connection_parts {
     cny_threads *threads;
     atomic_ullong *stale_acknowledgements; /* counts those that came too late for their connection */
     coney_connection_role role;
-    bool is_isolated;  /* see cny_accuse() */
+    bool is_isolated;  /* see cny_connection_strike() */
     size_t first_host; /* of the URI's, in the order of which this attempt goes on, */
     size_t lost_host;  /* but for this one, which comes last; CNY_NO_HOST: none was just lost */
 } cny_connection_parts;

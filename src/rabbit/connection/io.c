@@ -125,7 +125,7 @@ static coney_status on_connection_close(cny_connection *connection, const cny_in
                                         incoming->code, incoming->text);
     pthread_mutex_lock(&connection->lock);
     cny_connection_append(connection, cny_encode_connection_close_ok);
-    cny_accuse(connection, incoming);
+    cny_connection_strike(connection, incoming);
     if (connection->state == CNY_OPEN)
         declare_dead(connection, cny_error_capture());
     pthread_mutex_unlock(&connection->lock);

@@ -82,7 +82,7 @@ cny_admission cny_connection_admits(void *self, const cny_announcement *announce
 
 /* Under lock, I/O thread: the broker closes the connection. Channels whose requests or messages may be the reason end
  * with an error that is marked (cny_error_is_suspicion()). */
-void cny_accuse(cny_connection *connection, const cny_incoming *incoming);
+void cny_connection_strike(cny_connection *connection, const cny_incoming *incoming);
 
 /* Under lock: one of the channels has something to do then; 0 is never. */
 static inline void cny_connection_be_due(cny_connection *connection, int64_t at)

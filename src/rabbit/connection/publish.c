@@ -31,11 +31,6 @@ static coney_status check_window_of_callback(const cny_channel *channel, const c
                : window_is_full(channel, ", by callbacks,");
 }
 
-static bool may_go(const cny_confirms *confirms)
-{
-    return cny_confirms_have_room(confirms) || (confirms->stuck && !cny_confirms_full(confirms));
-}
-
 /* Until there is room; or a place only, and nothing is confirmed for a moment, for what is stuck may keep room from
  * coming: then all go on until the window is full again. */
 static void wait_for_room(cny_channel *channel, int64_t deadline)
@@ -43,18 +38,14 @@ static void wait_for_room(cny_channel *channel, int64_t deadline)
     cny_confirms *confirms = &channel->confirms;
     bool in_time = true;
     confirms->waiting_senders++;
-    while (!channel->reason && in_time && !may_go(confirms)) {
+    while (!channel->reason && in_time && !cny_window_lets_go(confirms)) {
         size_t taken = cny_confirms_taken(confirms);
-        bool full = cny_confirms_full(confirms);
         int64_t moment = cny_deadline(A_MOMENT_MS);
-        bool must_look = !full && moment < deadline;
-        confirms->place_told = !full;
-        confirms->stuck = false;
+        bool must_look = !cny_confirms_full(confirms) && moment < deadline;
+        cny_window_wait(confirms);
         in_time = cny_channel_wait_and_count(channel, &channel->changed, must_look ? moment : deadline);
-        if (must_look && !in_time && !channel->reason && cny_confirms_taken(confirms) == taken) {
-            confirms->stuck = true;
-            pthread_cond_broadcast(&channel->changed);
-        }
+        if (must_look && !in_time && !channel->reason && cny_confirms_taken(confirms) == taken)
+            cny_window_trickle(confirms);
         in_time = in_time || must_look;
     }
     confirms->waiting_senders--;
@@ -63,7 +54,7 @@ static void wait_for_room(cny_channel *channel, int64_t deadline)
 static coney_status wait_for_window(cny_channel *channel, const cny_publish *publish, int64_t deadline)
 {
     cny_confirms *confirms = &channel->confirms;
-    bool others_wait = confirms->waiting_senders > 0 && !may_go(confirms); /* no overtaking */
+    bool others_wait = confirms->waiting_senders > 0 && !cny_window_lets_go(confirms); /* no overtaking */
     bool must_wait = cny_confirms_full(confirms) || others_wait;
     if (channel->reason || !must_wait)
         return CONEY_OK;
@@ -227,8 +218,9 @@ static coney_status wait_for_outcome(cny_channel *channel, cny_waiter *waiter, i
     char blocked[256];
     cny_connection_blocked(channel->connection, blocked);
     return cny_fail(CONEY_E_TIMEOUT, "the broker did not confirm the message by the deadline; %s%s%s",
-                    channel->confirms.keep ? "it may have it, and it is sent again when the connection is lost and back"
-                                           : "it may have it",
+                    channel->confirms.resends
+                        ? "it may have it, and it is sent again when the connection is lost and back"
+                        : "it may have it",
                     *blocked ? "; it holds back publishers: " : "", blocked);
 }
 

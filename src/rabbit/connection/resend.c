@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Sending again what a dead channel has kept, on another one. Any thread, but one at a time for a channel. */
+/* Sending again through another channel what a dead one has left. Any thread, but one at a time for a channel. */
 #include "rabbit/connection/publish.h"
 
 #include <string.h>
 
-size_t cny_channel_kept(cny_channel *channel)
+size_t cny_channel_awaiting_resend(cny_channel *channel)
 {
     cny_channel_lock(channel);
-    size_t kept = channel->confirms.kept;
+    size_t left = channel->confirms.awaiting_resend;
     cny_channel_unlock(channel);
-    return kept;
+    return left;
 }
 
 /* Under lock. */
@@ -33,53 +33,53 @@ static coney_status resend_alone_locked(cny_channel *to, const cny_buffer *head,
     return resend_locked(to, head, publish, deadline);
 }
 
-static coney_status resend(cny_channel *to, const cny_confirm *kept, bool one_by_one)
+static coney_status resend(cny_channel *to, const cny_confirm *left, bool one_by_one)
 {
-    const char *route = cny_confirm_route(kept);
+    const char *route = cny_confirm_route(left);
     const cny_publish publish = {
         .exchange = route,
         .routing_key = route + strlen(route) + 1,
-        .message = kept->message,
-        .mandatory = kept->mandatory,
-        .synchronous = kept->synchronous,
-        .callback = kept->callback,
-        .user = kept->user,
-        .waiter = kept->waiter,
-        .sent_us = kept->sent_us,
-        .blamed = kept->blamed,
+        .message = left->message,
+        .mandatory = left->mandatory,
+        .synchronous = left->synchronous,
+        .callback = left->callback,
+        .user = left->user,
+        .waiter = left->waiter,
+        .sent_us = left->sent_us,
+        .strikes = left->strikes,
     };
     return cny_publish_with_head(to, &publish, one_by_one ? resend_alone_locked : resend_locked, 0);
 }
 
-bool cny_channel_is_suspect(cny_channel *channel)
+bool cny_channel_seeks_poison(cny_channel *channel)
 {
     cny_channel_lock(channel);
-    bool suspect = channel->confirms.suspect;
+    bool seeks = channel->confirms.search == CNY_POISON_SOUGHT;
     cny_channel_unlock(channel);
-    return suspect;
+    return seeks;
 }
 
-bool cny_channel_found_culprit(cny_channel *channel)
+bool cny_channel_has_found_poison(cny_channel *channel)
 {
     cny_channel_lock(channel);
-    bool found = channel->confirms.found_culprit;
+    bool has_found = channel->confirms.search == CNY_POISON_FOUND;
     cny_channel_unlock(channel);
-    return found;
+    return has_found;
 }
 
-void cny_channel_acquit(cny_channel *channel)
+void cny_channel_release_from_search(cny_channel *channel)
 {
     cny_channel_lock(channel);
-    channel->confirms.suspect = false;
+    cny_poison_release(&channel->confirms);
     cny_channel_unlock(channel);
 }
 
-static cny_confirm *kept_from(cny_channel *from, size_t *i)
+static cny_confirm *next_left(cny_channel *from, size_t *i)
 {
     cny_channel_lock(from);
-    cny_confirm *kept = cny_confirms_kept_from(&from->confirms, i);
+    cny_confirm *left = cny_confirms_next_to_resend(&from->confirms, i);
     cny_channel_unlock(from);
-    return kept;
+    return left;
 }
 
 /* The oldest that may go: those wait whose exchange or queue the program is still to declare. NULL: none may. */
@@ -88,46 +88,46 @@ static cny_confirm *next_to_resend(cny_channel *from)
     const cny_connection *connection = from->connection;
     const cny_confirm *waits = NULL; /* the last one that does: the next is often for the same place */
     size_t i = 0;
-    for (cny_confirm *kept; (kept = kept_from(from, &i));) {
-        const char *route = cny_confirm_route(kept);
-        if (waits && waits->exchange_hash == kept->exchange_hash && waits->routing_key_hash == kept->routing_key_hash)
+    for (cny_confirm *left; (left = next_left(from, &i));) {
+        const char *route = cny_confirm_route(left);
+        if (waits && waits->exchange_hash == left->exchange_hash && waits->routing_key_hash == left->routing_key_hash)
             continue;
         if (connection->owner->may_send(connection->owner_self, route, route + strlen(route) + 1))
-            return kept;
-        waits = kept;
+            return left;
+        waits = left;
     }
     return NULL;
 }
 
-/* The kept entry stays where it is while the locks are not held: nobody else touches it. */
+/* The entry stays where it is while the locks are not held: nobody else touches it. */
 coney_status cny_channel_resend(cny_channel *to, cny_channel *from)
 {
-    cny_confirm *kept = next_to_resend(from);
-    bool one_by_one = cny_channel_is_suspect(from);
-    if (!kept)
+    cny_confirm *left = next_to_resend(from);
+    bool one_by_one = cny_channel_seeks_poison(from);
+    if (!left)
         return cny_fail(CONEY_E_LIMIT, "what is left waits for its exchange or queue to be declared");
-    coney_status status = resend(to, kept, one_by_one);
+    coney_status status = resend(to, left, one_by_one);
     if (status != CONEY_OK && status != CONEY_E_INVALID)
         return status;
     cny_error *unfit = status == CONEY_OK ? NULL : cny_error_capture(); /* for this connection's frames, perhaps */
     cny_channel_lock(from);
     if (unfit)
-        cny_confirms_end_kept(&from->confirms, kept, unfit);
+        cny_confirms_give_up(&from->confirms, left, unfit);
     else
-        cny_confirms_taken_over(&from->confirms, kept);
+        cny_confirms_resent(&from->confirms, left);
     cny_channel_unlock(from);
     cny_error_unref(unfit);
     return CONEY_OK;
 }
 
-void cny_channel_abandon_kept(cny_channel *channel)
+void cny_channel_abandon_resend(cny_channel *channel)
 {
     cny_error *reason =
         cny_error_new(CONEY_E_CLOSED, 0, "closed by the program before it could be sent again; the broker may have it");
-    cny_confirm *kept;
+    size_t i = 0;
     cny_channel_lock(channel);
-    while ((kept = cny_confirms_oldest_kept(&channel->confirms)))
-        cny_confirms_end_kept(&channel->confirms, kept, reason);
+    for (cny_confirm *left; (left = cny_confirms_next_to_resend(&channel->confirms, &i)); i = 0)
+        cny_confirms_give_up(&channel->confirms, left, reason);
     cny_channel_unlock(channel);
     cny_error_unref(reason);
 }

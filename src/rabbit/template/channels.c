@@ -29,7 +29,7 @@ coney_status cny_template_select_confirms(const coney_template *sender, cny_chan
     const cny_confirm_options options = {
         .max_unconfirmed = sender->options.max_unconfirmed,
         .timeout_ms = sender->options.confirm_timeout_ms,
-        .keep = sender->options.resend_unconfirmed,
+        .resends = sender->options.resend_unconfirmed,
     };
     return cny_channel_confirm_select(made, &options, deadline);
 }
@@ -100,7 +100,7 @@ static void insert(coney_template *sender, cny_channel *channel)
     cny_buffer_append(&sender->retired, &channel, sizeof channel); /* install_channel() has reserved the room */
     size_t count;
     cny_channel **retired = cny_retired(sender, &count);
-    while (at < count - 1 && cny_channel_kept(retired[at]) == 0)
+    while (at < count - 1 && cny_channel_awaiting_resend(retired[at]) == 0)
         at++;
     memmove(&retired[at + 1], &retired[at], (count - 1 - at) * sizeof *retired);
     retired[at] = channel;
@@ -112,7 +112,7 @@ static void release_all(const coney_template *sender)
     size_t count;
     cny_channel **retired = cny_retired(sender, &count);
     for (size_t i = 0; i < count; i++)
-        cny_channel_acquit(retired[i]);
+        cny_channel_release_from_search(retired[i]);
 }
 
 /* Nothing changes on the channel any more, so its counts are complete. */
@@ -142,7 +142,7 @@ void cny_template_retire(coney_template *sender)
     if (!old || cny_channel_alive(old))
         return;
     sender->channel = NULL;
-    if (cny_channel_found_culprit(old))
+    if (cny_channel_has_found_poison(old))
         release_all(sender);
     if (cny_channel_finished(old))
         let_go(sender, old);
@@ -156,7 +156,7 @@ bool cny_template_awaits_resend(const coney_template *sender)
     size_t count;
     cny_channel **retired = cny_retired(sender, &count);
     for (size_t i = 0; i < count; i++) {
-        if (cny_channel_kept(retired[i]) > 0)
+        if (cny_channel_awaiting_resend(retired[i]) > 0)
             return true;
     }
     return false;
@@ -187,9 +187,9 @@ void cny_template_abandon_resend(const coney_template *sender)
     size_t count;
     cny_channel **retired = cny_retired(sender, &count);
     for (size_t i = 0; i < count; i++)
-        cny_channel_abandon_kept(retired[i]);
+        cny_channel_abandon_resend(retired[i]);
     if (sender->channel)
-        cny_channel_abandon_kept(sender->channel);
+        cny_channel_abandon_resend(sender->channel);
 }
 
 /* ---- what is stored; under lock ---- */

@@ -29,7 +29,7 @@ static bool open_channel_on(coney_template *sender, cny_connection *connection)
  * be the only unconfirmed one. */
 static coney_status resend_one(const coney_template *sender, cny_channel *from)
 {
-    bool one_by_one = cny_channel_is_suspect(from);
+    bool one_by_one = cny_channel_seeks_poison(from);
     coney_status status = cny_channel_resend(sender->channel, from);
     if (one_by_one)
         cny_channel_wait_until_settled(sender->channel, cny_deadline(ONE_BY_ONE_WAIT_MS));
@@ -44,9 +44,9 @@ static bool resend_to(coney_template *sender, cny_connection *connection)
     size_t count;
     cny_channel **retired = cny_retired(sender, &count);
     for (size_t i = 0; i < count; i++) {
-        while (cny_channel_kept(retired[i]) > 0) {
+        while (cny_channel_awaiting_resend(retired[i]) > 0) {
             bool one_only =
-                cny_channel_is_suspect(retired[i]); /* because other members need the recovery thread, too */
+                cny_channel_seeks_poison(retired[i]); /* because other members need the recovery thread, too */
             coney_status status = resend_one(sender, retired[i]);
             if (status == CONEY_E_LIMIT) /* the rest of this channel waits for a declaration */
                 break;

@@ -50,7 +50,7 @@ typedef struct cny_publish {
     cny_waiter *waiter; /* instead of a callback */
     int64_t sent_us;    /* when it was sent for the first time; 0: it is the first */
     bool stored;        /* before, within the limits of a store */
-    uint8_t blamed;     /* see cny_confirm */
+    uint8_t strikes;    /* see cny_confirm */
 } cny_publish;
 
 /* Exchange and routing key fit cny_confirm's short_route. */
@@ -73,8 +73,8 @@ typedef struct cny_confirm {
     bool mandatory;
     bool synchronous;
     bool done;
-    uint8_t blamed; /* how often it was the only one on its channel, but not the only one, when a message cost the
-                       connection */
+    uint8_t strikes; /* how often it was the only one on its channel, but not the only one, when a message cost the
+                        connection */
 } cny_confirm;
 
 const char *cny_confirm_route(const cny_confirm *confirm); /* exchange, NUL, routing key */
@@ -87,16 +87,31 @@ bool cny_confirm_is_named(const cny_confirm *confirm, const char *text);
 typedef struct cny_confirm_options {
     int max_unconfirmed;
     int timeout_ms; /* of asynchronous sends; below 0: none */
-    bool keep;      /* what a loss leaves unconfirmed is kept for cny_channel_resend() */
+    bool resends;   /* what a loss leaves unconfirmed awaits cny_channel_resend() */
 } cny_confirm_options;
 
 /* What the confirms need of their owner. All but finished are called under the lock. */
 typedef struct cny_confirms_owner {
     void (*ref)(void *self);                             /* for finished */
     void (*finished)(void *self, size_t callbacks);      /* see cny_completion */
-    void (*has_news)(void *self);                        /* a store has room, or messages were kept */
+    void (*has_news)(void *self);                        /* a store has room, or messages await resending */
     void (*log_later)(void *self, const char *sentence); /* a static text, as soon as no lock is held */
 } cny_confirms_owner;
+
+/* What the senders who wait know of the window. Each may follow each. */
+typedef enum cny_window_mode {
+    CNY_WINDOW_OPEN,    /* places are free, and they wait until a quarter of the window is */
+    CNY_WINDOW_FULL,    /* no place is free */
+    CNY_WINDOW_TRICKLE, /* a quarter does not become free: they take places as these come, until there are none */
+} cny_window_mode;
+
+/* The search for a poison message, one that makes the broker close its channel or connection. NONE -> SOUGHT -> FOUND
+ * or NONE again. */
+typedef enum cny_poison_search {
+    CNY_POISON_NONE,   /* no message of this channel can be one, as far as is known */
+    CNY_POISON_SOUGHT, /* a message that awaits resending is one, but the broker did not say which one */
+    CNY_POISON_FOUND,  /* it was a message of this channel, and is known */
+} cny_poison_search;
 
 typedef struct cny_confirms {
     /* fixed once confirms are selected */
@@ -105,7 +120,7 @@ typedef struct cny_confirms {
     cny_events *events;
     pthread_cond_t *changed; /* senders, and those who wait for the end, sleep on it */
     size_t max;              /* 0: confirms are not selected */
-    bool keep;               /* what a loss leaves is not completed but kept */
+    bool resends;            /* what a loss leaves is not completed but awaits resending */
     int timeout_ms;          /* below 0: none */
     /* the window: window.c */
     cny_confirm *ring; /* by sequence number modulo capacity, a power of two */
@@ -116,8 +131,7 @@ typedef struct cny_confirms {
     size_t expired;        /* stragglers that are done: they keep their places in the window */
     size_t unfinished;     /* not done, or their callback has not returned yet */
     int waiting_senders;   /* for room */
-    bool place_told;       /* to them: there is one, and perhaps no room will come */
-    bool stuck;            /* it does not, so they take places until there are none */
+    cny_window_mode mode;  /* as they know it; of no meaning while nobody waits */
     bool room_wanted;      /* by a store: the owner is told */
     int waiting_for_end;   /* for nothing to be unfinished */
     /* outcomes: outcomes.c, returns.c, deadlines.c */
@@ -131,10 +145,9 @@ typedef struct cny_confirms {
     cny_error *failure;
     coney_send_statistics statistics; /* also of what is sent without confirms */
     /* the end of the channel: losses.c */
-    bool is_over;       /* the channel is gone */
-    bool suspect;       /* one of those kept made the broker close the channel; which, it did not say */
-    bool found_culprit; /* the broker closed the channel over one message that is known */
-    size_t kept;
+    bool is_over; /* the channel is gone */
+    cny_poison_search search;
+    size_t awaiting_resend; /* by another channel: all that are not done */
 } cny_confirms;
 
 /* Selects confirms. The caller sets owner, self, events and changed before. CONEY_E_NO_MEMORY. */
@@ -145,7 +158,14 @@ void cny_confirms_free(cny_confirms *confirms); /* not under lock */
 
 size_t cny_confirms_taken(const cny_confirms *confirms); /* of max */
 bool cny_confirms_full(const cny_confirms *confirms);
-bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
+
+/* A sender begins to wait for room, or goes on: for all that wait, the mode becomes what that sender sees. */
+void cny_window_wait(cny_confirms *confirms);
+
+/* A sender has seen a free place for a moment in which nothing was confirmed: all that wait may take places. */
+void cny_window_trickle(cny_confirms *confirms);
+bool cny_window_lets_go(const cny_confirms *confirms); /* a sender who waits */
+
 coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more; CONEY_E_NO_MEMORY */
 
 /* The route of one that is too long is to be set by the caller. */
@@ -175,15 +195,17 @@ int64_t cny_confirms_expire(cny_confirms *confirms, int64_t now);
 
 /* ---- the end of the channel ---- */
 
-/* The channel is gone, for this reason: the end of everything outstanding, unless it is kept. */
+/* The channel is gone, for this reason: everything outstanding is completed, or awaits resending. */
 void cny_confirms_fail(cny_confirms *confirms, cny_error *reason);
 
-/* The oldest kept one, NULL if there is none; and its end: for this reason, or because another channel has taken it
- * over. */
-cny_confirm *cny_confirms_oldest_kept(const cny_confirms *confirms);
-cny_confirm *cny_confirms_kept_from(const cny_confirms *confirms, size_t *i); /* the next one; *i begins with 0 */
-void cny_confirms_end_kept(cny_confirms *confirms, cny_confirm *confirm, cny_error *reason);
-void cny_confirms_taken_over(cny_confirms *confirms, cny_confirm *confirm);
+/* The next message that awaits resending, oldest first; *i begins with 0. NULL: there is no other one. */
+cny_confirm *cny_confirms_next_to_resend(const cny_confirms *confirms, size_t *i);
+void cny_confirms_resent(cny_confirms *confirms, cny_confirm *confirm); /* another channel has taken it over */
+void cny_confirms_give_up(cny_confirms *confirms, cny_confirm *confirm, cny_error *reason); /* it has this outcome */
+
+/* The broker closes the connection, and a message of this channel may be the reason. */
+void cny_poison_seek(cny_confirms *confirms);
+void cny_poison_release(cny_confirms *confirms); /* another channel's message was the reason */
 
 /* ---- for people ---- */
 

@@ -12,7 +12,7 @@ static cny_error *late(cny_confirms *confirms)
         confirms->late =
             cny_error_new(CONEY_E_TIMEOUT, 0,
                           "the broker did not confirm the message within %d ms (confirm_timeout_ms); it may have it%s",
-                          confirms->timeout_ms, confirms->keep ? ", and it is not sent again after this" : "");
+                          confirms->timeout_ms, confirms->resends ? ", and it is not sent again after this" : "");
     return confirms->late;
 }
 
@@ -28,7 +28,7 @@ static void expire(cny_confirms *confirms, cny_confirm *confirm)
         .mandatory = confirm->mandatory,
         .done = true,
     };
-    confirms->kept -= is_over;
+    confirms->awaiting_resend -= is_over;
     confirms->expired += !is_over;
     cny_confirm_finish(confirms, confirm, late(confirms));
     *confirm = left;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the end of a channel means for what is unconfirmed on it: the broker refused a message, or nobody knows whether
- * it has the message, which is then completed as lost or kept for another channel. Under the owner's lock. */
+ * it has the message, which is then completed as lost or sent again through another channel. Under the owner's lock. */
 #include "rabbit/connection/confirms/outcomes.h"
 #include "rabbit/connection/confirms/window.h"
 #include "rabbit/events/events.h"
@@ -15,17 +15,28 @@ static cny_error *unknown_outcome(cny_error *reason)
                          view->text);
 }
 
-/* What a loss leaves is kept for another channel, unless the program wanted the end. */
-static bool is_kept(const cny_confirms *confirms, const cny_error *reason)
+/* What a loss leaves is sent again through another channel, unless the program wanted the end. */
+static bool may_resend(const cny_confirms *confirms, const cny_error *reason)
 {
-    return confirms->keep && cny_error_view(reason)->status != CONEY_E_CLOSED;
+    return confirms->resends && cny_error_view(reason)->status != CONEY_E_CLOSED;
 }
 
-static void keep(cny_confirms *confirms, cny_confirm *confirm)
+static void await_resend(cny_confirms *confirms, cny_confirm *confirm)
 {
     cny_error_unref(confirm->returned);
     confirm->returned = NULL; /* the broker will say so again */
-    confirms->kept++;
+    confirms->awaiting_resend++;
+}
+
+void cny_poison_seek(cny_confirms *confirms)
+{
+    confirms->search = CNY_POISON_SOUGHT;
+}
+
+void cny_poison_release(cny_confirms *confirms)
+{
+    if (confirms->search == CNY_POISON_SOUGHT)
+        confirms->search = CNY_POISON_NONE;
 }
 
 /* The end of a channel, and what it means for a message. */
@@ -44,10 +55,9 @@ static void end_one(const ending *end, cny_confirm *confirm)
         return;
     if (end->is_refusal && (end->alone || cny_confirm_is_named(confirm, cny_error_view(end->reason)->text))) {
         cny_confirm_finish(confirms, confirm, end->reason);
-        confirms->suspect = false;
-        confirms->found_culprit = true;
-    } else if (is_kept(confirms, end->reason)) {
-        keep(confirms, confirm);
+        confirms->search = CNY_POISON_FOUND;
+    } else if (may_resend(confirms, end->reason)) {
+        await_resend(confirms, confirm);
     } else {
         cny_confirm_finish(confirms, confirm, end->unknown);
     }
@@ -66,7 +76,8 @@ void cny_confirms_fail(cny_confirms *confirms, cny_error *reason)
         .alone = cny_confirms_outstanding(confirms) == 1,
     };
     confirms->is_over = true;
-    confirms->suspect |= end.is_refusal;
+    if (end.is_refusal)
+        cny_poison_seek(confirms);
     cny_events_lock(confirms->events);
     for (size_t i = 0; i < cny_confirms_outstanding(confirms); i++)
         end_one(&end, cny_confirms_nth(confirms, i));
@@ -75,39 +86,36 @@ void cny_confirms_fail(cny_confirms *confirms, cny_error *reason)
     cny_drop_expired(confirms);
     cny_confirms_advance(confirms);
     cny_confirms_wake(confirms);
-    if (confirms->kept > 0)
+    if (confirms->awaiting_resend > 0)
         confirms->owner->has_news(confirms->self);
 }
 
-/* All that is not done is kept. */
-cny_confirm *cny_confirms_kept_from(const cny_confirms *confirms, size_t *i)
+cny_confirm *cny_confirms_next_to_resend(const cny_confirms *confirms, size_t *i)
 {
-    size_t count = confirms->kept > 0 ? cny_confirms_outstanding(confirms) : 0;
+    size_t count = confirms->awaiting_resend > 0 ? cny_confirms_outstanding(confirms) : 0;
     while (*i < count && cny_confirms_nth(confirms, *i)->done)
         ++*i;
     return *i < count ? cny_confirms_nth(confirms, (*i)++) : NULL;
 }
 
-cny_confirm *cny_confirms_oldest_kept(const cny_confirms *confirms)
+/* One message less awaits resending. */
+static void go_on(cny_confirms *confirms)
 {
-    size_t i = 0;
-    return cny_confirms_kept_from(confirms, &i);
+    confirms->awaiting_resend--;
+    cny_confirms_advance(confirms);
+    cny_confirms_wake(confirms);
 }
 
-void cny_confirms_end_kept(cny_confirms *confirms, cny_confirm *confirm, cny_error *reason)
+void cny_confirms_give_up(cny_confirms *confirms, cny_confirm *confirm, cny_error *reason)
 {
     cny_events_lock(confirms->events);
     cny_confirm_finish(confirms, confirm, reason);
     cny_events_unlock(confirms->events);
-    confirms->kept--;
-    cny_confirms_advance(confirms);
-    cny_confirms_wake(confirms);
+    go_on(confirms);
 }
 
-void cny_confirms_taken_over(cny_confirms *confirms, cny_confirm *confirm)
+void cny_confirms_resent(cny_confirms *confirms, cny_confirm *confirm)
 {
     cny_confirm_forget(confirms, confirm);
-    confirms->kept--;
-    cny_confirms_advance(confirms);
-    cny_confirms_wake(confirms);
+    go_on(confirms);
 }

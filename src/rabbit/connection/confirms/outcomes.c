@@ -15,9 +15,10 @@ uint32_t cny_hash_route_part(const char *text)
 
 void cny_confirms_wake(cny_confirms *confirms)
 {
-    bool place = confirms->waiting_senders > 0 && !confirms->place_told && !cny_confirms_full(confirms);
+    bool place = confirms->waiting_senders > 0 && confirms->mode == CNY_WINDOW_FULL && !cny_confirms_full(confirms);
     bool room = confirms->waiting_senders > 0 && cny_confirms_have_room(confirms);
-    confirms->place_told |= place;
+    if (place)
+        confirms->mode = CNY_WINDOW_OPEN;
     bool end = confirms->waiting_for_end > 0 && (confirms->unfinished == 0 || cny_confirms_settled_all(confirms));
     if (place || room || end)
         pthread_cond_broadcast(confirms->changed);
@@ -47,7 +48,7 @@ cny_confirm *cny_confirms_add(cny_confirms *confirms, const cny_publish *publish
         .routing_key_hash = cny_hash_route_part(publish->routing_key),
         .mandatory = publish->mandatory,
         .synchronous = publish->synchronous,
-        .blamed = publish->blamed,
+        .strikes = publish->strikes,
     };
     if (cny_route_is_short(publish))
         memcpy(stpcpy(added->short_route, publish->exchange) + 1, publish->routing_key,

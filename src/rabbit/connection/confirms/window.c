@@ -16,7 +16,7 @@ coney_status cny_confirms_start(cny_confirms *confirms, const cny_confirm_option
         return cny_fail_memory();
     confirms->capacity = FIRST_CAPACITY;
     confirms->max = (size_t)options->max_unconfirmed;
-    confirms->keep = options->keep;
+    confirms->resends = options->resends;
     confirms->timeout_ms = options->timeout_ms;
     confirms->first = confirms->next = confirms->return_from = confirms->expire_from = 1; /* as the broker counts */
     return CONEY_OK;
@@ -131,6 +131,23 @@ bool cny_confirms_full(const cny_confirms *confirms)
 bool cny_confirms_have_room(const cny_confirms *confirms)
 {
     return cny_confirms_taken(confirms) < confirms->max - confirms->max / 4;
+}
+
+void cny_window_wait(cny_confirms *confirms)
+{
+    confirms->mode = cny_confirms_full(confirms) ? CNY_WINDOW_FULL : CNY_WINDOW_OPEN;
+}
+
+void cny_window_trickle(cny_confirms *confirms)
+{
+    confirms->mode = CNY_WINDOW_TRICKLE;
+    pthread_cond_broadcast(confirms->changed);
+}
+
+bool cny_window_lets_go(const cny_confirms *confirms)
+{
+    bool trickles = confirms->mode == CNY_WINDOW_TRICKLE && !cny_confirms_full(confirms);
+    return trickles || cny_confirms_have_room(confirms);
 }
 
 /* ---- the ring ---- */

@@ -18,6 +18,8 @@ static inline cny_confirm *cny_confirms_at(const cny_confirms *confirms, uint64_
     return &confirms->ring[sequence & (confirms->capacity - 1)];
 }
 
+bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
+
 void cny_confirms_advance(cny_confirms *confirms); /* past those that are done */
 
 /* Makes it a straggler; false without memory. */
