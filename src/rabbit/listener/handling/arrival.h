@@ -15,11 +15,11 @@ typedef struct cny_arrival {
     /* any thread */
     atomic_bool is_failure_counted; /* for stateful retry: it has failed this time, or one of its fragments has */
     atomic_uint refs;               /* this and the next two: of a shared arrival */
-    atomic_int fragments_left;      /* those of which it is not known what becomes of them */
+    atomic_int fragments_left;      /* the undecided ones */
     atomic_int worst;               /* cny_disposition, of the others */
     /* by the worker of the lane */
     bool was_delayed;  /* it goes back, and waits or has waited before that, for itself or for a fragment */
-    uint64_t identity; /* for rounds.c; 0: not known yet */
+    uint64_t identity; /* for rejected.c; 0: not known yet */
 } cny_arrival;
 
 /* Of a batch, for its fragments: takes over channel and message of another arrival. NULL without memory. */
@@ -27,8 +27,8 @@ cny_arrival *cny_arrival_share(const cny_arrival *from, cny_handling *handling);
 cny_arrival *cny_arrival_ref(cny_arrival *shared);
 void cny_arrival_unref(cny_arrival *shared);
 
-/* It is known what becomes of a delivery of the arrival, and, if this is the last one, of the arrival: true then, and
- * the worst of all of them. */
+/* A delivery of the arrival is decided. If it is the last one, the arrival is decided: true, and the worst disposition
+ * of all of its deliveries. */
 bool cny_arrival_decide(cny_arrival *arrival, cny_disposition disposition, cny_disposition *worst);
 
 #endif

@@ -18,8 +18,8 @@ static void note_no_count(cny_handling *handling)
     atomic_compare_exchange_strong(&handling->spec->queue.kind, &unknown, CONEY_CLASSIC);
 }
 
-/* How often the message has come back to this queue, by the count of a quorum queue; -1: nobody has counted. Who sends
- * a message may send such a header, too, but the broker replaces that when the message comes back.
+/* How often the message has come back to this queue, by the count of a quorum queue; -1: nobody has counted. A
+ * publisher may send such a header, too, but the broker replaces that when the message comes back.
  *
  * A rejected message keeps its count when it is dead-lettered. RabbitMQ 3.10 starts anew when it comes to its next
  * queue. RabbitMQ 4.0 starts anew there, too, but shows the number of rejections until the message comes back for the
@@ -55,8 +55,8 @@ static int64_t uncounted_returns(const coney_message *message)
     return uncounted > 0 ? uncounted : 0;
 }
 
-/* What went back from this process unhandled was no attempt. What went back from other processes may have been one, so
- * that is counted. */
+/* A delivery that went back from this process unhandled was no attempt. A delivery that went back from another process
+ * may have been an attempt, so it is counted. */
 int64_t cny_returns(cny_handling *handling, const coney_message *message)
 {
     int64_t count = counted_returns(handling, message);
@@ -93,14 +93,14 @@ int64_t cny_redeliveries(cny_handling *handling, const coney_message *message)
 
 bool cny_is_own_copy(const cny_source *source, const coney_message *message)
 {
-    return source->is_quarantine || cny_rounds(source->handling->spec, message) > 0 ||
+    return source->is_quarantine || cny_ladder_round(source->handling->spec, message) > 0 ||
            cny_is_condemned(source->handling->spec, message);
 }
 
 int cny_earlier_attempts(const cny_source *source, const coney_message *message)
 {
     cny_handling *handling = source->handling;
-    int round = cny_rounds(handling->spec, message);
+    int round = cny_ladder_round(handling->spec, message);
     int64_t before =
         cny_is_own_copy(source, message) ? cny_header_count(message->properties.headers, CONEY_HEADER_ATTEMPTS) : 0;
     if (before < round)

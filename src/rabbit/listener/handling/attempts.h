@@ -20,8 +20,8 @@ int64_t cny_returns(cny_handling *handling, const coney_message *message);
 int64_t cny_returns_here(cny_handling *handling, const coney_message *message);
 
 /* RabbitMQ 4.3: the message came by dead-lettering and has not been back to this queue since, as far as its headers
- * tell. What was rejected by basic.nack only, which is not counted, or by nobody but in what a publisher has written,
- * looks the same after any number of returns. */
+ * tell. Two messages look the same after any number of returns: one that was only rejected by basic.nack, which is not
+ * counted, and one whose rejections a publisher has made up. */
 bool cny_has_just_come(const coney_message *message);
 
 int64_t cny_redeliveries(cny_handling *handling, const coney_message *message); /* returns, as far as anybody knows */

@@ -17,10 +17,10 @@
 /* ---- the memory ---- */
 
 #define SLOTS 1024
-#define FORGOTTEN_MS 10000 /* after the last back-off of a slot */
+#define FORGOTTEN_MS 10000 /* after the end of a slot's last back-off */
 
-/* What is remembered of one message. Messages that cannot be told apart share a slot, and so do the few whose hashes
- * meet. They grow together: by one step when the first of them comes again, not by one for each of them. */
+/* What is remembered of a message. Messages that cannot be told apart share a slot, and so do the few messages with the
+ * same hash. Their back-off grows by one step when the first of them comes again, and not by one for each of them. */
 struct cny_backoff_slot {
     uint32_t identity;
     int times;
@@ -38,7 +38,7 @@ void cny_backoffs_free(cny_backoffs *backoffs)
     pthread_mutex_destroy(&backoffs->lock);
 }
 
-/* A message without an id is known by its body and its way. */
+/* A message without an id is known by its body and its routing key. */
 static uint32_t identity_of(const coney_message *message)
 {
     const char *id = cny_message_id(message);
@@ -50,11 +50,11 @@ static uint32_t identity_of(const coney_message *message)
     return (uint32_t)(hash ^ cny_hash_keyed(key, strlen(key)) ^ size);
 }
 
-/* Under lock: the next back-off. The broker may have counted more redeliveries than this process knows of. */
+/* Under lock: the next back-off. The broker may have counted more redeliveries than this process knows. */
 static int next_delay(struct cny_backoff_slot *slot, uint32_t identity, int counted)
 {
     int64_t now = cny_now_ms();
-    bool waits = now < slot->until; /* another one of this slot, so this is the same step */
+    bool waits = now < slot->until; /* another message of this slot has begun the step */
     if (now >= slot->until + FORGOTTEN_MS)
         *slot = (struct cny_backoff_slot){.identity = identity};
     if (!waits && cny_backoff_after(slot->times, FIRST_MS, 2, LONGEST_MS) < LONGEST_MS)

@@ -5,7 +5,7 @@
 
 #include "rabbit/listener/handling/delivery.h"
 
-/* Before another attempt, after so many failures; shortened at random. */
+/* Before another attempt in place, after that number of failures; shortened at random. */
 int cny_retry_delay(const coney_listener_retry *retry, int64_t failures);
 
 /* Before the message goes back to its queue; 0 if it has not come again. It is longer each time, until

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From what came to what is handled: a message is one delivery, and of a batch in Spring's format each fragment is one.
- * Runs on the worker of the lane, with no lock held. */
+/* A message that has come is one delivery. A batch in Spring's format is taken apart, and each of its fragments is a
+ * delivery. Runs on the worker of the lane, with no lock held. */
 #include "rabbit/listener/handling/batches.h"
 
 #include "rabbit/listener/handling/settle.h"
@@ -53,7 +53,8 @@ static void note_broken(coney_delivery *batch)
     batch->processing = CNY_BROKEN;
 }
 
-/* What was done to a batch when it was sent, compressing it perhaps, is undone before it is taken apart. */
+/* The processors undo what was done to the batch when it was sent, such as compressing it. So they run before the batch
+ * is taken apart. */
 static bool process_batch(const cny_lane *lane, coney_delivery *batch)
 {
     const coney_message *original = cny_original(batch);
@@ -84,7 +85,7 @@ static coney_status add_fragments(cny_lane *lane, const coney_delivery *batch, i
     return status;
 }
 
-/* What cannot be taken apart stays one delivery: the dispatcher finds out why. */
+/* A batch that cannot be taken apart stays one delivery, for which the dispatcher fails. */
 static bool take_apart(cny_lane *lane, coney_delivery *batch, int earlier_attempts)
 {
     if (!process_batch(lane, batch))
@@ -98,7 +99,7 @@ static bool take_apart(cny_lane *lane, coney_delivery *batch, int earlier_attemp
     return add_item(lane, batch);
 }
 
-/* The sender of a batch decides how long this takes, so the lane is watched as if its handler ran. */
+/* The sender of a batch decides how long this takes. So the lane is watched as if its handler ran. */
 bool cny_lane_expand(cny_lane *lane, coney_delivery *taken)
 {
     int earlier_attempts = taken->earlier_attempts;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* From what came to what is handled. */
+/* From a message that has come to its deliveries. */
 #ifndef CNY_HANDLING_BATCHES_H
 #define CNY_HANDLING_BATCHES_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The copy of a message that is published when its attempts are used up, or when it goes to or from quarantine: which
- * headers it has, and which are left out if they do not all fit a frame, or if with those that are added later they are
- * more than Coney reads. Any thread. */
+/* The copy of a message that is published when its attempts are used up, or when it goes to or from quarantine. Headers
+ * of the sender are left out if they do not all fit a frame, or if Coney could not read them all, together with those
+ * that the broker adds. Any thread. */
 #include "rabbit/listener/handling/exhausted.h"
 
 #include "rabbit/listener/handling/attempts.h"
@@ -12,11 +12,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_TEXT 1000     /* of the header that tells why: all headers must fit one frame */
-#define MAX_NAMES 300     /* bytes of the names of what is left out: there is room for any name */
-#define LEFT_OUT_ROOM 400 /* for that header */
+#define MAX_TEXT 1000     /* bytes of the header that tells the reason: all headers must fit one frame */
+#define MAX_NAMES 300     /* bytes of the names of headers that are left out: there is room for any name */
+#define LEFT_OUT_ROOM 400 /* for the header with these names */
 #define BROKER_ROOM 1024  /* for what the broker adds when it dead-letters the copy: x-death and its like */
-#define BROKER_ENTRIES 24 /* for the same, x-death aside, and for its counts */
+#define BROKER_ENTRIES 24 /* for the same, but x-death, and for its counts */
 #define OWN_ENTRIES 8     /* for what Coney adds to a copy; one that comes back has them */
 
 static bool is_one_of(const char *name, const char *const *names, size_t count)
@@ -28,8 +28,8 @@ static bool is_one_of(const char *name, const char *const *names, size_t count)
     return false;
 }
 
-/* The broker counts anew, what it or somebody else wrote for the original does not hold for the copy, and that goes to
- * one queue, not once more to those it was copied to (CC). As in Spring a retry-count stays, for people to read. */
+/* Headers that hold for the original and not for the copy: the broker counts anew, and the copy goes to one queue, not
+ * once more to those in CC. As in Spring a retry-count stays, for people to read. */
 static bool is_left_out(const char *name, bool keeps_origin)
 {
     static const char *const names[] = {
@@ -40,7 +40,8 @@ static bool is_left_out(const char *name, bool keeps_origin)
            strncmp(name, "x-first-death-", 14) == 0 || strncmp(name, "x-last-death-", 13) == 0;
 }
 
-/* Without these a copy cannot be read, or goes the wrong way: they stay before any other header of the sender's. */
+/* Without these headers a copy cannot be read, or goes the wrong way. So they stay before any other header of the
+ * sender. */
 static const char *const kept_first[] = {
     CONEY_HEADER_ORIGINAL_EXCHANGE,
     CONEY_HEADER_ORIGINAL_ROUTING_KEY,
@@ -63,12 +64,12 @@ typedef struct filling {
     size_t room;       /* bytes; SIZE_MAX: no limit */
     size_t used;
     size_t entries;  /* that may still be put in */
-    size_t left_out; /* headers, of which the first ones that there is room for are named */
+    size_t left_out; /* headers; the first of them are named, as far as there is room */
     size_t named;
     char names[MAX_NAMES + 1];
 } filling;
 
-/* Whole names only, and after one that has no room none. */
+/* Only whole names, and no further name after one for which there was no room. */
 static void note_left_out(filling *to, const char *name)
 {
     size_t used = strlen(to->names), room = sizeof to->names - used;
@@ -79,7 +80,8 @@ static void note_left_out(filling *to, const char *name)
     }
 }
 
-/* Views, unchecked: another client may have sent what Coney would not, and that must be parked like anything else. */
+/* Puts in a view, unchecked: another client may have sent a header that Coney would refuse, and its message must be
+ * parked like any other. */
 static bool put_foreign(filling *to, const char *name, const coney_value *value)
 {
     if (is_left_out(name, to->keeps_origin) || coney_table_get(to->headers, name))
@@ -169,7 +171,7 @@ static bool set_left_out(const filling *to, cny_copy_form *form)
 
 /* ---- the message ---- */
 
-/* What the frame of a content header has room for beside the other properties; 0: nothing. */
+/* How many bytes of headers the frame of a content header has room for, beside the other properties. */
 static size_t room_for_headers(const coney_properties *properties, size_t frame)
 {
     const char *const texts[] = {properties->content_type, properties->content_encoding, properties->correlation_id,
@@ -198,7 +200,7 @@ static bool fill(coney_table *headers, const coney_delivery *delivery, cny_copy_
     return put_others(&to) && set_left_out(&to, form);
 }
 
-/* With its old expiration it would be gone where it is to wait for a person. */
+/* Without an expiration, or the copy would expire in the queue where it is to wait for a person. */
 coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, cny_copy_form *form)
 {
     coney_table *headers = coney_table_new();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a handler holds: the message as processors left it, what a converter has made of it, and why it failed. Runs on
- * the thread that has the delivery: its worker, then the thread that settles it. */
+/* The contents of a delivery: the message as processors left it, the object that a converter has made of it, and the
+ * reason of its failure. Runs on the thread that has the delivery: its worker, then the thread that settles it. */
 #include "rabbit/listener/handling/delivery.h"
 
 #include <coney/amqp/json.h>
@@ -33,7 +33,7 @@ size_t cny_delivery_made_bytes(const coney_delivery *delivery)
     size_t bytes = 0;
     if (!message) /* a processor has discarded it */
         return 0;
-    if (delivery->fragment_number > 1) /* the first one has counted what they share */
+    if (delivery->fragment_number > 1) /* the first fragment has counted the memory that they share */
         bytes = message->size;
     else if (delivery->fragment_number == 1 || message != cny_original(delivery))
         bytes = cny_message_weight(message);
@@ -46,7 +46,7 @@ bool cny_delivery_is_of_process(const coney_delivery *delivery)
     return !delivery->source || cny_factory_check_process(delivery->source->handling->context->factory) == CONEY_OK;
 }
 
-/* ---- what it holds ---- */
+/* ---- for the program ---- */
 
 coney_message *coney_delivery_message(const coney_delivery *delivery)
 {

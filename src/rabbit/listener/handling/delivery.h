@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a handler holds. */
+/* A delivery: a message, or a fragment of a batch, on its way through handling. */
 #ifndef CNY_HANDLING_DELIVERY_H
 #define CNY_HANDLING_DELIVERY_H
 
@@ -32,34 +32,34 @@ struct coney_delivery {
     /* fixed while it has a message */
     cny_source *source;      /* a reference */
     cny_arrival *arrival;    /* its own; of a fragment, a reference to that of the batch */
-    coney_message *fragment; /* a reference; NULL: it is what has arrived */
+    coney_message *fragment; /* a reference; NULL: the message has not come in a batch */
     int fragment_number;     /* from 1 */
     bool is_last_fragment;
     int earlier_attempts;
-    /* by the worker, then by whoever settles it */
+    /* by the worker, then by the thread that settles it */
     cny_arrival own;
     coney_message *message; /* as processors left it */
     void *payload;
     const coney_converter *payload_converter;
     const coney_typed_handler *handler; /* NULL: the listener's */
-    cny_error *failure;                 /* as far as is known, without what was said since */
+    cny_error *failure;                 /* the reason, without what the program has said since */
     cny_processing processing;
     cny_progress progress;
     cny_transfer transfer;
     cny_disposition disposition;
-    bool is_unsendable; /* the last copy that was to be published was refused for itself, and will be the next time */
-    int64_t requeue_at; /* when it may go back; 0: at once */
-    uint32_t channel_number; /* with MANUAL: how the source counts it */
+    bool is_unsendable;      /* its last copy was refused for itself, and the next copy will be, too */
+    int64_t requeue_at;      /* when it may go back; 0: at once */
+    uint32_t channel_number; /* with MANUAL: by which of the source's channels it is counted as deferred */
     /* any thread */
-    atomic_int tries;               /* so far */
-    _Atomic(cny_error *) said;      /* by coney_delivery_fail(), for whoever decides */
-    _Atomic(coney_message *) reply; /* left by the handler, for whoever acknowledges */
+    atomic_int tries;               /* attempts in place that have failed */
+    _Atomic(cny_error *) said;      /* by coney_delivery_fail(), for the thread that decides */
+    _Atomic(coney_message *) reply; /* left by the handler, for the thread that acknowledges */
 };
 
-/* An outcome of Coney's own: no handler could have it, which is not its fault. */
+/* An outcome of Coney's own: there was no memory to call the handler, which is not the message's fault. */
 #define CNY_UNTRIED ((coney_outcome)INT32_MIN)
 
-/* As it came, before processors. */
+/* The message as it came, before processors. */
 static inline coney_message *cny_original(const coney_delivery *delivery)
 {
     return delivery->fragment ? delivery->fragment : delivery->arrival->message;
@@ -83,11 +83,12 @@ void cny_delivery_let_go(coney_delivery *delivery);
 /* Memory of what has been made of the message: by processors, and, by a guess, as JSON. */
 size_t cny_delivery_made_bytes(const coney_delivery *delivery);
 
-/* By who settles it: what was said of its failure is what is known of it from now on. */
+/* Any thread says why the delivery fails, and gives the error away. The thread that decides what becomes of the
+ * delivery adopts that as the delivery's failure. */
+void cny_delivery_say(coney_delivery *delivery, cny_error *failure);
 void cny_delivery_adopt_failure(coney_delivery *delivery);
-void cny_delivery_say(coney_delivery *delivery, cny_error *failure); /* takes it; any thread */
 
-/* Why it failed, as far as is known. */
+/* The failure, for a sentence. */
 const char *cny_failure_text(const coney_delivery *delivery);
 
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* From a message to an outcome: processors, filter, the handler for its type, converter, validator, and the call. What
- * no handler can get is fatal, for it would fail the same way each time: parked if there is where, else rejected, or
- * dropped if the broker brings it back after that. Runs on a worker with no lock held. */
+/* From a message to an outcome: processors, filter, the handler for its type, converter, validator, and the call. A
+ * failure before the call is fatal, for it would come the same way each time: the message is parked if there is a
+ * parking queue, else rejected, or dropped if the broker brings it back after that. Runs on a worker with no lock
+ * held. */
 #include "rabbit/listener/handling/dispatch.h"
 
 #include "rabbit/listener/handling/quarantine.h"
+#include "rabbit/listener/handling/rejected.h"
 #include "rabbit/listener/handling/reply.h"
-#include "rabbit/listener/handling/rounds.h"
 #include "rabbit/listener/handling/settle.h"
 #include "rabbit/listener/handling/source.h"
 #include "rabbit/listener/handling/tries.h"
@@ -22,12 +23,12 @@ static const coney_listener *options_of(const coney_delivery *delivery)
     return &delivery->source->handling->spec->options;
 }
 
-/* ---- what is fatal ---- */
+/* ---- fatal failures ---- */
 
 static bool may_be_parked(const coney_delivery *delivery)
 {
     return cny_has_parking_queue(delivery->source->handling->spec) &&
-           !cny_original(delivery)->defect; /* it is here whole */
+           !cny_original(delivery)->defect; /* which is complete */
 }
 
 static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome usual)
@@ -38,11 +39,11 @@ static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome u
         return usual;
     coney_outcome outcome = options->on_error(delivery, cny_error_view(delivery->failure), usual, options->user);
     if (outcome == CONEY_PARK && cny_original(delivery)->defect)
-        return CONEY_REJECT; /* to where it can go whole */
+        return CONEY_REJECT; /* the broker has all of it for the dead-letter exchange */
     if (outcome != CONEY_DEFER)
         return outcome;
     cny_log_limited(&handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR,
-                    cny_original(delivery), /* nobody holds what could be settled */
+                    cny_original(delivery), /* nobody has the delivery, to settle it */
                     "queue '%s': message '%s': on_error returned CONEY_DEFER, which only a handler can; that counts as "
                     "CONEY_RETRY",
                     options->queue, cny_id_of(cny_original(delivery)));
@@ -65,7 +66,7 @@ static const char *fate_of(const coney_delivery *delivery, coney_outcome outcome
     return "is left to the error handler";
 }
 
-/* What is parked or passed over is told when it is. */
+/* Parking and passing over are told by whoever does it. */
 static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bool is_usual)
 {
     cny_handling *handling = delivery->source->handling;
@@ -87,13 +88,13 @@ static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bo
                           .text = text});
 }
 
-/* For what delivery->failure tells. */
+/* delivery->failure tells the reason. */
 static coney_outcome decide_fatal(coney_delivery *delivery)
 {
     cny_handling *handling = delivery->source->handling;
     bool is_stream = cny_spec_is_stream(handling->spec);
-    bool came_round = !is_stream && cny_came_round(delivery);
-    coney_outcome usual = may_be_parked(delivery) ? CONEY_PARK : came_round ? CONEY_ACK : CONEY_REJECT;
+    bool came_back = !is_stream && cny_came_back_by_itself(delivery);
+    coney_outcome usual = may_be_parked(delivery) ? CONEY_PARK : came_back ? CONEY_ACK : CONEY_REJECT;
     coney_outcome outcome = ask_error_handler(delivery, usual);
     bool is_passed_over = is_stream && outcome == CONEY_REJECT;
     cny_count(&handling->counters.fatal);
@@ -180,7 +181,7 @@ static coney_status read(const coney_delivery *delivery)
     return delivery->processing == CNY_BROKEN ? cny_error_raise(delivery->failure) : CONEY_OK;
 }
 
-/* What an earlier attempt to prepare it has left. */
+/* Removes what an earlier attempt to prepare the delivery has left. */
 static void begin_anew(coney_delivery *delivery)
 {
     if (delivery->processing == CNY_UNPROCESSED && delivery->message != cny_original(delivery)) {
@@ -246,7 +247,7 @@ static void begin_handling(coney_delivery *delivery)
     cny_state_set(&delivery->state, CNY_DELIVERY_HANDLING); /* last of all, for then the program may settle it */
 }
 
-/* A reply that the handler leaves belongs to its success, and to whoever acknowledges. */
+/* A reply that the handler has left is sent if it succeeds, by the thread that acknowledges. */
 static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcome)
 {
     bool is_manual = cny_delivery_is_manual(delivery);

@@ -6,11 +6,12 @@
 #include "rabbit/listener/handling/delivery.h"
 #include "rabbit/listener/handling/lane.h"
 
-/* Makes it ready for a handler and calls that. The outcome, whoever decided it. */
+/* Prepares a delivery and calls its handler. Returns the outcome of the handler, or of what kept it from being called.
+ * The deliveries of a batch are prepared. */
 coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane);
 void cny_dispatch_batch(coney_delivery **deliveries, size_t count, coney_outcome *outcomes, cny_lane *lane);
 
-/* Whether it can be handed to a handler; else *outcome tells what becomes of it. */
+/* Processes, filters and converts. False: the delivery is not for a handler, and has that outcome. */
 bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome);
 
 #endif

@@ -9,8 +9,8 @@
 
 #include <stdio.h>
 
-#define LARGEST_FRAME 131072 /* that is ever agreed with a broker, */
-#define SMALLEST_FRAME 4096  /* and the smallest one */
+#define LARGEST_FRAME 131072 /* the largest and the smallest frame size */
+#define SMALLEST_FRAME 4096  /* that are agreed with a broker */
 
 /* ---- publishing a copy ---- */
 
@@ -27,8 +27,8 @@ static coney_status publish_copy(coney_delivery *delivery, const char *exchange,
     return status;
 }
 
-/* Whoever sent the message may have filled a frame with headers, so that there is no room for those of the copy. In
- * nearly all cases the largest frame is what was agreed with the broker. */
+/* The sender of the message may have filled a frame with headers, so that there is no room for those of the copy. In
+ * nearly all cases the frame size that was agreed with the broker is the largest. */
 static coney_status publish_fitting_copy(coney_delivery *delivery, const char *exchange, const char *routing_key,
                                          cny_copy_form *form)
 {
@@ -43,7 +43,7 @@ static coney_status publish_fitting_copy(coney_delivery *delivery, const char *e
     return publish_copy(delivery, exchange, routing_key, form);
 }
 
-/* Of the copy that is published. */
+/* Logs which headers the copy lacks. */
 static void tell_left_out(const coney_delivery *delivery, const cny_copy_form *form, bool lacks_reason)
 {
     cny_handling *handling = delivery->source->handling;
@@ -57,8 +57,8 @@ static void tell_left_out(const coney_delivery *delivery, const cny_copy_form *f
                     form->left_out);
 }
 
-/* The reason goes first, for it is in the log, too, and then headers. A copy that does not fit even so, and one that is
- * refused for itself, because it is too large for the broker, is never published, whoever tries again. */
+/* If the copy does not fit, first the reason is left out, which is in the log, too, and then headers are. A copy that
+ * does not fit even so is unsendable, and so is a copy that the broker refuses because it is too large. */
 static coney_status republish(coney_delivery *delivery, const char *exchange, const char *routing_key, int round)
 {
     bool has_reason = delivery->failure || delivery->transfer == CNY_NO_TRANSFER;
@@ -85,7 +85,7 @@ coney_status cny_republish(coney_delivery *delivery, const char *queue)
     return republish(delivery, "", queue, 0);
 }
 
-/* Its queue may have been deleted; then it is declared again, and that is all there is to try. */
+/* The queue may have been deleted. Then it is declared again, and the copy published once more. */
 static coney_status republish_to(coney_delivery *delivery, const char *queue, int round)
 {
     cny_handling_context *context = delivery->source->handling->context;
@@ -109,7 +109,7 @@ static cny_disposition not_republished(coney_delivery *delivery)
 
 /* ---- the ladder ---- */
 
-/* Of one that could not be read there is less here than at the broker: only that can hand it on whole. */
+/* A message that could not be read is complete only at the broker, so a copy cannot be made here. */
 static bool is_incomplete(const coney_delivery *delivery)
 {
     return cny_original(delivery)->defect != NULL;
@@ -176,7 +176,7 @@ static cny_disposition park(coney_delivery *delivery)
     return republish_to(delivery, queue, 0) == CONEY_OK ? CNY_ACK : not_republished(delivery);
 }
 
-/* The program may say anything but that nothing is decided. */
+/* The program must decide: CONEY_RETRY, for example, is no answer. */
 static cny_disposition ask_program(coney_delivery *delivery)
 {
     cny_handling *handling = delivery->source->handling;

@@ -11,9 +11,9 @@
 typedef struct cny_copy_form {
     int round;      /* of the ladder; 0: none */
     bool with_text; /* the reason, as a header */
-    bool fits;      /* headers of the sender are left out until all fit a frame of that size; false: all are kept */
-    size_t frame;
-    char left_out[CNY_MAX_LEFT_OUT]; /* given back: how many headers of the sender are left out, which; "": none */
+    bool fits;      /* headers of the sender are left out until the others fit the frame; false: all are kept */
+    size_t frame;   /* bytes */
+    char left_out[CNY_MAX_LEFT_OUT]; /* given: how many headers of the sender are left out, and which; "": none */
 } cny_copy_form;
 
 /* Gives the copy, and fills left_out; CONEY_E_NO_MEMORY. The second function: the number of attempts that the copy
@@ -24,9 +24,9 @@ int cny_attempts_made(const coney_delivery *delivery);
 /* Sends a copy to a queue, confirmed. The statuses of coney_template_send(). */
 coney_status cny_republish(coney_delivery *delivery, const char *queue);
 
-/* What becomes of a message whose attempts are used up: what the listener's retry.exhausted says, or parking whatever
- * that says. Of a stream: acknowledged, counted and told. And what becomes of a message that waits in a queue of the
- * ladder for its next round. */
+/* Each does what it says and returns what becomes of the original. cny_end_exhausted() does what the listener's
+ * retry.exhausted says, cny_park() parks whatever that says, and cny_pass_over() counts and tells a message of a
+ * stream. cny_send_to_retry_queue() has the message wait for its next round on the ladder. */
 cny_disposition cny_end_exhausted(coney_delivery *delivery);
 cny_disposition cny_park(coney_delivery *delivery);
 cny_disposition cny_pass_over(coney_delivery *delivery);

@@ -30,7 +30,7 @@ static struct cny_memory *new_memory(const cny_spec *spec)
         return NULL;
     cny_histories_init(&memory->histories, &spec->options);
     cny_backoffs_init(&memory->backoffs);
-    cny_rounds_init(&memory->rounds);
+    cny_rejected_init(&memory->rejected);
     cny_position_init(&memory->position);
     return memory;
 }
@@ -56,7 +56,7 @@ void cny_handling_free(cny_handling *handling)
         return;
     cny_histories_free(&memory->histories);
     cny_backoffs_free(&memory->backoffs);
-    cny_rounds_free(&memory->rounds);
+    cny_rejected_free(&memory->rejected);
     cny_position_free(&memory->position);
     cny_free(memory);
     cny_limited_log_free(&handling->log);

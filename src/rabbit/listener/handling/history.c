@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What has happened to messages in this process, by their ids: of those that came back last. Any thread; has a lock of
- * its own. */
+/* The histories of the messages that came back last, by their ids: what has happened to them in this process. Any
+ * thread; has a lock of its own. */
 #include "rabbit/listener/handling/memory.h"
 
 #include <string.h>
@@ -30,7 +30,8 @@ void cny_histories_free(cny_histories *histories)
     pthread_mutex_destroy(&histories->lock);
 }
 
-/* Keyed, or a sender could choose ids of one set, of which each pushes another one out, so that no attempt counts. */
+/* The hash is keyed. Else a sender could choose ids of one set, each of which pushes another one out, and no attempt
+ * would count. */
 static uint64_t hash_of(const char *message_id)
 {
     return cny_hash_keyed(message_id, strlen(message_id));
@@ -63,8 +64,8 @@ static struct cny_history_entry *add(cny_histories *histories, uint64_t id)
     return oldest;
 }
 
-/* Under lock: the one there is, begun anew if it is about an earlier message of that id, or about the same in another
- * round; or a new one; NULL without memory. */
+/* Under lock: the entry of the message, or a new one; NULL without memory. An entry begins anew if it is about an
+ * earlier message of that id, or about the same message in another round. */
 static struct cny_history_entry *open_for(cny_histories *histories, uint64_t id, const coney_message *message)
 {
     struct cny_history_entry *one = find(histories, id);
@@ -121,16 +122,16 @@ void cny_history_forget(cny_histories *histories, const coney_message *message)
 
 /* ---- attempts in place ---- */
 
-/* Parts of a batch share its id, and have attempts of their own. 0: the message has no id. */
-static uint64_t id_of(const coney_message *message, int part)
+/* Fragments of a batch share its id, and have attempts of their own. 0: the message has no id. */
+static uint64_t id_of(const coney_message *message, int fragment)
 {
     const char *id = cny_message_id(message);
-    return id ? hash_of(id) + (uint64_t)part * 0x9E3779B97F4A7C15U : 0;
+    return id ? hash_of(id) + (uint64_t)fragment * 0x9E3779B97F4A7C15U : 0;
 }
 
-void cny_history_keep_tries(cny_histories *histories, const coney_message *message, int part, int tries)
+void cny_history_keep_tries(cny_histories *histories, const coney_message *message, int fragment, int tries)
 {
-    uint64_t id = id_of(message, part);
+    uint64_t id = id_of(message, fragment);
     if (id == 0)
         return;
     pthread_mutex_lock(&histories->lock);
@@ -140,9 +141,9 @@ void cny_history_keep_tries(cny_histories *histories, const coney_message *messa
     pthread_mutex_unlock(&histories->lock);
 }
 
-int cny_history_tries(cny_histories *histories, const coney_message *message, int part, bool forget)
+int cny_history_tries(cny_histories *histories, const coney_message *message, int fragment, bool forget)
 {
-    uint64_t id = message->redelivered ? id_of(message, part) : 0;
+    uint64_t id = message->redelivered ? id_of(message, fragment) : 0;
     if (id == 0)
         return 0;
     pthread_mutex_lock(&histories->lock);

@@ -22,7 +22,7 @@ typedef enum cny_history_event {
     CNY_HISTORY_SURVIVED,
 } cny_history_event;
 
-/* By the ids of messages that came back: the last ones only. */
+/* The histories of the messages that came back last, by their ids. */
 typedef struct cny_histories {
     size_t sets; /* fixed after init */
     pthread_mutex_t lock;
@@ -40,9 +40,10 @@ bool cny_history_note(cny_histories *histories, const coney_message *message, cn
 bool cny_history_of(cny_histories *histories, const coney_message *message, cny_history *history); /* false: none */
 void cny_history_forget(cny_histories *histories, const coney_message *message);
 
-/* Attempts in place, of a message or (from 1) of a part of a batch. With forget they begin anew the next time. */
-void cny_history_keep_tries(cny_histories *histories, const coney_message *message, int part, int tries);
-int cny_history_tries(cny_histories *histories, const coney_message *message, int part, bool forget);
+/* Attempts in place of a message (0), or of a fragment of a batch (from 1). With forget they begin anew the next
+ * time. */
+void cny_history_keep_tries(cny_histories *histories, const coney_message *message, int fragment, int tries);
+int cny_history_tries(cny_histories *histories, const coney_message *message, int fragment, bool forget);
 
 /* ---- back-offs ---- */
 
@@ -58,17 +59,17 @@ void cny_backoffs_free(cny_backoffs *backoffs);
 /* ---- rejections ---- */
 
 /* The messages that no handler could get and that were rejected last. */
-typedef struct cny_rounds_memory {
+typedef struct cny_rejected_messages {
     pthread_mutex_t lock;
     struct cny_rejected *places;
-} cny_rounds_memory;
+} cny_rejected_messages;
 
-void cny_rounds_init(cny_rounds_memory *memory);
-void cny_rounds_free(cny_rounds_memory *memory);
+void cny_rejected_init(cny_rejected_messages *memory);
+void cny_rejected_free(cny_rejected_messages *memory);
 
 /* ---- replies ---- */
 
-/* Where requests wanted their replies, by hash, when that cost the consumer its transaction: the latest ones. */
+/* Where replies were sent that cost the consumer its transaction: the latest addresses, by hash. */
 enum { CNY_SPOILERS = 64 };
 
 typedef struct cny_spoilers {
@@ -82,10 +83,10 @@ typedef struct cny_spoilers {
 typedef struct cny_position {
     pthread_mutex_t lock;
     int64_t next;               /* the lowest offset that is not acknowledged; -1: where the listener's arguments say */
-    int64_t last;               /* that came; -1: none yet */
-    bool is_gone;               /* the stream; another one of its name is read from its beginning */
+    int64_t last;               /* the offset that came last; -1: none yet */
+    bool is_gone;               /* the stream: another stream of its name is read from its beginning */
     const cny_channel *channel; /* by which the messages of places came; only compared */
-    struct cny_place *places;   /* those not acknowledged, in their order, from first on */
+    struct cny_place *places;   /* the messages that are not acknowledged, in their order, from first on */
     size_t first, count, capacity;
 } cny_position;
 
@@ -97,7 +98,7 @@ void cny_position_free(cny_position *position);
 coney_status cny_position_begin(cny_position *position, cny_arena *arena, const coney_table **arguments);
 void cny_position_restart(cny_position *position); /* the stream is gone */
 
-/* These have come, in the order of the channel; false without memory. And one of them is acknowledged. */
+/* Messages have come, in the order of the channel; false without memory. And one of them is acknowledged. */
 bool cny_position_take(cny_position *position, const cny_channel *channel, coney_message *const *messages,
                        size_t count);
 void cny_position_pass(cny_position *position, const cny_channel *channel, uint64_t tag);
@@ -107,7 +108,7 @@ void cny_position_pass(cny_position *position, const cny_channel *channel, uint6
 struct cny_memory {
     cny_histories histories;
     cny_backoffs backoffs;
-    cny_rounds_memory rounds;
+    cny_rejected_messages rejected;
     cny_spoilers spoilers;
     cny_position position;
 };

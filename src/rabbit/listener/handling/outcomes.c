@@ -12,8 +12,8 @@
 
 /* ---- deciding ---- */
 
-/* When a message that goes back may do so; 0: at once. Without acknowledgements no prefetch limits how many would wait,
- * so none does. */
+/* When a message that goes back may do so; 0: at once. Without acknowledgements no prefetch bounds the number of
+ * messages that would wait, so none waits. */
 static int64_t time_of_requeue(const cny_lane *lane, const coney_delivery *delivery, int retry_delay_ms)
 {
     if (!cny_goes_back(delivery->disposition) || cny_acknowledges_nothing(lane->source->handling->spec))
@@ -50,7 +50,7 @@ static bool take_back(coney_delivery *delivery, coney_outcome *outcome)
     return true;
 }
 
-/* Undecided deliveries get another attempt in place. */
+/* A delivery for which there is no disposition gets another attempt in place. */
 static void decide(cny_lane *lane, coney_delivery *delivery, coney_outcome outcome)
 {
     int delay_ms = -1;
@@ -121,7 +121,7 @@ static size_t finish_any(cny_lane *lane)
     return count - kept;
 }
 
-/* Of those that are handled one by one nothing is decided behind the first that is not. */
+/* Deliveries that are handled one by one are decided in their order. */
 static size_t finish_first(cny_lane *lane)
 {
     size_t count, finished = 0;
@@ -158,14 +158,13 @@ void cny_lane_finish_decided(cny_lane *lane)
         cny_lane_finish_at_once(lane);
 }
 
-/* The messages that were to wait until then, or less, go back. */
 void cny_lane_release_delayed(cny_lane *lane, int64_t now)
 {
     commit(lane, cny_lane_take_due(lane, now, conclude));
 }
 
-/* What the handler sent for those it failed for must not stay, whatever becomes of them. With it goes what it sent for
- * the others of the batch, so it is called for them again. */
+/* Messages that a handler has sent for a delivery must not stay if it failed for that. The rollback takes along what
+ * the handler sent for other deliveries of the batch, so it is called for these again. */
 static void roll_back(cny_lane *lane, size_t handled)
 {
     size_t count;
@@ -184,8 +183,7 @@ static void roll_back(cny_lane *lane, size_t handled)
     }
 }
 
-/* The handler has returned, for the first so many. Of a transaction a rejection is part, too, so it comes after the
- * rollback. */
+/* A rejection is part of the transaction, too, so it comes after the rollback. */
 void cny_lane_settle_up(cny_lane *lane, size_t handled)
 {
     if (cny_lane_options(lane)->transacted)

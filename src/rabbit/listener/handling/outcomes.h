@@ -15,7 +15,7 @@ static inline bool cny_delivery_is_finished(const coney_delivery *delivery)
 /* Takes the outcome of a handler, or of what kept it from being called. */
 void cny_lane_on_outcome(cny_lane *lane, coney_delivery *delivery, coney_outcome outcome);
 
-/* The handler has returned, for the first so many items. */
+/* The handler has returned for that number of items, the first ones. */
 void cny_lane_settle_up(cny_lane *lane, size_t handled);
 
 /* Finished items leave the lane, and those that are decided are settled or delayed. While the channel is suspended all

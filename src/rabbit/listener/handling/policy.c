@@ -29,9 +29,9 @@ static bool note_failure(coney_delivery *delivery, cny_history *history)
     return is_known;
 }
 
-/* How often it has failed since it came to the queue, this time included; 0 if nobody can tell. The broker's count
- * survives this process, and knows of other processes. A publisher can make a message look as if it had just come, but
- * not change the memory of this process. */
+/* How often the message has failed since it came to the queue, this time included; 0: nobody can tell. The broker's
+ * count survives this process, and knows of other processes. A publisher can make a message look as if it had just
+ * come, but not change the memory of this process. */
 static int64_t failures(coney_delivery *delivery)
 {
     const coney_message *message = cny_original(delivery);
@@ -42,7 +42,7 @@ static int64_t failures(coney_delivery *delivery)
     return history.failed > counted || cny_has_just_come(message) ? history.failed : counted;
 }
 
-/* Before a copy goes elsewhere. Fragments share an id: what is known of that is forgotten with the batch. */
+/* Before a copy goes elsewhere. Fragments share the id of the batch, which is forgotten when the batch is settled. */
 static void forget_unless_fragment(const coney_delivery *delivery)
 {
     cny_tries_forget(delivery);
@@ -69,14 +69,14 @@ static bool is_retriable(const coney_delivery *delivery)
            options->retry.is_retriable(delivery, cny_error_view(delivery->failure), options->user);
 }
 
-/* is_retriable and on_exhausted get an error in any case. */
+/* So that is_retriable and on_exhausted get an error in any case. */
 static void need_failure(coney_delivery *delivery, const char *outcome)
 {
     if (!delivery->failure)
         delivery->failure = cny_error_new(CONEY_E_HANDLER, 0, "the handler returned %s", outcome);
 }
 
-/* Its channel is gone, so it would be there twice if it were sent on now. */
+/* The channel of the delivery is gone, so the message comes again, and a copy would be one too many. */
 static bool comes_again(const coney_delivery *delivery)
 {
     return !cny_acknowledges_nothing(delivery->source->handling->spec) &&
@@ -106,7 +106,7 @@ static cny_disposition decide_failure(coney_delivery *delivery, coney_outcome ou
         return CNY_REQUEUE;
     }
     forget_unless_fragment(delivery);
-    int round = cny_rounds(handling->spec, cny_original(delivery));
+    int round = cny_ladder_round(handling->spec, cny_original(delivery));
     if (retriable && round < handling->spec->delay_count)
         return cny_send_to_retry_queue(delivery, round);
     return cny_end_exhausted(delivery);
@@ -129,7 +129,7 @@ static cny_disposition pass_over(coney_delivery *delivery)
     return cny_pass_over(delivery);
 }
 
-/* Where nothing goes back: what cannot be parked either is tried again in place until it can. */
+/* A stream takes nothing back: a message that cannot be parked either is tried again in place until it can. */
 static cny_disposition decide_on_stream(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
     if (outcome == CNY_UNTRIED && may_repeat) {
@@ -151,7 +151,7 @@ static void log_failure(const coney_delivery *delivery, coney_outcome outcome)
                        : outcome == CONEY_REJECT           ? "is rejected"
                                                            : "goes back";
     bool is_told = outcome == CONEY_PARK ||
-                   (delivery->progress == CNY_UNPREPARED && outcome != CONEY_RETRY); /* by who decides it */
+                   (delivery->progress == CNY_UNPREPARED && outcome != CONEY_RETRY); /* by the code that decides */
     if (is_told || (!delivery->failure && outcome != CONEY_RETRY))
         return;
     cny_log_limited(&handling->log, CNY_LOG_FAILURE, CONEY_LOG_WARN, cny_original(delivery),
@@ -171,8 +171,8 @@ static cny_disposition stop_container(coney_delivery *delivery)
     return CNY_RETURN;
 }
 
-/* Its handler has returned, so it is harmless, or it is condemned: whatever the outcome is, its queue is the place for
- * that. To put it back would count, so if it cannot be sent it waits here. */
+/* Either the handler has returned, so the message is harmless, or the message is condemned. Whatever the outcome is,
+ * the message goes to its own queue. If it cannot be sent there, it waits here, because giving it back would count. */
 static cny_disposition decide_in_quarantine(coney_delivery *delivery, coney_outcome outcome, bool may_repeat,
                                             int *delay_ms)
 {

@@ -8,7 +8,7 @@
 /* A message that is not acknowledged. */
 struct cny_place {
     uint64_t tag;
-    int64_t offset; /* UNKNOWN: of one whose headers cannot be read, and nothing came before */
+    int64_t offset; /* UNKNOWN: its headers cannot be read, and no message came before */
 };
 
 #define UNKNOWN (-1)
@@ -65,7 +65,8 @@ static void update(cny_position *position)
     position->next = any ? position->places[position->first].offset : after;
 }
 
-/* Room for so many more. What a stream has written together comes together, so there may be more than the prefetch. */
+/* Makes room for more places. A stream delivers together what it has written together, so there may be more messages
+ * than the prefetch. */
 static bool reserve(cny_position *position, size_t more)
 {
     if (position->first + position->count + more <= position->capacity)
@@ -104,7 +105,7 @@ bool cny_position_take(cny_position *position, const cny_channel *channel, coney
     return has_room;
 }
 
-/* Tags rise. */
+/* Delivery tags rise. */
 static struct cny_place *find(const cny_position *position, uint64_t tag)
 {
     struct cny_place *low = position->places + position->first, *end = low + position->count, *high = end;

@@ -30,8 +30,8 @@ static bool is_rejection(const coney_table *death, const char *queue)
            is_text(coney_table_get_string(death, "reason"), "rejected");
 }
 
-/* By this queue; by any if it is NULL. All entries are read: whoever sends a message may put any number of them before
- * the broker's, and of a message that can be read there are no more than its headers may have entries. */
+/* All entries are read, because a sender may put any number of entries before the broker's. The headers of a message
+ * that can be read have a bounded number of entries. */
 int64_t cny_rejections(const char *queue, const coney_message *message)
 {
     const coney_array *deaths = deaths_of(message);
@@ -81,7 +81,7 @@ static bool comes_from(const coney_message *message, const char *delay_queue)
     return is_text(coney_table_get_string(latest, "queue"), delay_queue) && has_expired(latest);
 }
 
-int cny_rounds(const cny_spec *spec, const coney_message *message)
+int cny_ladder_round(const cny_spec *spec, const coney_message *message)
 {
     int64_t round = cny_header_count(message->properties.headers, CONEY_HEADER_RETRY_COUNT);
     bool is_ours = round > 0 && round <= spec->delay_count && comes_from(message, spec->delay_queues[round - 1]);
@@ -89,27 +89,26 @@ int cny_rounds(const cny_spec *spec, const coney_message *message)
 }
 
 /* The sum may wrap, as the broker's own count does after INT64_MAX. */
-bool cny_is_round(const cny_spec *spec, const coney_message *message, uint64_t *rejections)
+bool cny_expired_after_rejection(const cny_spec *spec, const coney_message *message, uint64_t *rejections)
 {
     const char *queue = spec->options.queue;
     const coney_table *latest = latest_death(message);
     const coney_array *deaths = deaths_of(message);
-    bool is_round = false;
+    bool is_rejected = false;
     *rejections = 0;
     if (!has_expired(latest) || is_text(coney_table_get_string(latest, "queue"), queue))
         return false;
     for (size_t i = 0; i < coney_array_size(deaths); i++) {
         const coney_table *death = death_at(deaths, i);
         if (is_rejection(death, queue)) {
-            is_round = true;
+            is_rejected = true;
             *rejections += (uint64_t)coney_table_get_int64(death, "count", 0);
         }
     }
-    return is_round;
+    return is_rejected;
 }
 
-/* Ended in quarantine, and sent back to its queue for the recovery. After that it may have been moved back there from a
- * dead-letter queue, and then it begins anew. */
+/* A message that was moved back from a dead-letter queue, after that, begins anew. */
 bool cny_is_condemned(const cny_spec *spec, const coney_message *message)
 {
     const char *by = coney_table_get_string(message->properties.headers, CNY_HEADER_ENDED_BY);
@@ -135,7 +134,7 @@ void cny_restore_address(const cny_spec *spec, coney_message *message)
     bool may_be_back = is_sent_to(message, spec->options.queue);
     const char *exchange = may_be_back ? address_in(message, CONEY_HEADER_ORIGINAL_EXCHANGE) : NULL;
     const char *key = exchange ? address_in(message, CONEY_HEADER_ORIGINAL_ROUTING_KEY) : NULL;
-    if (!key || (cny_rounds(spec, message) == 0 && !cny_is_condemned(spec, message)))
+    if (!key || (cny_ladder_round(spec, message) == 0 && !cny_is_condemned(spec, message)))
         return;
     message->exchange = exchange;
     message->routing_key = key;

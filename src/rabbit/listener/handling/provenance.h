@@ -28,12 +28,12 @@ bool cny_has_counted_death(const coney_message *message);
 bool cny_was_dead_lettered(const coney_message *message); /* by x-death, which anyone can send */
 
 /* The round of the listener's ladder that the message comes from; 0: it does not come from there. */
-int cny_rounds(const cny_spec *spec, const coney_message *message);
+int cny_ladder_round(const cny_spec *spec, const coney_message *message);
 
 /* Whether the listener's queue has rejected the message and it has expired elsewhere since; by x-death, which anyone
  * can send. Gives the number of rejections here, whatever a sender has written there, else 0. False for a message that
  * a person, a shovel or a consumer has moved back with its headers, or that a publisher delayed. */
-bool cny_is_round(const cny_spec *spec, const coney_message *message, uint64_t *rejections);
+bool cny_expired_after_rejection(const cny_spec *spec, const coney_message *message, uint64_t *rejections);
 
 /* Ended in quarantine, and sent back to its queue, where its attempts are used up. */
 bool cny_is_condemned(const cny_spec *spec, const coney_message *message);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What a container itself publishes goes through confirmed channels that are opened when they are needed and replaced
- * when they are gone: one for messages that failed, and one for replies, which a request can address to an exchange
- * that does not exist, and that costs the channel. Any thread; it waits for the confirm. */
+/* What a container itself publishes goes through confirmed channels, which are opened when they are needed and replaced
+ * when they are gone: one for messages that failed, one for replies, and one for replies to exchanges. A request can
+ * name an exchange that does not exist, which costs the channel. Any thread; it waits for the confirm. */
 #include "rabbit/listener/handling/publisher.h"
 
 #define MAX_UNCONFIRMED 10000

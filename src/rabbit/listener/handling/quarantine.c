@@ -17,11 +17,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MOST_ALONE 2 /* ends while it was alone, until no handler gets it any more */
+#define MOST_ALONE 2 /* ends of the process while a message was alone: after these no handler gets the message */
 
 /* ---- messages; on workers ---- */
 
-static void complain_not_moved(const coney_delivery *delivery, const char *what)
+static void log_not_moved(const coney_delivery *delivery, const char *what)
 {
     cny_handling *handling = delivery->source->handling;
     cny_log_limited(&handling->log, CNY_LOG_REPUBLISHING, CONEY_LOG_ERROR, cny_original(delivery),
@@ -57,7 +57,7 @@ static coney_status move(coney_delivery *delivery, const char *queue)
     return status;
 }
 
-/* If that is not possible it is handled among others, as without the option. */
+/* If that is not possible, the message is handled among others, as without the option. */
 static bool put_in_quarantine(coney_delivery *delivery, int64_t count, coney_outcome *outcome)
 {
     cny_source *source = delivery->source;
@@ -65,7 +65,7 @@ static bool put_in_quarantine(coney_delivery *delivery, int64_t count, coney_out
     delivery->transfer = CNY_MOVED;
     if (move(delivery, handling->spec->quarantine_queue) != CONEY_OK) {
         delivery->transfer = CNY_NO_TRANSFER;
-        complain_not_moved(delivery, "is handled among others");
+        log_not_moved(delivery, "is handled among others");
         return false;
     }
     cny_log_limited(
@@ -90,7 +90,7 @@ static void note_condemned(coney_delivery *delivery)
     delivery->transfer = CNY_MOVED;
 }
 
-/* Returns to the queue that may have been crashes. */
+/* How many returns of the message to its queue may have been crashes. */
 static int64_t possible_crashes(const coney_delivery *delivery)
 {
     cny_handling *handling = delivery->source->handling;
@@ -115,7 +115,7 @@ static coney_outcome outcome_of(cny_disposition disposition)
     return disposition == CNY_ACK ? CONEY_ACK : disposition == CNY_REJECT ? CONEY_REJECT : CONEY_REQUEUE;
 }
 
-/* What has lost its channel comes again, so a copy would be one too many. */
+/* A message whose channel is lost comes again, so a copy would be one too many. */
 bool cny_guard(coney_delivery *delivery, coney_outcome *outcome)
 {
     cny_handling *handling = delivery->source->handling;
@@ -146,7 +146,7 @@ bool cny_release(coney_delivery *delivery)
         delivery->transfer = CNY_MOVED;
     if (move(delivery, delivery->source->handling->spec->options.queue) == CONEY_OK)
         return true;
-    complain_not_moved(delivery, "waits");
+    log_not_moved(delivery, "waits");
     return false;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Replies to the message at hand, and what a transacted listener sends with its transaction. */
+/* Replies to a message, and the messages that a transacted listener sends with its transaction. Runs on the worker, or
+ * on the thread that settles. */
 #include "rabbit/listener/handling/reply.h"
 
 #include "rabbit/listener/handling/memory.h"
@@ -98,8 +99,8 @@ void cny_transaction_rollback(cny_source *source)
     end_transaction(source, "rolled back", cny_channel_tx_rollback);
 }
 
-/* They come back before the answer to the commit, and then there is nothing that could be undone. */
-static void complain_of_returned(const cny_source *source)
+/* Returned messages come before the answer to the commit, and then nothing can be undone. */
+static void log_returned(const cny_source *source)
 {
     cny_error *first = NULL;
     size_t count = cny_channel_take_returned(source->channel, &first);
@@ -114,7 +115,7 @@ static void complain_of_returned(const cny_source *source)
 void cny_transaction_commit(cny_source *source)
 {
     end_transaction(source, "committed", cny_channel_tx_commit);
-    complain_of_returned(source);
+    log_returned(source);
 }
 
 /* ---- replies ---- */
@@ -130,7 +131,7 @@ static coney_status find_address(cny_address *to, const coney_delivery *delivery
     return CONEY_OK;
 }
 
-/* Gives what is sent: correlated, then processed. NULL: the processor discards it. */
+/* Gives the message that is sent: correlated, then processed. NULL: the processor discards the reply. */
 static coney_status make_reply(coney_message **made, const coney_delivery *delivery, coney_message *reply,
                                const cny_address *to)
 {
@@ -153,8 +154,9 @@ static coney_status make_reply(coney_message **made, const coney_delivery *deliv
     return status;
 }
 
-/* Where a request wants its reply is its sender's affair: if there is no such place, or its queue refuses the reply,
- * nobody waits for it there, and the request would only be handled again, for ever. But send_to is the listener's. */
+/* If a request names a place for its reply that does not exist, or whose queue refuses the reply, nobody waits for the
+ * reply there. To fail the request would only have it handled again, for ever. But a mistake in send_to is the
+ * listener's own, so then the request fails. */
 static coney_status publish_reply(const coney_delivery *delivery, const cny_address *to, coney_message *reply)
 {
     cny_handling_context *context = delivery->source->handling->context;

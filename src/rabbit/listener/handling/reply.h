@@ -5,8 +5,8 @@
 
 #include "rabbit/listener/handling/delivery.h"
 
-/* By whoever acknowledges, before that: sends the reply that the handler has left, if there is one. If it cannot be
- * sent, the delivery fails for that. */
+/* Before the delivery is acknowledged: sends the reply that the handler has left, if there is one. If the reply cannot
+ * be sent, the delivery fails for that, and the outcome is CONEY_RETRY. */
 coney_status cny_send_reply_left(coney_delivery *delivery, coney_outcome *outcome);
 
 /* On a transacted listener's channel; its worker waits. After a failure the channel is closed, which is logged. */

@@ -19,14 +19,14 @@ void cny_tries_keep(const coney_delivery *delivery, int tries)
         cny_history_keep_tries(&handling->memory->histories, cny_original(delivery), delivery->fragment_number, tries);
 }
 
-/* Of the message, or of this part of a batch. With forget they begin anew the next time. */
+/* Attempts in place of the message or fragment, by its history. With forget they begin anew the next time. */
 static int kept_tries(const coney_delivery *delivery, bool forget)
 {
     return cny_history_tries(&delivery->source->handling->memory->histories, cny_original(delivery),
                              delivery->fragment_number, forget);
 }
 
-/* The broker counts the redelivery that followed upon these attempts. */
+/* The broker counts the redelivery that followed these attempts, too. */
 void cny_tries_resume(coney_delivery *delivery)
 {
     cny_handling *handling = delivery->source->handling;
