@@ -1,41 +1,88 @@
 #!/usr/bin/env bash
-# Checks who includes whom: base <- amqp <- wire <- connection <- { template, admin, listener }.
-# Headers of the system are free; ours, and those of the libraries we stand on, each file may use
-# only as listed here.
+# Checks who includes and who calls whom: the picture in docs/architecture.md. A folder of src is a room. A room may use the
+# rooms in its row below, and nothing else; of another room it includes the header of the room's name only. Inside a room
+# no files call each other in a circle. Calls are read from the symbol tables of build/dev.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-rabbitmq_c="rabbitmq-c/ amqp.h amqp_framing.h amqp_ssl_socket.h amqp_tcp_socket.h"
-above="base/ amqp/ rabbit/connection/connection.h rabbit/factory/factory.h coney/"
+rooms="
+base
+amqp                         base
+wire                         base amqp
+rabbit/events                base amqp
+rabbit/connection/confirms   base amqp wire rabbit/events
+rabbit/connection            base amqp wire rabbit/events rabbit/connection/confirms
+rabbit/factory               base amqp wire rabbit/events rabbit/connection
+rabbit/template              base amqp rabbit/connection rabbit/connection/confirms rabbit/factory
+rabbit/admin                 base amqp rabbit/connection rabbit/factory
+rabbit/listener/report       base amqp rabbit/connection rabbit/factory
+rabbit/listener/spec         base amqp rabbit/connection rabbit/factory
+rabbit/listener/handling     base amqp rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec
+rabbit/listener/consuming    base amqp rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec rabbit/listener/handling
+rabbit/listener              base amqp rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec rabbit/listener/handling rabbit/listener/consuming
+"
 
-# The prefixes that a file's includes may have.
-allowed() {
+# base and amqp have a header for each topic.
+shows() {
     case $1 in
-    include/coney/amqp/json.h) echo "coney/amqp/ jansson.h" ;;
-    include/coney/amqp/*) echo "coney/amqp/" ;;
-    include/coney/*) echo "coney/" ;;
-    src/base/*) echo "base/ coney/amqp/api.h coney/amqp/status.h coney/amqp/log.h coney/amqp/version.h" ;;
-    src/amqp/compression.c) echo "base/ amqp/ coney/amqp/ zlib.h" ;;
-    src/amqp/*) echo "base/ amqp/ coney/amqp/ jansson.h" ;;
-    src/wire/*) echo "base/ amqp/ wire/ coney/amqp/ coney/rabbit/tls.h openssl/ $rabbitmq_c" ;;
-    src/rabbit/events/*) echo "base/ amqp/ rabbit/events/ coney/" ;;
-    src/rabbit/connection/confirms/*) echo "base/ amqp/ wire/wire.h rabbit/events/events.h rabbit/connection/confirms/ coney/" ;;
-    src/rabbit/connection/*) echo "base/ amqp/ wire/wire.h rabbit/events/ rabbit/connection/ coney/" ;;
-    src/rabbit/factory/*) echo "base/ amqp/ wire/wire.h rabbit/events/events.h rabbit/connection/connection.h rabbit/factory/ coney/" ;;
-    src/rabbit/template/*) echo "$above rabbit/template/" ;;
-    src/rabbit/admin/*) echo "$above rabbit/admin/" ;;
-    src/rabbit/listener/report/*) echo "base/ amqp/ rabbit/factory/factory.h rabbit/listener/report/ coney/" ;;
-    src/rabbit/listener/handling/*) echo "base/ amqp/ rabbit/factory/factory.h rabbit/listener/report/report.h rabbit/listener/spec/spec.h rabbit/listener/handling/ coney/" ;;
-    src/rabbit/listener/*) echo "$above rabbit/listener/" ;;
+    base/* | amqp/*) return 0 ;;
+    *) [[ ${1##*/} == "$(basename "${1%/*}").h" ]] ;;
     esac
 }
 
+declare -A below
+while read -r room uses; do
+    [[ -z $room ]] || below[$room]=" $uses "
+done <<<"$rooms"
+
 status=0
-while IFS=: read -r file line header; do
-    for prefix in $(allowed "$file"); do
-        [[ $header != "$prefix"* ]] || continue 2
-    done
-    echo "$file:$line: $header is not for this layer" >&2
+fail() {
+    echo "$*" >&2
     status=1
-done < <(grep -rnoP '^\s*#\s*include\s*["<]\K(\.\.|base|amqp|wire|rabbit|coney|openssl|rabbitmq-c)/[^">]+|^\s*#\s*include\s*["<]\K(amqp\w*|jansson|zlib)\.h' include src)
+}
+
+# The libraries that Coney stands on, and the public headers.
+may_include() {
+    case $2 in
+    coney/rabbit/tls.h) [[ $1 == include/coney/* || $1 == src/wire/* || $1 == src/rabbit/* ]] ;;
+    coney/rabbit/*) [[ $1 == include/coney/rabbit/* || $1 == include/coney/coney.h || $1 == src/rabbit/* ]] ;;
+    coney/amqp/*) [[ $1 != src/base/* || ${2##*/} =~ ^(api|status|log|version)\.h$ ]] ;;
+    coney/coney.h) false ;;
+    openssl/* | rabbitmq-c/* | amqp_framing.h | amqp.h | amqp_ssl_socket.h | amqp_tcp_socket.h) [[ $1 == src/wire/* ]] ;;
+    jansson.h) [[ $1 == src/amqp/* || $1 == include/coney/amqp/json.h ]] ;;
+    zlib.h) [[ $1 == src/amqp/compression.c ]] ;;
+    *) may_use "$1" "src/${2%/*}" && { [[ ${1%/*} == "src/${2%/*}" ]] || shows "$2"; } ;;
+    esac
+}
+
+# The files' rooms.
+may_use() {
+    local from=${1%/*} to=$2
+    [[ $from == "$to" || ${below[${from#src/}]:-} == *" ${to#src/} "* ]]
+}
+
+includes() {
+    grep -rnoP '^\s*#\s*include\s*["<]\K(\.\.|base|amqp|wire|rabbit|coney|openssl|rabbitmq-c)/[^">]+|^\s*#\s*include\s*["<]\K(amqp\w*|jansson|zlib)\.h' include src
+}
+
+while IFS=: read -r file line header; do
+    may_include "$file" "$header" || fail "$file:$line: $header is not for this room"
+done < <(includes)
+
+calls=$(cmake/calls_between_files.sh)
+while read -r from to symbol; do
+    may_use "$from" "${to%/*}" || fail "$from uses $symbol of $to, which is not below"
+done <<<"$calls"
+
+for room in "${!below[@]}"; do
+    while read -r circle; do
+        fail "src/$room: files that call each other: ${circle//src\/$room\//}"
+    done < <(awk -v room="src/$room/" '
+        function is_in(file) { return index(file, room) == 1 && substr(file, length(room) + 1) !~ "/" }
+        is_in($1) && is_in($2)' <<<"$calls" | awk -f cmake/circles.awk)
+done
+
+while read -r room; do
+    [[ -n ${below[$room]+known} ]] || fail "src/$room is not among the rooms of cmake/layers.sh"
+done < <(find src -name '*.c' -printf '%P\n' | sed 's|/[^/]*$||' | sort -u)
 exit $status

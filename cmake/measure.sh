@@ -19,7 +19,7 @@ functions() {
 booleans() {
     find src -name '*.[ch]' -print0 | xargs -0 awk '
         /^(typedef )?struct [a-z_]+ \{/ { name = $0; sub(/ \{.*/, "", name); sub(/.* /, "", name); count = 0; open = 1 }
-        open && /^    (atomic_)?bool / {
+        open && /^    (atomic_)?bool [^(]/ {
             text = $0
             sub(/;.*/, "", text)
             count += gsub(/,/, ",", text) + 1
