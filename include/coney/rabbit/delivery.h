@@ -79,7 +79,7 @@ CONEY_API void coney_delivery_unref(coney_delivery *delivery);
  *   If the reply cannot be sent, this function returns why, and the message is treated as after CONEY_RETRY.
  * - CONEY_RETRY: the message is treated as after the last attempt in place. As with CONEY_PARK, the calling thread may
  *   wait until the message is republished.
- * - CONEY_REQUEUE: the message goes back at once, without a back-off.
+ * - CONEY_REQUEUE: the message goes back to its queue. Nothing is held back here: whatever goes back does so at once.
  * - CONEY_DEFER is no settlement.
  * Statuses:
  * - CONEY_OK: the broker will be told as soon as possible.
