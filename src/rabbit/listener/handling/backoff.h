@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How long a message waits. */
+/* How long a message waits for another attempt, and before it goes back. */
 #ifndef CNY_HANDLING_BACKOFF_H
 #define CNY_HANDLING_BACKOFF_H
 

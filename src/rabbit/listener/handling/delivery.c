@@ -41,9 +41,9 @@ size_t cny_delivery_made_bytes(const coney_delivery *delivery)
     return bytes + (is_json ? JSON_GROWTH * message->size : 0);
 }
 
-bool cny_delivery_is_of_process(const coney_delivery *delivery)
+coney_status cny_delivery_check_process(const coney_delivery *delivery)
 {
-    return !delivery->source || cny_factory_check_process(delivery->source->handling->context->factory) == CONEY_OK;
+    return delivery->source ? cny_factory_check_process(delivery->source->handling->context->factory) : CONEY_OK;
 }
 
 /* ---- for the program ---- */
@@ -73,7 +73,7 @@ const char *coney_delivery_consumer_tag(const coney_delivery *delivery)
     CNY_DISABLE_CANCEL();
     if (!delivery)
         return NULL;
-    return cny_delivery_is_of_process(delivery) ? cny_channel_consumer_tag(delivery->arrival->channel) : "";
+    return cny_delivery_check_process(delivery) == CONEY_OK ? cny_channel_consumer_tag(delivery->arrival->channel) : "";
 }
 
 int coney_delivery_attempt(const coney_delivery *delivery)

@@ -71,8 +71,8 @@ static inline bool cny_delivery_is_manual(const coney_delivery *delivery)
     return delivery->source->handling->spec->options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
 }
 
-/* In a child of fork() nothing can be done with a delivery. */
-bool cny_delivery_is_of_process(const coney_delivery *delivery);
+/* CONEY_E_STATE in a child of fork(), where nothing can be done with a delivery. */
+coney_status cny_delivery_check_process(const coney_delivery *delivery);
 
 void cny_delivery_release_payload(coney_delivery *delivery);
 

@@ -223,7 +223,7 @@ bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome)
         delivery->progress = CNY_PREPARED;
         cny_state_set(&delivery->state, CNY_DELIVERY_READY);
         *outcome = CONEY_RETRY;
-        return !cny_tries_are_used_up(delivery);
+        return cny_tries_begin(delivery);
     }
     *outcome = CONEY_ACK;
     if (filtered)

@@ -39,11 +39,11 @@ typedef struct cny_handling_context {
     cny_processors after_receive;
     cny_publisher failed; /* for messages that are republished */
     cny_publisher replies;
-    cny_publisher exchange_replies; /* to exchanges that requests name: one that does not exist costs the channel */
+    cny_publisher exchange_replies; /* to exchanges that requests name: a missing exchange costs the channel */
 } cny_handling_context;
 
-void cny_handling_context_init(
-    cny_handling_context *context); /* the second half; the first is filled in by the owner */
+/* The owner fills in the first part of the context; these functions make and free the second part. */
+void cny_handling_context_init(cny_handling_context *context);
 void cny_handling_context_free(cny_handling_context *context);
 
 /* ---- what the lanes of a listener share ---- */
@@ -70,7 +70,7 @@ typedef struct cny_handling {
 bool cny_handling_init(cny_handling *handling, cny_handling_context *context, cny_spec *spec); /* false: no memory */
 void cny_handling_free(cny_handling *handling);
 
-/* No handler has had the message, and it goes back: so that nobody takes its coming again for an attempt. */
+/* The message goes back, and no handler has had it: so its next delivery does not count as an attempt. */
 void cny_note_unseen(cny_handling *handling, const coney_message *message);
 
 /* The listener reads a stream. Before a consumer subscribes: replaces the arguments of basic.consume, if it must, by a
@@ -81,11 +81,11 @@ void cny_handling_restart_stream(cny_handling *handling);
 /* ---- what a consumer hands in ---- */
 
 typedef struct cny_source {
-    cny_task task; /* with several lanes: spreads over them what has come */
+    cny_task task; /* with several lanes: spreads messages over them */
     /* fixed after init */
     cny_handling *handling;
     void (*release)(struct cny_source *source); /* the last reference is gone */
-    bool is_quarantine;                         /* it brings the messages that are handled alone */
+    bool is_quarantine;                         /* it brings messages that are handled alone */
     int lane_count;
     cny_lane *lanes;
     /* any thread */
@@ -97,13 +97,14 @@ typedef struct cny_source {
     atomic_llong settled_at;     /* when the broker was told last what becomes of a message; 0: never */
     atomic_ullong deferred;      /* deliveries whose handler has returned, or runs, and which are not settled; in the
                                     upper half: by which of its channels they came */
-    _Atomic uint64_t replied_to; /* the last such place in the transaction that is open; 0: none */
+    _Atomic uint64_t replied_to; /* where the last reply in the open transaction went, by hash; 0: nowhere */
     /* the supervisor and, while the consumer consumes, the worker that runs the source */
     cny_buffer taken;
     cny_channel *channel; /* from subscribing on; changed under the container's lock while no lane runs */
 } cny_source;
 
-/* With one reference. False: no memory. clear frees what the source has, when the last reference is gone. */
+/* A source begins with one reference. False: no memory. When the last reference is gone, the owner's release() is
+ * called, which calls cny_source_clear(). */
 bool cny_source_init(cny_source *source, cny_handling *handling, int lanes);
 void cny_source_clear(cny_source *source);
 cny_source *cny_source_ref(cny_source *source);
@@ -115,15 +116,15 @@ void cny_source_on_deliveries(cny_source *source);
 /* Raises the mode of the intake, and sets lanes to work on it. */
 void cny_source_raise_intake(cny_source *source, cny_intake_mode mode);
 
-/* Its lanes are not to run any more; none does. */
+/* No lane runs, and none is to run any more. */
 void cny_source_withdraw(cny_source *source);
 
-/* No more deliveries are taken. Those that are here are handled, or go back, before the channel is closed. */
+/* No more deliveries come by the channel. The deliveries that are here are handled, or go back, before it is closed. */
 void cny_source_end_feed(const cny_source *source, cny_channel *channel, cny_intake_mode mode);
 
-bool cny_source_is_idle(cny_source *source);                 /* no lane runs or has anything */
-int cny_source_handling(const cny_source *source);           /* how many handlers run */
-int cny_source_publishing(const cny_source *source);         /* and that may publish, what follows from outcomes, too */
+bool cny_source_is_idle(cny_source *source);         /* no lane runs or has a message */
+int cny_source_handling(const cny_source *source);   /* how many handlers run */
+int cny_source_publishing(const cny_source *source); /* the same, and how many lanes act on outcomes: all may publish */
 int cny_source_stuck(const cny_source *source, int64_t now); /* handlers that have run twice as long as is slow */
 
 /* Tells of each handler that is slow, once. Returns when to call again; INT64_MAX: no handler runs. */

@@ -21,8 +21,8 @@
 #include <string.h>
 
 #define MEMORY_PAUSE_MS 100 /* before the next message is taken */
-#define GATE_MS 10          /* to look again whether messages in quarantine are through, or the channel is suspended */
-#define FAIR_STEPS 16       /* before looking whether other lanes wait for a worker */
+#define GATE_MS 10          /* to look again, while the gate is closed or the channel is suspended */
+#define FAIR_STEPS 16       /* to look again whether other lanes wait for a worker */
 
 /* ---- taking messages ---- */
 
@@ -35,7 +35,8 @@ static bool take_message(cny_lane *lane)
     int earlier_attempts = cny_earlier_attempts(lane->source, message);
     if (earlier_attempts > 0) /* else the message does not come from the ladder */
         cny_restore_address(lane->source->handling->spec, message);
-    coney_delivery *delivery = cny_delivery_new(lane, message, earlier_attempts); /* in progress before received */
+    /* A message counts as in progress before it counts as received. */
+    coney_delivery *delivery = cny_delivery_new(lane, message, earlier_attempts);
     cny_count(&lane->source->handling->counters.received);
     cny_count(&lane->source->received);
     if (!delivery || !cny_lane_expand(lane, delivery)) {
@@ -48,7 +49,7 @@ static bool take_message(cny_lane *lane)
     return true;
 }
 
-/* No more will come: its consumer ends. */
+/* The consumer ends, and no more messages will come. */
 static bool has_all(const cny_lane *lane)
 {
     cny_channel *channel = lane->source->channel;
@@ -56,7 +57,7 @@ static bool has_all(const cny_lane *lane)
            !cny_channel_has_deliveries(channel);
 }
 
-/* What has been made of the items from that one on takes so many bytes. */
+/* The memory of what has been made of the items, from that item on. */
 static size_t made_since(const cny_lane *lane, size_t first)
 {
     size_t count, bytes = 0;
@@ -66,7 +67,7 @@ static size_t made_since(const cny_lane *lane, size_t first)
     return bytes;
 }
 
-/* Small messages may become large, and a batch takes no more memory for that than unsettled messages may take. */
+/* The objects made of small messages may be large. Those of a batch take no more memory than unsettled messages may. */
 static size_t most_made(const cny_lane *lane)
 {
     return lane->source->handling->context->max_held_bytes;
@@ -87,7 +88,7 @@ static bool fill(cny_lane *lane, size_t wanted)
     return false;
 }
 
-/* Until there is something for a handler; false if that is not now. */
+/* Takes messages until there is enough for a call of the handler. False: there is not, for now. */
 static bool gather(cny_lane *lane)
 {
     const coney_listener *options = cny_lane_options(lane);
@@ -118,7 +119,8 @@ static void handle_one(cny_lane *lane)
     cny_lane_settle_up(lane, 1);
 }
 
-static bool is_ready(cny_lane *lane, coney_delivery *delivery)
+/* False: no handler is to have the delivery. */
+static bool make_ready(cny_lane *lane, coney_delivery *delivery)
 {
     coney_outcome outcome;
     if (cny_delivery_is_finished(delivery))
@@ -129,16 +131,16 @@ static bool is_ready(cny_lane *lane, coney_delivery *delivery)
     return false;
 }
 
-/* Moves those that are ready for the handler to the front, where the order stays as it is, and so it does among the
- * others, for which there is room. When what has been made of the first ones takes all the memory that it may, those
- * after them are left for the next batch. */
+/* Moves the deliveries that are ready for the handler to the front, and returns their number. The order of these stays,
+ * and so does the order of the others, for which the caller has brought room. When the objects made of the first ones
+ * take all the memory that they may, the deliveries after them are left for the next batch. */
 static size_t prepare_all(cny_lane *lane, coney_delivery **others)
 {
     size_t count, ready = 0, other = 0, made = 0;
     coney_delivery **items = cny_lane_items(lane, &count);
     for (size_t i = 0; i < count; i++) {
         coney_delivery *delivery = items[i];
-        if (made < most_made(lane) && is_ready(lane, delivery)) {
+        if (made < most_made(lane) && make_ready(lane, delivery)) {
             items[ready++] = delivery;
             made += cny_delivery_made_bytes(delivery);
         } else {
@@ -150,7 +152,7 @@ static size_t prepare_all(cny_lane *lane, coney_delivery **others)
     return ready;
 }
 
-/* How many are ready for the handler. Without memory to tell, those that are undecided go back. */
+/* Returns how many deliveries are ready for the handler. Without memory the undecided ones go back. */
 static size_t sort_out(cny_lane *lane)
 {
     size_t count, ready = 0;
@@ -184,7 +186,7 @@ static void handle_batch(cny_lane *lane)
 
 /* ---- running ---- */
 
-/* False while the lane waits for another attempt. At the end of its consumer nothing comes round any more, so nothing
+/* False while the lane waits for another attempt. At the end of the consumer its messages go to others, so none of them
  * waits before it goes back. */
 static bool run_due(cny_lane *lane)
 {
@@ -196,7 +198,7 @@ static bool run_due(cny_lane *lane)
     return true;
 }
 
-/* False if there is nothing to do now. */
+/* Does the next thing. False: there is nothing to do now. */
 static bool step(cny_lane *lane)
 {
     cny_source *source = lane->source;
@@ -242,7 +244,7 @@ static void plan(cny_lane *lane)
     int64_t next = lane->due > 0 ? lane->due : or_never(lane->gather_until);
     next = cny_sooner(next, or_never(lane->ack_due));
     next = cny_sooner(next, cny_lane_next_due(lane));
-    if (cny_lane_is_suspended(lane)) /* nothing that is due is done */
+    if (cny_lane_is_suspended(lane)) /* the lane does nothing, even if it is due */
         next = cny_deadline(GATE_MS);
     if (next < INT64_MAX)
         cny_workers_schedule_at(lane->source->handling->context->workers, &lane->task, next);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A lane takes messages one after another. */
+/* A lane: a queue of messages that are handled one after another. */
 #ifndef CNY_HANDLING_LANE_H
 #define CNY_HANDLING_LANE_H
 
@@ -11,23 +11,23 @@ struct cny_lane {
     /* by the worker that runs it */
     cny_buffer todo; /* of coney_message *, from next on */
     size_t next;
-    cny_buffer items;   /* of coney_delivery *, that wait for a handler, from first_item on */
-    size_t first_item;  /* 0 with on_batch */
-    bool keeps_decided; /* items that are decided: the channel was suspended */
-    cny_buffer delayed; /* deliveries that wait before they go back to the queue; backoff.c */
-    int64_t due;        /* not before; 0: now */
-    int64_t gather_until;
-    size_t acks;      /* not sent yet, */
-    size_t ack_bytes; /* what these messages hold, */
-    uint64_t ack_tag; /* and the last of them */
-    int64_t ack_due;
-    coney_delivery *spare; /* one that may be used again */
+    cny_buffer items;      /* of coney_delivery *, from first_item on */
+    size_t first_item;     /* 0 with on_batch */
+    bool keeps_decided;    /* some items are decided: the channel was suspended */
+    cny_buffer delayed;    /* deliveries that wait before they go back to the queue; delayed.c */
+    int64_t due;           /* the lane rests until then; 0: it does not */
+    int64_t gather_until;  /* for a batch; 0: none has begun */
+    size_t acks;           /* acknowledgements that are put together and not sent yet */
+    size_t ack_bytes;      /* memory of their messages */
+    uint64_t ack_tag;      /* the last of their delivery tags */
+    int64_t ack_due;       /* when they are sent; 0: there are none */
+    coney_delivery *spare; /* a recycled delivery; may be NULL */
     /* under lock; only with several lanes */
-    pthread_mutex_t lock; /* below the connection's; none is taken under it */
+    pthread_mutex_t lock; /* below the connection's lock; no other lock is taken under it */
     cny_buffer inbox;     /* of coney_message * */
     /* any thread */
     atomic_llong handling_since; /* in milliseconds; 0: no handler runs */
-    atomic_bool deciding;        /* what the handler said, which may take a publishing connection */
+    atomic_bool deciding;        /* acts on an outcome, which may take a publishing connection */
     atomic_bool told_slow;
 };
 
@@ -52,7 +52,7 @@ static inline void cny_lane_count(cny_lane *lane, int more_messages)
     atomic_fetch_add(&lane->source->in_lanes, more_messages);
 }
 
-/* Has it rest before its next step. */
+/* Has the lane rest before its next step. */
 static inline void cny_lane_rest(cny_lane *lane, int delay_ms)
 {
     int64_t due = cny_deadline(delay_ms);
@@ -68,8 +68,8 @@ static inline bool cny_lane_is_suspended(const cny_lane *lane)
 
 /* ---- deliveries that wait before they go back ---- */
 
-/* Has it wait in its lane; false without memory. Taking takes those that are due, in their order, the list being
- * theirs still; returns how many. */
+/* The first function has a delivery wait; false without memory. The last one hands the deliveries that are due to the
+ * function, in their order, before it removes them from the list, and returns their number. */
 bool cny_lane_delay(cny_lane *lane, coney_delivery *delivery, int64_t due);
 size_t cny_lane_delayed(const cny_lane *lane);   /* how many wait */
 int64_t cny_lane_next_due(const cny_lane *lane); /* INT64_MAX: none */

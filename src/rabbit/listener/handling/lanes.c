@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The lanes of a source: made, set to work by the I/O thread and the supervisor, watched. A worker spreads what has
- * come over several lanes, by a key of each message, so that messages with the same key keep their order. */
+/* The lanes of a source: made, and set to work by the I/O thread and the supervisor. A worker spreads the messages that
+ * have come over several lanes, by a key of each message, so that messages with the same key keep their order. */
 #include "rabbit/listener/handling/lane.h"
 
 #include "rabbit/listener/handling/provenance.h"
@@ -28,7 +28,7 @@ static cny_lane *lane_of(cny_source *source, const coney_message *message)
     return &source->lanes[value % (uint32_t)source->lane_count];
 }
 
-/* Without memory for it a message goes back to the queue, where its turn comes again. */
+/* Without memory a message goes back to the queue, where its turn comes again. */
 static void put_on_lane(cny_source *source, coney_message *message)
 {
     cny_restore_address(source->handling->spec, message); /* back from the ladder to the same lane */

@@ -29,10 +29,10 @@ static bool note_failure(coney_delivery *delivery, cny_history *history)
     return is_known;
 }
 
-/* How often the message has failed since it came to the queue, this time included; 0: nobody can tell. The broker's
- * count survives this process, and knows of other processes. A publisher can make a message look as if it had just
- * come, but not change the memory of this process. */
-static int64_t failures(coney_delivery *delivery)
+/* Counts this failure, and returns how often the message has failed since it came to the queue; 0: nobody can tell. The
+ * broker's count survives this process, and knows of other processes. A publisher can make a message look as if it had
+ * just come, but cannot change the memory of this process. */
+static int64_t count_failure(coney_delivery *delivery)
 {
     const coney_message *message = cny_original(delivery);
     int64_t counted = cny_returns_here(delivery->source->handling, message) + 1;
@@ -50,10 +50,11 @@ static void forget_unless_fragment(const coney_delivery *delivery)
         cny_history_forget(&delivery->source->handling->memory->histories, cny_original(delivery));
 }
 
-static bool may_be_redelivered(coney_delivery *delivery, int *delay_ms)
+/* False: the attempts are used up, or nobody can count them. */
+static bool redeliver(coney_delivery *delivery, int *delay_ms)
 {
     const coney_listener_retry *retry = &delivery->source->handling->spec->options.retry;
-    int64_t count = failures(delivery);
+    int64_t count = count_failure(delivery);
     bool may = count > 0 && count < retry->max_attempts;
     if (may && !retry->delayed_by_queue)
         *delay_ms = cny_retry_delay(retry, count);
@@ -97,7 +98,7 @@ static cny_disposition decide_failure(coney_delivery *delivery, coney_outcome ou
         return CNY_REQUEUE;
     need_failure(delivery, outcome == CONEY_REQUEUE ? "CONEY_REQUEUE" : "CONEY_RETRY");
     bool retriable = is_retriable(delivery);
-    if (retriable && retry->stateful && may_be_redelivered(delivery, delay_ms))
+    if (retriable && retry->stateful && redeliver(delivery, delay_ms))
         return CNY_REQUEUE;
     if (retriable && !retry->stateful && may_repeat && delivery->tries + 1 < cny_spec_max_attempts(handling->spec))
         return try_again(delivery, delay_ms);

@@ -29,7 +29,7 @@ static void release_contents(coney_delivery *delivery)
     cny_source_unref(delivery->source);
 }
 
-/* Everything else is 0. NULL without memory. */
+/* A delivery without a message. NULL without memory. */
 static coney_delivery *take_empty(cny_lane *lane)
 {
     coney_delivery *made = lane->spare ? lane->spare : cny_alloc(sizeof *made);
@@ -129,7 +129,7 @@ static void count_end_of_arrival(cny_counters *counters, cny_disposition disposi
                                           : &counters->requeued);
 }
 
-/* Without memory to say so the broker must not wait for it. */
+/* If there is no memory to tell the broker, the broker must not wait: closing the channel gives the message back. */
 static coney_status note_told(const coney_delivery *delivery, coney_status status)
 {
     if (status == CONEY_E_NO_MEMORY)
@@ -159,8 +159,8 @@ static coney_status tell_broker_in_order(const coney_delivery *delivery, cny_lan
     return disposition == CNY_ACK ? status : tell_broker(delivery, disposition);
 }
 
-/* What did not reach the broker comes again, so what is known of that stays. A message that came for the first time was
- * not known before. */
+/* If the broker could not be told, the message comes again, and its history stays. A message that came for the first
+ * time has no history. */
 static void note_end(const coney_delivery *delivery, cny_disposition disposition, coney_status status)
 {
     const coney_message *original = cny_original(delivery);
@@ -170,7 +170,7 @@ static void note_end(const coney_delivery *delivery, cny_disposition disposition
         cny_history_forget(&delivery->source->handling->memory->histories, original);
 }
 
-/* The broker waits for no word. */
+/* The broker does not wait for an acknowledgement. */
 static void conclude_unacknowledged(const coney_delivery *delivery, cny_disposition disposition)
 {
     cny_handling *handling = delivery->source->handling;
@@ -236,7 +236,7 @@ coney_status coney_delivery_settle(coney_delivery *delivery, coney_outcome outco
     if (options->acknowledge != CONEY_ACKNOWLEDGE_MANUAL)
         return cny_fail(CONEY_E_STATE, "settle a delivery of queue '%s': its listener does not acknowledge MANUAL",
                         options->queue);
-    if (!cny_delivery_is_of_process(delivery))
+    if (cny_delivery_check_process(delivery) != CONEY_OK)
         return CONEY_E_STATE;
     if (!cny_state_claim(&delivery->state))
         return cny_fail(CONEY_E_STATE, "settle a delivery of queue '%s': it is settled already", options->queue);
@@ -264,7 +264,7 @@ void cny_log_forgotten(const coney_delivery *delivery)
                         handling->spec->options.queue, cny_id_of(delivery->message));
 }
 
-/* The program let go of it without a word. */
+/* The program has let go of a deferred delivery without settling it. */
 static void settle_forgotten(coney_delivery *delivery)
 {
     if (!cny_state_claim(&delivery->state))
@@ -278,7 +278,7 @@ static void settle_forgotten(coney_delivery *delivery)
 void coney_delivery_unref(coney_delivery *delivery)
 {
     CNY_DISABLE_CANCEL();
-    if (!delivery || !cny_delivery_is_of_process(delivery) ||
+    if (!delivery || cny_delivery_check_process(delivery) != CONEY_OK ||
         atomic_fetch_sub_explicit(&delivery->refs, 1, memory_order_acq_rel) != 1)
         return;
     if (delivery->source) {

@@ -19,6 +19,6 @@ coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane);
 /* With CONEY_ACKNOWLEDGE_MANUAL, when its handler has returned: the program may not settle it from now on. False: it
  * has. */
 bool cny_delivery_take_back(coney_delivery *delivery);
-void cny_log_forgotten(const coney_delivery *delivery); /* let go of without being settled */
+void cny_log_forgotten(const coney_delivery *delivery); /* the program has let go of it without settling it */
 
 #endif

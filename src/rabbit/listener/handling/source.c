@@ -37,7 +37,6 @@ int cny_source_deferred(const cny_source *source)
     return (int)(uint32_t)atomic_load(&source->deferred);
 }
 
-/* The broker delivers them again. */
 int cny_source_forget_deferred(cny_source *source)
 {
     unsigned long long deferred = atomic_load(&source->deferred);
@@ -84,9 +83,9 @@ coney_message *cny_lane_next_message(cny_lane *lane)
 
 /* ---- giving back ---- */
 
-/* A basic.cancel would let the next consumer of a queue with single active consumer begin after what is here, before
- * that is handled or back. Only a consumer that acknowledges nothing needs one: what the broker sends to it is lost
- * unless it is handled, so the broker must stop. */
+/* On a queue with single active consumer, a basic.cancel would let the next consumer begin with the messages after
+ * those that are here, before these are handled or back. Only a consumer that acknowledges nothing needs a
+ * basic.cancel: the broker must stop sending, because each message that is not handled is lost. */
 void cny_source_end_feed(const cny_source *source, cny_channel *channel, cny_intake_mode mode)
 {
     const cny_handling *handling = source->handling;

@@ -43,13 +43,13 @@ void cny_tries_forget(const coney_delivery *delivery)
     kept_tries(delivery, true);
 }
 
-bool cny_tries_are_used_up(coney_delivery *delivery)
+bool cny_tries_begin(coney_delivery *delivery)
 {
     int most = cny_spec_max_attempts(delivery->source->handling->spec);
     if (delivery->tries < most || delivery->tries == 0)
-        return false;
+        return true;
     delivery->tries = most - 1;
     if (!delivery->failure)
         delivery->failure = cny_error_new(CONEY_E_LOST, 0, "its channel was lost during the last attempt");
-    return true;
+    return false;
 }

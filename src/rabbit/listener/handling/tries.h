@@ -11,7 +11,8 @@ void cny_tries_keep(const coney_delivery *delivery, int tries);
 void cny_tries_resume(coney_delivery *delivery);
 void cny_tries_forget(const coney_delivery *delivery);
 
-/* The channel was lost while the handler was at the last attempt: the handler is not called again. */
-bool cny_tries_are_used_up(coney_delivery *delivery);
+/* Before the handler is called. False: all attempts are made, because the channel was lost during the last one. The
+ * delivery has failed for that. */
+bool cny_tries_begin(coney_delivery *delivery);
 
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* How long handlers run. */
+/* How long the handlers of lanes run. */
 #ifndef CNY_HANDLING_WATCH_H
 #define CNY_HANDLING_WATCH_H
 
 #include "rabbit/listener/handling/lane.h"
 
-/* Between these two calls the worker of the lane does what may take long: after slow_handler_ms there is an event.
- * The first returns the time of the beginning, for the second. handled: a handler was called, and the call counts. */
+/* Between these two calls the worker of the lane runs the program's code, or what else may take long: after
+ * slow_handler_ms there is an event. The first call returns the time, for the second one. handled: a handler was
+ * called, whose time counts. */
 int64_t cny_lane_begin_call(cny_lane *lane);
 void cny_lane_end_call(cny_lane *lane, int64_t began, bool handled);
 

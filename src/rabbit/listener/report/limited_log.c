@@ -11,14 +11,14 @@
 #include <string.h>
 
 #define PAUSE_MS 1000
-#define MAX_TOLD_APART 1000 /* messages; further ones are counted each time they fail */
+#define MAX_TOLD_APART 1000 /* messages; further messages are counted each time they fail */
 #define MAX_NAMED 5
 #define MAX_LINE 2048
 
-/* A message that fails again and again is one message. Without an id it is known by its delivery. */
+/* A message that fails again and again counts as one message. Without an id it is known by its delivery tag. */
 typedef struct mention {
-    uint64_t message; /* 0: none, or one that cannot be told from others */
-    char *id;         /* NULL: none, or not needed */
+    uint64_t message; /* 0: no message, or one that cannot be told from others */
+    char *id;         /* NULL: it has none, or it is not needed */
 } mention;
 
 typedef struct cny_held_back {
@@ -33,7 +33,7 @@ bool cny_limited_log_init(cny_limited_log *log)
     return pthread_mutex_init(&log->lock, NULL) == 0;
 }
 
-/* ---- what was held back; under lock ---- */
+/* ---- lines that are held back; under lock ---- */
 
 static uint64_t identity_of(const coney_message *message)
 {
@@ -60,7 +60,7 @@ static bool is_mentioned(const cny_throttle *of, uint64_t message)
     return false;
 }
 
-/* The line that was held back is not the latest one any more. */
+/* The line that is held back is not the latest one any more. */
 static void mention_held_back(cny_throttle *of)
 {
     cny_held_back *line = of->held_back;
@@ -82,7 +82,7 @@ static void mention_held_back(cny_throttle *of)
     cny_free(line);
 }
 
-/* Without memory there is no line, but it counts. */
+/* Without memory the line is lost, but it counts. */
 static void hold_back(cny_throttle *of, coney_log_level level, const coney_message *about, const char *text)
 {
     mention_held_back(of);
@@ -125,7 +125,7 @@ static void add(text *to, const char *format, ...)
         to->used = to->used + (size_t)size < to->size ? to->used + (size_t)size : to->size - 1;
 }
 
-/* Of what was held back before a line about that message. */
+/* The messages and lines that were held back before a line about that message. */
 static void add_others(text *to, const cny_throttle *of, uint64_t message)
 {
     size_t count, named = 0;
