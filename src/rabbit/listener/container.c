@@ -71,7 +71,7 @@ static bool has_blocking_changed(coney_container *container)
 }
 
 /* Something has changed, a connection has come perhaps. */
-static int64_t tend(void *self, int64_t now)
+static int64_t on_tick(void *self, int64_t now)
 {
     (void)now;
     coney_container *container = self;
@@ -111,7 +111,7 @@ static const cny_member membership = {
     .unref = release,
     .on_declaration = on_declaration,
     .has_resumed = has_resumed,
-    .on_tick = tend,
+    .on_tick = on_tick,
     .begin_stop = begin_stop_for_factory,
     .wait_stopped = wait_stopped,
 };

@@ -8,7 +8,7 @@
 
 /* ---- registering ---- */
 
-/* Under lock: the queue's name, or with a number behind it if that is taken. */
+/* Under lock: the queue's name, or, if that is taken, with a number after it. */
 static bool make_id(const coney_container *container, cny_listener *listener)
 {
     char id[CNY_MAX_SHORT_STRING + 16];
@@ -256,20 +256,6 @@ static void mark_removed(coney_container *container, cny_listener *listener)
     listener->wish = CNY_LISTENER_REMOVED;
 }
 
-/* In a container that does not run the supervisor does not come for them. */
-static void forget_at_once(coney_container *container)
-{
-    for (cny_listener **at = &container->listeners; *at && container->state == CNY_CONTAINER_STOPPED;) {
-        cny_listener *listener = *at;
-        if (listener->wish != CNY_LISTENER_REMOVED) {
-            at = &listener->next;
-            continue;
-        }
-        *at = listener->next;
-        cny_listener_unref(listener);
-    }
-}
-
 /* Under lock. Those that are removed may be gone already, and then have no consumers. */
 static int count_consumers(const coney_container *container, cny_listener *const *listeners, size_t count)
 {
@@ -323,7 +309,8 @@ static coney_status stop(coney_container *container, const selection *which,
     size_t count = ending.size / sizeof *listeners;
     if (status == CONEY_OK)
         status = for_each(container, which, mark);
-    forget_at_once(container);
+    if (container->state == CNY_CONTAINER_STOPPED) /* no supervisor comes for them */
+        cny_container_forget_removed(container);
     if (status == CONEY_OK && wait_for_end(container, listeners, count) != CONEY_OK)
         status = cny_fail_in("%s", which->verb);
     pthread_mutex_unlock(&container->lock);

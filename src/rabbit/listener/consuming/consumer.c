@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One subscription: its channel, and the lanes its messages go through. The supervisor makes and ends it; the
- * I/O thread sets its lanes to work; workers run them. */
+/* A consumer and its channel: made, subscribed, and dropped again. The supervisor calls, under the container's lock.
+ * The I/O thread calls the watcher under its connection's lock, and sets the lanes of the source to work. */
 #include "rabbit/listener/consuming/consumer.h"
 
 #include <stdio.h>

@@ -44,7 +44,7 @@ typedef enum cny_quarantine_state {
 typedef struct cny_quarantine {
     cny_gate *gate; /* of the lanes; fixed after new */
     cny_quarantine_state state;
-    int64_t due;            /* open: when to look into the queue; else the deadline of the state */
+    int64_t due;            /* open: when to subscribe to the queue; else the deadline of the state */
     int64_t quiet_since;    /* consuming */
     cny_consumer *consumer; /* from subscribing on; not in the listener's list */
 } cny_quarantine;
@@ -126,8 +126,8 @@ struct coney_container {
     unsigned stops;          /* that are over */
     cny_error *failure;      /* why it stopped, or could not start */
     /* under lock, by the supervisor */
-    bool is_connected;  /* the consuming connection was open when the supervisor began to look */
-    bool was_blocked;   /* publishers, by the broker, when it looked last */
+    bool is_connected;  /* the consuming connection was open when the supervisor began to run */
+    bool was_blocked;   /* publishers, by the broker, as far as the program was told */
     bool lacks_workers; /* which has been said */
     cny_buffer deferred_log;
 };
@@ -174,6 +174,7 @@ static inline bool cny_container_is_under_way(const coney_container *container) 
 /* No worker is left that may come back from its handler. */
 bool cny_container_is_stuck(const coney_container *container);
 cny_listener *cny_container_find(const coney_container *container, const char *id); /* NULL: none */
+void cny_container_forget_removed(coney_container *container); /* those whose consumers have ended */
 
 /* Its consumers are to run. */
 bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener);

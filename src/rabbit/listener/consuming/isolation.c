@@ -34,8 +34,7 @@ void cny_consumer_release(cny_consumer *consumer)
     consumer->isolation.is_refused = consumer->isolation.needs_consuming = false;
 }
 
-/* A close of the connection that others use as well is a loss, whatever the broker said: it may have been about
- * them. */
+/* If others use the connection, too, its close is a loss, whatever the broker said: that may have been about them. */
 static void note_close(cny_consumer *consumer, bool is_alone)
 {
     const coney_error *error = coney_last_error_details();
@@ -45,8 +44,8 @@ static void note_close(cny_consumer *consumer, bool is_alone)
         cny_fail_code(CONEY_E_LOST, error->broker_code, "the broker closed the connection: %s", error->text);
 }
 
-/* Without an answer one strike is enough. After a minute RabbitMQ closes the connection over the consumer, and a second
- * attempt on the same connection would make that take longer. */
+/* Without an answer one strike is enough: after a minute RabbitMQ closes the connection because of the consumer, and a
+ * second attempt on the same connection would make that take longer. */
 static void note_silence(cny_consumer *consumer, bool is_alone)
 {
     if (is_alone)
@@ -106,8 +105,8 @@ void cny_isolation_on_tick(coney_container *container)
 
 /* ---- the task ---- */
 
-/* Under lock: with the consuming connection, which is there, this user has as many as it may. So the consumer cannot be
- * isolated, and a start need not wait for it. */
+/* Under lock: the broker allows this user no further connection beside the one for consuming, so the consumer cannot be
+ * isolated. A start need not wait for it. */
 static void note_no_connection(cny_consumer *consumer, const cny_error *failure)
 {
     cny_error_raise(failure);
@@ -118,7 +117,7 @@ static void note_no_connection(cny_consumer *consumer, const cny_error *failure)
     consumer->isolation.is_refused = true;
 }
 
-/* Under lock: there is no connection for them. */
+/* Under lock: there is no connection for those that wait for their turn. */
 static void put_off(const coney_container *container, const cny_error *failure)
 {
     coney_status status = cny_error_view(failure)->status;
@@ -147,7 +146,7 @@ static bool try_alone(coney_container *container, cny_consumer *consumer, cny_co
     return is_harmless;
 }
 
-/* One connection serves until one of them does harm. */
+/* One connection serves all consumers, until the broker may close it over one of them. */
 void cny_isolation_run(cny_task *task)
 {
     coney_container *container = (coney_container *)(void *)((char *)task - offsetof(coney_container, isolator));

@@ -51,7 +51,7 @@ bool cny_container_on_internal_thread(coney_container *container)
 void cny_container_begin_stop(coney_container *container, coney_stop_mode mode, int64_t deadline)
 {
     bool starts = container->state == CNY_CONTAINER_STARTING;
-    if (starts) /* whoever asked for the end knows: that is no failure of the container */
+    if (starts) /* the call of the start tells it; for the container that is no failure */
         container->start->failure = container->failure ? cny_error_ref(container->failure)
                                                        : cny_error_new(CONEY_E_STATE, 0, "it was stopped meanwhile");
     if (starts || container->state == CNY_CONTAINER_RUNNING) {
@@ -83,8 +83,8 @@ void cny_container_stop_for_handler(void *self)
     cny_error_unref(reason);
 }
 
-/* Under lock, past the deadline: what is unacknowledged goes back to the queue; the threads end as soon as their
- * handlers return. */
+/* Under lock, past the deadline: the broker gives what is unacknowledged back to the queue, and the threads end as soon
+ * as their handlers return. */
 static coney_status abandoned(const coney_container *container)
 {
     int handlers = 0, deferred = 0, others = 0;
@@ -93,7 +93,7 @@ static coney_status abandoned(const coney_container *container)
          consumer = cny_next_consumer(consumer)) {
         int handling = cny_source_handling(&consumer->source), unsettled = cny_source_deferred(&consumer->source);
         handlers += handling;
-        deferred += unsettled > handling ? unsettled - handling : 0; /* those in a handler count as well */
+        deferred += unsettled > handling ? unsettled - handling : 0; /* the counter includes those whose handler runs */
         others += handling == 0;
         queue = consumer->listener->spec.options.queue;
     }
@@ -125,7 +125,7 @@ coney_status cny_container_wait_stopped(coney_container *container, int64_t dead
     coney_status status = CONEY_OK;
     bool in_time = true, may_wait = !cny_container_on_internal_thread(container);
     pthread_mutex_lock(&container->lock);
-    bool was_over = container->state != CNY_CONTAINER_STOPPING; /* or it was started again meanwhile, by others */
+    bool was_over = container->state != CNY_CONTAINER_STOPPING; /* or others have started it again meanwhile */
     unsigned stops = container->stops;
     while (!was_over && container->stops == stops && in_time && may_wait)
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline + CNY_GRACE_MS);
@@ -146,15 +146,16 @@ void cny_container_stop(coney_container *container, coney_stop_mode mode, int64_
 
 /* ---- whether all have resumed ---- */
 
-/* Publishers do not wait for a consumer in a handler, or on the way to the ladder: it may wait for them. */
-static bool is_back(const cny_consumer *consumer)
+/* Publishers do not wait for a consumer whose handler runs or whose message is being republished: it may wait for
+ * them. */
+static bool has_resumed(const cny_consumer *consumer)
 {
     return consumer->life.state == CNY_CONSUMER_ENDING || consumer->outage.has_tried ||
            cny_source_publishing(&consumer->source) > 0 ||
            (consumer->life.state == CNY_CONSUMER_CONSUMING && cny_channel_alive(consumer->source.channel));
 }
 
-/* All workers are in handlers, which may wait for publishers: no consumer gets on before. */
+/* All workers run handlers, which may wait for publishers, so no consumer resumes before. */
 static bool has_no_worker_left(const coney_container *container)
 {
     int busy = 0;
@@ -168,7 +169,7 @@ bool cny_container_has_resumed(coney_container *container)
     bool all = true;
     pthread_mutex_lock(&container->lock);
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
-        all = all && (container->state != CNY_CONTAINER_RUNNING || is_back(consumer));
+        all = all && (container->state != CNY_CONTAINER_RUNNING || has_resumed(consumer));
     all = all || has_no_worker_left(container);
     pthread_mutex_unlock(&container->lock);
     return all;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A listener with its consumers: made, counted, found. */
+/* A listener with its consumers: made and freed, found, counted, and checked. On any thread that has the container's
+ * lock. */
 #include "rabbit/listener/consuming/consumer.h"
 #include "rabbit/listener/consuming/supervisor.h"
 
@@ -84,6 +85,19 @@ cny_listener *cny_container_find(const coney_container *container, const char *i
     return NULL;
 }
 
+void cny_container_forget_removed(coney_container *container)
+{
+    for (cny_listener **at = &container->listeners; *at;) {
+        cny_listener *listener = *at;
+        if (listener->wish != CNY_LISTENER_REMOVED || cny_listener_has_consumers(listener)) {
+            at = &listener->next;
+            continue;
+        }
+        *at = listener->next;
+        cny_listener_unref(listener);
+    }
+}
+
 /* ---- who is wanted, and who is there; under the container's lock ---- */
 
 bool cny_listener_is_wanted(const coney_container *container, const cny_listener *listener)
@@ -112,7 +126,7 @@ int cny_listener_consuming(const cny_listener *listener)
     return count;
 }
 
-/* Why it does not consume, even if the supervisor has not seen that yet. */
+/* Why the consumer does not consume, even if the supervisor has not seen that yet. */
 static coney_status check_consumer(const cny_consumer *consumer)
 {
     const char *queue = consumer->listener->spec.options.queue;

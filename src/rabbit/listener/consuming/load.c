@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How much a listener has to do: whether it should have more consumers or fewer, whether handlers are slow, whether
- * nothing comes, and what its consumers left unhandled. The supervisor asks, under the container's lock, and each
- * answer is when to ask again. */
+ * nothing comes, and what its consumers have left unhandled. On the supervisor, under the container's lock; each
+ * function gives the time of its next call. */
 #include "rabbit/listener/consuming/consumer.h"
 #include "rabbit/listener/consuming/supervisor.h"
 
@@ -39,7 +39,7 @@ static void shrink(cny_listener *listener, cny_consumer *idle, int64_t now)
     listener->load.shrunk_at = now;
 }
 
-/* Once a cycle: returns when the next one ends. */
+/* Works once a cycle, and returns when the next cycle ends. */
 int64_t cny_listener_adapt(cny_listener *listener, int64_t now)
 {
     const coney_elasticity *how = &listener->spec.options.elasticity;
@@ -63,7 +63,7 @@ int64_t cny_listener_adapt(cny_listener *listener, int64_t now)
 
 /* ---- handlers that are slow, listeners that are idle ---- */
 
-/* A handler may begin at any time, so it is looked for more often than one may last. */
+/* A handler may begin at any time, so this is called more often than a handler may last. */
 int64_t cny_listener_tell_slow(coney_container *container, const cny_listener *listener, int64_t now)
 {
     int slow_ms = listener->spec.options.slow_handler_ms;

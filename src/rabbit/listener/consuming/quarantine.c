@@ -8,11 +8,11 @@
 #include "rabbit/listener/consuming/consumer.h"
 #include "rabbit/listener/consuming/supervisor.h"
 
-#define PATIENCE_MS 30000   /* the gate is closed no longer than that before, and while, messages are handled alone */
-#define SUBSCRIBE_MS 5000   /* for the broker's answer */
-#define QUIET_MS 100        /* without a message: there is none */
-#define LOOK_MS 10          /* while the gate is closed */
-#define LOOK_AGAIN_MS 60000 /* whether others have left a message there */
+#define PATIENCE_MS 30000 /* for each of: closing the gate, handling messages alone, ending that */
+#define SUBSCRIBE_MS 5000 /* for the broker's answer */
+#define QUIET_MS 100      /* without a message: the queue is empty */
+#define TICK_MS 10        /* while the gate is closed */
+#define RECHECK_MS 60000  /* another process may have left a message in the queue */
 
 static void enter_state(cny_quarantine *quarantine, cny_quarantine_state state, int64_t due)
 {
@@ -21,7 +21,7 @@ static void enter_state(cny_quarantine *quarantine, cny_quarantine_state state, 
     atomic_store(&quarantine->gate->is_closed, state != CNY_QUARANTINE_OPEN);
 }
 
-/* Until somebody wants it, or the time has come to look what others have left. */
+/* Until a lane has moved a message to the queue, or, if there is a delay, at the latest after that. */
 static void open_gate(cny_quarantine *quarantine, int delay_ms)
 {
     enter_state(quarantine, CNY_QUARANTINE_OPEN, delay_ms > 0 ? cny_deadline(delay_ms) : INT64_MAX);
@@ -36,7 +36,7 @@ static void drop(cny_quarantine *quarantine)
     quarantine->consumer = NULL;
 }
 
-/* Handlers run, or what they deferred is not settled. */
+/* Handlers run, or deliveries that they have deferred are not settled. */
 static bool is_at_work(const cny_listener *listener)
 {
     bool at_work = atomic_load(&listener->handling.gate.at_work) > 0;
@@ -59,7 +59,7 @@ static void close_gate(coney_container *container, cny_listener *listener, int64
     cny_quarantine *quarantine = &listener->quarantine;
     if (is_at_work(listener)) {
         if (now >= quarantine->due)
-            open_gate(quarantine, LOOK_AGAIN_MS);
+            open_gate(quarantine, RECHECK_MS);
         return;
     }
     quarantine->consumer = cny_consumer_new(container, listener, true);
@@ -69,11 +69,11 @@ static void close_gate(coney_container *container, cny_listener *listener, int64
         return;
     }
     drop(quarantine);
-    open_gate(quarantine, LOOK_AGAIN_MS);
+    open_gate(quarantine, RECHECK_MS);
 }
 
-/* The queue is not there as long as no message has been suspected, which is the usual case. */
-static void look_at_answer(cny_quarantine *quarantine, int64_t now)
+/* As long as no message has been moved there the queue does not exist, which is the usual case. */
+static void take_answer(cny_quarantine *quarantine, int64_t now)
 {
     cny_channel *channel = quarantine->consumer->source.channel;
     cny_error *reason;
@@ -86,13 +86,14 @@ static void look_at_answer(cny_quarantine *quarantine, int64_t now)
         enter_state(quarantine, CNY_QUARANTINE_CONSUMING, now + PATIENCE_MS);
     } else if (state == CNY_FEED_ENDED) {
         drop(quarantine);
-        open_gate(quarantine, is_missing ? 0 : LOOK_AGAIN_MS);
+        open_gate(quarantine, is_missing ? 0 : RECHECK_MS);
     } else if (now >= quarantine->due) {
         cny_channel_close(channel);
     }
 }
 
-static bool is_quiet(cny_quarantine *quarantine, int64_t now)
+/* Notes whether it rests, and since when. */
+static void watch_rest(cny_quarantine *quarantine, int64_t now)
 {
     cny_consumer *consumer = quarantine->consumer;
     uint64_t received = atomic_load(&consumer->source.received);
@@ -101,21 +102,21 @@ static bool is_quiet(cny_quarantine *quarantine, int64_t now)
     if (!rests || received != consumer->seen_received)
         quarantine->quiet_since = now;
     consumer->seen_received = received;
-    return now >= quarantine->quiet_since + QUIET_MS;
 }
 
-static void look_for_end(cny_quarantine *quarantine, int64_t now)
+static void check_end(cny_quarantine *quarantine, int64_t now)
 {
     bool has_more = now >= quarantine->due;
     bool is_lost = cny_consumer_has_ended(quarantine->consumer);
-    if (!has_more && !is_lost && !is_quiet(quarantine, now))
+    watch_rest(quarantine, now);
+    if (!has_more && !is_lost && now < quarantine->quiet_since + QUIET_MS)
         return;
     if (has_more || is_lost)
         atomic_store(&quarantine->gate->is_wanted, true);
     enter_state(quarantine, CNY_QUARANTINE_ENDING, now + PATIENCE_MS);
 }
 
-/* A handler that takes its time does not keep the others for ever. */
+/* A handler that takes its time does not keep the other lanes waiting for ever. */
 static void go_on_ending(cny_quarantine *quarantine, int64_t now)
 {
     coney_stop_mode mode = CONEY_STOP_DRAIN;
@@ -128,7 +129,7 @@ static void go_on_ending(cny_quarantine *quarantine, int64_t now)
         mode = CONEY_STOP_DRAIN;
     if (cny_consumer_go_on_ending(quarantine->consumer, mode, deadline)) {
         drop(quarantine);
-        open_gate(quarantine, LOOK_AGAIN_MS);
+        open_gate(quarantine, RECHECK_MS);
     } else if (!stops && now >= quarantine->due) {
         atomic_store(&quarantine->gate->is_closed, false);
     }
@@ -147,7 +148,7 @@ int64_t cny_quarantine_on_tick(coney_container *container, cny_listener *listene
         (quarantine->state == CNY_QUARANTINE_OPEN && !cny_spec_is_guarded(&listener->spec)))
         return INT64_MAX;
     if (!may_run && quarantine->state == CNY_QUARANTINE_CLOSING)
-        open_gate(quarantine, LOOK_AGAIN_MS);
+        open_gate(quarantine, RECHECK_MS);
     if (!may_run && is_under_way(quarantine))
         enter_state(quarantine, CNY_QUARANTINE_ENDING, now + PATIENCE_MS);
     if (may_run && quarantine->state == CNY_QUARANTINE_OPEN)
@@ -155,13 +156,13 @@ int64_t cny_quarantine_on_tick(coney_container *container, cny_listener *listene
     switch (quarantine->state) {
     case CNY_QUARANTINE_OPEN: break;
     case CNY_QUARANTINE_CLOSING: close_gate(container, listener, now); break;
-    case CNY_QUARANTINE_SUBSCRIBING: look_at_answer(quarantine, now); break;
-    case CNY_QUARANTINE_CONSUMING: look_for_end(quarantine, now); break;
+    case CNY_QUARANTINE_SUBSCRIBING: take_answer(quarantine, now); break;
+    case CNY_QUARANTINE_CONSUMING: check_end(quarantine, now); break;
     case CNY_QUARANTINE_ENDING: go_on_ending(quarantine, now); break;
     }
     if (quarantine->state == CNY_QUARANTINE_OPEN)
-        return may_run && atomic_load(&quarantine->gate->is_wanted) ? now + LOOK_MS
+        return may_run && atomic_load(&quarantine->gate->is_wanted) ? now + TICK_MS
                : may_run                                            ? quarantine->due
                                                                     : INT64_MAX;
-    return now + LOOK_MS;
+    return now + TICK_MS;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What the start of a container waits for, and what it fails for. No handler runs before it is over. The supervisor
- * asks, under the container's lock. */
+/* The start of a container: what it waits for, what it fails for, and the call that waits. No handler runs before it is
+ * over. Under the container's lock, on the supervisor and, as far as said, on the caller's thread. */
 #include "rabbit/listener/consuming/consumer.h"
 #include "rabbit/listener/consuming/supervisor.h"
 
 #include <signal.h>
 #include <string.h>
 
-/* A queue may come, an exclusive consumer go. */
+/* Its queue may be declared later, and an exclusive consumer may end. */
 bool cny_consumer_can_wait(const cny_consumer *consumer)
 {
     const coney_error *error = cny_error_view(consumer->last_error);
@@ -18,8 +18,9 @@ bool cny_consumer_can_wait(const cny_consumer *consumer)
            error->status == CONEY_E_RESOURCE_LOCKED || cny_is_refused_exclusive(error);
 }
 
-/* Nobody but a person can help, so there is no point in waiting for the deadline. All channels may be in use because
- * those of the last run are being closed. One that was interrupted has not been refused, it subscribes again first. */
+/* Only a person can help, so there is no point in waiting for the deadline. A limit may pass: perhaps the channels of
+ * the last run are still being closed. A consumer that was interrupted has not been refused; it subscribes again
+ * first. */
 bool cny_consumer_is_hopeless(const cny_consumer *consumer)
 {
     if (consumer->life.state == CNY_CONSUMER_LEAVING)
@@ -30,14 +31,15 @@ bool cny_consumer_is_hopeless(const cny_consumer *consumer)
     return !may_pass && !cny_consumer_can_wait(consumer);
 }
 
-/* One that has begun and is lost since is not: it works off what came before it resumes, and no worker runs yet. */
+/* The start waits for it, but not for one that has consumed and was interrupted since: that works off what has come
+ * before it resumes, and no worker runs yet. */
 static bool is_awaited(const cny_consumer *consumer)
 {
     bool may_wait = consumer->last_error && cny_consumer_can_wait(consumer);
     return !consumer->has_consumed && !may_wait;
 }
 
-/* Nothing is read any more before workers take what has come. */
+/* Deliveries fill the memory that they may take, so nothing more is read before workers take them. */
 static bool is_held_up(const coney_container *container)
 {
     for (const cny_consumer *one = cny_first_consumer(container); one; one = cny_next_consumer(one)) {
@@ -47,7 +49,7 @@ static bool is_held_up(const coney_container *container)
     return false;
 }
 
-/* There was no memory for them. */
+/* There was no memory for some. */
 static bool lacks_consumers(const coney_container *container)
 {
     for (const cny_listener *one = container->listeners; one; one = one->next) {
@@ -72,8 +74,8 @@ bool cny_start_is_over(const coney_container *container, cny_error **failure)
     return over;
 }
 
-/* Nothing but its handlers bounds what the broker sends to a consumer that acknowledges nothing: it would come before
- * the answers for the others. */
+/* Only handlers bound what the broker sends to a consumer that acknowledges nothing: its deliveries would come before
+ * the broker's answers to the others. */
 bool cny_consumer_lets_others_begin(const cny_consumer *consumer)
 {
     const coney_container *container = consumer->container;
@@ -88,9 +90,8 @@ bool cny_consumer_lets_others_begin(const cny_consumer *consumer)
     return false;
 }
 
-/* ---- the call ---- */
+/* ---- the call; on the caller's thread ---- */
 
-/* Under lock. */
 static coney_status enter_starting(coney_container *container, cny_start *start)
 {
     const char *name = container->options.name;
@@ -98,7 +99,7 @@ static coney_status enter_starting(coney_container *container, cny_start *start)
         return cny_fail(CONEY_E_STATE, "container '%s' is still stopping", name);
     if (container->state != CNY_CONTAINER_STOPPED)
         return cny_fail(CONEY_E_STATE, "container '%s' is running", name);
-    if (cny_factory_is_draining(container->factory)) /* which has had its containers stopped, and does not come again */
+    if (cny_factory_is_draining(container->factory)) /* it has had its containers stopped, and will not again */
         return cny_fail(CONEY_E_CLOSED, "the connection factory is being closed");
     if (!container->listeners)
         return cny_fail(CONEY_E_STATE, "container '%s' has no listeners", name);
@@ -118,7 +119,7 @@ static coney_status enter_starting(coney_container *container, cny_start *start)
     return CONEY_OK;
 }
 
-/* Under lock: what keeps it from having started. Gives the first that is not well, or NULL. */
+/* Why the first consumer has not begun that has not. NULL: nobody knows. */
 static cny_error *why_not_started(const coney_container *container)
 {
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
@@ -145,7 +146,6 @@ static void give_up_start(coney_container *container)
     cny_container_begin_stop(container, CONEY_STOP_NOW, 0);
 }
 
-/* Under lock. */
 static coney_status wait_started(coney_container *container, cny_start *start)
 {
     int64_t deadline = cny_deadline(container->options.start_timeout_ms);

@@ -6,8 +6,8 @@
 #include "rabbit/listener/consuming/supervisor.h"
 
 #define SUBSCRIBE_MS 5000 /* for the broker's answer */
-#define LOOK_FOR_CONNECTION_MS 1000
-#define LOOK_FOR_OTHERS_MS 10
+#define RECHECK_MS 1000   /* of the connection and the declarations, should nobody wake the supervisor */
+#define RECHECK_OTHERS_MS 10
 
 /* ---- refusals ---- */
 
@@ -54,7 +54,7 @@ static int64_t time_of_retry(const cny_consumer *consumer, coney_status status)
     if (status == CONEY_E_CLOSED)
         return INT64_MAX;
     if (cny_is_loss(status))
-        return cny_deadline(LOOK_FOR_CONNECTION_MS);
+        return cny_deadline(RECHECK_MS);
     if (cny_must_isolate(&consumer->isolation.strikes))
         return consumer->isolation.strikes.retry_at;
     return cny_deadline(consumer->container->options.resubscribe_interval_ms);
@@ -129,7 +129,7 @@ static bool pass_declarations(cny_consumer *consumer)
     cny_declaration_state state = check_declarations(consumer, &error);
     bool is_wanted = state == CNY_DECLARATION_WANTED, is_ready = !is_wanted && state != CNY_DECLARATION_REFUSED;
     cny_life_wait(&consumer->life, is_wanted ? CNY_CONSUMER_AWAITS_QUEUE : CNY_CONSUMER_BACKS_OFF,
-                  is_wanted ? cny_deadline(LOOK_FOR_CONNECTION_MS) : 0);
+                  is_wanted ? cny_deadline(RECHECK_MS) : 0);
     if (is_wanted && !error)
         forget_missing_connection(consumer);
     if (!is_ready && error) {
@@ -162,15 +162,16 @@ void cny_consumer_try_to_subscribe(cny_consumer *consumer)
     else if (!pass_declarations(consumer))
         return;
     else if (cny_consumer_lets_others_begin(consumer))
-        cny_consumer_back_off(consumer, cny_deadline(LOOK_FOR_OTHERS_MS));
+        cny_consumer_back_off(consumer, cny_deadline(RECHECK_OTHERS_MS));
     else if (cny_consumer_must_be_isolated(consumer))
         cny_consumer_await_isolation(consumer);
     else
         subscribe(consumer);
 }
 
-/* A queue that somebody in the factory declares was deleted, or went with its last consumer: it is declared again, with
- * its bindings, and tried at once. Only once, for it may go each time. False if nobody declares it. */
+/* A queue that somebody in the factory declares was deleted, perhaps with its last consumer: it is declared again, with
+ * its bindings, and the consumer tries at once. Only once, because the queue may be deleted each time. False if nobody
+ * declares it. */
 static bool restore_queue(cny_consumer *consumer)
 {
     bool may_help = !consumer->outage.has_restored && coney_last_error_details()->status == CONEY_E_NOT_FOUND;
@@ -178,7 +179,7 @@ static bool restore_queue(cny_consumer *consumer)
         may_help && cny_declarations_restore(consumer->container->factory, consumer->listener->spec.options.queue);
     consumer->outage.has_restored = has_restored;
     if (has_restored)
-        cny_life_wait(&consumer->life, CNY_CONSUMER_AWAITS_QUEUE, cny_deadline(LOOK_FOR_CONNECTION_MS));
+        cny_life_wait(&consumer->life, CNY_CONSUMER_AWAITS_QUEUE, cny_deadline(RECHECK_MS));
     return has_restored;
 }
 
@@ -218,7 +219,7 @@ static void on_no_subscription(cny_consumer *consumer)
     cny_container_wake(consumer->container);
 }
 
-/* If it came at the last moment after all, lanes may be at work. */
+/* If the answer came at the last moment, lanes may be at work. */
 static void on_no_answer(cny_consumer *consumer)
 {
     cny_channel_close(consumer->source.channel);
@@ -259,7 +260,7 @@ void cny_consumer_take_answer(cny_consumer *consumer)
     } else if (has_begun) {
         cny_consumer_on_consuming(consumer);
         cny_consumer_end_isolation(consumer);
-        if (state == CNY_FEED_ENDED) /* already; a start was a start all the same */
+        if (state == CNY_FEED_ENDED) /* already; that it has begun is told all the same */
             cny_container_wake(consumer->container);
     } else if (state == CNY_FEED_ENDED) {
         if (cny_error_raise(reason) == CONEY_E_NOT_FOUND)

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* The supervisor compares, whenever something has happened or is due, what is wanted with what is there, and does
- * the next thing: subscribes consumers, grows, shrinks, starts, ends. It waits for nothing, and all of it runs under
- * the container's lock. */
+/* The supervisor: whenever something has happened or is due, it compares what is wanted with what is there, and does
+ * the next thing. It makes, subscribes and ends consumers, and takes the container from starting to running and from
+ * stopping to stopped. A thread of its own runs it, under the container's lock; it waits for nothing. */
 #include "rabbit/listener/consuming/supervisor.h"
 #include "rabbit/listener/consuming/consumer.h"
 
 #include <signal.h>
 #include <stddef.h>
 
-#define TICK_MS 5000 /* it looks at least that often */
+#define TICK_MS 5000 /* between two runs at most */
 
 /* ---- a listener's consumers ---- */
 
 /* The youngest are the first to go. */
-static void adjust(coney_container *container, cny_listener *listener)
+static void adjust_count(coney_container *container, cny_listener *listener)
 {
     int there = cny_listener_count(listener);
     for (cny_consumer *consumer = listener->consumers; consumer && there > listener->wanted;
@@ -52,7 +52,7 @@ static bool consumer_on_tick(cny_consumer *consumer)
         cny_consumer_go_on_leaving(consumer);
     if (cny_life_must_try(life, cny_now_ms(), consumer->container->is_connected, consumer->isolation.connection)) {
         cny_consumer_try_to_subscribe(consumer);
-        if (cny_life_waits(life)) /* whoever is next need not wait for it */
+        if (cny_life_waits(life)) /* its turn is over: the next consumer need not wait */
             cny_consumer_end_isolation(consumer);
     }
     if (life->state == CNY_CONSUMER_SUBSCRIBING)
@@ -78,13 +78,13 @@ static int64_t consumers_on_tick(cny_listener *listener)
     return next;
 }
 
-static int64_t adapt_listener(coney_container *container, cny_listener *listener)
+static int64_t adjust_consumers(coney_container *container, cny_listener *listener)
 {
     bool may_grow = container->state == CNY_CONTAINER_RUNNING;
     int64_t next = may_grow ? cny_listener_adapt(listener, cny_now_ms()) : INT64_MAX;
     if (cny_listener_is_wanted(container, listener)) {
         cny_listener_join_declarations(container, listener);
-        adjust(container, listener);
+        adjust_count(container, listener);
     }
     return next;
 }
@@ -136,7 +136,7 @@ static void check_start(coney_container *container)
         return;
     }
     container->state = CNY_CONTAINER_RUNNING;
-    cny_container_wake(container); /* loads are looked at from now on */
+    cny_container_wake(container); /* from now on it adapts to its load */
     container->start->has_started = true;
     container->start = NULL;
     cny_tell(container->events, &(cny_event){.kind = CONEY_CONTAINER_STARTED});
@@ -156,7 +156,8 @@ static void check_end(coney_container *container)
 {
     if (container->state != CNY_CONTAINER_STOPPING || count_lanes(container) > 0)
         return;
-    if (container->deferred_log.size > 0) { /* who waits for the end finds in the log what led to it */
+    if (container->deferred_log.size >
+        0) { /* it is written first: a caller that waits for the end finds in the log what led to it */
         cny_container_wake(container);
         return;
     }
@@ -168,7 +169,7 @@ static void check_end(coney_container *container)
                                              .fatal = container->failure != NULL});
     if (!container->start)
         return;
-    container->start->has_ended = true; /* who started it tells the failure */
+    container->start->has_ended = true; /* the call that started it tells the failure */
     container->start = NULL;
     cny_error_unref(container->failure);
     container->failure = NULL;
@@ -184,20 +185,8 @@ static void tell_blocking(coney_container *container)
                                              .text = blocked ? coney_last_error() : ""});
 }
 
-static void forget_removed(coney_container *container)
-{
-    for (cny_listener **at = &container->listeners; *at;) {
-        cny_listener *listener = *at;
-        if (listener->wish != CNY_LISTENER_REMOVED || listener->consumers || listener->quarantine.consumer) {
-            at = &listener->next;
-            continue;
-        }
-        *at = listener->next;
-        cny_listener_unref(listener);
-    }
-}
-
-/* What goes back with one channel would come to the next consumer, which ends a moment later, and count twice. */
+/* What goes back when one channel is closed would be delivered to the next consumer, which ends a moment later, and so
+ * count twice. */
 static void stop_taking(const coney_container *container)
 {
     if (container->state != CNY_CONTAINER_STOPPING || container->stop.mode != CONEY_STOP_NOW)
@@ -209,25 +198,26 @@ static void stop_taking(const coney_container *container)
 static int64_t run_due_work(coney_container *container)
 {
     int64_t next = cny_deadline(TICK_MS);
-    bool trouble = false;
+    bool has_waiting = false;
     container->is_connected = cny_factory_ensure_open(container->factory, CONEY_CONSUMING, 0) == CONEY_OK;
     for (cny_listener *listener = container->listeners; listener; listener = listener->next)
-        next = cny_sooner(next, adapt_listener(container, listener));
+        next = cny_sooner(next, adjust_consumers(container, listener));
     stop_taking(container);
-    for (cny_listener *listener = container->listeners; listener; listener = listener->next) /* all are there now */
+    for (cny_listener *listener = container->listeners; listener;
+         listener = listener->next) /* all consumers exist now */
         next = cny_sooner(next, listener_on_tick(container, listener));
     bool starts = container->state == CNY_CONTAINER_STARTING;
     if (starts)
         check_start(container);
     tell_blocking(container);
-    forget_removed(container);
-    if (!starts || container->state == CNY_CONTAINER_RUNNING) /* no handler runs before all consume */
+    cny_container_forget_removed(container);
+    if (!starts || container->state == CNY_CONTAINER_RUNNING) /* no handler runs before the start is over */
         adjust_workers(container);
     cny_isolation_on_tick(container);
     check_end(container);
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer; consumer = cny_next_consumer(consumer))
-        trouble = trouble || cny_life_waits(&consumer->life);
-    atomic_store(&container->has_waiting, trouble);
+        has_waiting = has_waiting || cny_life_waits(&consumer->life);
+    atomic_store(&container->has_waiting, has_waiting);
     pthread_cond_broadcast(&container->changed);
     return container->state == CNY_CONTAINER_STOPPED ? INT64_MAX : next;
 }
