@@ -11,14 +11,14 @@
 static bool may_consume(const cny_channel *channel)
 {
     const cny_feed *feed = &channel->feed;
-    return feed->subscribing || feed->consumer_tag[0] || channel->awaited == CNY_BASIC_CONSUME_OK;
+    return feed->states.stage != CNY_STAGE_IDLE || channel->awaited == CNY_BASIC_CONSUME_OK;
 }
 
 /* A delivery after the end of the feed comes again when the channel is closed. A consumer that is kept gets it all the
  * same, to know which message that will be. */
 static cny_admission admit_delivery(cny_channel *channel, const cny_announcement *announcement)
 {
-    if (!may_consume(channel) || (channel->feed.ended && !channel->feed.is_kept))
+    if (!may_consume(channel) || channel->feed.states.intake == CNY_INTAKE_ENDED)
         return CNY_REFUSED;
     return cny_held_admits(channel, announcement) ? CNY_ADMITTED : CNY_ADMITTED_WITHOUT_BODY;
 }

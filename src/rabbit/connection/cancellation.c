@@ -39,11 +39,9 @@ void cny_cancellation_ask(cny_channel *channel)
     cny_feed *feed = &channel->feed;
     if (cny_renewal_flush(channel) != CONEY_OK)
         cny_channel_close_without_memory(channel);
-    bool possible = channel->state == CNY_CHANNEL_USABLE && feed->consumer_tag[0] && !feed->cancelled;
-    feed->cancelled = true;
-    if (possible && channel->awaited)
-        feed->cancel_waits = true;
-    else if (possible)
+    bool is_possible = channel->state == CNY_CHANNEL_USABLE && cny_feed_may_cancel(&feed->states);
+    cny_feed_ask_for_end(&feed->states, is_possible && channel->awaited);
+    if (is_possible && !channel->awaited)
         send_cancel(channel);
     pthread_cond_broadcast(&channel->changed);
 }
@@ -60,7 +58,7 @@ static void set_reason(cny_feed *feed, cny_error *reason)
 static void end_feed(cny_channel *channel)
 {
     atomic_store_explicit(&channel->suspended, false, memory_order_release);
-    channel->feed.ended = true;
+    cny_feed_stop(&channel->feed.states);
     cny_feed_tell_change(channel);
 }
 
@@ -188,7 +186,7 @@ static void on_found(cny_channel *asking, const cny_incoming *incoming)
 
 /* The program's listener is not told of a channel that only asks, so channel.open-ok is not announced
  * (cny_channel_announce()). */
-bool cny_cancellation_is_step(cny_channel *asking, const cny_incoming *incoming)
+bool cny_cancellation_take_answer(cny_channel *asking, const cny_incoming *incoming)
 {
     if (incoming->method == CNY_QUEUE_DECLARE_OK)
         on_found(asking, incoming);
@@ -252,10 +250,10 @@ static void suspend(cny_channel *channel)
 void cny_cancellation_begin(cny_channel *channel)
 {
     const cny_feed *feed = &channel->feed;
-    bool is_over = feed->reason || (feed->ended && !feed->is_kept);
+    bool is_over = feed->reason || feed->states.intake == CNY_INTAKE_ENDED;
     if (is_over)
         return;
-    if (feed->consumer_tag[0])
+    if (feed->states.stage == CNY_STAGE_CONSUMING)
         suspend(channel);
     else
         close_unbegun(channel);
@@ -266,22 +264,24 @@ void cny_cancellation_begin(cny_channel *channel)
 void cny_cancellation_go_on(cny_channel *channel)
 {
     cny_feed *feed = &channel->feed;
-    if (feed->cancel_waits)
+    if (feed->states.cancel == CNY_CANCEL_WAITS) {
+        feed->states.cancel = CNY_CANCEL_ASKED;
         send_cancel(channel);
+    }
     if (feed->return_waits && channel->state == CNY_CHANNEL_USABLE)
         give_back(channel);
-    feed->cancel_waits = feed->return_waits = false;
+    feed->return_waits = false;
 }
 
 coney_status cny_cancellation_answered(cny_channel *channel)
 {
-    if (cny_renewal_is_end_of_earlier(&channel->feed))
+    if (cny_renewal_take_end(&channel->feed))
         return CONEY_OK;
-    if (!channel->feed.cancelled)
+    if (!cny_feed_is_cancelled(&channel->feed.states))
         return cny_fail(CONEY_E_PROTOCOL, "the broker confirmed the end of a consumer that nobody ended");
     if (cny_channel_is_suspended(channel)) /* it ends with the reason */
         return CONEY_OK;
-    channel->feed.ended = true;
+    cny_feed_stop(&channel->feed.states);
     cny_feed_tell_change(channel);
     return CONEY_OK;
 }

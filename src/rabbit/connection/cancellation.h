@@ -19,7 +19,7 @@ void cny_cancellation_go_on(cny_channel *channel);
 void cny_cancellation_begin(cny_channel *channel);
 
 /* Of a channel that asks whether the queue is there: the answer, which is taken then; what is due. */
-bool cny_cancellation_is_step(cny_channel *asking, const cny_incoming *incoming);
+bool cny_cancellation_take_answer(cny_channel *asking, const cny_incoming *incoming);
 void cny_cancellation_run_due(cny_channel *asking, int64_t now);
 
 #endif

@@ -412,7 +412,7 @@ static bool is_of_subscription(uint32_t method)
 
 bool cny_channel_may_be_reason(const cny_channel *channel, uint32_t cause)
 {
-    if (channel->feed.subscribing || channel->feed.renewal.unanswered > 0)
+    if (channel->feed.states.stage == CNY_STAGE_OPENING || channel->feed.renewal.unanswered > 0)
         return cause == 0 || is_of_subscription(cause);
     bool is_asked = channel->awaited || channel->series.unanswered > 0;
     return is_asked && (cause == 0 || channel->calling == cause);

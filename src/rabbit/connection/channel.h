@@ -85,7 +85,7 @@ bool cny_channel_may_be_reason(const cny_channel *channel, uint32_t cause);
 void cny_channel_forget(cny_channel *channel);
 
 /* Under lock, I/O thread: the answer to the oldest declaration on its way; the answer is taken then. */
-bool cny_series_is_step(cny_channel *channel, const cny_incoming *incoming);
+bool cny_series_take_answer(cny_channel *channel, const cny_incoming *incoming);
 
 /* NULL with the reason as this thread's last error. The second one under lock. */
 cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t deadline);

@@ -119,15 +119,15 @@ void cny_connection_abort(cny_connection *connection)
     cny_connection_wake(connection);
 }
 
-void cny_connection_remark(cny_connection *connection, const char *remark)
+void cny_connection_log_later(cny_connection *connection, const char *sentence)
 {
-    atomic_store(&connection->remark, remark);
+    atomic_store(&connection->deferred_log, sentence);
     atomic_store(&connection->has_news, true);
 }
 
-const char *cny_connection_take_remark(cny_connection *connection)
+const char *cny_connection_take_deferred_log(cny_connection *connection)
 {
-    return atomic_exchange(&connection->remark, NULL);
+    return atomic_exchange(&connection->deferred_log, NULL);
 }
 
 void cny_connection_begin_close(cny_connection *connection, int64_t deadline)

@@ -27,7 +27,7 @@ typedef struct cny_events cny_events;
 typedef struct cny_connection_owner {
     void (*ref)(void *self);
     void (*unref)(void *self);
-    void (*wake)(void *self); /* there is something to see: its state, a remark, a channel that was closed */
+    void (*wake)(void *self); /* there is something to see: its state, a deferred log, a channel that was closed */
     void (*blocked_changed)(void *self, cny_connection *connection); /* the broker holds back publishers, or no more */
     bool (*may_send)(void *self, const char *exchange, const char *routing_key); /* it is declared, if it is to be */
 } cny_connection_owner;
@@ -62,10 +62,10 @@ bool cny_connection_is_dead(cny_connection *connection);
 bool cny_connection_is_over_request(cny_connection *connection); /* the broker closed it for what a channel asked or
                                                                     sent */
 coney_connection_role cny_connection_role(const cny_connection *connection);
-const char *cny_connection_user(const cny_connection *connection);  /* who is logged in */
-size_t cny_connection_host(cny_connection *connection);             /* index of the URI's that is tried or used */
-cny_error *cny_connection_reason(cny_connection *connection);       /* why it is dead; gives a reference */
-const char *cny_connection_take_remark(cny_connection *connection); /* to be logged, or NULL */
+const char *cny_connection_user(const cny_connection *connection);        /* who is logged in */
+size_t cny_connection_host(cny_connection *connection);                   /* index of the URI's that is tried or used */
+cny_error *cny_connection_reason(cny_connection *connection);             /* why it is dead; gives a reference */
+const char *cny_connection_take_deferred_log(cny_connection *connection); /* to be logged, or NULL */
 void cny_connection_blocked(cny_connection *connection, char reason[256]); /* "": the broker takes messages */
 
 /* Ends it for what this thread's last error tells. */

@@ -47,7 +47,7 @@ coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *con
         *channel = made; /* before the watcher may need it */
         made->feed.watcher = *watcher;
         snprintf(made->feed.queue, sizeof made->feed.queue, "%s", what->consume.queue);
-        made->feed.subscribing = true;
+        made->feed.states.stage = CNY_STAGE_OPENING;
         made->feed.prefetch = what->consume.no_ack ? 0 : cny_renewal_first_prefetch(what);
         if (what->holding)
             cny_held_join(&made->feed.held, what->holding);
@@ -82,12 +82,12 @@ cny_feed_state cny_channel_feed(cny_channel *channel, cny_error **reason)
     cny_feed_state state = CNY_FEED_ON;
     *reason = NULL;
     cny_channel_lock(channel);
-    if (feed->ended) {
+    if (!cny_feed_takes(&feed->states)) {
         state = CNY_FEED_ENDED;
         *reason = cny_error_ref(feed->reason ? feed->reason : channel->reason);
     } else if (feed->reason) {
         *reason = cny_error_ref(feed->reason);
-    } else if (!feed->consumer_tag[0]) {
+    } else if (feed->states.stage != CNY_STAGE_CONSUMING) {
         state = CNY_FEED_BEGINNING;
     }
     cny_channel_unlock(channel);
@@ -98,7 +98,8 @@ bool cny_channel_is_consuming(cny_channel *channel)
 {
     cny_channel_lock(channel);
     const cny_feed *feed = &channel->feed;
-    bool consuming = !channel->reason && feed->consumer_tag[0] && !feed->ended && !feed->reason;
+    bool consuming =
+        !channel->reason && feed->states.stage == CNY_STAGE_CONSUMING && cny_feed_takes(&feed->states) && !feed->reason;
     cny_channel_unlock(channel);
     return consuming;
 }
@@ -106,7 +107,7 @@ bool cny_channel_is_consuming(cny_channel *channel)
 const char *cny_channel_consumer_tag(cny_channel *channel)
 {
     cny_channel_lock(channel); /* it is written once, by the I/O thread */
-    const char *tag = channel->feed.consumer_tag[0] ? channel->feed.consumer_tag : "";
+    const char *tag = channel->feed.states.stage == CNY_STAGE_CONSUMING ? channel->feed.consumer_tag : "";
     cny_channel_unlock(channel);
     return tag;
 }
@@ -129,8 +130,8 @@ void cny_channel_keep_consumer(cny_channel *channel)
     cny_feed *feed = &channel->feed;
     if (cny_renewal_flush(channel) != CONEY_OK)
         cny_channel_close_without_memory(channel);
-    if (!feed->ended && !feed->cancelled) {
-        feed->is_kept = feed->ended = true;
+    if (cny_feed_goes_on(&feed->states)) {
+        feed->states.intake = CNY_INTAKE_KEPT;
         cny_feed_tell_change(channel);
     }
     cny_channel_unlock(channel);
@@ -144,7 +145,7 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
     cny_channel_lock(channel);
     cny_feed *feed = &channel->feed;
     feed->waiting = true;
-    while (feed->deliveries.size == 0 && !feed->ended && in_time)
+    while (feed->deliveries.size == 0 && cny_feed_takes(&feed->states) && in_time)
         in_time = cny_cond_wait(&channel->changed, &channel->connection->lock, deadline);
     feed->waiting = false;
     coney_status status = CONEY_OK;
@@ -153,10 +154,10 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
     else if (feed->deliveries.size > 0) {
         cny_buffer_swap(&feed->deliveries, batch);
         feed->bytes = 0;
-    } else if (feed->ended && feed->reason) { /* what came before the end has been handled */
+    } else if (!cny_feed_takes(&feed->states) && feed->reason) { /* what came before the end has been handled */
         status = cny_error_raise(feed->reason);
         cny_channel_close_locked(channel, feed->reason);
-    } else if (!feed->ended)
+    } else if (cny_feed_takes(&feed->states))
         status = cny_fail(CONEY_E_TIMEOUT, "no delivery within the deadline");
     cny_channel_unlock(channel);
     return status;

@@ -58,7 +58,7 @@ void cny_feed_look_if_full(cny_channel *channel)
 void cny_feed_begin(cny_channel *channel, const char *consumer_tag)
 {
     cny_feed *feed = &channel->feed;
-    feed->subscribing = false;
+    feed->states.stage = *consumer_tag ? CNY_STAGE_CONSUMING : CNY_STAGE_IDLE;
     snprintf(feed->consumer_tag, sizeof feed->consumer_tag, "%s", consumer_tag); /* deliveries may follow at once */
     memcpy(feed->renewal.tag, feed->consumer_tag, sizeof feed->renewal.tag);
     cny_feed_tell_change(channel);
@@ -72,8 +72,7 @@ void cny_feed_end(cny_channel *channel)
         cny_error_unref(feed->reason); /* the channel's tells more */
         feed->reason = NULL;
     }
-    feed->ended = true;
-    feed->subscribing = false;
+    cny_feed_close(&feed->states);
     cny_feed_set_full(channel, false);
     cny_feed_tell_change(channel);
 }

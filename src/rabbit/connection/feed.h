@@ -3,6 +3,7 @@
 #ifndef CNY_CONNECTION_FEED_H
 #define CNY_CONNECTION_FEED_H
 
+#include "rabbit/connection/feed_states.h"
 #include "rabbit/connection/holding.h"
 #include "rabbit/connection/renewal.h"
 #include "rabbit/connection/settling.h"
@@ -23,13 +24,9 @@ struct cny_feed {
     bool told;              /* the watcher, of deliveries that were not taken yet */
     size_t bytes;           /* of deliveries */
     bool full;              /* counted in the connection's full_feeds */
-    bool subscribing;       /* the answers to cny_channel_subscribe() have not come */
-    bool cancelled;         /* we asked for no more */
-    bool cancel_waits;      /* and the broker is told so when it has answered the call under way; */
-    bool return_waits;      /* the same of giving everything back */
-    bool is_kept;           /* we take no more, but the consumer stays the queue's until the channel is closed */
+    cny_feed_states states;
+    bool return_waits;      /* everything is given back when the broker has answered the call under way */
     bool holds_back;        /* while it is kept: something settled goes back then, and the broker was not told */
-    bool ended;             /* no more will come */
     cny_error *reason;      /* why the broker ended it, as far as is known; NULL: it did not */
     bool waiting;           /* a thread sleeps in cny_channel_receive() */
     char consumer_tag[256]; /* "" while nothing is consumed; the first one, also after a renewal */

@@ -107,17 +107,18 @@ static void tell_of_skipping(cny_channel *channel)
 {
     cny_held *held = &channel->feed.held;
     if (held->is_fixed && !held->is_told)
-        cny_connection_remark(channel->connection,
-                              "a consumer holds as much as max_held_bytes allows, so further messages of its prefetch "
-                              "are given back and come again, which counts as a delivery; let its listener declare the "
-                              "queue, lower its prefetch, or raise max_held_bytes");
+        cny_connection_log_later(
+            channel->connection,
+            "a consumer holds as much as max_held_bytes allows, so further messages of its prefetch "
+            "are given back and come again, which counts as a delivery; let its listener declare the "
+            "queue, lower its prefetch, or raise max_held_bytes");
     held->is_told = true;
 }
 
 bool cny_held_admits(cny_channel *channel, const cny_announcement *announcement)
 {
     cny_held *held = &channel->feed.held;
-    if (!held->holding || channel->feed.ended)
+    if (!held->holding || !cny_feed_takes(&channel->feed.states))
         return true;
     uint64_t most = channel->connection->config->max_message_bytes; /* beyond that the body is not kept */
     uint64_t body = announcement->body_bytes <= most ? announcement->body_bytes : 0;
@@ -217,7 +218,7 @@ coney_status cny_held_give_back(cny_channel *channel)
 {
     cny_held *held = &channel->feed.held;
     held->give_back_at = 0;
-    if (held->skipped.size == 0 || channel->state != CNY_CHANNEL_USABLE || channel->feed.is_kept)
+    if (held->skipped.size == 0 || channel->state != CNY_CHANNEL_USABLE || cny_feed_is_kept(&channel->feed.states))
         return CONEY_OK;
     coney_status status = give_back_first(channel, count_fitting(held));
     if (status == CONEY_OK)

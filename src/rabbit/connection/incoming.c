@@ -75,7 +75,7 @@ static bool is_awaited(const cny_channel *channel, uint32_t method)
     return method == channel->awaited || (method == CNY_BASIC_GET_EMPTY && channel->awaited == CNY_BASIC_GET_OK);
 }
 
-static bool is_subscribing(cny_channel *channel, const cny_incoming *incoming)
+static bool take_answer_to_subscription(cny_channel *channel, const cny_incoming *incoming)
 {
     switch (incoming->method) {
     case CNY_CHANNEL_OPEN_OK: cny_channel_announce(channel); return true;
@@ -88,13 +88,13 @@ static bool is_subscribing(cny_channel *channel, const cny_incoming *incoming)
 
 static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
 {
-    if (channel->feed.subscribing && is_subscribing(channel, incoming))
+    if (channel->feed.states.stage == CNY_STAGE_OPENING && take_answer_to_subscription(channel, incoming))
         return CONEY_OK;
-    if (cny_renewal_is_step(&channel->feed, incoming))
+    if (cny_renewal_take_answer(&channel->feed, incoming))
         return CONEY_OK;
-    if (channel->question.of && cny_cancellation_is_step(channel, incoming))
+    if (channel->question.of && cny_cancellation_take_answer(channel, incoming))
         return CONEY_OK;
-    if (cny_series_is_step(channel, incoming))
+    if (cny_series_take_answer(channel, incoming))
         return CONEY_OK;
     if (!is_awaited(channel, incoming->method)) {
         coney_message_unref(incoming->message);
@@ -146,7 +146,8 @@ static void count_delivery(cny_pacing *pacing, cny_feed *feed)
 static void keep_late(cny_feed *feed, coney_message *message)
 {
     bool is_watched = feed->watcher.on_change != NULL;
-    if (!is_watched || !feed->is_kept || !cny_buffer_append(&feed->late, &message, sizeof(coney_message *)))
+    if (!is_watched || !cny_feed_is_kept(&feed->states) ||
+        !cny_buffer_append(&feed->late, &message, sizeof(coney_message *)))
         coney_message_unref(message);
 }
 
@@ -160,11 +161,11 @@ static coney_status on_weight(cny_channel *channel, size_t weight)
 static coney_status on_delivery(cny_channel *channel, coney_message *message)
 {
     cny_feed *feed = &channel->feed;
-    if (feed->ended) {
+    if (!cny_feed_takes(&feed->states)) {
         keep_late(feed, message);
         return CONEY_OK;
     }
-    if (!feed->consumer_tag[0]) {
+    if (feed->states.stage != CNY_STAGE_CONSUMING) {
         coney_message_unref(message);
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a delivery on channel %u, which has no consumer",
                         channel->number);
@@ -219,11 +220,12 @@ static bool is_not_admitted(const cny_incoming *incoming)
 static coney_status on_not_admitted(cny_channel *channel, const cny_incoming *incoming)
 {
     if (incoming->method == CNY_BASIC_RETURN) {
-        cny_connection_remark(channel->connection,
-                              "the broker returned a message that is larger than any that was sent; it is ignored");
+        cny_connection_log_later(channel->connection,
+                                 "the broker returned a message that is larger than any that was sent; it is ignored");
         return CONEY_OK;
     }
-    if (incoming->method == CNY_BASIC_DELIVER && channel->feed.ended) /* it comes again when the channel is closed */
+    if (incoming->method == CNY_BASIC_DELIVER &&
+        !cny_feed_takes(&channel->feed.states)) /* it comes again when the channel is closed */
         return CONEY_OK;
     return cny_fail(CONEY_E_PROTOCOL, "the broker sent a message on channel %u, which has asked for none",
                     channel->number);

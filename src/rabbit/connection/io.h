@@ -41,9 +41,10 @@ struct cny_connection {
     char *user;
     char *password; /* wiped once logged in */
     /* any thread */
-    _Atomic(const char *) remark; /* to be logged as soon as no lock is held */
-    atomic_bool has_news; /* the owner is to be woken as soon as no lock is held: the state has changed, there is
-                                     a remark, a channel was closed by the broker or kept messages, a store has room */
+    _Atomic(const char *) deferred_log; /* to be logged as soon as no lock is held */
+    /* The owner is to be woken as soon as no lock is held: the state has changed, there is a deferred log, the broker
+     * has closed a channel, messages await resending, or a store has room. */
+    atomic_bool has_news;
     /* fixed once open */
     cny_wire_limits limits;
     /* I/O thread only */
@@ -73,7 +74,7 @@ void *cny_connection_io(void *argument); /* the I/O thread; the argument is the 
 /* Under lock, I/O thread. The one place where the state changes. */
 void cny_connection_set_state(cny_connection *connection, cny_connection_state state);
 
-void cny_connection_remark(cny_connection *connection, const char *remark); /* static text; any thread */
+void cny_connection_log_later(cny_connection *connection, const char *sentence); /* static text; any thread */
 void cny_connection_forget_password(cny_connection *connection);
 
 /* I/O thread, not under lock: whether a message that begins to come is kept; for cny_wire_owner, self is the

@@ -303,7 +303,7 @@ coney_status cny_channel_await_declarations(cny_channel *channel, size_t left, i
     return status;
 }
 
-bool cny_series_is_step(cny_channel *channel, const cny_incoming *incoming)
+bool cny_series_take_answer(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_series *series = &channel->series;
     if (series->unanswered == 0 || incoming->method != series->reply)

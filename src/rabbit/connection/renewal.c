@@ -122,9 +122,9 @@ static void note_refusal(cny_channel *channel, const cny_error *reason)
     int code = cny_error_view(reason)->broker_code;
     bool is_refused = renewal->unanswered > 0 && (code == NOT_ALLOWED || code == NOT_IMPLEMENTED);
     if (is_refused && holding && !atomic_exchange(&holding->is_refused, true))
-        cny_connection_remark(channel->connection,
-                              "the broker does not let a consumer subscribe anew with another prefetch, so "
-                              "consumers keep theirs from now on");
+        cny_connection_log_later(channel->connection,
+                                 "the broker does not let a consumer subscribe anew with another prefetch, so "
+                                 "consumers keep theirs from now on");
 }
 
 void cny_renewal_drop(cny_channel *channel, const cny_error *reason)
@@ -200,8 +200,8 @@ static void begin_to_hold_back(cny_channel *channel)
 static bool may_renew(const cny_channel *channel)
 {
     const cny_feed *feed = &channel->feed;
-    return !feed->held.is_fixed && feed->held.holding && feed->renewal.unanswered == 0 && !feed->cancelled &&
-           !feed->ended && channel->state == CNY_CHANNEL_USABLE && !channel->awaited;
+    return !feed->held.is_fixed && feed->held.holding && feed->renewal.unanswered == 0 &&
+           cny_feed_goes_on(&feed->states) && channel->state == CNY_CHANNEL_USABLE && !channel->awaited;
 }
 
 static bool may_hold_back(const cny_feed *feed)
@@ -236,7 +236,7 @@ coney_status cny_renewal_count(cny_channel *channel, size_t bytes)
 
 /* ---- answers, and the clock ---- */
 
-bool cny_renewal_is_step(cny_feed *feed, const cny_incoming *incoming)
+bool cny_renewal_take_answer(cny_feed *feed, const cny_incoming *incoming)
 {
     bool is_step = feed->renewal.unanswered > 0 &&
                    (incoming->method == CNY_BASIC_QOS_OK || incoming->method == CNY_BASIC_CONSUME_OK);
@@ -244,7 +244,7 @@ bool cny_renewal_is_step(cny_feed *feed, const cny_incoming *incoming)
     return is_step;
 }
 
-bool cny_renewal_is_end_of_earlier(cny_feed *feed)
+bool cny_renewal_take_end(cny_feed *feed)
 {
     bool is_earlier = feed->renewal.ends > 0;
     feed->renewal.ends -= is_earlier;

@@ -38,8 +38,8 @@ void cny_renewal_free(cny_renewal *renewal); /* not under lock */
 coney_status cny_renewal_count(cny_channel *channel, size_t bytes);
 
 /* I/O thread: the answer to a renewal; the end of a consumer that another one has followed. */
-bool cny_renewal_is_step(cny_feed *feed, const cny_incoming *incoming);
-bool cny_renewal_is_end_of_earlier(cny_feed *feed);
+bool cny_renewal_take_answer(cny_feed *feed, const cny_incoming *incoming);
+bool cny_renewal_take_end(cny_feed *feed);
 coney_status cny_renewal_run_due(cny_channel *channel, int64_t now); /* the same thread: what is due */
 
 /* Any thread. Makes a settlement wait; false: it need not wait, or cannot. Then: writes what waits; drops what waits,

@@ -32,7 +32,7 @@ static void has_news(void *self)
 static void log_later(void *self, const char *sentence)
 {
     const cny_channel *channel = self;
-    cny_connection_remark(channel->connection, sentence);
+    cny_connection_log_later(channel->connection, sentence);
 }
 
 static const cny_confirms_owner owner_of_confirms = {

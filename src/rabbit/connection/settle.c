@@ -12,7 +12,7 @@ static void note_settled(cny_feed *feed, uint64_t tag)
  * for an acknowledgement. The message comes again when whoever consumes goes on at it, so the channel ends. */
 static void end_before(cny_channel *channel, uint64_t tag)
 {
-    if (channel->feed.ended || channel->feed.cancelled) /* it ends anyway */
+    if (!cny_feed_goes_on(&channel->feed.states)) /* it ends anyway */
         return;
     cny_error *reason =
         cny_error_new(CONEY_E_STATE, 0, "delivery %llu of the stream cannot be handled now, it is to come again",
@@ -62,7 +62,7 @@ coney_status cny_channel_settle_held(cny_channel *channel, uint64_t delivery_tag
         atomic_fetch_add(connection->stale_acknowledgements, 1);
     } else if (channel->feed.is_stream && goes_back(settlement)) {
         end_before(channel, delivery_tag);
-    } else if (channel->feed.is_kept) {
+    } else if (cny_feed_is_kept(&channel->feed.states)) {
         status = settle_kept(channel, delivery_tag, settlement, count);
     } else if (!cny_renewal_hold_back(&channel->feed, delivery_tag, settlement, count)) {
         status = cny_feed_settle(channel, delivery_tag, settlement, count);

@@ -89,14 +89,16 @@ static cny_error *with_route(const cny_confirm *confirm, cny_error *error)
                          route + strlen(route) + 1, view->text);
 }
 
-/* Has a failure that nobody hears of logged, but each only once. */
-static bool must_log(cny_confirms *confirms, cny_error *error)
+/* A failure that nobody hears of is logged, but each only once. */
+static bool must_log(const cny_confirms *confirms, const cny_error *error)
 {
-    if (!error || error == confirms->unheard)
-        return false;
+    return error && error != confirms->unheard;
+}
+
+static void note_unheard(cny_confirms *confirms, cny_error *error)
+{
     cny_error_unref(confirms->unheard);
     confirms->unheard = cny_error_ref(error);
-    return true;
 }
 
 /* A refusal tells more than the losses it brings about, which may come first. */
@@ -143,6 +145,8 @@ static void tell(cny_confirms *confirms, cny_confirm *confirm, cny_error *error)
         heard = true;
     }
     bool log_it = !heard && must_log(confirms, error);
+    if (log_it)
+        note_unheard(confirms, error);
     if (confirm->callback || log_it) {
         cny_completion completion = {
             .callback = log_it ? log_unheard : confirm->callback,
