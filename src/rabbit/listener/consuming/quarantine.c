@@ -2,7 +2,7 @@
 /* The consumer of messages that may kill their process. The supervisor closes a gate for the lanes of the listener,
  * waits until they rest, and only then consumes from the quarantine queue, with a prefetch of 1: so the broker's count
  * there rises only if the process or its connection ends while the message is alone with its handler.
- * docs/listening.md tells why that never ends an innocent message, and always a deadly one.
+ * docs/internals/listening.md tells why that never ends an innocent message, and always a deadly one.
  *
  * On the supervisor, under the container's lock. */
 #include "rabbit/listener/consuming/consumer.h"

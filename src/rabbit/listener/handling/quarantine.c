@@ -3,7 +3,7 @@
  * own, where it is handled while no other handler of its listener runs. The supervisor closes a gate for the lanes of
  * the listener, waits until they rest, and only then consumes from that queue, with a prefetch of 1: so the broker's
  * count there rises only if the process or its connection ends while the message is alone with its handler.
- * docs/listening.md tells why that never ends an innocent message, and always a deadly one.
+ * docs/internals/listening.md tells why that never ends an innocent message, and always a deadly one.
  *
  * Here is what workers do; the supervisor opens and closes the gate. */
 #include "rabbit/listener/handling/quarantine.h"
