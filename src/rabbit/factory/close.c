@@ -5,44 +5,45 @@
 
 #define GRACE_MS 90 /* for all that comes last, after the deadline for closing: it is kept to 100 ms */
 
-/* What did not end in time; the first complaint is told. */
+/* What did not end in time; the first first_error is told. */
 typedef struct closing {
     coney_connection_factory *factory;
     int64_t deadline;
     int64_t latest; /* what comes last has a moment even if the rest took all the time */
     cny_buffer members;
     cny_connection *connections[CNY_ROLE_COUNT + 1]; /* the last one is the isolated one */
-    cny_error *complaint;
+    cny_error *first_error;
 } closing;
 
-static void note(closing *one, coney_status status)
+static void note_error(closing *one, coney_status status)
 {
-    if (status != CONEY_OK && !one->complaint)
-        one->complaint = cny_error_capture();
+    if (status != CONEY_OK && !one->first_error)
+        one->first_error = cny_error_capture();
 }
 
 /* All at the same time: their handlers may still send. */
 static void stop_containers(closing *one)
 {
-    const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
-    size_t count = one->members.size / sizeof *all;
+    size_t count;
+    const cny_membership *all = cny_memberships(&one->members, &count);
     for (size_t i = 0; i < count; i++) {
         if (all[i].member->begin_stop)
             all[i].member->begin_stop(all[i].self, one->deadline);
     }
     for (size_t i = 0; i < count; i++) {
         if (all[i].member->wait_stopped)
-            note(one, all[i].member->wait_stopped(all[i].self, one->deadline));
+            note_error(one, all[i].member->wait_stopped(all[i].self, one->deadline));
     }
 }
 
 /* What was made later sends through what was made earlier. */
 static void drain_templates(closing *one)
 {
-    const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
-    for (size_t i = one->members.size / sizeof *all; i-- > 0;) {
+    size_t count;
+    const cny_membership *all = cny_memberships(&one->members, &count);
+    for (size_t i = count; i-- > 0;) {
         if (all[i].member->drain)
-            note(one, all[i].member->drain(all[i].self, one->deadline));
+            note_error(one, all[i].member->drain(all[i].self, one->deadline));
     }
 }
 
@@ -93,8 +94,9 @@ static void close_connections(closing *one)
     }
     for (int i = 0; i <= CNY_ROLE_COUNT; i++) {
         if (one->connections[i] && !cny_connection_wait_ended(one->connections[i], one->latest))
-            note(one, cny_fail(CONEY_E_TIMEOUT, "the thread of the %s connection, resolving a name perhaps, ends later",
-                               i < CNY_ROLE_COUNT ? cny_role_name((coney_connection_role)i) : "isolated"));
+            note_error(one, cny_fail(CONEY_E_TIMEOUT,
+                                     "the thread of the %s connection, resolving a name perhaps, ends later",
+                                     i < CNY_ROLE_COUNT ? cny_role_name((coney_connection_role)i) : "isolated"));
         cny_connection_unref(one->connections[i]);
     }
 }
@@ -102,7 +104,7 @@ static void close_connections(closing *one)
 static bool is_recovering(const coney_connection_factory *factory)
 {
     const cny_declarations *declarations = &factory->declarations;
-    return declarations->running || declarations->isolating || factory->recovery == CNY_RECOVERY_RUNNING;
+    return declarations->is_running || declarations->is_isolating || factory->recovery == CNY_RECOVERY_RUNNING;
 }
 
 static void end_recovery(closing *one)
@@ -115,13 +117,15 @@ static void end_recovery(closing *one)
     bool ended = !is_recovering(factory);
     pthread_mutex_unlock(&factory->lock);
     if (!ended)
-        note(one, cny_fail(CONEY_E_TIMEOUT, "the recovery thread, in the credentials provider perhaps, ends later"));
+        note_error(one,
+                   cny_fail(CONEY_E_TIMEOUT, "the recovery thread, in the credentials provider perhaps, ends later"));
 }
 
 static void abandon_rest(closing *one)
 {
-    const cny_membership *all = (const cny_membership *)(const void *)one->members.data;
-    for (size_t i = 0; i < one->members.size / sizeof *all; i++) {
+    size_t count;
+    const cny_membership *all = cny_memberships(&one->members, &count);
+    for (size_t i = 0; i < count; i++) {
         if (all[i].member->abandon)
             all[i].member->abandon(all[i].self);
     }
@@ -139,12 +143,12 @@ static coney_status close_now(closing *one)
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
         cny_slot_log(&factory->slots[role].news); /* which does not change any more */
     if (!cny_events_stop(factory->events, one->latest))
-        note(one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
+        note_error(one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
     cny_threads_join(&factory->threads, NULL, one->latest);
     cny_members_free(&one->members);
     tell_done(factory);
-    coney_status status = cny_error_raise(one->complaint);
-    cny_error_unref(one->complaint);
+    coney_status status = cny_error_raise(one->first_error);
+    cny_error_unref(one->first_error);
     return status == CONEY_OK ? status : cny_fail_in("close the connection factory");
 }
 

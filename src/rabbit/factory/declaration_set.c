@@ -136,7 +136,7 @@ void cny_declaration_set_unref(cny_declaration_set *set)
         return;
     for (size_t i = 0; i < set->count; i++) {
         cny_error_unref(set->items[i].error);
-        cny_error_unref(set->items[i].refusal);
+        cny_error_unref(set->items[i].pending_refusal);
         cny_error_unref(set->items[i].told);
     }
     coney_topology_free(set->topology);

@@ -77,7 +77,7 @@ bool cny_declaration_is_missing(const cny_declaration *item)
     return item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED;
 }
 
-size_t cny_declarations_leave_out(coney_connection_factory *factory)
+size_t cny_declarations_isolate_wanted(coney_connection_factory *factory)
 {
     size_t count = 0;
     cny_walk all = cny_walk_begin(factory);

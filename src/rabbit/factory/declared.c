@@ -137,7 +137,7 @@ bool cny_declarations_find_queue(coney_connection_factory *factory, const char *
 /* ---- sends; under lock ---- */
 
 /* An exclusive queue is made on the consuming connection, which nobody may ever need. */
-static bool may_come(const coney_connection_factory *factory, const cny_declaration *item)
+static bool can_be_declared(const coney_connection_factory *factory, const cny_declaration *item)
 {
     coney_connection_state state = cny_slot_public_state(factory->slots[CONEY_CONSUMING].state);
     return !item->is_exclusive || state == CONEY_CONNECTION_CONNECTING || state == CONEY_CONNECTION_OPEN;
@@ -149,7 +149,7 @@ static const cny_declaration *find_hindrance_of_queue(const coney_connection_fac
     cny_walk all = cny_walk_begin(factory);
     for (const cny_declaration *item; (item = cny_walk_next(&all));) {
         if (item->state == CNY_DECLARATION_WANTED && cny_is_named(item, CNY_DECLARE_QUEUE, queue, hash) &&
-            may_come(factory, item))
+            can_be_declared(factory, item))
             return item;
     }
     return NULL;
@@ -180,7 +180,7 @@ static const cny_declaration *find_hindrance_at(const coney_connection_factory *
     for (const cny_declaration *item; (item = cny_walk_next(&all));) {
         bool leaves = cny_is_bound_from(item, exchange, hash);
         bool is_part = leaves || cny_is_named(item, CNY_DECLARE_EXCHANGE, exchange, hash);
-        if (is_part && item->state == CNY_DECLARATION_WANTED && may_come(factory, item))
+        if (is_part && item->state == CNY_DECLARATION_WANTED && can_be_declared(factory, item))
             return item;
         if (leaves && item->kind == CNY_DECLARE_EXCHANGE_BINDING)
             reach(exchanges, cny_declaration_name(item));

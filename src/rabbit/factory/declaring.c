@@ -10,9 +10,9 @@
 
 #define ENOUGH_FOR_ONE 200 /* declarations; more are worth another channel */
 #define MAX_DELAY_MS 30000
-#define WINDOW_OF_SUSPECTS 8 /* what is sent after a thing without an answer has to be sent again */
-#define UNUSED_MS 4000       /* for an answer while nobody uses the connection; recovery.c opens that later */
-#define END_MS 1000          /* for the end of such a connection */
+#define ISOLATED_WINDOW 8 /* what is sent after a thing without an answer has to be sent again */
+#define UNUSED_MS 4000    /* for an answer while nobody uses the connection; recovery.c opens that later */
+#define END_MS 1000       /* for the end of such a connection */
 
 /* ---- sending ---- */
 
@@ -55,7 +55,7 @@ static size_t window_of(const cny_run *one)
     size_t part = 1 + left_to_send(one) / CNY_MOST_DECLARING_CHANNELS;
     if (!one->is_isolated)
         return CNY_DECLARING_WINDOW;
-    return part < WINDOW_OF_SUSPECTS ? part : WINDOW_OF_SUSPECTS;
+    return part < ISOLATED_WINDOW ? part : ISOLATED_WINDOW;
 }
 
 /* Sends until the window is full. What cannot be encoded has its answer. */
@@ -98,7 +98,7 @@ static void send_again(cny_run *one, cny_declaring_channel *of)
 }
 
 /* Under lock. A thing that has no answer in time is one too: it is known what becomes of it. */
-static void note_answers(const cny_run *one, size_t count)
+static void count_answers(const cny_run *one, size_t count)
 {
     cny_declarations *declarations = &one->factory->declarations;
     declarations->answers += count;
@@ -114,7 +114,7 @@ static bool is_in_use(const cny_run *one)
 }
 
 /* How long an answer may take. */
-static int patience_with(const cny_run *one, const cny_declaration *item)
+static int answer_timeout_ms(const cny_run *one, const cny_declaration *item)
 {
     pthread_mutex_lock(&one->factory->lock);
     bool in_use = is_in_use(one);
@@ -123,18 +123,18 @@ static int patience_with(const cny_run *one, const cny_declaration *item)
 }
 
 /* Waits until no more than so many are on their way. */
-static void settle(cny_run *one, cny_declaring_channel *of, size_t left)
+static void await_answers(cny_run *one, cny_declaring_channel *of, size_t left)
 {
     size_t unanswered;
     coney_status status =
-        cny_channel_await_declarations(of->channel, left, patience_with(one, of->sent[0]), &unanswered);
+        cny_channel_await_declarations(of->channel, left, answer_timeout_ms(one, of->sent[0]), &unanswered);
     cny_error *error = status == CONEY_OK ? NULL : cny_error_capture();
     size_t answered = of->count - unanswered;
     for (size_t i = 0; i < answered; i++)
         cny_run_answered(one, of->sent[i]);
     drop_oldest(of, answered);
     pthread_mutex_lock(&one->factory->lock);
-    note_answers(one, answered + (status != CONEY_OK && of->count > 0));
+    count_answers(one, answered + (status != CONEY_OK && of->count > 0));
     pthread_cond_broadcast(&one->factory->changed);
     pthread_mutex_unlock(&one->factory->lock);
     if (error && of->count > 0) {
@@ -170,7 +170,7 @@ static void send_all(cny_run *one)
             any = true;
             bool is_gone = !cny_channel_alive(one->channels[i].channel);
             size_t left = is_last || is_gone ? 0 : one->channels[i].count / 2;
-            settle(one, &one->channels[i], left);
+            await_answers(one, &one->channels[i], left);
         }
     }
 }

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* One run over what is to be declared: on one connection, by one thread. */
+/* A run: one thread declares what is due, on one connection. It must not hold the factory's lock, because it waits for
+ * answers. */
 #ifndef CNY_FACTORY_DECLARING_H
 #define CNY_FACTORY_DECLARING_H
 
 #include "rabbit/factory/registry.h"
 
 enum {
-    CNY_DECLARING_WINDOW = 64,       /* declarations on their way on a channel */
-    CNY_MOST_DECLARING_CHANNELS = 8, /* a broker with an empty data directory takes half the time over eight of them */
+    CNY_DECLARING_WINDOW = 64,       /* declarations without an answer, for each channel */
+    CNY_MOST_DECLARING_CHANNELS = 8, /* with eight a broker whose data directory is empty takes half as long */
 };
 
-/* A channel and what is on its way on it, oldest first. */
+/* A channel and what was sent on it and has no answer yet, the oldest first. */
 typedef struct cny_declaring_channel {
     cny_channel *channel; /* NULL: none is open */
     cny_declaration *sent[CNY_DECLARING_WINDOW];
@@ -20,21 +21,21 @@ typedef struct cny_declaring_channel {
 /* Only rises. */
 typedef enum cny_run_progress {
     CNY_RUN_GOES_ON,
-    CNY_RUN_OVER, /* the connection is lost or of no more use, or no memory is left */
-    CNY_RUN_HUNG, /* over, because there was no answer in time for some thing */
+    CNY_RUN_OVER, /* the connection is lost or of no use, or there is no memory */
+    CNY_RUN_HUNG, /* over, because the broker has not answered a declaration in time */
 } cny_run_progress;
 
 typedef struct cny_run {
     coney_connection_factory *factory; /* a reference */
     cny_connection *connection;        /* a reference */
     cny_buffer sets;                   /* of cny_declaration_set *, references */
-    cny_buffer items;                  /* of cny_declaration *, of one kind: to be sent, from next on */
+    cny_buffer items;                  /* of cny_declaration *, of one kind; from next on they are to be sent */
     size_t next;
-    cny_buffer to_check; /* of cny_declaration *: refused, but they may be there */
-    cny_buffer declared; /* of uint32_t: the names' hashes of exchanges and queues */
+    cny_buffer to_check; /* of cny_declaration *: refused, but perhaps there, so they are declared passively */
+    cny_buffer declared; /* of uint32_t: the hashes of the names of exchanges and queues */
     cny_declaring_channel channels[CNY_MOST_DECLARING_CHANNELS];
     bool is_isolated; /* the connection is for this run only */
-    bool is_passive;  /* its declarations, which only ask whether a thing is there */
+    bool is_passive;  /* the declarations only ask whether the things are there */
     cny_run_progress progress;
 } cny_run;
 
@@ -51,27 +52,28 @@ static inline bool cny_run_is_over(const cny_run *one)
 
 /* ---- outcomes.c ---- */
 
-/* The broker has answered the item's declaration, with success. */
+/* The broker has accepted the declaration of the item. */
 void cny_run_answered(cny_run *one, cny_declaration *item);
 
-/* The item is the oldest on its channel, and was not declared, for what this thread's last error tells: the channel or
- * the connection is gone, or there was no answer in time. */
+/* The item is the oldest on its channel, and this thread's last error tells why it was not declared: the broker has
+ * closed the channel or the connection, or has not answered in time. */
 void cny_run_not_answered(cny_run *one, cny_declaration *item);
 
-/* The item is not declared, for what this thread's last error tells. */
+/* This thread's last error tells why the item is not declared. */
 void cny_run_refused(cny_run *one, cny_declaration *item);
 
 /* ---- declaring.c ---- */
 
-/* Declares what is due, exchanges before queues before bindings; on the isolated connection suspects. Waits. A
- * connection on which something had no answer is of no more use to this run, and is ended if nobody uses it yet. */
+/* Declares what is due: exchanges, then queues, then bindings. On the isolated connection: what must be isolated.
+ * Waits. A connection on which something had no answer is of no more use to this run, and is ended if nobody uses it
+ * yet. */
 void cny_run_declare_all(cny_run *one);
 
-/* Declares one thing, on the isolated connection. Waits. */
+/* Declares one item, on the isolated connection. Waits. */
 void cny_run_try_alone(cny_run *one, cny_declaration *item);
 
-/* The suspects that are still due have no answer, for want of a connection perhaps. They are due anew, so that others
- * have their turn first, or after a pause. */
+/* What must be isolated and is still due had no answer, perhaps because there was no connection. It becomes due anew:
+ * now, so that others have their turn first, or after a pause. */
 void cny_run_put_off(const cny_run *one, bool has_pause);
 
 #endif

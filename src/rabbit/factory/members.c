@@ -27,18 +27,20 @@ void cny_factory_leave(coney_connection_factory *factory, const void *self)
 
 bool cny_factory_members(coney_connection_factory *factory, cny_buffer *members)
 {
-    const cny_membership *all = (const cny_membership *)(const void *)factory->members.data;
+    size_t count;
+    const cny_membership *all = cny_memberships(&factory->members, &count);
     if (!cny_buffer_append(members, all, factory->members.size))
         return false;
-    for (size_t i = 0; i < factory->members.size / sizeof *all; i++)
+    for (size_t i = 0; i < count; i++)
         all[i].member->ref(all[i].self);
     return true;
 }
 
 void cny_members_free(cny_buffer *members)
 {
-    const cny_membership *all = (const cny_membership *)(const void *)members->data;
-    for (size_t i = 0; i < members->size / sizeof *all; i++)
+    size_t count;
+    const cny_membership *all = cny_memberships(members, &count);
+    for (size_t i = 0; i < count; i++)
         all[i].member->unref(all[i].self);
     cny_buffer_free(members);
 }

@@ -27,7 +27,7 @@ static void describe_request(const cny_declaration *item, char *text, size_t siz
     }
 }
 
-static const char *way_out(const cny_declaration *item, cny_declaration_state state, const coney_error *error)
+static const char *advice(const cny_declaration *item, cny_declaration_state state, const coney_error *error)
 {
     bool is_there = state == CNY_DECLARATION_FOUND, is_queue = item->kind == CNY_DECLARE_QUEUE;
     if (error->status == CONEY_E_PRECONDITION_FAILED && is_there)
@@ -60,8 +60,9 @@ static void tell(coney_connection_factory *factory, const coney_declaration *new
     pthread_mutex_lock(&factory->lock);
     bool got = is_refused && cny_factory_members(factory, &members);
     pthread_mutex_unlock(&factory->lock);
-    const cny_membership *all = (const cny_membership *)(const void *)members.data;
-    for (size_t i = 0; got && i < members.size / sizeof *all; i++) {
+    size_t count;
+    const cny_membership *all = cny_memberships(&members, &count);
+    for (size_t i = 0; got && i < count; i++) {
         if (all[i].member->on_declaration)
             all[i].member->on_declaration(all[i].self, news);
     }
@@ -186,11 +187,11 @@ static cny_error *make_refusal(const cny_declaration *item, const char *way)
 
 /* Keeps the refusal until the broker has said whether the thing is there; NULL: keeps none any more. Gives the refusal
  * that was kept before. Another run may have taken that and concluded the item: NULL. */
-static cny_error *exchange_refusal(const cny_run *one, cny_declaration *item, cny_error *refusal)
+static cny_error *swap_pending_refusal(const cny_run *one, cny_declaration *item, cny_error *refusal)
 {
     pthread_mutex_lock(&one->factory->lock);
-    cny_error *before = item->refusal;
-    item->refusal = refusal;
+    cny_error *before = item->pending_refusal;
+    item->pending_refusal = refusal;
     pthread_mutex_unlock(&one->factory->lock);
     return before;
 }
@@ -212,7 +213,7 @@ static size_t add_strike(const cny_run *one, cny_declaration *item, bool has_hun
     else
         cny_strike(&item->strikes, cny_now_ms());
     bool is_first = !one->is_isolated && cny_must_isolate(&item->strikes);
-    return is_first ? cny_declarations_leave_out(one->factory) : 0;
+    return is_first ? cny_declarations_isolate_wanted(one->factory) : 0;
 }
 
 /* This thread's last error is why the item was not declared. */
@@ -221,7 +222,8 @@ void cny_run_refused(cny_run *one, cny_declaration *item)
     const coney_error *error = coney_last_error_details();
     coney_connection_factory *factory = one->factory;
     if (may_be_there(item, error->status) && cny_buffer_append(&one->to_check, &item, sizeof(cny_declaration *))) {
-        cny_error_unref(exchange_refusal(one, item, make_refusal(item, ""))); /* the second answer tells the way out */
+        cny_error_unref(
+            swap_pending_refusal(one, item, make_refusal(item, ""))); /* the second answer tells the way out */
         return;
     }
     bool is_suspicion = cny_last_is_suspicion(), has_hung = error->status == CONEY_E_TIMEOUT;
@@ -230,7 +232,7 @@ void cny_run_refused(cny_run *one, cny_declaration *item)
     size_t left_out = is_suspicion || has_hung ? add_strike(one, item, has_hung) : 0;
     cny_declaration_state state = state_after(factory, item, error, is_suspicion);
     pthread_mutex_unlock(&factory->lock);
-    cny_error *refusal = make_refusal(item, way_out(item, state, error));
+    cny_error *refusal = make_refusal(item, advice(item, state, error));
     if (!is_suspect_only) /* it may have been another request, and the next connection tells */
         conclude(one, item, state, refusal);
     if (left_out > 0)
@@ -243,13 +245,13 @@ void cny_run_refused(cny_run *one, cny_declaration *item)
 /* The second answer, to whether it is there. */
 static void on_passive_answer(cny_run *one, cny_declaration *item, bool is_there)
 {
-    cny_error *kept = exchange_refusal(one, item, NULL);
+    cny_error *kept = swap_pending_refusal(one, item, NULL);
     if (!kept)
         return;
     const coney_error *refusal = cny_error_view(kept);
     cny_declaration_state state = is_there ? CNY_DECLARATION_FOUND : CNY_DECLARATION_REFUSED;
     cny_error *told =
-        cny_error_new(refusal->status, refusal->broker_code, "%s%s", refusal->text, way_out(item, state, refusal));
+        cny_error_new(refusal->status, refusal->broker_code, "%s%s", refusal->text, advice(item, state, refusal));
     conclude(one, item, state, told);
     cny_error_unref(told);
     cny_error_unref(kept);

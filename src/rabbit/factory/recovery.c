@@ -156,9 +156,10 @@ static bool all_members(cny_slot *slot, bool (*call)(const cny_slot *slot, const
     if (!cny_factory_members(slot->factory, &members))
         return false;
     unlock(slot);
-    const cny_membership *all = (const cny_membership *)(const void *)members.data;
+    size_t count;
+    const cny_membership *all = cny_memberships(&members, &count);
     bool done = true;
-    for (size_t i = 0; i < members.size / sizeof *all; i++)
+    for (size_t i = 0; i < count; i++)
         done = call(slot, &all[i]) && done;
     cny_members_free(&members);
     lock(slot);
@@ -223,7 +224,7 @@ static int64_t end_of_declaring(const cny_slot *slot)
     const cny_declarations *declarations = &slot->factory->declarations;
     int64_t from = slot->logged_in_at, answered_at = declarations->answered_at;
     bool is_later = answered_at > from, is_consuming = slot->role == CONEY_CONSUMING;
-    if (declarations->running && is_later == is_consuming)
+    if (declarations->is_running && is_later == is_consuming)
         from = answered_at;
     return from + PATIENCE_WITH_DECLARATIONS_MS;
 }
@@ -351,8 +352,9 @@ static int64_t run_due_of_members(coney_connection_factory *factory)
     if (!cny_factory_members(factory, &members))
         return now + TICK_MS;
     pthread_mutex_unlock(&factory->lock);
-    const cny_membership *all = (const cny_membership *)(const void *)members.data;
-    for (size_t i = 0; i < members.size / sizeof *all; i++) {
+    size_t count;
+    const cny_membership *all = cny_memberships(&members, &count);
+    for (size_t i = 0; i < count; i++) {
         int64_t wanted = all[i].member->on_tick ? all[i].member->on_tick(all[i].self, now) : NEVER;
         next = wanted < next ? wanted : next;
     }

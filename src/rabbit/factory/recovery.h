@@ -5,10 +5,10 @@
 
 #include "rabbit/factory/factory.h"
 
-/* The thread's function; the argument is a factory, of which it drops a reference at its end. */
+/* The function of the thread. The argument is a reference to the factory, which the thread drops at its end. */
 void *cny_recovery_main(void *argument);
 
-/* The delay after one more failure. */
+/* The delay before the next attempt, after this one before the last attempt. */
 int cny_recovery_delay(const coney_recovery_options *options, int delay_ms);
 
 #endif

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of this folder share of the registry. All functions are for the thread that has the factory's lock,
- * unless said otherwise. */
+/* The registry of what is to be declared, as the files of this folder use it. All functions are called with the
+ * factory's lock held, unless said otherwise. */
 #ifndef CNY_FACTORY_REGISTRY_H
 #define CNY_FACTORY_REGISTRY_H
 
 #include "rabbit/factory/declarations.h"
 
-uint32_t cny_hash_name(const char *name); /* any thread */
+/* ---- what does not change; any thread, without the lock ---- */
 
-/* ---- walking ---- */
+uint32_t cny_hash_name(const char *name);
+bool cny_is_binding(const cny_declaration *item);
+const char *cny_declaration_name(const cny_declaration *item); /* of a binding: its destination */
+const char *cny_binding_source(const cny_declaration *binding);
+bool cny_is_named(const cny_declaration *item, cny_declaration_kind kind, const char *name, uint32_t hash);
+bool cny_is_bound_from(const cny_declaration *item, const char *exchange, uint32_t hash);
 
-/* All items of all sets, one after another. */
+/* ---- all items of all sets, one after another ---- */
+
 typedef struct cny_walk {
     cny_declaration_set **sets;
     size_t set_count, set, item;
@@ -18,52 +24,50 @@ typedef struct cny_walk {
 
 cny_declaration_set **cny_sets_of(const coney_connection_factory *factory, size_t *count);
 cny_walk cny_walk_begin(const coney_connection_factory *factory);
-cny_declaration *cny_walk_next(cny_walk *one); /* NULL after the last */
-
-/* Of what is fixed: any thread. */
-bool cny_is_binding(const cny_declaration *item);
-const char *cny_declaration_name(const cny_declaration *item); /* of a binding its destination */
-const char *cny_binding_source(const cny_declaration *binding);
-bool cny_is_named(const cny_declaration *item, cny_declaration_kind kind, const char *name, uint32_t hash);
-bool cny_is_bound_from(const cny_declaration *item, const char *exchange, uint32_t hash);
+cny_declaration *cny_walk_next(cny_walk *one); /* NULL after the last one */
 
 /* ---- states ---- */
 
-/* At once, as if it had never been tried; but one over which connections were lost keeps its pauses. */
-void cny_declaration_want(coney_connection_factory *factory, cny_declaration *item);
+/* The one place where the state of an item changes. */
+void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *item, cny_declaration_state state);
 
-/* The same, but without pauses: somebody asks for it now. */
+/* The item is wanted, and due at once, as if it had never been tried. An item that must be isolated stays as it is, and
+ * keeps its pauses; want_now: that one, too, because somebody asks for it. */
+void cny_declaration_want(coney_connection_factory *factory, cny_declaration *item);
 void cny_declaration_want_now(coney_connection_factory *factory, cny_declaration *item);
 
 /* The item was refused: it is due after a pause, longer than the last one and at most this long. */
 void cny_declaration_delay(cny_declaration *item, int most_ms);
 
-/* It is to be declared, as soon as it is due. */
+/* The item is declared when it is due. */
 bool cny_declaration_is_missing(const cny_declaration *item);
 
-/* One thing has cost connections or had no answer: all else that is wanted, which may do the same, is declared on the
- * isolated connection, too, so that the others can be used. Gives the number of these things. */
-size_t cny_declarations_leave_out(coney_connection_factory *factory);
+/* Fills in what the program is told of an item. */
+void cny_declaration_describe(const cny_declaration *item, coney_declaration *declaration);
 
-/* Appends the items of that kind that are due and can be declared by that role, of the sets given; isolated: suspects
- * that need not be alone, those first that were tried longest ago: a run ends with the first that have no answer. False
- * without memory. */
+/* One item has cost connections or had no answer. All that is wanted may do the same, so it is declared on the isolated
+ * connection, too, and the other connections can be used. Returns how many items these are. */
+size_t cny_declarations_isolate_wanted(coney_connection_factory *factory);
+
+/* ---- what is due ---- */
+
+/* Appends the items of these sets and that kind that are due and that a connection of that role may declare. isolated:
+ * those that must be isolated but not alone, the one that was tried longest ago first, because a run ends with the
+ * first items that have no answer. False without memory. */
 bool cny_declarations_collect(const cny_buffer *sets, cny_declaration_kind kind, coney_connection_role role,
                               bool isolated, cny_buffer *items);
 
-/* When the next thing is due that a connection of that role can declare; isolated: of suspects. */
+/* When the next item is due that a connection of that role may declare. isolated: of those that must be isolated. */
 int64_t cny_declarations_next_due(const coney_connection_factory *factory, coney_connection_role role, bool isolated);
-void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *item, cny_declaration_state state);
 
-/* Wants the bindings that have an end among these names, of which the hashes are given, sorted. */
+/* ---- bindings ---- */
+
+/* Wants the bindings whose queue or exchange is among these names. The names are hashes, and sorted. */
 void cny_declarations_sort_names(uint32_t *names, size_t count);
 void cny_declarations_want_bindings(coney_connection_factory *factory, const uint32_t *names, size_t count);
 
-/* The broker says that the binding's queue or exchange is missing: whether that is wanted, too. A queue that another
- * connection had exclusively is free then, so the queue is declared at once. */
+/* The broker says that the binding's queue or exchange is missing. True if that is wanted. If the last refusal was that
+ * another connection has the queue exclusively, that is over, so the queue is due at once. */
 bool cny_declarations_await_end(coney_connection_factory *factory, const cny_declaration *binding);
-
-/* Copies what is told of an item. */
-void cny_declaration_describe(const cny_declaration *item, coney_declaration *declaration);
 
 #endif

@@ -38,7 +38,7 @@ static void *run_main(void *argument)
     cny_run_declare_all(one);
     pthread_mutex_lock(&factory->lock);
     factory->declarations.not_before = is_stuck(one) ? cny_deadline(FIRST_DELAY_MS) : 0;
-    factory->declarations.running = false;
+    factory->declarations.is_running = false;
     cny_factory_wake_locked(factory);
     pthread_mutex_unlock(&factory->lock);
     free_run(one);
@@ -50,7 +50,7 @@ static void *run_main(void *argument)
 #define ISOLATED_MS 15000 /* to connect; an answer has the item's own time */
 
 /* The one that has been due for longest. */
-static cny_declaration *find_suspect(const cny_run *one, bool must_be_alone)
+static cny_declaration *find_isolated(const cny_run *one, bool must_be_alone)
 {
     pthread_mutex_lock(&one->factory->lock);
     cny_declaration_set **sets = (cny_declaration_set **)(void *)one->sets.data;
@@ -58,9 +58,9 @@ static cny_declaration *find_suspect(const cny_run *one, bool must_be_alone)
     for (size_t i = 0; i < one->sets.size / sizeof(cny_declaration_set *); i++) {
         for (size_t k = 0; sets[i]->has_joined && k < sets[i]->count; k++) {
             cny_declaration *item = &sets[i]->items[k];
-            bool is_suspect = cny_declaration_is_missing(item) && cny_must_isolate(&item->strikes) &&
-                              (!must_be_alone || cny_must_be_alone(&item->strikes));
-            if (is_suspect && item->due_at <= cny_now_ms() && (!first || item->due_at < first->due_at))
+            bool is_isolated = cny_declaration_is_missing(item) && cny_must_isolate(&item->strikes) &&
+                               (!must_be_alone || cny_must_be_alone(&item->strikes));
+            if (is_isolated && item->due_at <= cny_now_ms() && (!first || item->due_at < first->due_at))
                 first = item;
         }
     }
@@ -71,16 +71,16 @@ static cny_declaration *find_suspect(const cny_run *one, bool must_be_alone)
 /* Together, which is quick, unless one that must be alone has waited for longest. */
 static void try_all(cny_run *one)
 {
-    cny_declaration *alone = find_suspect(one, true);
-    if (find_suspect(one, false) != alone)
+    cny_declaration *alone = find_isolated(one, true);
+    if (find_isolated(one, false) != alone)
         cny_run_declare_all(one);
-    while (!cny_run_is_over(one) && (alone = find_suspect(one, true)))
+    while (!cny_run_is_over(one) && (alone = find_isolated(one, true)))
         cny_run_try_alone(one, alone);
     bool is_known = one->progress == CNY_RUN_HUNG || cny_connection_is_over_request(one->connection);
     cny_run_put_off(one, cny_run_is_over(one) && !is_known);
 }
 
-static void *isolate_main(void *argument)
+static void *isolated_main(void *argument)
 {
     cny_run *one = argument;
     coney_connection_factory *factory = one->factory;
@@ -92,7 +92,7 @@ static void *isolate_main(void *argument)
         cny_run_put_off(one, true);
     }
     pthread_mutex_lock(&factory->lock);
-    factory->declarations.isolating = false;
+    factory->declarations.is_isolating = false;
     cny_factory_wake_locked(factory);
     pthread_mutex_unlock(&factory->lock);
     free_run(one);
@@ -127,15 +127,15 @@ static bool begin_run(coney_connection_factory *factory, cny_connection *connect
     cny_run *one = new_run(factory, connection);
     if (!one)
         return false;
-    const cny_thread thread = {.name = "coney-declare", .run = connection ? run_main : isolate_main, .argument = one};
+    const cny_thread thread = {.name = "coney-declare", .run = connection ? run_main : isolated_main, .argument = one};
     if (cny_threads_start(&factory->threads, factory, &thread) != CONEY_OK) {
         free_run(one);
         return false;
     }
     if (connection)
-        factory->declarations.running = true;
+        factory->declarations.is_running = true;
     else
-        factory->declarations.isolating = true;
+        factory->declarations.is_isolating = true;
     factory->declarations.answered_at = cny_now_ms();
     return true;
 }
@@ -154,7 +154,7 @@ static bool can_declare(const cny_slot *slot)
 
 bool cny_declarations_are_under_way(const coney_connection_factory *factory, coney_connection_role role)
 {
-    return factory->declarations.running || cny_declarations_next_due(factory, role, false) <= cny_now_ms();
+    return factory->declarations.is_running || cny_declarations_next_due(factory, role, false) <= cny_now_ms();
 }
 
 static int64_t next_run(const coney_connection_factory *factory, coney_connection_role role)
@@ -171,10 +171,10 @@ static int64_t begin_if_due(coney_connection_factory *factory, cny_connection *c
 }
 
 /* A suspect is tried only where others have a connection: else the broker is not there. */
-static int64_t try_suspects(coney_connection_factory *factory)
+static int64_t try_isolated(coney_connection_factory *factory)
 {
     bool has_any = can_declare(&factory->slots[CONEY_CONSUMING]) || can_declare(&factory->slots[CONEY_PUBLISHING]);
-    if (factory->declarations.isolating || !has_any)
+    if (factory->declarations.is_isolating || !has_any)
         return INT64_MAX;
     return begin_if_due(factory, NULL, cny_declarations_next_due(factory, CONEY_CONSUMING, true));
 }
@@ -184,11 +184,11 @@ int64_t cny_declarations_run_due(coney_connection_factory *factory)
     int64_t next = INT64_MAX;
     if (cny_factory_is_closed(factory))
         return next;
-    for (int role = 0; role < CNY_ROLE_COUNT && next == INT64_MAX && !factory->declarations.running; role++) {
+    for (int role = 0; role < CNY_ROLE_COUNT && next == INT64_MAX && !factory->declarations.is_running; role++) {
         const cny_slot *slot = &factory->slots[role]; /* the consuming one first */
         if (can_declare(slot))
             next = begin_if_due(factory, slot->connection, next_run(factory, slot->role));
     }
-    int64_t suspects = try_suspects(factory);
-    return suspects < next ? suspects : next;
+    int64_t isolated = try_isolated(factory);
+    return isolated < next ? isolated : next;
 }
