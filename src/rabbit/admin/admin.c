@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* The admin: every call opens a channel, does its work there and closes it. A refusal, which
- * costs AMQP a channel, thus costs nobody else anything, and calls need no lock. Channels live
- * on the consuming connection, because exclusive queues belong to the connection that declared
- * them. The topology is the factory's affair: it is declared together with what others bring. (Spring: RabbitAdmin.) */
+/* The admin (Spring: RabbitAdmin). Every call opens a channel, does its work there and closes it. A refusal costs the
+ * channel, so it disturbs nobody else, and calls need no lock. The channels belong to the consuming connection, because
+ * an exclusive queue belongs to the connection that has declared it. The factory declares the topology, together with
+ * what others bring. On threads of the program. It must not know how connections come back. */
 #include "rabbit/factory/factory.h"
 
 #define DEFAULT_TIMEOUT_MS 10000
 
 /* All fixed after new. */
 struct coney_admin {
-    atomic_uint refs; /* the program's and, for a while, the recovery thread's */
     coney_connection_factory *factory;
-    cny_declaration_set *declarations; /* its topology; NULL: it has none */
+    cny_declaration_set *declarations; /* the topology; NULL: there is none */
     int timeout_ms;
 };
 
@@ -77,7 +76,7 @@ coney_status coney_admin_new(coney_admin **admin, coney_connection_factory *fact
     return CONEY_OK;
 }
 
-/* ---- one piece of work on a channel of its own ---- */
+/* ---- one task on a channel of its own ---- */
 
 typedef struct task {
     cny_channel *channel;
@@ -133,7 +132,7 @@ static coney_status remove_binding(const task *one, const void *binding, void *u
     return cny_channel_unbind(one->channel, binding, one->deadline);
 }
 
-static coney_status look_at_queue(const task *one, const void *queue, void *info)
+static coney_status inspect_queue(const task *one, const void *queue, void *info)
 {
     return cny_channel_declare_queue(one->channel, &(coney_queue){.name = queue}, true, info, one->deadline);
 }
@@ -190,7 +189,7 @@ coney_status coney_admin_remove_binding(coney_admin *admin, const coney_binding 
 coney_status coney_admin_queue_info(coney_admin *admin, const char *queue, coney_queue_info *info)
 {
     CNY_DISABLE_CANCEL();
-    return perform(admin, "queue info", check_name("queue name", queue), look_at_queue, queue, info);
+    return perform(admin, "queue info", check_name("queue name", queue), inspect_queue, queue, info);
 }
 
 coney_status coney_admin_delete_queue(coney_admin *admin, const char *queue, uint32_t *message_count)

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* The end of a factory: stops consuming, waits for what is sent, closes the connections and ends the threads, all
- * within its deadline and a moment of grace. */
+/* The end of a factory: stops consuming, waits for confirms, closes the connections and ends the threads, all within
+ * its deadline and a moment of grace. On the thread that closes or frees the factory. It must not know what members
+ * are. */
 #include "rabbit/factory/parts.h"
 
-#define GRACE_MS 90 /* for all that comes last, after the deadline for closing: it is kept to 100 ms */
+#define GRACE_MS 90 /* after the deadline, for what comes last: close keeps its deadline to 100 ms */
 
-/* What did not end in time; the first first_error is told. */
+/* One close of a factory. */
 typedef struct closing {
     coney_connection_factory *factory;
     int64_t deadline;
-    int64_t latest; /* what comes last has a moment even if the rest took all the time */
+    int64_t latest; /* the deadline and the moment of grace */
     cny_buffer members;
     cny_connection *connections[CNY_ROLE_COUNT + 1]; /* the last one is the isolated one */
-    cny_error *first_error;
+    cny_error *first_error;                          /* what did not end in time; close returns it */
 } closing;
 
 static void note_error(closing *one, coney_status status)
@@ -21,7 +22,7 @@ static void note_error(closing *one, coney_status status)
         one->first_error = cny_error_capture();
 }
 
-/* All at the same time: their handlers may still send. */
+/* All containers stop at the same time, and meanwhile their handlers may send. */
 static void stop_containers(closing *one)
 {
     size_t count;
@@ -36,7 +37,7 @@ static void stop_containers(closing *one)
     }
 }
 
-/* What was made later sends through what was made earlier. */
+/* The newest template first, because it may send through an older one. */
 static void drain_templates(closing *one)
 {
     size_t count;
@@ -54,9 +55,9 @@ static bool begin(closing *one)
     pthread_mutex_lock(&factory->lock);
     bool is_first = factory->phase == CNY_FACTORY_SERVING;
     if (is_first) {
-        cny_factory_enter_phase(factory, CNY_FACTORY_DRAINING); /* wakes those who sleep and may not send any more */
+        cny_factory_enter_phase(factory, CNY_FACTORY_DRAINING); /* wakes those who wait and may not send any more */
         cny_buffer_swap(&one->members, &factory->spare);
-        cny_factory_members(factory, &one->members); /* there is room */
+        cny_factory_members(factory, &one->members); /* the spare has room */
     }
     pthread_mutex_unlock(&factory->lock);
     return is_first;
@@ -69,7 +70,7 @@ static void tell_done(coney_connection_factory *factory)
     pthread_mutex_unlock(&factory->lock);
 }
 
-/* From here on everything answers CONEY_E_CLOSED and nothing connects. */
+/* From now on everything answers CONEY_E_CLOSED, and nothing connects. */
 static void declare_closed(closing *one)
 {
     coney_connection_factory *factory = one->factory;
@@ -141,7 +142,7 @@ static coney_status close_now(closing *one)
     end_recovery(one);
     abandon_rest(one);
     for (int role = 0; role < CNY_ROLE_COUNT; role++)
-        cny_slot_log(&factory->slots[role].news); /* which does not change any more */
+        cny_slot_log(&factory->slots[role].news); /* the news do not change any more */
     if (!cny_events_stop(factory->events, one->latest))
         note_error(one, cny_fail(CONEY_E_TIMEOUT, "a callback has not returned yet"));
     cny_threads_join(&factory->threads, NULL, one->latest);
@@ -189,6 +190,6 @@ void coney_connection_factory_free(coney_connection_factory *factory)
     if (status != CONEY_OK)
         cny_log(CONEY_LOG_ERROR, "%s%s", coney_last_error(),
                 status == CONEY_E_STATE ? "; the connection factory is not freed" : "");
-    if (status != CONEY_E_STATE) /* called where it must not be: the factory stays */
+    if (status != CONEY_E_STATE) /* called on a thread where it must not be: the factory stays */
         cny_factory_unref(factory);
 }

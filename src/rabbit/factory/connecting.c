@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Begins to connect: asks the program's provider for credentials, and makes a connection that the factory owns. */
+/* Begins to connect: asks the program's provider for credentials, and makes a connection that the factory owns. The
+ * recovery thread; the owner's functions run on any thread. It must not know when a connection is needed. */
 #include "rabbit/factory/connecting.h"
 #include "rabbit/factory/parts.h"
 
@@ -17,8 +18,6 @@ coney_status cny_factory_ask_for_credentials(coney_connection_factory *factory, 
                ? status
                : cny_fail(status, "the credentials provider answered %s (%d)", coney_status_name(status), (int)status);
 }
-
-/* ---- the owner of its connections ---- */
 
 /* ---- the owner of a connection ---- */
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What one admin or listener brings: its topology, and an item for each thing in it. */
+/* A set: the topology that one admin or listener brings, and an item for each thing in it. Any thread. It must not know
+ * the registry. */
 #include "rabbit/factory/registry.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The registry of what is to be declared: who brings it, and how each thing stands. All of it is under the factory's
- * lock. */
+/* The registry of what is to be declared: the sets that have joined, and the state of each item. Any thread; most
+ * functions are called with the factory's lock held. It must not know channels, nor how something is declared. */
 #include "rabbit/factory/parts.h"
 #include "rabbit/factory/registry.h"
 
@@ -39,7 +39,7 @@ cny_declaration *cny_walk_next(cny_walk *one)
 void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *item, cny_declaration_state state)
 {
     cny_declarations *all = &factory->declarations;
-    if (!item->set->has_joined) { /* it left while it was being declared */
+    if (!item->set->has_joined) { /* the set has left while it was being declared */
         item->state = state;
         return;
     }
@@ -90,7 +90,7 @@ size_t cny_declarations_isolate_wanted(coney_connection_factory *factory)
     return count;
 }
 
-/* ---- those who bring something ---- */
+/* ---- joining and leaving ---- */
 
 static void count_in(coney_connection_factory *factory, const cny_declaration_set *set, bool in)
 {
@@ -150,7 +150,7 @@ void cny_declarations_want_bindings(coney_connection_factory *factory, const uin
 {
     cny_walk all = cny_walk_begin(factory);
     for (cny_declaration *item; count > 0 && (item = cny_walk_next(&all));) {
-        bool is_as_new = item->state == CNY_DECLARATION_WANTED && !item->error; /* with an error it has a pause */
+        bool is_as_new = item->state == CNY_DECLARATION_WANTED && !item->error; /* with an error the item has a pause */
         if (!cny_is_binding(item) || is_as_new || item->state == CNY_DECLARATION_IDLE)
             continue;
         if (bsearch(&item->name_hash, names, count, sizeof *names, compare_hashes) ||
@@ -165,7 +165,7 @@ void cny_declarations_sort_names(uint32_t *names, size_t count)
         qsort(names, count, sizeof *names, compare_hashes);
 }
 
-/* ---- for recovery and declaring.c; under lock ---- */
+/* ---- what is due; under lock ---- */
 
 void cny_declarations_lost(coney_connection_factory *factory, coney_connection_role role)
 {
@@ -196,7 +196,7 @@ static bool is_for_run(const cny_declaration *item, bool isolated)
     return cny_must_isolate(&item->strikes) == isolated && !cny_must_be_alone(&item->strikes);
 }
 
-/* Those that were tried longest ago first; those of one moment as they stand in memory, which keeps a set's order. */
+/* The item that was tried longest ago first. Items of the same moment keep the order of their set. */
 static int compare_attempts(const void *a, const void *b)
 {
     const cny_declaration *one = *(cny_declaration *const *)a, *other = *(cny_declaration *const *)b;
@@ -268,7 +268,7 @@ void cny_declaration_describe(const cny_declaration *item, coney_declaration *de
         CONEY_DECLARATION_REFUSED};
     const coney_error *error = cny_error_view(item->error);
     bool is_binding = cny_is_binding(item);
-    const coney_binding *binding = item->thing; /* if it is one */
+    const coney_binding *binding = item->thing; /* of no use if it is none */
     *declaration = (coney_declaration){
         .kind = is_binding                           ? CONEY_DECLARATION_BINDING
                 : item->kind == CNY_DECLARE_EXCHANGE ? CONEY_DECLARATION_EXCHANGE

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Declares a set now, for a caller who waits. */
+/* Declares a set now, for a caller who waits. On a thread of the program. It must not know how. */
 #include "rabbit/factory/parts.h"
 #include "rabbit/factory/registry.h"
 
-#define MOMENT_MS 500 /* in which the thread that declares says what has no answer */
+#define MOMENT_MS 500 /* until the thread that declares has noted what has no answer */
 
-/* Under lock: the broker has answered for each item, or will not soon. After one that has no answer the others would
- * take as long. */
+/* Under lock: the broker has answered the declaration of each item, or will not soon: after one that has no answer the
+ * others would take as long. */
 static bool is_answered(const cny_declaration_set *set)
 {
     bool is_complete = true;
@@ -28,7 +28,7 @@ static coney_status first_refusal(const cny_declaration_set *set)
     return CONEY_OK;
 }
 
-/* Under lock: until all is answered, as long as answers come. */
+/* Under lock: waits for as long as answers come. */
 static coney_status wait_until_answered(coney_connection_factory *factory, const cny_declaration_set *set,
                                         int timeout_ms)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What those see of declarations who bring them, who consume and who send: whether a thing is there, may come, or is to
- * be made again. Any thread. */
+/* What members ask and say of declarations: the state of a set; whether a queue is there, or is to be made again;
+ * whether a message may be sent. Any thread. It must not know how something is declared. */
 #include "rabbit/factory/parts.h"
 #include "rabbit/factory/registry.h"
 
 #include <string.h>
 
-#define MOST_EXCHANGES 64 /* that a message may reach, that are looked at */
+#define MOST_EXCHANGES 64 /* that are checked of all that a message may reach */
 
 cny_declaration_state cny_declaration_set_state(coney_connection_factory *factory, const cny_declaration_set *set,
                                                 cny_accepts_found *accepts, void *user, cny_error **error)
@@ -136,7 +136,7 @@ bool cny_declarations_find_queue(coney_connection_factory *factory, const char *
 
 /* ---- sends; under lock ---- */
 
-/* An exclusive queue is made on the consuming connection, which nobody may ever need. */
+/* An exclusive queue is made on the consuming connection, and perhaps nobody ever needs that. */
 static bool can_be_declared(const coney_connection_factory *factory, const cny_declaration *item)
 {
     coney_connection_state state = cny_slot_public_state(factory->slots[CONEY_CONSUMING].state);
@@ -155,7 +155,7 @@ static const cny_declaration *find_hindrance_of_queue(const coney_connection_fac
     return NULL;
 }
 
-/* Exchanges that a message reaches, each once: they may be bound in a circle, and more than once to each other. */
+/* The exchanges that a message reaches, each once: they may be bound in a circle, or more than once to each other. */
 typedef struct reached {
     const char *names[MOST_EXCHANGES];
     size_t count;
@@ -171,7 +171,7 @@ static void reach(reached *exchanges, const char *name)
         exchanges->names[exchanges->count++] = name;
 }
 
-/* The exchange itself or a binding of it; else adds the exchanges that are bound to it. */
+/* Returns the exchange or one of its bindings if that is wanted. Adds the exchanges that are bound to the exchange. */
 static const cny_declaration *find_hindrance_at(const coney_connection_factory *factory, const char *exchange,
                                                 reached *exchanges)
 {
@@ -188,7 +188,7 @@ static const cny_declaration *find_hindrance_at(const coney_connection_factory *
     return NULL;
 }
 
-/* What keeps a message to the exchange from some of the queues that are to get it. */
+/* Returns a declaration without which some queue would miss a message to the exchange; NULL: there is none. */
 static const cny_declaration *find_hindrance_of_exchange(const coney_connection_factory *factory, const char *exchange)
 {
     reached exchanges = {.names = {exchange}, .count = 1};
@@ -198,7 +198,7 @@ static const cny_declaration *find_hindrance_of_exchange(const coney_connection_
     return found;
 }
 
-/* The reason of a binding that waits for its queue or exchange is that of these. */
+/* A binding that waits for its queue or exchange has the error of these. */
 static const cny_error *reason_of(const coney_connection_factory *factory, const cny_declaration *hindrance)
 {
     cny_walk all = cny_walk_begin(factory);
@@ -215,7 +215,8 @@ static coney_status fail_for(const coney_connection_factory *factory, const cny_
 {
     const coney_error *error = cny_error_view(reason_of(factory, hindrance));
     coney_status status = error ? error->status : CONEY_E_CONNECT;
-    if (status == CONEY_E_LOST || status == CONEY_E_TIMEOUT) /* of the declaration; the message was not sent */
+    if (status == CONEY_E_LOST ||
+        status == CONEY_E_TIMEOUT) /* that is the status of the declaration, and the message was not sent */
         status = CONEY_E_CONNECT;
     return cny_fail_code(status, error ? error->broker_code : 0, "not sent, because %s '%s' is not declared yet%s%s",
                          hindrance->kind == CNY_DECLARE_EXCHANGE ? "exchange"

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* Declares what is wanted and due: many requests on their way at a time, over several channels when there is much,
- * exchanges before queues before bindings. A refusal costs its channel; what was sent there after the refused thing is
- * sent again on another one. */
+/* Declares what is due: exchanges, then queues, then bindings. Many declarations are sent before the first answer, over
+ * several channels if there are many. A refusal costs its channel, and what was sent on the channel after the refused
+ * declaration is sent again on another channel. On a thread of its own, without a lock unless said otherwise. It must
+ * not know what an answer means (outcomes.c). */
 #include "rabbit/factory/declaring.h"
 #include "rabbit/factory/parts.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define ENOUGH_FOR_ONE 200 /* declarations; more are worth another channel */
+#define ENOUGH_FOR_ONE 200 /* declarations on a channel; for more another channel is opened */
 #define MAX_DELAY_MS 30000
-#define ISOLATED_WINDOW 8 /* what is sent after a thing without an answer has to be sent again */
-#define UNUSED_MS 4000    /* for an answer while nobody uses the connection; recovery.c opens that later */
-#define END_MS 1000       /* for the end of such a connection */
+#define ISOLATED_WINDOW 8 /* small, for what was sent after a declaration without an answer has to be sent again */
+#define UNUSED_MS 4000    /* for an answer while nobody uses the connection yet; less than recovery.c waits */
+#define END_MS 1000       /* for the end of a connection that nobody has used */
 
 /* ---- sending ---- */
 
@@ -30,7 +31,7 @@ static bool has_channel(const cny_run *one)
     return false;
 }
 
-/* Where the connection allows for no more channels, those that are open have to do. */
+/* If the connection allows no more channels, the run goes on with those that are open. */
 static bool open_channel(cny_run *one, cny_declaring_channel *to, int timeout_ms)
 {
     coney_status status = cny_channel_open_on(&to->channel, one->connection, true, cny_deadline(timeout_ms));
@@ -49,7 +50,8 @@ static void close_channel(cny_declaring_channel *of)
     of->channel = NULL;
 }
 
-/* Each channel takes its part of the suspects, so that things without an answer are waited for together. */
+/* On the isolated connection the items are spread over all channels, so that those that have no answer are waited for
+ * at the same time. */
 static size_t window_of(const cny_run *one)
 {
     size_t part = 1 + left_to_send(one) / CNY_MOST_DECLARING_CHANNELS;
@@ -58,7 +60,7 @@ static size_t window_of(const cny_run *one)
     return part < ISOLATED_WINDOW ? part : ISOLATED_WINDOW;
 }
 
-/* Sends until the window is full. What cannot be encoded has its answer. */
+/* Sends until the window is full. An item that cannot be encoded is refused without asking the broker. */
 static void send_some(cny_run *one, cny_declaring_channel *to)
 {
     cny_declaration **items = (cny_declaration **)(void *)one->items.data;
@@ -72,7 +74,7 @@ static void send_some(cny_run *one, cny_declaring_channel *to)
             to->sent[to->count++] = item;
         else if (status == CONEY_E_INVALID)
             cny_run_refused(one, item);
-        else /* the channel is gone: the oldest on its way tells why, or there is none and another one is opened */
+        else /* the channel is gone: the oldest item on it tells why; if there is none, another channel is opened */
             break;
         one->next++;
     }
@@ -88,16 +90,16 @@ static void drop_oldest(cny_declaring_channel *of, size_t count)
     memmove(of->sent, of->sent + count, of->count * sizeof *of->sent);
 }
 
-/* The channel is gone, and with it what was sent after the oldest: that is sent again. */
+/* The channel is gone. What was sent on it after the oldest item is sent again. */
 static void send_again(cny_run *one, cny_declaring_channel *of)
 {
     if (!cny_run_is_over(one) && !cny_buffer_append(&one->items, of->sent, of->count * sizeof *of->sent))
-        cny_run_end(one, CNY_RUN_OVER); /* what is left is wanted, and the next run has it */
+        cny_run_end(one, CNY_RUN_OVER); /* what is left stays wanted, and the next run declares it */
     of->count = 0;
     close_channel(of);
 }
 
-/* Under lock. A thing that has no answer in time is one too: it is known what becomes of it. */
+/* Under lock. An item without an answer in time counts, too, because callers need not wait for it any longer. */
 static void count_answers(const cny_run *one, size_t count)
 {
     cny_declarations *declarations = &one->factory->declarations;
@@ -113,7 +115,7 @@ static bool is_in_use(const cny_run *one)
     return one->is_isolated || slot->connection != one->connection || slot->state == CNY_SLOT_OPEN;
 }
 
-/* How long an answer may take. */
+/* For the answer to the declaration of an item. */
 static int answer_timeout_ms(const cny_run *one, const cny_declaration *item)
 {
     pthread_mutex_lock(&one->factory->lock);
@@ -122,7 +124,7 @@ static int answer_timeout_ms(const cny_run *one, const cny_declaration *item)
     return in_use || item->timeout_ms < UNUSED_MS ? item->timeout_ms : UNUSED_MS;
 }
 
-/* Waits until no more than so many are on their way. */
+/* Waits until at most this many declarations on the channel have no answer. */
 static void await_answers(cny_run *one, cny_declaring_channel *of, size_t left)
 {
     size_t unanswered;
@@ -147,14 +149,14 @@ static void await_answers(cny_run *one, cny_declaring_channel *of, size_t left)
     cny_error_unref(error);
 }
 
-/* A thing without an answer holds up its channel, so there are as many for suspects as there may be. */
+/* An item without an answer holds up its channel, so the isolated connection has as many channels as there may be. */
 static size_t count_channels(const cny_run *one)
 {
     size_t wanted = one->is_isolated ? CNY_MOST_DECLARING_CHANNELS : 1 + left_to_send(one) / ENOUGH_FOR_ONE;
     return wanted < CNY_MOST_DECLARING_CHANNELS ? wanted : CNY_MOST_DECLARING_CHANNELS;
 }
 
-/* One channel after another is topped up and waited for: the others go on meanwhile. */
+/* Fills the window of each channel, then waits for answers on one channel after another. */
 static void send_all(cny_run *one)
 {
     size_t count = count_channels(one);
@@ -193,7 +195,7 @@ static void want_bindings_of_declared(cny_run *one)
     clear(&one->declared);
 }
 
-/* Declares the items of the run, and looks passively at those for which that was refused. */
+/* Declares the items of the run, and declares passively those that were refused and may be there. */
 static void declare_items(cny_run *one)
 {
     send_all(one);
@@ -219,8 +221,8 @@ static void declare_kind(cny_run *one, cny_declaration_kind kind)
     declare_items(one);
 }
 
-/* As late as after 30 s RabbitMQ may close a connection over a request that had no answer: one that nobody uses yet is
- * not to be used. */
+/* RabbitMQ may close a connection over a request without an answer up to 30 s later. So a connection that nobody uses
+ * yet is better not used at all. */
 static void end_unused(const cny_run *one)
 {
     pthread_mutex_lock(&one->factory->lock);

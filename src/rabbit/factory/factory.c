@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A factory is made. What keeps connections coming is in recovery.c, the end of a factory in close.c. */
+/* Makes a factory. The program's thread. What makes connections is in recovery.c, the end of a factory in close.c. */
 #include "rabbit/factory/parts.h"
 #include "rabbit/factory/recovery.h"
 

@@ -70,7 +70,7 @@ uint64_t cny_factory_blocked_us(coney_connection_factory *factory);
 /* The state of the publishing connection before a reply is sent. */
 typedef struct cny_reply_watch {
     uint64_t blocked_us;
-    uint64_t times_opened; /* it may have been opened so many times after the reply was sent */
+    uint64_t times_opened; /* more means that the connection was opened again meanwhile */
 } cny_reply_watch;
 
 cny_reply_watch cny_factory_watch_reply(coney_connection_factory *factory);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The isolated connection of a factory. The recovery thread makes it, because it alone runs the program's credentials
- * provider; the thread that wants it waits for that, uses it and closes it. Closing the factory closes it as well. */
+/* The isolated connection of a factory. The recovery thread makes the connection, because no other thread runs the
+ * program's credentials provider. The thread that wants the connection waits until it is open, uses it and closes it.
+ * Closing the factory closes it as well. It must not know what is tried on the connection. */
 #include "rabbit/factory/connecting.h"
 #include "rabbit/factory/parts.h"
 
 #define CLOSE_MS 1000
 
-/* Under lock: nobody has it any more. */
+/* Under lock: nobody has the connection any more. */
 static void end(coney_connection_factory *factory)
 {
     cny_isolation *isolation = &factory->isolation;
@@ -16,9 +17,9 @@ static void end(coney_connection_factory *factory)
     pthread_cond_broadcast(&factory->changed);
 }
 
-/* ---- making it; the recovery thread, under the factory's lock ---- */
+/* ---- making it: the recovery thread, with the factory's lock held ---- */
 
-/* It goes where the consuming connection is: what is refused may be refused by that node alone. */
+/* To the host of the consuming connection, because another node might not refuse the request. */
 static coney_status connect(coney_connection_factory *factory, const coney_credentials *credentials)
 {
     const cny_slot *consuming = &factory->slots[CONEY_CONSUMING];
@@ -77,7 +78,7 @@ static coney_status take_turn(coney_connection_factory *factory, int64_t deadlin
     return CONEY_OK;
 }
 
-/* Under lock: why there is no such connection, and will not be any more. */
+/* Under lock: CONEY_OK, or why there will be no open connection. */
 static coney_status check(const coney_connection_factory *factory)
 {
     const cny_isolation *isolation = &factory->isolation;

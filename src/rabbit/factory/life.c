@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What all files of this folder and all who hold a factory need: references, on which thread they are, whether the
- * factory is being closed, and waking its recovery thread. Any thread. It must not know connections or declarations. */
+/* What every file of this folder and everybody who has a factory needs: references, the kind of the calling thread, the
+ * phase of the factory, waking its recovery thread, and waiting. Any thread. It must not know how connections are made
+ * or what is declared, but for freeing. */
 #include "rabbit/factory/parts.h"
 
 #include <assert.h>

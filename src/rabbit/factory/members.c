@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who has a part in a factory's recovery and end: templates and containers join and leave. Any thread. */
+/* Templates and containers join a factory, and leave it. Any thread. It must not know what members do. */
 #include "rabbit/factory/parts.h"
 
 coney_status cny_factory_join(coney_connection_factory *factory, const cny_member *member, void *self)

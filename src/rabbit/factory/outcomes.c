@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* What the broker's answer to a declaration means, and whom it is told. The thread that declares, without a lock unless
- * said otherwise. */
+/* What the broker's answer to a declaration means, and telling it to the program and to members. The thread of a run,
+ * without a lock unless said otherwise. It must not know when something is sent. */
 #include "rabbit/factory/declaring.h"
 #include "rabbit/factory/parts.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define LOCKED_DELAY_MS 5000 /* an exclusive queue comes free when the broker has seen the end of its connection */
+#define LOCKED_DELAY_MS                                                                                                \
+    5000 /* an exclusive queue is free again when the broker has noticed the end of its connection */
 #define MAX_DELAY_MS 30000
 
-enum { INTERNAL_ERROR = 541 }; /* AMQP's reply code; a cluster that is not complete answers so, too */
+enum { INTERNAL_ERROR = 541 }; /* AMQP's reply code; also the answer of a cluster whose nodes are not all there */
 
 /* ---- telling ---- */
 
@@ -47,7 +48,7 @@ static const char *advice(const cny_declaration *item, cny_declaration_state sta
     return "";
 }
 
-/* Without a lock: whoever wants to know that a declaration was refused, or is made after all. */
+/* The program and the members: a declaration was refused, or the broker has accepted it after all. */
 static void tell(coney_connection_factory *factory, const coney_declaration *news)
 {
     bool is_refused = news->state != CONEY_DECLARATION_DECLARED;
@@ -71,7 +72,7 @@ static void tell(coney_connection_factory *factory, const coney_declaration *new
 
 /* ---- states ---- */
 
-/* Under lock. The same sentence again is the same refusal, of which the program may have been told. */
+/* Under lock. The same sentence again is the same refusal, and the program is not told of it again. */
 static void set_error(cny_declaration *item, cny_error *error)
 {
     const coney_error *old = cny_error_view(item->error), *new = cny_error_view(error);
@@ -92,14 +93,15 @@ static bool may_be_there(const cny_declaration *item, coney_status status)
     return !cny_is_binding(item) && (status == CONEY_E_PRECONDITION_FAILED || status == CONEY_E_ACCESS_REFUSED);
 }
 
-/* RabbitMQ 4.3 says so of transient queues, for example, as the node's configuration has it. */
+/* By the configuration of the node: RabbitMQ 4.3 denies transient queues, for example. */
 static bool is_denied(const coney_error *error)
 {
     return error->broker_code == INTERNAL_ERROR && strstr(error->text, "use is not permitted");
 }
 
-/* Under lock: what the broker's refusal means. A binding cannot be looked at; who may not bind has others who do. A
- * queue over which the broker closes the connection may be refused by one node, or today, unless that is denied. */
+/* Under lock: the state of an item that was refused. A binding cannot be declared passively; without the permission to
+ * bind it is taken to be there. If the broker closes the connection over a queue, perhaps only this node does, or only
+ * today, unless the queue is denied. */
 static cny_declaration_state state_after(coney_connection_factory *factory, const cny_declaration *item,
                                          const coney_error *error, bool closes_connection)
 {
@@ -116,7 +118,7 @@ static cny_declaration_state state_after(coney_connection_factory *factory, cons
     return may_pass ? CNY_DECLARATION_WANTED : CNY_DECLARATION_REFUSED;
 }
 
-/* Under lock: fills in what is to be told; false if nothing is. */
+/* Under lock: keeps the refusal. True if the program is to be told, and fills in what. */
 static bool note_refusal(cny_declaration *item, cny_error *error, coney_declaration *news)
 {
     set_error(item, error);
@@ -127,7 +129,8 @@ static bool note_refusal(cny_declaration *item, cny_error *error, coney_declarat
     return true;
 }
 
-/* The same: the refusal that the program was told of is over, however long ago that was. */
+/* Under lock: there is no refusal any more. True if the program was told of one, however long ago, and fills in
+ * which. */
 static bool note_success(cny_declaration *item, coney_declaration *news)
 {
     bool was_told = item->told != NULL;
@@ -145,8 +148,8 @@ static bool is_outdated(const cny_run *one)
     return !one->is_isolated && one->factory->slots[cny_connection_role(one->connection)].connection != one->connection;
 }
 
-/* The item's state is known: error is NULL if the broker has declared it. Another run may have
- * declared or found the thing meanwhile, and then a refusal is of no interest. */
+/* The item's state is known. error: the refusal; NULL: the broker has accepted the declaration. A refusal is of no
+ * interest if another run has declared or found the thing meanwhile. */
 static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state state, cny_error *error)
 {
     coney_declaration news;
@@ -169,14 +172,14 @@ static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state 
         cny_declaration_delay(item, cny_error_view(error)->status == CONEY_E_RESOURCE_LOCKED ? LOCKED_DELAY_MS
                                                                                              : MAX_DELAY_MS);
         has_news = note_refusal(item, error, &news);
-        pthread_cond_broadcast(&factory->changed); /* settle() does for what is declared, at once for many */
+        pthread_cond_broadcast(&factory->changed); /* await_answers() does so for what is declared, once for many */
     }
     pthread_mutex_unlock(&factory->lock);
     if (has_news)
         tell(factory, &news);
 }
 
-/* This thread's last error is the broker's refusal. Gives the sentence about the item. */
+/* Gives an error that says what was refused, why (this thread's last error), and what to do. */
 static cny_error *make_refusal(const cny_declaration *item, const char *way)
 {
     char request[1024];
@@ -185,8 +188,8 @@ static cny_error *make_refusal(const cny_declaration *item, const char *way)
     return cny_error_new(error->status, error->broker_code, "%s: %s%s", request, error->text, way);
 }
 
-/* Keeps the refusal until the broker has said whether the thing is there; NULL: keeps none any more. Gives the refusal
- * that was kept before. Another run may have taken that and concluded the item: NULL. */
+/* Keeps a refusal until a passive declaration has told whether the thing is there; NULL: keeps none any more. Gives the
+ * refusal that was kept before; NULL: there was none, or another run has taken it and concluded the item. */
 static cny_error *swap_pending_refusal(const cny_run *one, cny_declaration *item, cny_error *refusal)
 {
     pthread_mutex_lock(&one->factory->lock);
@@ -196,7 +199,7 @@ static cny_error *swap_pending_refusal(const cny_run *one, cny_declaration *item
     return before;
 }
 
-static size_t count_on_their_way(const cny_run *one)
+static size_t count_unanswered(const cny_run *one)
 {
     size_t count = 0;
     for (size_t i = 0; i < CNY_MOST_DECLARING_CHANNELS; i++)
@@ -204,8 +207,8 @@ static size_t count_on_their_way(const cny_run *one)
     return count;
 }
 
-/* Under lock: the item may have cost the connection, or has had no answer, over which the broker may end the connection
- * still. Gives how many other things are left out for that. */
+/* Under lock: the connection may have been closed over the item, or may be closed over it, because the item had no
+ * answer in time. Returns how many other items are isolated for that. */
 static size_t add_strike(const cny_run *one, cny_declaration *item, bool has_hung)
 {
     if (has_hung)
@@ -216,24 +219,23 @@ static size_t add_strike(const cny_run *one, cny_declaration *item, bool has_hun
     return is_first ? cny_declarations_isolate_wanted(one->factory) : 0;
 }
 
-/* This thread's last error is why the item was not declared. */
 void cny_run_refused(cny_run *one, cny_declaration *item)
 {
     const coney_error *error = coney_last_error_details();
     coney_connection_factory *factory = one->factory;
     if (may_be_there(item, error->status) && cny_buffer_append(&one->to_check, &item, sizeof(cny_declaration *))) {
         cny_error_unref(
-            swap_pending_refusal(one, item, make_refusal(item, ""))); /* the second answer tells the way out */
+            swap_pending_refusal(one, item, make_refusal(item, ""))); /* the next answer decides about the advice */
         return;
     }
     bool is_suspicion = cny_last_is_suspicion(), has_hung = error->status == CONEY_E_TIMEOUT;
-    bool is_suspect_only = is_suspicion && !(one->is_isolated && count_on_their_way(one) == 1);
+    bool may_be_another = is_suspicion && !(one->is_isolated && count_unanswered(one) == 1);
     pthread_mutex_lock(&factory->lock);
     size_t left_out = is_suspicion || has_hung ? add_strike(one, item, has_hung) : 0;
     cny_declaration_state state = state_after(factory, item, error, is_suspicion);
     pthread_mutex_unlock(&factory->lock);
     cny_error *refusal = make_refusal(item, advice(item, state, error));
-    if (!is_suspect_only) /* it may have been another request, and the next connection tells */
+    if (!may_be_another) /* another request may be the reason, and the next connection tells */
         conclude(one, item, state, refusal);
     if (left_out > 0)
         cny_log(CONEY_LOG_WARN,
@@ -242,7 +244,7 @@ void cny_run_refused(cny_run *one, cny_declaration *item)
     cny_error_unref(refusal);
 }
 
-/* The second answer, to whether it is there. */
+/* The answer to the passive declaration. */
 static void on_passive_answer(cny_run *one, cny_declaration *item, bool is_there)
 {
     cny_error *kept = swap_pending_refusal(one, item, NULL);
@@ -257,8 +259,8 @@ static void on_passive_answer(cny_run *one, cny_declaration *item, bool is_there
     cny_error_unref(kept);
 }
 
-/* The broker has answered for the item and for nothing else, so the item is not what costs connections. is_due: it is
- * exclusive, so it goes with the isolated connection, and is declared anew where it belongs. */
+/* The broker's answer was for this item alone, so connections are not closed over it. is_due: the item is exclusive, so
+ * it goes with the isolated connection, and is declared again at once on the consuming connection. */
 static void clear_strikes(const cny_run *one, cny_declaration *item, bool is_due)
 {
     pthread_mutex_lock(&one->factory->lock);
@@ -283,19 +285,18 @@ void cny_run_answered(cny_run *one, cny_declaration *item)
         cny_buffer_append(&one->declared, &item->name_hash, sizeof item->name_hash);
 }
 
-/* The consuming connection may have the exclusive queue already. */
+/* An exclusive queue may be on the consuming connection already. */
 static bool is_locked_only_here(const cny_run *one, const cny_declaration *item, const coney_error *error)
 {
     return one->is_isolated && !one->is_passive && item->is_exclusive && error->status == CONEY_E_RESOURCE_LOCKED;
 }
 
-/* The oldest on its way has no answer, for what this thread's last error tells. */
 void cny_run_not_answered(cny_run *one, cny_declaration *item)
 {
     const coney_error *error = coney_last_error_details();
     bool is_suspicion = cny_last_is_suspicion();
     bool is_loss = error->broker_code == 0 && error->status != CONEY_E_TIMEOUT && error->status != CONEY_E_INVALID;
-    if (!is_suspicion && (is_loss || error->status == CONEY_E_LOST)) { /* it is wanted still */
+    if (!is_suspicion && (is_loss || error->status == CONEY_E_LOST)) { /* the item stays wanted */
         cny_run_end(one, CNY_RUN_OVER);
         return;
     }

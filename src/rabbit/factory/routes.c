@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Which addresses of synchronous sends are suspects, and how a message for such an address is sent alone. An address
- * can be a request's, so its sender's mistake: a direct reply-to address that is forged makes the broker's channel
- * crash. Whoever forges one can forge many: after two such crashes the first message for each direct reply-to address
- * that is not known to be good goes alone. */
+/* Which addresses of synchronous sends have strikes, and how a message for such an address is sent on the isolated
+ * connection. Any thread; with a lock of its own. It must not know who sends.
+ *
+ * An address can come from a request, so it can be forged: a forged direct reply-to address makes the broker's channel
+ * crash. Whoever forges one address can forge many. So after two such crashes the first message for each direct
+ * reply-to address that is not known to be good goes alone. */
 #include "rabbit/factory/parts.h"
 
 #include <string.h>
 
-/* Two addresses that share a number share their strikes, which costs a connection at worst. */
+/* Two addresses with the same number share their strikes, which costs a needless isolated connection at worst. */
 static uint32_t number_of(const cny_publish *publish)
 {
     return cny_hash(publish->exchange, strlen(publish->exchange)) * 31 +
@@ -30,7 +32,7 @@ static cny_route *find(cny_routes *routes, uint32_t number)
     return NULL;
 }
 
-/* Under lock. The oldest is forgotten for it. */
+/* Under lock. Forgets the oldest address. */
 static cny_route *add(cny_routes *routes, uint32_t number)
 {
     cny_route *route = &routes->all[routes->next++ % CNY_MAX_ROUTES];
@@ -90,7 +92,7 @@ static coney_status publish_on(cny_connection *connection, const cny_publish *pu
     return status;
 }
 
-/* Until its deadline there was no connection, so the broker cannot have the message. */
+/* There was no connection until the deadline, so the broker cannot have the message. */
 static coney_status fail_to_connect(void)
 {
     cny_error *error = cny_error_capture();

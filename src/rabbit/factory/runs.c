@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* When something is declared: whenever a thing is due and there is a connection, a run begins on a thread of its own,
- * because it waits for answers. The recovery thread has the deadlines of confirms to keep, and the I/O thread has to
- * bring the answers. */
+/* Begins runs: whenever something is due and there is a connection. The recovery thread begins a run. The run has a
+ * thread of its own, because it waits for answers: the recovery thread has deadlines of confirms to keep, and the I/O
+ * thread has to read the answers. */
 #include "rabbit/factory/declaring.h"
 #include "rabbit/factory/parts.h"
 
@@ -23,7 +23,7 @@ static void free_run(cny_run *one)
     cny_factory_unref(factory);
 }
 
-/* Under lock: it is over though the connection is not, for want of memory or a channel. */
+/* Under lock: the run could not go on although there is a connection: no memory was left, or no channel. */
 static bool is_stuck(const cny_run *one)
 {
     const cny_slot *slot = &one->factory->slots[cny_connection_role(one->connection)];
@@ -45,11 +45,11 @@ static void *run_main(void *argument)
     return NULL;
 }
 
-/* ---- suspects ---- */
+/* ---- on the isolated connection ---- */
 
-#define ISOLATED_MS 15000 /* to connect; an answer has the item's own time */
+#define ISOLATED_MS 15000 /* to connect */
 
-/* The one that has been due for longest. */
+/* The item that has been due for longest of those that must be isolated. */
 static cny_declaration *find_isolated(const cny_run *one, bool must_be_alone)
 {
     pthread_mutex_lock(&one->factory->lock);
@@ -68,7 +68,7 @@ static cny_declaration *find_isolated(const cny_run *one, bool must_be_alone)
     return first;
 }
 
-/* Together, which is quick, unless one that must be alone has waited for longest. */
+/* All together, which is quick, unless an item that must be alone has been due for longest. */
 static void try_all(cny_run *one)
 {
     cny_declaration *alone = find_isolated(one, true);
@@ -121,7 +121,7 @@ static cny_run *new_run(coney_connection_factory *factory, cny_connection *conne
     return one;
 }
 
-/* Under lock; false if that must be tried again. Without a connection it is a trial on the isolated one. */
+/* Under lock. connection NULL: a run on the isolated connection. False if the run could not begin. */
 static bool begin_run(coney_connection_factory *factory, cny_connection *connection)
 {
     cny_run *one = new_run(factory, connection);
@@ -140,14 +140,14 @@ static bool begin_run(coney_connection_factory *factory, cny_connection *connect
     return true;
 }
 
-/* ---- for recovery; under lock ---- */
+/* ---- what is due; the recovery thread, under lock ---- */
 
 static bool can_declare(const cny_slot *slot)
 {
     char blocked[256] = "";
     if (!cny_slot_is_logged_in(slot->state) || !cny_connection_is_open(slot->connection))
         return false;
-    if (slot->role == CONEY_PUBLISHING) /* a broker that holds back publishers reads nothing from them */
+    if (slot->role == CONEY_PUBLISHING) /* a broker that holds back publishers does not read what they send */
         cny_connection_blocked(slot->connection, blocked);
     return !*blocked;
 }
@@ -170,7 +170,7 @@ static int64_t begin_if_due(coney_connection_factory *factory, cny_connection *c
     return begin_run(factory, connection) ? INT64_MAX : cny_now_ms() + TICK_MS;
 }
 
-/* A suspect is tried only where others have a connection: else the broker is not there. */
+/* Only while the factory has another connection: without one the broker is not there. */
 static int64_t try_isolated(coney_connection_factory *factory)
 {
     bool has_any = can_declare(&factory->slots[CONEY_CONSUMING]) || can_declare(&factory->slots[CONEY_PUBLISHING]);

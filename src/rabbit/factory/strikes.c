@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Counts how often a request was a suspect, and makes it pause. Pure; whoever owns the strikes guards them. */
+/* Counts the strikes of a request, and makes it pause. Any thread; whoever has the strikes guards them. It must not
+ * know what the request is. */
 #include "rabbit/factory/factory.h"
 
 #define FIRST_PAUSE_MS 1000
