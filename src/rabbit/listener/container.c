@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The container as the program and its factory hold it: made, started, stopped, freed. What keeps its consumers
- * running is the supervisor. Threads hold the container by reference, so a handler that never returns cannot hold up
- * stop or free. */
+/* The container as the program and its factory hold it: options, new, free, start, stop, pause. On the program's
+ * threads and, for the factory, on its recovery thread. What keeps consumers running is the supervisor. */
 #include "rabbit/listener/consuming/consuming.h"
 
 #include <signal.h>
@@ -9,7 +8,7 @@
 
 #define DEFAULT_START_TIMEOUT_MS 10000
 #define DEFAULT_SHUTDOWN_TIMEOUT_MS 5000
-#define DEFAULT_RECOVERY_INTERVAL_MS 5000 /* Spring's */
+#define DEFAULT_RESUBSCRIBE_INTERVAL_MS 5000 /* Spring's */
 #define DEFAULT_PUBLISH_TIMEOUT_MS 10000
 #define DEFAULT_MAX_HELD_BYTES ((size_t)256 * 1024 * 1024)
 
@@ -42,7 +41,7 @@ static void set_defaults(coney_container_options *options)
     if (options->shutdown_timeout_ms == 0)
         options->shutdown_timeout_ms = DEFAULT_SHUTDOWN_TIMEOUT_MS;
     if (options->resubscribe_interval_ms == 0)
-        options->resubscribe_interval_ms = DEFAULT_RECOVERY_INTERVAL_MS;
+        options->resubscribe_interval_ms = DEFAULT_RESUBSCRIBE_INTERVAL_MS;
     if (options->publish_timeout_ms == 0)
         options->publish_timeout_ms = DEFAULT_PUBLISH_TIMEOUT_MS;
     if (options->max_held_bytes == 0)
@@ -70,7 +69,7 @@ static bool has_blocking_changed(coney_container *container)
     return changed;
 }
 
-/* Something has changed, a connection has come perhaps. */
+/* Something has changed; perhaps a connection is open now. */
 static int64_t on_tick(void *self, int64_t now)
 {
     (void)now;
@@ -93,7 +92,7 @@ static bool has_resumed(void *self)
     return cny_container_has_resumed(self);
 }
 
-/* The factory closes: within what is left of its time. */
+/* The factory closes: the container has until the earlier one of its own deadline and the factory's. */
 static void begin_stop_for_factory(void *self, int64_t deadline)
 {
     coney_container *container = self;
@@ -183,7 +182,7 @@ coney_status coney_container_new(coney_container **container, coney_connection_f
     return CONEY_OK;
 }
 
-/* Those of a container that is stopped are about to end. */
+/* The threads of a container that is stopped are about to end, so they are waited for. */
 static void join_threads(coney_container *container)
 {
     pthread_mutex_lock(&container->lock);

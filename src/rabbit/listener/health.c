@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the program is told of a container when it asks: health, statistics and the list of listeners. */
+/* What the program is told of a container when it asks: health, statistics and the list of listeners. On the program's
+ * threads; nothing is waited for. */
 #include "rabbit/listener/consuming/consuming.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The listeners of a container: registered, found, and started and stopped one by one. (Spring:
- * RabbitListenerEndpointRegistry.) */
+/* The listeners of a container: added, started, stopped and removed one by one or as a group. (Spring:
+ * RabbitListenerEndpointRegistry.) On the program's threads; what must happen to consumers the supervisor does. */
 #include "rabbit/listener/consuming/consuming.h"
 
 #include <stdio.h>
@@ -34,7 +34,7 @@ static const coney_converter *converter_of(const coney_listener *options, const 
     return handler->converter ? handler->converter : options->converter;
 }
 
-/* The other one has a handler for each of its types, and makes the same of it. */
+/* The options have a handler for each type of the other ones, with the same converter. */
 static bool has_handlers_of(const coney_listener *options, const coney_listener *other)
 {
     for (size_t i = 0; i < other->handler_count; i++) {
@@ -50,20 +50,20 @@ static bool takes_untyped(const coney_listener *options)
     return options->on_message || options->on_batch;
 }
 
-/* What is meant for one is of no use to the other. */
+/* Messages that are meant for one listener are of no use to the other. */
 static bool takes_other_messages(const coney_listener *one, const coney_listener *other)
 {
     return one->filter != other->filter || one->converter != other->converter ||
            takes_untyped(one) != takes_untyped(other) || !has_handlers_of(one, other) || !has_handlers_of(other, one);
 }
 
-/* Each consumer of a stream gets all messages. */
+/* Each consumer of a stream gets all messages, so two listeners do not take any from each other. */
 static bool reads_stream(const coney_listener *options)
 {
     return options->arguments && coney_table_get(options->arguments, "x-stream-offset");
 }
 
-/* Under lock: one of the same queue that takes other messages; NULL: none. */
+/* Under lock: a listener of the same queue that takes other messages; NULL: none. */
 static const cny_listener *find_rival(const coney_container *container, const cny_listener *listener)
 {
     const coney_listener *options = &listener->spec.options;
@@ -144,8 +144,8 @@ coney_status coney_container_listen(coney_container *container, const coney_list
 
 /* Which listeners a call is about. */
 typedef struct selection {
-    const char *id;    /* or */
-    const char *group; /* the other one is NULL */
+    const char *id; /* NULL: those of the group */
+    const char *group;
     const char *verb;
 } selection;
 
@@ -192,7 +192,7 @@ static void mark_started(coney_container *container, cny_listener *listener)
     listener->wish = CNY_LISTENER_STARTED;
 }
 
-/* Under lock: why those do not consume that could by now; a queue that is missing is waited for. */
+/* Under lock: the first reason why a selected listener has not begun, cny_listener_check_started(). */
 static coney_status check_started(const coney_container *container, const selection *which)
 {
     coney_status status = CONEY_OK;
@@ -256,14 +256,14 @@ static void mark_removed(coney_container *container, cny_listener *listener)
     listener->wish = CNY_LISTENER_REMOVED;
 }
 
-/* Under lock. Those that are removed may be gone already, and then have no consumers. */
+/* Under lock. A listener that was removed may be gone from the list already; then it has no consumers. */
 static int count_consumers(const coney_container *container, cny_listener *const *listeners, size_t count)
 {
     int consumers = 0;
     for (const cny_listener *one = container->listeners; one; one = one->next) {
         for (size_t i = 0; i < count; i++)
             consumers += one == listeners[i] && cny_listener_has_consumers(one) &&
-                         one->wish != CNY_LISTENER_STARTED; /* else it was started again */
+                         one->wish != CNY_LISTENER_STARTED; /* a listener that was started again does not count */
     }
     return consumers;
 }
@@ -309,7 +309,7 @@ static coney_status stop(coney_container *container, const selection *which,
     size_t count = ending.size / sizeof *listeners;
     if (status == CONEY_OK)
         status = for_each(container, which, mark);
-    if (container->state == CNY_CONTAINER_STOPPED) /* no supervisor comes for them */
+    if (container->state == CNY_CONTAINER_STOPPED) /* the supervisor does not run */
         cny_container_forget_removed(container);
     if (status == CONEY_OK && wait_for_end(container, listeners, count) != CONEY_OK)
         status = cny_fail_in("%s", which->verb);

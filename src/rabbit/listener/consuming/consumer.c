@@ -74,7 +74,7 @@ static void on_change(void *self)
     cny_container_wake(consumer->container);
 }
 
-/* A delivery that no handler saw, so it is no attempt. Under the connection's lock. */
+/* No handler has had the delivery, so it is no attempt. The I/O thread calls this with the connection's lock held. */
 static void on_skipped(void *self, const coney_message *message)
 {
     const cny_consumer *consumer = self;
@@ -85,7 +85,7 @@ static coney_status begin(cny_consumer *consumer, cny_subscription what, cny_wat
 {
     if (!cny_consumer_is_isolated(consumer))
         return cny_channel_subscribe(&consumer->source.channel, consumer->container->factory, &what, &watcher);
-    if (!what.consume.no_ack) { /* what comes goes back with the channel: as few as may be */
+    if (!what.consume.no_ack) { /* what is delivered goes back with the channel, so as little as possible */
         what.prefetch = 1;
         what.holding = NULL;
         what.is_renewed = false;
@@ -94,7 +94,7 @@ static coney_status begin(cny_consumer *consumer, cny_subscription what, cny_wat
     return cny_channel_subscribe_on(&consumer->source.channel, consumer->isolation.connection, &what, &watcher);
 }
 
-/* What lanes, batches and acknowledgements of several need comes at once. */
+/* As many messages as lanes, a batch, or an acknowledgement of several messages need. */
 static int first_prefetch(const coney_listener *options)
 {
     enum { FIRST = 16 };
@@ -105,15 +105,15 @@ static int first_prefetch(const coney_listener *options)
     return first < options->prefetch ? first : options->prefetch;
 }
 
-/* A queue may have a single active consumer, and then a new consumer may find another one in its way: so it must be
- * known that this queue has not. */
+/* If the queue had a single active consumer, another consumer might become active while this one subscribes anew. So it
+ * must be known that the queue has none. */
 static bool is_renewed(const cny_consumer *consumer)
 {
     const cny_holding *holding = &consumer->container->holding;
     return atomic_load(&consumer->listener->spec.queue.is_certain) && !atomic_load(&holding->is_refused);
 }
 
-/* NULL: nothing but its prefetch bounds it. */
+/* What bounds the bytes of its deliveries; NULL: only its prefetch bounds them. */
 static cny_holding *holding_of(const cny_consumer *consumer)
 {
     const cny_listener *listener = consumer->listener;
@@ -167,12 +167,13 @@ void cny_consumer_give_up_rest(cny_consumer *consumer)
         cny_note_unseen(&consumer->listener->handling, messages[i]);
         coney_message_unref(messages[i]);
     }
-    atomic_fetch_add(&consumer->source.left_over,
-                     before); /* what came later another consumer may have given back before */
+    /* Without what came after the end: another consumer may have given that back before. */
+    atomic_fetch_add(&consumer->source.left_over, before);
     cny_buffer_free(&rest);
 }
 
-/* What goes back with the channel is noted before another consumer can get it. */
+/* What goes back to the queue when the channel is closed is noted before that, because another consumer may get it at
+ * once. */
 int cny_consumer_drop_channel(cny_consumer *consumer)
 {
     cny_consumer_end_isolation(consumer);

@@ -51,7 +51,8 @@ bool cny_life_must_try(const cny_life *life, int64_t now, bool is_connected, boo
     return false;
 }
 
-/* Past the deadline of one that leaves or ends only its handlers and the broker matter, which wake the supervisor. */
+/* After the deadline of a consumer that leaves or ends, only its handlers and the broker are waited for, and these wake
+ * the supervisor. */
 int64_t cny_life_next_look(const cny_life *life, int64_t now)
 {
     switch (life->state) {

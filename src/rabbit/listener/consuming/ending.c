@@ -4,7 +4,7 @@
 #include "rabbit/listener/consuming/consumer.h"
 
 #define LINGER_MS 100         /* after the last acknowledgement */
-#define RESTORE_AGAIN_MS 1000 /* before a queue that goes again and again is consumed again */
+#define RESTORE_AGAIN_MS 1000 /* before a queue is consumed again that is deleted again and again */
 
 /* ---- whether it is to end ---- */
 
@@ -57,7 +57,7 @@ static bool has_worked_off(cny_consumer *consumer)
 
 /* ---- interruptions ---- */
 
-/* What is in its feed, and another consumer may get it before the handlers of this one have returned. */
+/* What is in its feed is delivered again, perhaps to another consumer before the handlers of this one have returned. */
 static bool comes_again(const cny_consumer *consumer)
 {
     return !cny_acknowledges_nothing(&consumer->listener->spec) && !cny_channel_alive(consumer->source.channel);
@@ -84,7 +84,7 @@ void cny_consumer_detect_loss(cny_consumer *consumer)
     cny_error_unref(reason);
 }
 
-/* One that the broker ends again and again must not come back at once each time. */
+/* A consumer that the broker ends again and again must not subscribe at once each time. */
 static void leave(cny_consumer *consumer)
 {
     const coney_container *container = consumer->container;
@@ -99,8 +99,8 @@ static void leave(cny_consumer *consumer)
     cny_life_wait(&consumer->life, CNY_CONSUMER_BACKS_OFF, must_wait ? now + interval : 0);
 }
 
-/* Its channel may be alive: what the broker still sends is handled, and what handlers have deferred settled. But that
- * is not waited for without end, as handlers are. */
+/* Its channel may be alive: then what the broker still sends is handled, and deliveries that handlers have deferred may
+ * be settled, until the deadline. For handlers that run there is no deadline. */
 void cny_consumer_go_on_leaving(cny_consumer *consumer)
 {
     if (cny_now_ms() >= consumer->life.deadline && cny_source_is_idle(&consumer->source))
@@ -114,7 +114,6 @@ void cny_consumer_go_on_leaving(cny_consumer *consumer)
 
 /* ---- ending ---- */
 
-/* What goes back with one channel would come to the next consumer, which ends a moment later, and count twice. */
 void cny_consumer_stop_taking(cny_consumer *consumer)
 {
     bool consumes = consumer->life.state == CNY_CONSUMER_CONSUMING;
@@ -132,7 +131,8 @@ static cny_intake_mode intake_for(coney_stop_mode mode)
     return CNY_INTAKE_DROP;
 }
 
-/* Once the broker sees the end of the channel no handler gets what is here. */
+/* The lanes drop what they have before the broker sees the end of the channel, so that no handler gets a message that
+ * another consumer has by then. */
 static void raise_intake(cny_consumer *consumer, cny_intake_mode mode)
 {
     if (mode != CNY_INTAKE_DROP)
@@ -164,14 +164,14 @@ bool cny_consumer_go_on_ending(cny_consumer *consumer, coney_stop_mode mode, int
     return is_through && until == 0;
 }
 
-/* What the broker has sent by now to one that acknowledges nothing would be lost. */
+/* The broker may have sent messages by now, and those of a consumer that acknowledges nothing would be lost. */
 static bool awaits_answer(const cny_consumer *consumer, coney_stop_mode mode)
 {
     return consumer->life.state == CNY_CONSUMER_SUBSCRIBING && mode != CONEY_STOP_NOW &&
            cny_acknowledges_nothing(&consumer->listener->spec) && !cny_consumer_has_ended(consumer);
 }
 
-/* Of one that has been subscribed: true if it has ended. */
+/* For a consumer that is subscribed, or about to be. True if it has ended. */
 static bool end_subscription(cny_consumer *consumer, coney_stop_mode mode, int64_t deadline)
 {
     if (awaits_answer(consumer, mode)) {

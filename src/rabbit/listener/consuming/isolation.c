@@ -80,8 +80,8 @@ static bool awaits_turn(const cny_consumer *consumer)
     return consumer->life.state == CNY_CONSUMER_AWAITS_ISOLATION && !consumer->isolation.connection;
 }
 
-/* What a consumer that acknowledges nothing is sent must be handled, which during a start has to wait: so those come
- * last. NULL: no consumer waits for its turn. */
+/* Deliveries of a consumer that acknowledges nothing must be handled, which has to wait during a start. So such a
+ * consumer comes last. NULL: no consumer waits for its turn. */
 static cny_consumer *next_in_turn(const coney_container *container)
 {
     cny_consumer *last = NULL;

@@ -43,8 +43,8 @@ bool cny_consumer_set_last_error(cny_consumer *consumer, const char *what, bool 
     return !known && !is_of_connection;
 }
 
-/* (Broker: consumer_timeout, 30 minutes.) It happens again with each such message, so the program is told what
- * helps. */
+/* The broker's consumer_timeout (default: 30 minutes) ends the channel each time a handler takes that long, so the
+ * program is told what helps. */
 coney_status cny_consumer_raise_loss(const cny_error *reason)
 {
     coney_status status = cny_error_raise(reason);

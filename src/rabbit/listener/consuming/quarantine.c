@@ -125,7 +125,7 @@ static void go_on_ending(cny_quarantine *quarantine, int64_t now)
     bool has_begun = *cny_channel_consumer_tag(quarantine->consumer->source.channel);
     if (!has_begun)
         mode = CONEY_STOP_NOW;
-    else if (mode == CONEY_STOP_FINISH) /* what has come is handled: to give it back would count */
+    else if (mode == CONEY_STOP_FINISH) /* the message is handled, because the broker would count its return */
         mode = CONEY_STOP_DRAIN;
     if (cny_consumer_go_on_ending(quarantine->consumer, mode, deadline)) {
         drop(quarantine);

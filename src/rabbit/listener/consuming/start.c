@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The start of a container: what it waits for, what it fails for, and the call that waits. No handler runs before it is
- * over. Under the container's lock, on the supervisor and, as far as said, on the caller's thread. */
+ * over. Under the container's lock, on the supervisor and, the last part, on the caller's thread. */
 #include "rabbit/listener/consuming/consumer.h"
 #include "rabbit/listener/consuming/supervisor.h"
 
@@ -119,7 +119,7 @@ static coney_status enter_starting(coney_container *container, cny_start *start)
     return CONEY_OK;
 }
 
-/* Why the first consumer has not begun that has not. NULL: nobody knows. */
+/* Why the container has not started: the reason of the first consumer that has one. NULL: there is none. */
 static cny_error *why_not_started(const coney_container *container)
 {
     for (const cny_consumer *consumer = cny_first_consumer(container); consumer;
@@ -152,7 +152,7 @@ static coney_status wait_started(coney_container *container, cny_start *start)
     bool in_time = true;
     while (!start->has_started && !start->failure && in_time)
         in_time = cny_cond_wait(&container->changed, &container->lock, deadline);
-    if (start->has_started) /* whatever a handler has said since */
+    if (start->has_started) /* even if a handler has stopped it since */
         return CONEY_OK;
     if (!start->failure)
         give_up_start(container);
@@ -163,7 +163,7 @@ static coney_status wait_started(coney_container *container, cny_start *start)
     if (!start->has_ended) {
         container->start = NULL;
         cny_error_unref(container->failure);
-        container->failure = NULL; /* it is told here */
+        container->failure = NULL; /* the caller is told */
     }
     coney_status status = cny_error_raise(start->failure);
     cny_error_unref(start->failure);

@@ -11,7 +11,7 @@
 
 /* ---- refusals ---- */
 
-/* One of the queues that its listener brings is there otherwise, or cannot be. */
+/* One of the queues that its listener brings exists with other properties, or cannot be declared. */
 static bool is_refused_for_good(const cny_consumer *consumer)
 {
     cny_error *error;
@@ -38,7 +38,7 @@ static void fail_for_good(coney_container *container, const cny_consumer *consum
     cny_container_begin_stop(container, CONEY_STOP_FINISH, cny_deadline(container->options.shutdown_timeout_ms));
 }
 
-/* This thread's last error, a missing queue, comes with what may be done about it. */
+/* If this thread's last error is a missing queue, its text says what can be done. */
 static void explain_missing(const cny_consumer *consumer)
 {
     const coney_error *error = coney_last_error_details();
@@ -60,7 +60,7 @@ static int64_t time_of_retry(const cny_consumer *consumer, coney_status status)
     return cny_deadline(consumer->container->options.resubscribe_interval_ms);
 }
 
-/* One that awaits its queue goes on asking: with a new connection everything is declared again. */
+/* A consumer that awaits its queue stays in that state: everything is declared again on a new connection. */
 static void wait_for_retry(cny_consumer *consumer, coney_status status)
 {
     int64_t retry_at = time_of_retry(consumer, status);
@@ -74,7 +74,8 @@ static void wait_for_retry(cny_consumer *consumer, coney_status status)
 static void on_refused(cny_consumer *consumer)
 {
     coney_container *container = consumer->container;
-    bool given_up = cny_factory_check_given_up(container->factory, CONEY_CONSUMING) != CONEY_OK; /* which tells more */
+    bool given_up =
+        cny_factory_check_given_up(container->factory, CONEY_CONSUMING) != CONEY_OK; /* its error tells more */
     coney_status status = coney_last_error_details()->status;
     explain_missing(consumer);
     bool is_news = cny_consumer_set_last_error(consumer, given_up ? "cannot resume" : "cannot resume yet", given_up);
@@ -93,15 +94,15 @@ static void on_refused(cny_consumer *consumer)
 
 /* ---- what comes first ---- */
 
-/* The connection is there now, so that there is none is not why the consumer does not consume. */
+/* The connection is open now, so a missing connection is no longer why the consumer does not consume. */
 static void forget_missing_connection(cny_consumer *consumer)
 {
     if (consumer->last_error && cny_error_view(consumer->last_error)->status == CONEY_E_CONNECT)
         cny_consumer_forget_last_error(consumer);
 }
 
-/* How the queue stands, and what else the listener brings, be it declared by the listener or by others. Gives a
- * reference to the error of what is refused; NULL while the broker's answer is awaited. */
+/* The state of what is declared for the consumer: what its listener brings, and its queue if others bring that. Gives a
+ * reference to the broker's error; NULL if there is none, or while an answer is awaited. */
 static cny_declaration_state check_declarations(const cny_consumer *consumer, cny_error **error)
 {
     const coney_listener *options = &consumer->listener->spec.options;
@@ -121,8 +122,7 @@ static cny_declaration_state check_declarations(const cny_consumer *consumer, cn
     return state;
 }
 
-/* False if what is declared for the consumer is not ready. If that was refused, that is why the consumer cannot
- * begin. */
+/* False if what is declared for the consumer is not ready. A refusal is the reason why the consumer cannot begin. */
 static bool pass_declarations(cny_consumer *consumer)
 {
     cny_error *error;

@@ -36,7 +36,7 @@ static void adjust_count(coney_container *container, cny_listener *listener)
 
 /* ---- one consumer ---- */
 
-/* What is next for it; true if it has ended. */
+/* Does what is next for the consumer; true if it has ended. */
 static bool consumer_on_tick(cny_consumer *consumer)
 {
     cny_life *life = &consumer->life;
@@ -46,7 +46,7 @@ static bool consumer_on_tick(cny_consumer *consumer)
         return cny_consumer_end(consumer, mode, deadline);
     if (life->state == CNY_CONSUMER_CONSUMING)
         cny_consumer_detect_loss(consumer);
-    if (life->state == CNY_CONSUMER_ENDING) /* it was to end, but is wanted again: as after a loss */
+    if (life->state == CNY_CONSUMER_ENDING) /* it is wanted again, and goes on as after a loss */
         cny_consumer_begin_leaving(consumer, CONEY_E_LOST);
     if (life->state == CNY_CONSUMER_LEAVING)
         cny_consumer_go_on_leaving(consumer);
@@ -156,8 +156,8 @@ static void check_end(coney_container *container)
 {
     if (container->state != CNY_CONTAINER_STOPPING || count_lanes(container) > 0)
         return;
-    if (container->deferred_log.size >
-        0) { /* it is written first: a caller that waits for the end finds in the log what led to it */
+    /* The log is written first: a caller that waits for the end finds there what led to it. */
+    if (container->deferred_log.size > 0) {
         cny_container_wake(container);
         return;
     }
@@ -203,8 +203,8 @@ static int64_t run_due_work(coney_container *container)
     for (cny_listener *listener = container->listeners; listener; listener = listener->next)
         next = cny_sooner(next, adjust_consumers(container, listener));
     stop_taking(container);
-    for (cny_listener *listener = container->listeners; listener;
-         listener = listener->next) /* all consumers exist now */
+    /* From here on all consumers exist. */
+    for (cny_listener *listener = container->listeners; listener; listener = listener->next)
         next = cny_sooner(next, listener_on_tick(container, listener));
     bool starts = container->state == CNY_CONTAINER_STARTING;
     if (starts)

@@ -51,7 +51,7 @@ static coney_status check_numbers(const coney_listener *listener)
                : cny_fail(CONEY_E_INVALID, "retry.multiplier is %g; 1 to 1,000 are possible", multiplier);
 }
 
-/* It must not be passed by because somebody gets a message unconverted. */
+/* No handler may get a message unconverted, because that message would not have been validated. */
 static coney_status check_validator(const coney_listener *listener)
 {
     bool all = !listener->on_message && !listener->on_batch;
@@ -82,7 +82,7 @@ static coney_status check_handlers(const coney_listener *listener)
     return check_validator(listener);
 }
 
-/* What excludes what. */
+/* Options that exclude each other. */
 static coney_status check_combinations(const coney_listener *listener)
 {
     bool is_none = listener->acknowledge == CONEY_ACKNOWLEDGE_NONE;
@@ -126,7 +126,7 @@ static coney_status check_combinations(const coney_listener *listener)
     return CONEY_OK;
 }
 
-/* An option that would do nothing is a mistake, and one that loses messages perhaps. */
+/* An option that would do nothing is a mistake, which may lose messages. */
 static coney_status check_effect(const coney_listener_retry *retry, bool is_stream)
 {
     bool tries_again = retry->max_attempts > 1 || (is_stream && retry->max_attempts == 0);
@@ -153,7 +153,7 @@ int cny_default_attempts(const coney_listener_retry *retry)
     return retry->stateful ? 3 : 1;
 }
 
-/* A message over its delivery limit is gone, unless the queue has a dead-letter exchange. */
+/* The broker drops a message that is over its delivery limit, unless the queue has a dead-letter exchange. */
 coney_status cny_check_delaying_queue(const coney_listener *options, bool delays_failures, int64_t delivery_limit)
 {
     const coney_listener_retry *retry = &options->retry;

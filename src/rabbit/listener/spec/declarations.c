@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The queues that a listener brings along: its own, if it is told to, the ladder of its retries, and the parking
- * queue. */
+/* The queues that a listener brings: its own, if options.declare says so, the ladder of its retries, and the parking
+ * queue. And what the declarations of the factory, which admins bring, too, say of the listener's queue. Any thread. */
 #include "rabbit/listener/spec/checks.h"
 
 #include <stdio.h>
@@ -8,8 +8,8 @@
 
 #define DECLARE_MS 5000
 
-/* "orders.retry.5000"; the delay is in the name, so that another delay is another queue and not a queue that was
- * declared otherwise. */
+/* For example "orders.retry.5000". The delay is part of the name, so that a listener with another delay declares
+ * another queue, and not this one with other arguments, which the broker would refuse. */
 static coney_status name_queue(cny_spec *made, const char **name, const char *suffix)
 {
     char text[512];
@@ -34,7 +34,8 @@ static coney_status name_queues(cny_spec *made)
     return status;
 }
 
-/* A quorum queue hands on what expires only if told to, and takes no more than it can hand on then. */
+/* A quorum queue dead-letters expired messages safely only with the strategy at-least-once, which needs
+ * reject-publish. */
 static void add_rung(coney_topology *queues, const cny_spec *made, int rung, const coney_table *for_quorum)
 {
     const coney_listener_retry *retry = &made->options.retry;
@@ -50,7 +51,6 @@ static void add_rung(coney_topology *queues, const cny_spec *made, int rung, con
                                      });
 }
 
-/* What the container declares for it. */
 static coney_status add_declarations(cny_spec *made, const coney_queue *queue)
 {
     const coney_listener_retry *retry = &made->options.retry;
@@ -109,8 +109,9 @@ coney_status cny_spec_learn_queue(cny_spec *spec, coney_connection_factory *fact
     return status;
 }
 
-/* One that this program may not declare is as good as declared. A parking queue may have a limit or another kind. But a
- * queue of the ladder with other arguments would keep messages for ever, and the listener's own is said to be so. */
+/* Whether a queue will do that exists with other properties. A queue that this program may not declare will do, and so
+ * will a parking queue with a limit or of another kind. A queue of the ladder will not, because it might keep messages
+ * for ever; nor will the listener's own, because the program has said how that is to be. */
 static bool accepts(const char *name, coney_status refusal, void *user)
 {
     const cny_spec *spec = user;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The defaults of a listener's options, the copy that the container keeps, and what follows from the options. */
+/* The defaults of a listener's options, the copy that the container keeps, and what follows from the options. Any
+ * thread. */
 #include "rabbit/listener/spec/checks.h"
 
 #include <stdio.h>
@@ -167,7 +168,7 @@ void cny_spec_free(cny_spec *spec)
     cny_arena_free(&spec->arena);
 }
 
-/* ---- what follows from it ---- */
+/* ---- what follows from the options ---- */
 
 bool cny_spec_has_retry(const cny_spec *spec)
 {

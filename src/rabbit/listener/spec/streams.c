@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the options of a listener may not say if its queue is a stream: a stream keeps its messages, so nothing goes
- * back to it and each of its consumers gets all of them. Pure functions, on any thread. */
+/* Which options do not go with a stream. A stream keeps its messages, so none goes back to it, and each of its
+ * consumers gets all of them. Pure functions, on any thread. */
 #include "rabbit/listener/spec/checks.h"
 
 #include <string.h>
