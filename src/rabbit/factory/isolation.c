@@ -37,7 +37,7 @@ static coney_status make(coney_connection_factory *factory)
     cny_isolation *isolation = &factory->isolation;
     coney_credentials credentials = {0};
     coney_status status = cny_factory_ask_for_credentials(factory, &credentials);
-    if (status != CONEY_OK || isolation->is_abandoned || cny_factory_is_closed(factory))
+    if (status != CONEY_OK || isolation->state == CNY_ISOLATION_ABANDONED || cny_factory_is_closed(factory))
         return status;
     return connect(factory, &credentials);
 }
@@ -45,15 +45,15 @@ static coney_status make(coney_connection_factory *factory)
 void cny_isolation_make(coney_connection_factory *factory)
 {
     cny_isolation *isolation = &factory->isolation;
-    if (!isolation->is_wanted)
+    if (isolation->state != CNY_ISOLATION_WANTED)
         return;
-    isolation->is_wanted = false;
-    isolation->is_being_made = true;
+    isolation->state = CNY_ISOLATION_BEING_MADE;
     if (make(factory) != CONEY_OK)
         isolation->failure = cny_error_capture();
-    isolation->is_being_made = false;
-    if (isolation->is_abandoned)
+    if (isolation->state == CNY_ISOLATION_ABANDONED)
         end(factory);
+    else
+        isolation->state = CNY_ISOLATION_TAKEN;
     pthread_cond_broadcast(&factory->changed);
 }
 
@@ -64,16 +64,16 @@ static coney_status take_turn(coney_connection_factory *factory, int64_t deadlin
 {
     cny_isolation *isolation = &factory->isolation;
     bool in_time = true;
-    while (isolation->is_taken && !cny_factory_is_closed(factory) && in_time)
+    while (isolation->state != CNY_ISOLATION_FREE && !cny_factory_is_closed(factory) && in_time)
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
     if (cny_factory_is_closed(factory))
         return cny_factory_check_closed(factory);
-    if (isolation->is_taken)
+    if (isolation->state != CNY_ISOLATION_FREE)
         return cny_fail(CONEY_E_TIMEOUT, "the isolated connection was in use until the deadline");
     coney_status status = cny_factory_start_recovery(factory);
     if (status != CONEY_OK)
         return status;
-    isolation->is_taken = isolation->is_wanted = true;
+    isolation->state = CNY_ISOLATION_WANTED;
     cny_factory_wake_locked(factory);
     return CONEY_OK;
 }
@@ -116,8 +116,8 @@ static void give_up(coney_connection_factory *factory)
     cny_isolation *isolation = &factory->isolation;
     if (isolation->connection)
         cny_connection_begin_close(isolation->connection, cny_now_ms());
-    if (isolation->is_being_made)
-        isolation->is_abandoned = true;
+    if (isolation->state == CNY_ISOLATION_BEING_MADE)
+        isolation->state = CNY_ISOLATION_ABANDONED;
     else
         end(factory);
 }

@@ -5,11 +5,17 @@
 
 #include "rabbit/factory/factory.h"
 
+/* free -> wanted -> being made -> taken -> free, and from each state back to free if nobody waits any more. */
+typedef enum cny_isolation_state {
+    CNY_ISOLATION_FREE,       /* nobody wants a connection */
+    CNY_ISOLATION_WANTED,     /* somebody waits, and the recovery thread is to make a connection */
+    CNY_ISOLATION_BEING_MADE, /* by the recovery thread, which may have let go of the lock */
+    CNY_ISOLATION_ABANDONED,  /* the same, but nobody waits for the connection any more */
+    CNY_ISOLATION_TAKEN,      /* there is a connection, or a failure; somebody waits until it is open, or uses it */
+} cny_isolation_state;
+
 typedef struct cny_isolation {
-    bool is_taken;      /* somebody uses the connection, or waits until it is open */
-    bool is_wanted;     /* the recovery thread is to make one */
-    bool is_being_made; /* by the recovery thread, which may have let go of the lock */
-    bool is_abandoned;  /* while it was being made: nobody waits for it any more */
+    cny_isolation_state state;
     cny_connection *connection;
     cny_error *failure; /* why there is none */
 } cny_isolation;

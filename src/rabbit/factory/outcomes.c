@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LOCKED_DELAY_MS                                                                                                \
-    5000 /* an exclusive queue is free again when the broker has noticed the end of its connection */
+#define LOCKED_DELAY_MS 5000 /* until the broker has noticed the end of an exclusive queue's connection */
 #define MAX_DELAY_MS 30000
 
 enum { INTERNAL_ERROR = 541 }; /* AMQP's reply code; also the answer of a cluster whose nodes are not all there */
@@ -224,8 +223,8 @@ void cny_run_refused(cny_run *one, cny_declaration *item)
     const coney_error *error = coney_last_error_details();
     coney_connection_factory *factory = one->factory;
     if (may_be_there(item, error->status) && cny_buffer_append(&one->to_check, &item, sizeof(cny_declaration *))) {
-        cny_error_unref(
-            swap_pending_refusal(one, item, make_refusal(item, ""))); /* the next answer decides about the advice */
+        /* the next answer decides about the advice */
+        cny_error_unref(swap_pending_refusal(one, item, make_refusal(item, "")));
         return;
     }
     bool is_suspicion = cny_last_is_suspicion(), has_hung = error->status == CONEY_E_TIMEOUT;
