@@ -52,19 +52,21 @@ cny_consumer *cny_consumer_new(coney_container *container, cny_listener *listene
 /* Opens its channel and subscribes; the answer comes to the channel's feed. */
 coney_status cny_consumer_subscribe(cny_consumer *consumer);
 
-/* It waits to try again: until then, or until the connection is back that it has lost. */
+/* The consumer waits until retry_at, or, if it has lost its connection, until there is a new one, whichever is
+ * first. */
 void cny_consumer_back_off(cny_consumer *consumer, int64_t retry_at);
 
-/* It is interrupted: what came before that is worked off, unless its channel is gone. */
+/* The consumer is interrupted: its lanes work off what came before that, unless its channel is closed. */
 void cny_consumer_begin_leaving(cny_consumer *consumer, coney_status loss);
 
-/* What no lane has taken, and will not take any more, is noted as unseen and left over. */
+/* Notes the deliveries that no lane has taken as unseen and left over; no lane takes them any more. */
 void cny_consumer_give_up_rest(cny_consumer *consumer);
 
-/* One that is idle. Gives how many deliveries were deferred: they are nobody's business any more. */
+/* Closes the channel of a consumer that is idle. Gives how many deferred deliveries were not settled; the broker
+ * delivers them again. */
 int cny_consumer_drop_channel(cny_consumer *consumer);
 
-/* One for which no worker has done anything: its channel goes, and with it what has come. */
+/* Drops the channel of a consumer for which no worker has run, with all that was delivered. */
 void cny_consumer_withdraw(cny_consumer *consumer);
 
 /* ---- its last error; last_error.c ---- */
@@ -77,7 +79,7 @@ void cny_consumer_forget_last_error(cny_consumer *consumer);
 /* This thread's last error is why the broker has ended consuming, and what helps where Coney knows that. */
 coney_status cny_consumer_raise_loss(const cny_error *reason);
 
-/* It is lost with its connection. */
+/* It does not consume because the connection was lost or could not be made. */
 bool cny_consumer_is_lost(const cny_consumer *consumer);
 bool cny_is_refused_exclusive(const coney_error *error);
 
@@ -86,7 +88,7 @@ void cny_consumer_tell_failed(const cny_consumer *consumer, bool fatal); /* its 
 
 /* ---- isolation.c ---- */
 
-/* It subscribes, or is subscribed, on the isolated connection, where it is not to stay. */
+/* It subscribes, or is subscribed, on the isolated connection, which it must leave when the broker has answered. */
 static inline bool cny_consumer_is_isolated(const cny_consumer *consumer)
 {
     return consumer->isolation.connection && !consumer->isolation.needs_consuming;
@@ -103,8 +105,8 @@ static inline void cny_consumer_end_isolation(cny_consumer *consumer)
     consumer->isolation.connection = NULL;
 }
 
-/* It could not consume, as this thread's last error tells, which may be another one then. False: it is to be tried once
- * more, at once. */
+/* Counts the strike if the broker refused the consumer; this thread's last error tells why, and may be replaced by one
+ * that tells more. False: the consumer is to try once more, at once. */
 bool cny_consumer_note_refusal(cny_consumer *consumer);
 
 /* ---- while the container starts; start.c ---- */

@@ -95,7 +95,7 @@ typedef enum cny_container_state {
 typedef struct cny_stop {
     coney_stop_mode mode;
     int64_t began, deadline;
-    int unsettled; /* deliveries that it did not wait for any longer */
+    int unsettled; /* deliveries that were not settled at the deadline */
 } cny_stop;
 
 struct coney_container {
@@ -122,8 +122,8 @@ struct coney_container {
     bool paused;
     struct cny_start *start; /* the call that waits for the start; NULL: none does */
     sigset_t signals;        /* the mask of the thread that started it, for the workers */
-    cny_stop stop;           /* the current one, or the last */
-    unsigned stops;          /* that are over */
+    cny_stop stop;           /* the current stop, or the last one */
+    unsigned stops;          /* how many stops are over */
     cny_error *failure;      /* why it stopped, or could not start */
     /* under lock, by the supervisor */
     bool is_connected;  /* the consuming connection was open when the supervisor began to run */
@@ -159,7 +159,7 @@ void cny_container_stop(coney_container *container, coney_stop_mode mode, int64_
 coney_status cny_container_wait_stopped(coney_container *container, int64_t deadline);
 
 /* A handler said CONEY_STOP: stops after the caller has returned, with this thread's last error as the reason. */
-void cny_container_stop_for_handler(void *container);
+void cny_container_stop_for_handler(void *self);
 
 /* After a loss of the consuming connection: nobody needs to wait for consumers any longer. */
 bool cny_container_has_resumed(coney_container *container);

@@ -6,7 +6,7 @@
 #include "rabbit/listener/spec/spec.h"
 
 /* All that can be checked before anything is known from the broker. CONEY_E_INVALID. */
-coney_status cny_check_listener(const coney_listener *options);
+coney_status cny_check_listener(const coney_listener *listener);
 
 /* Whether the options say that the queue is a stream, and whether they go with one. CONEY_E_INVALID. */
 bool cny_is_stream(const coney_listener *options);
