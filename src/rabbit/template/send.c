@@ -20,7 +20,8 @@ static coney_status check_publish(const cny_publish *publish)
     return status == CONEY_OK ? cny_check_name("routing key", publish->routing_key) : status;
 }
 
-/* Takes another channel, until the deadline, if the channel is dead before anything was written. */
+/* Gets a channel, waits until the message's exchange and queue are declared, and publishes. If the channel is dead
+ * before anything was written, this begins anew with another channel, until the deadline. */
 static coney_status publish_by(coney_template *sender, const cny_publish *publish, get_function *get_channel,
                                publish_function *function, int64_t deadline)
 {
@@ -114,7 +115,7 @@ static coney_status send_or_store(coney_template *sender, const cny_publish *pub
     return status;
 }
 
-/* ---- the three ways to send ---- */
+/* ---- the three ways to send: and wait, on (asynchronously), and forget ---- */
 
 static coney_status publish_and_wait(coney_template *sender, const cny_publish *publish, int64_t deadline)
 {
@@ -190,15 +191,15 @@ coney_status cny_template_fail_send(const cny_publish *publish)
 
 /* ---- the calls ---- */
 
-/* How the program wants to learn the outcome of an asynchronous send. */
-typedef struct outcome {
+/* How the program asks for the outcome of a send: by one of these, or by none. */
+typedef struct outcome_request {
     coney_send_callback *callback;
     void *user;
     cny_waiter *waiter;
-} outcome;
+} outcome_request;
 
 static coney_status send_by(coney_template *sender, const char *routing_key, coney_message *message,
-                            const coney_send_options *options, cny_attempt *send, const outcome *wanted)
+                            const coney_send_options *options, cny_attempt *send, const outcome_request *request)
 {
     if (!sender)
         return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
@@ -207,9 +208,9 @@ static coney_status send_by(coney_template *sender, const char *routing_key, con
     coney_message *prepared = NULL;
     coney_status status = cny_template_prepare(sender, routing_key, message, options, &publish, &prepared);
     if (status == CONEY_OK) {
-        publish.callback = wanted->callback;
-        publish.user = wanted->user;
-        publish.waiter = wanted->waiter;
+        publish.callback = request->callback;
+        publish.user = request->user;
+        publish.waiter = request->waiter;
         status = send(sender, &publish, deadline);
         if (status != CONEY_OK)
             cny_template_fail_send(&publish);
@@ -222,7 +223,7 @@ coney_status coney_template_send(coney_template *sender, const char *routing_key
                                  const coney_send_options *options)
 {
     CNY_DISABLE_CANCEL();
-    return send_by(sender, routing_key, message, options, send_and_wait, &(outcome){0});
+    return send_by(sender, routing_key, message, options, send_and_wait, &(outcome_request){0});
 }
 
 coney_status coney_template_send_and_forget(coney_template *sender, const char *routing_key, coney_message *message,
@@ -232,15 +233,15 @@ coney_status coney_template_send_and_forget(coney_template *sender, const char *
     if (options && options->return_unroutable)
         return cny_fail(CONEY_E_INVALID,
                         "send and forget: return_unroutable is set, but nobody would hear of a return");
-    return send_by(sender, routing_key, message, options, send_and_forget, &(outcome){0});
+    return send_by(sender, routing_key, message, options, send_and_forget, &(outcome_request){0});
 }
 
 coney_status coney_template_send_async(coney_template *sender, const char *routing_key, coney_message *message,
                                        const coney_send_options *options, coney_send_callback *on_complete, void *user)
 {
     CNY_DISABLE_CANCEL();
-    const outcome wanted = {.callback = on_complete, .user = user};
-    return send_by(sender, routing_key, message, options, send_on, &wanted);
+    const outcome_request request = {.callback = on_complete, .user = user};
+    return send_by(sender, routing_key, message, options, send_on, &request);
 }
 
 coney_status coney_template_begin_send(coney_template *sender, coney_confirmation **confirmation,
@@ -251,14 +252,14 @@ coney_status coney_template_begin_send(coney_template *sender, coney_confirmatio
     if (!confirmation)
         return cny_fail(CONEY_E_INVALID, "send: the place for the confirmation is NULL");
     *confirmation = NULL;
-    const outcome wanted = {.waiter = cny_waiter_new()};
-    if (!wanted.waiter)
+    const outcome_request request = {.waiter = cny_waiter_new()};
+    if (!request.waiter)
         return cny_fail_memory();
-    coney_status status = send_by(sender, routing_key, message, options, send_on, &wanted);
+    coney_status status = send_by(sender, routing_key, message, options, send_on, &request);
     if (status == CONEY_OK)
-        *confirmation = wanted.waiter;
+        *confirmation = request.waiter;
     else
-        cny_waiter_unref(wanted.waiter);
+        cny_waiter_unref(request.waiter);
     return status;
 }
 

@@ -9,13 +9,13 @@
 
 coney_status cny_template_check_send(const coney_template *sender, const coney_send_options *options);
 
-/* The steps that all sends share: checks options and message, fills in the template's options, and changes the
- * message. *publish has views of the arguments. If a changed message is to be sent, *prepared, which must be NULL
- * before, becomes a reference to it, which the caller drops, after a failure, too. */
+/* The first step of all sends, those of scopes included: checks options and message, fills in the template's options,
+ * and changes the message. *publish borrows from the arguments. *prepared must be NULL before; it becomes a reference
+ * to the changed message, if there is one. The caller drops that reference, after a failure, too. */
 coney_status cny_template_prepare(coney_template *sender, const char *routing_key, coney_message *message,
                                   const coney_send_options *options, cny_publish *publish, coney_message **prepared);
 
-/* Puts the address of the message in front of the last error, and returns the status of that. */
+/* Puts the address of the message in front of the last error, and returns the status of the last error. */
 coney_status cny_template_fail_send(const cny_publish *publish);
 
 /* ---- retry.c ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A template: its fields and their owners, and references. Private to the folder: programs use the public headers, and
- * no other room uses templates. */
+ * no other room uses templates. Functions call their template `sender`, because `template` is a keyword of C++. */
 #ifndef CNY_TEMPLATE_H
 #define CNY_TEMPLATE_H
 
