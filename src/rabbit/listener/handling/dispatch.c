@@ -233,7 +233,7 @@ bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome)
     return false;
 }
 
-/* ---- calling ---- */
+/* ---- calling: one message or a batch, the first and the last step are the same ---- */
 
 static void begin_handling(coney_delivery *delivery)
 {

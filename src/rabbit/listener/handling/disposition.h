@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What becomes of a message. */
+/* The dispositions: what can become of a message. policy.c chooses, settle.c tells the broker. */
 #ifndef CNY_HANDLING_DISPOSITION_H
 #define CNY_HANDLING_DISPOSITION_H
 

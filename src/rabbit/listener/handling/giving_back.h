@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What no handler gets any more. */
+/* Messages that go back to their queue, or are dropped, because their consumer ends. */
 #ifndef CNY_HANDLING_GIVING_BACK_H
 #define CNY_HANDLING_GIVING_BACK_H
 
 #include "rabbit/listener/handling/lane.h"
 
-/* All that the lane has goes back, or is dropped. How many messages that are. */
+/* Gives back, or drops, all messages of the lane, and returns their number. */
 size_t cny_lane_give_back(cny_lane *lane);
 size_t cny_lane_drop(cny_lane *lane);
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What becomes of a message. */
+/* From the outcome of a handler to the disposition of its message. */
 #ifndef CNY_HANDLING_POLICY_H
 #define CNY_HANDLING_POLICY_H
 
 #include "rabbit/listener/handling/delivery.h"
 
-/* What becomes of the message by its handler's outcome; CNY_NONE: another attempt in place, after *delay_ms. With
- * may_repeat false there is none. Stateful retry says CNY_REQUEUE and sets *delay_ms, too, which is left alone else. */
+/* What becomes of the message by the outcome of its handler. CNY_NONE: the handler gets the message again, in place,
+ * after *delay_ms; never if may_repeat is false. With CNY_REQUEUE stateful retry sets *delay_ms, too. In all other cases
+ * *delay_ms stays as it is. */
 cny_disposition cny_decide(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms);
 
 #endif
