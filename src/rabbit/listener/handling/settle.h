@@ -12,8 +12,8 @@ coney_delivery *cny_delivery_new(cny_lane *lane, coney_message *message, int ear
 coney_delivery *cny_delivery_new_fragment(cny_lane *lane, cny_arrival *arrival, coney_message *fragment);
 void cny_delivery_recycle(cny_lane *lane, coney_delivery *delivery);
 
-/* The disposition of the delivery is known. The broker is told as soon as the dispositions of all fragments of the batch
- * are. lane is NULL on every thread but the worker of the lane. CONEY_E_STALE, CONEY_E_NO_MEMORY. */
+/* The disposition of the delivery is known. The broker is told as soon as the dispositions of all fragments of its
+ * batch are known. lane is NULL on every thread but the worker of the lane. CONEY_E_STALE, CONEY_E_NO_MEMORY. */
 coney_status cny_delivery_conclude(coney_delivery *delivery, cny_lane *lane);
 
 /* With CONEY_ACKNOWLEDGE_MANUAL, when the handler has returned: from now on the program may not settle the delivery.
