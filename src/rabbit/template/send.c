@@ -55,22 +55,22 @@ static coney_status fail_store_full(const coney_template *sender)
 }
 
 /* Under lock. */
-static coney_status put(coney_template *sender, cny_stored *one)
+static coney_status add_to_store(coney_template *sender, cny_stored *added)
 {
     cny_store *store = &sender->store;
-    coney_status status = cny_store_check(store, one->bytes);
+    coney_status status = cny_store_check(store, added->bytes);
     if (status != CONEY_OK)
         return status;
-    if (!cny_store_fits(store, one->bytes)) {
+    if (!cny_store_fits(store, added->bytes)) {
         if (!store->limits->drop_oldest)
             return fail_store_full(sender);
-        cny_store_drop_for(store, one->bytes);
+        cny_store_drop_for(store, added->bytes);
     }
-    cny_store_put(store, one);
+    cny_store_put(store, added);
     return CONEY_OK;
 }
 
-static coney_status store(coney_template *sender, const cny_publish *publish)
+static coney_status store_message(coney_template *sender, const cny_publish *publish)
 {
     size_t bytes;
     coney_status status = cny_publish_check(publish, &bytes);
@@ -78,15 +78,15 @@ static coney_status store(coney_template *sender, const cny_publish *publish)
         status = cny_factory_want(sender->factory, CONEY_PUBLISHING); /* after a refused login nothing is stored */
     if (status != CONEY_OK)
         return status;
-    cny_stored *one = cny_stored_new(sender, publish, bytes);
-    if (!one)
+    cny_stored *added = cny_stored_new(sender, publish, bytes);
+    if (!added)
         return cny_fail_memory();
     pthread_mutex_lock(&sender->lock);
     bool first = !sender->store.first;
-    status = put(sender, one);
+    status = add_to_store(sender, added);
     pthread_mutex_unlock(&sender->lock);
     if (status != CONEY_OK)
-        cny_stored_free(one);
+        cny_stored_free(added);
     else if (first)
         cny_factory_wake(sender->factory);
     return status;
@@ -109,7 +109,7 @@ static coney_status send_or_store(coney_template *sender, const cny_publish *pub
         if (status != CONEY_E_BLOCKED && status != CONEY_E_LIMIT && status != CONEY_E_STALE)
             return status;
     }
-    status = store(sender, publish);
+    status = store_message(sender, publish);
     if (status == CONEY_OK)
         cny_template_tell_unsent(sender);
     return status;
