@@ -27,8 +27,8 @@ static const coney_listener *options_of(const coney_delivery *delivery)
 
 static bool may_be_parked(const coney_delivery *delivery)
 {
-    return cny_has_parking_queue(delivery->source->handling->spec) &&
-           !cny_original(delivery)->defect; /* which is complete */
+    bool is_whole = !cny_original(delivery)->defect; /* else a copy in the parking queue would lack a part */
+    return is_whole && cny_has_parking_queue(delivery->source->handling->spec);
 }
 
 static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome usual)
@@ -39,7 +39,7 @@ static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome u
         return usual;
     coney_outcome outcome = options->on_error(delivery, cny_error_view(delivery->failure), usual, options->user);
     if (outcome == CONEY_PARK && cny_original(delivery)->defect)
-        return CONEY_REJECT; /* the broker has all of it for the dead-letter exchange */
+        return CONEY_REJECT; /* to the dead-letter exchange, because the broker has the whole message */
     if (outcome != CONEY_DEFER)
         return outcome;
     cny_log_limited(&handling->log, CNY_LOG_OUTCOME, CONEY_LOG_ERROR,
@@ -66,7 +66,8 @@ static const char *fate_of(const coney_delivery *delivery, coney_outcome outcome
     return "is left to the error handler";
 }
 
-/* Parking and passing over are told by whoever does it. */
+/* Logs a fatal message, and has an event follow if the message is rejected or dropped. For messages that are parked or
+ * passed over exhausted.c does both. */
 static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bool is_usual)
 {
     cny_handling *handling = delivery->source->handling;
@@ -174,7 +175,7 @@ static bool is_filtered(const coney_delivery *delivery)
     return !delivery->message || (options->filter && !options->filter(delivery->message, options->user));
 }
 
-static coney_status read(const coney_delivery *delivery)
+static coney_status check_readable(const coney_delivery *delivery)
 {
     if (cny_original(delivery)->defect)
         return cny_fail(CONEY_E_CONVERSION, "it cannot be read: %s", cny_original(delivery)->defect);
@@ -197,7 +198,7 @@ static void begin_anew(coney_delivery *delivery)
 static coney_status prepare(coney_delivery *delivery, bool *filtered)
 {
     begin_anew(delivery);
-    coney_status status = read(delivery);
+    coney_status status = check_readable(delivery);
     const coney_message *original = cny_original(delivery);
     if (status == CONEY_OK && delivery->processing == CNY_UNPROCESSED)
         status = cny_processors_run(&delivery->source->handling->context->after_receive, &delivery->message,
@@ -222,7 +223,7 @@ bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome)
     if (status == CONEY_OK && !filtered) {
         delivery->progress = CNY_PREPARED;
         cny_state_set(&delivery->state, CNY_DELIVERY_READY);
-        *outcome = CONEY_RETRY;
+        *outcome = CONEY_RETRY; /* for a message whose last attempt in place was before a loss */
         return cny_tries_begin(delivery);
     }
     *outcome = CONEY_ACK;

@@ -81,7 +81,7 @@ void cny_handling_restart_stream(cny_handling *handling);
 /* ---- what a consumer hands in ---- */
 
 typedef struct cny_source {
-    cny_task task; /* with several lanes: spreads messages over them */
+    cny_task task; /* the first member; with several lanes: spreads messages over them */
     /* fixed after init */
     cny_handling *handling;
     void (*release)(struct cny_source *source); /* the last reference is gone */

@@ -6,7 +6,7 @@
 #include "rabbit/listener/handling/handling.h"
 
 struct cny_lane {
-    cny_task task;
+    cny_task task; /* the first member, so that the task of a lane is the lane */
     cny_source *source;
     /* by the worker that runs it */
     cny_buffer todo; /* of coney_message *, from next on */

@@ -59,7 +59,7 @@ static void spread(cny_task *task)
 
 /* ---- life ---- */
 
-/* Under the workers' lock. */
+/* The task of a lane, or of a source with several lanes: its function tells which. Under the workers' lock. */
 static void on_idle(cny_task *task)
 {
     const cny_lane *lane = (const cny_lane *)(const void *)task;
