@@ -14,7 +14,7 @@ static void test_new_feed_is_idle_and_takes_what_comes(void **state)
 {
     (void)state;
     const cny_feed_states states = {0};
-    expect(&states, CNY_STAGE_IDLE, CNY_INTAKE_OPEN, CNY_CANCEL_NONE);
+    expect(&states, CNY_STAGE_IDLE, CNY_FEED_INTAKE_OPEN, CNY_CANCEL_NONE);
     assert_true(cny_feed_takes(&states));
     assert_false(cny_feed_may_cancel(&states)); /* there is no consumer */
     assert_true(cny_feed_goes_on(&states));
@@ -25,7 +25,7 @@ static void test_end_of_the_channel_ends_an_opening(void **state)
     (void)state;
     cny_feed_states states = {.stage = CNY_STAGE_OPENING};
     cny_feed_close(&states);
-    expect(&states, CNY_STAGE_IDLE, CNY_INTAKE_ENDED, CNY_CANCEL_NONE);
+    expect(&states, CNY_STAGE_IDLE, CNY_FEED_INTAKE_ENDED, CNY_CANCEL_NONE);
 }
 
 static void test_end_of_the_channel_leaves_the_tag_of_a_consumer(void **state)
@@ -33,7 +33,7 @@ static void test_end_of_the_channel_leaves_the_tag_of_a_consumer(void **state)
     (void)state;
     cny_feed_states states = {.stage = CNY_STAGE_CONSUMING};
     cny_feed_close(&states);
-    expect(&states, CNY_STAGE_CONSUMING, CNY_INTAKE_ENDED, CNY_CANCEL_NONE);
+    expect(&states, CNY_STAGE_CONSUMING, CNY_FEED_INTAKE_ENDED, CNY_CANCEL_NONE);
 }
 
 static void test_cancelled_consumer_still_takes_what_is_on_its_way(void **state)
@@ -42,11 +42,11 @@ static void test_cancelled_consumer_still_takes_what_is_on_its_way(void **state)
     cny_feed_states states = {.stage = CNY_STAGE_CONSUMING};
     assert_true(cny_feed_may_cancel(&states));
     cny_feed_ask_for_end(&states, false);
-    expect(&states, CNY_STAGE_CONSUMING, CNY_INTAKE_OPEN, CNY_CANCEL_ASKED);
+    expect(&states, CNY_STAGE_CONSUMING, CNY_FEED_INTAKE_OPEN, CNY_CANCEL_ASKED);
     assert_false(cny_feed_may_cancel(&states));
     assert_false(cny_feed_goes_on(&states));
     cny_feed_stop(&states);
-    expect(&states, CNY_STAGE_CONSUMING, CNY_INTAKE_ENDED, CNY_CANCEL_ASKED);
+    expect(&states, CNY_STAGE_CONSUMING, CNY_FEED_INTAKE_ENDED, CNY_CANCEL_ASKED);
 }
 
 static void test_cancel_that_waits_is_not_forgotten_when_it_is_asked_for_again(void **state)
@@ -55,7 +55,7 @@ static void test_cancel_that_waits_is_not_forgotten_when_it_is_asked_for_again(v
     cny_feed_states states = {.stage = CNY_STAGE_CONSUMING};
     cny_feed_ask_for_end(&states, true);
     cny_feed_ask_for_end(&states, false);
-    expect(&states, CNY_STAGE_CONSUMING, CNY_INTAKE_OPEN, CNY_CANCEL_WAITS);
+    expect(&states, CNY_STAGE_CONSUMING, CNY_FEED_INTAKE_OPEN, CNY_CANCEL_WAITS);
     assert_true(cny_feed_is_cancelled(&states));
 }
 
@@ -72,7 +72,7 @@ static void test_cancel_before_the_beginning_is_never_said(void **state)
 static void test_kept_consumer_stays_kept_whatever_ends(void **state)
 {
     (void)state;
-    cny_feed_states states = {.stage = CNY_STAGE_CONSUMING, .intake = CNY_INTAKE_KEPT};
+    cny_feed_states states = {.stage = CNY_STAGE_CONSUMING, .intake = CNY_FEED_INTAKE_KEPT};
     assert_false(cny_feed_takes(&states));
     cny_feed_stop(&states);
     cny_feed_close(&states);

@@ -18,7 +18,7 @@ static bool may_consume(const cny_channel *channel)
  * same, to know which message that will be. */
 static cny_admission admit_delivery(cny_channel *channel, const cny_announcement *announcement)
 {
-    if (!may_consume(channel) || channel->feed.states.intake == CNY_INTAKE_ENDED)
+    if (!may_consume(channel) || channel->feed.states.intake == CNY_FEED_INTAKE_ENDED)
         return CNY_REFUSED;
     return cny_held_admits(channel, announcement) ? CNY_ADMITTED : CNY_ADMITTED_WITHOUT_BODY;
 }

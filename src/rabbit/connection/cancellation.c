@@ -250,7 +250,7 @@ static void suspend(cny_channel *channel)
 void cny_cancellation_begin(cny_channel *channel)
 {
     const cny_feed *feed = &channel->feed;
-    bool is_over = feed->reason || feed->states.intake == CNY_INTAKE_ENDED;
+    bool is_over = feed->reason || feed->states.intake == CNY_FEED_INTAKE_ENDED;
     if (is_over)
         return;
     if (feed->states.stage == CNY_STAGE_CONSUMING)

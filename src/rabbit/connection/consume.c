@@ -131,7 +131,7 @@ void cny_channel_keep_consumer(cny_channel *channel)
     if (cny_renewal_flush(channel) != CONEY_OK)
         cny_channel_close_without_memory(channel);
     if (cny_feed_goes_on(&feed->states)) {
-        feed->states.intake = CNY_INTAKE_KEPT;
+        feed->states.intake = CNY_FEED_INTAKE_KEPT;
         cny_feed_tell_change(channel);
     }
     cny_channel_unlock(channel);

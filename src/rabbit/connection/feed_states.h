@@ -15,9 +15,9 @@ typedef enum cny_feed_stage {
 
 /* OPEN -> KEPT or ENDED. */
 typedef enum cny_feed_intake {
-    CNY_INTAKE_OPEN,  /* what comes is taken */
-    CNY_INTAKE_KEPT,  /* nothing is taken, but the consumer stays the queue's until the channel is closed */
-    CNY_INTAKE_ENDED, /* nothing more will come */
+    CNY_FEED_INTAKE_OPEN,  /* what comes is taken */
+    CNY_FEED_INTAKE_KEPT,  /* nothing is taken, but the consumer stays the queue's until the channel is closed */
+    CNY_FEED_INTAKE_ENDED, /* nothing more will come */
 } cny_feed_intake;
 
 /* NONE -> ASKED, or NONE -> WAITS -> ASKED. */
@@ -35,12 +35,12 @@ typedef struct cny_feed_states {
 
 static inline bool cny_feed_takes(const cny_feed_states *states)
 {
-    return states->intake == CNY_INTAKE_OPEN;
+    return states->intake == CNY_FEED_INTAKE_OPEN;
 }
 
 static inline bool cny_feed_is_kept(const cny_feed_states *states)
 {
-    return states->intake == CNY_INTAKE_KEPT;
+    return states->intake == CNY_FEED_INTAKE_KEPT;
 }
 
 static inline bool cny_feed_is_cancelled(const cny_feed_states *states)
@@ -51,8 +51,8 @@ static inline bool cny_feed_is_cancelled(const cny_feed_states *states)
 /* No more will come. One that is kept stays so: what is settled goes back with the end of its channel. */
 static inline void cny_feed_stop(cny_feed_states *states)
 {
-    if (states->intake == CNY_INTAKE_OPEN)
-        states->intake = CNY_INTAKE_ENDED;
+    if (states->intake == CNY_FEED_INTAKE_OPEN)
+        states->intake = CNY_FEED_INTAKE_ENDED;
 }
 
 /* The channel is gone. */
@@ -65,7 +65,7 @@ static inline void cny_feed_close(cny_feed_states *states)
 
 static inline bool cny_feed_goes_on(const cny_feed_states *states)
 {
-    return states->intake == CNY_INTAKE_OPEN && states->cancel == CNY_CANCEL_NONE;
+    return states->intake == CNY_FEED_INTAKE_OPEN && states->cancel == CNY_CANCEL_NONE;
 }
 
 /* The broker is to be told that no more is wanted. */
