@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The bytes between Coney and the broker. This folder alone knows rabbitmq-c, and this header
- * shows none of it.
+/* The bytes between Coney and the broker. This folder alone knows rabbitmq-c, and this header shows nothing of it.
  *
- * A cny_wire is a logged-in socket. One thread, the connection's I/O thread, uses it; only
- * cny_wire_interrupt() may come from another one. The encoders are pure functions for any
- * thread: they append whole frames to a buffer, or fail and leave it as it was. */
+ * A cny_wire is a logged-in socket. Only the I/O thread of its connection uses it, but any thread may call
+ * cny_wire_wake() and cny_wire_interrupt(), and may write while the I/O thread polls, if cny_wire_takes_other_writers()
+ * says so. The encoders are pure functions for any thread: they append whole frames to a buffer, or fail and leave the
+ * buffer as it was. */
 #ifndef CNY_WIRE_H
 #define CNY_WIRE_H
 
@@ -124,11 +124,11 @@ void cny_wire_free(cny_wire *wire);  /* closes it, too; takes NULL */
  * large), _NO_MEMORY, _SYSTEM; another one if the broker closes with another code. */
 coney_status cny_wire_connect(cny_wire *wire, const cny_wire_target *target);
 
-/* The login was refused by what a person must change: credentials, a virtual host. Not by a limit
- * on connections, which is reached today and not tomorrow. */
+/* The login was refused, and a person must change something: credentials, or a virtual host. Not if a limit on
+ * connections was reached, because that ends by itself. */
 bool cny_is_refused_login(const coney_error *error);
 
-/* May another address or host do, after this thread's last error? */
+/* May another address or host succeed, after this thread's last error? */
 bool cny_wire_next_may_do(void);
 
 /* Sleeps until the socket has one of these events or an error (*seen says which), until cny_wire_wake() is called, or
@@ -147,15 +147,15 @@ cny_wire_limits cny_wire_agreed(const cny_wire *wire);
 
 /* ---- bytes ---- */
 
-/* Writes what the socket takes at once; *written may be 0. CONEY_E_LOST (also if another part of the program has closed
- * the socket, here and below). */
+/* Writes what the socket takes at once; *written may be 0. CONEY_E_LOST, also if another part of the program has closed
+ * the socket; so do the next functions. */
 coney_status cny_wire_write(cny_wire *wire, const uint8_t *data, size_t size, size_t *written);
 
-/* The same for several pieces, one after another. TLS takes but the first. */
+/* The same for several pieces, one after another. With TLS only the first piece is written. */
 coney_status cny_wire_write_pieces(cny_wire *wire, const struct iovec *pieces, size_t count, size_t *written);
 bool cny_wire_takes_pieces(const cny_wire *wire);
 
-/* Another thread may write while the wire's own one only polls. Not with TLS, whose reading and writing share state. */
+/* Another thread may write while the I/O thread polls. Not with TLS, whose reading and writing share state. */
 bool cny_wire_takes_other_writers(const cny_wire *wire);
 
 /* Reads what is there at once; *received may be 0. CONEY_E_LOST (also at the end of the stream). */
@@ -180,8 +180,8 @@ typedef struct cny_incoming {
     coney_message *message;  /* deliver, get-ok, return: the receiver's to unref; NULL if the owner refused it */
 } cny_incoming;
 
-/* The next thing said in the bytes read so far; *complete is false if they hold no whole one.
- * CONEY_E_PROTOCOL (with what was wrong), CONEY_E_NO_MEMORY; the wire is of no use then. */
+/* The next method, message or heartbeat in the bytes that were read; *complete is false if the bytes hold no whole one.
+ * After CONEY_E_PROTOCOL (the error says what was wrong) and CONEY_E_NO_MEMORY the wire can only be closed. */
 coney_status cny_wire_next(cny_wire *wire, cny_incoming *incoming, bool *complete);
 
 /* The status for an AMQP reply code. */
@@ -221,7 +221,7 @@ coney_status cny_encode_ack(cny_buffer *out, uint16_t channel, uint64_t tag, boo
 coney_status cny_encode_reject(cny_buffer *out, uint16_t channel, uint64_t tag, bool requeue);
 coney_status cny_encode_nack(cny_buffer *out, uint16_t channel, uint64_t tag, bool multiple, bool requeue);
 
-/* basic.publish and the content header: all of a message that can be wrong. */
+/* basic.publish and the content header: only in these can a message be invalid. */
 coney_status cny_encode_publish(cny_buffer *out, uint16_t channel, uint32_t frame_max, const char *exchange,
                                 const char *routing_key, bool mandatory, const coney_message *message);
 
@@ -231,7 +231,7 @@ coney_status cny_encode_body(cny_buffer *out, uint16_t channel, uint32_t frame_m
 
 enum { CNY_FRAME_OVERHEAD = 8 }; /* header and end octet */
 
-/* What stands before and behind so many bytes of it; there must be room. */
+/* The bytes of a frame before and after `size` bytes of a body; the buffer must have room. */
 void cny_encode_body_head(cny_buffer *out, uint16_t channel, size_t size);
 void cny_encode_frame_end(cny_buffer *out);
 size_t cny_body_frame_count(size_t body_size, uint32_t frame_max);
