@@ -6,7 +6,7 @@
 #include "rabbit/listener/handling/disposition.h"
 #include "rabbit/listener/handling/handling.h"
 
-/* A delivery has one embedded; the fragments of a batch share one. */
+/* A delivery has an arrival in its own struct, but the fragments of a batch share an arrival. */
 typedef struct cny_arrival {
     /* fixed while the arrival has a message */
     cny_channel *channel;   /* a reference: by which the message came, and is settled */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* From a message that has come to its deliveries. */
+/* Takes batches apart: from the delivery of a batch to one delivery for each fragment. */
 #ifndef CNY_HANDLING_BATCHES_H
 #define CNY_HANDLING_BATCHES_H
 

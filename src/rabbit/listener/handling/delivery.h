@@ -10,20 +10,22 @@
 /* How far the handling of a delivery has come. */
 typedef enum cny_progress {
     CNY_UNPREPARED,
-    CNY_PREPARED,  /* a handler could have it, and has not succeeded */
-    CNY_SUCCEEDED, /* its handler, when it was called last */
+    CNY_PREPARED,  /* ready for its handler; or its handler has failed */
+    CNY_SUCCEEDED, /* the last call of its handler has returned CONEY_ACK */
 } cny_progress;
 
+/* Whether processors have seen the message. A batch is processed before it is taken apart, its fragments are not. */
 typedef enum cny_processing {
     CNY_UNPROCESSED,
-    CNY_PROCESSED, /* before it came to the dispatcher */
+    CNY_PROCESSED, /* before the delivery came to the dispatcher: as a batch */
     CNY_BROKEN,    /* a batch that was processed and cannot be taken apart; failure tells why */
 } cny_processing;
 
+/* Whether the message has changed between its queue and the quarantine queue, in place of a call of its handler. */
 typedef enum cny_transfer {
     CNY_NO_TRANSFER,
-    CNY_MOVED,     /* to or from quarantine, without a call of its handler */
-    CNY_CONDEMNED, /* the same, and it has ended in quarantine */
+    CNY_MOVED,     /* to or from the quarantine queue */
+    CNY_CONDEMNED, /* from the quarantine queue, and no handler gets it any more */
 } cny_transfer;
 
 struct coney_delivery {
@@ -65,7 +67,7 @@ static inline coney_message *cny_original(const coney_delivery *delivery)
     return delivery->fragment ? delivery->fragment : delivery->arrival->message;
 }
 
-/* The program may settle it, on any thread, from the call of its handler on. */
+/* The program may settle the delivery, on any thread, from the call of its handler on. */
 static inline bool cny_delivery_is_manual(const coney_delivery *delivery)
 {
     return delivery->source->handling->spec->options.acknowledge == CONEY_ACKNOWLEDGE_MANUAL;
@@ -76,15 +78,15 @@ coney_status cny_delivery_check_process(const coney_delivery *delivery);
 
 void cny_delivery_release_payload(coney_delivery *delivery);
 
-/* Its disposition is known and its handler has returned: lets go of what has been made of the message, which may take
- * many times the memory of the message, unless the program has a reference. */
+/* For a delivery whose disposition is known and whose handler has returned: frees what was made of the message, which
+ * may take many times the memory of the message. Does nothing while the program has a reference. */
 void cny_delivery_let_go(coney_delivery *delivery);
 
 /* Memory of what has been made of the message: by processors, and, by a guess, as JSON. */
 size_t cny_delivery_made_bytes(const coney_delivery *delivery);
 
 /* Any thread says why the delivery fails, and gives the error away. The thread that decides what becomes of the
- * delivery adopts that as the delivery's failure. */
+ * delivery adopts the error as the failure of the delivery. */
 void cny_delivery_say(coney_delivery *delivery, cny_error *failure);
 void cny_delivery_adopt_failure(coney_delivery *delivery);
 

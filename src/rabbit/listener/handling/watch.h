@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How long the handlers of lanes run. */
+/* Measures how long handlers run. The questions about slow handlers are in handling.h. */
 #ifndef CNY_HANDLING_WATCH_H
 #define CNY_HANDLING_WATCH_H
 
