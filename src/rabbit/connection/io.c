@@ -85,8 +85,6 @@ static coney_status open_connection(cny_connection *connection)
     return CONEY_OK;
 }
 
-/* ---- writing ---- */
-
 /* ---- the end ---- */
 
 /* Under lock. From here on nobody is given this connection, and everything that waits for it
