@@ -319,13 +319,13 @@ static int64_t run_due(cny_slot *slot)
 /* Without the lock: the log sink is the program's code, which may block. I/O threads have their lines written here. */
 static void write_log(cny_slot *slot)
 {
-    const char *remark = slot->connection ? cny_connection_take_deferred_log(slot->connection) : NULL;
+    const char *sentence = slot->connection ? cny_connection_take_deferred_log(slot->connection) : NULL;
     bool changed = slot->to_be_logged;
     slot->to_be_logged = false;
     const coney_connection_info news = slot->news;
     unlock(slot);
-    if (remark)
-        cny_log(CONEY_LOG_WARN, "%s", remark);
+    if (sentence)
+        cny_log(CONEY_LOG_WARN, "%s", sentence);
     if (changed)
         cny_slot_log(&news);
     lock(slot);

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define LOOK_UP_MS 200
+#define POLL_MS 200
 #define AT_ONCE 100   /* stored messages that are sent before other threads get the lock */
 #define MAX_RETIRED 8 /* bounds the memory: each channel has a window of messages whose callbacks have not returned */
 
@@ -332,7 +332,7 @@ static coney_status not_our_turn(const coney_template *sender, uint64_t number)
                                                      : cny_template_fail_no_channel(sender);
 }
 
-/* Waits until nothing older must be sent first. Checks the connection every LOOK_UP_MS: it may be lost again. */
+/* Waits until nothing older must be sent first. Checks the connection every POLL_MS: it may be lost again. */
 static coney_status wait_in_line(coney_template *sender, int64_t deadline)
 {
     uint64_t number = sender->store.next;
@@ -345,7 +345,7 @@ static coney_status wait_in_line(coney_template *sender, int64_t deadline)
         if (status != CONEY_OK)
             return status;
         int64_t now = cny_now_ms();
-        if (wait_for_turn(sender, number, now + LOOK_UP_MS < deadline ? now + LOOK_UP_MS : deadline))
+        if (wait_for_turn(sender, number, now + POLL_MS < deadline ? now + POLL_MS : deadline))
             return CONEY_OK;
         if (now >= deadline)
             return not_our_turn(sender, number);

@@ -5,7 +5,7 @@
 #include "rabbit/template/options.h"
 #include "rabbit/template/unsent.h"
 
-#define LOOK_UP_MS 200
+#define POLL_MS 200
 #define AGAIN_MS 10
 
 /* ---- the deadline of confirms and of what is stored ---- */
@@ -92,7 +92,7 @@ static coney_status check_can_drain(coney_template *sender)
     return cny_fail_in("messages await resending or are stored, but the connection was given up");
 }
 
-/* Checks every LOOK_UP_MS, because messages may move to another channel. */
+/* Checks every POLL_MS, because messages may move to another channel. */
 static coney_status drain(void *self, int64_t deadline)
 {
     coney_template *sender = self;
@@ -100,7 +100,7 @@ static coney_status drain(void *self, int64_t deadline)
         coney_status status = check_can_drain(sender);
         if (status != CONEY_OK)
             return status;
-        int64_t now = cny_now_ms(), soon = now + LOOK_UP_MS < deadline ? now + LOOK_UP_MS : deadline;
+        int64_t now = cny_now_ms(), soon = now + POLL_MS < deadline ? now + POLL_MS : deadline;
         wait_until_idle(sender, soon);
         cny_template_wait_store_finished(sender, soon);
         status = wait_for_channels(sender, soon);
