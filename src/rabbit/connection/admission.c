@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* Which messages are kept of those that the broker sends. The wire asks at each content header, before it takes memory
- * for the message: what belongs to no channel, consumer or request is skipped as it comes. I/O thread only. */
+/* Which of the broker's messages are kept. The wire asks at each content header, before it takes memory for the
+ * message. A message that belongs to no channel, consumer or request is skipped as it comes. I/O thread only. */
 #include "rabbit/connection/channel.h"
 
-/* A message that is smaller and has been read with all of its body is kept without a question: it holds no memory while
- * the rest is awaited, and its receiver looks at it under the lock, which is taken once for many messages. */
+/* A smaller message that has been read with all of its body is kept without a look: it holds no memory while the rest
+ * is awaited. Its receiver looks at it under the lock, which is taken once for many messages. */
 #define ASKED_FROM_BYTES 4096
 
-/* The consumer's beginning may have been read with this delivery, and not be handled yet. */
+/* The answer that begins the consumer may have been read together with this delivery, and not be handled yet. */
 static bool may_consume(const cny_channel *channel)
 {
     const cny_feed *feed = &channel->feed;
     return feed->states.stage != CNY_STAGE_IDLE || channel->awaited == CNY_BASIC_CONSUME_OK;
 }
 
-/* A delivery after the end of the feed comes again when the channel is closed. A consumer that is kept gets it all the
- * same, to know which message that will be. */
+/* A delivery after the end of the feed comes again when the channel is closed. A consumer that is kept gets it
+ * nevertheless, to know which message that will be. */
 static cny_admission admit_delivery(cny_channel *channel, const cny_announcement *announcement)
 {
     if (!may_consume(channel) || channel->feed.states.intake == CNY_FEED_INTAKE_ENDED)
@@ -23,7 +23,8 @@ static cny_admission admit_delivery(cny_channel *channel, const cny_announcement
     return cny_held_admits(channel, announcement) ? CNY_ADMITTED : CNY_ADMITTED_WITHOUT_BODY;
 }
 
-/* Only the whole body tells which message a return is about, and a larger one than was sent here is none of ours. */
+/* Only the whole body tells which message a return is about. A body larger than any that was sent here is none of ours.
+ * */
 static bool admits_return(const cny_channel *channel, const cny_announcement *announcement)
 {
     return announcement->body_bytes <= channel->largest_sent;

@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /* The end of a consumer by basic.cancel, ours or the broker's.
  *
- * basic.cancel from the broker has no reason. If the queue is gone, what has come is handled, because it does not come
- * again. If the queue is there, the consumer was too slow (a consumer time-out; what waits in the prefetch is as old as
- * what a handler has), lost its permission, or the queue has moved: all of it comes again, so no handler is to begin
- * with it. Which of the two it is, a passive declaration tells, on a channel of its own, because a missing queue costs
- * that. Meanwhile the consumer is suspended.
+ * basic.cancel from the broker gives no reason. If the queue is gone, deliveries that have come are handled, because
+ * they do not come again. If the queue is there, there are three possible reasons: the consumer was too slow (a
+ * delivery in the prefetch is as old as one that a handler has), the consumer has lost its permission, or the queue has
+ * moved. Then all deliveries come again, so no handler may begin with them. A passive declaration tells whether the
+ * queue is there. It has a channel of its own, because a missing queue costs the channel. Meanwhile the consumer is
+ * suspended.
  *
- * A quorum queue of RabbitMQ 4 cancels its consumers some milliseconds before it is gone. Until then it is found, and
- * has neither messages nor consumers, so a queue that is found so is asked for again.
+ * A quorum queue of RabbitMQ 4 cancels its consumers some milliseconds before it is gone. In between it is found,
+ * without messages and consumers. So a queue that is found like that is asked for again.
  *
- * RabbitMQ 4.3 keeps a consumer that was too slow, and delivers to it again once its late deliveries are settled. Our
- * own basic.cancel ends that. Its answer is not waited for: what is said afterwards comes after it on the channel.
+ * RabbitMQ 4.3 keeps a consumer that was too slow, and delivers to it again after its late deliveries are settled. Our
+ * own basic.cancel ends that. Its answer is not waited for, because the broker handles the methods of a channel in
+ * order.
  *
- * Under the connection's lock, on the I/O thread unless said otherwise. */
+ * Under the lock of the connection, on the I/O thread unless said otherwise. */
 #include "rabbit/connection/cancellation.h"
 
 #define ANSWER_MS 5000
-#define PASSING_MS 1000 /* for so long a queue without messages and consumers may be one that is being deleted, */
-#define AGAIN_MS 50     /* and is asked for again after so long */
+#define PASSING_MS 1000 /* a queue without messages and consumers may be in deletion for this time, */
+#define AGAIN_MS 50     /* and is asked for again after this time */
 
 /* ---- ours; any thread ---- */
 
@@ -28,7 +30,7 @@ static void send_cancel(cny_channel *channel)
     size_t before = connection->outbox.outgoing.bytes.size;
     if (cny_encode_cancel(&connection->outbox.outgoing.bytes, channel->number, channel->feed.renewal.tag) == CONEY_OK) {
         cny_connection_appended(connection, connection->outbox.outgoing.bytes.size - before);
-    } else { /* that ends it as well */
+    } else { /* the end of the channel ends the consumer as well */
         cny_channel_close_without_memory(channel);
     }
 }
@@ -54,7 +56,7 @@ static void set_reason(cny_feed *feed, cny_error *reason)
     feed->reason = reason;
 }
 
-/* What has come is handled first. Any thread. */
+/* Deliveries that have come are handled first. Any thread. */
 static void end_feed(cny_channel *channel)
 {
     atomic_store_explicit(&channel->suspended, false, memory_order_release);
@@ -62,9 +64,10 @@ static void end_feed(cny_channel *channel)
     cny_feed_tell_change(channel);
 }
 
-/* All that is not settled. The broker has given back what was too old, and ignores the nack of that. What is younger
- * counts towards a delivery limit of RabbitMQ 4.3 if it goes back with the channel, and not if it is nacked. Streams
- * take no nack (feed.c). What is in a commit is settled or not when that is answered. Any thread. */
+/* Gives back all deliveries that are not settled. The broker has taken back those that were too old, and ignores the
+ * nack for them. Younger ones would count towards a delivery limit of RabbitMQ 4.3 if they went back with the end of
+ * the channel; a nack does not count. Streams take no nack (settle.c). A commit that is under way settles its
+ * deliveries, so its answer is waited for. Any thread. */
 static void give_back(cny_channel *channel)
 {
     cny_connection *connection = channel->connection;
@@ -108,7 +111,8 @@ static void end_suspension(cny_channel *channel, bool is_missing, cny_error *rea
         give_back(channel);
 }
 
-/* A queue that is stuck does not answer, and one that may not be looked at is refused: both are there. Any thread. */
+/* A queue that is stuck does not answer, and the broker refuses a passive declaration without permission. In both cases
+ * the queue is there. Any thread. */
 static void on_end(cny_channel *asking, const cny_error *reason)
 {
     const coney_error *answer = cny_error_view(reason);
@@ -200,7 +204,7 @@ static void ask_again(cny_channel *asking)
         end_question(asking, CONEY_E_NO_MEMORY, "no memory to ask whether the queue is there");
 }
 
-/* While nothing is read the answer cannot come. */
+/* While nothing is read the answer cannot come, so its deadline moves. */
 void cny_cancellation_run_due(cny_channel *asking, int64_t now)
 {
     if (asking->question.answer_by == 0)
@@ -224,8 +228,8 @@ static void close_unbegun(cny_channel *channel)
     cny_channel_close_locked(channel, channel->feed.reason);
 }
 
-/* If no channel or no memory is free for the question, the queue is taken to be there, too: a stream is read on, and
- * what is given back comes again. */
+/* If there is no free channel or no memory for the question, the queue is taken to be there: then a stream is read on,
+ * and deliveries that are given back come again. */
 static void suspend(cny_channel *channel)
 {
     cny_feed *feed = &channel->feed;
@@ -246,7 +250,7 @@ static void suspend(cny_channel *channel)
                                  coney_last_error()));
 }
 
-/* It may be said twice, or cross our own. */
+/* The broker may cancel twice, and its cancel may cross ours. */
 void cny_cancellation_begin(cny_channel *channel)
 {
     const cny_feed *feed = &channel->feed;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Channels: opened, called, consumed from and closed by any thread; fed and ended by the
- * connection's I/O thread. All state is under the connection's lock. Publishing is in publish.c, consuming in
- * feed.c. */
+/* The life of channels: any thread opens, calls and closes them, the connection's I/O thread ends them. Calls wait for
+ * the broker's answer here. All state is under the lock of the connection. Knows nothing of what is published, consumed
+ * or answered. */
 #include "rabbit/connection/channel.h"
 
 #include <string.h>
@@ -79,7 +79,7 @@ static bool has_closing_channel(const cny_connection *connection)
     return false;
 }
 
-/* A number that is about to be free is waited for, unless it must be at once. */
+/* If all numbers are in use, waits for one that is about to become free; with at_once it does not wait. */
 static coney_status take_number(cny_channel *made, bool at_once, int64_t deadline)
 {
     cny_connection *connection = made->connection;
@@ -125,8 +125,8 @@ cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t d
     return made;
 }
 
-/* A broker that holds back publishers reads nothing from them, so a channel.open would take a
- * number and get no answer. */
+/* A broker that holds back publishers reads nothing from them, so a channel.open would take a number and get no answer.
+ * */
 static coney_status wait_until_unblocked(cny_connection *connection, bool at_once, int64_t deadline)
 {
     coney_status status = CONEY_OK;
@@ -204,7 +204,7 @@ static void run_notice(cny_notice *notice)
     one->listener(&one->info, one->user);
 }
 
-/* Tells the program's listener; nothing happens if there is none. */
+/* Tells the program's listener, if there is one. */
 static void tell(const cny_channel *channel, bool open, const cny_error *reason)
 {
     const cny_connection *connection = channel->connection;
@@ -268,8 +268,8 @@ void cny_channel_forget(cny_channel *channel)
     cny_error_unref(reason);
 }
 
-/* Under lock. A broker that cannot be told would go on with the channel, and wait for what is unacknowledged, as long
- * as the connection lives. */
+/* Under lock. There is no memory to tell the broker that a channel ends. It would keep the channel, and wait for
+ * acknowledgements, as long as the connection lives, so the connection ends. */
 static void abort_for_want_of_memory(cny_connection *connection)
 {
     if (!connection->closing.abort)
@@ -277,7 +277,8 @@ static void abort_for_want_of_memory(cny_connection *connection)
     cny_connection_wake(connection);
 }
 
-/* The number stays taken until the broker has confirmed: frames for it may be on their way. */
+/* The channel's number stays in use until the broker has confirmed the close, because frames for it may be on their
+ * way. */
 void cny_channel_close_locked(cny_channel *channel, cny_error *reason)
 {
     if (channel->state != CNY_CHANNEL_USABLE)
@@ -348,8 +349,8 @@ static coney_status append(cny_channel *channel, const cny_buffer *frame)
     return CONEY_OK;
 }
 
-/* Waits for the reply of the call just sent. A call without an answer leaves the channel in a
- * state nobody knows, so it is closed. */
+/* Waits for the reply of the call that was just sent. After a call without an answer nobody knows the channel's state,
+ * so the channel is closed. */
 static coney_status wait_for_reply(cny_channel *channel, int64_t deadline)
 {
     bool in_time = true;
@@ -402,8 +403,8 @@ coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uin
     return status;
 }
 
-/* The four methods of a subscription go out together, and the broker may have dropped its answers to the first ones
- * when it closed the connection: so each of the four stands for all of them. */
+/* The four methods of a subscription go out together. When the broker closes the connection it may drop its answers to
+ * the first ones. So each of the four stands for all of them. */
 static bool is_of_subscription(uint32_t method)
 {
     return method == CNY_CHANNEL_OPEN || method == CNY_BASIC_QOS || method == CNY_TX_SELECT ||

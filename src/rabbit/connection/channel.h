@@ -13,17 +13,17 @@ typedef enum cny_channel_state { CNY_CHANNEL_USABLE, CNY_CHANNEL_CLOSING, CNY_CH
 typedef struct cny_series {
     uint32_t reply; /* the method of their answers */
     size_t unanswered;
-    size_t wake_at;      /* so few unanswered ones wake who waits for them */
-    int64_t answered_ms; /* when the last answer came, or the first was sent */
+    size_t wake_at;      /* the thread that waits is woken when so few are unanswered */
+    int64_t answered_ms; /* when the last answer came, or the first declaration was sent */
 } cny_series;
 
-/* Whether the queue of a cancelled consumer is there. */
+/* A channel may ask whether the queue of a cancelled consumer is there. Owned by cancellation.c. */
 typedef struct cny_question {
     cny_channel *of; /* a reference to the channel of that consumer; NULL: there is no question */
     void (*on_end)(cny_channel *asking, const cny_error *reason); /* the channel that asks is gone, for this reason */
-    int64_t asked_at;                                             /* for the first time; */
-    int64_t again_at;                                             /* 0: an answer is awaited */
-    int64_t answer_by;                                            /* the deadline; 0: it is answered */
+    int64_t asked_at;                                             /* when it was asked for the first time */
+    int64_t again_at;                                             /* when it is asked again; 0: an answer is awaited */
+    int64_t answer_by;                                            /* 0: it is answered */
 } cny_question;
 
 struct cny_channel {
@@ -32,11 +32,11 @@ struct cny_channel {
     cny_connection *connection;
     uint16_t number;
     /* any thread */
-    atomic_bool gone;      /* has a reason */
+    atomic_bool gone;      /* the channel is not alive any more */
     atomic_bool suspended; /* the broker has cancelled its consumer, and the reason for that is not known yet */
     /* under the connection's lock */
     cny_channel_state state;
-    cny_error *reason;      /* why it is not open any more */
+    cny_error *reason;      /* why the channel is not alive any more; NULL: it is */
     bool announced;         /* the broker has opened it, and the program's listener was told */
     pthread_cond_t changed; /* anything below */
     uint32_t calling;       /* the method of the call under way, 0 if none */
@@ -45,10 +45,10 @@ struct cny_channel {
     cny_series series;
     cny_confirms confirms;
     size_t largest_sent; /* bytes of the largest body */
-    size_t returned;     /* without confirms: messages that came back, and why the first one did */
+    size_t returned;     /* without confirms: how many messages came back, and why the first one did */
     cny_error *first_returned;
     cny_feed feed;
-    cny_question question; /* for which the channel was opened */
+    cny_question question; /* of a channel that was opened for that */
 };
 
 static inline void cny_channel_lock(cny_channel *channel)
@@ -68,26 +68,28 @@ void cny_channel_drop(cny_channel *channel, unsigned count);
 coney_status cny_channel_call(cny_channel *channel, const cny_buffer *frame, uint32_t awaited, cny_incoming *reply,
                               int64_t deadline);
 
-/* Under lock: closes it, for this reason, unless that has happened. */
+/* Under lock: closes the channel for this reason, unless it is closed already. */
 void cny_channel_close_locked(cny_channel *channel, cny_error *reason);
 
-/* Under lock: closes it for what this thread's last error tells: the broker would wait for what cannot be said. */
+/* Under lock: closes the channel because there was no memory to tell the broker something that it waits for. This
+ * thread's last error is the reason. */
 void cny_channel_close_without_memory(cny_channel *channel);
 
 /* Under lock, I/O thread: the channel is gone, for this reason. */
 void cny_channel_die(cny_channel *channel, cny_error *reason);
 
-/* Under lock: the broker closes the connection over this method (0: it names none), and an answer to such a request of
- * this channel has not come. Publishes are not looked at. */
+/* Under lock. The broker closes the connection over this method (0: it names none): whether the channel has such a
+ * request that was not answered. Publishes do not count. */
 bool cny_channel_may_be_reason(const cny_channel *channel, uint32_t cause);
 
-/* Instead of close, without the lock: one that the broker has not heard of; this thread's last error tells why. */
+/* Not under lock, and instead of close for a channel that the broker has not heard of. This thread's last error is the
+ * reason. */
 void cny_channel_forget(cny_channel *channel);
 
-/* Under lock, I/O thread: the answer to the oldest declaration on its way; the answer is taken then. */
+/* Under lock, I/O thread: takes the answer to the oldest declaration on its way. False if it is none. */
 bool cny_series_take_answer(cny_channel *channel, const cny_incoming *incoming);
 
-/* NULL with the reason as this thread's last error. The second one under lock. */
+/* NULL on failure, and this thread's last error tells why. The second function is called under lock. */
 cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t deadline);
 cny_channel *cny_channel_new_locked(cny_connection *connection, bool at_once, int64_t deadline);
 void cny_channel_announce(cny_channel *channel); /* under lock: the broker has opened it */

@@ -7,11 +7,11 @@
 
 #include <coney/rabbit/connection_factory.h>
 
-/* Publishing and consuming stay apart, so that a broker that holds back publishers does not
- * stop consumers. */
+/* Publishing and consuming have connections of their own, so that a broker that holds back publishers does not stop
+ * consumers. */
 enum { CNY_ROLE_COUNT = CONEY_PUBLISHING + 1 };
 
-/* What a factory's connections have in common; with every default filled in. */
+/* What all connections of a factory have in common, with every default filled in. */
 typedef struct cny_connection_config {
     cny_arena arena; /* holds the texts */
     cny_uri uri;
@@ -33,7 +33,7 @@ typedef struct cny_connection_config {
     const char *isolated_name;
 } cny_connection_config;
 
-/* Checks and copies. On failure, too, the config is to be freed. CONEY_E_INVALID, _NO_MEMORY. */
+/* Checks and copies. The config must be freed, also after a failure. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 coney_status cny_config_read(cny_connection_config *config, const char *uri,
                              const coney_connection_factory_options *options);
 void cny_config_free(cny_connection_config *config);

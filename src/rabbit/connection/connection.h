@@ -2,13 +2,12 @@
 /* Connections and channels, as the rooms above use them: connections here, channels in channels.h, consumers in
  * consumers.h.
  *
- * A cny_connection is one physical connection: it connects, opens, and ends once, for one
- * reason. A cny_channel belongs to one connection and ends with it or before it; what ended is
- * never revived, so a channel object is its own generation: an acknowledgement kept for a dead
- * one cannot reach its successor. Recovery makes new ones in the factory.
+ * A cny_connection is one physical connection: it connects, opens, and ends once, for one reason. A cny_channel belongs
+ * to one connection and ends with it or before. What has ended is never revived, so each channel object is a generation
+ * of its own: an acknowledgement for a dead channel cannot reach the next one. The owner makes new connections.
  *
- * All functions may be called from any thread but the I/O thread, wait at most until their
- * deadline (cny_deadline()), and leave the reason of a failure with coney_last_error(). */
+ * All functions may be called from any thread but the I/O thread, wait at most until their deadline (cny_deadline()),
+ * and leave the reason of a failure with coney_last_error(). */
 #ifndef CNY_CONNECTION_H
 #define CNY_CONNECTION_H
 
@@ -23,27 +22,32 @@ typedef struct cny_events cny_events;
 
 /* ---- one connection, as who makes it and keeps it uses it ---- */
 
-/* What a connection needs of its owner, whom it knows no further. Any thread may call these, with no lock held. */
+/* What a connection needs of its owner, of which it knows nothing else. Any thread may call these functions, with no
+ * lock held. */
 typedef struct cny_connection_owner {
     void (*ref)(void *self);
     void (*unref)(void *self);
-    void (*wake)(void *self); /* there is something to see: its state, a deferred log, a channel that was closed */
-    void (*blocked_changed)(void *self, cny_connection *connection); /* the broker holds back publishers, or no more */
-    bool (*may_send)(void *self, const char *exchange, const char *routing_key); /* it is declared, if it is to be */
+    void (*wake)(void *self); /* the state has changed, there is a deferred log, or another thing to look at */
+    void (*blocked_changed)(
+        void *self, cny_connection *connection); /* the broker holds back publishers now, or does not any more */
+    bool (*may_send)(void *self, const char *exchange,
+                     const char *routing_key); /* exchange or queue are not still to be declared */
 } cny_connection_owner;
 
-/* What a connection is made of. All of it must live until the connection has ended and the owner is unreferenced. */
+/* What a connection is made of. All of it must live until the connection has ended and has dropped its reference to the
+ * owner. */
 typedef struct cny_connection_parts {
     const cny_connection_owner *owner;
     void *self;
     const cny_connection_config *config;
     cny_events *events;
     cny_threads *threads;
-    atomic_ullong *stale_acknowledgements; /* counts those that came too late for their connection */
+    atomic_ullong *stale_acknowledgements; /* how many came too late for their connection */
     coney_connection_role role;
-    bool is_isolated;  /* see cny_connection_strike() */
-    size_t first_host; /* of the URI's, in the order of which this attempt goes on, */
-    size_t lost_host;  /* but for this one, which comes last; CNY_NO_HOST: none was just lost */
+    bool is_isolated; /* see cny_connection_strike() */
+    size_t
+        first_host;   /* index of the URI's host that this attempt begins with; the others follow in the URI's order, */
+    size_t lost_host; /* but this one, which was just lost, comes last; CNY_NO_HOST: none was lost */
 } cny_connection_parts;
 
 #define CNY_NO_HOST SIZE_MAX
@@ -51,7 +55,8 @@ typedef struct cny_connection_parts {
 /* connecting -> open -> closing -> dead; each may skip to dead. */
 typedef enum cny_connection_state { CNY_CONNECTING, CNY_OPEN, CNY_CLOSING, CNY_DEAD } cny_connection_state;
 
-/* Starts the I/O thread, which connects at once. It takes the URI's user and password where credentials have none. */
+/* Starts the I/O thread, which connects at once. Where the credentials have no user or password, those of the URI
+ * count. */
 coney_status cny_connection_new(cny_connection **connection, const cny_connection_parts *parts,
                                 const coney_credentials *credentials);
 cny_connection *cny_connection_ref(cny_connection *connection);
@@ -59,7 +64,7 @@ void cny_connection_unref(cny_connection *connection); /* takes NULL */
 cny_connection_state cny_connection_get_state(cny_connection *connection);
 bool cny_connection_is_open(cny_connection *connection);
 bool cny_connection_is_dead(cny_connection *connection);
-bool cny_connection_is_over_request(cny_connection *connection); /* the broker closed it for what a channel asked or
+bool cny_connection_is_over_request(cny_connection *connection); /* the broker closed it over what a channel asked or
                                                                     sent */
 coney_connection_role cny_connection_role(const cny_connection *connection);
 const char *cny_connection_user(const cny_connection *connection);        /* who is logged in */
@@ -68,13 +73,13 @@ cny_error *cny_connection_reason(cny_connection *connection);             /* why
 const char *cny_connection_take_deferred_log(cny_connection *connection); /* to be logged, or NULL */
 void cny_connection_blocked(cny_connection *connection, char reason[256]); /* "": the broker takes messages */
 
-/* Ends it for what this thread's last error tells. */
+/* Ends the connection. This thread's last error becomes the reason. */
 void cny_connection_abort(cny_connection *connection);
 coney_status cny_connection_update_secret(cny_connection *connection, const char *secret);
 
-/* Asks for an orderly close by the deadline, and waits until the I/O thread has ended. Together
- * they are a close; two steps, so that several connections close at the same time. False if the
- * thread still runs: it is stuck in name resolution, and keeps what it needs. */
+/* The first asks for an orderly close by the deadline, the second waits until the I/O thread has ended. There are two,
+ * so that several connections close at the same time. False if the thread still runs: it is stuck in name resolution,
+ * and keeps what it needs. */
 void cny_connection_begin_close(cny_connection *connection, int64_t deadline);
 bool cny_connection_wait_ended(cny_connection *connection, int64_t deadline);
 

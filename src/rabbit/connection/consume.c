@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Consuming on a channel: how it begins, how it goes, taking what has come, and its end. Any thread: one that takes
- * either waits (cny_channel_receive()) or has a watcher told. */
+/* Consuming on a channel: how it begins, how it goes, taking deliveries, and its end. Any thread. A thread that takes
+ * deliveries either waits (cny_channel_receive()) or is told by a watcher. */
 #include "rabbit/connection/cancellation.h"
 
 #include <stdio.h>
@@ -25,7 +25,8 @@ static coney_status encode_subscription(cny_channel *channel, const cny_subscrip
     return status;
 }
 
-/* All four methods in one go, for a broker answers one after another. The first it refuses closes the channel. */
+/* All four methods go out together, because the broker answers them one after another. The first one that it refuses
+ * closes the channel. */
 coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *connection, const cny_subscription *what,
                                       const cny_watcher *watcher)
 {
@@ -163,7 +164,7 @@ coney_status cny_channel_receive(cny_channel *channel, cny_buffer *batch, int64_
     return status;
 }
 
-/* What cannot be settled any more comes again. */
+/* A delivery that cannot be settled any more comes again, so it is not taken. */
 static bool has_takeable(const cny_channel *channel)
 {
     return channel->feed.deliveries.size > 0 && (!channel->reason || channel->feed.no_ack);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What one consumer has on a channel and has not taken: its deliveries, how it goes, and whom to tell. Under the lock
- * of the connection. Knows neither subscribing nor settling. */
+/* The deliveries of one consumer that nobody has taken yet, and telling its watcher. Under the lock of the connection.
+ * Knows neither subscribing nor settling. */
 #include "rabbit/connection/channel.h"
 
 #include <stdio.h>
@@ -31,8 +31,8 @@ void cny_feed_tell_change(cny_channel *channel)
         watcher->on_change(watcher->self);
 }
 
-/* With a prefetch the broker keeps it short. Without one the bytes stay in the socket, and then at the broker, until
- * somebody takes what is here: other consumers of the connection wait as well, but memory has an end. */
+/* With a prefetch the broker keeps the feed short. Without one, deliveries stay in the socket, and then at the broker,
+ * until somebody takes what is here. Other consumers of the connection wait as well, but memory has an end. */
 #define FULL_BYTES ((size_t)16 * 1024 * 1024)
 
 void cny_feed_set_full(cny_channel *channel, bool full)
@@ -48,7 +48,7 @@ void cny_feed_set_full(cny_channel *channel, bool full)
         cny_connection_wake(connection);
 }
 
-void cny_feed_look_if_full(cny_channel *channel)
+void cny_feed_check_full(cny_channel *channel)
 {
     const cny_feed *feed = &channel->feed;
     if (feed->prefetch == 0 && feed->bytes >= FULL_BYTES)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* How many bytes a consumer holds: deliveries that are not settled. It shares a bound with others. A message that does
- * not fit any more is skipped as it comes, without its body, and goes back to its queue when there is room for it.
+/* How many bytes a consumer holds in deliveries that are not settled. Consumers share a bound. A message that does not
+ * fit any more is skipped: it comes without its body, and goes back to its queue when there is room for it.
  *
- * Under the lock of the connection; on the I/O thread unless said otherwise. */
+ * Under the lock of the connection; on the I/O thread unless said otherwise. Knows nothing of the prefetch. */
 #include "rabbit/connection/channel.h"
 
 #include <string.h>
 
-#define COMES_AGAIN_MS 1000 /* what went back, unless another consumer gets it */
-#define MESSAGE_BYTES 512   /* of one that is skipped, beside what was announced; about */
+#define COMES_AGAIN_MS 1000 /* within this time a message that went back comes again, or another consumer has it */
+#define MESSAGE_BYTES 512   /* about what a skipped message needs beside its announced bytes */
 
 typedef struct announced {
     uint64_t tag;
@@ -67,7 +67,7 @@ static void drop_first(cny_buffer *buffer, size_t count)
         memmove(buffer->data, buffer->data + size, buffer->size);
 }
 
-/* What was reserved for it; what it really holds is known now. */
+/* Releases what was reserved for the delivery, because its real size is known now. */
 static void release_coming(cny_held *held, uint64_t tag)
 {
     const announced *first = (const announced *)(const void *)held->coming.data;
@@ -85,15 +85,15 @@ void cny_held_take(cny_held *held, uint64_t tag, size_t bytes)
 
 /* ---- what does not fit ---- */
 
-/* Of what went back because there was room for it. The broker delivers that before anything else, so nothing else may
- * take the room, or the message would go back again and again, and each time counts as a delivery. */
+/* The bytes of messages that went back because there was room for them. The broker delivers these before anything else.
+ * Other messages must not take the room, or these would go back again and again, and each time counts as a delivery. */
 static size_t returning_bytes(const cny_held *held)
 {
     return held->returning > 0 && cny_now_ms() < held->returning_until ? held->returning : 0;
 }
 
-/* A consumer that holds nothing takes one, however large it is. One whose prefetch becomes smaller may hold more until
- * it is. */
+/* A consumer that holds nothing takes one message, however large it is. A consumer whose prefetch is about to become
+ * smaller may hold more until then. */
 static bool is_too_much(const cny_held *held, size_t bytes, bool redelivered)
 {
     const cny_holding *holding = held->holding;
@@ -151,7 +151,8 @@ bool cny_held_has_skipped(const cny_held *held, uint64_t tag)
     return find_skipped(held, tag) != NULL;
 }
 
-/* What went back may come to another consumer, and then this one has nothing to settle: so the rest has a time, too. */
+/* A message that went back may come to another consumer. Then this one has nothing to settle, after which the next
+ * messages would go back. So they also go back after some time. */
 void cny_held_plan_to_give_back(cny_channel *channel)
 {
     cny_held *held = &channel->feed.held;
@@ -173,7 +174,7 @@ size_t cny_held_skip(cny_feed *feed, uint64_t tag)
 
 /* ---- giving back; any thread ---- */
 
-/* Any thread. The first so many. */
+/* Any thread. Gives back the first `count` messages. */
 static coney_status give_back_first(cny_channel *channel, size_t count)
 {
     cny_feed *feed = &channel->feed;
@@ -202,8 +203,8 @@ coney_status cny_held_give_back_up_to(cny_channel *channel, uint64_t tag)
     return count > 0 ? give_back_first(channel, count) : CONEY_OK;
 }
 
-/* If nothing is held and nothing is to come again, at least one, for nothing would be settled any more, after which the
- * others could go back. */
+/* At least one message if nothing is held and none is to come again: then nothing would be settled any more, after
+ * which the others could go back. */
 static size_t count_fitting(const cny_held *held)
 {
     const announced *all = (const announced *)(const void *)held->skipped.data;

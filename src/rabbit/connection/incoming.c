@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the broker says to a channel: closes, answers, confirms, returns and deliveries. I/O thread, under the lock of
- * the connection, which is taken once for many of them. */
+ * the connection, which is taken once for many methods. Knows nothing of sockets. */
 #include "rabbit/connection/incoming.h"
 #include "rabbit/connection/cancellation.h"
 
@@ -43,10 +43,10 @@ static coney_status on_close(cny_channel *channel, const cny_incoming *incoming)
     return CONEY_OK;
 }
 
-/* The broker still answers our close. If its own names no method (a delivery has timed out), RabbitMQ may have read
- * ours first: then the channel is gone, and an answer costs the connection. If RabbitMQ has not, it waits for an
- * answer, and opens no channel of that number before. Nothing tells which, so there is no answer, and the number is
- * not used, unless RabbitMQ closes it again. */
+/* The broker still answers our close. If the broker's own close names no method (a delivery has timed out), RabbitMQ
+ * may have read our close first: then the channel is gone, and an answer would cost the connection. If RabbitMQ has not
+ * read ours, it waits for an answer, and does not open a channel of that number before. Nothing tells which is the
+ * case. So there is no answer, and the number is not used until RabbitMQ closes it again. */
 static coney_status on_close_while_closing(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_connection *connection = channel->connection;
@@ -57,7 +57,7 @@ static coney_status on_close_while_closing(cny_channel *channel, const cny_incom
     return CONEY_OK;
 }
 
-/* While closing, everything but the broker's close-ok is an echo of the past. */
+/* While a channel is closing, everything but the broker's close-ok was said before the broker read our close. */
 static coney_status on_incoming_while_closing(cny_channel *channel, cny_incoming *incoming)
 {
     coney_message_unref(incoming->message);
@@ -141,8 +141,8 @@ static void count_delivery(cny_pacing *pacing, cny_feed *feed)
     cny_pacing_count_delivery(pacing, ++feed->in_moment, feed->prefetch);
 }
 
-/* It comes again when the channel is closed. Who watches may want to know which one it was; the prefetch limits how
- * many there are. */
+/* The message comes again when the channel is closed. A watcher may want to know which message that is. The prefetch
+ * limits how many there are. */
 static void keep_late(cny_feed *feed, coney_message *message)
 {
     bool is_watched = feed->watcher.on_change != NULL;
@@ -180,7 +180,7 @@ static coney_status on_delivery(cny_channel *channel, coney_message *message)
     feed->bytes += weight;
     if (feed->held.holding && on_weight(channel, weight) != CONEY_OK)
         cny_channel_close_without_memory(channel);
-    cny_feed_look_if_full(channel);
+    cny_feed_check_full(channel);
     count_delivery(&channel->connection->pacing, feed);
     if (feed->watcher.on_deliveries && !feed->told)
         feed->watcher.on_deliveries(feed->watcher.self);
@@ -192,7 +192,8 @@ static coney_status on_delivery(cny_channel *channel, coney_message *message)
     return CONEY_OK;
 }
 
-/* The broker hears nothing of it until there is room for it, or the channel ends: no handler sees this delivery. */
+/* The delivery goes back when there is room for it or the channel ends. Until then the broker hears nothing of it. No
+ * handler sees it. */
 static coney_status on_skipped(cny_channel *channel, coney_message *message)
 {
     const cny_watcher *watcher = &channel->feed.watcher;
@@ -209,7 +210,7 @@ static coney_status on_skipped(cny_channel *channel, coney_message *message)
 
 /* ---- all of it ---- */
 
-/* Was it a message? Then cny_connection_admits() has refused it. */
+/* The method brought a message, which cny_connection_admits() has refused. */
 static bool is_not_admitted(const cny_incoming *incoming)
 {
     bool is_content = incoming->method == CNY_BASIC_DELIVER || incoming->method == CNY_BASIC_GET_OK ||

@@ -8,8 +8,8 @@
 /* The broker has closed the channel of that number. */
 coney_status cny_connection_answer_close(cny_connection *connection, uint16_t number);
 
-/* Something for this channel. Takes the message in it.
- * CONEY_E_PROTOCOL: it makes no sense, the connection must end. */
+/* A method for this channel. Takes the message in it. CONEY_E_PROTOCOL: the method makes no sense, and the connection
+ * must end. */
 coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The I/O thread of a connection: connects, then moves bytes until the connection ends. It is
- * the only one that touches the socket and the decoder, runs none of the program's code, and
- * blocks on nothing but its poll (and, while connecting, on name resolution). */
+/* The I/O thread of a connection: connects, then moves bytes until the connection ends. It alone reads and decodes. It
+ * runs none of the program's code and blocks on nothing but its poll and, while connecting, on name resolution. Knows
+ * nothing of what the broker says to channels. */
 #include "rabbit/connection/cancellation.h"
 #include "rabbit/connection/incoming.h"
 
@@ -15,8 +15,8 @@
 
 /* ---- news ---- */
 
-/* Has the owner look at what was noticed while a lock was held. The owner also logs for us: the sink is the program's
- * code, which may block. */
+/* Wakes the owner if something was noticed while a lock was held. The owner also writes the log for this thread,
+ * because the log's sink is the program's code and may block. */
 static void report(cny_connection *connection)
 {
     if (atomic_exchange(&connection->has_news, false))
@@ -50,7 +50,7 @@ static coney_status connect_to(cny_connection *connection, size_t host)
     return cny_wire_connect(connection->wire, &target);
 }
 
-/* If none does, the last one's status, and what each of them said. */
+/* If no host can be connected to, the status is that of the last one, and the error tells what each of them said. */
 static coney_status connect_to_first_host(cny_connection *connection)
 {
     size_t count = connection->config->uri.host_count;
@@ -87,8 +87,8 @@ static coney_status open_connection(cny_connection *connection)
 
 /* ---- the end ---- */
 
-/* Under lock. From here on nobody is given this connection, and everything that waits for it
- * fails with the reason, which is taken. */
+/* Under lock. From here on nobody is given this connection, and whatever waits for it fails with the reason, which is
+ * taken. */
 static void declare_dead(cny_connection *connection, cny_error *reason)
 {
     connection->reason = reason;
@@ -99,7 +99,7 @@ static void declare_dead(cny_connection *connection, cny_error *reason)
     cny_connection_set_state(connection, CNY_DEAD);
 }
 
-/* Whatever ended it, this thread's last error tells. */
+/* This thread's last error tells what has ended the connection. */
 static void end_connection(cny_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
@@ -116,7 +116,8 @@ static void end_connection(cny_connection *connection)
 
 /* ---- reading ---- */
 
-/* The broker ends the connection. What it may have objected to learns that, all others that they lost it. */
+/* The broker ends the connection. Channels whose requests or messages it may have objected to learn that; all others
+ * learn that they have lost the connection. */
 static coney_status on_connection_close(cny_connection *connection, const cny_incoming *incoming)
 {
     coney_status status = cny_fail_code(CONEY_E_LOST, incoming->code, "the broker closed the connection: %u %s",
@@ -141,10 +142,10 @@ static void on_blocked(cny_connection *connection, const char *reason)
     connection->owner->blocked_changed(connection->owner_self, connection);
 }
 
-/* Under lock. A channel may be gone already that the broker closes, too, when the acknowledgement time-out of a
- * delivery meets our close. RabbitMQ then ignores whatever comes for that number before it has an answer. And until
- * RabbitMQ has read the answer to its own close it may go on delivering: 3.10 does so after a transaction that a queue
- * has refused. */
+/* Under lock. The channel may be gone already although the broker closes it, too: this happens when the acknowledgement
+ * time-out of a delivery meets our close. RabbitMQ then ignores whatever comes for that number until it has an answer.
+ * And until RabbitMQ has read the answer to its own close it may go on delivering; 3.10 does so after a transaction
+ * that a queue has refused. */
 static coney_status on_channel_incoming(cny_connection *connection, cny_incoming *incoming)
 {
     cny_channel *channel = cny_connection_channel(connection, incoming->channel);
@@ -182,7 +183,7 @@ static bool is_for_connection(const cny_incoming *incoming)
     return incoming->method == 0 || incoming->method >> 16 == connection_class;
 }
 
-/* What was said to channels is handled under one lock, for senders contend for it. Only the last one may be for
+/* All methods for channels are handled under one lock, because senders contend for it. Only the last method may be for
  * the connection. Takes all messages. */
 static coney_status on_batch(cny_connection *connection, cny_incoming *batch, size_t count)
 {
@@ -200,7 +201,7 @@ static coney_status on_batch(cny_connection *connection, cny_incoming *batch, si
     return status;
 }
 
-/* Up to and with the first one for the connection, which may end it. */
+/* Reads methods up to and including the first one for the connection, which may end the connection. */
 static coney_status next_batch(cny_connection *connection, cny_incoming batch[BATCH], size_t *count, bool *complete)
 {
     *complete = true;
@@ -214,8 +215,8 @@ static coney_status next_batch(cny_connection *connection, cny_incoming batch[BA
     return CONEY_OK;
 }
 
-/* Who waited for a confirm sends again at once. With two or more it pays to write for all of them: the broker,
- * too, does better with several messages at a time. */
+/* A sender that has waited for a confirm sends again at once. If there are two or more, one write for all of them pays;
+ * the broker, too, does better with several messages at a time. */
 static void let_senders_run(void)
 {
     for (int i = 0; i < 3; i++)
@@ -259,8 +260,8 @@ static void run_due(cny_connection *connection, int64_t now)
     }
 }
 
-/* Half a heartbeat interval without writing calls for a heartbeat, two without reading mean that
- * nobody is there. */
+/* After half a heartbeat interval without writing a heartbeat is due. After two intervals without reading the broker is
+ * lost. */
 static coney_status keep_time(cny_connection *connection)
 {
     int64_t now = cny_now_ms();
@@ -311,8 +312,8 @@ static int next_timeout(cny_connection *connection)
 
 /* ---- the loop ---- */
 
-/* Says goodbye once, when asked to: everyone who waits learns it now, the broker next. An abort
- * is a failure at once, but the broker is told as well as may be. */
+/* Begins to close when asked to: all who wait learn it now, and the broker next. An abort is a failure at once, and the
+ * broker is told if the socket takes that. */
 static coney_status begin_closing(cny_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
@@ -338,7 +339,7 @@ static coney_status begin_closing(cny_connection *connection)
     return cny_error_raise(connection->closing.abort);
 }
 
-/* Senders need not wake us while we are at work: we look for their bytes before we sleep. */
+/* Senders need not wake this thread while it works: it looks for their bytes before it sleeps. */
 static void mark_awake(cny_connection *connection)
 {
     pthread_mutex_lock(&connection->lock);
@@ -347,7 +348,7 @@ static void mark_awake(cny_connection *connection)
     pthread_mutex_unlock(&connection->lock);
 }
 
-/* Sleeps until there is something to read or write, a sender wakes us, or time is up. */
+/* Sleeps until there is something to read or write, a sender wakes this thread, or time is up. */
 static coney_status wait(cny_connection *connection, bool *readable)
 {
     cny_reading reading = cny_pacing_decide(connection);
@@ -377,8 +378,8 @@ static coney_status read_input(cny_connection *connection)
     return status == CONEY_OK ? handle_input(connection) : status;
 }
 
-/* A write has failed, as it does after a broker has hung up on us, and what the broker said before that may wait to be
- * read: confirms, and why it ended the connection, which tells more than that we could not write. */
+/* A write has failed, for example because the broker has hung up. What the broker said before may still be there to be
+ * read: confirms, and why it ended the connection, which tells more than the failed write. */
 static coney_status read_last_words(cny_connection *connection)
 {
     cny_error *loss = cny_error_capture();
@@ -406,7 +407,7 @@ static coney_status wait_and_read(cny_connection *connection)
     return status == CONEY_OK && readable ? read_input(connection) : status;
 }
 
-/* Until the connection ends; the status tells why and is never CONEY_OK. */
+/* Runs until the connection ends. The status tells why, and is never CONEY_OK. */
 static coney_status serve(cny_connection *connection)
 {
     coney_status status = handle_input(connection); /* what came along with the login */

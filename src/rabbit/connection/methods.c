@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The methods that have a reply: encode, call, and say in the error what was asked of what. */
+/* The methods that have a reply: each is encoded, called, and named in the error if it fails. Declarations may also be
+ * sent many at a time. Any thread. Knows nothing of when a method is needed. */
 #include "rabbit/connection/publish.h"
 
 #include <stdio.h>
@@ -7,7 +8,7 @@
 
 enum { FRAME_ROOM = 1280 };
 
-/* One call from encoding to cleaning up: the frame is encoded by the statement in between. */
+/* One call from encoding to cleaning up. The statement between prepare() and perform() encodes the frame. */
 typedef struct call {
     cny_channel *channel;
     cny_buffer frame;
@@ -20,7 +21,7 @@ static void prepare(call *one, cny_channel *channel)
     cny_buffer_on_stack(&one->frame, one->room, sizeof one->room);
 }
 
-/* encoded is the status of encoding into one->frame. */
+/* `encoded` is the status of encoding into one->frame. */
 static coney_status perform(call *one, coney_status encoded, uint32_t awaited, cny_incoming *reply, int64_t deadline)
 {
     coney_status status = encoded;
@@ -79,7 +80,7 @@ coney_status cny_channel_check_release(const cny_channel *channel, int needed, c
                     needed / 1000, needed % 1000, broker, way_out);
 }
 
-/* Older brokers take an argument that they do not know, so nobody would notice that nothing is delayed. */
+/* Older brokers accept an argument that they do not know, so nobody would notice that messages are not delayed. */
 static coney_status check_release(const cny_channel *channel, const coney_queue *queue)
 {
     const struct {
@@ -102,7 +103,7 @@ static coney_status check_release(const cny_channel *channel, const coney_queue 
     return status;
 }
 
-/* RabbitMQ before 4.0 knows no "no limit": it takes -1 and drops the message at its first return. */
+/* RabbitMQ before 4.0 does not know "no limit": it accepts -1 and drops the message at its first return. */
 static coney_status encode_queue(cny_buffer *out, const cny_channel *channel, const coney_queue *queue, bool passive)
 {
     coney_queue copy = *queue;
@@ -247,7 +248,7 @@ static coney_status encode_declaration(cny_buffer *out, const cny_channel *chann
     return cny_encode_bind(out, number, frame_max(channel), thing);
 }
 
-/* Under lock. All that are on their way are of one kind. */
+/* Under lock. All declarations that are on their way are of one kind. */
 static coney_status append_declaration(cny_channel *channel, const cny_buffer *frame, cny_declaration_kind kind)
 {
     static const uint32_t requests[] = {CNY_EXCHANGE_DECLARE, CNY_QUEUE_DECLARE, CNY_EXCHANGE_BIND, CNY_QUEUE_BIND};

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What is to be written: frames, in which large bodies stand as references, for a copy of them would cost more than
- * all the rest of a publish. Not thread-safe: whoever has the connection's lock, or has taken all of it. */
+/* A stream of frames in which large bodies stand as references, because a copy of them would cost more than all the
+ * rest of a publish. Not thread-safe: for a thread that has the connection's lock, or has taken the whole stream. */
 #include "rabbit/connection/outbound.h"
 
-/* So much of a body belongs into the stream behind so many bytes. */
+/* A piece of a body belongs into the stream after the byte at `at`. */
 typedef struct body_part {
     size_t at;
     const uint8_t *data;

@@ -7,20 +7,22 @@
 
 typedef struct cny_outbound {
     cny_buffer bytes;
-    cny_buffer parts;     /* large bodies, which stand between them */
-    size_t written;       /* of bytes */
-    size_t parts_written; /* whole ones */
-    size_t part_written;  /* bytes of the next one */
+    cny_buffer parts;     /* large bodies, which belong between the bytes */
+    size_t written;       /* how many of the bytes are written, */
+    size_t parts_written; /* how many parts, */
+    size_t part_written;  /* and how many bytes of the next part */
 } cny_outbound;
 
-enum { CNY_LARGE_BODY = 16 * 1024 }; /* from here on a body is not copied */
+enum { CNY_LARGE_BODY = 16 * 1024 }; /* a body of this size and more is not copied */
 
-/* Makes room for the frames of one body behind so many bytes, which the caller appends; false without memory. */
+/* Makes room for head_size bytes, which the caller appends, and the frames of one body after them. False without
+ * memory. */
 bool cny_outbound_reserve(cny_outbound *outbound, size_t head_size, const coney_message *message, uint32_t frame_max);
 void cny_outbound_add_body(cny_outbound *outbound, uint16_t channel, uint32_t frame_max, coney_message *message);
 bool cny_outbound_is_written(const cny_outbound *outbound);
 
-/* The next pieces to be written, and their size together; and when so many of those bytes are. */
+/* The first gives the next pieces to be written, and their size together. The second notes that so many bytes are
+ * written. */
 size_t cny_outbound_gather(const cny_outbound *outbound, struct iovec *pieces, size_t most, size_t *size);
 void cny_outbound_advance(cny_outbound *outbound, size_t bytes);
 void cny_outbound_clear(cny_outbound *outbound); /* its memory stays */

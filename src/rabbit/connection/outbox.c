@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* What is to be written: any thread appends, and waits for room before, under the connection's lock. The I/O thread
- * takes what has gathered and writes it, or a sender does while that thread sleeps. Knows nothing of what the frames
- * say. */
+/* The bytes that are to be written. Any thread waits for room and appends under the lock of the connection. The I/O
+ * thread takes all that has gathered and writes it; while that thread sleeps a sender may write. Knows nothing of what
+ * the frames say. */
 #include "rabbit/connection/channel.h"
 
 #include <string.h>
 
 #define MOST_PIECES 64                          /* for one system call */
-#define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* what a burst needed beyond this is given back, */
-#define BURST_OVER_MS 10000                     /* so long after it: new memory costs more than the copy into it */
+#define KEEP_BUFFER_BYTES ((size_t)1024 * 1024) /* a larger buffer is given back after a burst, */
+#define BURST_OVER_MS 10000 /* but not before this time: new memory costs more than the copy into it */
 
 /* ---- appending; any thread ---- */
 
@@ -28,9 +28,9 @@ void cny_connection_appended(cny_connection *connection, size_t bytes)
 
 #define URGENT_BYTES (CNY_LARGE_BODY - 1) /* a longer write would keep others from the lock */
 
-/* While the I/O thread is asleep it has nothing to write, and it takes the lock before it touches the
- * socket again: so the socket is ours, and what was just appended, too short for a body by reference, is all there
- * is. What the socket does not take, and errors, are left to that thread. */
+/* While the I/O thread sleeps it has nothing to write, and it takes the lock before it touches the socket again. So the
+ * socket is ours, and outgoing holds only what was just appended, which is too short for a body by reference. The I/O
+ * thread writes what the socket does not take now, and finds errors. */
 static void write_in_its_place(cny_connection *connection)
 {
     size_t written = 0;
@@ -69,8 +69,8 @@ coney_status cny_connection_append(cny_connection *connection, coney_status (*en
 
 /* ---- room ----
  *
- * Who finds none queues, so that many small messages cannot keep a large one waiting. Each has a condition
- * of its own: room wakes the first, and that one the next if there is room for it, too. */
+ * A sender that finds no room joins a queue, so that many small messages cannot keep a large one waiting. Each sender
+ * has a condition of its own: room wakes the first one, which wakes the next if there is room for that, too. */
 
 typedef struct cny_room_waiter {
     struct cny_room_waiter *next;
@@ -175,7 +175,7 @@ coney_status cny_channel_wait_for_bytes(cny_channel *channel, size_t bytes, cone
 
 /* ---- writing; I/O thread ---- */
 
-/* Takes what senders have appended, all at once; false and asleep if there is nothing. */
+/* Takes all that senders have appended. If there is nothing, notes that the I/O thread sleeps, and returns false. */
 static bool take_outgoing(cny_connection *connection)
 {
     cny_outbox *outbox = &connection->outbox;
@@ -272,7 +272,7 @@ void cny_outbox_free(cny_outbox *outbox)
     cny_outbox_forget_writing(outbox);
 }
 
-/* In a buffer of its own, with room for all, so that no copy is left where a buffer grew. */
+/* The secret has a buffer of its own with room for all of it, so that no copy is left behind when a buffer grows. */
 coney_status cny_connection_update_secret(cny_connection *connection, const char *secret)
 {
     enum { ROOM_FOR_METHOD = 128 };

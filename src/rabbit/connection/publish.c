@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Publishing on a channel: waits for room, commits message and confirm number in one step, and waits for the outcome.
- * Any thread. */
+ * Any thread. Knows nothing of what the confirms do. */
 #include "rabbit/connection/publish.h"
 
 #include <string.h>
@@ -10,7 +10,7 @@
 
 /* ---- publishing ---- */
 
-/* Nothing was sent: at once, or at the deadline. */
+/* Nothing was sent. `when` says whether that was decided at once or at the deadline. */
 static coney_status window_is_full(const cny_channel *channel, const char *when)
 {
     const cny_confirms *confirms = &channel->confirms;
@@ -20,8 +20,8 @@ static coney_status window_is_full(const cny_channel *channel, const char *when)
                     when, confirms->max);
 }
 
-/* A callback must not wait for callbacks, so it goes on although the window is full. What has an end of its own goes on
- * in any case: a synchronous send, of which there is one at a time, and what a store had. */
+/* A callback must not wait for callbacks, so it sends although the window is full. Messages whose number is limited
+ * otherwise are always sent: a synchronous send, of which there is one at a time, and a message out of a store. */
 static coney_status check_window_of_callback(const cny_channel *channel, const cny_publish *publish)
 {
     const cny_confirms *confirms = &channel->confirms;
@@ -31,8 +31,9 @@ static coney_status check_window_of_callback(const cny_channel *channel, const c
                : window_is_full(channel, ", by callbacks,");
 }
 
-/* Until there is room; or a place only, and nothing is confirmed for a moment, for what is stuck may keep room from
- * coming: then all go on until the window is full again. */
+/* Waits until there is room. If there is a free place but no room, and nothing is confirmed for a moment, messages that
+ * the broker is silent about may keep room from coming. Then all who wait take places until the window is full again.
+ * */
 static void wait_for_room(cny_channel *channel, int64_t deadline)
 {
     cny_confirms *confirms = &channel->confirms;
@@ -67,7 +68,7 @@ static coney_status wait_for_window(cny_channel *channel, const cny_publish *pub
     return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : window_is_full(channel, " at the deadline");
 }
 
-/* What it takes to send the message again or to name it; NULL if the confirm has room for it itself. */
+/* The route is needed to send the message again or to name it. NULL if the confirm has room for the route itself. */
 static bool copy_long_route(const cny_publish *publish, char **route)
 {
     size_t exchange_size = strlen(publish->exchange) + 1, routing_key_size = strlen(publish->routing_key) + 1;
@@ -132,8 +133,8 @@ coney_status cny_publish_append(cny_channel *channel, const cny_buffer *head, co
     return status;
 }
 
-/* Under lock: waits for its turn, then commits. Sequence number and place in the stream are
- * taken in one step, so they agree for any number of senders. */
+/* Under lock. Waits for room, then commits. The sequence number and the place in the stream are taken in one step, so
+ * they agree for any number of senders. */
 static coney_status send_locked(cny_channel *channel, const cny_buffer *head, const cny_publish *publish,
                                 int64_t deadline)
 {

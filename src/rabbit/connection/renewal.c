@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: MIT */
-/* The prefetch of a consumer whose bytes are bounded (holding.c). A running consumer's prefetch cannot be changed, so a
- * consumer begins with a small one and subscribes anew, on the same channel, as the size of its messages allows:
- * basic.qos, basic.consume with another tag and basic.cancel of the old one go out together. What is unsettled stays
- * so, and nothing is given back. The new consumer begins before the old one ends, because a queue may be deleted with
- * its last consumer.
+/* The prefetch of a consumer whose bytes are bounded (holding.c). The prefetch of a running consumer cannot be changed.
+ * So a consumer begins with a small one and subscribes anew, on the same channel, when the size of its messages allows
+ * another one: basic.qos, basic.consume with another tag and basic.cancel of the old consumer go out together.
+ * Unsettled deliveries stay unsettled, and nothing is given back. The new consumer begins before the old one ends,
+ * because a queue may be deleted with its last consumer.
  *
- * The broker must not hand out messages to both: a quorum queue would group them, out of their order. So this is done
- * only while the old consumer has no credit, which is when as many deliveries as its prefetch have come and are not
- * settled on the wire. Then the broker's count is the same, for it cannot be higher, and an acknowledgement that would
- * change it comes after the new subscription. With a handler that is faster than the network that moment would not come
- * by itself, so acknowledgements are held back for it a little.
+ * The broker must not hand out messages to both, because a quorum queue would group them, out of their order. So a
+ * consumer subscribes anew only while the old one has no credit: as many deliveries as its prefetch have come, and are
+ * not settled on the wire. The broker's count is the same then, because it cannot be higher, and an acknowledgement
+ * that would change it comes after the new subscription. With a handler that is faster than the network this moment
+ * would not come by itself, so acknowledgements are held back for a short time.
  *
- * Under the connection's lock, on the I/O thread unless said otherwise. */
+ * Under the lock of the connection, on the I/O thread unless said otherwise. */
 #include "rabbit/connection/channel.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define HOLD_BACK_MS 20  /* for acknowledgements in the first attempt; twice as long in each further one, */
-#define MOST_DOUBLINGS 4 /* up to so many times */
-#define FEWEST_SIZES 64  /* how many messages the largest one is remembered for, at least */
+#define HOLD_BACK_MS                                                                                                   \
+    20 /* how long acknowledgements are held back in the first attempt; each further one doubles that, */
+#define MOST_DOUBLINGS 4 /* up to this many times */
+#define FEWEST_SIZES 64  /* the largest message is remembered for at least this many messages */
 
 typedef struct held_back {
     uint64_t tag;
@@ -52,7 +53,7 @@ void cny_renewal_free(cny_renewal *renewal)
 
 /* ---- the prefetch that fits ---- */
 
-/* The largest message is remembered for so many, twice over. */
+/* The largest message is remembered for this many messages, and once more for as many. */
 static void note_size(cny_feed *feed, size_t bytes)
 {
     cny_renewal *renewal = &feed->renewal;
@@ -67,8 +68,9 @@ static void note_size(cny_feed *feed, size_t bytes)
         renewal->largest = bytes;
 }
 
-/* It stays as it is but for a reason: too much would be held, or at least twice as much or all that was asked for is
- * possible. It shrinks further than it must, so that it does not shrink again for the next message, a bit larger. */
+/* The prefetch changes for two reasons only: too much would be held, or at least twice as much or the whole prefetch
+ * that was asked for is possible. It shrinks further than necessary, so that a slightly larger message does not make it
+ * shrink again. */
 static int fitting_prefetch(const cny_feed *feed)
 {
     const cny_renewal *renewal = &feed->renewal;
@@ -112,8 +114,8 @@ coney_status cny_renewal_flush(cny_channel *channel)
     return status;
 }
 
-/* A broker may allow one consumer for each channel (consumer_max_per_channel), and closes the connection for the
- * second. */
+/* A broker may allow only one consumer on each channel (consumer_max_per_channel), and closes the connection over the
+ * second one. */
 static void note_refusal(cny_channel *channel, const cny_error *reason)
 {
     enum { NOT_ALLOWED = 530, NOT_IMPLEMENTED = 540 };
@@ -184,8 +186,8 @@ static coney_status renew(cny_channel *channel, int prefetch)
     return cny_renewal_flush(channel);
 }
 
-/* If the moment does not come in time there is no backlog, or the network is slow: it is tried again after twice as
- * many deliveries, and for twice as long. */
+/* If the moment does not come in time there is no backlog, or the network is slow. Then the next attempt comes after
+ * twice as many deliveries, and takes twice as long. */
 static void begin_to_hold_back(cny_channel *channel)
 {
     cny_renewal *renewal = &channel->feed.renewal;
@@ -196,7 +198,7 @@ static void begin_to_hold_back(cny_channel *channel)
     cny_connection_be_due(channel->connection, renewal->hold_back_until);
 }
 
-/* RabbitMQ takes nothing while it commits. */
+/* RabbitMQ must get no other method while it commits. */
 static bool may_renew(const cny_channel *channel)
 {
     const cny_feed *feed = &channel->feed;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Sending again through another channel what a dead one has left. Any thread, but one at a time for a channel. */
+/* Sends the unconfirmed messages of a dead channel again, through another channel. Any thread, but one at a time for a
+ * channel. */
 #include "rabbit/connection/publish.h"
 
 #include <string.h>
@@ -23,8 +24,8 @@ static coney_status resend_locked(cny_channel *to, const cny_buffer *head, const
     return cny_publish_append(to, head, publish);
 }
 
-/* Under lock. When one of the messages made the broker close the channel and it did not say which, they go one by one:
- * the next refusal is about the only one there is. */
+/* Under lock. One of the messages made the broker close the channel, and the broker did not say which one. So the
+ * messages go one by one: then the next refusal is about the only message there is. */
 static coney_status resend_alone_locked(cny_channel *to, const cny_buffer *head, const cny_publish *publish,
                                         int64_t deadline)
 {
@@ -82,7 +83,8 @@ static cny_confirm *next_left(cny_channel *from, size_t *i)
     return left;
 }
 
-/* The oldest that may go: those wait whose exchange or queue the program is still to declare. NULL: none may. */
+/* The oldest message that may be sent. Messages wait while the program is still to declare their exchange or queue.
+ * NULL: all wait. */
 static cny_confirm *next_to_resend(cny_channel *from)
 {
     const cny_connection *connection = from->connection;
@@ -99,7 +101,7 @@ static cny_confirm *next_to_resend(cny_channel *from)
     return NULL;
 }
 
-/* The entry stays where it is while the locks are not held: nobody else touches it. */
+/* The entry stays where it is while the locks are not held, because nobody else touches it. */
 coney_status cny_channel_resend(cny_channel *to, cny_channel *from)
 {
     cny_confirm *left = next_to_resend(from);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What became of the messages that were sent on a channel: its confirms tell when callbacks have returned and when all
- * is settled, and count. Any thread, without the lock of the connection, which each function takes. */
+/* What has become of the messages that were sent on a channel: waiting for their outcomes, counts and lists. Any
+ * thread; each function takes the lock of the connection. Knows nothing of how a message is sent. */
 #include "rabbit/connection/publish.h"
 
 /* ---- for the confirms of the channel ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Settling deliveries, as consumers ask for it: at once, later, or not at all if the consumer is kept or reads a
- * stream. Any thread. */
+/* Settles deliveries as consumers ask for it: at once, later, or not at all if the consumer is kept or reads a stream.
+ * Any thread. Knows nothing of how a settlement is written. */
 #include "rabbit/connection/channel.h"
 
 static void note_settled(cny_feed *feed, uint64_t tag)
@@ -8,8 +8,8 @@ static void note_settled(cny_feed *feed, uint64_t tag)
     feed->settled_last = feed->settled_last > tag ? feed->settled_last : tag;
 }
 
-/* RabbitMQ 3.10 closes the connection for a basic.reject or basic.nack of a stream's message, later releases take it
- * for an acknowledgement. The message comes again when whoever consumes goes on at it, so the channel ends. */
+/* RabbitMQ 3.10 closes the connection over a basic.reject or basic.nack for a message of a stream; later releases take
+ * it for an acknowledgement. So the channel ends, and the message comes again when the stream is read on from it. */
 static void end_before(cny_channel *channel, uint64_t tag)
 {
     if (!cny_feed_goes_on(&channel->feed.states)) /* it ends anyway */
@@ -26,8 +26,9 @@ static bool goes_back(cny_settlement settlement)
     return settlement == CNY_SETTLE_RETURN || settlement == CNY_SETTLE_REQUEUE;
 }
 
-/* What goes back with the channel's end must not be covered by one acknowledgement of several. Those come in the order
- * of their messages, so each covers what follows upon the last one that is settled. */
+/* One acknowledgement of several deliveries must not cover a delivery that goes back with the end of the channel. Such
+ * acknowledgements come in the order of their messages, so each one covers the deliveries after the last one that is
+ * settled. */
 static coney_status settle_kept(cny_channel *channel, uint64_t tag, cny_settlement settlement, size_t count)
 {
     cny_feed *feed = &channel->feed;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Writes settlements, whoever has decided them, and counts what is unsettled. Any thread, under the lock of the
+/* Writes settlements that others have decided, and counts what is unsettled. Any thread, under the lock of the
  * connection. */
 #include "rabbit/connection/settling.h"
 #include "rabbit/connection/channel.h"
@@ -16,10 +16,10 @@ static coney_status encode_settlement(cny_buffer *out, uint16_t number, uint64_t
     return CONEY_OK;
 }
 
-#define PILE_BYTES 1024 /* of acknowledgements; the broker must not come to wait for them */
+#define PILE_BYTES 1024 /* of acknowledgements may gather; with more the broker might have to wait for them */
 
-/* While deliveries stream in it is written with the next ones. Else the last one in hand goes at once, for the next
- * delivery may depend on it. */
+/* While deliveries stream in, a settlement is written together with the next ones. Otherwise the settlement of the last
+ * unsettled delivery is written at once, because the next delivery may depend on it. */
 static void appended_settlement(cny_channel *channel, size_t bytes)
 {
     cny_connection *connection = channel->connection;
@@ -31,7 +31,7 @@ static void appended_settlement(cny_channel *channel, size_t bytes)
         cny_connection_appended(connection, bytes);
 }
 
-/* What is settled on the wire: of how many deliveries the broker thinks that the present consumer has them. */
+/* Counts how many deliveries the broker believes its present consumer to have. */
 static void count_for_broker(cny_credit *credit, uint64_t tag, cny_settlement settlement, size_t count)
 {
     if (settlement != CNY_SETTLE_ACK_UP_TO)
@@ -48,7 +48,7 @@ static void count_for_broker(cny_credit *credit, uint64_t tag, cny_settlement se
     credit->present -= cny_lower(count, credit->present);
 }
 
-/* Keeps count of what is unsettled; true if nothing before the tag is. */
+/* Counts what is unsettled. True if all deliveries before the tag are settled. */
 static bool count_settled(cny_feed *feed, uint64_t tag, cny_settlement settlement)
 {
     bool is_next = tag == feed->settled_up_to + 1;
@@ -64,8 +64,8 @@ static bool count_settled(cny_feed *feed, uint64_t tag, cny_settlement settlemen
     return is_next;
 }
 
-/* An acknowledgement that follows upon the last one, which is not written yet, takes its place and covers both: the
- * broker works less. */
+/* An acknowledgement whose delivery follows that of the last acknowledgement, which is not written yet, replaces it and
+ * covers both deliveries: that is less work for the broker. */
 static bool covers_the_last(const cny_channel *channel, uint64_t tag, cny_settlement settlement)
 {
     const cny_connection *connection = channel->connection;

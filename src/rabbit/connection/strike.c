@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* When the broker closes a connection over a request or a message: which channels have one that may be the reason. What
- * follows is up to those who asked: messages are sent again one by one, requests are tried on an isolated connection.
- * I/O thread, under the lock of the connection. */
+/* Finds the channels whose requests or messages may be the reason when the broker closes the connection over one. What
+ * follows is up to those who sent them: messages are sent again one by one, requests are tried on an isolated
+ * connection. I/O thread, under the lock of the connection. */
 #include "rabbit/connection/channel.h"
 
 #include <stdio.h>
 
 #define STRIKES_OF_POISON 3
 
-/* The broker closes the connection over a request. Which one it does not say, at best its method. */
+/* The broker closes the connection over a request or message. It does not say over which one; at best it names the
+ * method. */
 typedef struct objection {
     cny_connection *connection;
     uint32_t method;      /* 0: it did not even say that */
@@ -40,13 +41,13 @@ static void count_candidates(objection *one)
     }
 }
 
-/* Where the broker names no method something else may have gone wrong, unless the connection is isolated. */
+/* If the broker names no method something else may have gone wrong, unless the connection is isolated. */
 static bool is_alone(const objection *one)
 {
     return one->candidates == 1 && one->connection->is_isolated;
 }
 
-/* If the method is named, all such requests learn of the refusal: they are few, and were refused together. */
+/* If the method is named, all such requests learn of the refusal, because they are few and were refused together. */
 static void end_requests(const objection *one)
 {
     const cny_connection *connection = one->connection;
@@ -58,9 +59,9 @@ static void end_requests(const objection *one)
     }
 }
 
-/* A message would end the connection again whenever it came again. It was the only one on its way, or it is the only
- * one on its channel for the third time: it is the poison message. Else those that await resending are sent again one
- * by one. */
+/* A poison message would end the connection each time it is sent again. It is known if it was the only message on its
+ * way, or was the only one on its channel for the third time. Otherwise the messages that await resending are sent
+ * again one by one. */
 static void end_messages(const objection *one)
 {
     const cny_connection *connection = one->connection;
@@ -78,7 +79,7 @@ static void end_messages(const objection *one)
     }
 }
 
-/* 320 says that the broker is going down, and a connection may end for something that was no request. */
+/* 320 says that the broker is going down. And a connection may end for a reason that is no request. */
 static bool is_over_request(const cny_incoming *incoming)
 {
     const int forced = 320, first_of_connection = 500;

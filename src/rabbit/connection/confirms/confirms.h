@@ -26,7 +26,7 @@ cny_waiter *cny_waiter_new(void);               /* NULL without memory */
 cny_waiter *cny_waiter_ref(cny_waiter *waiter); /* takes NULL */
 void cny_waiter_unref(cny_waiter *waiter);      /* takes NULL */
 
-/* The outcome, of which it takes a reference. False if nobody wants to know it any more. */
+/* Sets the outcome, of which the waiter takes a reference, and wakes. False if nobody wants to know it any more. */
 bool cny_waiter_tell(cny_waiter *waiter, cny_error *error);
 bool cny_waiter_is_of_process(const cny_waiter *waiter);       /* not after fork() */
 bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);    /* false at the deadline */
@@ -43,17 +43,17 @@ typedef struct cny_publish {
     const char *routing_key;
     coney_message *message;
     bool mandatory;
-    coney_flow flow;               /* _FAIL: now or not at all; _STORE: and the recovery thread is told of room */
-    bool synchronous;              /* has a deadline of its own */
-    coney_send_callback *callback; /* NULL: nobody asks, or it is the waiter who does */
+    coney_flow flow;  /* _FAIL: now or not at all; _STORE: the same, and the owner is woken when there is room */
+    bool synchronous; /* the sender waits, with a deadline of its own */
+    coney_send_callback *callback; /* NULL: nobody hears the outcome, or the waiter does */
     void *user;
     cny_waiter *waiter; /* instead of a callback */
-    int64_t sent_us;    /* when it was sent for the first time; 0: it is the first */
-    bool stored;        /* before, within the limits of a store */
+    int64_t sent_us;    /* when it was sent for the first time; 0: this is the first time */
+    bool stored;        /* it comes out of a store, which has limits of its own */
     uint8_t strikes;    /* see cny_confirm */
 } cny_publish;
 
-/* Exchange and routing key fit cny_confirm's short_route. */
+/* Exchange and routing key fit short_route of cny_confirm. */
 bool cny_route_is_short(const cny_publish *publish);
 
 enum { CNY_ROUTE_ROOM = 64 };
@@ -65,34 +65,35 @@ typedef struct cny_confirm {
     void *user;
     cny_waiter *waiter; /* instead of a callback */
     cny_error *returned;
-    int64_t sent_us;                  /* for the first time */
-    char *route;                      /* exchange, NUL, routing key: only if it is too long for the next */
+    int64_t sent_us;                  /* when it was sent for the first time */
+    char *route;                      /* exchange, NUL, routing key; only if these are too long for short_route */
     char short_route[CNY_ROUTE_ROOM]; /* spares nearly every message an allocation */
-    uint32_t exchange_hash;           /* tells most returns apart without looking at names */
+    uint32_t exchange_hash;           /* the hashes tell most returns apart without a look at names */
     uint32_t routing_key_hash;
     bool mandatory;
     bool synchronous;
     bool done;
-    uint8_t strikes; /* how often it was the only one on its channel, but not the only one, when a message cost the
-                        connection */
+    uint8_t
+        strikes; /* how often the broker closed the connection over a message while this was the only unconfirmed one of
+                        its channel, and other channels had some, too */
 } cny_confirm;
 
 const char *cny_confirm_route(const cny_confirm *confirm); /* exchange, NUL, routing key */
 
-/* Whether the broker, which closed the channel with this sentence, means the message, as far as the sentence tells. */
+/* The broker closed the channel with this sentence: whether the sentence names the message. */
 bool cny_confirm_is_named(const cny_confirm *confirm, const char *text);
 
 /* ---- the confirms of a channel ---- */
 
 typedef struct cny_confirm_options {
     int max_unconfirmed;
-    int timeout_ms; /* of asynchronous sends; below 0: none */
-    bool resends;   /* what a loss leaves unconfirmed awaits cny_channel_resend() */
+    int timeout_ms; /* for the confirms of asynchronous sends; below 0: no limit */
+    bool resends;   /* messages that a loss leaves unconfirmed await cny_channel_resend() */
 } cny_confirm_options;
 
-/* What the confirms need of their owner. All but finished are called under the lock. */
+/* What the confirms need of their owner. All functions but `finished` are called under the lock. */
 typedef struct cny_confirms_owner {
-    void (*ref)(void *self);                             /* for finished */
+    void (*ref)(void *self);                             /* `finished` drops it */
     void (*finished)(void *self, size_t callbacks);      /* see cny_completion */
     void (*has_news)(void *self);                        /* a store has room, or messages await resending */
     void (*log_later)(void *self, const char *sentence); /* a static text, as soon as no lock is held */
@@ -136,10 +137,10 @@ typedef struct cny_confirms {
     int waiting_for_end;   /* for nothing to be unfinished */
     /* outcomes: outcomes.c, returns.c, deadlines.c */
     cny_waiter **told;    /* while the broker's answer is handled: the senders to be woken afterwards */
-    uint64_t return_from; /* returns come in the order of sending: where to look for the next */
-    uint64_t expire_from; /* in the ring all before it is done or synchronous: messages are in order of age */
-    cny_error *late;      /* what those learn that expire */
-    cny_error *unheard;   /* the last one logged for want of a callback: once is enough */
+    uint64_t return_from; /* where the search for the next return begins: they come in the order of sending */
+    uint64_t expire_from; /* in the ring, all messages before this one are done or synchronous */
+    cny_error *late;      /* the outcome of messages that expire */
+    cny_error *unheard;   /* the last error that was logged because there was no callback; each is logged once */
     bool tallied;         /* failures that nobody else hears of are counted in the next two */
     size_t failed;
     cny_error *failure;
@@ -168,18 +169,18 @@ bool cny_window_lets_go(const cny_confirms *confirms); /* a sender who waits */
 
 coney_status cny_confirms_reserve(cny_confirms *confirms); /* room for one more; CONEY_E_NO_MEMORY */
 
-/* The route of one that is too long is to be set by the caller. */
+/* A route that is too long for short_route is to be set by the caller. */
 cny_confirm *cny_confirms_add(cny_confirms *confirms, const cny_publish *publish);
 
-/* What the broker has not spoken about, and some that are done, in the order of sending. */
+/* The messages that the broker has neither confirmed nor refused, and some that are done, in the order of sending. */
 size_t cny_confirms_outstanding(const cny_confirms *confirms);
 cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n);
-bool cny_confirms_settled_all(const cny_confirms *confirms); /* those that expired aside */
+bool cny_confirms_settled_all(const cny_confirms *confirms); /* all that have not expired are done */
 
 /* ---- outcomes ---- */
 
-/* I/O thread: the broker's ack or nack, which was read at that time. Senders who wait for their outcome get it now, and
- * stand on the list until cny_waiters_wake(). */
+/* I/O thread: the broker's ack or nack, which was read at read_us. Waiters get their outcome now and stand on the list
+ * until cny_waiters_wake(). */
 void cny_confirms_settled(cny_confirms *confirms, const cny_incoming *incoming, int64_t read_us, cny_waiter **told);
 
 /* I/O thread: a message comes back. */
@@ -189,8 +190,8 @@ cny_error *cny_returned_error(const cny_incoming *incoming); /* gives it */
 /* So many callbacks have returned. */
 void cny_confirms_callbacks_returned(cny_confirms *confirms, size_t count);
 
-/* Completes the asynchronous sends that have waited for their confirm too long with CONEY_E_TIMEOUT; returns when the
- * next one will have, INT64_MAX if there is none. */
+/* Completes with CONEY_E_TIMEOUT the asynchronous sends whose confirm did not come in time. Returns when the next one
+ * is due, INT64_MAX if there is none. */
 int64_t cny_confirms_expire(cny_confirms *confirms, int64_t now);
 
 /* ---- the end of the channel ---- */
@@ -207,9 +208,9 @@ void cny_confirms_give_up(cny_confirms *confirms, cny_confirm *confirm, cny_erro
 void cny_poison_seek(cny_confirms *confirms);
 void cny_poison_release(cny_confirms *confirms); /* another channel's message was the reason */
 
-/* ---- for people ---- */
+/* ---- lists and sums ---- */
 
-/* One that is unconfirmed, as it was when it was looked at. */
+/* An unconfirmed message, as it was when the list was made. */
 typedef struct cny_unconfirmed {
     coney_message *message; /* a reference */
     const char *exchange;   /* in the list's arena */
@@ -217,7 +218,8 @@ typedef struct cny_unconfirmed {
     int64_t sent_us;
 } cny_unconfirmed;
 
-/* Appends, oldest first, those sent for the first time no later than that. CONEY_E_NO_MEMORY. */
+/* Appends a cny_unconfirmed for each message that was sent for the first time no later than until_us, oldest first.
+ * CONEY_E_NO_MEMORY. */
 coney_status cny_confirms_list(const cny_confirms *confirms, int64_t until_us, cny_buffer *list, cny_arena *arena);
 
 void cny_statistics_add(coney_send_statistics *sum, const coney_send_statistics *more); /* no lock is needed */

@@ -5,7 +5,7 @@
 #include "rabbit/connection/confirms/window.h"
 #include "rabbit/events/events.h"
 
-/* One for all, so that it is logged once if nobody hears it. */
+/* One error for all messages, so that it is logged once if nobody hears it. */
 static cny_error *late(cny_confirms *confirms)
 {
     if (!confirms->late)
@@ -16,8 +16,8 @@ static cny_error *late(cny_confirms *confirms)
     return confirms->late;
 }
 
-/* The broker may still speak about it, so it stays in the window, and its message, if it may be returned, to tell
- * the return from that of a message like it. On a dead channel it is just over. */
+/* The broker may still confirm or return the message, so the message keeps its place in the window. If it may be
+ * returned it is kept, too, to tell its return from that of an equal message. On a dead channel it is done. */
 static void expire(cny_confirms *confirms, cny_confirm *confirm)
 {
     bool is_over = confirms->is_over;
@@ -53,7 +53,7 @@ static int64_t expire_stragglers(cny_confirms *confirms, int64_t now)
     return next;
 }
 
-/* In the order of age. Only on a live channel does it go on outside the ring. */
+/* In the order of age. On a live channel an expired message moves out of the ring; on a dead one it need not. */
 static int64_t expire_in_ring(cny_confirms *confirms, int64_t now)
 {
     if (confirms->expire_from < confirms->first)

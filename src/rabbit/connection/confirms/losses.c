@@ -5,7 +5,7 @@
 #include "rabbit/connection/confirms/window.h"
 #include "rabbit/events/events.h"
 
-/* What the senders learn whose message may or may not have been taken. */
+/* The outcome for senders whose message the broker may or may not have. */
 static cny_error *unknown_outcome(cny_error *reason)
 {
     const coney_error *view = cny_error_view(reason);
@@ -63,8 +63,8 @@ static void end_one(const ending *end, cny_confirm *confirm)
     }
 }
 
-/* A refusal by the broker concerns the messages it names, or the only message there is; of the others nobody
- * knows. Any other reason is no refusal. */
+/* A refusal by the broker concerns the messages that it names, or the only message there is. Nobody knows about the
+ * others. Any other reason is no refusal. */
 void cny_confirms_fail(cny_confirms *confirms, cny_error *reason)
 {
     const coney_error *view = cny_error_view(reason);

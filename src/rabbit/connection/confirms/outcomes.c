@@ -70,7 +70,7 @@ const char *cny_confirm_route(const cny_confirm *confirm)
 
 /* ---- telling the sender ---- */
 
-/* Stands in for the callback of a send that has none and failed: somebody should know. */
+/* Stands in for the callback of a send that has none and has failed: somebody should know. */
 static void log_unheard(coney_message *message, const coney_error *error, void *user)
 {
     (void)message;
@@ -101,7 +101,7 @@ static void note_unheard(cny_confirms *confirms, cny_error *error)
     confirms->unheard = cny_error_ref(error);
 }
 
-/* A refusal tells more than the losses it brings about, which may come first. */
+/* A refusal tells more than the losses that it brings about, and these may come first. */
 static void tally(cny_confirms *confirms, cny_error *error)
 {
     if (!error)
@@ -129,13 +129,14 @@ static void count_outcome(coney_send_statistics *statistics, const cny_error *er
     }
 }
 
-/* A sender that wakes sends again at once, and would only wait for the lock: so not under it. */
+/* A sender that wakes sends again at once, and would only wait for the lock. So it is woken after the lock is released.
+ * */
 static bool tell_waiter(cny_confirms *confirms, cny_waiter *waiter, cny_error *error)
 {
     return confirms->told ? cny_waiter_tell_later(waiter, error, confirms->told) : cny_waiter_tell(waiter, error);
 }
 
-/* Hands the outcome to whoever asked. Takes the confirm's message. */
+/* Tells the outcome to whoever asked for it. Takes the message of the confirm. */
 static void tell(cny_confirms *confirms, cny_confirm *confirm, cny_error *error)
 {
     count_outcome(&confirms->statistics, error);
@@ -212,7 +213,7 @@ static void settle(cny_confirms *confirms, cny_confirm *confirm, cny_error *erro
     cny_confirm_finish(confirms, confirm, error);
 }
 
-/* Tells how many there were. */
+/* Returns how many there were. */
 static size_t settle_stragglers(cny_confirms *confirms, uint64_t from, uint64_t last, cny_error *error, int64_t read_us)
 {
     cny_straggler *all = cny_stragglers(confirms);

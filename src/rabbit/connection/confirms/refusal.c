@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Which message the broker means when it closes a channel: all that it tells is a sentence for people. Reads texts
- * only, any thread. */
+/* Which message the broker means when it closes a channel, of which it tells no more than a sentence for people. Reads
+ * texts only, on any thread. */
 #include "rabbit/connection/confirms/confirms.h"
 
 #include <ctype.h>

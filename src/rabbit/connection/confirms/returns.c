@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Which message a return is about. A return names no sequence number. What identifies the message holds for any mix of
- * routes: returns come in the order of sending and before their ack, and carry the message. I/O thread, under the
- * owner's lock. */
+/* Finds the message that a return is about. A return names no sequence number. Three things identify the message for
+ * any mix of routes: returns come in the order of sending, they come before their ack, and they carry the message. I/O
+ * thread, under the owner's lock. Knows nothing of what becomes of the message. */
 #include "rabbit/connection/confirms/outcomes.h"
 #include "rabbit/connection/confirms/window.h"
 #include "wire/wire.h"
@@ -55,7 +55,7 @@ static cny_confirm *find_among_stragglers(const returned *one, uint64_t *sequenc
     return NULL;
 }
 
-/* The first one from return_from on; NULL if none is like it. */
+/* The first such message from return_from on; NULL if there is none. */
 static cny_confirm *find_returned(const returned *one, uint64_t *sequence)
 {
     const cny_confirms *confirms = one->confirms;

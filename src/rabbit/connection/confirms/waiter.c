@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Waiting for the outcome of one message: a synchronous sender does, and who holds a confirmation.
- * The outcome comes once, from an I/O or the recovery thread, and stays. */
+/* Waits for the outcome of one message, for a synchronous sender or the holder of a confirmation. The outcome comes
+ * once, from the I/O or the recovery thread, and stays. */
 #include "rabbit/connection/confirms/outcomes.h"
 
 #include <stdatomic.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Where the messages of a channel are until the broker has spoken about them, and how many may be there: a ring by
- * sequence number, and beside it those that would keep the ring from turning. What becomes of them is in outcomes.c.
- * All under the owner's lock. */
+/* The messages of a channel that the broker has neither confirmed nor refused, and how many there may be. They are in a
+ * ring by sequence number; beside it are stragglers, which would keep the ring from turning. What becomes of the
+ * messages is in outcomes.c. All under the owner's lock. */
 #include "rabbit/connection/confirms/window.h"
 
 #include <string.h>
@@ -114,8 +114,8 @@ void cny_drop_expired(cny_confirms *confirms)
 
 /* ---- how many there may be ---- */
 
-/* What takes places in the window. One message that the broker is silent about, because its queue is stuck, for
- * example, takes one; the others go on. */
+/* How many places in the window are taken. A message that the broker is silent about, for example because its queue is
+ * stuck, takes one place; the others go on. */
 size_t cny_confirms_taken(const cny_confirms *confirms)
 {
     return confirms->unfinished + confirms->expired;
@@ -126,8 +126,8 @@ bool cny_confirms_full(const cny_confirms *confirms)
     return confirms->max > 0 && cny_confirms_taken(confirms) >= confirms->max;
 }
 
-/* A sender that had to wait goes on with a quarter of the window free, not with one place: it
- * then fills many places for one wake-up. */
+/* A sender that had to wait goes on when a quarter of the window is free, and not with the first free place. It then
+ * fills many places for one wake-up. */
 bool cny_confirms_have_room(const cny_confirms *confirms)
 {
     return cny_confirms_taken(confirms) < confirms->max - confirms->max / 4;
