@@ -20,7 +20,7 @@ static void put_frame_header(uint8_t *at, uint8_t type, uint16_t channel, size_t
     cny_put_u32(at + 3, (uint32_t)payload);
 }
 
-/* Completes the frame whose payload lies behind seven free bytes at the buffer's end. */
+/* Completes the frame whose payload begins after seven free bytes at the buffer's end. */
 static void finish_frame(cny_buffer *out, uint8_t type, uint16_t channel, size_t payload)
 {
     uint8_t *frame = out->data + out->size;

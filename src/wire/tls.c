@@ -145,7 +145,7 @@ static bool is_trusted_without_a_list(X509_STORE_CTX *store)
     return is_missing && X509_STORE_CTX_get_error_depth(store) == sk_X509_num(X509_STORE_CTX_get0_chain(store)) - 1;
 }
 
-/* OpenSSL's verification found something. Notes the first, and leaves the verdict as it is. */
+/* OpenSSL's verification found something. Notes the first objection, and does not change what OpenSSL decides. */
 static int note_objection(int accepted, X509_STORE_CTX *store)
 {
     if (!accepted && is_trusted_without_a_list(store)) {
@@ -336,7 +336,7 @@ static coney_status set_revocation_lists(const cny_tls *tls, const coney_tls_opt
     return check_all_read(&from, "revocation list", "crl", count);
 }
 
-/* The client's certificate, and behind it those that lead to its authority. */
+/* The client's certificate, followed by those that lead to its authority. */
 static coney_status use_chain(const cny_tls *tls, source *from)
 {
     X509 *certificate = PEM_read_bio_X509_AUX(from->bio, NULL, give_passphrase, from);

@@ -137,7 +137,7 @@ static coney_status parse_host(cny_host *host, cny_arena *arena, struct span spa
         return cny_fail(CONEY_E_INVALID, "URI: a host name is missing; write amqp://host:port/vhost");
     int64_t number = default_port;
     if (port.data && !read_number(port, 1, 65535, &number))
-        /* Its value is not shown: without an @ behind it, it may be a password. */
+        /* Its value is not shown: without an @ after the value, the value may be a password. */
         return cny_fail(CONEY_E_INVALID, "URI: the port of host '%.*s' is no number from 1 to 65535", (int)name.size,
                         name.data);
     host->port = (int)number;
@@ -251,7 +251,7 @@ coney_status cny_uri_parse(cny_uri *uri, cny_arena *arena, const char *text)
     struct span path = cut(&options, '?');
     struct span authority = cut(&path, '/');
     if (find(path, '@') || find(options, '@'))
-        return cny_fail(CONEY_E_INVALID, "URI: there is an @ behind the first / or ?; in a user name, password or "
+        return cny_fail(CONEY_E_INVALID, "URI: there is an @ after the first / or ?; in a user name, password or "
                                          "virtual host write @ as %%40, / as %%2F and ? as %%3F");
     status = parse_authority(uri, arena, authority);
     if (status == CONEY_OK)
