@@ -493,6 +493,36 @@ static void test_batch_that_a_stop_gave_back_has_all_its_attempts(void **state)
     listening_expect_attempts((const int[]){1, 1, 2, 2, 3, 3, 0});
 }
 
+static atomic_int is_processing;
+
+/* The container is stopped meanwhile. */
+static coney_status process_slowly(coney_message **message, const char *exchange, const char *routing_key, void *user)
+{
+    (void)message, (void)exchange, (void)routing_key, (void)user;
+    if (atomic_fetch_add(&is_processing, 1) == 0)
+        usleep(500000);
+    return CONEY_OK;
+}
+
+/* Its lane is just taking it apart, and so learns of the end of the consumer before it looks at the stop. */
+static void test_batch_that_is_not_full_at_a_stop_goes_back(void **state)
+{
+    (void)state;
+    atomic_store(&is_processing, 0);
+    listening_use_queue(&(coney_queue){.kind = CONEY_QUORUM});
+    listening_start(&(coney_listener){
+        .on_batch = fail_batch, .batch_timeout_ms = 5000, .retry = {.stateful = true, .first_delay_ms = 10}});
+    assert_ok(coney_container_add_after_receive(listening.container,
+                                                &(coney_processor){.name = "slow", .process = process_slowly}));
+    send_batch_of_two("m-1");
+    test_wait_for(&is_processing, 1);
+    assert_ok(coney_container_stop_with(listening.container, CONEY_STOP_FINISH, 10000));
+    assert_int_equal(listening.count, 0);
+    assert_ok(coney_container_start(listening.container));
+    test_wait_for_depth(listening.dead, 1);
+    listening_expect_attempts((const int[]){1, 1, 2, 2, 3, 3, 0});
+}
+
 /* ---- acknowledgements that a loss kept from the broker ---- */
 
 /* The message stays in its handler while its connection is lost, so what the handler says reaches nobody. */
@@ -588,6 +618,7 @@ int main(void)
         with_queues(test_message_in_the_feed_of_a_lost_consumer_has_all_its_attempts),
         with_queues(test_message_that_another_consumer_gets_after_a_loss_has_all_its_attempts),
         with_queues(test_batch_that_a_stop_gave_back_has_all_its_attempts),
+        with_queues(test_batch_that_is_not_full_at_a_stop_goes_back),
         with_queues(test_loss_before_the_handler_is_no_attempt_after_a_stale_acknowledgement),
         with_queues(test_message_whose_acknowledgement_was_stale_is_not_suspected),
     };

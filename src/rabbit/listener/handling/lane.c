@@ -49,12 +49,14 @@ static bool take_message(cny_lane *lane)
     return true;
 }
 
-/* The consumer ends, and no more messages will come. */
+/* The consumer ends, no more messages will come, and those that are here are handled before that. */
 static bool has_all(const cny_lane *lane)
 {
     cny_channel *channel = lane->source->channel;
-    return cny_intake_ends(&lane->source->intake) && !cny_channel_is_consuming(channel) &&
-           !cny_channel_has_deliveries(channel);
+    cny_intake_mode mode = cny_intake_now(&lane->source->intake);
+    bool drains = mode == CNY_INTAKE_DRAIN ||
+                  (mode == CNY_INTAKE_RETURN && cny_acknowledges_nothing(lane->source->handling->spec));
+    return drains && !cny_channel_is_consuming(channel) && !cny_channel_has_deliveries(channel);
 }
 
 /* The memory of what has been made of the items, from that item on. */
@@ -208,8 +210,8 @@ static bool step(cny_lane *lane)
         cny_lane_rest(lane, GATE_MS);
         return false;
     }
-    if (lane->keeps_decided)
-        cny_lane_finish_decided(lane);
+    if (lane->keeps_decided) /* and none may stay, or the handler would get it once more */
+        cny_lane_finish_at_once(lane);
     if (mode == CNY_INTAKE_DROP || (comes_again && !cny_channel_alive(source->channel))) {
         atomic_fetch_add(&source->left_over, cny_lane_drop(lane));
         return false;

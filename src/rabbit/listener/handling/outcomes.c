@@ -150,7 +150,7 @@ void cny_lane_finish_at_once(cny_lane *lane)
 }
 
 /* While the channel is suspended all stay. */
-void cny_lane_finish_decided(cny_lane *lane)
+static void finish_decided(cny_lane *lane)
 {
     if (cny_lane_is_suspended(lane))
         lane->keeps_decided = true;
@@ -188,5 +188,5 @@ void cny_lane_settle_up(cny_lane *lane, size_t handled)
 {
     if (cny_lane_options(lane)->transacted)
         roll_back(lane, handled);
-    cny_lane_finish_decided(lane);
+    finish_decided(lane);
 }

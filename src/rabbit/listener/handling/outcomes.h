@@ -19,9 +19,8 @@ void cny_lane_on_outcome(cny_lane *lane, coney_delivery *delivery, coney_outcome
  * items. */
 void cny_lane_settle_up(cny_lane *lane, size_t handled);
 
-/* Finished items leave the lane, and those that are decided are settled or delayed. While the channel is suspended the
- * first function leaves all of them in the lane; the second function does not look at that. */
-void cny_lane_finish_decided(cny_lane *lane);
+/* Finished items leave the lane, and those that are decided are settled or delayed, even if the channel has just been
+ * suspended. */
 void cny_lane_finish_at_once(cny_lane *lane);
 
 /* Delayed deliveries whose time has come go back. */
