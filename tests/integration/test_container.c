@@ -137,6 +137,10 @@ static void test_undefined_outcome_is_logged_and_loses_nothing(void **state)
     test_log_expect("the handler returned 42, which is no coney_outcome");
     expect_second_delivery((coney_outcome)0);
     test_log_stop();
+    test_log_start(CONEY_LOG_ERROR);
+    expect_second_delivery((coney_outcome)INT32_MIN);
+    test_log_expect("the handler returned 0, which is no coney_outcome");
+    test_log_stop();
 }
 
 static coney_outcome take_json(coney_delivery *delivery, void *user)

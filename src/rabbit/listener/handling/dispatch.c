@@ -23,6 +23,12 @@ static const coney_listener *options_of(const coney_delivery *delivery)
     return &delivery->source->handling->spec->options;
 }
 
+/* The program may return any number. The one that means something to Coney alone becomes 0, which is no outcome. */
+static coney_outcome of_program(coney_outcome outcome)
+{
+    return outcome == CNY_UNTRIED ? (coney_outcome)0 : outcome;
+}
+
 /* ---- fatal failures ---- */
 
 static bool may_be_parked(const coney_delivery *delivery)
@@ -37,7 +43,8 @@ static coney_outcome ask_error_handler(coney_delivery *delivery, coney_outcome u
     const coney_listener *options = &handling->spec->options;
     if (!options->on_error)
         return usual;
-    coney_outcome outcome = options->on_error(delivery, cny_error_view(delivery->failure), usual, options->user);
+    coney_outcome outcome =
+        of_program(options->on_error(delivery, cny_error_view(delivery->failure), usual, options->user));
     if (outcome == CONEY_PARK && cny_original(delivery)->defect)
         return CONEY_REJECT; /* to the dead-letter exchange, because the broker has the whole message */
     if (outcome != CONEY_DEFER)
@@ -273,7 +280,7 @@ coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane)
     if (handled) {
         coney_message_handler *handler = delivery->handler ? delivery->handler->on_message : options->on_message;
         begin_handling(delivery);
-        outcome = end_handling(delivery, handler(delivery, options->user));
+        outcome = end_handling(delivery, of_program(handler(delivery, options->user)));
     }
     cny_lane_end_call(lane, began, handled);
     return outcome;
@@ -287,6 +294,6 @@ void cny_dispatch_batch(coney_delivery **deliveries, size_t count, coney_outcome
         begin_handling(deliveries[i]);
     options->on_batch(deliveries, count, outcomes, options->user);
     for (size_t i = 0; i < count; i++)
-        outcomes[i] = end_handling(deliveries[i], outcomes[i]);
+        outcomes[i] = end_handling(deliveries[i], of_program(outcomes[i]));
     cny_lane_end_call(lane, began, true);
 }
