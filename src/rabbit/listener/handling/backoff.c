@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* How long a message waits before it goes back to its queue, and the list in which a lane keeps those that wait. Each
- * message has a back-off of its own, which grows with each time it comes again and fails.
+/* How long a message waits before it goes back to its queue. Each message has a back-off of its own, which grows with
+ * each time it comes again and fails. A listener remembers the back-offs of the messages that came last.
  *
- * The memory of a listener may be used by any thread; the list belongs to the worker that runs the lane. */
+ * Any thread; the memory has a lock of its own. Here is not known how a lane waits: see delayed.c. */
 #include "rabbit/listener/handling/backoff.h"
 
 #include "rabbit/listener/handling/attempts.h"

@@ -24,9 +24,11 @@ static inline void cny_intake_open(cny_intake *intake)
     atomic_store(&intake->mode, CNY_INTAKE_OPEN);
 }
 
+/* Not weaker than sequentially consistent: a thread that settles counts its delivery down and then asks whether the
+ * intake ends; the supervisor ends it and then reads the count. One of the two must see what the other has done. */
 static inline cny_intake_mode cny_intake_now(const cny_intake *intake)
 {
-    return (cny_intake_mode)atomic_load_explicit(&intake->mode, memory_order_acquire);
+    return (cny_intake_mode)atomic_load(&intake->mode);
 }
 
 static inline bool cny_intake_ends(const cny_intake *intake)
