@@ -117,7 +117,7 @@ bool cny_channel_wait_until_finished(cny_channel *channel, int64_t deadline);
 coney_status cny_channel_wait_for_confirms(cny_channel *channel, int64_t deadline);
 
 /* Waits until the broker has confirmed or refused every message that has not expired. Callbacks may still run then. */
-bool cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline);
+bool cny_channel_wait_for_outcomes(cny_channel *channel, int64_t deadline);
 
 /* Adds the counts of the channel to the sum. */
 void cny_channel_add_statistics(cny_channel *channel, coney_send_statistics *sum);

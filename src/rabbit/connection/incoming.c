@@ -115,16 +115,16 @@ static coney_status on_reply(cny_channel *channel, const cny_incoming *incoming)
 
 /* ---- what was sent ---- */
 
-static void on_settled(cny_channel *channel, const cny_incoming *incoming)
+static void on_confirm(cny_channel *channel, const cny_incoming *incoming)
 {
     cny_connection *connection = channel->connection;
-    cny_confirms_settled(&channel->confirms, incoming, connection->last_read_us, &connection->told);
+    cny_confirms_on_confirm(&channel->confirms, incoming, connection->last_read_us, &connection->told);
 }
 
 static void on_return(cny_channel *channel, const cny_incoming *incoming)
 {
     if (channel->confirms.max > 0)
-        cny_confirms_returned(&channel->confirms, incoming, channel->connection->limits.frame_max);
+        cny_confirms_on_return(&channel->confirms, incoming, channel->connection->limits.frame_max);
     else if (channel->returned++ == 0)
         channel->first_returned = cny_returned_error(incoming);
     coney_message_unref(incoming->message);
@@ -248,7 +248,7 @@ coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
     case CNY_BASIC_DELIVER:
         return incoming->lacks_body ? on_skipped(channel, incoming->message) : on_delivery(channel, incoming->message);
     case CNY_BASIC_ACK:
-    case CNY_BASIC_NACK: on_settled(channel, incoming); return CONEY_OK;
+    case CNY_BASIC_NACK: on_confirm(channel, incoming); return CONEY_OK;
     case CNY_BASIC_RETURN: on_return(channel, incoming); return CONEY_OK;
     case CNY_BASIC_CANCEL: cny_cancellation_begin(channel); return CONEY_OK;
     case CNY_BASIC_CANCEL_OK: return cny_cancellation_answered(channel);

@@ -17,7 +17,7 @@
 
 /* Wakes the owner if something was noticed while a lock was held. The owner also writes the log for this thread,
  * because the log's sink is the program's code and may block. */
-static void report(cny_connection *connection)
+static void tell_owner(cny_connection *connection)
 {
     if (atomic_exchange(&connection->has_news, false))
         connection->owner->wake(connection->owner_self);
@@ -81,7 +81,7 @@ static coney_status open_connection(cny_connection *connection)
     connection->limits = cny_wire_agreed(connection->wire);
     cny_connection_set_state(connection, CNY_OPEN);
     pthread_mutex_unlock(&connection->lock);
-    report(connection);
+    tell_owner(connection);
     return CONEY_OK;
 }
 
@@ -110,7 +110,7 @@ static void end_connection(cny_connection *connection)
     cny_outbox_drop(&connection->outbox);
     pthread_mutex_unlock(&connection->lock);
     cny_outbox_forget_writing(&connection->outbox);
-    report(connection);
+    tell_owner(connection);
     cny_wire_close(connection->wire);
 }
 
@@ -349,7 +349,7 @@ static void mark_awake(cny_connection *connection)
 }
 
 /* Sleeps until there is something to read or write, a sender wakes this thread, or time is up. */
-static coney_status wait(cny_connection *connection, bool *readable)
+static coney_status wait_for_work(cny_connection *connection, bool *readable)
 {
     cny_reading reading = cny_pacing_decide(connection);
     short events = reading == CNY_READ_NOW ? POLLIN : 0, seen = 0;
@@ -403,7 +403,7 @@ static coney_status write_all(cny_connection *connection)
 static coney_status wait_and_read(cny_connection *connection)
 {
     bool readable = false;
-    coney_status status = wait(connection, &readable);
+    coney_status status = wait_for_work(connection, &readable);
     return status == CONEY_OK && readable ? read_input(connection) : status;
 }
 
@@ -419,7 +419,7 @@ static coney_status serve(cny_connection *connection)
             status = wait_and_read(connection);
         if (status == CONEY_OK)
             status = keep_time(connection);
-        report(connection);
+        tell_owner(connection);
     }
     return status;
 }

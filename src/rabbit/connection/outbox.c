@@ -164,7 +164,7 @@ static coney_status queue_for_room(cny_channel *channel, size_t bytes, int64_t d
     return no_room(connection, " at the deadline");
 }
 
-coney_status cny_channel_wait_for_bytes(cny_channel *channel, size_t bytes, coney_flow flow, int64_t deadline)
+coney_status cny_channel_wait_for_room(cny_channel *channel, size_t bytes, coney_flow flow, int64_t deadline)
 {
     cny_connection *connection = channel->connection;
     if (!connection->outbox.first_in_queue && cny_connection_has_room(connection, bytes))

@@ -48,7 +48,7 @@ void cny_connection_wake(cny_connection *connection); /* the I/O thread; no lock
 bool cny_connection_has_room(const cny_connection *connection, size_t bytes);
 
 /* Returns when there is room or the channel is gone. Waits only if the flow says so. CONEY_E_LIMIT, CONEY_E_BLOCKED. */
-coney_status cny_channel_wait_for_bytes(cny_channel *channel, size_t bytes, coney_flow flow, int64_t deadline);
+coney_status cny_channel_wait_for_room(cny_channel *channel, size_t bytes, coney_flow flow, int64_t deadline);
 
 /* Waits on a condition, and counts for how long a sender of the channel waits. False at the deadline. */
 bool cny_channel_wait_and_count(cny_channel *channel, pthread_cond_t *cond, int64_t deadline);

@@ -34,7 +34,7 @@ static coney_status check_window_of_callback(const cny_channel *channel, const c
 /* Waits until there is room. If there is a free place but no room, and nothing is confirmed for a moment, messages that
  * the broker is silent about may keep room from coming. Then all who wait take places until the window is full again.
  * */
-static void wait_for_room(cny_channel *channel, int64_t deadline)
+static void wait_for_place(cny_channel *channel, int64_t deadline)
 {
     cny_confirms *confirms = &channel->confirms;
     bool in_time = true;
@@ -64,7 +64,7 @@ static coney_status wait_for_window(cny_channel *channel, const cny_publish *pub
     confirms->room_wanted |= publish->flow == CONEY_FLOW_STORE;
     if (publish->flow != CONEY_FLOW_WAIT)
         return window_is_full(channel, "");
-    wait_for_room(channel, deadline);
+    wait_for_place(channel, deadline);
     return channel->reason || !cny_confirms_full(confirms) ? CONEY_OK : window_is_full(channel, " at the deadline");
 }
 
@@ -141,7 +141,7 @@ static coney_status send_locked(cny_channel *channel, const cny_buffer *head, co
     size_t bytes = cny_publish_size(channel, head, publish->message);
     coney_status status = wait_for_window(channel, publish, deadline);
     if (status == CONEY_OK && !channel->reason)
-        status = cny_channel_wait_for_bytes(channel, bytes, publish->flow, deadline);
+        status = cny_channel_wait_for_room(channel, bytes, publish->flow, deadline);
     if (channel->reason)
         status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
     if (status == CONEY_OK)
@@ -197,7 +197,7 @@ static coney_status send_unconfirmed_locked(cny_channel *channel, const cny_buff
                                             int64_t deadline)
 {
     size_t bytes = cny_publish_size(channel, head, publish->message);
-    coney_status status = cny_channel_wait_for_bytes(channel, bytes, publish->flow, deadline);
+    coney_status status = cny_channel_wait_for_room(channel, bytes, publish->flow, deadline);
     if (status == CONEY_OK && channel->reason)
         status = cny_fail(CONEY_E_STALE, "the channel is gone: %s", cny_error_view(channel->reason)->text);
     if (status == CONEY_OK)

@@ -29,7 +29,7 @@ static coney_status resend_locked(cny_channel *to, const cny_buffer *head, const
 static coney_status resend_alone_locked(cny_channel *to, const cny_buffer *head, const cny_publish *publish,
                                         int64_t deadline)
 {
-    if (!to->reason && !cny_confirms_settled_all(&to->confirms))
+    if (!to->reason && !cny_confirms_have_all_outcomes(&to->confirms))
         return cny_fail(CONEY_E_BLOCKED, "there is no room to send a message again yet");
     return resend_locked(to, head, publish, deadline);
 }

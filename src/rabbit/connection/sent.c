@@ -84,9 +84,9 @@ static bool wait_until(cny_channel *channel, bool (*is_so)(const cny_confirms *c
     return reached;
 }
 
-bool cny_channel_wait_until_settled(cny_channel *channel, int64_t deadline)
+bool cny_channel_wait_for_outcomes(cny_channel *channel, int64_t deadline)
 {
-    return wait_until(channel, cny_confirms_settled_all, deadline);
+    return wait_until(channel, cny_confirms_have_all_outcomes, deadline);
 }
 
 bool cny_channel_wait_until_finished(cny_channel *channel, int64_t deadline)

@@ -32,7 +32,7 @@ static coney_status resend_one(const coney_template *sender, cny_channel *from)
     bool one_by_one = cny_channel_seeks_poison(from);
     coney_status status = cny_channel_resend(sender->channel, from);
     if (one_by_one)
-        cny_channel_wait_until_settled(sender->channel, cny_deadline(ONE_BY_ONE_WAIT_MS));
+        cny_channel_wait_for_outcomes(sender->channel, cny_deadline(ONE_BY_ONE_WAIT_MS));
     return status;
 }
 

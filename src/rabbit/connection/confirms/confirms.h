@@ -33,7 +33,7 @@ bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);    /* false at the d
 bool cny_waiter_give_up(cny_waiter *waiter);                   /* false if the outcome has come after all */
 const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has come: NULL is confirmed */
 
-/* I/O thread, not under lock: wakes the senders on the list that cny_confirms_settled() made. Gives their number. */
+/* I/O thread, not under lock: wakes the senders on the list that cny_confirms_on_confirm() made. Gives their number. */
 int cny_waiters_wake(cny_waiter **told);
 
 /* ---- what is sent ---- */
@@ -175,16 +175,16 @@ cny_confirm *cny_confirms_add(cny_confirms *confirms, const cny_publish *publish
 /* The messages that the broker has neither confirmed nor refused, and some that are done, in the order of sending. */
 size_t cny_confirms_outstanding(const cny_confirms *confirms);
 cny_confirm *cny_confirms_nth(const cny_confirms *confirms, size_t n);
-bool cny_confirms_settled_all(const cny_confirms *confirms); /* all that have not expired are done */
+bool cny_confirms_have_all_outcomes(const cny_confirms *confirms); /* all that have not expired are done */
 
 /* ---- outcomes ---- */
 
 /* I/O thread: the broker's ack or nack, which was read at read_us. Waiters get their outcome now and stand on the list
  * until cny_waiters_wake(). */
-void cny_confirms_settled(cny_confirms *confirms, const cny_incoming *incoming, int64_t read_us, cny_waiter **told);
+void cny_confirms_on_confirm(cny_confirms *confirms, const cny_incoming *incoming, int64_t read_us, cny_waiter **told);
 
 /* I/O thread: a message comes back. */
-void cny_confirms_returned(cny_confirms *confirms, const cny_incoming *incoming, uint32_t frame_max);
+void cny_confirms_on_return(cny_confirms *confirms, const cny_incoming *incoming, uint32_t frame_max);
 cny_error *cny_returned_error(const cny_incoming *incoming); /* gives it */
 
 /* So many callbacks have returned. */

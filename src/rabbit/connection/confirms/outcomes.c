@@ -16,13 +16,13 @@ uint32_t cny_hash_route_part(const char *text)
 void cny_confirms_wake(cny_confirms *confirms)
 {
     bool place = confirms->waiting_senders > 0 && confirms->mode == CNY_WINDOW_FULL && !cny_confirms_full(confirms);
-    bool room = confirms->waiting_senders > 0 && cny_confirms_have_room(confirms);
+    bool room = confirms->waiting_senders > 0 && cny_window_has_quarter(confirms);
     if (place)
         confirms->mode = CNY_WINDOW_OPEN;
-    bool end = confirms->waiting_for_end > 0 && (confirms->unfinished == 0 || cny_confirms_settled_all(confirms));
+    bool end = confirms->waiting_for_end > 0 && (confirms->unfinished == 0 || cny_confirms_have_all_outcomes(confirms));
     if (place || room || end)
         pthread_cond_broadcast(confirms->changed);
-    if (confirms->room_wanted && cny_confirms_have_room(confirms)) {
+    if (confirms->room_wanted && cny_window_has_quarter(confirms)) {
         confirms->room_wanted = false;
         confirms->owner->has_news(confirms->self);
     }
@@ -204,7 +204,7 @@ static void count_latency(coney_send_statistics *statistics, int64_t latency_us)
     statistics->latency[bucket]++;
 }
 
-static void settle(cny_confirms *confirms, cny_confirm *confirm, cny_error *error, int64_t read_us)
+static void confirm_one(cny_confirms *confirms, cny_confirm *confirm, cny_error *error, int64_t read_us)
 {
     if (confirm->done)
         return;
@@ -214,19 +214,20 @@ static void settle(cny_confirms *confirms, cny_confirm *confirm, cny_error *erro
 }
 
 /* Returns how many there were. */
-static size_t settle_stragglers(cny_confirms *confirms, uint64_t from, uint64_t last, cny_error *error, int64_t read_us)
+static size_t confirm_stragglers(cny_confirms *confirms, uint64_t from, uint64_t last, cny_error *error,
+                                 int64_t read_us)
 {
     cny_straggler *all = cny_stragglers(confirms);
     size_t begin = cny_find_straggler(confirms, from), end = cny_find_straggler(confirms, last + 1);
     for (size_t i = begin; i < end; i++) {
         confirms->expired -= all[i].confirm.done;
-        settle(confirms, &all[i].confirm, error, read_us);
+        confirm_one(confirms, &all[i].confirm, error, read_us);
     }
     cny_remove_stragglers(confirms, begin, end);
     return end - begin;
 }
 
-void cny_confirms_settled(cny_confirms *confirms, const cny_incoming *incoming, int64_t read_us, cny_waiter **told)
+void cny_confirms_on_confirm(cny_confirms *confirms, const cny_incoming *incoming, int64_t read_us, cny_waiter **told)
 {
     uint64_t last = incoming->tag == 0 && incoming->multiple ? confirms->next - 1 : incoming->tag;
     uint64_t from = incoming->multiple ? 0 : last;
@@ -239,10 +240,10 @@ void cny_confirms_settled(cny_confirms *confirms, const cny_incoming *incoming, 
                               "publishers, or a failed queue, does that");
     confirms->told = told;
     cny_events_lock(confirms->events);
-    if (last < confirms->next && settle_stragglers(confirms, from, last, error, read_us) > 0)
+    if (last < confirms->next && confirm_stragglers(confirms, from, last, error, read_us) > 0)
         known = true;
     for (; last < confirms->next && sequence <= last; sequence++)
-        settle(confirms, cny_confirms_at(confirms, sequence), error, read_us);
+        confirm_one(confirms, cny_confirms_at(confirms, sequence), error, read_us);
     cny_events_unlock_quietly(confirms->events);
     confirms->told = NULL;
     cny_error_unref(error);

@@ -76,7 +76,7 @@ cny_error *cny_returned_error(const cny_incoming *incoming)
                                 incoming->message->routing_key);
 }
 
-void cny_confirms_returned(cny_confirms *confirms, const cny_incoming *incoming, uint32_t frame_max)
+void cny_confirms_on_return(cny_confirms *confirms, const cny_incoming *incoming, uint32_t frame_max)
 {
     returned one = {
         .confirms = confirms,

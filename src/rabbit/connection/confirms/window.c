@@ -49,7 +49,7 @@ size_t cny_confirms_outstanding(const cny_confirms *confirms)
     return cny_straggler_count(confirms) + (size_t)(confirms->next - confirms->first);
 }
 
-bool cny_confirms_settled_all(const cny_confirms *confirms)
+bool cny_confirms_have_all_outcomes(const cny_confirms *confirms)
 {
     return cny_confirms_outstanding(confirms) == confirms->expired;
 }
@@ -128,7 +128,7 @@ bool cny_confirms_full(const cny_confirms *confirms)
 
 /* A sender that had to wait goes on when a quarter of the window is free, and not with the first free place. It then
  * fills many places for one wake-up. */
-bool cny_confirms_have_room(const cny_confirms *confirms)
+bool cny_window_has_quarter(const cny_confirms *confirms)
 {
     return cny_confirms_taken(confirms) < confirms->max - confirms->max / 4;
 }
@@ -147,7 +147,7 @@ void cny_window_trickle(cny_confirms *confirms)
 bool cny_window_lets_go(const cny_confirms *confirms)
 {
     bool trickles = confirms->mode == CNY_WINDOW_TRICKLE && !cny_confirms_full(confirms);
-    return trickles || cny_confirms_have_room(confirms);
+    return trickles || cny_window_has_quarter(confirms);
 }
 
 /* ---- the ring ---- */

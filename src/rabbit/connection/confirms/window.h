@@ -18,7 +18,7 @@ static inline cny_confirm *cny_confirms_at(const cny_confirms *confirms, uint64_
     return &confirms->ring[sequence & (confirms->capacity - 1)];
 }
 
-bool cny_confirms_have_room(const cny_confirms *confirms); /* enough to let waiting senders go on */
+bool cny_window_has_quarter(const cny_confirms *confirms); /* enough to let waiting senders go on */
 
 void cny_confirms_advance(cny_confirms *confirms); /* past those that are done */
 
