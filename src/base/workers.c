@@ -199,6 +199,7 @@ static void run_next(cny_workers *workers)
     task->run(task);
     pthread_mutex_lock(&workers->lock);
     if (task->state == CNY_TASK_TO_RERUN) {
+        wake_sleepers(workers); /* those that are due take their turn before this task has another one */
         enqueue(workers, task);
         return;
     }

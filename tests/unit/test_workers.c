@@ -291,6 +291,24 @@ static void test_sleeper_that_is_due_makes_them_busy(void **state)
     assert_false(cny_workers_busy(workers));
 }
 
+/* Or a task that is scheduled again and again would have two turns before it. */
+static void test_sleeper_that_is_due_runs_before_a_task_that_runs_again(void **state)
+{
+    (void)state;
+    atomic_int gate = 0, order = 0;
+    job again = {.task.run = run, .gate = &gate, .order = &order}, sleeper = {.task.run = run, .order = &order};
+    use_threads(1);
+    cny_workers_schedule(workers, &again.task);
+    test_wait_for(&again.runs, 1);
+    cny_workers_schedule_at(workers, &sleeper.task, cny_now_ms());
+    cny_workers_schedule(workers, &again.task);
+    gate = 1;
+    wait_idle(&again);
+    wait_idle(&sleeper);
+    assert_int_equal(sleeper.place, 1);
+    assert_int_equal(again.place, 2);
+}
+
 static void test_thread_that_hangs_in_a_task_stops_no_other(void **state)
 {
     (void)state;
@@ -428,6 +446,7 @@ int main(void)
         with_workers(test_task_may_ask_for_its_next_time_while_it_runs),
         with_workers(test_so_many_tasks_run_at_once_as_there_are_threads),
         with_workers(test_sleeper_that_is_due_makes_them_busy),
+        with_workers(test_sleeper_that_is_due_runs_before_a_task_that_runs_again),
         with_workers(test_thread_that_hangs_in_a_task_stops_no_other),
         with_workers(test_without_threads_all_end_and_tasks_wait_for_the_next),
         with_workers(test_every_schedule_is_honoured_while_threads_come_and_go),
