@@ -69,7 +69,7 @@ static void summarise(json_t *object, const figure *one, const bench_sample *con
         json_object_set_new(object, one->raw, json_real(median(right, rounds)));
     if (compared && one->ratio)
         json_object_set_new(object, one->ratio, json_real(median(ratio, rounds)));
-    if (compared && tells_spread && one->offset == offsetof(bench_sample, cpu_us))
+    if (compared && tells_spread && rounds > 0 && one->offset == offsetof(bench_sample, cpu_us))
         add_spread(object, ratio, rounds);
 }
 
