@@ -41,7 +41,7 @@ typedef enum coney_status {
     /* the way to the broker */
     CONEY_E_CONNECT,  /* No connection could be made. */
     CONEY_E_LOST,     /* The connection or channel was lost; the effect of the call is unknown. */
-    CONEY_E_TIMEOUT,  /* The deadline has passed; the effect of the call is unknown. */
+    CONEY_E_TIMEOUT,  /* The deadline has passed. The effect is unknown unless the sentence says "never sent". */
     CONEY_E_PROTOCOL, /* The peer does not speak AMQP 0-9-1 correctly. */
     CONEY_E_BLOCKED,  /* The broker holds back publishers (connection.blocked); nothing was sent. */
     CONEY_E_STALE,    /* The channel of a delivery is gone, so its acknowledgement was not sent. */

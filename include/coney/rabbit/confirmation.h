@@ -10,8 +10,8 @@
 
 CONEY_BEGIN
 
-/* The outcome of one message. Any thread may call these functions, but not during or after coney_confirmation_free().
- * */
+/* The outcome of one message. Any thread may call these functions, but not during or after
+ * coney_confirmation_free(). */
 typedef struct coney_confirmation coney_confirmation;
 
 /* Sends like coney_template_send_async() and gives a confirmation, which replaces the callback. The outcome is known

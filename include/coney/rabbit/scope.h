@@ -34,9 +34,9 @@ typedef struct coney_scope_options {
     int timeout_ms; /* For opening, and for each call without a timeout of its own. Default: the template's. */
 } coney_scope_options;
 
-/* Opens a scope, and connects if necessary. The scope sends with the template's exchange, routing key, mandatory,
- * max_unconfirmed and flow (CONEY_FLOW_STORE stores nothing here), and keeps the template alive until the scope is
- * freed. options may be NULL. Any thread. (AMQP: confirm.select or tx.select.)
+/* Opens a scope, and connects if necessary. The scope sends with the template's exchange, routing key,
+ * drop_unroutable, max_unconfirmed and flow (CONEY_FLOW_STORE stores nothing here), and keeps the template alive until
+ * the scope is freed. options may be NULL. Any thread. (AMQP: confirm.select or tx.select.)
  * - CONEY_OK, CONEY_E_INVALID, CONEY_E_BLOCKED, CONEY_E_LIMIT, CONEY_E_CLOSED, CONEY_E_NO_MEMORY.
  * - CONEY_E_LOST, CONEY_E_TIMEOUT, CONEY_E_CONNECT and the other statuses of connecting.
  * - CONEY_E_BROKER: the broker has no transactions.
