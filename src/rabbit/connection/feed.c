@@ -50,8 +50,7 @@ void cny_feed_set_full(cny_channel *channel, bool full)
 
 void cny_feed_check_full(cny_channel *channel)
 {
-    const cny_feed *feed = &channel->feed;
-    if (feed->prefetch == 0 && feed->bytes >= FULL_BYTES)
+    if (channel->feed.bytes >= FULL_BYTES)
         cny_feed_set_full(channel, true);
 }
 

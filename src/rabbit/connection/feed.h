@@ -43,6 +43,6 @@ void cny_feed_begin(cny_channel *channel, const char *consumer_tag); /* I/O thre
 void cny_feed_end(cny_channel *channel);                             /* the channel is gone */
 void cny_feed_tell_change(cny_channel *channel);
 void cny_feed_set_full(cny_channel *channel, bool full);
-void cny_feed_check_full(cny_channel *channel); /* I/O thread: sets full if it is */
+void cny_feed_check_full(cny_channel *channel); /* I/O thread, without a prefetch: sets full if it is */
 
 #endif

@@ -180,7 +180,8 @@ static coney_status on_delivery(cny_channel *channel, coney_message *message)
     feed->bytes += weight;
     if (feed->held.holding && on_weight(channel, weight) != CONEY_OK)
         cny_channel_close_without_memory(channel);
-    cny_feed_check_full(channel);
+    if (feed->prefetch == 0)
+        cny_feed_check_full(channel);
     count_delivery(&channel->connection->pacing, feed);
     if (feed->watcher.on_deliveries && !feed->told)
         feed->watcher.on_deliveries(feed->watcher.self);

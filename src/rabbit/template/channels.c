@@ -176,7 +176,7 @@ bool cny_template_has_too_many_retired(const coney_template *sender)
            !cny_factory_on_events_thread(sender->factory);
 }
 
-coney_status cny_template_fail_too_many_retired(void)
+static coney_status fail_too_many_retired(void)
 {
     return cny_fail(CONEY_E_LIMIT, "the callbacks of sends on the last %d channels, which are gone, have not returned",
                     MAX_RETIRED);
@@ -249,37 +249,32 @@ bool cny_template_has_older(const coney_template *sender, uint64_t number)
     return cny_template_can_resend(sender) || cny_store_has_before(&sender->store, number);
 }
 
-/* Does what this thread can do to get its turn. A sender that waits for stored messages sends them: in a callback it
- * may go beyond the window, and the recovery thread may not. */
-static void make_way(coney_template *sender, uint64_t number)
+/* Does what this thread can do to get its turn. True: nothing is left that must go before a message of this number. A
+ * sender that waits for stored messages sends them: in a callback it may go beyond the window, and the recovery thread
+ * may not. Once the template is closed nobody waits, because the channels stay as they are. */
+static bool take_turn(coney_template *sender, uint64_t number)
 {
-    if (sender->closed || sender->busy)
-        return;
+    if (sender->closed)
+        return true;
+    if (sender->busy)
+        return false;
     cny_template_retire(sender);
     if (cny_template_can_resend(sender) || cny_template_has_too_many_retired(sender))
-        return;
+        return false;
     while (sender->channel && cny_store_has_before(&sender->store, number) &&
            cny_template_send_stored(sender) == CONEY_OK)
         continue;
-}
-
-/* Is nothing left that must go before a message of this number? Once the template is closed nobody waits, because the
- * channels stay as they are. */
-static bool is_our_turn(const coney_template *sender, uint64_t number)
-{
-    return sender->closed ||
-           (!sender->busy && !cny_template_has_older(sender, number) && !cny_template_has_too_many_retired(sender));
+    return !cny_store_has_before(&sender->store, number);
 }
 
 static bool wait_for_turn(coney_template *sender, uint64_t number, int64_t deadline)
 {
-    bool in_time = true;
-    make_way(sender, number);
-    while (!is_our_turn(sender, number) && in_time) {
+    bool in_time = true, is_ours = take_turn(sender, number);
+    while (!is_ours && in_time) {
         in_time = cny_cond_wait(&sender->changed, &sender->lock, deadline);
-        make_way(sender, number);
+        is_ours = take_turn(sender, number);
     }
-    return is_our_turn(sender, number);
+    return is_ours;
 }
 
 /* Not under the lock while it waits. If older messages wait for a connection, so does this one, and for the same
@@ -304,8 +299,7 @@ static coney_status check_hindrance(coney_template *sender, int64_t deadline)
         if (status == CONEY_OK)
             status = cny_fail(CONEY_E_CONNECT, "connected, but older messages are still being sent again");
     }
-    return status == CONEY_OK && cny_template_has_too_many_retired(sender) ? cny_template_fail_too_many_retired()
-                                                                           : status;
+    return status == CONEY_OK && cny_template_has_too_many_retired(sender) ? fail_too_many_retired() : status;
 }
 
 coney_status cny_template_fail_no_channel(const coney_template *sender)
@@ -328,8 +322,7 @@ static coney_status not_our_turn(const coney_template *sender, uint64_t number)
     if (cny_store_has_before(&sender->store, number))
         return cny_fail(CONEY_E_LIMIT, "not sent by the deadline: %zu messages are still stored, older ones first",
                         sender->store.messages);
-    return cny_template_has_too_many_retired(sender) ? cny_template_fail_too_many_retired()
-                                                     : cny_template_fail_no_channel(sender);
+    return cny_template_has_too_many_retired(sender) ? fail_too_many_retired() : cny_template_fail_no_channel(sender);
 }
 
 /* Waits until nothing older must be sent first. Checks the connection every POLL_MS: it may be lost again. */
@@ -337,8 +330,7 @@ static coney_status wait_in_line(coney_template *sender, int64_t deadline)
 {
     uint64_t number = sender->store.next;
     for (;;) {
-        make_way(sender, number);
-        if (is_our_turn(sender, number))
+        if (take_turn(sender, number))
             return CONEY_OK;
         coney_status status = sender->options.flow == CONEY_FLOW_FAIL ? check_hindrance(sender, deadline)
                                                                       : wait_for_connection(sender, number, deadline);
@@ -382,11 +374,8 @@ cny_channel *cny_template_channel_for_now(coney_template *sender)
 {
     cny_channel *channel = NULL;
     pthread_mutex_lock(&sender->lock);
-    if (!sender->closed && !sender->store.first) {
-        make_way(sender, 0);
-        if (sender->channel && is_our_turn(sender, 0))
-            channel = cny_channel_ref(sender->channel);
-    }
+    if (!sender->closed && !sender->store.first && take_turn(sender, 0) && sender->channel)
+        channel = cny_channel_ref(sender->channel);
     pthread_mutex_unlock(&sender->lock);
     return channel;
 }

@@ -47,7 +47,6 @@ bool cny_template_can_resend(const coney_template *sender);
 
 /* Under lock: must a new channel wait until callbacks of retired channels have returned? */
 bool cny_template_has_too_many_retired(const coney_template *sender);
-coney_status cny_template_fail_too_many_retired(void);
 
 /* Under lock: completes the messages that await resending with CONEY_E_CLOSED. */
 void cny_template_abandon_resend(const coney_template *sender);

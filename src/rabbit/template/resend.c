@@ -24,7 +24,7 @@ static bool open_channel_on(coney_template *sender, cny_connection *connection)
     return status == CONEY_OK;
 }
 
-/* If messages are sent one by one to find a poison message, the next message waits until this one is changes, and
+/* If messages are sent one by one to find a poison message, the next message waits until this one has its outcome, and
  * usually those of other templates wait, too: if the broker closes the connection over a message, that message should
  * be the only unconfirmed one. */
 static coney_status resend_one(const coney_template *sender, cny_channel *from)
