@@ -212,7 +212,6 @@ const coney_error *cny_error_view(const cny_error *error); /* NULL stays NULL */
 /* The error of a request that was not answered when the broker closed the connection over a request of its kind: the
  * broker does not say over which. The mark stays on errors that are captured and raised. */
 cny_error *cny_error_new_suspicion(coney_status status, int broker_code, const char *text); /* never NULL */
-bool cny_error_is_suspicion(const cny_error *error);                                        /* NULL: false */
 bool cny_last_is_suspicion(void); /* what this thread recorded last */
 
 #endif

@@ -251,11 +251,6 @@ cny_error *cny_error_new_suspicion(coney_status status, int broker_code, const c
     return mark(copy_of(describe(status, broker_code, text)), true);
 }
 
-bool cny_error_is_suspicion(const cny_error *error)
-{
-    return error && error->is_suspicion;
-}
-
 bool cny_last_is_suspicion(void)
 {
     return last_is_suspicion;

@@ -82,7 +82,7 @@ void cny_connection_forget_password(cny_connection *connection);
 cny_admission cny_connection_admits(void *self, const cny_announcement *announcement);
 
 /* Under lock, I/O thread: the broker closes the connection. Channels whose requests or messages may be the reason end
- * with an error that is marked (cny_error_is_suspicion()). */
+ * with an error that is marked (cny_last_is_suspicion()). */
 void cny_connection_strike(cny_connection *connection, const cny_incoming *incoming);
 
 /* Under lock: one of the channels has something to do then; 0 is never. */

@@ -12,7 +12,7 @@
 
 /* ---- walking; under lock ---- */
 
-cny_declaration_set **cny_sets_of(const coney_connection_factory *factory, size_t *count)
+static cny_declaration_set **sets_of(const coney_connection_factory *factory, size_t *count)
 {
     *count = factory->declarations.sets.size / sizeof(cny_declaration_set *);
     return (cny_declaration_set **)(void *)factory->declarations.sets.data;
@@ -21,7 +21,7 @@ cny_declaration_set **cny_sets_of(const coney_connection_factory *factory, size_
 cny_walk cny_walk_begin(const coney_connection_factory *factory)
 {
     cny_walk one = {0};
-    one.sets = cny_sets_of(factory, &one.set_count);
+    one.sets = sets_of(factory, &one.set_count);
     return one;
 }
 
@@ -120,7 +120,7 @@ void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_s
 {
     pthread_mutex_lock(&factory->lock);
     size_t count, kept = 0;
-    cny_declaration_set **sets = cny_sets_of(factory, &count);
+    cny_declaration_set **sets = sets_of(factory, &count);
     for (size_t i = 0; i < count; i++) {
         if (sets[i] != set)
             sets[kept++] = sets[i];
@@ -170,7 +170,7 @@ void cny_declarations_sort_names(uint32_t *names, size_t count)
 void cny_declarations_lost(coney_connection_factory *factory, coney_connection_role role)
 {
     size_t count;
-    cny_declaration_set **sets = cny_sets_of(factory, &count);
+    cny_declaration_set **sets = sets_of(factory, &count);
     factory->declarations.not_before = 0;
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; sets[i]->is_automatic && k < sets[i]->count; k++) {

@@ -210,7 +210,7 @@ coney_status cny_declarations_check(coney_connection_factory *factory);
 /* ---- requests over which the broker closes connections ----
  *
  * When the broker closes a connection, it names at best the method of the request that it objects to. Each request of
- * that method that had no answer yet may be the reason, and gets a strike (cny_error_is_suspicion()). After two strikes
+ * that method that had no answer yet may be the reason, and gets a strike (cny_last_is_suspicion()). After two strikes
  * a request goes over the isolated connection, a third connection of the factory that carries nothing else. A close of
  * the isolated connection is the answer to the request, and disturbs nobody. */
 

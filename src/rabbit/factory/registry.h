@@ -22,7 +22,6 @@ typedef struct cny_walk {
     size_t set_count, set, item;
 } cny_walk;
 
-cny_declaration_set **cny_sets_of(const coney_connection_factory *factory, size_t *count);
 cny_walk cny_walk_begin(const coney_connection_factory *factory);
 cny_declaration *cny_walk_next(cny_walk *one); /* NULL after the last one */
 

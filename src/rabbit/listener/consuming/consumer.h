@@ -111,8 +111,7 @@ bool cny_consumer_note_refusal(cny_consumer *consumer);
 
 /* ---- while the container starts; start.c ---- */
 
-bool cny_consumer_can_wait(const cny_consumer *consumer);    /* its last error may pass: a start need not fail for it */
-bool cny_consumer_is_hopeless(const cny_consumer *consumer); /* its last error fails a start at once */
+bool cny_consumer_is_hopeless(const cny_consumer *consumer);       /* its last error fails a start at once */
 bool cny_consumer_lets_others_begin(const cny_consumer *consumer); /* first */
 
 /* ---- subscribing.c ---- */

@@ -7,8 +7,9 @@
 #include <signal.h>
 #include <string.h>
 
-/* Its queue may be declared later, and an exclusive consumer may end. */
-bool cny_consumer_can_wait(const cny_consumer *consumer)
+/* The last error may pass, so a start need not fail for it: its queue may be declared later, and an exclusive consumer
+ * may end. */
+static bool can_wait(const cny_consumer *consumer)
 {
     const coney_error *error = cny_error_view(consumer->last_error);
     if (cny_consumer_is_lost(consumer))
@@ -28,14 +29,14 @@ bool cny_consumer_is_hopeless(const cny_consumer *consumer)
     coney_status status = cny_error_view(consumer->last_error)->status;
     bool may_pass = cny_consumer_is_lost(consumer) || status == CONEY_E_TIMEOUT || status == CONEY_E_NO_MEMORY ||
                     status == CONEY_E_LIMIT;
-    return !may_pass && !cny_consumer_can_wait(consumer);
+    return !may_pass && !can_wait(consumer);
 }
 
 /* The start waits for it, but not for one that has consumed and was interrupted since: that works off what has come
  * before it resumes, and no worker runs yet. */
 static bool is_awaited(const cny_consumer *consumer)
 {
-    bool may_wait = consumer->last_error && cny_consumer_can_wait(consumer);
+    bool may_wait = consumer->last_error && can_wait(consumer);
     return !consumer->has_consumed && !may_wait;
 }
 
@@ -190,7 +191,7 @@ coney_status cny_listener_check_started(const cny_listener *listener)
     for (const cny_consumer *consumer = listener->consumers; consumer; consumer = consumer->next) {
         if (consumer->is_surplus)
             continue;
-        if (consumer->last_error && !cny_consumer_can_wait(consumer))
+        if (consumer->last_error && !can_wait(consumer))
             return cny_error_raise(consumer->last_error);
         if (!consumer->last_error && consumer->life.state != CNY_CONSUMER_CONSUMING)
             return cny_fail(CONEY_E_TIMEOUT, "no answer from the broker about queue '%s'",

@@ -55,9 +55,11 @@ static int64_t uncounted_returns(const coney_message *message)
     return uncounted > 0 ? uncounted : 0;
 }
 
-/* A delivery that went back from this process unhandled was no attempt. A delivery that went back from another process
- * may have been an attempt, so it is counted. */
-int64_t cny_returns(cny_handling *handling, const coney_message *message)
+/* How often the message has come back, by the broker's count, without the deliveries of which this process knows that
+ * no handler had them: these were no attempts. A delivery that went back from another process may have been an attempt,
+ * so it is counted. -1: the broker does not count. RabbitMQ 4.3 does not begin anew when a message leaves its queue by
+ * dead-lettering, so there returns to other queues are counted, too. */
+static int64_t returns(cny_handling *handling, const coney_message *message)
 {
     int64_t count = counted_returns(handling, message);
     cny_history history;
@@ -69,7 +71,7 @@ int64_t cny_returns(cny_handling *handling, const coney_message *message)
 
 int64_t cny_returns_here(cny_handling *handling, const coney_message *message)
 {
-    int64_t count = cny_returns(handling, message);
+    int64_t count = returns(handling, message);
     int64_t acquired = cny_header_count(message->properties.headers, CNY_HEADER_ACQUIRED);
     return acquired > 0 && acquired < count ? acquired : count;
 }
@@ -83,7 +85,7 @@ bool cny_has_just_come(const coney_message *message)
 
 int64_t cny_redeliveries(cny_handling *handling, const coney_message *message)
 {
-    int64_t count = cny_returns(handling, message);
+    int64_t count = returns(handling, message);
     cny_history history;
     bool is_known = message->redelivered && cny_history_of(&handling->memory->histories, message, &history);
     if (is_known && handling->spec->options.retry.stateful)

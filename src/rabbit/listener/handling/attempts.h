@@ -10,13 +10,9 @@ int cny_earlier_attempts(const cny_source *source, const coney_message *message)
 /* A copy that this listener made, whose headers tell of the original: back from the ladder, or from quarantine. */
 bool cny_is_own_copy(const cny_source *source, const coney_message *message);
 
-/* How often the message has come back to this queue, by the broker's count, without those returns of which this process
- * knows that no handler had it; -1: the broker does not count. RabbitMQ 4.3 counts on when a message leaves its queue
- * by dead-lettering, so there it is how often the message has come back to any queue. */
-int64_t cny_returns(cny_handling *handling, const coney_message *message);
-
-/* The same without those that were certainly before the message came to this queue. (RabbitMQ 4.3: x-acquired-count
- * begins anew with the first return to a queue.) */
+/* How often the message has come back, by the broker's count, without the returns that were certainly before the
+ * message came to this queue (RabbitMQ 4.3: x-acquired-count begins anew with the first return to a queue), and without
+ * those that no handler had. -1: the broker does not count. */
 int64_t cny_returns_here(cny_handling *handling, const coney_message *message);
 
 /* RabbitMQ 4.3: the message came by dead-lettering and has not been back to this queue since, as far as its headers
