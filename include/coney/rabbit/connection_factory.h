@@ -216,9 +216,8 @@ CONEY_API coney_status coney_connection_factory_close(coney_connection_factory *
  * When everything that was made with the factory is freed, none of Coney's threads runs any more, and the program may
  * unload Coney. The exception is a thread that cannot be waited for within close_timeout_ms, because it resolves a
  * name, or runs a callback, a handler or the credentials provider. Such a thread ends later, which the log says. What
- * the thread needs is kept, and Coney's code stays loaded until the process ends, whatever dlclose() is called for. The
- * code of the callback, and the object of its user pointer, must stay as long. Not from a destructor that dlclose()
- * runs. */
+ * the thread needs is kept, and Coney's code stays loaded until the process ends, also after dlclose(). The code of the
+ * callback, and the object of its user pointer, must stay as long. Not from a destructor that dlclose() runs. */
 CONEY_API void coney_connection_factory_free(coney_connection_factory *factory);
 
 CONEY_END
