@@ -285,11 +285,6 @@ static coney_status keep_time(cny_connection *connection)
     return status;
 }
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int next_timeout(cny_connection *connection)
 {
     int64_t at = INT64_MAX;
@@ -297,17 +292,17 @@ static int next_timeout(cny_connection *connection)
     if (heartbeat_ms > 0) {
         at = connection->last_read_ms + 2 * (int64_t)heartbeat_ms;
         if (!cny_outbox_has_begun(&connection->outbox))
-            at = earlier(at, connection->outbox.last_write_ms + heartbeat_ms / 2);
+            at = cny_sooner(at, connection->outbox.last_write_ms + heartbeat_ms / 2);
     }
     pthread_mutex_lock(&connection->lock);
     if (connection->state == CNY_CLOSING)
-        at = earlier(at, connection->closing.deadline);
-    at = earlier(at, connection->due_at);
+        at = cny_sooner(at, connection->closing.deadline);
+    at = cny_sooner(at, connection->due_at);
     pthread_mutex_unlock(&connection->lock);
     if (at == INT64_MAX)
         return -1;
     int64_t left = at - cny_now_ms();
-    return left > 0 ? (int)earlier(left, 60000) : 0;
+    return left > 0 ? (int)cny_sooner(left, 60000) : 0;
 }
 
 /* ---- the loop ---- */
@@ -330,7 +325,7 @@ static coney_status begin_closing(cny_connection *connection)
         cny_error_unref(reason);
         cny_connection_append(connection, cny_encode_connection_close);
         if (*connection->blocked) /* the broker reads nothing from us, so there will be no answer */
-            connection->closing.deadline = earlier(connection->closing.deadline, cny_deadline(FAREWELL_MS));
+            connection->closing.deadline = cny_sooner(connection->closing.deadline, cny_deadline(FAREWELL_MS));
     }
     pthread_mutex_unlock(&connection->lock);
     if (!aborted)
