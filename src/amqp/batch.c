@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define LENGTH_HEADER4 "lengthHeader4"
 #define LENGTH_BYTES 4
 #define MAX_HEADER_BYTES (256U << 20) /* of all fragments together, because each may be sent on with its headers */
 
@@ -31,7 +30,7 @@ bool coney_message_is_batch(const coney_message *message)
 {
     const char *format =
         message ? coney_table_get_string(message->properties.headers, CONEY_HEADER_BATCH_FORMAT) : NULL;
-    return format && strcmp(format, LENGTH_HEADER4) == 0;
+    return format && strcmp(format, CONEY_BATCH_FORMAT_LENGTH_HEADER4) == 0;
 }
 
 /* ---- many into one ---- */
@@ -63,7 +62,8 @@ static coney_status start_batch(coney_message **batch, const coney_message *firs
     coney_value size = {.type = CONEY_INT32, .as.integer = (int64_t)count}; /* Java's Integer */
     properties.headers = headers;
     coney_status status = CONEY_E_NO_MEMORY;
-    if (headers && cny_table_put(headers, CONEY_HEADER_BATCH_FORMAT, coney_value_string(LENGTH_HEADER4)) &&
+    if (headers &&
+        cny_table_put(headers, CONEY_HEADER_BATCH_FORMAT, coney_value_string(CONEY_BATCH_FORMAT_LENGTH_HEADER4)) &&
         cny_table_put(headers, CONEY_HEADER_BATCH_SIZE, size))
         status = coney_message_new(batch, NULL, 0, &properties);
     else
@@ -236,7 +236,7 @@ coney_status coney_message_debatch(coney_message *batch, coney_fragment_handler 
         return cny_fail(CONEY_E_INVALID, "debatch: batch or handler is NULL");
     if (!coney_message_is_batch(batch))
         return cny_fail(CONEY_E_INVALID, "debatch: the message is no batch: no header " CONEY_HEADER_BATCH_FORMAT
-                                         " says " LENGTH_HEADER4);
+                                         " says " CONEY_BATCH_FORMAT_LENGTH_HEADER4);
     size_t count = 0;
     coney_status status = count_fragments(batch, &count);
     if (status == CONEY_OK)

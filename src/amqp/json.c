@@ -11,7 +11,7 @@
 static bool may_be_json(const coney_message *message)
 {
     return cny_content_type_unknown(message) || cny_content_type_is_json(message) ||
-           cny_content_type_is(message, "text/x-json");
+           cny_content_type_is(message, CONEY_CONTENT_TYPE_JSON_ALT);
 }
 
 /* Skips a byte order mark, as Jackson does. */

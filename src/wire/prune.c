@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#define DEATHS "x-death"
-
 typedef struct pruning {
     uint8_t *at;                  /* what is looked at next, */
     uint8_t *to;                  /* and where it goes if it is kept */
@@ -84,7 +82,7 @@ static const char *defect_of(uint8_t kind, int depth, size_t room)
  * before, so no other header may take the room of x-death. */
 static size_t *room_of(pruning *it, const uint8_t *name)
 {
-    bool is_death = *name == sizeof DEATHS - 1 && memcmp(name + 1, DEATHS, *name) == 0;
+    bool is_death = *name == sizeof CONEY_HEADER_DEATH - 1 && memcmp(name + 1, CONEY_HEADER_DEATH, *name) == 0;
     return is_death ? &it->room_for_deaths : &it->room;
 }
 

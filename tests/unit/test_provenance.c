@@ -147,14 +147,14 @@ static void test_original_key_that_is_too_long_is_not_believed(void **state)
 static void test_message_that_ended_in_quarantine_has_its_original_address(void **state)
 {
     (void)state;
-    assert_ok(coney_table_set_string(headers, CNY_HEADER_ENDED_BY, QUARANTINE));
+    assert_ok(coney_table_set_string(headers, CONEY_HEADER_ENDED_BY, QUARANTINE));
     expect_address("shop", "order.paid");
 }
 
 static void test_message_that_ended_in_quarantine_and_died_since_keeps_its_address(void **state)
 {
     (void)state;
-    assert_ok(coney_table_set_string(headers, CNY_HEADER_ENDED_BY, QUARANTINE));
+    assert_ok(coney_table_set_string(headers, CONEY_HEADER_ENDED_BY, QUARANTINE));
     set_death("dead", "expired");
     expect_address("", QUEUE);
 }

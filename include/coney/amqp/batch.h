@@ -12,9 +12,6 @@
 
 CONEY_BEGIN
 
-#define CONEY_HEADER_BATCH_FORMAT "springBatchFormat"
-#define CONEY_HEADER_BATCH_SIZE "amqp_batchSize"
-
 /* Upper limit of the messages in a batch, both when a batch is made and when it is read, so that a small message cannot
  * expand without limit. For the same reason the size of the headers of a batch that is read, times the number of its
  * messages, may not exceed 256 MiB. */

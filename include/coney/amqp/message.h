@@ -6,14 +6,11 @@
 #ifndef CONEY_AMQP_MESSAGE_H
 #define CONEY_AMQP_MESSAGE_H
 
+#include <coney/amqp/headers.h>
 #include <coney/amqp/status.h>
 #include <coney/amqp/value.h>
 
 CONEY_BEGIN
-
-#define CONEY_CONTENT_TYPE_BYTES "application/octet-stream"
-#define CONEY_CONTENT_TYPE_TEXT "text/plain"
-#define CONEY_CONTENT_TYPE_JSON "application/json"
 
 typedef enum coney_delivery_mode {
     CONEY_DELIVERY_DEFAULT = 0, /* Sent as persistent, as Spring does. */

@@ -6,6 +6,7 @@
 #ifndef CONEY_RABBIT_RETRY_H
 #define CONEY_RABBIT_RETRY_H
 
+#include <coney/amqp/headers.h>
 #include <coney/amqp/topology.h>
 #include <coney/rabbit/delivery.h>
 
@@ -145,23 +146,6 @@ typedef struct coney_listener_retry {
                                               original routing key. */
     coney_exhausted_handler *on_exhausted; /* Of CONEY_EXHAUSTED_CALL. */
 } coney_listener_retry;
-
-/* How many attempts the message had before this copy was published, and after how many rounds of the ladder (a header
- * of Spring's). Both count only for a message that comes from the ladder's queue of that round, which the broker's
- * x-death proves. Both headers of other messages are ignored, so a message that is forwarded, or moved back from the
- * parking queue, begins anew. */
-#define CONEY_HEADER_ATTEMPTS "x-coney-attempts"
-#define CONEY_HEADER_RETRY_COUNT "retry-count"
-
-/* The headers of the sender that a copy lacks, because there was no room for them in a frame: a text such as
- * "1 header: NAME" or "12 headers: NAME, NAME and 10 more". The text has at most 300 bytes of names, and each name is
- * whole. */
-#define CONEY_HEADER_LEFT_OUT "x-coney-left-out"
-
-/* Why the message failed, and the exchange and routing key with which it was first received. */
-#define CONEY_HEADER_EXCEPTION_MESSAGE "x-exception-message"
-#define CONEY_HEADER_ORIGINAL_EXCHANGE "x-original-exchange"
-#define CONEY_HEADER_ORIGINAL_ROUTING_KEY "x-original-routingKey"
 
 CONEY_END
 

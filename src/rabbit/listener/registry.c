@@ -60,7 +60,7 @@ static bool takes_other_messages(const coney_listener *one, const coney_listener
 /* Each consumer of a stream gets all messages, so two listeners do not take any from each other. */
 static bool reads_stream(const coney_listener *options)
 {
-    return options->arguments && coney_table_get(options->arguments, "x-stream-offset");
+    return options->arguments && coney_table_get(options->arguments, CONEY_HEADER_STREAM_OFFSET);
 }
 
 /* Under lock: a listener of the same queue that takes other messages; NULL: none. */

@@ -67,7 +67,7 @@ static coney_status set_delay(coney_message **message, int64_t delay_ms)
 {
     coney_message *made;
     const coney_value value = {.type = delay_ms <= INT32_MAX ? CONEY_INT32 : CONEY_INT64, .as.integer = delay_ms};
-    coney_status status = coney_message_with_header(&made, *message, "x-delay", &value);
+    coney_status status = coney_message_with_header(&made, *message, CONEY_HEADER_DELAY, &value);
     if (status == CONEY_OK)
         replace(message, made);
     return status;

@@ -28,18 +28,18 @@ static void note_no_count(cny_handling *handling)
 static int64_t counted_returns(cny_handling *handling, const coney_message *message)
 {
     const coney_table *headers = message->properties.headers;
-    bool has_acquired = coney_table_get(headers, CNY_HEADER_ACQUIRED) != NULL;
+    bool has_acquired = coney_table_get(headers, CONEY_HEADER_ACQUIRED_COUNT) != NULL;
     if (!message->redelivered || cny_spec_queue_kind(handling->spec) == CONEY_CLASSIC)
         return -1;
-    if (!has_acquired && !coney_table_get(headers, CNY_HEADER_DELIVERED)) {
+    if (!has_acquired && !coney_table_get(headers, CONEY_HEADER_DELIVERY_COUNT)) {
         note_no_count(handling);
         return -1;
     }
-    int64_t count = cny_header_count(headers, CNY_HEADER_DELIVERED);
+    int64_t count = cny_header_count(headers, CONEY_HEADER_DELIVERY_COUNT);
     int64_t here = cny_rejections(handling->spec->options.queue, message), anywhere = cny_rejections(NULL, message);
     if (has_acquired)
         return count >= anywhere ? count - anywhere : count;
-    bool is_of_4_0 = coney_table_get(headers, "x-last-death-queue") != NULL;
+    bool is_of_4_0 = coney_table_get(headers, CONEY_HEADER_LAST_DEATH_QUEUE) != NULL;
     return is_of_4_0 && count > 0 && (count == here || count == anywhere) ? 0 : count;
 }
 
@@ -51,7 +51,7 @@ static int64_t uncounted_returns(const coney_message *message)
 {
     const coney_table *headers = message->properties.headers;
     int64_t uncounted =
-        cny_header_count(headers, CNY_HEADER_ACQUIRED) - cny_header_count(headers, CNY_HEADER_DELIVERED);
+        cny_header_count(headers, CONEY_HEADER_ACQUIRED_COUNT) - cny_header_count(headers, CONEY_HEADER_DELIVERY_COUNT);
     return uncounted > 0 ? uncounted : 0;
 }
 
@@ -72,14 +72,14 @@ static int64_t returns(cny_handling *handling, const coney_message *message)
 int64_t cny_returns_here(cny_handling *handling, const coney_message *message)
 {
     int64_t count = returns(handling, message);
-    int64_t acquired = cny_header_count(message->properties.headers, CNY_HEADER_ACQUIRED);
+    int64_t acquired = cny_header_count(message->properties.headers, CONEY_HEADER_ACQUIRED_COUNT);
     return acquired > 0 && acquired < count ? acquired : count;
 }
 
 bool cny_has_just_come(const coney_message *message)
 {
-    int64_t acquired = cny_header_count(message->properties.headers, CNY_HEADER_ACQUIRED);
-    return acquired > 0 && acquired == cny_header_count(message->properties.headers, CNY_HEADER_DELIVERED) &&
+    int64_t acquired = cny_header_count(message->properties.headers, CONEY_HEADER_ACQUIRED_COUNT);
+    return acquired > 0 && acquired == cny_header_count(message->properties.headers, CONEY_HEADER_DELIVERY_COUNT) &&
            cny_has_counted_death(message);
 }
 

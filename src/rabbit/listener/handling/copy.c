@@ -32,8 +32,12 @@ static bool is_one_of(const char *name, const char *const *names, size_t count)
  * once more to those in CC. As in Spring a retry-count stays, for people to read. */
 static bool is_left_out(const char *name, bool keeps_origin)
 {
-    static const char *const names[] = {
-        "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", CONEY_HEADER_EXCEPTION_MESSAGE};
+    static const char *const names[] = {CONEY_HEADER_CC,
+                                        CONEY_HEADER_BCC,
+                                        CONEY_HEADER_DEATH,
+                                        CONEY_HEADER_DELIVERY_COUNT,
+                                        CONEY_HEADER_ACQUIRED_COUNT,
+                                        CONEY_HEADER_EXCEPTION_MESSAGE};
     static const char *const origins[] = {CONEY_HEADER_ORIGINAL_EXCHANGE, CONEY_HEADER_ORIGINAL_ROUTING_KEY};
     return is_one_of(name, names, sizeof names / sizeof *names) ||
            (!keeps_origin && is_one_of(name, origins, sizeof origins / sizeof *origins)) ||
@@ -43,16 +47,10 @@ static bool is_left_out(const char *name, bool keeps_origin)
 /* Without these headers a copy cannot be read, or goes the wrong way. So they stay before any other header of the
  * sender. */
 static const char *const kept_first[] = {
-    CONEY_HEADER_ORIGINAL_EXCHANGE,
-    CONEY_HEADER_ORIGINAL_ROUTING_KEY,
-    CNY_HEADER_ENDED_BY,
-    "__TypeId__",
-    "__ContentTypeId__",
-    "__KeyTypeId__",
-    CONEY_HEADER_BATCH_FORMAT,
-    CONEY_HEADER_BATCH_SIZE,
-    "traceparent",
-    "tracestate",
+    CONEY_HEADER_ORIGINAL_EXCHANGE, CONEY_HEADER_ORIGINAL_ROUTING_KEY, CONEY_HEADER_ENDED_BY,
+    CONEY_HEADER_TYPE_ID,           CONEY_HEADER_CONTENT_TYPE_ID,      CONEY_HEADER_KEY_TYPE_ID,
+    CONEY_HEADER_BATCH_FORMAT,      CONEY_HEADER_BATCH_SIZE,           CONEY_HEADER_TRACEPARENT,
+    CONEY_HEADER_TRACESTATE,
 };
 
 /* ---- filling the headers ---- */
@@ -151,7 +149,7 @@ static bool set_own(coney_table *headers, const coney_delivery *delivery, const 
     return set_origin(headers, CONEY_HEADER_ORIGINAL_EXCHANGE, original->exchange) &&
            set_origin(headers, CONEY_HEADER_ORIGINAL_ROUTING_KEY, original->routing_key) &&
            coney_table_set_int64(headers, CONEY_HEADER_ATTEMPTS, cny_attempts_made(delivery)) == CONEY_OK &&
-           (delivery->transfer != CNY_CONDEMNED || coney_table_set(headers, CNY_HEADER_ENDED_BY, &by) == CONEY_OK) &&
+           (delivery->transfer != CNY_CONDEMNED || coney_table_set(headers, CONEY_HEADER_ENDED_BY, &by) == CONEY_OK) &&
            (form->round == 0 || coney_table_set_int64(headers, CONEY_HEADER_RETRY_COUNT, form->round) == CONEY_OK) &&
            (!form->with_text || set_text(headers, CONEY_HEADER_EXCEPTION_MESSAGE, cny_failure_text(delivery)));
 }

@@ -12,8 +12,8 @@ void cny_warn_of_delivery_limit(cny_handling *handling, const coney_message *mes
         return;
     const coney_table *headers = message->properties.headers;
     int64_t limit = atomic_load(&handling->spec->queue.delivery_limit);
-    int64_t count = coney_table_get_int64(headers, CNY_HEADER_DELIVERED, 0);
-    bool counts_on = coney_table_get_int64(headers, CNY_HEADER_ACQUIRED, 0) > 0;
+    int64_t count = coney_table_get_int64(headers, CONEY_HEADER_DELIVERY_COUNT, 0);
+    bool counts_on = coney_table_get_int64(headers, CONEY_HEADER_ACQUIRED_COUNT, 0) > 0;
     if (!counts_on || limit < 0 || count < limit - limit / 4 || !cny_was_dead_lettered(message))
         return;
     cny_log_limited(

@@ -16,8 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TYPE_HEADER "__TypeId__" /* Spring's */
-
 static const coney_listener *options_of(const coney_delivery *delivery)
 {
     return &delivery->source->handling->spec->options;
@@ -131,7 +129,7 @@ static coney_outcome fail_to_prepare(coney_delivery *delivery)
 
 static const char *type_of(const coney_message *message)
 {
-    const char *type = coney_table_get_string(message->properties.headers, TYPE_HEADER);
+    const char *type = coney_table_get_string(message->properties.headers, CONEY_HEADER_TYPE_ID);
     return type ? type : message->properties.type;
 }
 
@@ -148,8 +146,9 @@ static coney_status choose_handler(coney_delivery *delivery)
     if (options->on_message || options->on_batch)
         return CONEY_OK;
     return type ? cny_fail(CONEY_E_CONVERSION, "no handler takes type '%.255s', and there is no on_message", type)
-                : cny_fail(CONEY_E_CONVERSION, "it has neither a header " TYPE_HEADER " nor a type, and there is no "
-                                               "on_message");
+                : cny_fail(CONEY_E_CONVERSION,
+                           "it has neither a header " CONEY_HEADER_TYPE_ID " nor a type, and there is no "
+                           "on_message");
 }
 
 static coney_status validate(const coney_delivery *delivery)

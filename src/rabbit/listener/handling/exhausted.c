@@ -151,7 +151,8 @@ static void tell_exhausted(const coney_delivery *delivery, const char *what)
 cny_disposition cny_pass_over(coney_delivery *delivery)
 {
     char what[64];
-    long long offset = coney_table_get_int64(cny_original(delivery)->properties.headers, "x-stream-offset", -1);
+    long long offset =
+        coney_table_get_int64(cny_original(delivery)->properties.headers, CONEY_HEADER_STREAM_OFFSET, -1);
     snprintf(what, sizeof what, "at offset %lld is passed over", offset);
     cny_count(&delivery->source->handling->counters.passed_over);
     tell_exhausted(delivery, what);

@@ -52,7 +52,7 @@ coney_status cny_position_begin(cny_position *position, cny_arena *arena, const 
     if (next == UNKNOWN)
         return CONEY_OK;
     coney_table *resumed = cny_table_copy(arena, *arguments);
-    if (!resumed || coney_table_set_int64(resumed, CNY_STREAM_OFFSET, next) != CONEY_OK)
+    if (!resumed || coney_table_set_int64(resumed, CONEY_HEADER_STREAM_OFFSET, next) != CONEY_OK)
         return cny_fail_memory();
     *arguments = resumed;
     return CONEY_OK;
@@ -87,7 +87,7 @@ static bool reserve(cny_position *position, size_t more)
 static void add_place(cny_position *position, const coney_message *message)
 {
     int64_t after = position->last == UNKNOWN ? UNKNOWN : position->last + 1;
-    int64_t offset = coney_table_get_int64(message->properties.headers, CNY_STREAM_OFFSET, after);
+    int64_t offset = coney_table_get_int64(message->properties.headers, CONEY_HEADER_STREAM_OFFSET, after);
     position->last = offset;
     position->places[position->first + position->count++] = (struct cny_place){message->delivery_tag, offset};
 }

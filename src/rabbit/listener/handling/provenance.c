@@ -20,7 +20,7 @@ static const coney_table *death_at(const coney_array *deaths, size_t index)
 
 static const coney_array *deaths_of(const coney_message *message)
 {
-    const coney_value *value = coney_message_header(message, "x-death");
+    const coney_value *value = coney_message_header(message, CONEY_HEADER_DEATH);
     return value && value->type == CONEY_ARRAY ? value->as.array : NULL;
 }
 
@@ -111,9 +111,9 @@ bool cny_expired_after_rejection(const cny_spec *spec, const coney_message *mess
 /* A message that was moved back from a dead-letter queue, after that, begins anew. */
 bool cny_is_condemned(const cny_spec *spec, const coney_message *message)
 {
-    const char *by = coney_table_get_string(message->properties.headers, CNY_HEADER_ENDED_BY);
+    const char *by = coney_table_get_string(message->properties.headers, CONEY_HEADER_ENDED_BY);
     return by && cny_spec_is_guarded(spec) && strcmp(by, spec->quarantine_queue) == 0 &&
-           !coney_message_header(message, "x-death");
+           !coney_message_header(message, CONEY_HEADER_DEATH);
 }
 
 /* The broker and the quarantine send a message back through the default exchange. A publisher who may not use that

@@ -6,11 +6,6 @@
 #include "amqp/amqp.h"
 #include "rabbit/listener/spec/spec.h"
 
-/* The broker's counts; RabbitMQ 4.3 alone has the second one. */
-#define CNY_HEADER_DELIVERED "x-delivery-count"
-#define CNY_HEADER_ACQUIRED "x-acquired-count"
-#define CNY_HEADER_ENDED_BY "x-coney-ended-by" /* the quarantine queue that ended the message */
-
 /* Anyone may send headers, so a larger number counts as this one. */
 enum { CNY_MOST_COUNTED = INT32_MAX / 4 };
 

@@ -14,8 +14,6 @@
 
 enum { CNY_MAX_CONSUMERS = 2000 }; /* channels of one connection */
 
-#define CNY_STREAM_OFFSET "x-stream-offset" /* an argument of basic.consume, and a header of a stream's messages */
-
 /* What is known of the queue. Any thread. */
 typedef struct cny_known_queue {
     atomic_int kind;             /* coney_queue_kind; CONEY_QUEUE_DEFAULT: nobody here knows */

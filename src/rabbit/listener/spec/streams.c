@@ -48,16 +48,17 @@ static coney_status check_offset(const coney_value *value)
     if ((is_number || value->type == CONEY_TIMESTAMP) && value->as.integer >= 0)
         return CONEY_OK;
     if (value->type != CONEY_STRING)
-        return is_number
-                   ? cny_fail(CONEY_E_INVALID, "the argument " CNY_STREAM_OFFSET " is %lld; an offset is not below 0",
-                              (long long)value->as.integer)
-                   : cny_fail(CONEY_E_INVALID, "the argument " CNY_STREAM_OFFSET " is neither a text, an integer nor a "
-                                               "timestamp");
+        return is_number ? cny_fail(CONEY_E_INVALID,
+                                    "the argument " CONEY_HEADER_STREAM_OFFSET " is %lld; an offset is not below 0",
+                                    (long long)value->as.integer)
+                         : cny_fail(CONEY_E_INVALID,
+                                    "the argument " CONEY_HEADER_STREAM_OFFSET " is neither a text, an integer nor a "
+                                    "timestamp");
     bool is_known = is_text(value, "first") || is_text(value, "last") || is_text(value, "next") ||
                     is_interval(value->as.bytes.data, value->as.bytes.size);
     return is_known ? CONEY_OK
                     : cny_fail(CONEY_E_INVALID,
-                               "the argument " CNY_STREAM_OFFSET
+                               "the argument " CONEY_HEADER_STREAM_OFFSET
                                " is '%.*s'; as a text it is first, last, next or an interval "
                                "such as 10m",
                                (int)(value->as.bytes.size < 255 ? value->as.bytes.size : 255), value->as.bytes.data);
@@ -100,6 +101,6 @@ coney_status cny_check_stream(const coney_listener *options)
                         options->concurrency, options->max_concurrency);
     if (options->priority != 0)
         return cny_fail(CONEY_E_INVALID, "priority is %d; consumers of a stream have none", options->priority);
-    coney_status status = check_offset(argument_of(options, CNY_STREAM_OFFSET));
+    coney_status status = check_offset(argument_of(options, CONEY_HEADER_STREAM_OFFSET));
     return status == CONEY_OK ? check_retry(&options->retry) : status;
 }
