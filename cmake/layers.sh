@@ -50,7 +50,7 @@ may_include() {
     coney/coney.h) false ;;
     openssl/* | rabbitmq-c/* | amqp_framing.h | amqp.h | amqp_ssl_socket.h | amqp_tcp_socket.h) [[ $1 == src/wire/* ]] ;;
     jansson.h) [[ $1 == src/amqp/* || $1 == include/coney/amqp/json.h ]] ;;
-    zlib.h) [[ $1 == src/amqp/compression.c ]] ;;
+    zlib.h) [[ $1 =~ ^src/amqp/(deflate|zip)\.c$ ]] ;;
     *) may_use "$1" "src/${2%/*}" && { [[ ${1%/*} == "src/${2%/*}" ]] || shows "$2"; } ;;
     esac
 }

@@ -2,12 +2,9 @@
 /* Compressing and decompressing processors: Spring's format on the wire, limits, damage, memory
  * that runs out. */
 #include "amqp/amqp.h"
-#include "support/test_support.h"
+#include "support/compressed.h"
 
 #include <stdlib.h>
-
-static const char text[] = "Spring and Coney, Spring and Coney, Spring and Coney";
-enum { TEXT_SIZE = sizeof text - 1 };
 
 /* The text as Java's GZIPOutputStream (whose header names neither level nor system) and DeflaterOutputStream
  * write it at BEST_SPEED. */
@@ -18,88 +15,16 @@ static const char java_deflate[] =
     "\x26\x28\x02\x00\xe4\x5c\x12\x45";
 enum { JAVA_GZIP_SIZE = sizeof java_gzip - 1, JAVA_DEFLATE_SIZE = sizeof java_deflate - 1 };
 
-/* ---- making and running processors ---- */
-
-static coney_processor compressing(const coney_compress_options *options)
-{
-    coney_processor processor;
-    assert_ok(coney_compress_processor(&processor, options));
-    return processor;
-}
-
-static coney_processor decompressing(const coney_decompress_options *options)
-{
-    coney_processor processor;
-    assert_ok(coney_decompress_processor(&processor, options));
-    return processor;
-}
-
-/* Puts the result in place of the message, and frees the processor. */
-static coney_status apply(coney_message **message, coney_processor processor)
-{
-    coney_message *before = *message;
-    coney_status status = processor.process(message, "", "", processor.user);
-    if (*message != before)
-        coney_message_unref(before);
-    coney_processor_free(&processor);
-    return status;
-}
-
-static coney_message *flagged(const void *body, size_t size, const char *encoding)
-{
-    coney_message *message;
-    coney_table *headers = coney_table_new();
-    assert_ok(coney_table_set_bool(headers, "springAutoDecompress", true));
-    assert_ok(coney_table_set_string(headers, "other", "stays"));
-    assert_ok(
-        coney_message_new(&message, body, size, &(coney_properties){.headers = headers, .content_encoding = encoding}));
-    coney_table_free(headers);
-    return message;
-}
-
-static void expect_encoding(const coney_message *message, const char *encoding, bool flag)
-{
-    const char *seen = coney_message_properties(message)->content_encoding;
-    assert_string_equal(seen ? seen : "(none)", encoding ? encoding : "(none)");
-    const coney_value *value = coney_message_header(message, "springAutoDecompress");
-    assert_true(flag == (value && value->type == CONEY_BOOL && value->as.boolean));
-    assert_true(flag || !value);
-}
-
-static void expect_text(const coney_message *message)
-{
-    assert_int_equal(coney_message_size(message), TEXT_SIZE);
-    assert_memory_equal(coney_message_body(message), text, sizeof text); /* with the NUL behind */
-}
-
-static void expect_decompressed(const void *body, size_t size, const char *encoding, const char *encoding_after)
-{
-    coney_message *message = flagged(body, size, encoding);
-    assert_ok(apply(&message, decompressing(NULL)));
-    expect_text(message);
-    expect_encoding(message, encoding_after, false);
-    assert_string_equal(coney_message_header(message, "other")->as.bytes.data, "stays");
-    coney_message_unref(message);
-}
-
-static void expect_refused(const void *body, size_t size, const char *encoding, const char *words)
-{
-    coney_message *message = flagged(body, size, encoding), *before = message;
-    assert_fails(apply(&message, decompressing(NULL)), CONEY_E_CONVERSION, words);
-    assert_ptr_equal(message, before);
-    coney_message_unref(message);
-}
-
 /* ---- compressing ---- */
 
 static void test_gzip_is_the_default_at_best_speed(void **state)
 {
     (void)state;
-    coney_message *message = test_text(text);
-    assert_ok(apply(&message, compressing(NULL)));
-    expect_encoding(message, "gzip", true);
+    coney_message *message = test_text(test_words);
+    assert_ok(test_apply(&message, test_compressing(NULL)));
+    test_expect_encoding(message, "gzip", true);
     const uint8_t *body = coney_message_body(message);
-    assert_true(coney_message_size(message) < TEXT_SIZE);
+    assert_true(coney_message_size(message) < TEST_WORDS_SIZE);
     assert_memory_equal(body, "\x1f\x8b\x08\x00", 4);
     assert_int_equal(body[8], 4); /* fastest */
     coney_message_unref(message);
@@ -108,10 +33,10 @@ static void test_gzip_is_the_default_at_best_speed(void **state)
 static void test_deflate_has_the_format_of_zlib(void **state)
 {
     (void)state;
-    coney_message *message = test_text(text);
-    assert_ok(apply(&message, compressing(&(coney_compress_options){.compression = CONEY_DEFLATE})));
-    expect_encoding(message, "deflate", true);
-    assert_true(coney_message_size(message) < TEXT_SIZE);
+    coney_message *message = test_text(test_words);
+    assert_ok(test_apply(&message, test_compressing(&(coney_compress_options){.compression = CONEY_DEFLATE})));
+    test_expect_encoding(message, "deflate", true);
+    assert_true(coney_message_size(message) < TEST_WORDS_SIZE);
     assert_memory_equal(coney_message_body(message), "\x78\x01", 2); /* fastest */
     coney_message_unref(message);
 }
@@ -120,20 +45,21 @@ static void test_encoding_is_put_in_front(void **state)
 {
     (void)state;
     coney_message *message;
-    assert_ok(coney_message_new(&message, text, TEXT_SIZE, &(coney_properties){.content_encoding = "UTF-8"}));
-    assert_ok(apply(&message, compressing(NULL)));
-    expect_encoding(message, "gzip, UTF-8", true);
-    assert_ok(apply(&message, compressing(&(coney_compress_options){.compression = CONEY_DEFLATE})));
-    expect_encoding(message, "deflate, gzip, UTF-8", true);
+    assert_ok(
+        coney_message_new(&message, test_words, TEST_WORDS_SIZE, &(coney_properties){.content_encoding = "UTF-8"}));
+    assert_ok(test_apply(&message, test_compressing(NULL)));
+    test_expect_encoding(message, "gzip, UTF-8", true);
+    assert_ok(test_apply(&message, test_compressing(&(coney_compress_options){.compression = CONEY_DEFLATE})));
+    test_expect_encoding(message, "deflate, gzip, UTF-8", true);
     coney_message_unref(message);
 }
 
 static void test_header_may_be_left_out(void **state)
 {
     (void)state;
-    coney_message *message = test_text(text);
-    assert_ok(apply(&message, compressing(&(coney_compress_options){.no_auto_decompress = true})));
-    expect_encoding(message, "gzip", false);
+    coney_message *message = test_text(test_words);
+    assert_ok(test_apply(&message, test_compressing(&(coney_compress_options){.no_auto_decompress = true})));
+    test_expect_encoding(message, "gzip", false);
     coney_message_unref(message);
 }
 
@@ -141,8 +67,8 @@ static void test_higher_level_makes_it_smaller(void **state)
 {
     (void)state;
     coney_message *fast = test_pattern(100000), *small = test_pattern(100000);
-    assert_ok(apply(&fast, compressing(&(coney_compress_options){.level = 1})));
-    assert_ok(apply(&small, compressing(&(coney_compress_options){.level = 9})));
+    assert_ok(test_apply(&fast, test_compressing(&(coney_compress_options){.level = 1})));
+    assert_ok(test_apply(&small, test_compressing(&(coney_compress_options){.level = 9})));
     assert_true(coney_message_size(small) < coney_message_size(fast));
     coney_message_unref(fast);
     coney_message_unref(small);
@@ -168,8 +94,9 @@ static void test_encoding_that_would_be_too_long_is_refused(void **state)
     memset(encoding, 'e', 255);
     encoding[255] = '\0';
     coney_message *message;
-    assert_ok(coney_message_new(&message, text, TEXT_SIZE, &(coney_properties){.content_encoding = encoding}));
-    assert_fails(apply(&message, compressing(NULL)), CONEY_E_INVALID, "content encoding");
+    assert_ok(
+        coney_message_new(&message, test_words, TEST_WORDS_SIZE, &(coney_properties){.content_encoding = encoding}));
+    assert_fails(test_apply(&message, test_compressing(NULL)), CONEY_E_INVALID, "content encoding");
     coney_message_unref(message);
 }
 
@@ -178,39 +105,39 @@ static void test_encoding_that_would_be_too_long_is_refused(void **state)
 static void test_what_java_compressed_is_read(void **state)
 {
     (void)state;
-    expect_decompressed(java_gzip, JAVA_GZIP_SIZE, "gzip", NULL);
-    expect_decompressed(java_deflate, JAVA_DEFLATE_SIZE, "deflate", NULL);
+    test_expect_decompressed(java_gzip, JAVA_GZIP_SIZE, "gzip", NULL);
+    test_expect_decompressed(java_deflate, JAVA_DEFLATE_SIZE, "deflate", NULL);
 }
 
 static void test_first_encoding_is_taken_off_at_comma_or_colon(void **state)
 {
     (void)state;
-    expect_decompressed(java_gzip, JAVA_GZIP_SIZE, "gzip, UTF-8", "UTF-8");
-    expect_decompressed(java_gzip, JAVA_GZIP_SIZE, "gzip:UTF-8", "UTF-8");
-    expect_decompressed(java_gzip, JAVA_GZIP_SIZE, "GZIP ,UTF-8", "UTF-8");
-    expect_decompressed(java_gzip, JAVA_GZIP_SIZE, "gzip,", NULL);
+    test_expect_decompressed(java_gzip, JAVA_GZIP_SIZE, "gzip, UTF-8", "UTF-8");
+    test_expect_decompressed(java_gzip, JAVA_GZIP_SIZE, "gzip:UTF-8", "UTF-8");
+    test_expect_decompressed(java_gzip, JAVA_GZIP_SIZE, "GZIP ,UTF-8", "UTF-8");
+    test_expect_decompressed(java_gzip, JAVA_GZIP_SIZE, "gzip,", NULL);
 }
 
 static void test_all_stages_are_taken_off(void **state)
 {
     (void)state;
-    coney_message *message = flagged(text, TEXT_SIZE, "UTF-8");
-    assert_ok(apply(&message, compressing(NULL)));
-    assert_ok(apply(&message, compressing(&(coney_compress_options){.compression = CONEY_DEFLATE})));
-    assert_ok(apply(&message, decompressing(NULL)));
-    expect_text(message);
-    expect_encoding(message, "UTF-8", false);
+    coney_message *message = test_flagged(test_words, TEST_WORDS_SIZE, "UTF-8");
+    assert_ok(test_apply(&message, test_compressing(NULL)));
+    assert_ok(test_apply(&message, test_compressing(&(coney_compress_options){.compression = CONEY_DEFLATE})));
+    assert_ok(test_apply(&message, test_decompressing(NULL)));
+    test_expect_text(message);
+    test_expect_encoding(message, "UTF-8", false);
     coney_message_unref(message);
 }
 
 static void test_stages_have_a_limit(void **state)
 {
     (void)state;
-    coney_message *message = test_text(text);
+    coney_message *message = test_text(test_words);
     for (int i = 0; i < 5; i++)
-        assert_ok(apply(&message, compressing(NULL)));
-    assert_fails(apply(&message, decompressing(NULL)), CONEY_E_CONVERSION, "more than 4 times");
-    expect_encoding(message, "gzip, gzip, gzip, gzip, gzip", true);
+        assert_ok(test_apply(&message, test_compressing(NULL)));
+    assert_fails(test_apply(&message, test_decompressing(NULL)), CONEY_E_CONVERSION, "more than 4 times");
+    test_expect_encoding(message, "gzip, gzip, gzip, gzip, gzip", true);
     coney_message_unref(message);
 }
 
@@ -219,7 +146,7 @@ static void expect_untouched(const coney_properties *properties, const coney_dec
     coney_message *message, *before;
     assert_ok(coney_message_new(&message, java_gzip, JAVA_GZIP_SIZE, properties));
     before = message;
-    assert_ok(apply(&message, decompressing(options)));
+    assert_ok(test_apply(&message, test_decompressing(options)));
     assert_ptr_equal(message, before);
     coney_message_unref(message);
 }
@@ -248,16 +175,16 @@ static void test_always_needs_no_header(void **state)
     (void)state;
     coney_message *message;
     assert_ok(coney_message_new(&message, java_gzip, JAVA_GZIP_SIZE, &(coney_properties){.content_encoding = "gzip"}));
-    assert_ok(apply(&message, decompressing(&(coney_decompress_options){.always = true})));
-    expect_text(message);
+    assert_ok(test_apply(&message, test_decompressing(&(coney_decompress_options){.always = true})));
+    test_expect_text(message);
     coney_message_unref(message);
 }
 
 static void expect_round_trip(coney_compression compression, size_t size)
 {
     coney_message *message = test_pattern(size);
-    assert_ok(apply(&message, compressing(&(coney_compress_options){.compression = compression})));
-    assert_ok(apply(&message, decompressing(NULL)));
+    assert_ok(test_apply(&message, test_compressing(&(coney_compress_options){.compression = compression})));
+    assert_ok(test_apply(&message, test_decompressing(NULL)));
     assert_int_equal(coney_message_size(message), size);
     assert_true(test_is_pattern(message));
     coney_message_unref(message);
@@ -279,12 +206,12 @@ static void test_gzip_of_several_members_is_one_body(void **state)
     char twice[2 * JAVA_GZIP_SIZE];
     memcpy(twice, java_gzip, JAVA_GZIP_SIZE);
     memcpy(twice + JAVA_GZIP_SIZE, java_gzip, JAVA_GZIP_SIZE);
-    coney_message *message = flagged(twice, sizeof twice, "gzip");
-    assert_ok(apply(&message, decompressing(NULL)));
-    assert_int_equal(coney_message_size(message), 2 * TEXT_SIZE);
-    assert_memory_equal((const char *)coney_message_body(message) + TEXT_SIZE, text, TEXT_SIZE);
+    coney_message *message = test_flagged(twice, sizeof twice, "gzip");
+    assert_ok(test_apply(&message, test_decompressing(NULL)));
+    assert_int_equal(coney_message_size(message), 2 * TEST_WORDS_SIZE);
+    assert_memory_equal((const char *)coney_message_body(message) + TEST_WORDS_SIZE, test_words, TEST_WORDS_SIZE);
     coney_message_unref(message);
-    expect_refused(twice, sizeof twice - 9, "gzip", "cut off");
+    test_expect_refused(twice, sizeof twice - 9, "gzip", "cut off");
 }
 
 /* ---- what cannot be read ---- */
@@ -293,10 +220,10 @@ static void test_bytes_cut_off_anywhere_are_noticed(void **state)
 {
     (void)state;
     for (size_t size = 0; size < JAVA_GZIP_SIZE; size++)
-        expect_refused(java_gzip, size, "gzip, UTF-8",
-                       "content encoding 'gzip, UTF-8': the compressed body is cut off");
+        test_expect_refused(java_gzip, size, "gzip, UTF-8",
+                            "content encoding 'gzip, UTF-8': the compressed body is cut off");
     for (size_t size = 0; size < JAVA_DEFLATE_SIZE; size++)
-        expect_refused(java_deflate, size, "deflate", "cut off");
+        test_expect_refused(java_deflate, size, "deflate", "cut off");
 }
 
 static void test_damaged_bytes_are_noticed(void **state)
@@ -306,10 +233,10 @@ static void test_damaged_bytes_are_noticed(void **state)
         char damaged[JAVA_DEFLATE_SIZE];
         memcpy(damaged, java_deflate, sizeof damaged);
         damaged[i] = (char)~damaged[i];
-        expect_refused(damaged, sizeof damaged, "deflate", "the compressed body is ");
+        test_expect_refused(damaged, sizeof damaged, "deflate", "the compressed body is ");
     }
-    expect_refused(text, TEXT_SIZE, "gzip", "damaged: incorrect header check");
-    expect_refused(java_deflate, JAVA_DEFLATE_SIZE, "gzip", "damaged: incorrect header check");
+    test_expect_refused(test_words, TEST_WORDS_SIZE, "gzip", "damaged: incorrect header check");
+    test_expect_refused(java_deflate, JAVA_DEFLATE_SIZE, "gzip", "damaged: incorrect header check");
 }
 
 static void test_bytes_behind_the_end_are_noticed(void **state)
@@ -317,23 +244,17 @@ static void test_bytes_behind_the_end_are_noticed(void **state)
     (void)state;
     char more[JAVA_GZIP_SIZE + 3] = "";
     memcpy(more, java_gzip, JAVA_GZIP_SIZE);
-    expect_refused(more, sizeof more, "gzip", "3 bytes follow");
-    expect_refused(more, JAVA_GZIP_SIZE + 1, "gzip", "1 bytes follow");
+    test_expect_refused(more, sizeof more, "gzip", "3 bytes follow");
+    test_expect_refused(more, JAVA_GZIP_SIZE + 1, "gzip", "1 bytes follow");
     memcpy(more, java_deflate, JAVA_DEFLATE_SIZE);
-    expect_refused(more, JAVA_DEFLATE_SIZE + 2, "deflate", "2 bytes follow");
-}
-
-static void test_zip_is_named_as_not_supported(void **state)
-{
-    (void)state;
-    expect_refused("PK", 2, "zip, UTF-8", "'zip, UTF-8' begins with zip, which is not supported");
+    test_expect_refused(more, JAVA_DEFLATE_SIZE + 2, "deflate", "2 bytes follow");
 }
 
 static coney_status decompress_pattern(size_t size, size_t max_bytes)
 {
     coney_message *message = test_pattern(size);
-    assert_ok(apply(&message, compressing(NULL)));
-    coney_status status = apply(&message, decompressing(&(coney_decompress_options){.max_bytes = max_bytes}));
+    assert_ok(test_apply(&message, test_compressing(NULL)));
+    coney_status status = test_apply(&message, test_decompressing(&(coney_decompress_options){.max_bytes = max_bytes}));
     coney_message_unref(message);
     return status;
 }
@@ -360,7 +281,7 @@ static coney_message *compressed_noise(size_t size, int stages)
     assert_ok(coney_message_new(&message, noise, size, NULL));
     free(noise);
     for (int i = 0; i < stages; i++)
-        assert_ok(apply(&message, compressing(NULL)));
+        assert_ok(test_apply(&message, test_compressing(NULL)));
     return message;
 }
 
@@ -370,9 +291,9 @@ static void test_limit_holds_for_all_stages_together(void **state)
     const size_t size = 100000;
     coney_message *once = compressed_noise(size, 1), *twice = compressed_noise(size, 2);
     size_t both = coney_message_size(once) + size;
-    assert_fails(apply(&twice, decompressing(&(coney_decompress_options){.max_bytes = both - 1})), CONEY_E_CONVERSION,
-                 "stages before it");
-    assert_ok(apply(&twice, decompressing(&(coney_decompress_options){.max_bytes = both})));
+    assert_fails(test_apply(&twice, test_decompressing(&(coney_decompress_options){.max_bytes = both - 1})),
+                 CONEY_E_CONVERSION, "stages before it");
+    assert_ok(test_apply(&twice, test_decompressing(&(coney_decompress_options){.max_bytes = both})));
     assert_int_equal(coney_message_size(twice), size);
     coney_message_unref(once);
     coney_message_unref(twice);
@@ -383,9 +304,9 @@ static void test_all_stages_of_a_chain_count(void **state)
     (void)state;
     const size_t size = 100000;
     coney_message *message = compressed_noise(size, 4);
-    assert_fails(apply(&message, decompressing(&(coney_decompress_options){.max_bytes = 3 * size})), CONEY_E_CONVERSION,
-                 "more than the 300000 bytes");
-    assert_ok(apply(&message, decompressing(&(coney_decompress_options){.max_bytes = 5 * size})));
+    assert_fails(test_apply(&message, test_decompressing(&(coney_decompress_options){.max_bytes = 3 * size})),
+                 CONEY_E_CONVERSION, "more than the 300000 bytes");
+    assert_ok(test_apply(&message, test_decompressing(&(coney_decompress_options){.max_bytes = 5 * size})));
     coney_message_unref(message);
 }
 
@@ -399,9 +320,9 @@ static void test_bomb_is_defused_by_default(void **state)
     coney_message *message;
     assert_ok(coney_message_new(&message, zeroes, SIZE, NULL));
     free(zeroes);
-    assert_ok(apply(&message, compressing(&(coney_compress_options){.level = 9})));
+    assert_ok(test_apply(&message, test_compressing(&(coney_compress_options){.level = 9})));
     assert_true(coney_message_size(message) < 110000);
-    assert_fails(apply(&message, decompressing(NULL)), CONEY_E_CONVERSION, "more than the 104857600 bytes");
+    assert_fails(test_apply(&message, test_decompressing(NULL)), CONEY_E_CONVERSION, "more than the 104857600 bytes");
     coney_message_unref(message);
 }
 
@@ -413,11 +334,11 @@ static coney_status there_and_back(coney_message *message)
     coney_message *result = coney_message_ref(message);
     coney_status status = coney_compress_processor(&there, NULL);
     if (status == CONEY_OK)
-        status = apply(&result, there);
+        status = test_apply(&result, there);
     if (status == CONEY_OK)
         status = coney_decompress_processor(&back, NULL);
     if (status == CONEY_OK)
-        status = apply(&result, back);
+        status = test_apply(&result, back);
     coney_message_unref(result);
     return status;
 }
@@ -461,7 +382,6 @@ int main(void)
         cmocka_unit_test(test_bytes_cut_off_anywhere_are_noticed),
         cmocka_unit_test(test_damaged_bytes_are_noticed),
         cmocka_unit_test(test_bytes_behind_the_end_are_noticed),
-        cmocka_unit_test(test_zip_is_named_as_not_supported),
         cmocka_unit_test(test_limit_holds_to_the_byte),
         cmocka_unit_test(test_limit_holds_for_all_stages_together),
         cmocka_unit_test(test_all_stages_of_a_chain_count),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Processors that compress bodies before they are sent and decompress them after they are received.
- * (Spring: GZipPostProcessor, DeflaterPostProcessor, DelegatingDecompressingPostProcessor.)
+ * (Spring: GZipPostProcessor, DeflaterPostProcessor, ZipPostProcessor, DelegatingDecompressingPostProcessor.)
  *
- * The format on the wire is Spring's: the content encoding begins with "gzip" or "deflate", as in "gzip, UTF-8", and
- * the header springAutoDecompress is true. Spring's zip (an archive of one file) is not supported. */
+ * The format on the wire is Spring's: the content encoding begins with "gzip", "deflate" or "zip", as in "gzip, UTF-8",
+ * and the header springAutoDecompress is true. */
 #ifndef CONEY_AMQP_COMPRESSION_H
 #define CONEY_AMQP_COMPRESSION_H
 
@@ -14,6 +14,7 @@ CONEY_BEGIN
 typedef enum coney_compression {
     CONEY_GZIP,
     CONEY_DEFLATE, /* In zlib's format, as in HTTP. */
+    CONEY_ZIP,     /* An archive with one entry, whose name is "amqp". Bodies below 4 GiB. */
 } coney_compression;
 
 /* Zero means the default. */
@@ -24,8 +25,9 @@ typedef struct coney_compress_options {
                                       do. */
 } coney_compress_options;
 
-/* Makes the processor "gzip" or "deflate". Two such processors compress twice. Options may be NULL. The processor
- * itself fails with CONEY_E_NO_MEMORY, and with CONEY_E_INVALID if the content encoding becomes longer than 255 bytes.
+/* Makes the processor "gzip", "deflate" or "zip". Two such processors compress twice. Options may be NULL. The
+ * processor itself fails with CONEY_E_NO_MEMORY, and with CONEY_E_INVALID if the content encoding becomes longer than
+ * 255 bytes or the body is too large for a zip archive.
  * - CONEY_OK, CONEY_E_NO_MEMORY.
  * - CONEY_E_INVALID: no such compression or level. */
 CONEY_API coney_status coney_compress_processor(coney_processor *processor, const coney_compress_options *options);
@@ -43,10 +45,11 @@ typedef struct coney_decompress_options {
     bool always;
 } coney_decompress_options;
 
-/* Makes the processor "decompress". It undoes all gzip and deflate at the front of the content encoding (split at ','
- * or ':'), at most four, and removes the header springAutoDecompress. A message with another content encoding, or
+/* Makes the processor "decompress". It undoes all gzip, deflate and zip at the front of the content encoding (split at
+ * ',' or ':'), at most four, and removes the header springAutoDecompress. A message with another content encoding, or
  * without the header, is not changed. Options may be NULL. The processor itself fails with CONEY_E_NO_MEMORY, and with
- * CONEY_E_CONVERSION if a body is too large, damaged or cut off, has bytes after its end, or is a zip.
+ * CONEY_E_CONVERSION if a body is too large, damaged or cut off, or has bytes after its end. So it fails with a zip
+ * archive that does not have exactly one entry "amqp", deflated or stored, or that is encrypted, or in zip64.
  * CONEY_OK, CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_decompress_processor(coney_processor *processor, const coney_decompress_options *options);
 
