@@ -17,6 +17,7 @@
 #include <coney/amqp/processor.h>
 #include <coney/amqp/status.h>
 #include <coney/amqp/topology.h>
+#include <coney/amqp/type.h>
 #include <coney/amqp/value.h>
 #include <coney/amqp/version.h>
 #include <coney/rabbit/admin.h>

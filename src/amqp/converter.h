@@ -40,4 +40,8 @@ coney_status cny_text_read(cny_text *text, const coney_message *message);
 coney_status cny_text_write(cny_text *text, const char *utf8, const coney_properties *properties);
 void cny_text_free(cny_text *text);
 
+/* cny_text_read() of a message whose content type is JSON, or says nothing. The message may be NULL. CONEY_E_INVALID,
+ * CONEY_E_CONVERSION, CONEY_E_NO_MEMORY. */
+coney_status cny_json_text(cny_text *text, const coney_message *message);
+
 #endif

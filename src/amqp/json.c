@@ -32,15 +32,22 @@ static coney_status parse(json_t **json, const cny_text *text, const coney_json_
     return CONEY_OK;
 }
 
+coney_status cny_json_text(cny_text *text, const coney_message *message)
+{
+    if (!message)
+        return cny_fail(CONEY_E_INVALID, "the message is NULL");
+    if (!may_be_json(message))
+        return coney_conversion_failed("content type '%s' is not JSON", message->properties.content_type);
+    return cny_text_read(text, message);
+}
+
 coney_status coney_message_json_within(json_t **json, coney_message *message, const coney_json_limits *limits)
 {
     CNY_DISABLE_CANCEL();
-    if (!json || !message)
-        return cny_fail(CONEY_E_INVALID, "json or message is NULL");
-    if (!may_be_json(message))
-        return coney_conversion_failed("content type '%s' is not JSON", message->properties.content_type);
     cny_text text;
-    coney_status status = cny_text_read(&text, message);
+    if (!json)
+        return cny_fail(CONEY_E_INVALID, "json is NULL");
+    coney_status status = cny_json_text(&text, message);
     if (status != CONEY_OK)
         return status;
     status = parse(json, &text, limits);

@@ -8,10 +8,12 @@
 
 #define DEFAULT_MAX_VALUES 2000000
 #define DEFAULT_MAX_DEPTH 256
+#define DEFAULT_MAX_BYTES ((size_t)256 << 20)
 #define MOST_DEPTH 2047 /* jansson allows 2,048, and counts the values in the innermost level as one more */
 
 static atomic_size_t max_values = DEFAULT_MAX_VALUES; /* of the process */
 static atomic_size_t max_depth = DEFAULT_MAX_DEPTH;
+static atomic_size_t max_bytes = DEFAULT_MAX_BYTES;
 
 /* ---- counting ---- */
 
@@ -115,13 +117,21 @@ coney_status coney_json_set_limits(const coney_json_limits *limits)
         return cny_fail_in("coney_json_set_limits");
     atomic_store(&max_values, limits->max_values ? limits->max_values : DEFAULT_MAX_VALUES);
     atomic_store(&max_depth, limits->max_depth ? limits->max_depth : DEFAULT_MAX_DEPTH);
+    atomic_store(&max_bytes, limits->max_bytes ? limits->max_bytes : DEFAULT_MAX_BYTES);
     return CONEY_OK;
+}
+
+coney_json_limits cny_json_limits(void)
+{
+    return (coney_json_limits){.max_values = atomic_load(&max_values),
+                               .max_depth = atomic_load(&max_depth),
+                               .max_bytes = atomic_load(&max_bytes)};
 }
 
 coney_status cny_json_check_limits(const char *text, size_t size, const coney_json_limits *limits)
 {
-    size_t most_values = limits ? limits->max_values : atomic_load(&max_values);
-    size_t most_levels = limits ? limits->max_depth : atomic_load(&max_depth);
+    coney_json_limits own = limits ? *limits : cny_json_limits();
+    size_t most_values = own.max_values, most_levels = own.max_depth;
     coney_status status = limits ? check_settings(limits) : CONEY_OK;
     if (status != CONEY_OK)
         return status;

@@ -12,4 +12,7 @@
  * CONEY_E_CONVERSION, CONEY_E_INVALID (the limits). */
 coney_status cny_json_check_limits(const char *text, size_t size, const coney_json_limits *limits);
 
+/* The limits of the process. */
+coney_json_limits cny_json_limits(void);
+
 #endif

@@ -23,6 +23,8 @@ typedef struct coney_json_limits {
     size_t max_values; /* Arrays, objects, strings, numbers, true, false and null, without the names of members.
                           Default: 2,000,000, which is more than 10 MiB of ordinary JSON contain. */
     size_t max_depth;  /* Levels of arrays and objects. Default: 256. At most 2,047, which is jansson's limit. */
+    size_t max_bytes;  /* Memory of an object of a coney_type, because a list of small values may be a list of large
+                          structs. Default: 256 MiB. */
 } coney_json_limits;
 
 /* Object: json_t of any JSON type. Writes compact application/json with content encoding UTF-8. Reads application/json,

@@ -42,10 +42,6 @@ typedef struct coney_typed_handler {
  * counted as filtered. The filter runs before the message is converted. */
 typedef bool coney_message_filter(const coney_message *message, void *user);
 
-/* Asks whether the handler can work with a converted payload. Returns CONEY_OK, or another status with a sentence from
- * coney_conversion_failed(). A refused payload is treated like a message that cannot be converted. (Spring: @Valid.) */
-typedef coney_status coney_validator(const void *payload, void *user);
-
 /* Decides about a message that no handler can get: the message cannot be read, converted or validated, or no handler
  * takes its type. `outcome` is Coney's default. Return it to accept it, or return another outcome to override it.
  * delivery and error are views for the call. Coney's default is
@@ -142,7 +138,8 @@ typedef struct coney_listener {
     void *user;                       /* Must live as long as a handler may run. */
     const coney_converter *converter; /* Makes the payload. NULL: no payload, the handler reads the message. */
     coney_message_filter *filter;     /* NULL: all messages are for this listener. */
-    coney_validator *validator;       /* Needs a converter for every message. NULL: all payloads are valid. */
+    coney_validator *validator;       /* Needs a converter for every message; a refused payload counts as a message that
+                                         cannot be converted. NULL: all payloads are valid. */
     coney_error_handler *on_error;    /* NULL: Coney's default, see coney_error_handler. */
 
     /* Consumers, each with a channel of its own. Default: 1. */
