@@ -9,6 +9,7 @@ unguarded="value_* table_* array_* topology_*
     message_header message_exchange message_routing_key message_received_user_id message_redelivered message_is_batch
     message_batch
     compress_processor decompress_processor message_id_processor timestamp_processor
+    object_free text_free map_string
     bytes_converter text_converter json_converter conversion_failed json_set_limits
     status_name last_error last_error_details version version_number log_set_level log_level_name container_event_name
     delivery_ref delivery_message delivery_payload delivery_queue delivery_listener_id

@@ -87,11 +87,10 @@ static bool write_short(cny_buffer *to, double real, bool *written)
     if (real == 0)
         return cny_buffer_append(to, signbit(real) ? "-0.0" : "0.0", signbit(real) ? 4 : 3);
     for (int places = 1; places <= 6 && fabs(real) * powers[places] < most; places++) {
-        double digits = nearbyint(fabs(real) * powers[places]);
-        if (digits / powers[places] != fabs(real))
+        uint64_t digits = (uint64_t)(fabs(real) * powers[places] + 0.5);
+        if ((double)digits / powers[places] != fabs(real))
             continue;
-        uint64_t whole = (uint64_t)digits / (uint64_t)powers[places];
-        uint64_t fraction = (uint64_t)digits % (uint64_t)powers[places];
+        uint64_t whole = digits / (uint64_t)powers[places], fraction = digits % (uint64_t)powers[places];
         char text[24], *at = text + sizeof text;
         for (int i = 0; i < places; i++, fraction /= 10)
             *--at = (char)('0' + fraction % 10);

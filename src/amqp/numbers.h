@@ -8,7 +8,8 @@
 /* The most characters of a number, as in Jackson. */
 enum { CNY_MAX_NUMBER = 1000 };
 
-/* Read a JSON number of at most CNY_MAX_NUMBER characters, which need not end with a NUL. False: the digits are no integer, or the integer does not fit. */
+/* Read a JSON number of at most CNY_MAX_NUMBER characters, which need not end with a NUL. False: the digits are no
+ * integer, or the integer does not fit. */
 bool cny_number_to_int64(const char *text, size_t size, int64_t *integer);
 bool cny_number_to_uint64(const char *text, size_t size, uint64_t *integer);
 

@@ -40,12 +40,21 @@ static coney_status check_enum(const coney_field *field, const cny_path *path)
     return CONEY_OK;
 }
 
+static size_t bytes_within(const coney_field *field)
+{
+    switch (field->shape) {
+    case CONEY_ONE: return cny_field_size(field);
+    case CONEY_FIXED: return field->size * field->capacity;
+    case CONEY_MAPPED: return sizeof(coney_map);
+    default: return sizeof(void *);
+    }
+}
+
 static bool fits(const coney_type *type, const coney_field *field)
 {
-    bool has_elements = field->shape == CONEY_FIXED;
-    return field->offset + (has_elements ? field->size * field->capacity : 0) <= type->size &&
-           (!field->has_count || field->count_offset + sizeof(size_t) <= type->size) &&
-           field->options.has <= type->size;
+    bool has_count = field->has_count && field->shape != CONEY_MAPPED;
+    return field->offset + bytes_within(field) <= type->size &&
+           (!has_count || field->count_offset + sizeof(size_t) <= type->size) && field->options.has <= type->size;
 }
 
 /* A default that cannot be read would be a failure only when the field is missing. */

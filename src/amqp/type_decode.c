@@ -42,6 +42,8 @@ static coney_status begin_gathering(cny_type_reader *reader, const coney_field *
 static coney_status keep_element(cny_type_reader *reader, gathering *list)
 {
     list->count++;
+    if (reader->used + reader->scratch.size > reader->json.limits.max_bytes)
+        return cny_fail_object_size(reader);
     return cny_buffer_append(&reader->scratch, list->one, list->stride) ? CONEY_OK : cny_fail_memory();
 }
 

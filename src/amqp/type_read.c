@@ -12,13 +12,18 @@
 #include <string.h>
 #include <time.h>
 
+coney_status cny_fail_object_size(const cny_type_reader *reader)
+{
+    return coney_conversion_failed("the object takes more than %zu bytes, which is max_bytes of coney_json_limits "
+                                   "(coney_json_set_limits)",
+                                   reader->json.limits.max_bytes);
+}
+
 void *cny_reader_alloc(cny_type_reader *reader, size_t size)
 {
     reader->used += size;
     if (size > reader->json.limits.max_bytes || reader->used > reader->json.limits.max_bytes) {
-        coney_conversion_failed("the object takes more than %zu bytes, which is max_bytes of coney_json_limits "
-                                "(coney_json_set_limits)",
-                                reader->json.limits.max_bytes);
+        cny_fail_object_size(reader);
         return NULL;
     }
     void *piece = cny_arena_alloc(&reader->owner->arena, size);

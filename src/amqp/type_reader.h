@@ -22,6 +22,7 @@ typedef struct cny_type_reader {
 
 /* Memory that lives as long as the object. NULL: the limit is reached, or there is no memory; the failure is told. */
 void *cny_reader_alloc(cny_type_reader *reader, size_t size);
+coney_status cny_fail_object_size(const cny_type_reader *reader);
 
 /* Reads one value of a kind other than CONEY_STRUCT. `to` has room for it, all zero. */
 coney_status cny_read_scalar(cny_type_reader *reader, const coney_field *field, void *to);

@@ -2,6 +2,7 @@
 /* Every public function with NULL for each argument that is a pointer: getters answer with nothing, functions that
  * return a status refuse what they need with a sentence that names the argument, and all others do nothing. The last
  * test compares the calls here with the headers, so a function that is added has to appear here. */
+#include "support/orders.h"
 #include "support/refusal.h"
 
 #include <ctype.h>
@@ -163,6 +164,26 @@ static void test_converters_and_processors(void **state)
     BEARS(coney_message_id_processor());
     BEARS(coney_timestamp_processor());
     REFUSES("json", coney_message_json(NULL, message));
+    REFUSES("type", coney_type_decode(NULL, &object, "{}", 2));
+    REFUSES("result", coney_type_decode(&customer_type, NULL, "{}", 2));
+    REFUSES("json", coney_type_decode(&customer_type, &object, NULL, 0));
+    char *text;
+    REFUSES("type", coney_type_encode(NULL, &text, &text, NULL));
+    REFUSES("object", coney_type_encode(&customer_type, NULL, &text, NULL));
+    REFUSES("result", coney_type_encode(&customer_type, &text, NULL, NULL));
+    REFUSES("type", coney_message_new_object(&made, NULL, &text, NULL));
+    REFUSES("object", coney_message_new_object(&made, &customer_type, NULL, NULL));
+    REFUSES("result", coney_message_new_object(NULL, &customer_type, &text, NULL));
+    REFUSES("result", coney_message_object(NULL, message, &customer_type));
+    REFUSES("message", coney_message_object(&object, NULL, &customer_type));
+    REFUSES("type", coney_message_object(&object, message, NULL));
+    REFUSES("type", coney_type_check(NULL));
+    REFUSES("type", coney_type_schema(NULL, &json));
+    REFUSES("result", coney_type_schema(&customer_type, NULL));
+    NOTHING(coney_map_string(NULL, "key"));
+    NOTHING(coney_map_string(&(coney_map){0}, NULL));
+    BEARS(coney_object_free(NULL));
+    BEARS(coney_text_free(NULL));
     REFUSES("message", coney_message_json(&json, NULL));
     REFUSES("json", coney_message_json_within(NULL, message, NULL));
     REFUSES("message", coney_message_json_within(&json, NULL, NULL));

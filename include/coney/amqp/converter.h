@@ -35,8 +35,8 @@ typedef struct coney_bytes {
     size_t size;
 } coney_bytes;
 
-/* Asks whether a program can work with an object that was read. Returns CONEY_OK, or another status with a sentence from
- * coney_conversion_failed(). (Spring: @Valid.) */
+/* Asks whether a program can work with an object that was read. Returns CONEY_OK, or another status with a sentence
+ * from coney_conversion_failed(). (Spring: @Valid.) */
 typedef coney_status coney_validator(const void *object, void *user);
 
 /* Object: coney_bytes. Writes application/octet-stream; reads any message. */

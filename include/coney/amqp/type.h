@@ -67,7 +67,8 @@ typedef struct coney_enum_name {
 } coney_enum_name;
 
 /* A JSON object whose names are data. keys has `count` texts, and values points to an array of `count` values: char *
- * for CONEY_STRING, structs for CONEY_STRUCT and so on. If a name comes twice, the last value counts and stands last. */
+ * for CONEY_STRING, structs for CONEY_STRUCT and so on. If a name comes twice, both values are there, and the last one
+ * counts. */
 typedef struct coney_map {
     const char **keys;
     void *values;
@@ -215,8 +216,8 @@ CONEY_API coney_status coney_type_encode(const coney_type *type, const void *obj
 CONEY_API void coney_text_free(char *text);
 
 /* Makes a message of an object: application/json with content encoding UTF-8, and with Spring's headers __TypeId__ and,
- * for lists and maps, __ContentTypeId__ and __KeyTypeId__, unless the properties have headers of these names or the type
- * has no id. properties may be NULL. Statuses as coney_type_encode(), and CONEY_E_INVALID for the properties. */
+ * for lists and maps, __ContentTypeId__ and __KeyTypeId__, unless the properties have headers of these names or the
+ * type has no id. properties may be NULL. Statuses as coney_type_encode(), and CONEY_E_INVALID for the properties. */
 CONEY_API coney_status coney_message_new_object(coney_message **message, const coney_type *type, const void *object,
                                                 const coney_properties *properties);
 
