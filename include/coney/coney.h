@@ -10,6 +10,7 @@
 #include <coney/amqp/batch.h>
 #include <coney/amqp/compression.h>
 #include <coney/amqp/converter.h>
+#include <coney/amqp/death.h>
 #include <coney/amqp/headers.h>
 #include <coney/amqp/json.h>
 #include <coney/amqp/log.h>

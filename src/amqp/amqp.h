@@ -40,6 +40,10 @@ coney_table *cny_table_copy(cny_arena *arena, const coney_table *table);
 /* The same without the entries of one name. `table` NULL: an empty table. */
 coney_table *cny_table_copy_without(cny_arena *arena, const coney_table *table, const char *without);
 
+/* A deep copy for a message, without an x-death that no broker can have written, which
+ * is one that is no array or does not begin with a table. NULL without memory. */
+coney_table *cny_headers_copy(cny_arena *arena, const coney_table *headers, bool *has_forged_death);
+
 /* Adds an entry without copies or checks: name and value are in the table's arena already, or outlive the table. */
 bool cny_table_put(coney_table *table, const char *name, coney_value value);
 bool cny_array_put(coney_array *array, coney_value value);
@@ -59,7 +63,10 @@ size_t cny_count_entries(const coney_value *value); /* the entry that has this v
 struct coney_message {
     atomic_uint refs;
     bool redelivered;
-    uint64_t delivery_tag;
+    bool has_lost_death; /* the headers came with an x-death that was dropped, because no broker can have written it */
+    coney_delivery_mode received_delivery_mode; /* as received_user_id */
+    uint64_t delivery_tag;                      /* 0: made by the program */
+    int64_t left_in_queue;                      /* messages; -1: not known */
     coney_properties properties;
     uint8_t *body;
     size_t size;

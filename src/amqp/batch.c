@@ -198,8 +198,10 @@ static coney_message *make_fragment(coney_message *common, const coney_message *
     fragment->exchange = batch->exchange;
     fragment->routing_key = batch->routing_key;
     fragment->received_user_id = batch->received_user_id;
+    fragment->received_delivery_mode = batch->received_delivery_mode;
     fragment->redelivered = batch->redelivered;
     fragment->delivery_tag = batch->delivery_tag;
+    fragment->left_in_queue = batch->left_in_queue;
     fragment->size = size;
     fragment->body = (uint8_t *)cny_arena_copy(&fragment->arena, body, size);
     if (fragment->body)

@@ -14,6 +14,7 @@ coney_message *cny_message_alloc(size_t room)
     atomic_init(&message->refs, 1);
     message->exchange = "";
     message->routing_key = "";
+    message->left_in_queue = -1;
     cny_arena_init(&message->arena, message + 1, room);
     return message;
 }
@@ -68,6 +69,22 @@ static coney_status check_properties(const coney_properties *properties)
     return CONEY_OK;
 }
 
+static void log_forged_death(void)
+{
+    CNY_DISABLE_CANCEL();
+    cny_log(CONEY_LOG_WARN, "a message was made with a header " CONEY_HEADER_DEATH " that is no array of tables; only "
+                            "the broker writes this header, so the message goes without it");
+}
+
+static bool copy_headers(coney_message *message, const coney_table *headers)
+{
+    bool has_forged_death = false;
+    message->properties.headers = headers ? cny_headers_copy(&message->arena, headers, &has_forged_death) : NULL;
+    if (has_forged_death)
+        log_forged_death();
+    return !headers || message->properties.headers;
+}
+
 static bool copy_properties(coney_message *message, const coney_properties *properties)
 {
     message->properties = *properties;
@@ -78,9 +95,7 @@ static bool copy_properties(coney_message *message, const coney_properties *prop
             return false;
         memcpy((char *)&message->properties + texts[i].offset, &copy, sizeof copy);
     }
-    if (properties->headers)
-        message->properties.headers = cny_table_copy(&message->arena, properties->headers);
-    return !properties->headers || message->properties.headers;
+    return copy_headers(message, properties->headers);
 }
 
 /* Bytes for the texts. For headers the arena adds chunks. */
@@ -129,7 +144,9 @@ static void share_body(coney_message *made, coney_message *message)
 static bool copy_origin(coney_message *made, const coney_message *message)
 {
     made->redelivered = message->redelivered;
+    made->received_delivery_mode = message->received_delivery_mode;
     made->delivery_tag = message->delivery_tag;
+    made->left_in_queue = message->left_in_queue;
     return cny_arena_strdup(&made->arena, &made->exchange, message->exchange) &&
            cny_arena_strdup(&made->arena, &made->routing_key, message->routing_key) &&
            cny_arena_strdup(&made->arena, &made->received_user_id, message->received_user_id) &&
@@ -237,9 +254,33 @@ const char *coney_message_received_user_id(const coney_message *message)
     return message ? message->received_user_id : NULL;
 }
 
+coney_delivery_mode coney_message_received_delivery_mode(const coney_message *message)
+{
+    return message ? message->received_delivery_mode : CONEY_DELIVERY_DEFAULT;
+}
+
 bool coney_message_redelivered(const coney_message *message)
 {
     return message && message->redelivered;
+}
+
+uint64_t coney_message_delivery_tag(const coney_message *message)
+{
+    return message ? message->delivery_tag : 0;
+}
+
+int64_t coney_message_count(const coney_message *message)
+{
+    return message ? message->left_in_queue : -1;
+}
+
+/* The plugin makes the number negative when the delay is over. */
+int64_t coney_message_received_delay_ms(const coney_message *message)
+{
+    int64_t delay = message && message->delivery_tag
+                        ? coney_table_get_int64(message->properties.headers, CONEY_HEADER_DELAY, 0)
+                        : 0;
+    return delay >= 0 ? delay : delay > INT64_MIN ? -delay : INT64_MAX;
 }
 
 const char *cny_message_id(const coney_message *message)

@@ -142,17 +142,40 @@ static bool is_named(const struct entry *entry, const char *name)
     return entry->name && name && strcmp(entry->name, name) == 0;
 }
 
+static bool copy_entry(coney_table *copy, const struct entry *entry)
+{
+    const char *name;
+    coney_value value;
+    return cny_arena_strdup(copy->arena, &name, entry->name) && copy_value(copy->arena, &value, &entry->value) &&
+           cny_table_put(copy, name, value);
+}
+
 coney_table *cny_table_copy_without(cny_arena *arena, const coney_table *table, const char *without)
 {
     size_t count = coney_table_size(table);
     coney_table *copy = cny_table_in(arena, count);
     for (size_t i = 0; copy && i < count; i++) {
-        if (is_named(&table->entries[i], without))
-            continue;
-        const char *name;
-        coney_value value;
-        if (!cny_arena_strdup(arena, &name, table->entries[i].name) ||
-            !copy_value(arena, &value, &table->entries[i].value) || !cny_table_put(copy, name, value))
+        if (!is_named(&table->entries[i], without) && !copy_entry(copy, &table->entries[i]))
+            return NULL;
+    }
+    return copy;
+}
+
+/* Is the value an array that begins with a table? */
+static bool may_be_death(const coney_value *value)
+{
+    const coney_value *first = value->type == CONEY_ARRAY ? coney_array_at(value->as.array, 0) : NULL;
+    return first && first->type == CONEY_TABLE;
+}
+
+coney_table *cny_headers_copy(cny_arena *arena, const coney_table *headers, bool *has_forged_death)
+{
+    coney_table *copy = cny_table_in(arena, headers->count);
+    for (size_t i = 0; copy && i < headers->count; i++) {
+        const struct entry *entry = &headers->entries[i];
+        if (strcmp(entry->name, CONEY_HEADER_DEATH) == 0 && !may_be_death(&entry->value))
+            *has_forged_death = true;
+        else if (!copy_entry(copy, entry))
             return NULL;
     }
     return copy;

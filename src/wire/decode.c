@@ -181,12 +181,14 @@ static bool set_texts(coney_message *message, const amqp_basic_properties_t *fro
     return true;
 }
 
-/* The user id of what others sent is theirs. What the broker returns is our own, and comes with what we sent. */
+/* User id and delivery mode of what others sent are theirs, and are not sent on. What the broker returns is our own,
+ * and comes with what we sent. */
 static bool set_properties(coney_message *message, const amqp_basic_properties_t *from, bool is_own)
 {
     coney_properties *to = &message->properties;
+    coney_delivery_mode *mode = is_own ? &to->delivery_mode : &message->received_delivery_mode;
     if (from->_flags & AMQP_BASIC_DELIVERY_MODE_FLAG)
-        to->delivery_mode = from->delivery_mode == CONEY_PERSISTENT ? CONEY_PERSISTENT : CONEY_TRANSIENT;
+        *mode = from->delivery_mode == CONEY_PERSISTENT ? CONEY_PERSISTENT : CONEY_TRANSIENT;
     to->has_priority = from->_flags & AMQP_BASIC_PRIORITY_FLAG;
     to->priority = to->has_priority ? from->priority : 0;
     if (from->_flags & AMQP_BASIC_TIMESTAMP_FLAG)
@@ -201,7 +203,7 @@ static bool set_properties(coney_message *message, const amqp_basic_properties_t
 typedef struct reading {
     const amqp_basic_properties_t *properties; /* NULL: they cannot be decoded */
     size_t size;                               /* of these, encoded */
-    const char *defect;                        /* why the message is not here whole; NULL: it is */
+    cny_pruned pruned;
 } reading;
 
 /* One allocation holds the usual message; rich headers add chunks to its arena. */
@@ -217,7 +219,10 @@ static coney_message *make_message(const struct cny_assembly *assembly, size_t b
     message->routing_key = cny_arena_copy(&message->arena, assembly->routing_key, routing_key);
     message->body = cny_arena_alloc(&message->arena, body_size + 1);
     message->size = body_size;
-    message->defect = read->defect;
+    message->defect = read->pruned.defect;
+    message->has_lost_death = read->pruned.has_forged_death;
+    if (assembly->method == CNY_BASIC_GET_OK)
+        message->left_in_queue = assembly->message_count;
     bool copied = message->exchange && message->routing_key && message->body;
     bool is_own = assembly->method == CNY_BASIC_RETURN;
     if (copied && (!read->properties || set_properties(message, read->properties, is_own))) {
@@ -277,16 +282,16 @@ static cny_admission ask_owner(const cny_wire *wire, const struct cny_assembly *
 static coney_status read_properties(cny_wire *wire, const cny_frame *header, reading *read)
 {
     amqp_bytes_t encoded = {.len = header->size - FIXED_HEADER_BYTES, .bytes = header->payload + FIXED_HEADER_BYTES};
-    const char *defect;
+    cny_pruned pruned;
     void *decoded;
-    *read = (reading){.defect = "its properties cannot be decoded"};
-    if (header->rest > 0 || !cny_prune_headers(encoded.bytes, &encoded.len, &defect))
+    *read = (reading){.pruned.defect = "its properties cannot be decoded"};
+    if (header->rest > 0 || !cny_prune_headers(encoded.bytes, &encoded.len, &pruned))
         return CONEY_OK;
     int failure = amqp_decode_properties(AMQP_BASIC_CLASS, &wire->pool, encoded, &decoded);
     if (failure == AMQP_STATUS_NO_MEMORY)
         return cny_fail_memory();
     if (failure >= 0)
-        *read = (reading){.properties = decoded, .size = encoded.len, .defect = defect};
+        *read = (reading){.properties = decoded, .size = encoded.len, .pruned = pruned};
     return CONEY_OK;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What Coney reads of the headers of a message: no more levels and entries than CONEY_MAX_NESTING and CNY_MAX_ENTRIES.
- * The rest is taken out of the encoded properties before rabbitmq-c sees them, and everything else stays. So each
- * version of rabbitmq-c reads the same of a message: up to 0.13 it decodes nested tables by recursion without a limit,
- * and from 0.14 on it refuses all properties of a message over a limit of its own. I/O thread only. */
+/* What Coney reads of the headers of a message: no more levels and entries than CONEY_MAX_NESTING and CNY_MAX_ENTRIES,
+ * and no x-death that only a publisher can have written. The rest is taken out of the encoded properties before
+ * rabbitmq-c sees them, and everything else stays. So each version of rabbitmq-c reads the same of a message: up to
+ * 0.13 it decodes nested tables by recursion without a limit, and from 0.14 on it refuses all properties of a message
+ * over a limit of its own. I/O thread only. */
 #include "wire/rabbitmq_c.h"
 
 #include <string.h>
@@ -12,7 +13,7 @@ typedef struct pruning {
     uint8_t *to;                  /* and where it goes if it is kept */
     size_t room, room_for_deaths; /* for entries */
     size_t *used;                 /* the one of the two that is used at present */
-    const char *defect;
+    cny_pruned pruned;
 } pruning;
 
 static bool prune_nest(pruning *it, int depth, bool is_table);
@@ -78,30 +79,34 @@ static const char *defect_of(uint8_t kind, int depth, size_t room)
     return room == 0 ? "its headers have more than 10000 entries" : NULL;
 }
 
-/* The room for a header of that name and for what is in the header. x-death tells whether the message has come round
- * before, so no other header may take the room of x-death. */
-static size_t *room_of(pruning *it, const uint8_t *name)
+static bool is_death(const uint8_t *name)
 {
-    bool is_death = *name == sizeof CONEY_HEADER_DEATH - 1 && memcmp(name + 1, CONEY_HEADER_DEATH, *name) == 0;
-    return is_death ? &it->room_for_deaths : &it->room;
+    return *name == sizeof CONEY_HEADER_DEATH - 1 && memcmp(name + 1, CONEY_HEADER_DEATH, *name) == 0;
 }
 
-static bool leave_out(pruning *it, uint8_t *start, size_t size, const char *defect)
+/* A broker's x-death is an array that begins with a table. */
+static bool may_be_brokers(const uint8_t *at, size_t size, uint8_t kind)
 {
-    it->defect = it->defect ? it->defect : defect;
+    return kind == AMQP_FIELD_KIND_ARRAY && size > 4 && at[4] == AMQP_FIELD_KIND_TABLE;
+}
+
+static bool leave_out(pruning *it, uint8_t *start, size_t size)
+{
     it->to = start;
     it->at += size;
     return true;
 }
 
-/* False if there is no entry that can be decoded. */
+/* False if there is no entry that can be decoded. x-death tells whether the message has come round before, so no other
+ * header may take the room of x-death. */
 static bool prune_entry(pruning *it, const uint8_t *end, int depth, bool is_table)
 {
     uint8_t *start = it->to;
     if (is_table && !keep_short_text(it, end))
         return false;
-    if (depth == 1)
-        it->used = room_of(it, start);
+    bool is_header = depth == 1, is_death_header = is_header && is_death(start);
+    if (is_header)
+        it->used = is_death_header ? &it->room_for_deaths : &it->room;
     uint8_t kind = it->at < end ? *it->at : 0;
     if (!keep(it, end, 1))
         return false;
@@ -109,8 +114,12 @@ static bool prune_entry(pruning *it, const uint8_t *end, int depth, bool is_tabl
     if (size == SIZE_MAX)
         return false;
     const char *defect = defect_of(kind, depth, *it->used);
-    if (defect)
-        return leave_out(it, start, size, defect);
+    bool is_forged = is_death_header && !may_be_brokers(it->at, size, kind);
+    it->pruned.has_forged_death |= is_forged;
+    if (defect && !it->pruned.defect)
+        it->pruned.defect = defect;
+    if (defect || is_forged)
+        return leave_out(it, start, size);
     --*it->used;
     return is_nest(kind) ? prune_nest(it, depth + 1, kind == AMQP_FIELD_KIND_TABLE) : keep(it, end, size);
 }
@@ -147,7 +156,7 @@ static bool keep_first_properties(pruning *it, const uint8_t *end, bool *has_hea
            (!(first & AMQP_BASIC_CONTENT_ENCODING_FLAG) || keep_short_text(it, end));
 }
 
-bool cny_prune_headers(uint8_t *properties, size_t *size, const char **defect)
+bool cny_prune_headers(uint8_t *properties, size_t *size, cny_pruned *pruned)
 {
     pruning it = {.room = CNY_MAX_ENTRIES, .room_for_deaths = CNY_MAX_ENTRIES};
     const uint8_t *end = properties + *size;
@@ -157,6 +166,6 @@ bool cny_prune_headers(uint8_t *properties, size_t *size, const char **defect)
         return false;
     keep(&it, end, (size_t)(end - it.at));
     *size = (size_t)(it.to - properties);
-    *defect = it.defect;
+    *pruned = it.pruned;
     return true;
 }

@@ -128,10 +128,16 @@ bool cny_table_to_amqp(cny_arena *arena, amqp_table_t *to, const coney_table *fr
 /* A copy of all of it; what a message has must have been pruned. */
 bool cny_table_from_amqp(cny_arena *arena, const coney_table **to, const amqp_table_t *from);
 
+/* What was taken out of the headers of a message. */
+typedef struct cny_pruned {
+    const char *defect;    /* a sentence about what is missing for good; NULL: nothing is */
+    bool has_forged_death; /* an x-death that no broker has written, which is no loss */
+} cny_pruned;
+
 /* Takes out of the headers in the encoded properties of a message, where they are, what is nested deeper than
- * CONEY_MAX_NESTING and the entries for which there is no room. *size becomes the size of what is left, *defect a
- * sentence about what is missing, NULL if nothing is. False if the properties cannot be decoded. */
-bool cny_prune_headers(uint8_t *properties, size_t *size, const char **defect);
+ * CONEY_MAX_NESTING, the entries for which there is no room, and a forged x-death. *size becomes the size of what is
+ * left. False if the properties cannot be decoded. */
+bool cny_prune_headers(uint8_t *properties, size_t *size, cny_pruned *pruned);
 
 /* Drops what has come of messages that will never be whole. */
 void cny_assemblies_free(cny_wire *wire);

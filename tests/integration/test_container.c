@@ -204,7 +204,8 @@ static coney_outcome take_everything(coney_delivery *delivery, void *user)
     check_text(coney_message_received_user_id(message), "guest");
     check_text(got->app_id, "h");
     check(got->priority == 3);
-    check(got->delivery_mode == CONEY_TRANSIENT);
+    check(got->delivery_mode == CONEY_DELIVERY_DEFAULT);
+    check(coney_message_received_delivery_mode(message) == CONEY_TRANSIENT);
     check(got->timestamp == 1700000000);
     check_text(coney_message_exchange(message), "");
     check_text(coney_message_routing_key(message), queue);

@@ -90,6 +90,7 @@ static void test_message_got_over_the_limit_comes_without_its_body(void **state)
     feed(AMQP_FRAME_BODY, 1, "eleven byte", 11);
     cny_incoming incoming = expect_message(CNY_BASIC_GET_OK);
     assert_int_equal(incoming.message_count, 3);
+    assert_int_equal(coney_message_count(incoming.message), 3);
     assert_int_equal(incoming.message->size, 0);
     assert_non_null(incoming.message->defect);
     coney_message_unref(incoming.message);
@@ -142,6 +143,41 @@ static void test_user_id_of_a_return_is_the_property_that_was_sent(void **state)
     coney_message *message = expect_message(CNY_BASIC_RETURN).message;
     assert_string_equal(coney_message_properties(message)->user_id, "bob");
     assert_null(coney_message_received_user_id(message));
+    coney_message_unref(message);
+}
+
+static const uint8_t transient_header[] = {0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 1};
+
+static void test_delivery_mode_of_a_delivery_is_no_property(void **state)
+{
+    (void)state;
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
+    feed(AMQP_FRAME_HEADER, 1, transient_header, sizeof transient_header);
+    coney_message *message = expect_message(CNY_BASIC_DELIVER).message;
+    assert_int_equal(coney_message_received_delivery_mode(message), CONEY_TRANSIENT);
+    assert_int_equal(coney_message_properties(message)->delivery_mode, CONEY_DELIVERY_DEFAULT);
+    coney_message_unref(message);
+}
+
+static void test_delivery_mode_of_a_return_is_the_property_that_was_sent(void **state)
+{
+    (void)state;
+    feed(AMQP_FRAME_METHOD, 1, return_method, sizeof return_method);
+    feed(AMQP_FRAME_HEADER, 1, transient_header, sizeof transient_header);
+    coney_message *message = expect_message(CNY_BASIC_RETURN).message;
+    assert_int_equal(coney_message_properties(message)->delivery_mode, CONEY_TRANSIENT);
+    assert_int_equal(coney_message_received_delivery_mode(message), CONEY_DELIVERY_DEFAULT);
+    coney_message_unref(message);
+}
+
+static void test_delivery_has_a_tag_and_no_count(void **state)
+{
+    (void)state;
+    feed(AMQP_FRAME_METHOD, 1, deliver_method, sizeof deliver_method);
+    feed_header(0);
+    coney_message *message = expect_message(CNY_BASIC_DELIVER).message;
+    assert_int_equal(coney_message_delivery_tag(message), 7);
+    assert_int_equal(coney_message_count(message), -1);
     coney_message_unref(message);
 }
 
@@ -268,6 +304,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_more_than_announced_is_an_error_even_if_skipped, start, finish),
         cmocka_unit_test_setup_teardown(test_message_that_is_not_admitted_is_told_of_by_its_tag_alone, start, finish),
         cmocka_unit_test_setup_teardown(test_owner_is_asked_for_what_the_content_header_announces, start, finish),
+        cmocka_unit_test_setup_teardown(test_delivery_mode_of_a_delivery_is_no_property, start, finish),
+        cmocka_unit_test_setup_teardown(test_delivery_mode_of_a_return_is_the_property_that_was_sent, start, finish),
+        cmocka_unit_test_setup_teardown(test_delivery_has_a_tag_and_no_count, start, finish),
         cmocka_unit_test_setup_teardown(test_owner_learns_that_a_message_is_here_already, start, finish),
         cmocka_unit_test_setup_teardown(test_next_message_after_one_that_was_not_admitted_is_whole, start, finish),
     };

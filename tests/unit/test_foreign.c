@@ -148,7 +148,8 @@ static void put_table(both *to, int levels)
     free_both(&entries);
 }
 
-/* A content header with all properties but the user id, which is not sent on. */
+/* A content header with all properties but the user id, which is not sent on. Nor is the delivery mode: what is sent is
+ * persistent. */
 static void put_header(both *to)
 {
     static const uint8_t fixed[] = {0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xec};
@@ -156,7 +157,8 @@ static void put_header(both *to)
     put_short(to, (uint8_t)dice(256)); /* content type and encoding */
     put_short(to, (uint8_t)dice(256));
     put_table(to, MAX_LEVELS);
-    put_u8(to, (uint8_t)(1 + dice(2)));
+    put(&to->received, (const uint8_t[]){(uint8_t)(1 + dice(2))}, 1);
+    put(&to->expected, (const uint8_t[]){CONEY_PERSISTENT}, 1);
     put_u8(to, (uint8_t)dice(256));
     put_short(to, (uint8_t)(1 + dice(255))); /* correlation id, reply-to, expiration, message id */
     put_short(to, (uint8_t)dice(256));

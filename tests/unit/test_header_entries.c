@@ -56,6 +56,17 @@ static void put_voids(const char *name, size_t count)
         put("V", 1);
 }
 
+/* Begins with a table, as the broker's x-death does. */
+static void put_deaths(size_t count)
+{
+    put_name("x-death");
+    put("A", 1);
+    put_u32(5 + count - 1);
+    put("F\0\0\0\0", 5);
+    for (size_t i = 1; i < count; i++)
+        put("V", 1);
+}
+
 static void put_true(const char *name)
 {
     put_name(name);
@@ -147,7 +158,7 @@ static void test_first_headers_and_x_death_stay_readable(void **state)
     put_true("first");
     put_empty_arrays("many", MOST);
     put_true("later");
-    put_voids("x-death", 3);
+    put_deaths(3);
     coney_message *message = deliver();
     assert_non_null(message->defect);
     assert_non_null(coney_message_header(message, "first"));
@@ -161,7 +172,7 @@ static void test_first_headers_and_x_death_stay_readable(void **state)
 static void test_x_death_takes_no_room_from_other_headers(void **state)
 {
     (void)state;
-    put_voids("x-death", 3);
+    put_deaths(3);
     put_voids("many", MOST - 1);
     coney_message *message = deliver();
     assert_null(message->defect);
@@ -174,8 +185,8 @@ static void test_first_deaths_of_more_than_may_be_stay_readable(void **state)
 {
     (void)state;
     put_true("first");
-    put_voids("x-death", 2 * (size_t)MOST);
-    put_voids("x-death", MOST);
+    put_deaths(2 * (size_t)MOST);
+    put_deaths(MOST);
     coney_message *message = deliver();
     assert_non_null(message->defect);
     assert_non_null(coney_message_header(message, "first"));

@@ -38,7 +38,9 @@ static bool prune(uint8_t *encoded, size_t *size, const char **defect)
     uint8_t *exact = malloc(*size ? *size : 1);
     assert_non_null(exact);
     memcpy(exact, encoded, *size);
-    bool done = cny_prune_headers(exact, size, defect);
+    cny_pruned pruned = {0};
+    bool done = cny_prune_headers(exact, size, &pruned);
+    *defect = pruned.defect;
     memcpy(encoded, exact, *size);
     free(exact);
     return done;
@@ -259,6 +261,63 @@ static void test_deaths_beside_one_too_deep_stay(void **state)
     assert_int_equal(array->entries[1].value.table.entries[0].value.value.i64, 5);
 }
 
+/* ---- x-death that no broker has written ---- */
+
+static bool read_forged(amqp_table_entry_t death, const amqp_basic_properties_t **read)
+{
+    static uint8_t room[ROOM];
+    amqp_table_entry_t entries[] = {entry("before", AMQP_FIELD_KIND_I32), death, entry("after", AMQP_FIELD_KIND_I32)};
+    const amqp_basic_properties_t properties = {._flags = AMQP_BASIC_HEADERS_FLAG,
+                                                .headers = {.num_entries = COUNT_OF(entries), .entries = entries}};
+    size_t size = encode(&properties, room);
+    cny_pruned pruned;
+    void *decoded;
+    assert_true(cny_prune_headers(room, &size, &pruned));
+    assert_null(pruned.defect);
+    assert_true(amqp_decode_properties(AMQP_BASIC_CLASS, &pool, (amqp_bytes_t){size, room}, &decoded) >= 0);
+    *read = decoded;
+    return pruned.has_forged_death;
+}
+
+static void expect_forged(amqp_table_entry_t death)
+{
+    const amqp_basic_properties_t *read;
+    assert_true(read_forged(death, &read));
+    assert_int_equal(read->headers.num_entries, 2);
+    expect_text(read->headers.entries[0].key, "before");
+    expect_text(read->headers.entries[1].key, "after");
+}
+
+static amqp_table_entry_t death_of(amqp_field_value_t *items, int count)
+{
+    amqp_table_entry_t death = entry("x-death", AMQP_FIELD_KIND_ARRAY);
+    death.value.value.array = (amqp_array_t){.num_entries = count, .entries = items};
+    return death;
+}
+
+static void test_x_death_that_no_broker_has_written_is_taken_out_and_is_no_defect(void **state)
+{
+    (void)state;
+    amqp_field_value_t items[] = {{.kind = AMQP_FIELD_KIND_VOID}, {.kind = AMQP_FIELD_KIND_TABLE}};
+    amqp_table_entry_t text = entry("x-death", AMQP_FIELD_KIND_UTF8);
+    text.value.value.bytes = amqp_cstring_bytes("rejected");
+    expect_forged(entry("x-death", AMQP_FIELD_KIND_VOID));
+    expect_forged(entry("x-death", AMQP_FIELD_KIND_TABLE));
+    expect_forged(text);
+    expect_forged(death_of(items, 0));
+    expect_forged(death_of(items, 2));
+}
+
+static void test_x_death_that_begins_with_a_table_stays(void **state)
+{
+    (void)state;
+    amqp_field_value_t items[] = {{.kind = AMQP_FIELD_KIND_TABLE}, {.kind = AMQP_FIELD_KIND_VOID}};
+    const amqp_basic_properties_t *read;
+    assert_false(read_forged(death_of(items, 2), &read));
+    assert_int_equal(read->headers.num_entries, 3);
+    assert_int_equal(read->headers.entries[1].value.value.array.num_entries, 2);
+}
+
 /* ---- what is wrong ---- */
 
 static void test_properties_cut_off_anywhere_are_not_read_beyond_their_end(void **state)
@@ -306,6 +365,8 @@ int main(void)
         with_pool(test_levels_below_the_last_that_may_be_are_left_out),
         with_pool(test_all_other_properties_of_a_message_with_headers_too_deep_stay),
         with_pool(test_deaths_beside_one_too_deep_stay),
+        with_pool(test_x_death_that_no_broker_has_written_is_taken_out_and_is_no_defect),
+        with_pool(test_x_death_that_begins_with_a_table_stays),
         with_pool(test_properties_cut_off_anywhere_are_not_read_beyond_their_end),
         with_pool(test_sizes_that_are_lies_are_refused),
     };

@@ -143,6 +143,18 @@ static void test_messages(void **state)
     NOTHING(coney_message_routing_key(NULL));
     NOTHING(coney_message_redelivered(NULL));
     NOTHING(coney_message_received_user_id(NULL));
+    NOTHING(coney_message_received_delivery_mode(NULL));
+    NOTHING(coney_message_delivery_tag(NULL));
+    IS(-1, coney_message_count(NULL));
+    NOTHING(coney_message_received_delay_ms(NULL));
+    NOTHING(coney_message_retry_count(NULL));
+    REFUSES("copy", coney_message_with_retry_count(NULL, message, 1));
+    REFUSES("message", coney_message_with_retry_count(&copy, NULL, 1));
+    coney_death death;
+    size_t position = 0;
+    NOTHING(coney_message_next_death(NULL, &position, &death));
+    NOTHING(coney_message_next_death(message, NULL, &death));
+    NOTHING(coney_message_next_death(message, &position, NULL));
     NOTHING(coney_message_is_batch(NULL));
     REFUSES("batch", coney_message_batch(NULL, &message, 1));
     REFUSES("messages", coney_message_batch(&copy, NULL, 1));

@@ -13,7 +13,7 @@
 CONEY_BEGIN
 
 typedef enum coney_delivery_mode {
-    CONEY_DELIVERY_DEFAULT = 0, /* Sent as persistent, as Spring does. */
+    CONEY_DELIVERY_DEFAULT = 0, /* Not set. Sent as persistent, as Spring does. */
     CONEY_TRANSIENT = 1,
     CONEY_PERSISTENT = 2,
 } coney_delivery_mode;
@@ -24,7 +24,8 @@ typedef struct coney_properties {
     const char *content_type; /* If not set, application/octet-stream is sent. */
     const char *content_encoding;
     const coney_table *headers;
-    coney_delivery_mode delivery_mode;
+    coney_delivery_mode delivery_mode; /* For sending. Always CONEY_DELIVERY_DEFAULT in a received message: see
+                                          coney_message_received_delivery_mode(). */
     uint8_t priority; /* 1 to 255. 0 is not sent unless has_priority is set. A message without a priority counts as 4 in
                           a quorum queue of RabbitMQ 4.3, and as 0 in other queues. */
     bool has_priority; /* The priority is sent also if it is 0. True in a received message that came with a priority, 0
@@ -86,6 +87,38 @@ CONEY_API bool coney_message_redelivered(const coney_message *message);
  * A listener gets NULL for a message that comes from its retry ladder, its quarantine or its parking queue, because the
  * listener's connection has published that copy. View. (Spring: receivedUserId.) */
 CONEY_API const char *coney_message_received_user_id(const coney_message *message);
+
+/* The delivery mode with which a received message came. CONEY_DELIVERY_DEFAULT if it came without one, which AMQP
+ * counts as transient, and for a message made by the program. A received message that is sent on is persistent unless
+ * the program sets coney_properties.delivery_mode. A copy made by coney_message_with() keeps the received mode for
+ * reading. (Spring: receivedDeliveryMode; but Spring sends such a message without a delivery mode, so it becomes
+ * transient.) */
+CONEY_API coney_delivery_mode coney_message_received_delivery_mode(const coney_message *message);
+
+/* The number by which the broker knows a delivery on its channel; the fragments of a batch share it. 0 for a message
+ * made by the program. (Spring: deliveryTag.) */
+CONEY_API uint64_t coney_message_delivery_tag(const coney_message *message);
+
+/* How many messages were left in the queue when a receive that does not wait took this one (AMQP: basic.get). -1 for
+ * every other message, because the broker does not tell. (Spring: messageCount.) */
+CONEY_API int64_t coney_message_count(const coney_message *message);
+
+/* For how many milliseconds the delayed-message plugin has held back a received message: the number in its header
+ * x-delay without the sign, which the plugin changes. 0 if it was not delayed. The header stays. (Spring:
+ * receivedDelay.) */
+CONEY_API int64_t coney_message_received_delay_ms(const coney_message *message);
+
+/* How often the message was tried before, for programs that count themselves: the number in the header retry-count, or
+ * else the count of the latest death (<coney/amqp/death.h>), or else 0. A number above INT32_MAX counts as INT32_MAX,
+ * and one below 0 as none. Any sender can write these headers; coney_delivery_attempt() tells what a listener believes.
+ * (Spring: retryCount.) */
+CONEY_API int64_t coney_message_retry_count(const coney_message *message);
+
+/* Makes a copy of a message with this retry count, a 64-bit integer; with 0 the copy has no header retry-count. To
+ * count one more attempt, pass coney_message_retry_count(message) + 1. Any thread. (Spring: incrementRetryCount.)
+ * - CONEY_OK, CONEY_E_NO_MEMORY.
+ * - CONEY_E_INVALID: count is below 0, or copy or message is NULL. */
+CONEY_API coney_status coney_message_with_retry_count(coney_message **copy, coney_message *message, int64_t count);
 
 CONEY_END
 

@@ -69,7 +69,9 @@ enum { CONEY_MAX_DELAYS = 16 };
  *    dead-lettering back to QUEUE.
  * 3. After the last attempt of the last round the message is exhausted, and `exhausted` decides.
  *
- * A republished copy is persistent and keeps body and properties of the message, with three exceptions:
+ * A republished copy keeps body and properties of the message, with these exceptions:
+ * - the delivery mode: the copy of the final action is persistent. A copy that comes back to its queue, by the ladder
+ *   or by quarantine, is transient if the message came as transient, and else persistent;
  * - the user id that the message came with, which no received message keeps when it is sent on;
  * - the expiration, which would lose the message;
  * - the header CC, which would multiply the message.

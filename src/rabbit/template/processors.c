@@ -117,6 +117,11 @@ coney_status cny_template_process_received(coney_template *sender, coney_message
 {
     if ((*message)->defect)
         return cny_fail(CONEY_E_CONVERSION, "it cannot be read: %s", (*message)->defect);
+    if ((*message)->has_lost_death)
+        cny_log(CONEY_LOG_WARN,
+                "receive: message '%s' came with a header " CONEY_HEADER_DEATH " that no broker has written; it is "
+                "returned without this header",
+                cny_id_of(*message));
     if (!cny_processors_any(&sender->after_receive))
         return CONEY_OK;
     coney_message *received = coney_message_ref(*message); /* keeps exchange and routing key alive */

@@ -198,7 +198,13 @@ static bool fill(coney_table *headers, const coney_delivery *delivery, cny_copy_
     return put_others(&to) && set_left_out(&to, form);
 }
 
-/* Without an expiration, or the copy would expire in the queue where it is to wait for a person. */
+/* The copy that the final action publishes is persistent, and has no expiration: it is to wait for a person. A copy
+ * that comes back to its queue, by the ladder or by quarantine, is as transient as its sender wanted the message. */
+static coney_delivery_mode mode_of(const coney_delivery *delivery, const cny_copy_form *form)
+{
+    return form->comes_back ? cny_original(delivery)->received_delivery_mode : CONEY_PERSISTENT;
+}
+
 coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, cny_copy_form *form)
 {
     coney_table *headers = coney_table_new();
@@ -206,7 +212,7 @@ coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, cny_c
     if (status == CONEY_OK) {
         coney_properties properties = cny_original(delivery)->properties;
         properties.headers = headers;
-        properties.delivery_mode = CONEY_PERSISTENT;
+        properties.delivery_mode = mode_of(delivery, form);
         properties.expiration = NULL;
         status = cny_message_with(copy, cny_original(delivery), &properties);
     }

@@ -181,8 +181,19 @@ static bool is_filtered(const coney_delivery *delivery)
     return !delivery->message || (options->filter && !options->filter(delivery->message, options->user));
 }
 
+static void tell_lost_death(const coney_delivery *delivery)
+{
+    cny_handling *handling = delivery->source->handling;
+    cny_log_limited(&handling->log, CNY_LOG_FORGED, CONEY_LOG_WARN, cny_original(delivery),
+                    "queue '%s': message '%s' came with a header " CONEY_HEADER_DEATH " that no broker has written; it "
+                    "is handled without this header",
+                    handling->spec->options.queue, cny_id_of(cny_original(delivery)));
+}
+
 static coney_status check_readable(const coney_delivery *delivery)
 {
+    if (cny_original(delivery)->has_lost_death)
+        tell_lost_death(delivery);
     if (cny_original(delivery)->defect)
         return cny_fail(CONEY_E_CONVERSION, "it cannot be read: %s", cny_original(delivery)->defect);
     return delivery->processing == CNY_BROKEN ? cny_error_raise(delivery->failure) : CONEY_OK;

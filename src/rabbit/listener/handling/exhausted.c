@@ -59,10 +59,11 @@ static void tell_left_out(const coney_delivery *delivery, const cny_copy_form *f
 
 /* If the copy does not fit, first the reason is left out, which is in the log, too, and then headers are. A copy that
  * does not fit even so is unsendable, and so is a copy that the broker refuses because it is too large. */
-static coney_status republish(coney_delivery *delivery, const char *exchange, const char *routing_key, int round)
+static coney_status republish(coney_delivery *delivery, const char *exchange, const char *routing_key, int round,
+                              bool comes_back)
 {
     bool has_reason = delivery->failure || delivery->transfer == CNY_NO_TRANSFER;
-    cny_copy_form form = {.round = round, .with_text = has_reason};
+    cny_copy_form form = {.round = round, .comes_back = comes_back, .with_text = has_reason};
     coney_status status = publish_copy(delivery, exchange, routing_key, &form);
     if (status == CONEY_E_INVALID) {
         form.with_text = false;
@@ -82,19 +83,19 @@ static coney_status republish(coney_delivery *delivery, const char *exchange, co
 
 coney_status cny_republish(coney_delivery *delivery, const char *queue)
 {
-    return republish(delivery, "", queue, 0);
+    return republish(delivery, "", queue, 0, true);
 }
 
 /* The queue may have been deleted. Then it is declared again, and the copy published once more. */
 static coney_status republish_to(coney_delivery *delivery, const char *queue, int round)
 {
     cny_handling_context *context = delivery->source->handling->context;
-    coney_status status = republish(delivery, "", queue, round);
+    coney_status status = republish(delivery, "", queue, round, round > 0);
     if (status != CONEY_E_RETURNED)
         return status;
     cny_declarations_restore(context->factory, queue);
     status = cny_declarations_wait(context->factory, "", queue, cny_deadline(context->publish_timeout_ms));
-    return status == CONEY_OK ? republish(delivery, "", queue, round) : status;
+    return status == CONEY_OK ? republish(delivery, "", queue, round, round > 0) : status;
 }
 
 static cny_disposition not_republished(coney_delivery *delivery)
@@ -168,7 +169,7 @@ static cny_disposition republish_elsewhere(coney_delivery *delivery)
     key[CNY_MAX_SHORT_STRING] = '\0';
     const char *exchange = retry->exchange ? retry->exchange : "";
     const char *routing_key = retry->routing_key ? retry->routing_key : key;
-    return republish(delivery, exchange, routing_key, 0) == CONEY_OK ? CNY_ACK : not_republished(delivery);
+    return republish(delivery, exchange, routing_key, 0, false) == CONEY_OK ? CNY_ACK : not_republished(delivery);
 }
 
 static cny_disposition park(coney_delivery *delivery)

@@ -9,10 +9,11 @@
 
 /* How the copy of a message is made that is published in its place. */
 typedef struct cny_copy_form {
-    int round;      /* of the ladder; 0: none */
-    bool with_text; /* the reason, as a header */
-    bool fits;      /* headers of the sender are left out until the others fit the frame; false: all are kept */
-    size_t frame;   /* bytes */
+    int round;       /* of the ladder; 0: none */
+    bool comes_back; /* to the queue of the listener; false: it stays where it is published */
+    bool with_text;  /* the reason, as a header */
+    bool fits;       /* headers of the sender are left out until the others fit the frame; false: all are kept */
+    size_t frame;    /* bytes */
     char left_out[CNY_MAX_LEFT_OUT]; /* given: how many headers of the sender are left out, and which; "": none */
 } cny_copy_form;
 
@@ -21,7 +22,7 @@ typedef struct cny_copy_form {
 coney_status cny_copy_make(coney_message **copy, coney_delivery *delivery, cny_copy_form *form);
 int cny_attempts_made(const coney_delivery *delivery);
 
-/* Sends a copy to a queue, confirmed. The statuses of coney_template_send(). */
+/* Sends a copy to or from quarantine, confirmed. The statuses of coney_template_send(). */
 coney_status cny_republish(coney_delivery *delivery, const char *queue);
 
 /* Each does what it says and returns what becomes of the original. cny_end_exhausted() does what the listener's

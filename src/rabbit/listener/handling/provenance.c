@@ -4,81 +4,65 @@
  * sent it. Pure functions, any thread. */
 #include "rabbit/listener/handling/provenance.h"
 
+#include <coney/amqp/death.h>
+
 #include <string.h>
 
 static bool is_text(const char *text, const char *expected)
 {
-    return text && strcmp(text, expected) == 0;
+    return strcmp(text, expected) == 0;
 }
 
-/* The entry for one queue and reason. (Broker: a dead-lettered message.) */
-static const coney_table *death_at(const coney_array *deaths, size_t index)
+static bool is_rejection(const coney_death *death, const char *queue)
 {
-    const coney_value *value = coney_array_at(deaths, index);
-    return value->type == CONEY_TABLE ? value->as.table : NULL;
-}
-
-static const coney_array *deaths_of(const coney_message *message)
-{
-    const coney_value *value = coney_message_header(message, CONEY_HEADER_DEATH);
-    return value && value->type == CONEY_ARRAY ? value->as.array : NULL;
-}
-
-static bool is_rejection(const coney_table *death, const char *queue)
-{
-    return (!queue || is_text(coney_table_get_string(death, "queue"), queue)) &&
-           is_text(coney_table_get_string(death, "reason"), "rejected");
+    return (!queue || is_text(death->queue, queue)) && is_text(death->reason, CONEY_DEATH_REJECTED);
 }
 
 /* All entries are read, because a sender may put any number of entries before the broker's. The headers of a message
  * that can be read have a bounded number of entries. */
 int64_t cny_rejections(const char *queue, const coney_message *message)
 {
-    const coney_array *deaths = deaths_of(message);
-    size_t entries = coney_array_size(deaths);
     int64_t count = 0;
-    for (size_t i = 0; i < entries; i++) {
-        const coney_table *death = death_at(deaths, i);
-        if (is_rejection(death, queue))
-            count += cny_header_count(death, "count");
+    coney_death death;
+    for (size_t at = 0; coney_message_next_death(message, &at, &death);) {
+        if (is_rejection(&death, queue))
+            count += cny_bounded_count(death.count);
     }
-    return count < CNY_MOST_COUNTED ? count : CNY_MOST_COUNTED;
+    return cny_bounded_count(count);
 }
 
 /* A queue has rejected it, or found its count too high: so the broker has counted before the message came here. */
 bool cny_has_counted_death(const coney_message *message)
 {
-    const coney_array *deaths = deaths_of(message);
     bool has = false;
-    for (size_t i = 0; i < coney_array_size(deaths) && !has; i++) {
-        const coney_table *death = death_at(deaths, i);
-        has = is_rejection(death, NULL) || is_text(coney_table_get_string(death, "reason"), "delivery_limit");
-    }
+    coney_death death;
+    for (size_t at = 0; !has && coney_message_next_death(message, &at, &death);)
+        has = is_rejection(&death, NULL) || is_text(death.reason, CONEY_DEATH_DELIVERY_LIMIT);
     return has;
 }
 
 /* The death that has brought the message here: the broker puts the latest one first. */
-static const coney_table *latest_death(const coney_message *message)
+static bool find_latest_death(const coney_message *message, coney_death *latest)
 {
-    const coney_array *deaths = deaths_of(message);
-    return deaths && coney_array_size(deaths) > 0 ? death_at(deaths, 0) : NULL;
+    return coney_message_next_death(message, &(size_t){0}, latest);
 }
 
 bool cny_was_dead_lettered(const coney_message *message)
 {
-    return latest_death(message) != NULL;
+    coney_death latest;
+    return find_latest_death(message, &latest);
 }
 
-static bool has_expired(const coney_table *death)
+static bool has_expired(const coney_death *death)
 {
-    return is_text(coney_table_get_string(death, "reason"), "expired");
+    return is_text(death->reason, CONEY_DEATH_EXPIRED);
 }
 
 /* A message that was rejected after the ladder, or forwarded to another queue, begins anew there. */
 static bool comes_from(const coney_message *message, const char *delay_queue)
 {
-    const coney_table *latest = latest_death(message);
-    return is_text(coney_table_get_string(latest, "queue"), delay_queue) && has_expired(latest);
+    coney_death latest;
+    return find_latest_death(message, &latest) && is_text(latest.queue, delay_queue) && has_expired(&latest);
 }
 
 int cny_ladder_round(const cny_spec *spec, const coney_message *message)
@@ -92,17 +76,15 @@ int cny_ladder_round(const cny_spec *spec, const coney_message *message)
 bool cny_expired_after_rejection(const cny_spec *spec, const coney_message *message, uint64_t *rejections)
 {
     const char *queue = spec->options.queue;
-    const coney_table *latest = latest_death(message);
-    const coney_array *deaths = deaths_of(message);
+    coney_death death;
     bool is_rejected = false;
     *rejections = 0;
-    if (!has_expired(latest) || is_text(coney_table_get_string(latest, "queue"), queue))
+    if (!find_latest_death(message, &death) || !has_expired(&death) || is_text(death.queue, queue))
         return false;
-    for (size_t i = 0; i < coney_array_size(deaths); i++) {
-        const coney_table *death = death_at(deaths, i);
-        if (is_rejection(death, queue)) {
+    for (size_t at = 0; coney_message_next_death(message, &at, &death);) {
+        if (is_rejection(&death, queue)) {
             is_rejected = true;
-            *rejections += (uint64_t)coney_table_get_int64(death, "count", 0);
+            *rejections += (uint64_t)death.count;
         }
     }
     return is_rejected;

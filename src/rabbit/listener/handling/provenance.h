@@ -9,10 +9,14 @@
 /* Anyone may send headers, so a larger number counts as this one. */
 enum { CNY_MOST_COUNTED = INT32_MAX / 4 };
 
+static inline int64_t cny_bounded_count(int64_t count)
+{
+    return count < 0 ? 0 : count < CNY_MOST_COUNTED ? count : CNY_MOST_COUNTED;
+}
+
 static inline int64_t cny_header_count(const coney_table *headers, const char *name)
 {
-    int64_t count = coney_table_get_int64(headers, name, 0);
-    return count < 0 ? 0 : count < CNY_MOST_COUNTED ? count : CNY_MOST_COUNTED;
+    return cny_bounded_count(coney_table_get_int64(headers, name, 0));
 }
 
 /* How often a queue has rejected the message; NULL: any queue. */
