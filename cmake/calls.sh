@@ -10,7 +10,7 @@ unguarded="value_* table_* array_* topology_*
     message_delivery_tag message_count message_retry_count message_with_retry_count message_next_death message_is_batch
     message_batch
     compress_processor decompress_processor message_id_processor timestamp_processor
-    object_free text_free map_string
+    object_free text_free content_free map_string types_find
     bytes_converter text_converter json_converter conversion_failed json_set_limits
     status_name last_error last_error_details version version_number log_set_level log_level_name container_event_name
     delivery_ref delivery_message delivery_payload delivery_queue delivery_listener_id

@@ -9,6 +9,7 @@
 
 #include <coney/amqp/batch.h>
 #include <coney/amqp/compression.h>
+#include <coney/amqp/content.h>
 #include <coney/amqp/converter.h>
 #include <coney/amqp/death.h>
 #include <coney/amqp/headers.h>

@@ -68,8 +68,7 @@ void coney_text_free(char *text)
 
 /* ---- type headers ---- */
 
-/* Java's names for what a list or map holds. */
-static const char *java_class(const coney_field *element)
+const char *cny_java_class(const coney_field *element)
 {
     switch (element->kind) {
     case CONEY_STRUCT: return cny_field_type(element)->id;
@@ -110,7 +109,7 @@ static coney_table *with_type_headers(cny_arena *arena, const coney_table *given
     }
     bool is_container = type->form != CONEY_OBJECT_FORM;
     bool done = headers && put_header(headers, CONEY_HEADER_TYPE_ID, type->id) &&
-                (!is_container || put_header(headers, CONEY_HEADER_CONTENT_TYPE_ID, java_class(&type->element))) &&
+                (!is_container || put_header(headers, CONEY_HEADER_CONTENT_TYPE_ID, cny_java_class(&type->element))) &&
                 (type->form != CONEY_MAP_FORM || put_header(headers, CONEY_HEADER_KEY_TYPE_ID, "java.lang.String"));
     return done ? headers : NULL;
 }

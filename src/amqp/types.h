@@ -43,6 +43,9 @@ static inline const coney_type *cny_field_type(const coney_field *field)
 /* The name of an enum's value, NULL if it has none. */
 const char *cny_enum_name(const coney_field *field, int value);
 
+/* The id of the elements of a list or map: that of their type, or the name of a Java class. NULL: no id. */
+const char *cny_java_class(const coney_field *element);
+
 /* Checks what reading and writing rely on: the sizes of a field. CONEY_E_INVALID. */
 coney_status cny_field_check(const coney_field *field);
 

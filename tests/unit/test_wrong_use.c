@@ -194,6 +194,14 @@ static void test_converters_and_processors(void **state)
     REFUSES("result", coney_type_schema(&customer_type, NULL));
     NOTHING(coney_map_string(NULL, "key"));
     NOTHING(coney_map_string(&(coney_map){0}, NULL));
+    const coney_type *type;
+    REFUSES("types", coney_types_find(NULL, message, &type));
+    REFUSES("message", coney_types_find(&(coney_types){0}, NULL, &type));
+    REFUSES("type", coney_types_find(&(coney_types){0}, message, NULL));
+    coney_content *content;
+    REFUSES("content", coney_message_content(NULL, message, NULL));
+    REFUSES("message", coney_message_content(&content, NULL, NULL));
+    BEARS(coney_content_free(NULL));
     BEARS(coney_object_free(NULL));
     BEARS(coney_text_free(NULL));
     REFUSES("message", coney_message_json(&json, NULL));

@@ -22,15 +22,11 @@
 #define CONEY_AMQP_TYPE_H
 
 #include <coney/amqp/converter.h>
+#include <coney/amqp/headers.h>
 #include <coney/amqp/json.h>
 #include <coney/amqp/value.h>
 
 CONEY_BEGIN
-
-/* The headers by which Spring's receivers choose a class. (Spring: AbstractJavaTypeMapper.) */
-#define CONEY_HEADER_TYPE_ID "__TypeId__"
-#define CONEY_HEADER_CONTENT_TYPE_ID "__ContentTypeId__"
-#define CONEY_HEADER_KEY_TYPE_ID "__KeyTypeId__"
 
 /* The kinds of a field that are not AMQP's. These are also kinds, with the type of the member in brackets:
  * CONEY_BOOL (bool), CONEY_INT8, CONEY_UINT8, CONEY_INT16, CONEY_UINT16, CONEY_INT32, CONEY_UINT32, CONEY_INT64 (int8_t
