@@ -23,6 +23,10 @@ const bench_case bench_cases[] = {
     {.name = "consume-4-wait", .mode = BENCH_CONSUME, .body_bytes = 100, .concurrency = 4, .handler_ms = 1},
     {.name = "relay", .mode = BENCH_RELAY, .body_bytes = 100},
     {.name = "listeners-1000", .mode = BENCH_LISTENERS, .listeners = 1000},
+    {.name = "json-encode-10", .mode = BENCH_ENCODE},
+    {.name = "json-decode-10", .mode = BENCH_DECODE},
+    {.name = "json-encode-100-lines", .mode = BENCH_ENCODE, .lines = 100},
+    {.name = "json-decode-100-lines", .mode = BENCH_DECODE, .lines = 100},
 };
 const size_t bench_case_count = sizeof bench_cases / sizeof *bench_cases;
 
@@ -43,6 +47,11 @@ const bench_case *bench_case_find(const char *name)
 bool bench_is_fed(const bench_case *one)
 {
     return one->mode == BENCH_CONSUME || one->mode == BENCH_RELAY || one->mode == BENCH_LISTENERS;
+}
+
+bool bench_is_conversion(const bench_case *one)
+{
+    return one->mode == BENCH_ENCODE || one->mode == BENCH_DECODE;
 }
 
 void bench_queue(bench_queue_name name, const bench_case *one, const char *side)

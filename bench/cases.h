@@ -20,6 +20,8 @@ typedef enum bench_mode {
     BENCH_CONSUME,   /* handle and acknowledge what bench has put into the queue */
     BENCH_RELAY,     /* the same, and send it on to another queue, confirmed */
     BENCH_LISTENERS, /* many that do nothing; Coney only */
+    BENCH_ENCODE,    /* make a message of a struct; without a broker */
+    BENCH_DECODE,    /* make a struct of a message; without a broker */
 } bench_mode;
 
 typedef struct bench_case {
@@ -35,6 +37,7 @@ typedef struct bench_case {
     int handler_ms;  /* how long a handler waits, as if for a database */
     bool no_ack;
     int listeners; /* each on a queue of its own */
+    int lines;     /* of the order that is converted; 0: a parcel, which has ten fields */
 } bench_case;
 
 int bench_prefetch(const bench_case *one);
@@ -47,6 +50,9 @@ const bench_case *bench_case_find(const char *name);
 
 /* Do messages come from outside? Then bench makes the queues, fills and deletes them, so that this is in no figure. */
 bool bench_is_fed(const bench_case *one);
+
+/* Is a document converted, without a broker? */
+bool bench_is_conversion(const bench_case *one);
 
 /* Of that side, "coney" or "raw". The others are for BENCH_RELAY and BENCH_LISTENERS. */
 typedef char bench_queue_name[96];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One side of a case is a process of its own, so that its CPU time and memory are its own. It says
  * "ready", then answers lines on standard input until they end:
- *   a number   sends or handles as many messages; answers wall and CPU seconds, then the median and the 99th
+ *   a number   sends, handles or converts as many messages; answers wall and CPU seconds, then the median and the 99th
  *              percentile of a send and the CPU time of a conversion in microseconds (0: not measured)
  *   memory     answers resident and peak resident kilobytes
  *   listen     starts the case's listeners; answers how many threads there are then */
@@ -15,8 +15,8 @@
 typedef struct bench_side {
     /* Connects and makes what the case needs; NULL after printing why not. */
     void *(*open)(const bench_case *one);
-    /* Sends that many, and returns when all are confirmed, or consumes that many, and returns when all are handled;
-     * each_us, if not NULL, gets the time of each send. */
+    /* Sends that many, and returns when all are confirmed; or consumes that many, and returns when all are handled; or
+     * converts that many. each_us, if not NULL, gets the time of each send. */
     bool (*work)(void *self, int messages, double *each_us);
     bool (*convert)(void *self, int objects); /* makes bodies without sending them */
     bool (*listen)(void *self);

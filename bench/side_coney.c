@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Coney's side of every case. */
 #include "coney_consumer.h"
+#include "coney_json.h"
 #include "side.h"
 
 #include <pthread.h>
@@ -18,6 +19,7 @@ typedef struct coney_side {
     coney_template *sender;
     coney_container *container;
     coney_consumer *consumer;
+    conversion *conversion;
     coney_message *message;
     json_t *object;
     bench_queue_name queue;
@@ -91,6 +93,7 @@ static void close_side(void *self)
     coney_side *side = self;
     coney_container_free(side->container);
     coney_consumer_free(side->consumer);
+    conversion_free(side->conversion);
     if (side->admin)
         coney_admin_delete_queue(side->admin, side->queue, NULL);
     coney_template_free(side->sender);
@@ -128,12 +131,20 @@ static bool prepare_consuming(coney_side *side)
     return side->consumer;
 }
 
+static bool prepare_conversion(coney_side *side)
+{
+    side->conversion = conversion_new(side->one, coney_json_codec(side->one));
+    return side->conversion;
+}
+
 static void *open_side(const bench_case *one)
 {
     coney_side *side = calloc(1, sizeof *side);
     side->one = one;
     side->object = one->mode == BENCH_JSON ? bench_object() : NULL;
-    bool done = bench_is_fed(one) ? prepare_consuming(side) : prepare_sending(side);
+    bool done = bench_is_conversion(one) ? prepare_conversion(side)
+                : bench_is_fed(one)      ? prepare_consuming(side)
+                                         : prepare_sending(side);
     if (done || complain("prepare"))
         return side;
     close_side(side);
@@ -225,6 +236,8 @@ static bool send_by_threads(const coney_side *side, int messages)
 static bool work(void *self, int messages, double *each_us)
 {
     coney_side *side = self;
+    if (side->conversion)
+        return conversion_repeat(side->conversion, messages) || complain("convert");
     if (side->consumer)
         return coney_consumer_handle(side->consumer, messages) || complain("consume");
     if (side->one->mode == BENCH_ASYNC)

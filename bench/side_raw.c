@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* rabbitmq-c's side of every case. */
 #include "raw_consumer.h"
+#include "raw_json.h"
 #include "raw_publisher.h"
 #include "side.h"
 
@@ -14,6 +15,7 @@ typedef struct raw_side {
     const bench_case *one;
     raw_publisher *publisher;
     raw_consumer *consumer;
+    conversion *conversion;
     raw_target target;
     bench_queue_name queue;
     bench_queue_name relay_queue;
@@ -73,9 +75,16 @@ static void close_side(void *self)
         raw_publisher_delete(side->publisher, side->queue);
     raw_consumer_free(side->consumer);
     raw_publisher_free(side->publisher);
+    conversion_free(side->conversion);
     json_decref(side->object);
     free(side->body);
     free(side);
+}
+
+static bool prepare_conversion(raw_side *side)
+{
+    side->conversion = conversion_new(side->one, raw_json_codec(side->one));
+    return side->conversion;
 }
 
 static void *open_side(const bench_case *one)
@@ -91,8 +100,9 @@ static void *open_side(const bench_case *one)
     side->object = one->mode == BENCH_JSON ? bench_object() : NULL;
     bench_queue(side->queue, one, "raw");
     bench_relay_queue(side->relay_queue, one, "raw");
-    if (bench_is_fed(one) ? prepare_consuming(side, uri, ca_file, tls_port)
-                          : prepare_sending(side, uri, ca_file, tls_port))
+    if (bench_is_conversion(one) ? prepare_conversion(side)
+        : bench_is_fed(one)      ? prepare_consuming(side, uri, ca_file, tls_port)
+                                 : prepare_sending(side, uri, ca_file, tls_port))
         return side;
     close_side(side);
     return NULL;
@@ -125,6 +135,8 @@ static bool consume(raw_side *side, int messages)
 static bool work(void *self, int messages, double *each_us)
 {
     raw_side *side = self;
+    if (side->conversion)
+        return conversion_repeat(side->conversion, messages);
     if (bench_is_fed(side->one))
         return consume(side, messages);
     size_t size = (size_t)side->one->body_bytes;
@@ -160,7 +172,7 @@ static bool listen(void *self)
 static void tidy(void *self)
 {
     const raw_side *side = self;
-    if (has_own_queue(side))
+    if (side->publisher && has_own_queue(side))
         raw_publisher_purge(side->publisher, side->queue, NULL);
     if (bench_is_fed(side->one))
         raw_consumer_unsubscribe(side->consumer);
