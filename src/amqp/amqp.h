@@ -21,6 +21,10 @@
 /* The offset of the first byte that is not UTF-8; -1: all bytes are. */
 ptrdiff_t cny_utf8_error(const char *text, size_t size);
 
+/* The number of bytes that the text begins with and that stand in a JSON string as they are: no control characters,
+ * quotation marks and backslashes. Counts eight at a time. */
+size_t cny_plain_length(const char *text, size_t size);
+
 /* Checks that a text fits a shortstr; `what` names the text in the error: "message id". The text may have any bytes,
  * because a text that another client has sent may be sent on. NULL is fine. CONEY_E_INVALID. */
 coney_status cny_check_short(const char *what, const char *text);

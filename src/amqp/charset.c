@@ -105,7 +105,7 @@ static charset charset_of(const coney_properties *properties)
         named.content_type = properties->content_type;
         find_parameter(&named, properties->content_type);
     }
-    named.width = width_of(named.name);
+    named.width = is_utf8(&named) ? 0 : width_of(named.name);
     return named;
 }
 

@@ -139,14 +139,29 @@ const char *cny_instant_read(cny_instant *instant, const char *text, size_t size
     return NULL;
 }
 
-/* Appends the fraction by as many digits as keep its value. */
-static void write_fraction(char *text, int32_t nanos)
+/* Writes exactly so many digits. Returns the place after them. */
+static char *put_number(char *to, int digits, int number)
+{
+    for (int i = digits; i-- > 0; number /= 10)
+        to[i] = (char)('0' + number % 10);
+    return to + digits;
+}
+
+/* Writes the number after a byte that separates it. */
+static char *put_after(char *to, char separator, int digits, int number)
+{
+    *to = separator;
+    return put_number(to + 1, digits, number);
+}
+
+/* The fraction has as many digits as keep its value. */
+static char *put_fraction(char *to, int32_t nanos)
 {
     if (nanos == 0)
-        return;
-    int digits = nanos % 1000000 == 0 ? 3 : nanos % 1000 == 0 ? 6 : 9;
-    int32_t fraction = digits == 3 ? nanos / 1000000 : digits == 6 ? nanos / 1000 : nanos;
-    snprintf(text, 12, ".%0*" PRId32, digits, fraction);
+        return to;
+    return nanos % 1000000 == 0 ? put_after(to, '.', 3, nanos / 1000000)
+           : nanos % 1000 == 0  ? put_after(to, '.', 6, nanos / 1000)
+                                : put_after(to, '.', 9, nanos);
 }
 
 bool cny_instant_write(char *text, const cny_instant *instant)
@@ -160,10 +175,14 @@ bool cny_instant_write(char *text, const cny_instant *instant)
     if (days < -DAYS_TO_1970 - 60 || days > 2932896) /* before year 0, after 9999 */
         return false;
     date_of(days, &year, &month, &day);
-    snprintf(text, CNY_INSTANT_ROOM, "%04d-%02d-%02dT%02d:%02d:%02d", (int)year, month, day, (int)(of_day / 3600),
-             (int)(of_day / 60 % 60), (int)(of_day % 60));
-    write_fraction(text + strlen(text), instant->nanos);
-    strcat(text, "Z");
+    text = put_number(text, 4, (int)year);
+    text = put_after(text, '-', 2, month);
+    text = put_after(text, '-', 2, day);
+    text = put_after(text, 'T', 2, (int)(of_day / 3600));
+    text = put_after(text, ':', 2, (int)(of_day / 60 % 60));
+    text = put_after(text, ':', 2, (int)(of_day % 60));
+    text = put_fraction(text, instant->nanos);
+    memcpy(text, "Z", 2);
     return true;
 }
 
@@ -211,6 +230,6 @@ bool cny_instant_to_number(char *text, const cny_instant *instant, bool is_milli
         nanos = 1000000000 - nanos;
     }
     snprintf(text, CNY_INSTANT_ROOM, "%s%" PRId64, is_negative && seconds == 0 ? "-" : "", seconds);
-    write_fraction(text + strlen(text), nanos);
+    *put_fraction(text + strlen(text), nanos) = '\0';
     return true;
 }

@@ -4,6 +4,7 @@
  * open: no comments, no trailing commas, no NaN. Any thread; recursion only as deep as the limit. */
 #include "amqp/json_reader.h"
 
+#include "amqp/amqp.h"
 #include "amqp/numbers.h"
 
 #include <coney/amqp/converter.h>
@@ -45,16 +46,11 @@ void cny_json_reader_init(cny_json_reader *reader, const char *json, size_t size
         reader->at += 3;
 }
 
-static void skip_space(cny_json_reader *reader)
+char cny_json_skip_space(cny_json_reader *reader)
 {
-    while (reader->at < reader->end && (unsigned char)*reader->at <= ' ' &&
+    while (reader->at < reader->end &&
            (*reader->at == ' ' || *reader->at == '\n' || *reader->at == '\r' || *reader->at == '\t'))
         reader->at++;
-}
-
-char cny_json_peek(cny_json_reader *reader)
-{
-    skip_space(reader);
     return reader->at < reader->end ? *reader->at : '\0';
 }
 
@@ -125,15 +121,12 @@ static coney_status read_string(cny_json_reader *reader, cny_slice *string)
 {
     *string = (cny_slice){.data = reader->at};
     for (;;) {
-        const char *at = reader->at;
-        while (at < reader->end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
-            at++;
-        reader->at = at;
-        if (at == reader->end)
+        reader->at += cny_plain_length(reader->at, (size_t)(reader->end - reader->at));
+        if (reader->at == reader->end)
             return fail_at(reader, "the text ends within a string");
-        if (*at == '"')
+        if (*reader->at == '"')
             break;
-        if (*at != '\\')
+        if (*reader->at != '\\')
             return fail_at(reader, "a control character in a string, which must be escaped");
         string->is_escaped = true;
         coney_status status = check_escape(reader);

@@ -29,9 +29,14 @@ typedef struct cny_slice {
 /* The text must be UTF-8. A byte order mark is skipped. */
 void cny_json_reader_init(cny_json_reader *reader, const char *json, size_t size, const coney_json_limits *limits);
 
+char cny_json_skip_space(cny_json_reader *reader);
+
 /* The first byte of the next value, which tells its type: '{', '[', '"', '-', a digit, 't', 'f' or 'n'. Any other byte
  * is no JSON; 0: the text ends. */
-char cny_json_peek(cny_json_reader *reader);
+static inline char cny_json_peek(cny_json_reader *reader)
+{
+    return reader->at < reader->end && (unsigned char)*reader->at > ' ' ? *reader->at : cny_json_skip_space(reader);
+}
 
 /* Read a value. CONEY_E_CONVERSION with a sentence that names the place in the text: it is no JSON, or a limit is
  * exceeded. */

@@ -3,6 +3,7 @@
  * function reserves all its room at once. Any thread. */
 #include "amqp/json_writer.h"
 
+#include "amqp/amqp.h"
 #include "amqp/numbers.h"
 
 #include <math.h>
@@ -16,47 +17,31 @@ bool cny_write_raw(cny_buffer *to, const char *text, size_t size)
 
 /* ---- strings ---- */
 
-static bool must_be_escaped(char byte)
-{
-    return (unsigned char)byte < 0x20 || byte == '"' || byte == '\\';
-}
-
-static uint8_t *put_escaped(uint8_t *to, char byte)
+static bool write_escaped(cny_buffer *to, char byte)
 {
     static const char hex[] = "0123456789abcdef", escapes[] = "bfnrt", characters[] = "\b\f\n\r\t";
     const char *found = byte ? strchr(characters, byte) : NULL;
-    *to++ = '\\';
-    if (!found && (unsigned char)byte >= 0x20) {
-        *to++ = (uint8_t)byte;
-    } else if (found) {
-        *to++ = (uint8_t)escapes[found - characters];
-    } else {
-        memcpy(to, "u00", 3);
-        to[3] = (uint8_t)hex[byte >> 4 & 1];
-        to[4] = (uint8_t)hex[byte & 15];
-        to += 5;
-    }
-    return to;
+    char unit[] = {'\\', 'u', '0', '0', hex[byte >> 4 & 1], hex[byte & 15]}, pair[] = {'\\', byte};
+    if (found)
+        pair[1] = escapes[found - characters];
+    bool is_pair = found || (unsigned char)byte >= 0x20;
+    return is_pair ? cny_buffer_append(to, pair, sizeof pair) : cny_buffer_append(to, unit, sizeof unit);
 }
 
 bool cny_write_string(cny_buffer *to, const char *text, size_t size)
 {
-    if (size > SIZE_MAX / 8 || !cny_buffer_reserve(to, 6 * size + 2)) /* "\u00" and two digits for each byte */
-        return false;
-    uint8_t *out = to->data + to->size;
-    *out++ = '"';
-    for (const char *at = text, *end = text + size; at < end;) {
-        const char *plain = at;
-        while (at < end && !must_be_escaped(*at))
-            at++;
-        memcpy(out, plain, (size_t)(at - plain));
-        out += at - plain;
-        if (at < end)
-            out = put_escaped(out, *at++);
+    size_t before = to->size;
+    bool ok = cny_write_byte(to, '"');
+    while (ok && size > 0) {
+        size_t plain = cny_plain_length(text, size);
+        ok = cny_buffer_append(to, text, plain) && (plain == size || write_escaped(to, text[plain]));
+        plain += plain < size;
+        text += plain;
+        size -= plain;
     }
-    *out++ = '"';
-    to->size = (size_t)(out - to->data);
-    return true;
+    ok = ok && cny_write_byte(to, '"');
+    to->size = ok ? to->size : before;
+    return ok;
 }
 
 /* ---- numbers ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* UTF-8: where a text goes wrong, wherever that is among eight bytes that are looked at together. */
+/* Where a text goes wrong as UTF-8, and where a JSON string needs an escape, wherever that is among eight bytes that
+ * are looked at together. */
 #include "amqp/amqp.h"
 #include "support/test_support.h"
 
@@ -50,11 +51,40 @@ static void test_error_is_told_by_its_place(void **state)
         assert_wrong_at(wrong[i].text, wrong[i].at);
 }
 
+static bool is_plain(int byte)
+{
+    return byte >= 0x20 && byte != '"' && byte != '\\';
+}
+
+/* Two bytes, because the arithmetic of eight bytes carries from one byte to the next. */
+static void assert_plain_up_to(int first, int second)
+{
+    for (size_t before = 0; before <= 9; before++) {
+        char text[20];
+        memset(text, 'a', sizeof text);
+        text[before] = (char)first;
+        text[before + 1] = (char)second;
+        size_t expected = !is_plain(first) ? before : !is_plain(second) ? before + 1 : sizeof text;
+        assert_int_equal(cny_plain_length(text, sizeof text), expected);
+        assert_int_equal(cny_plain_length(text, before + 1), is_plain(first) ? before + 1 : before);
+    }
+}
+
+static void test_plain_text_ends_before_byte_that_json_escapes(void **state)
+{
+    (void)state;
+    for (int first = 0; first < 256; first++) {
+        for (int second = 0; second < 256; second++)
+            assert_plain_up_to(first, second);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_well_formed_text_has_no_error),
         cmocka_unit_test(test_error_is_told_by_its_place),
+        cmocka_unit_test(test_plain_text_ends_before_byte_that_json_escapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
