@@ -7,6 +7,7 @@
 #ifndef CONEY_H
 #define CONEY_H
 
+#include <coney/amqp/address.h>
 #include <coney/amqp/batch.h>
 #include <coney/amqp/compression.h>
 #include <coney/amqp/content.h>

@@ -1,30 +1,85 @@
 /* SPDX-License-Identifier: MIT */
-/* The address of a reply, and its correlation with a request. Any thread. (Spring: Address, correlation in
+/* Addresses: where a reply goes, and its correlation with a request. Any thread. (Spring: Address, correlation in
  * MessageListenerAdapter.) */
+#include <coney/amqp/address.h>
+
 #include "amqp/amqp.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define DIRECT_REPLY_TO "amq.rabbitmq.reply-to"
 
-void cny_address_parse(cny_address *to, const char *text)
+static bool is_direct(const char *text)
 {
-    to->exchange = "";
-    to->routing_key = text;
-    to->is_requesters = false;
-    to->is_direct = strncmp(text, DIRECT_REPLY_TO, strlen(DIRECT_REPLY_TO)) == 0;
-    if (to->is_direct || !strchr(text, '/'))
-        return;
+    return strncmp(text, DIRECT_REPLY_TO, strlen(DIRECT_REPLY_TO)) == 0;
+}
+
+/* Gives the exchange, which need not end with a NUL, and the routing key: views of the text. */
+static const char *split(const char *text, const char **exchange, size_t *exchange_size)
+{
+    *exchange = "";
+    *exchange_size = 0;
+    if (text[strspn(text, " \t\n\v\f\r")] == '\0')
+        return "";
+    const char *last_slash = strrchr(text, '/');
+    if (is_direct(text) || !last_slash)
+        return text;
+    if (last_slash == text)
+        return text + 1;
     for (const char *scheme; (scheme = strstr(text, "://"));)
         text = scheme + 3;
     const char *slash = strchr(text, '/'); /* NULL: the whole text is the exchange, as in Spring */
-    size_t size = slash ? (size_t)(slash - text) : strlen(text);
-    if (size > CNY_MAX_SHORT_STRING)
-        size = CNY_MAX_SHORT_STRING;
-    memcpy(to->exchange_room, text, size);
-    to->exchange_room[size] = '\0';
-    to->exchange = to->exchange_room;
-    to->routing_key = slash ? slash + 1 : "";
+    *exchange = text;
+    *exchange_size = slash ? (size_t)(slash - text) : strlen(text);
+    return slash ? slash + 1 : "";
+}
+
+static coney_status check_length(const char *text, const char *what, size_t size)
+{
+    if (size <= CNY_MAX_SHORT_STRING)
+        return CONEY_OK;
+    return cny_fail(CONEY_E_INVALID, "address '%.60s...': the %s has %zu bytes; AMQP allows %d", text, what, size,
+                    CNY_MAX_SHORT_STRING);
+}
+
+coney_status coney_address_parse(coney_address *address, const char *text)
+{
+    if (!address || !text)
+        return cny_fail(CONEY_E_INVALID, "address or text is NULL");
+    const char *exchange;
+    size_t exchange_size;
+    const char *routing_key = split(text, &exchange, &exchange_size);
+    address->exchange[0] = address->routing_key[0] = '\0';
+    coney_status status = check_length(text, "exchange", exchange_size);
+    if (status == CONEY_OK)
+        status = check_length(text, "routing key", strlen(routing_key));
+    if (status != CONEY_OK)
+        return status;
+    memcpy(address->exchange, exchange, exchange_size);
+    address->exchange[exchange_size] = '\0';
+    memcpy(address->routing_key, routing_key, strlen(routing_key) + 1);
+    return CONEY_OK;
+}
+
+size_t coney_address_format(const coney_address *address, char *buffer, size_t size)
+{
+    if (!address && buffer && size > 0)
+        *buffer = '\0';
+    return address
+               ? (size_t)snprintf(buffer, buffer ? size : 0, "%.255s/%.255s", address->exchange, address->routing_key)
+               : 0;
+}
+
+/* ---- replies ---- */
+
+void cny_address_parse(cny_address *to, const char *text)
+{
+    coney_address_parse(&to->parsed, text);
+    to->exchange = to->parsed.exchange;
+    to->routing_key = to->parsed.routing_key;
+    to->is_direct = is_direct(text);
+    to->is_requesters = false;
 }
 
 bool cny_address_of_requester(cny_address *to, const coney_message *request)

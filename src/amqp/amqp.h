@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 
+#include <coney/amqp/address.h>
 #include <coney/amqp/converter.h>
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
@@ -99,14 +100,14 @@ size_t cny_message_weight(const coney_message *message);
 /* ---- replies ---- */
 
 typedef struct cny_address {
-    char exchange_room[CNY_MAX_SHORT_STRING + 1];
-    const char *exchange;    /* a view of exchange_room, or a constant */
-    const char *routing_key; /* a view of the text */
+    coney_address parsed;
+    const char *exchange; /* views of `parsed`, or of what the program has given */
+    const char *routing_key;
     bool is_direct; /* RabbitMQ's pseudo-queue for replies: messages to it count as unroutable although they arrive */
     bool is_requesters; /* a request names the address, so a mistake in it is the requester's */
 } cny_address;
 
-/* Parses "queue" or "exchange/routing key", with or without a scheme in front. */
+/* coney_address_parse() of a text that fits a shortstr. */
 void cny_address_parse(cny_address *to, const char *text);
 
 /* Parses the request's reply_to. False if it has none. */

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define AUTO_DECOMPRESS "springAutoDecompress"
 #define DEFAULT_MAX_BYTES ((size_t)100 << 20) /* Spring's */
 #define MAX_STAGES 4
 #define BEST_SPEED 1 /* zlib's lowest level */
@@ -36,10 +35,10 @@ static coney_status recode(coney_message **message, const cny_buffer *body, cons
     static const coney_value yes = {.type = CONEY_BOOL, .as.boolean = true};
     cny_arena arena = {0};
     coney_properties properties = (*message)->properties;
-    coney_table *headers = cny_table_copy_without(&arena, properties.headers, AUTO_DECOMPRESS);
+    coney_table *headers = cny_table_copy_without(&arena, properties.headers, CONEY_HEADER_AUTO_DECOMPRESS);
     coney_status status = headers ? CONEY_OK : cny_fail_memory();
     if (status == CONEY_OK && flag)
-        status = coney_table_set(headers, AUTO_DECOMPRESS, &yes);
+        status = coney_table_set(headers, CONEY_HEADER_AUTO_DECOMPRESS, &yes);
     properties.headers = headers;
     properties.content_encoding = encoding;
     if (status == CONEY_OK)
@@ -154,7 +153,7 @@ static coney_status decompress_next(coney_message **message, cny_budget *budget,
 
 static bool wants_to_be_decompressed(const coney_message *message)
 {
-    const coney_value *flag = coney_message_header(message, AUTO_DECOMPRESS);
+    const coney_value *flag = coney_message_header(message, CONEY_HEADER_AUTO_DECOMPRESS);
     return flag && flag->type == CONEY_BOOL && flag->as.boolean;
 }
 

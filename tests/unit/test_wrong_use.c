@@ -150,6 +150,12 @@ static void test_messages(void **state)
     NOTHING(coney_message_retry_count(NULL));
     REFUSES("copy", coney_message_with_retry_count(NULL, message, 1));
     REFUSES("message", coney_message_with_retry_count(&copy, NULL, 1));
+    coney_address address;
+    char text[8] = "old";
+    REFUSES("address", coney_address_parse(NULL, "x"));
+    REFUSES("text", coney_address_parse(&address, NULL));
+    NOTHING(coney_address_format(NULL, text, sizeof text));
+    assert_string_equal(text, "");
     coney_death death;
     size_t position = 0;
     NOTHING(coney_message_next_death(NULL, &position, &death));
