@@ -48,12 +48,22 @@ bool cny_content_type_unknown(const coney_message *message)
     return !message->properties.content_type || cny_content_type_is(message, CONEY_CONTENT_TYPE_BYTES);
 }
 
-bool cny_content_type_is_json(const coney_message *message)
+/* Without its parameters. */
+static bool content_type_ends(const coney_message *message, const char *suffix)
 {
     const char *given = message->properties.content_type;
-    size_t size = given ? strcspn(given, "; ") : 0;
-    return cny_content_type_is(message, CONEY_CONTENT_TYPE_JSON) ||
-           (size > 5 && strncasecmp(given + size - 5, "+json", 5) == 0);
+    size_t size = given ? strcspn(given, "; ") : 0, suffix_size = strlen(suffix);
+    return size > suffix_size && strncasecmp(given + size - suffix_size, suffix, suffix_size) == 0;
+}
+
+bool cny_content_type_is_json(const coney_message *message)
+{
+    return cny_content_type_is(message, CONEY_CONTENT_TYPE_JSON) || content_type_ends(message, "+json");
+}
+
+bool cny_content_type_is_xml(const coney_message *message)
+{
+    return cny_content_type_is(message, CONEY_CONTENT_TYPE_XML) || content_type_ends(message, "+xml");
 }
 
 static coney_status with_sentence(const coney_converter *converter, coney_status status)

@@ -25,6 +25,7 @@ bool cny_content_type_unknown(const coney_message *message);
 
 /* Is the content type that of JSON, or does it end with +json? */
 bool cny_content_type_is_json(const coney_message *message);
+bool cny_content_type_is_xml(const coney_message *message); /* the same with +xml */
 
 /* ---- charsets: content encoding, else the content type's parameter, else UTF-8 ---- */
 

@@ -156,6 +156,10 @@ static void test_messages(void **state)
     REFUSES("text", coney_address_parse(&address, NULL));
     NOTHING(coney_address_format(NULL, text, sizeof text));
     assert_string_equal(text, "");
+    text[0] = 'o';
+    NOTHING(coney_message_describe(NULL, text, sizeof text));
+    assert_string_equal(text, "");
+    assert_true(coney_message_describe(message, NULL, 8) > 0);
     coney_death death;
     size_t position = 0;
     NOTHING(coney_message_next_death(NULL, &position, &death));

@@ -120,6 +120,19 @@ CONEY_API int64_t coney_message_retry_count(const coney_message *message);
  * - CONEY_E_INVALID: count is below 0, or copy or message is NULL. */
 CONEY_API coney_status coney_message_with_retry_count(coney_message **copy, coney_message *message, int64_t count);
 
+/* Writes one line about the message for a log: properties and headers that are set, and what a received message came
+ * with, as in
+ *
+ *     body '{"n":1}' (7 bytes), content_type 'application/json', message_id 'm-1', headers {tries: 2, by: 'web'}
+ *
+ * Of a body whose content type is text, JSON or XML, and which is UTF-8, the first 50 bytes are shown, of every other
+ * body its size; of a text in a header the first 50 bytes. Control characters become '?'. Nothing is allocated.
+ *
+ * Works as snprintf(): returns the length of the whole line without its NUL; a line that does not fit size is cut off
+ * between two characters, with a NUL after it. buffer may be NULL if size is 0. Any thread. (Spring:
+ * Message.toString.) */
+CONEY_API size_t coney_message_describe(const coney_message *message, char *buffer, size_t size);
+
 CONEY_END
 
 #endif
