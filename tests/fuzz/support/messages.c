@@ -2,6 +2,8 @@
 /* Reads messages completely, and compares them. */
 #include "support/fuzz.h"
 
+#include <coney/amqp/death.h>
+
 #include <string.h>
 
 /* ---- reading ---- */
@@ -40,6 +42,17 @@ static void read_table(const coney_table *table)
     }
 }
 
+static void read_deaths(const coney_message *message)
+{
+    coney_death death;
+    size_t position = 0;
+    while (coney_message_next_death(message, &position, &death)) {
+        fuzz_require(death.queue && death.reason && death.exchange && death.routing_key);
+        for (size_t i = 0; i < coney_array_size(death.routing_keys); i++)
+            read_value(coney_array_at(death.routing_keys, i));
+    }
+}
+
 void fuzz_read_message(const coney_message *message)
 {
     const coney_properties *properties = coney_message_properties(message);
@@ -61,6 +74,9 @@ void fuzz_read_message(const coney_message *message)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         read_text(texts[i]);
     read_table(properties->headers);
+    read_deaths(message);
+    coney_message_received_delay_ms(message);
+    coney_message_retry_count(message);
     const char *body = coney_message_body(message);
     fuzz_require(body[coney_message_size(message)] == '\0');
 }
