@@ -5,6 +5,7 @@
 
 #include "rabbit/connection/config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,11 +53,11 @@ static coney_status read_config(const char *text)
 /* The input comes after a password, which it does not contain itself. */
 static void read_after_password(const char *text)
 {
-    char *uri = malloc(sizeof WITH_PASSWORD + strlen(text));
+    size_t room = sizeof WITH_PASSWORD + strlen(text);
+    char *uri = malloc(room);
     if (!uri)
         abort();
-    memcpy(uri, WITH_PASSWORD, strlen(WITH_PASSWORD));
-    memcpy(uri + strlen(WITH_PASSWORD), text, strlen(text) + 1);
+    snprintf(uri, room, "%s%s", WITH_PASSWORD, text);
     fuzz_require(read_config(uri) == CONEY_OK || strstr(text, PASSWORD) || !strstr(coney_last_error(), PASSWORD));
     free(uri);
 }

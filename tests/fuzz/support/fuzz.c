@@ -27,10 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 /* ---- what must hold ---- */
 
-void fuzz_check(bool held, const char *condition, const char *file, int line)
+void fuzz_fail(const char *condition, const char *file, int line)
 {
-    if (held)
-        return;
     fprintf(stderr, "%s:%d: this does not hold: %s%s (last error: %s)\n", file, line, condition,
             is_memory_short ? ", while memory runs out" : "", coney_last_error());
     abort();
@@ -38,7 +36,8 @@ void fuzz_check(bool held, const char *condition, const char *file, int line)
 
 bool fuzz_check_status(coney_status status, const char *call, const char *file, int line)
 {
-    fuzz_check(status == CONEY_OK || (is_memory_short && status == CONEY_E_NO_MEMORY), call, file, line);
+    if (status != CONEY_OK && (!is_memory_short || status != CONEY_E_NO_MEMORY))
+        fuzz_fail(call, file, line);
     return status == CONEY_OK;
 }
 

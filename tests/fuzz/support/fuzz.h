@@ -11,8 +11,8 @@
 void fuzz_target(const uint8_t *data, size_t size);
 
 /* What must hold, whatever the input says. */
-#define fuzz_require(condition) fuzz_check((condition), #condition, __FILE__, __LINE__)
-void fuzz_check(bool held, const char *condition, const char *file, int line);
+#define fuzz_require(condition) ((condition) ? (void)0 : fuzz_fail(#condition, __FILE__, __LINE__))
+_Noreturn void fuzz_fail(const char *condition, const char *file, int line);
 
 /* The same for a call that must succeed unless memory runs out. False if it did. */
 #define fuzz_succeeds(call) fuzz_check_status((call), #call, __FILE__, __LINE__)
