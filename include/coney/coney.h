@@ -19,6 +19,7 @@
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
 #include <coney/amqp/status.h>
+#include <coney/amqp/table_json.h>
 #include <coney/amqp/topology.h>
 #include <coney/amqp/type.h>
 #include <coney/amqp/value.h>

@@ -2,6 +2,7 @@
 /* Reads single values of all kinds but structs. Each value is checked completely before it is stored. Any thread. */
 #include "amqp/type_reader.h"
 
+#include "amqp/base64.h"
 #include "amqp/instant.h"
 #include "amqp/json_writer.h"
 #include "amqp/numbers.h"
@@ -165,57 +166,16 @@ static coney_status read_enum(cny_type_reader *reader, const coney_field *field,
                          (int)(text.size < 40 ? text.size : 40), text.data, known);
 }
 
-static int base64_digit(char digit)
-{
-    if (digit >= 'A' && digit <= 'Z')
-        return digit - 'A';
-    if (digit >= 'a' && digit <= 'z')
-        return digit - 'a' + 26;
-    if (digit >= '0' && digit <= '9')
-        return digit - '0' + 52;
-    return digit == '+' ? 62 : digit == '/' ? 63 : -1;
-}
-
-/* Returns the number of bytes, SIZE_MAX if the text is no base64. The padding may be missing, but not wrong. */
-static size_t decode_base64(const cny_slice *text, uint8_t *to)
-{
-    size_t digits = text->size, size = 0;
-    while (digits > 0 && text->size - digits < 2 && text->data[digits - 1] == '=')
-        digits--;
-    if ((digits != text->size && text->size % 4 != 0) || digits % 4 == 1)
-        return SIZE_MAX;
-    uint32_t bits = 0;
-    for (size_t i = 0; i < digits; i++) {
-        int digit = base64_digit(text->data[i]);
-        if (digit < 0)
-            return SIZE_MAX;
-        bits = bits << 6 | (uint32_t)digit;
-        if (i % 4 == 3)
-            to[size++] = (uint8_t)(bits >> 16);
-        if (i % 4 == 3)
-            to[size++] = (uint8_t)(bits >> 8);
-        if (i % 4 == 3)
-            to[size++] = (uint8_t)bits;
-    }
-    if (digits % 4 == 2)
-        to[size++] = (uint8_t)(bits >> 4);
-    if (digits % 4 == 3) {
-        to[size++] = (uint8_t)(bits >> 10);
-        to[size++] = (uint8_t)(bits >> 2);
-    }
-    return size;
-}
-
 static coney_status read_bytes(cny_type_reader *reader, const coney_field *field, coney_bytes *to)
 {
     cny_slice text;
     coney_status status = read_text(reader, field, &text);
     if (status != CONEY_OK)
         return status;
-    uint8_t *bytes = cny_reader_alloc(reader, text.size / 4 * 3 + 4);
+    uint8_t *bytes = cny_reader_alloc(reader, CNY_BASE64_ROOM(text.size));
     if (!bytes)
         return last_status();
-    size_t size = decode_base64(&text, bytes);
+    size_t size = cny_base64_read(bytes, text.data, text.size);
     if (size == SIZE_MAX)
         return cny_path_fail(reader->path, "expected base64, got \"%.*s\"", (int)(text.size < 40 ? text.size : 40),
                              text.data);

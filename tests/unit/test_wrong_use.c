@@ -185,6 +185,13 @@ static void test_converters_and_processors(void **state)
     BEARS(coney_processor_free(NULL));
     BEARS(coney_message_id_processor());
     BEARS(coney_timestamp_processor());
+    coney_table *read = NULL;
+    REFUSES("json", coney_table_to_json(NULL, table));
+    IS(CONEY_OK, coney_table_to_json(&json, NULL));
+    REFUSES("table", coney_table_from_json(NULL, json));
+    json_decref(json);
+    json = NULL;
+    REFUSES("json", coney_table_from_json(&read, NULL));
     REFUSES("json", coney_message_json(NULL, message));
     REFUSES("type", coney_type_decode(NULL, &object, "{}", 2));
     REFUSES("result", coney_type_decode(&customer_type, NULL, "{}", 2));
