@@ -291,9 +291,9 @@ coney_status cny_text_read(cny_text *text, const coney_message *message)
 {
     *text = (cny_text){.data = (const char *)message->body, .size = message->size};
     charset named = charset_of(&message->properties);
-    if (!is_well_formed(named.name))
-        return not_understood(&named, false);
-    coney_status status = is_utf8(&named) ? CONEY_OK : read_converted(text, message, &named);
+    coney_status status = is_utf8(&named)              ? CONEY_OK
+                          : is_well_formed(named.name) ? read_converted(text, message, &named)
+                                                       : not_understood(&named, false);
     if (status == CONEY_OK)
         status = check_utf8(text, &named);
     if (status != CONEY_OK)

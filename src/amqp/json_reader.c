@@ -187,18 +187,14 @@ static const char *put_escape(const char *from, const char *end, char **to)
 
 size_t cny_json_unescape(const cny_slice *string, char *to)
 {
-    if (!string->is_escaped) {
-        if (string->size > 0)
-            memcpy(to, string->data, string->size);
-        return string->size;
-    }
     char *begin = to;
     const char *end = string->data + string->size;
     for (const char *at = string->data; at < end;) {
-        if (*at == '\\')
-            at = put_escape(at, end, &to);
-        else
-            *to++ = *at++;
+        const char *escape = string->is_escaped ? memchr(at, '\\', (size_t)(end - at)) : NULL;
+        size_t plain = (size_t)((escape ? escape : end) - at);
+        memcpy(to, at, plain);
+        to += plain;
+        at = escape ? put_escape(escape, end, &to) : end;
     }
     return (size_t)(to - begin);
 }
