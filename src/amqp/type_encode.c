@@ -166,7 +166,12 @@ static coney_status write_decimal(writer *out, const coney_field *field, const c
 static cny_instant load_instant(const coney_field *field, const void *value)
 {
     struct timespec time;
+    int32_t halves[2];
     int64_t units;
+    if (field->kind == CONEY_TIMESPEC && field->size == CNY_SHORT_TIMESPEC) {
+        memcpy(halves, value, sizeof halves);
+        return (cny_instant){.seconds = halves[0], .nanos = halves[1]};
+    }
     if (field->kind == CONEY_TIMESPEC) {
         memcpy(&time, value, sizeof time);
         return (cny_instant){.seconds = time.tv_sec, .nanos = (int32_t)time.tv_nsec};

@@ -74,11 +74,12 @@ coney_status cny_field_check(const coney_field *field)
         return cny_fail(CONEY_E_INVALID, "field '%s': %d is no kind", name, field->kind);
     if ((field->kind == CONEY_STRUCT || field->kind == CONEY_ENUM) && !field->of)
         return cny_fail(CONEY_E_INVALID, "field '%s': %s names no table", name, kind->name);
+    bool is_short_time = field->kind == CONEY_TIMESPEC && field->size == CNY_SHORT_TIMESPEC && sizeof(long) == 4;
     bool points_to_struct = field->shape == CONEY_TERMINATED && field->kind == CONEY_STRUCT;
     size_t right = points_to_struct              ? sizeof(void *)
                    : field->kind == CONEY_STRUCT ? cny_field_type(field)->size
                                                  : kind->size;
-    if (right > 0 && field->size > 0 && field->size != right)
+    if (right > 0 && field->size > 0 && field->size != right && !is_short_time)
         return cny_fail(CONEY_E_INVALID, "field '%s': the member has %zu bytes, and %s has %zu", name, field->size,
                         kind->name, right);
     return right > 0 || field->size > 0

@@ -302,17 +302,24 @@ static coney_status read_decimal(cny_type_reader *reader, const coney_field *fie
 
 /* ---- times ---- */
 
+static coney_status store_timespec(cny_type_reader *reader, const coney_field *field, const cny_instant *instant,
+                                   void *to)
+{
+    struct timespec time = {.tv_sec = (time_t)instant->seconds, .tv_nsec = instant->nanos};
+    int32_t halves[] = {(int32_t)instant->seconds, instant->nanos};
+    bool is_short = field->size == CNY_SHORT_TIMESPEC;
+    if (is_short ? halves[0] != instant->seconds : time.tv_sec != instant->seconds)
+        return cny_path_fail(reader->path, "the time does not fit a time_t");
+    memcpy(to, is_short ? (void *)halves : &time, is_short ? sizeof halves : sizeof time);
+    return CONEY_OK;
+}
+
 static coney_status store_instant(cny_type_reader *reader, const coney_field *field, const cny_instant *instant,
                                   void *to)
 {
     int64_t value = instant->seconds;
-    if (field->kind == CONEY_TIMESPEC) {
-        struct timespec time = {.tv_sec = (time_t)instant->seconds, .tv_nsec = instant->nanos};
-        if (time.tv_sec != instant->seconds)
-            return cny_path_fail(reader->path, "the time does not fit a time_t");
-        memcpy(to, &time, sizeof time);
-        return CONEY_OK;
-    }
+    if (field->kind == CONEY_TIMESPEC)
+        return store_timespec(reader, field, instant, to);
     if (field->kind == CONEY_TIMESTAMP_MS && (__builtin_mul_overflow(value, 1000, &value) ||
                                               __builtin_add_overflow(value, instant->nanos / 1000000, &value)))
         return cny_path_fail(reader->path, "the time does not fit 64 bits of milliseconds");

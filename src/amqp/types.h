@@ -49,6 +49,9 @@ const char *cny_java_class(const coney_field *element);
 /* Checks what reading and writing rely on: the sizes of a field. CONEY_E_INVALID. */
 coney_status cny_field_check(const coney_field *field);
 
+/* The size of a struct timespec in a program of 32 bits without _TIME_BITS=64, which Coney is compiled with. */
+enum { CNY_SHORT_TIMESPEC = 8 };
+
 /* Checks the number of fields of a struct, or the element of a list or map. CONEY_E_INVALID. */
 coney_status cny_type_check_form(const coney_type *type);
 

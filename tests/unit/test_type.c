@@ -63,6 +63,8 @@ static void test_every_kind_is_read(void **state)
     (void)state;
     static const uint8_t uuid[16] = {0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x42, 0xd3,
                                      0xa4, 0x56, 0x42, 0x66, 0x14, 0x17, 0x40, 0x00};
+    static const float single = 0.1F; /* constants in expressions have more bits on 32-bit processors */
+    static const double real = -1e-300;
     everything *read = decode(&everything_type, everything_json);
     assert_true(read->yes);
     assert_int_equal(read->i8, INT8_MIN);
@@ -71,7 +73,7 @@ static void test_every_kind_is_read(void **state)
     assert_int_equal(read->u16, UINT16_MAX);
     assert_int_equal(read->i32, INT32_MIN);
     assert_true(read->u32 == UINT32_MAX && read->i64 == INT64_MIN && read->u64 == UINT64_MAX);
-    assert_true(read->single == 0.1F && read->real == -1e-300);
+    assert_true(read->single == single && read->real == real);
     assert_string_equal(read->decimal, "12.50");
     assert_string_equal(read->text, "a\"b\\c\n\001\xc3\xa4");
     assert_string_equal(read->chars, "seven77");
@@ -550,10 +552,10 @@ static void test_mistakes_in_tables_are_found(void **state)
     fields[1].options.name = "name";
     assert_fails(coney_type_check(&type), CONEY_E_INVALID, "type 't': $.name: a second field has this name in JSON");
     fields[1].options.name = NULL;
-    fields[1].size = 4;
+    fields[1].size = 3;
     void *object;
     assert_fails(coney_type_check(&type), CONEY_E_INVALID,
-                 "field 'mail': the member has 4 bytes, and CONEY_STRING has 8");
+                 "field 'mail': the member has 3 bytes, and CONEY_STRING has");
     assert_fails(coney_type_decode(&type, &object, "{\"mail\":\"\"}", 11), CONEY_E_INVALID, "field 'mail'");
     fields[1].size = sizeof(char *);
     fields[1].kind = 99;
