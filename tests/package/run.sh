@@ -73,6 +73,11 @@ ship "$dir/readme"
 ship valgrind -q --error-exitcode=1 --leak-check=full --show-leak-kinds=definite,possible \
     --errors-for-leak-kinds=definite,possible "$dir/readme"
 
+echo "- the program in docs/json.md works as it stands"
+program_in docs/json.md c >"$dir/json.c"
+"$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror -o "$dir/json" "$dir/json.c" "${shared[@]}" -Wl,-rpath,"$lib"
+[[ $("$dir/json") == 'order 7 of Ann, 1.50 EUR'$'\n'* ]] || fail "docs/json.md: $("$dir/json")"
+
 compilers=("$cxx")
 ! command -v clang++ >/dev/null || compilers+=(clang++)
 for compiler in "${compilers[@]}"; do
@@ -82,6 +87,10 @@ for compiler in "${compilers[@]}"; do
         "$compiler" -std=$standard -Wall -Wextra -Wpedantic -Werror -o "$dir/cpp" "$dir/cpp.cpp" "${shared[@]}" \
             -Wl,-rpath,"$lib"
         ship "$dir/cpp"
+        echo "- a table of C++: $compiler, $standard"
+        "$compiler" -std=$standard -Wall -Wextra -Wpedantic -Werror -o "$dir/table" "$source/tests/package/table.cpp" \
+            "${shared[@]}" -Wl,-rpath,"$lib"
+        "$dir/table"
     done
     echo "- an exception that leaves a callback ends the process: $compiler"
     "$compiler" -std=c++17 -Wall -Wextra -Wpedantic -Werror -o "$dir/callbacks" \
