@@ -2,6 +2,7 @@
 // A table with every macro, in C++17 and, with options as designated initializers, in C++20.
 #include <coney/amqp/type.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 
