@@ -134,7 +134,7 @@ const char *cny_instant_read(cny_instant *instant, const char *text, size_t size
     if (month < 1 || month > 12 || day < 1 || day > days_of_month(year, month) || hour > 23 || minute > 59 ||
         second > 60) /* 60: a leap second */
         return "a time that exists";
-    instant->seconds = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - zone;
+    instant->seconds = days_of(year, month, day) * 86400 + (int64_t)hour * 3600 + (int64_t)minute * 60 + second - zone;
     instant->nanos = nanos;
     return NULL;
 }

@@ -44,7 +44,7 @@ coney_status cny_json_text(cny_text *text, const coney_message *message)
 coney_status coney_message_json_within(json_t **json, coney_message *message, const coney_json_limits *limits)
 {
     CNY_DISABLE_CANCEL();
-    cny_text text;
+    cny_text text = {0};
     if (!json)
         return cny_fail(CONEY_E_INVALID, "json is NULL");
     coney_status status = cny_json_text(&text, message);

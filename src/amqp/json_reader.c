@@ -51,7 +51,7 @@ char cny_json_skip_space(cny_json_reader *reader)
     while (reader->at < reader->end &&
            (*reader->at == ' ' || *reader->at == '\n' || *reader->at == '\r' || *reader->at == '\t'))
         reader->at++;
-    return reader->at < reader->end ? *reader->at : '\0';
+    return *(reader->at < reader->end ? reader->at : "");
 }
 
 static coney_status count_value(cny_json_reader *reader)
@@ -98,7 +98,9 @@ static bool is_low_surrogate(int32_t unit)
 /* The reader stands at a backslash. */
 static coney_status check_escape(cny_json_reader *reader)
 {
-    char kind = reader->end - reader->at > 1 ? reader->at[1] : '\0';
+    if (reader->end - reader->at < 2)
+        return fail_at(reader, "the text ends within a string");
+    char kind = reader->at[1];
     if (kind != '\0' && strchr("\"\\/bfnrt", kind)) {
         reader->at += 2;
         return CONEY_OK;
@@ -174,7 +176,7 @@ static const char *put_escape(const char *from, const char *end, char **to)
     static const char escapes[] = "bfnrt", characters[] = "\b\f\n\r\t";
     if (from[1] != 'u') {
         const char *found = strchr(escapes, from[1]);
-        *(*to)++ = found ? characters[found - escapes] : from[1];
+        *(*to)++ = *(found ? &characters[found - escapes] : &from[1]);
         return from + 2;
     }
     uint32_t unit = (uint32_t)hex_unit(from + 2, end);

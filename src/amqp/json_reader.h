@@ -35,7 +35,9 @@ char cny_json_skip_space(cny_json_reader *reader);
  * is no JSON; 0: the text ends. */
 static inline char cny_json_peek(cny_json_reader *reader)
 {
-    return reader->at < reader->end && (unsigned char)*reader->at > ' ' ? *reader->at : cny_json_skip_space(reader);
+    if (reader->at < reader->end && (unsigned char)*reader->at > ' ')
+        return *reader->at;
+    return cny_json_skip_space(reader);
 }
 
 /* Read a value. CONEY_E_CONVERSION with a sentence that names the place in the text: it is no JSON, or a limit is

@@ -97,9 +97,7 @@ static bool write_digits(cny_buffer *to, double real, int least, int most, bool 
         if (is_same(text, real))
             break;
     }
-    if (!strpbrk(text, ".eE"))
-        strcat(text, ".0");
-    return cny_buffer_append(to, text, strlen(text));
+    return cny_buffer_append(to, text, strlen(text)) && (strpbrk(text, ".eE") || cny_buffer_append(to, ".0", 2));
 }
 
 static bool is_same_double(const char *text, double real)
@@ -128,7 +126,7 @@ bool cny_write_float(cny_buffer *to, float real)
 
 bool cny_write_base64(cny_buffer *to, const void *bytes, size_t size)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
     if (size > SIZE_MAX / 8 || !cny_buffer_reserve(to, (size + 2) / 3 * 4 + 2))
         return false;
     const uint8_t *from = bytes;
@@ -139,8 +137,8 @@ bool cny_write_base64(cny_buffer *to, const void *bytes, size_t size)
             (uint32_t)from[at] << 16 | (left > 1 ? (uint32_t)from[at + 1] << 8 : 0) | (left > 2 ? from[at + 2] : 0);
         cny_write_byte(to, digits[three >> 18]);
         cny_write_byte(to, digits[three >> 12 & 63]);
-        cny_write_byte(to, left > 1 ? digits[three >> 6 & 63] : '=');
-        cny_write_byte(to, left > 2 ? digits[three & 63] : '=');
+        cny_write_byte(to, digits[left > 1 ? three >> 6 & 63 : 64]);
+        cny_write_byte(to, digits[left > 2 ? three & 63 : 64]);
     }
     return cny_write_byte(to, '"');
 }

@@ -41,10 +41,9 @@ coney_status coney_type_encode(const coney_type *type, const void *object, char 
 {
     CNY_DISABLE_CANCEL();
     cny_buffer text = {0};
-    if (json)
-        *json = NULL;
-    if (check_arguments(type, json) != CONEY_OK)
-        return CONEY_E_INVALID;
+    if (!type || !json)
+        return check_arguments(type, json);
+    *json = NULL;
     if (!object)
         return cny_fail(CONEY_E_INVALID, "the object is NULL");
     coney_json_limits limits = cny_json_limits();

@@ -296,7 +296,7 @@ static coney_status read_field(cny_type_reader *reader, const coney_field *field
     else if (status == CONEY_OK)
         status = read_shape(reader, field, base);
     if (status == CONEY_OK && field->options.has > 0)
-        base[field->options.has - 1] = !is_left_out;
+        *(bool *)(base + field->options.has - 1) = !is_left_out;
     reader->path = path.parent;
     return status;
 }

@@ -302,16 +302,23 @@ static coney_status write_element(writer *out, const coney_field *field, const c
     return status;
 }
 
+static size_t stored_count(const coney_field *field, const char *base)
+{
+    size_t count;
+    memcpy(&count, base + field->count_offset, sizeof count);
+    return count;
+}
+
+/* The list is not NULL if it has no count. */
 static size_t count_of(const coney_field *field, const char *base, const char *items)
 {
     size_t count = 0;
     if (field->has_count)
-        memcpy(&count, base + field->count_offset, sizeof count);
-    else if (field->shape == CONEY_FIXED)
+        return stored_count(field, base);
+    if (field->shape == CONEY_FIXED)
         return field->capacity;
-    else
-        while (pointer_at(items + count * sizeof(void *)))
-            count++;
+    while (pointer_at(items + count * sizeof(void *)))
+        count++;
     return count;
 }
 
@@ -388,7 +395,7 @@ static bool is_absent(const coney_field *field, const char *base)
         return !base[field->options.has - 1];
     if (!field->options.optional && !field->options.default_text)
         return false;
-    if (field->shape == CONEY_LISTED && count_of(field, base, NULL) > 0)
+    if (field->shape == CONEY_LISTED && stored_count(field, base) > 0)
         return false;
     bool is_pointer = field->shape == CONEY_ONE ? cny_kind_of(field)->is_pointer : field->shape != CONEY_FIXED;
     if (field->shape == CONEY_ONE && field->kind == CONEY_BYTES)

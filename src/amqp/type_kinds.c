@@ -12,11 +12,11 @@
 
 #define INTEGER(name_, type_, signed_, most_)                                                                          \
     {                                                                                                                  \
-        .name = name_, .expected = "integer", .size = sizeof(type_), .is_signed = (signed_), .most = (most_)           \
+        .name = (name_), .expected = "integer", .size = sizeof(type_), .is_signed = (signed_), .most = (most_)         \
     }
 #define TIME(name_, type_)                                                                                             \
     {                                                                                                                  \
-        .name = name_, .expected = "time", .size = sizeof(type_), .is_text = true                                      \
+        .name = (name_), .expected = "time", .size = sizeof(type_), .is_text = true                                    \
     }
 
 static const cny_kind kinds[] = {

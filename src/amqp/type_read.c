@@ -113,7 +113,7 @@ static coney_status copy_text(cny_type_reader *reader, const cny_slice *text, vo
 /* A string goes straight from the document to the object. */
 static coney_status read_string(cny_type_reader *reader, const coney_field *field, void *to)
 {
-    cny_slice text;
+    cny_slice text = {.data = ""};
     if (cny_json_peek(&reader->json) != '"')
         return cny_fail_kind(reader, "string");
     coney_status status = cny_json_string(&reader->json, &text);
@@ -132,7 +132,7 @@ static coney_status read_string(cny_type_reader *reader, const coney_field *fiel
 
 static coney_status read_chars(cny_type_reader *reader, const coney_field *field, char *to)
 {
-    cny_slice text;
+    cny_slice text = {.data = ""};
     coney_status status = read_text(reader, field, &text);
     if (status == CONEY_OK)
         status = check_no_nul(reader, &text);
@@ -148,7 +148,7 @@ static coney_status read_chars(cny_type_reader *reader, const coney_field *field
 
 static coney_status read_enum(cny_type_reader *reader, const coney_field *field, int *to)
 {
-    cny_slice text;
+    cny_slice text = {.data = ""};
     const coney_enum_name *names = field->of;
     coney_status status = read_text(reader, field, &text);
     if (status != CONEY_OK)
@@ -168,7 +168,7 @@ static coney_status read_enum(cny_type_reader *reader, const coney_field *field,
 
 static coney_status read_bytes(cny_type_reader *reader, const coney_field *field, coney_bytes *to)
 {
-    cny_slice text;
+    cny_slice text = {.data = ""};
     coney_status status = read_text(reader, field, &text);
     if (status != CONEY_OK)
         return status;
@@ -204,7 +204,7 @@ static bool parse_uuid(const cny_slice *text, uint8_t *to)
 
 static coney_status read_uuid(cny_type_reader *reader, const coney_field *field, uint8_t *to)
 {
-    cny_slice text;
+    cny_slice text = {.data = ""};
     coney_status status = read_text(reader, field, &text);
     if (status != CONEY_OK || parse_uuid(&text, to))
         return status;
@@ -259,7 +259,7 @@ static coney_status fail_integer(cny_type_reader *reader, const cny_kind *kind, 
 
 static coney_status read_integer(cny_type_reader *reader, const coney_field *field, const cny_kind *kind, void *to)
 {
-    cny_slice digits;
+    cny_slice digits = {.data = ""};
     coney_number_form form = field->options.number;
     bool may_be_text = form == CONEY_NUMBER_TEXT || form == CONEY_NUMBER_LARGE_AS_TEXT;
     coney_status status = read_digits(reader, field, may_be_text, &digits);
@@ -276,7 +276,7 @@ static coney_status read_integer(cny_type_reader *reader, const coney_field *fie
 
 static coney_status read_real(cny_type_reader *reader, const coney_field *field, void *to)
 {
-    cny_slice digits;
+    cny_slice digits = {.data = ""};
     coney_status status = read_digits(reader, field, field->options.number == CONEY_NUMBER_TEXT, &digits);
     if (status != CONEY_OK)
         return status;
@@ -293,7 +293,7 @@ static coney_status read_real(cny_type_reader *reader, const coney_field *field,
 
 static coney_status read_decimal(cny_type_reader *reader, const coney_field *field, void *to)
 {
-    cny_slice digits;
+    cny_slice digits = {.data = ""};
     coney_status status = read_digits(reader, field, true, &digits);
     if (status == CONEY_OK)
         status = copy_text(reader, &digits, to);
@@ -330,7 +330,7 @@ static coney_status store_instant(cny_type_reader *reader, const coney_field *fi
 static coney_status read_time(cny_type_reader *reader, const coney_field *field, void *to)
 {
     cny_instant instant;
-    cny_slice text;
+    cny_slice text = {.data = ""};
     if (is_number(cny_json_peek(&reader->json)) && field->options.time != CONEY_TIME_ISO_8601) {
         bool is_milliseconds = field->options.time == CONEY_TIME_MILLISECONDS;
         coney_status status = cny_json_number(&reader->json, &text);
@@ -383,7 +383,7 @@ coney_status cny_read_tree(cny_type_reader *reader, const cny_slice *text, json_
 
 static coney_status read_any(cny_type_reader *reader, const coney_field *field, void *to)
 {
-    cny_slice text;
+    cny_slice text = {.data = ""};
     json_t *tree;
     coney_status status = cny_json_skip(&reader->json, &text);
     if (status != CONEY_OK)

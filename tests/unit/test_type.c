@@ -386,9 +386,9 @@ static void test_deep_documents_do_not_overflow_the_stack(void **state)
     size_t depth = 1000000;
     char *json = malloc(2 * depth + 20);
     assert_non_null(json);
-    strcpy(json, "{\"colour\":");
-    memset(json + strlen("{\"colour\":"), '[', depth);
-    json[strlen("{\"colour\":") + depth] = '\0';
+    int begun = snprintf(json, 20, "{\"colour\":");
+    memset(json + begun, '[', depth);
+    json[(size_t)begun + depth] = '\0';
     assert_refused(&order_type, json, "more than 256 levels deep");
     free(json);
 }
