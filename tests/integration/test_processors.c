@@ -166,6 +166,33 @@ static void test_message_id_and_timestamp_are_set(void **state)
     assert_true(coney_message_properties(received)->timestamp > 1700000000);
 }
 
+static void test_option_creates_message_ids_for_messages_without_one(void **state)
+{
+    (void)state;
+    coney_message *message;
+    const coney_processor id = coney_message_id_processor();
+    use_template(&(coney_template_options){.create_message_ids = true});
+    send_text("x", NULL);
+    receive(1);
+    assert_int_equal(strlen(coney_message_properties(received)->message_id), 36);
+    assert_ok(coney_message_new(&message, "x", 1, &(coney_properties){.message_id = "own"}));
+    assert_ok(coney_template_send(sender, queue, message, NULL));
+    coney_message_unref(message);
+    receive(2);
+    assert_string_equal(coney_message_properties(received)->message_id, "own");
+    assert_fails(coney_template_add_before_publish(sender, &id), CONEY_E_INVALID, "there is a processor 'message-id'");
+    assert_ok(coney_template_remove_before_publish(sender, "message-id"));
+}
+
+static void test_template_creates_no_message_ids_by_default(void **state)
+{
+    (void)state;
+    use_template(NULL);
+    send_text("x", NULL);
+    receive(1);
+    assert_null(coney_message_properties(received)->message_id);
+}
+
 static void test_wrong_arguments_are_named(void **state)
 {
     (void)state;
@@ -460,6 +487,8 @@ int main(void)
         queue_test(test_processors_change_what_is_sent_and_stop_when_removed),
         queue_test(test_processor_that_fails_ends_the_send_and_nothing_is_sent),
         queue_test(test_message_id_and_timestamp_are_set),
+        queue_test(test_option_creates_message_ids_for_messages_without_one),
+        queue_test(test_template_creates_no_message_ids_by_default),
         queue_test(test_wrong_arguments_are_named),
         queue_test(test_container_hands_on_what_processors_left),
         queue_test(test_message_that_finds_no_memory_goes_back),

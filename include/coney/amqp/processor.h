@@ -32,8 +32,8 @@ typedef struct coney_processor {
 /* Frees the user pointer of a processor that was not added; adding a processor takes the pointer. Takes NULL. */
 CONEY_API void coney_processor_free(coney_processor *processor);
 
-/* The processor "message-id": a message without a message id gets a random one, a UUID of version 4. (Spring:
- * createMessageIds.) */
+/* The processor "message-id": a message without a message id gets a random one, a UUID of version 4. The option
+ * create_message_ids of a template adds it. (Spring: createMessageIds.) */
 CONEY_API coney_processor coney_message_id_processor(void);
 
 /* The processor "timestamp": a message without a timestamp gets the time of sending, in seconds. */

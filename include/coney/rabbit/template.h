@@ -126,6 +126,11 @@ typedef struct coney_template_options {
      * closes the channel over any other name than the name that the connection has logged in with. NULL: none. */
     const char *user_id;
 
+    /* A message without a message id gets a random one, a UUID, when it is sent, by the processor "message-id"
+     * (coney_message_id_processor()). A listener with `stateful` retry, for example, counts attempts by the message id.
+     * (Spring: createMessageIds, of a converter.) */
+    bool create_message_ids;
+
     /* For synchronous sends. */
     coney_retry_options retry;
 

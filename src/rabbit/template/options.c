@@ -77,6 +77,13 @@ static void set_defaults(coney_template_options *own)
     cny_backoff_set_defaults(&retry->first_delay_ms, &retry->multiplier, &retry->max_delay_ms, DEFAULT_MAX_DELAY_MS);
 }
 
+/* As the first processor of its order. */
+static coney_status add_message_ids(coney_template *sender)
+{
+    const coney_processor ids = coney_message_id_processor();
+    return cny_processors_add(&sender->before_publish, &ids);
+}
+
 coney_status cny_template_copy_options(coney_template *sender, const coney_template_options *given)
 {
     coney_template_options *own = &sender->options;
@@ -91,7 +98,7 @@ coney_status cny_template_copy_options(coney_template *sender, const coney_templ
     if (given->receive_arguments && !own->receive_arguments)
         return cny_fail_memory();
     set_defaults(own);
-    return CONEY_OK;
+    return own->create_message_ids ? add_message_ids(sender) : CONEY_OK;
 }
 
 /* ---- what a call says, or else the options ---- */
