@@ -31,11 +31,11 @@ static bool refuse(const place *in, const char *name, const char *expected)
 
 static bool get_text(const place *in, const char *name, char **text)
 {
-    const json_t *value = json_object_get(in->object, name);
-    if (!json_is_string(value))
-        return refuse(in, name, "text");
-    *text = strdup(json_string_value(value));
-    return *text || refuse(in, name, "enough memory");
+    const char *found = json_string_value(json_object_get(in->object, name)); /* NULL: no text */
+    *text = found ? strdup(found) : NULL;
+    if (!*text)
+        refuse(in, name, found ? "enough memory" : "text");
+    return *text;
 }
 
 static bool get_optional_text(const place *in, const char *name, char **text)
@@ -65,7 +65,7 @@ static bool get_integer(const place *in, const char *name, int64_t least, int64_
 
 static bool get_int32(const place *in, const char *name, int32_t least, int32_t most, int32_t *integer)
 {
-    int64_t wide;
+    int64_t wide = 0;
     if (!get_integer(in, name, least, most, &wide))
         return false;
     *integer = (int32_t)wide;
