@@ -53,10 +53,10 @@ uint8_t fuzz_take(const uint8_t **data, size_t *size)
 
 char *fuzz_text(const uint8_t *data, size_t size)
 {
-    char *text = malloc(size + 1);
+    char *text = calloc(1, size + 1);
     if (!text)
         abort();
-    if (size > 0)
+    if (data && size > 0)
         memcpy(text, data, size);
     text[size] = '\0';
     return text;

@@ -21,7 +21,7 @@ bool fuzz_check_status(coney_status status, const char *call, const char *file, 
 /* Takes a number from the front of the input, for a choice of the target; 0 when nothing is left. */
 uint8_t fuzz_take(const uint8_t **data, size_t *size);
 
-/* A copy with a NUL after it, so that reading past the end is noticed; to be freed. */
+/* A copy with a NUL after it, so that reading past the end is noticed; to be freed. data NULL: an empty one. */
 char *fuzz_text(const uint8_t *data, size_t size);
 
 /* ---- messages ---- */

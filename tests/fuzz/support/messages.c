@@ -4,6 +4,7 @@
 
 #include <coney/amqp/death.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- reading ---- */
@@ -53,6 +54,21 @@ static void read_deaths(const coney_message *message)
     }
 }
 
+/* The line is safe to show, also if it is cut off. */
+static void describe(const coney_message *message)
+{
+    enum { SHORT = 60 };
+    char cut[SHORT];
+    size_t size = coney_message_describe(message, NULL, 0);
+    char *line = fuzz_text(NULL, size);
+    fuzz_require(coney_message_describe(message, line, size + 1) == size && strlen(line) == size);
+    fuzz_require(coney_message_describe(message, cut, SHORT) == size && strncmp(line, cut, strlen(cut)) == 0);
+    fuzz_require(cny_utf8_error(line, size) < 0 && cny_utf8_error(cut, strlen(cut)) < 0);
+    for (size_t i = 0; i < size; i++)
+        fuzz_require((uint8_t)line[i] >= ' ' && line[i] != 127);
+    free(line);
+}
+
 void fuzz_read_message(const coney_message *message)
 {
     const coney_properties *properties = coney_message_properties(message);
@@ -77,6 +93,7 @@ void fuzz_read_message(const coney_message *message)
     read_deaths(message);
     coney_message_received_delay_ms(message);
     coney_message_retry_count(message);
+    describe(message);
     const char *body = coney_message_body(message);
     fuzz_require(body[coney_message_size(message)] == '\0');
 }
