@@ -41,6 +41,11 @@ bool fuzz_check_status(coney_status status, const char *call, const char *file, 
     return status == CONEY_OK;
 }
 
+bool fuzz_memory_is_short(void)
+{
+    return is_memory_short;
+}
+
 /* ---- input ---- */
 
 uint8_t fuzz_take(const uint8_t **data, size_t *size)

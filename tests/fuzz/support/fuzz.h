@@ -18,6 +18,9 @@ _Noreturn void fuzz_fail(const char *condition, const char *file, int line);
 #define fuzz_succeeds(call) fuzz_check_status((call), #call, __FILE__, __LINE__)
 bool fuzz_check_status(coney_status status, const char *call, const char *file, int line);
 
+/* For a target whose model does not know of memory that runs out. */
+bool fuzz_memory_is_short(void);
+
 /* Takes a number from the front of the input, for a choice of the target; 0 when nothing is left. */
 uint8_t fuzz_take(const uint8_t **data, size_t *size);
 
