@@ -44,6 +44,12 @@ static bool is_any_object(const char *id)
     return false;
 }
 
+/* A list or map of whatever: convertAndSend() does not know the class of the elements. */
+static bool is_any_collection(const type_ids *ids)
+{
+    return strncmp(ids->type, "java.util.", strlen("java.util.")) == 0 && strcmp(ids->content, "java.lang.Object") == 0;
+}
+
 static bool is_text(const char *id, const char *other)
 {
     return id && other && strcmp(id, other) == 0;
@@ -92,7 +98,8 @@ coney_status coney_types_find(const coney_types *types, const coney_message *mes
             return CONEY_OK;
         }
     }
-    return !ids.content && is_any_object(ids.type) ? CONEY_OK : fail_unknown(types, &ids);
+    bool says_nothing = ids.content ? is_any_collection(&ids) : is_any_object(ids.type);
+    return says_nothing ? CONEY_OK : fail_unknown(types, &ids);
 }
 
 /* ---- content ---- */

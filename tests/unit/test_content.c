@@ -47,6 +47,9 @@ static void test_a_message_names_its_type(void **state)
         {"", NULL, NULL, NULL},
         {"Hashtable", NULL, NULL, NULL},
         {"java.util.LinkedHashMap", NULL, NULL, NULL},
+        {"java.util.ArrayList", "java.lang.Object", NULL, NULL}, /* convertAndSend() knows no class of elements */
+        {"java.util.ImmutableCollections$ListN", "java.lang.Object", NULL, NULL},
+        {"java.util.LinkedHashMap", "java.lang.Object", "java.lang.Object", NULL},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         const coney_type *found;

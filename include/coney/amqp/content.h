@@ -14,9 +14,10 @@ CONEY_BEGIN
  *
  * The header chooses the type with this id. If the message has __ContentTypeId__, too, its sender has sent a
  * collection, or with __KeyTypeId__ a map; the header names a Java class such as "java.util.ArrayList" then, and the
- * list or map type is chosen by the id of its elements. An array, such as "[Lshop.Order;", is a list, too. "Hashtable"
- * and java.util.Map's classes without __ContentTypeId__ say no more than "an object" and count as no header; so does an
- * empty id. */
+ * list or map type is chosen by the id of its elements. An array, such as "[Lshop.Order;", is a list, too. Three things
+ * say no more than "an object" or "a list" and count as no header: "Hashtable" and java.util.Map's classes without
+ * __ContentTypeId__; a class of java.util with the __ContentTypeId__ java.lang.Object, which is what Spring's
+ * convertAndSend() writes for every list and map; and an empty id. */
 typedef struct coney_types {
     const coney_type *const *types;
     size_t count;
