@@ -30,6 +30,7 @@ static void expect_text_in(coney_message *message, const char *charset, const ch
     assert_string_equal(coney_message_properties(message)->content_type, "text/plain");
     assert_string_equal(coney_message_properties(message)->content_encoding, charset);
     expect_text(message, text);
+    interop_expect_kind(message, CONEY_CONTENT_TEXT);
 }
 
 static coney_message *text_in(const char *charset, const char *text)
@@ -80,6 +81,7 @@ static void read_bytes(coney_message *message, int index)
     assert_string_equal(coney_message_properties(message)->content_type, "application/octet-stream");
     assert_int_equal(coney_message_size(message), some_bytes.size);
     assert_memory_equal(coney_message_body(message), some_bytes.data, some_bytes.size);
+    interop_expect_kind(message, CONEY_CONTENT_BYTES);
 }
 
 static void send_bytes(const char *queue)

@@ -10,7 +10,13 @@ enum { PATIENCE_MS = 20000, PATIENCE_FOR_ALL_MS = 90000 };
 const char *interop_line = "0";
 
 const interop_case *const interop_tables[] = {
-    interop_json_cases, interop_value_cases, interop_property_cases, interop_body_cases, interop_talk_cases, NULL,
+    interop_json_cases,
+    interop_value_cases,
+    interop_typed_cases,
+    interop_property_cases,
+    interop_body_cases,
+    interop_talk_cases,
+    NULL,
 };
 
 const char *interop_name(const char *what)
@@ -81,6 +87,14 @@ void interop_expect_json(coney_message *message, const char *json)
     }
     json_decref(got);
     json_decref(expected);
+}
+
+void interop_expect_kind(coney_message *message, coney_content_kind kind)
+{
+    coney_content *content;
+    assert_ok(coney_message_content(&content, message, NULL));
+    assert_int_equal(content->kind, kind);
+    coney_content_free(content);
 }
 
 void interop_expect_header(const coney_message *message, const char *name, const char *text)

@@ -6,6 +6,8 @@
 
 #include "support/test_support.h"
 
+#include <coney/amqp/content.h>
+
 typedef struct interop_case {
     const char *name; /* The Java side has a case of the same name. */
 
@@ -22,8 +24,8 @@ typedef struct interop_case {
 } interop_case;
 
 /* All cases, in tables that end with an empty case. */
-extern const interop_case interop_json_cases[], interop_value_cases[], interop_property_cases[], interop_body_cases[],
-    interop_talk_cases[];
+extern const interop_case interop_json_cases[], interop_value_cases[], interop_typed_cases[], interop_property_cases[],
+    interop_body_cases[], interop_talk_cases[];
 extern const interop_case *const interop_tables[]; /* ends with NULL */
 
 /* The name of a queue of this run, such as "interop.4.1.json-object.coney". A view until the tenth next. */
@@ -44,6 +46,9 @@ json_t *interop_json(const char *json);
 
 /* Reads the body as JSON and compares it with such JSON. */
 void interop_expect_json(coney_message *message, const char *json);
+
+/* Converts the body to what the message says it is, without any types, and checks the kind. */
+void interop_expect_kind(coney_message *message, coney_content_kind kind);
 
 /* Checks a header that is a text; NULL: that it is missing. */
 void interop_expect_header(const coney_message *message, const char *name, const char *text);

@@ -225,6 +225,7 @@ static void read_content_type(coney_message *message, int index)
     if (index == 0)
         assert_null(coney_message_properties(message)->content_type);
     interop_expect_json(message, CANCELLATION);
+    interop_expect_kind(message, index < 2 ? CONEY_CONTENT_BYTES : CONEY_CONTENT_JSON);
 }
 
 static void send_content_types(const char *queue)

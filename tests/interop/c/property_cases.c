@@ -242,6 +242,20 @@ static void send_delay(const char *queue)
     coney_message_unref(message);
 }
 
+static void read_retry_count(coney_message *message, int index)
+{
+    (void)index;
+    assert_int_equal(coney_message_retry_count(message), 2);
+}
+
+static void send_retry_count(const char *queue)
+{
+    coney_message *message, *first = test_text("tried twice");
+    assert_ok(coney_message_with_retry_count(&message, first, 2));
+    coney_message_unref(first);
+    interop_send(queue, message);
+}
+
 static void read_trace(coney_message *message, int index)
 {
     (void)index;
@@ -264,6 +278,7 @@ const interop_case interop_property_cases[] = {
     {.name = "headers-long-and-nested", .read = read_long, .send = send_long},
     {.name = "message-ids", .read = read_id, .send = send_id},
     {.name = "delay", .read = read_delay, .send = send_delay},
+    {.name = "retry-count", .read = read_retry_count, .send = send_retry_count},
     {.name = "trace", .read = read_trace, .send = send_trace},
     {0},
 };

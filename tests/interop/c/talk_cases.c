@@ -33,6 +33,11 @@ static void serve_requests(const char *queue)
     interop_listen(&(coney_listener){.queue = queue, .on_message = on_request}, 2);
 }
 
+static void serve_request_by_exchange(const char *queue)
+{
+    interop_listen(&(coney_listener){.queue = queue, .on_message = on_request}, 1);
+}
+
 static coney_status make_reply(coney_message *request, coney_message **reply, void *user)
 {
     (void)user;
@@ -80,17 +85,22 @@ static void declare_dead_lettering(const char *name, const char *dead_letters)
     assert_ok(coney_admin_declare_queue(client.admin, &queue, NULL));
 }
 
-static void read_death(coney_message *message, int index)
+static void expect_death(coney_message *message, const char *queue)
 {
-    (void)index;
-    assert_int_equal(coney_message_size(message), strlen("reject me"));
     coney_death death;
     size_t position = 0;
     assert_true(coney_message_next_death(message, &position, &death));
     assert_string_equal(death.reason, CONEY_DEATH_REJECTED);
-    assert_string_equal(death.queue, interop_name("dead-letter-by-spring.work"));
+    assert_string_equal(death.queue, interop_name(queue));
     assert_int_equal(death.count, 1);
     assert_false(coney_message_next_death(message, &position, &death));
+}
+
+static void read_death(coney_message *message, int index)
+{
+    (void)index;
+    assert_int_equal(coney_message_size(message), strlen("reject me"));
+    expect_death(message, "dead-letter-by-spring.work");
 }
 
 static void send_to_be_rejected(const char *queue)
@@ -98,6 +108,21 @@ static void send_to_be_rejected(const char *queue)
     (void)queue;
     declare_dead_lettering("dead-letter-by-spring.work", "dead-letter-by-spring.coney");
     interop_send(interop_name("dead-letter-by-spring.work"), test_text("reject me"));
+}
+
+static void read_unreadable(coney_message *message, int index)
+{
+    (void)index;
+    expect_death(message, "unreadable-by-spring.work");
+}
+
+static void send_unreadable(const char *queue)
+{
+    (void)queue;
+    coney_message *message;
+    declare_dead_lettering("unreadable-by-spring.work", "unreadable-by-spring.coney");
+    assert_ok(coney_message_new(&message, "{\"id\":", 6, &(coney_properties){.content_type = "application/json"}));
+    interop_send(interop_name("unreadable-by-spring.work"), message);
 }
 
 static coney_outcome reject(coney_delivery *delivery, void *user)
@@ -111,6 +136,36 @@ static void serve_rejecting(const char *queue)
     (void)queue;
     declare_dead_lettering("dead-letter-by-coney.work", "dead-letter-by-coney.spring");
     interop_listen(&(coney_listener){.queue = interop_name("dead-letter-by-coney.work"), .on_message = reject}, 1);
+}
+
+static coney_outcome not_called(coney_delivery *delivery, void *user)
+{
+    (void)delivery;
+    (void)user;
+    check(!"the body was read");
+    return CONEY_ACK;
+}
+
+static void serve_unreadable(const char *queue)
+{
+    (void)queue;
+    declare_dead_lettering("unreadable-by-coney.work", "unreadable-by-coney.spring");
+    interop_listen(&(coney_listener){.queue = interop_name("unreadable-by-coney.work"),
+                                     .on_message = not_called,
+                                     .converter = coney_json_converter()},
+                   1);
+}
+
+/* ---- sent on ---- */
+
+static void serve_forwarding(const char *queue)
+{
+    coney_message *message;
+    assert_ok(coney_template_receive(client.sender, queue, &message, interop_patience()));
+    assert_non_null(message);
+    assert_string_equal(coney_message_received_user_id(message), "guest");
+    assert_int_equal(coney_message_received_delivery_mode(message), CONEY_TRANSIENT);
+    interop_send(interop_name("forwarded-by-coney.spring"), message);
 }
 
 /* ---- republished with the reason ---- */
@@ -161,9 +216,13 @@ static void serve_declared(const char *queue)
 const interop_case interop_talk_cases[] = {
     {.name = "reply-by-listener", .serve = serve_requests},
     {.name = "reply-by-receive-and-reply", .serve = serve_requests_one_by_one},
+    {.name = "reply-to-exchange", .serve = serve_request_by_exchange},
     {.name = "reply-by-spring", .read = read_reply, .is_answer = true, .send = send_request},
     {.name = "dead-letter-by-spring", .read = read_death, .is_answer = true, .send = send_to_be_rejected},
     {.name = "dead-letter-by-coney", .serve = serve_rejecting},
+    {.name = "unreadable-by-spring", .read = read_unreadable, .is_answer = true, .send = send_unreadable},
+    {.name = "unreadable-by-coney", .serve = serve_unreadable},
+    {.name = "forwarded-by-coney", .serve = serve_forwarding},
     {.name = "republished-by-spring", .read = read_republished},
     {.name = "republished-by-coney", .serve = serve_failing},
     {.name = "declared", .serve = serve_declared, .send = send_declared},

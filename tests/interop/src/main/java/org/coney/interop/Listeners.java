@@ -92,6 +92,11 @@ class Listeners {
         throw new AmqpRejectAndDontRequeueException("not this: " + text);
     }
 
+    @RabbitListener(queues = "${prefix}unreadable-by-spring.work", containerFactory = "json")
+    void unreadable(Order order) {
+        throw new IllegalStateException("the body was read: " + order);
+    }
+
     @RabbitListener(queues = "${prefix}reply-by-spring.spring", containerFactory = "json")
     Cancellation answer(Order order) {
         return new Cancellation(order.id(), "answered");

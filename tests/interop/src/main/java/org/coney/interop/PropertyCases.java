@@ -35,9 +35,10 @@ final class PropertyCases {
             new Case("headers-long-and-nested", PropertyCases::sendLong, PropertyCases::checkLong),
             new Case("message-ids", PropertyCases::sendId, PropertyCases::checkId),
             new Case("delay", PropertyCases::sendDelay, PropertyCases::checkDelay),
+            new Case("retry-count", PropertyCases::sendRetryCount, PropertyCases::checkRetryCount),
             new Case("trace", PropertyCases::sendTrace, PropertyCases::checkTrace));
 
-    private static void sendAll(Peer peer, String queue) {
+    static MessageProperties all() {
         var properties = new MessageProperties();
         properties.setContentType("text/plain");
         properties.setContentEncoding("UTF-8");
@@ -53,7 +54,11 @@ final class PropertyCases {
         properties.setAppId("app");
         properties.setClusterId("cluster");
         properties.setHeader("header", "value");
-        peer.template().send(queue, new Message("all".getBytes(StandardCharsets.UTF_8), properties));
+        return properties;
+    }
+
+    private static void sendAll(Peer peer, String queue) {
+        peer.template().send(queue, new Message("all".getBytes(StandardCharsets.UTF_8), all()));
     }
 
     private static void checkAll(Peer peer, String queue) {
@@ -169,6 +174,26 @@ final class PropertyCases {
         var bean = PropertyAccessorFactory.forBeanPropertyAccess(peer.receive(queue).getMessageProperties());
         var name = bean.isReadableProperty("receivedDelayLong") ? "receivedDelayLong" : "receivedDelay";
         equal("5000", String.valueOf(bean.getPropertyValue(name)), name);
+    }
+
+    /** Spring 2.4 has no such property; there it is a header like others. */
+    private static void sendRetryCount(Peer peer, String queue) {
+        var properties = new MessageProperties();
+        var bean = PropertyAccessorFactory.forBeanPropertyAccess(properties);
+        if (bean.isWritableProperty("retryCount")) {
+            bean.setPropertyValue("retryCount", 2);
+        } else {
+            properties.setHeader("retry-count", 2L);
+        }
+        peer.template().send(queue, new Message(new byte[0], properties));
+    }
+
+    private static void checkRetryCount(Peer peer, String queue) {
+        var properties = peer.receive(queue).getMessageProperties();
+        var bean = PropertyAccessorFactory.forBeanPropertyAccess(properties);
+        var count = bean.isReadableProperty("retryCount") ? bean.getPropertyValue("retryCount")
+                : properties.getHeaders().get("retry-count");
+        equal("2", String.valueOf(count), "retry count");
     }
 
     private static void sendTrace(Peer peer, String queue) {

@@ -9,8 +9,12 @@ import static org.coney.interop.Case.holds;
 import java.util.List;
 
 import org.coney.interop.Samples.Cancellation;
+import org.springframework.amqp.core.BindingBuilder;
+import org.springframework.amqp.core.DirectExchange;
 import org.springframework.amqp.core.Message;
+import org.springframework.amqp.core.MessageDeliveryMode;
 import org.springframework.amqp.core.MessageProperties;
+import org.springframework.amqp.core.Queue;
 import org.springframework.amqp.core.QueueBuilder;
 import org.springframework.amqp.rabbit.retry.RepublishMessageRecoverer;
 import org.springframework.amqp.rabbit.support.ListenerExecutionFailedException;
@@ -24,8 +28,15 @@ final class TalkCases {
     static final List<Case> ALL = List.of(new Case("reply-by-listener", null, TalkCases::ask),
             new Case("reply-by-receive-and-reply", null, TalkCases::ask),
             
+            new Case("reply-to-exchange", TalkCases::askByExchange, TalkCases::checkReplyToExchange),
             new Case("reply-by-spring", null, null), // Listeners.answer sends it
             new Case("dead-letter-by-spring", null, null), // Listeners.reject rejects it
+            new Case("unreadable-by-spring", null, null), // Listeners.unreadable is not called
+            new Case("unreadable-by-coney",
+                    (peer, queue) -> peer.template().convertAndSend(peer.prefix + "unreadable-by-coney.work",
+                            "no JSON"),
+                    (peer, queue) -> expectDeath(peer.receive(queue), peer.prefix + "unreadable-by-coney.work")),
+            new Case("forwarded-by-coney", TalkCases::sendToBeForwarded, TalkCases::checkForwarded),
             new Case("dead-letter-by-coney", TalkCases::sendToBeRejected, TalkCases::checkDeath),
             new Case("republished-by-spring", TalkCases::republish, null),
             new Case("republished-by-coney",
@@ -34,8 +45,10 @@ final class TalkCases {
 
     /** The queues beside those that each case has. */
     static void declare(Peer peer) {
-        declareDeadLettering(peer, "dead-letter-by-spring.work", peer.toConey("dead-letter-by-spring"));
-        declareDeadLettering(peer, "dead-letter-by-coney.work", peer.toSpring("dead-letter-by-coney"));
+        for (var name : List.of("dead-letter", "unreadable")) {
+            declareDeadLettering(peer, name + "-by-spring.work", peer.toConey(name + "-by-spring"));
+            declareDeadLettering(peer, name + "-by-coney.work", peer.toSpring(name + "-by-coney"));
+        }
     }
 
     private static void declareDeadLettering(Peer peer, String name, String deadLetters) {
@@ -57,6 +70,44 @@ final class TalkCases {
         }
     }
 
+    /** To "exchange/routing key", and without a correlation id, for which the message id stands then. */
+    private static void askByExchange(Peer peer, String queue) {
+        var exchange = new DirectExchange(peer.prefix + "answers");
+        peer.admin.declareExchange(exchange);
+        peer.admin.declareBinding(
+                BindingBuilder.bind(new Queue(peer.toSpring("reply-to-exchange"))).to(exchange).with("key"));
+        peer.template(Json.converter()).convertAndSend("", queue, Samples.ORDER, message -> {
+            message.getMessageProperties().setReplyTo(exchange.getName() + "/key");
+            message.getMessageProperties().setMessageId("m-17");
+            return message;
+        });
+    }
+
+    private static void checkReplyToExchange(Peer peer, String queue) {
+        var message = peer.receive(queue);
+        equal("m-17", message.getMessageProperties().getCorrelationId(), "correlation id");
+        equal(ANSWER, Json.converter().fromMessage(message), "the answer");
+    }
+
+    private static void sendToBeForwarded(Peer peer, String queue) {
+        var properties = PropertyCases.all();
+        properties.setHeader("list", List.of(1, "two"));
+        peer.template().send(queue, new Message("forward me".getBytes(), properties));
+    }
+
+    /** The user id is the sender's own, and a message that is sent on is persistent unless its program says no. */
+    private static void checkForwarded(Peer peer, String queue) {
+        var message = peer.receive(queue);
+        var got = message.getMessageProperties();
+        equal("forward me", new String(message.getBody()), "body");
+        equal(MessageDeliveryMode.PERSISTENT, got.getReceivedDeliveryMode(), "delivery mode");
+        equal(null, got.getReceivedUserId(), "user id");
+        equal("id", got.getMessageId(), "message id");
+        equal("correlation", got.getCorrelationId(), "correlation id");
+        equal(7, got.getPriority(), "priority");
+        equal(List.of(1, "two"), got.getHeaders().get("list"), "list");
+    }
+
     private static void sendToBeRejected(Peer peer, String queue) {
         peer.template().convertAndSend(peer.prefix + "dead-letter-by-coney.work", "reject me");
     }
@@ -64,10 +115,14 @@ final class TalkCases {
     private static void checkDeath(Peer peer, String queue) {
         var message = peer.receive(queue);
         equal("reject me", new String(message.getBody()), "body");
+        expectDeath(message, peer.prefix + "dead-letter-by-coney.work");
+    }
+
+    private static void expectDeath(Message message, String queue) {
         var deaths = message.getMessageProperties().getXDeathHeader();
         equal(1, deaths.size(), "number of deaths");
         equal("rejected", deaths.get(0).get("reason"), "reason");
-        equal(peer.prefix + "dead-letter-by-coney.work", deaths.get(0).get("queue"), "queue");
+        equal(queue, deaths.get(0).get("queue"), "queue");
         equal(1L, deaths.get(0).get("count"), "count");
     }
 
