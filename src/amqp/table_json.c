@@ -345,7 +345,7 @@ coney_status coney_table_from_json(coney_table **table, const json_t *json)
     if (!table || !json)
         return cny_fail(CONEY_E_INVALID, "table from JSON: table or json is NULL");
     reading it = {0};
-    const coney_table *read;
+    const coney_table *read = NULL;
     coney_status status = read_table(&it, &read, json, NULL, 1);
     if (status == CONEY_OK)
         status = copy_out(table, read);

@@ -206,6 +206,17 @@ static void test_ended_message_tells_why(void **state)
     amqp_destroy_message(&message);
 }
 
+static void test_transient_message_stays_transient_in_quarantine_and_after_it(void **state)
+{
+    (void)state;
+    listening_send_with("kill 0", &(coney_properties){.delivery_mode = CONEY_TRANSIENT});
+    run(&(house){.mode = "guard", .concurrency = "1"}, 1, 1, 0);
+    amqp_message_t message = plain_get(listening.dead);
+    assert_non_null(plain_header(&message, CONEY_HEADER_ENDED_BY));
+    assert_int_equal(message.properties.delivery_mode, AMQP_DELIVERY_NONPERSISTENT);
+    amqp_destroy_message(&message);
+}
+
 /* ---- suspects that are harmless ---- */
 
 static void expect_all_settled(void)
@@ -429,6 +440,7 @@ int main(int argc, char **argv)
         with_queues(test_each_of_several_killers_is_ended_and_no_neighbour),
         with_queues(test_slow_neighbours_in_two_processes_with_two_consumers_each_are_not_ended),
         with_queues(test_ended_message_tells_why),
+        with_queues(test_transient_message_stays_transient_in_quarantine_and_after_it),
         with_queues(test_message_that_its_handler_always_puts_back_is_not_ended),
         with_queues(test_suspect_of_a_batch_listener_is_handled_alone),
         with_queues(test_suspect_of_a_listener_with_lanes_is_handled_alone),

@@ -92,7 +92,7 @@ static void test_long_body_is_cut_between_two_characters(void **state)
 static void test_control_characters_are_made_safe(void **state)
 {
     (void)state;
-    assert_memory_equal(describe_body("text/plain", "a\nb\x1b[2Jc\xe2\x80\xae", 11), "body 'a?b?[2Jc?' (11 bytes)", 27);
+    assert_memory_equal(describe_body("text/plain", "a\nb\x1b[2Jc\xe2\x80\xa8", 11), "body 'a?b?[2Jc?' (11 bytes)", 27);
     assert_non_null(strstr(describe(make("", 0, &(coney_properties){.message_id = "m\r\n1"})), "message_id 'm??1'"));
 }
 

@@ -7,6 +7,8 @@
 #ifndef CONEY_AMQP_HEADERS_H
 #define CONEY_AMQP_HEADERS_H
 
+#include <coney/amqp/api.h> /* else a file that includes this header alone would be empty */
+
 /* ---- content types ---- */
 
 #define CONEY_CONTENT_TYPE_BYTES "application/octet-stream"
