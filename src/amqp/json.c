@@ -68,6 +68,9 @@ coney_status coney_message_new_json(coney_message **message, const json_t *json,
         return cny_fail(CONEY_E_INVALID, "the json object is NULL; did making it fail?");
     if (!message)
         return cny_fail(CONEY_E_INVALID, "message is NULL");
+    if ((unsigned)json_typeof(json) > JSON_NULL)
+        return coney_conversion_failed("the object is not a json_t: it begins with %u, which is no type of JSON",
+                                       (unsigned)json_typeof(json));
     char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
     if (!text)
         return coney_conversion_failed("the object cannot be written as JSON: it holds itself, or memory ran out");

@@ -55,6 +55,15 @@ static void test_any_json_value_is_a_body(void **state)
     }
 }
 
+static void test_object_of_another_kind_is_no_json(void **state)
+{
+    (void)state;
+    coney_message *message = (coney_message *)state;
+    const coney_bytes bytes = {.data = "{}", .size = 2};
+    assert_fails(coney_json_converter()->to_message(&message, "carrots", NULL), CONEY_E_CONVERSION, "not a json_t");
+    assert_fails(coney_json_converter()->to_message(&message, &bytes, NULL), CONEY_E_CONVERSION, "not a json_t");
+}
+
 static void test_what_is_no_json_is_refused_with_the_place(void **state)
 {
     (void)state;
@@ -135,6 +144,7 @@ int main(void)
         cmocka_unit_test(test_json_goes_out_as_spring_writes_it),
         cmocka_unit_test(test_json_comes_back),
         cmocka_unit_test(test_any_json_value_is_a_body),
+        cmocka_unit_test(test_object_of_another_kind_is_no_json),
         cmocka_unit_test(test_what_is_no_json_is_refused_with_the_place),
         cmocka_unit_test(test_text_and_bytes_round_trip),
         cmocka_unit_test(test_what_is_no_text_is_refused),
