@@ -38,5 +38,6 @@
 #include <coney/rabbit/scope.h>
 #include <coney/rabbit/statistics.h>
 #include <coney/rabbit/template.h>
+#include <coney/rabbit/typed.h>
 
 #endif

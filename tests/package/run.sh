@@ -113,6 +113,18 @@ for header in $(cd "$prefix/include" && find coney -name '*.h' | sort); do
     "$cxx" -x c++ -std=c++11 -pedantic -Wall -Wextra -Werror -fsyntax-only "${shared[@]}" "$dir/one.c"
 done
 
+echo "- sends of an object of another kind do not compile, in C11 and in C++"
+for language in 'c -std=c11' 'c++ -std=c++11' 'c++ -std=c++17'; do
+    read -ra flags <<<"-x $language -pedantic -Wall -Wextra -Werror -fsyntax-only"
+    "$cxx" "${flags[@]}" "${shared[@]}" "$source/tests/package/typed.c"
+    for wrong in 1 2 3 4 5; do
+        ! "$cxx" "${flags[@]}" -DWRONG=$wrong "${shared[@]}" "$source/tests/package/typed.c" 2>"$dir/errors" ||
+            fail "$language: wrong object $wrong compiles"
+        grep -qE 'incompatible|cannot convert|invalid conversion|no matching' "$dir/errors" ||
+            fail "$(cat "$dir/errors")"
+    done
+done
+
 echo "- the shared library exports what the headers declare and nothing else"
 grep -rhoP 'CONEY_API\b.*?\bconey_\w+(?=\()' "$prefix/include" | grep -oP 'coney_\w+$' | sort >"$dir/declared"
 nm -D --defined-only "$lib/libconey.so" | awk '{ print $3 }' | sort >"$dir/exported"

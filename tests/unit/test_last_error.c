@@ -99,6 +99,7 @@ static coney_confirmation *confirmation;
 static coney_scope *scope;
 static coney_message *received;
 static void *object;
+static coney_content *content;
 static coney_send_statistics sent;
 static coney_connection_info info;
 static coney_health health;
@@ -144,6 +145,8 @@ static void expect_that_nothing_is_sent_or_received(coney_status status)
     REFUSED(status, coney_template_begin_send(sender, &confirmation, "q", message, NULL));
     REFUSED(status, coney_template_receive(sender, "q", &received, 0));
     REFUSED(status, coney_template_receive_and_convert(sender, "q", &object, 0));
+    REFUSED(status, coney_template_send_text(sender, "q", "text", NULL));
+    REFUSED(status, coney_template_receive_content(sender, "q", &content, 0));
     REFUSED(status, coney_template_receive_and_reply(sender, "q", NULL, NULL, make_reply, NULL));
     REFUSED(status, coney_batching_template_send(batching, "q", message, NULL, NULL, NULL));
     REFUSED(status, coney_scope_new(&scope, sender, NULL));

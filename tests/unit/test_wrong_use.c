@@ -348,6 +348,8 @@ static void test_templates(void **state)
     coney_template *made = NULL;
     coney_send_statistics statistics;
     const coney_processor processor = coney_timestamp_processor();
+    const order none = {0};
+    json_t *json = json_null(); /* needs no reference */
     REFUSES("sender", coney_template_new(NULL, factory, NULL));
     REFUSES("factory", coney_template_new(&made, NULL, NULL));
     REFUSES("template", coney_template_send(NULL, "", message, NULL));
@@ -358,6 +360,15 @@ static void test_templates(void **state)
     REFUSES("message", coney_template_send_and_forget(sender, "", NULL, NULL));
     REFUSES("template", coney_template_convert_and_send(NULL, "", "", NULL));
     REFUSES("object", coney_template_convert_and_send(sender, "", NULL, NULL));
+    REFUSES("template", coney_template_send_object(NULL, "", &order_type, &none, NULL));
+    REFUSES("type", coney_template_send_object(sender, "", NULL, &none, NULL));
+    REFUSES("object", coney_template_send_object(sender, "", &order_type, NULL, NULL));
+    REFUSES("template", coney_template_send_json(NULL, "", json, NULL));
+    REFUSES("json", coney_template_send_json(sender, "", NULL, NULL));
+    REFUSES("template", coney_template_send_text(NULL, "", "text", NULL));
+    REFUSES("text", coney_template_send_text(sender, "", NULL, NULL));
+    REFUSES("template", coney_template_send_bytes(NULL, "", "bytes", 5, NULL));
+    REFUSES("body", coney_template_send_bytes(sender, "", NULL, 5, NULL));
     REFUSES("template", coney_template_wait_for_confirms(NULL, 0));
     REFUSES("sender", coney_template_add_before_publish(NULL, &processor));
     REFUSES("processor", coney_template_add_before_publish(sender, NULL));
@@ -385,6 +396,7 @@ static void test_receiving(void **state)
 {
     (void)state;
     coney_message *received = NULL;
+    coney_content *content = NULL;
     void *object = NULL;
     REFUSES("template", coney_template_receive(NULL, "q", &received, 0));
     REFUSES("queue", coney_template_receive(sender, NULL, &received, 0));
@@ -392,6 +404,13 @@ static void test_receiving(void **state)
     REFUSES("template", coney_template_receive_and_convert(NULL, "q", &object, 0));
     REFUSES("queue", coney_template_receive_and_convert(sender, NULL, &object, 0));
     REFUSES("object", coney_template_receive_and_convert(sender, "q", NULL, 0));
+    REFUSES("template", coney_template_receive_object(NULL, "q", &order_type, &object, 0));
+    REFUSES("queue", coney_template_receive_object(sender, NULL, &order_type, &object, 0));
+    REFUSES("type", coney_template_receive_object(sender, "q", NULL, &object, 0));
+    REFUSES("object", coney_template_receive_object(sender, "q", &order_type, NULL, 0));
+    REFUSES("template", coney_template_receive_content(NULL, "q", &content, 0));
+    REFUSES("queue", coney_template_receive_content(sender, NULL, &content, 0));
+    REFUSES("content", coney_template_receive_content(sender, "q", NULL, 0));
     REFUSES("template", coney_template_receive_and_reply(NULL, "q", NULL, NULL, make_reply, NULL));
     REFUSES("queue", coney_template_receive_and_reply(sender, NULL, NULL, NULL, make_reply, NULL));
     REFUSES("callback", coney_template_receive_and_reply(sender, "q", NULL, NULL, NULL, NULL));

@@ -29,9 +29,9 @@ typedef struct coney_json_limits {
 
 /* Object: json_t of any JSON type. Writes compact application/json with content encoding UTF-8. Reads application/json,
  * any +json, text/x-json, and, as Spring does, bodies without a content type or with application/octet-stream. The
- * charset is determined as by coney_text_converter(). CONEY_E_CONVERSION: an object with a NaN, or one that can be seen to
- * be no json_t, because it does not begin with a type of JSON; a body that is not JSON
- * in its charset, and the sentence names the place; a document over the limits of coney_json_set_limits(). */
+ * charset is determined as by coney_text_converter(). CONEY_E_CONVERSION: an object with a NaN, or one that can be seen
+ * to be no json_t, because it does not begin with a type of JSON; a body that is not JSON in its charset, and the
+ * sentence names the place; a document over the limits of coney_json_set_limits(). */
 CONEY_API const coney_converter *coney_json_converter(void);
 
 /* Reads the body as JSON, by the same rules. Gives *json: free it with json_decref().

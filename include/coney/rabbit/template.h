@@ -10,6 +10,7 @@
 #ifndef CONEY_RABBIT_TEMPLATE_H
 #define CONEY_RABBIT_TEMPLATE_H
 
+#include <coney/amqp/content.h>
 #include <coney/amqp/converter.h>
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
@@ -99,6 +100,10 @@ typedef struct coney_template_options {
     /* For convert_and_send and receive_and_convert. Default: JSON. */
     const coney_converter *converter;
 
+    /* What coney_template_receive_content() may make of a message that names its type. Each type has an id of its own.
+     * The array and its types are not copied. Default: none. (Spring: idClassMapping.) */
+    coney_types types;
+
     /* For one send, connecting included. Default: 10,000. */
     int timeout_ms;
 
@@ -152,7 +157,7 @@ typedef struct coney_send_options {
      * setDelayLong.) */
     int64_t delay_ms;
 
-    const coney_properties *properties; /* For convert_and_send; a message has properties of its own. */
+    const coney_properties *properties; /* Where the call makes the message; a message has properties of its own. */
 } coney_send_options;
 
 /* ---- life ---- */
@@ -236,8 +241,10 @@ CONEY_API coney_status coney_template_send_and_forget(coney_template *sender, co
                                                       coney_message *message, const coney_send_options *options);
 
 /* Converts the object with the template's converter and sends the message like coney_template_send(). The object is
- * borrowed; for the default converter the object is a json_t. (Spring: convertAndSend.) Statuses as
- * coney_template_send(), and CONEY_E_CONVERSION. */
+ * borrowed, and must be what the converter takes: a json_t for the default converter, a text or a coney_bytes for the
+ * others. Neither the compiler nor, in most cases, the converter can tell another object, so <coney/rabbit/typed.h> has
+ * a function for each kind. (Spring: convertAndSend.) Statuses as coney_template_send(), and CONEY_E_CONVERSION, also
+ * for an object that is NULL or that can be seen to be no json_t (CONEY_E_INVALID: the json_t is NULL). */
 CONEY_API coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key,
                                                        const void *object, const coney_send_options *options);
 

@@ -5,6 +5,7 @@
 #include "rabbit/template/processors.h"
 
 #include <coney/rabbit/receive.h>
+#include <coney/rabbit/typed.h>
 
 #include <string.h>
 
@@ -199,6 +200,18 @@ coney_status coney_template_receive(coney_template *sender, const char *queue, c
     return status;
 }
 
+/* ---- receiving and converting ---- */
+
+/* Acknowledges the message if it was converted, rejects it if it was not, and ends the reception. */
+static coney_status settle_converted(reception *one, coney_status converted)
+{
+    if (converted != CONEY_OK)
+        return refuse(one);
+    coney_status status = settle(one, CNY_SETTLE_ACK);
+    coney_message_unref(one->message);
+    return status;
+}
+
 coney_status coney_template_receive_and_convert(coney_template *sender, const char *queue, void **object,
                                                 int timeout_ms)
 {
@@ -212,16 +225,55 @@ coney_status coney_template_receive_and_convert(coney_template *sender, const ch
         return status;
     const coney_converter *converter = sender->options.converter;
     void *made = NULL;
-    if (cny_from_message(converter, &made, one.message) != CONEY_OK) {
+    coney_status converted = cny_from_message(converter, &made, one.message);
+    if (converted != CONEY_OK)
         cny_fail_in("convert from %s", converter->name);
-        return refuse(&one);
-    }
-    status = settle(&one, CNY_SETTLE_ACK);
+    status = settle_converted(&one, converted);
     if (status == CONEY_OK)
         *object = made;
-    else
+    else if (converted == CONEY_OK)
         converter->free_object(made);
-    coney_message_unref(one.message);
+    return status;
+}
+
+coney_status coney_template_receive_object(coney_template *sender, const char *queue, const coney_type *type,
+                                           void **object, int timeout_ms)
+{
+    CNY_DISABLE_CANCEL();
+    if (!object)
+        return cny_fail(CONEY_E_INVALID, "receive: object is NULL");
+    *object = NULL;
+    if (coney_type_check(type) != CONEY_OK) /* before a message is taken, which must not pay for this */
+        return cny_fail_in("receive");
+    reception one;
+    coney_status status = receive(&one, sender, queue, timeout_ms);
+    if (status != CONEY_OK || !one.message)
+        return status;
+    status = settle_converted(&one, coney_message_object(object, one.message, type));
+    if (status != CONEY_OK) {
+        coney_object_free(*object);
+        *object = NULL;
+    }
+    return status;
+}
+
+coney_status coney_template_receive_content(coney_template *sender, const char *queue, coney_content **content,
+                                            int timeout_ms)
+{
+    CNY_DISABLE_CANCEL();
+    if (!content)
+        return cny_fail(CONEY_E_INVALID, "receive: content is NULL");
+    *content = NULL;
+    reception one;
+    coney_status status = receive(&one, sender, queue, timeout_ms);
+    if (status != CONEY_OK || !one.message)
+        return status;
+    const coney_types *types = sender->options.types.count > 0 ? &sender->options.types : NULL;
+    status = settle_converted(&one, coney_message_content(content, one.message, types));
+    if (status != CONEY_OK) {
+        coney_content_free(*content);
+        *content = NULL;
+    }
     return status;
 }
 

@@ -262,20 +262,3 @@ coney_status coney_template_begin_send(coney_template *sender, coney_confirmatio
         cny_waiter_unref(request.waiter);
     return status;
 }
-
-coney_status coney_template_convert_and_send(coney_template *sender, const char *routing_key, const void *object,
-                                             const coney_send_options *options)
-{
-    CNY_DISABLE_CANCEL();
-    if (!sender)
-        return cny_fail(CONEY_E_INVALID, "send: the template is NULL");
-    coney_message *message;
-    const coney_converter *converter = sender->options.converter;
-    coney_send_options rest = options ? *options : (coney_send_options){0};
-    if (cny_to_message(converter, &message, object, rest.properties) != CONEY_OK)
-        return cny_fail_in("convert to %s", converter->name);
-    rest.properties = NULL;
-    coney_status status = coney_template_send(sender, routing_key, message, &rest);
-    coney_message_unref(message);
-    return status;
-}
