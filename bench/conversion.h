@@ -23,7 +23,8 @@ typedef struct codec {
 
 typedef struct conversion conversion;
 
-/* Converts the case's document both ways, so that nothing is measured that does it wrongly. NULL if so. */
+/* Converts the case's document both ways, so that a wrong conversion is not measured. NULL if the document changes or
+ * cannot be converted. */
 conversion *conversion_new(const bench_case *one, const codec *by);
 bool conversion_repeat(const conversion *repeated, int times);
 void conversion_free(conversion *freed);
