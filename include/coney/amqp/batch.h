@@ -34,8 +34,8 @@ typedef coney_status coney_fragment_handler(coney_message *fragment, size_t inde
 
 /* Takes a batch apart and calls the handler for each fragment, in order, on this thread. All lengths are checked first,
  * so the handler is not called for a damaged batch. A fragment has the properties of the batch without the header
- * springBatchFormat, and the exchange, routing key and redelivered flag with which the batch was received. Only one
- * fragment exists at a time, unless the handler keeps references. Any thread.
+ * springBatchFormat, and the exchange, routing key, redelivered flag, delivery mode and so on with which the batch
+ * came. Only one fragment exists at a time, unless the handler keeps references. Any thread.
  * - CONEY_OK, CONEY_E_NO_MEMORY.
  * - CONEY_E_CONVERSION: a length is negative or exceeds the body ("insufficient batch data at offset ..."), or there is
  *   no message, or there are too many messages, alone or together with their headers.

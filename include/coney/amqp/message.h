@@ -52,10 +52,10 @@ CONEY_API coney_status coney_message_new(coney_message **message, const void *bo
                                          const coney_properties *properties);
 
 /* Makes a copy of a message with other properties (NULL: the properties of the message) and another body (NULL, with
- * size 0: the body of the message, which is shared and not copied). Arguments are copied. The copy keeps the exchange,
- * the routing key and the redelivered flag of a received message. The message is borrowed and does not change; *copy
- * gets one reference and may be the variable from which `message` was read. Any thread. (Spring:
- * MessageBuilder.fromMessage.) Statuses as coney_message_new(). */
+ * size 0: the body of the message, which is shared and not copied). Arguments are copied. The copy of a received
+ * message keeps what the message came with: exchange, routing key, redelivered flag, and the values of the getters at
+ * the end of this header. The message is borrowed and does not change; *copy gets one reference and may be the variable
+ * from which `message` was read. Any thread. (Spring: MessageBuilder.fromMessage.) Statuses as coney_message_new(). */
 CONEY_API coney_status coney_message_with(coney_message **copy, coney_message *message,
                                           const coney_properties *properties, const void *body, size_t size);
 
@@ -90,9 +90,8 @@ CONEY_API const char *coney_message_received_user_id(const coney_message *messag
 
 /* The delivery mode with which a received message came. CONEY_DELIVERY_DEFAULT if it came without one, which AMQP
  * counts as transient, and for a message made by the program. A received message that is sent on is persistent unless
- * the program sets coney_properties.delivery_mode. A copy made by coney_message_with() keeps the received mode for
- * reading. (Spring: receivedDeliveryMode; but Spring sends such a message without a delivery mode, so it becomes
- * transient.) */
+ * the program sets coney_properties.delivery_mode. (Spring: receivedDeliveryMode; but Spring sends such a message
+ * without a delivery mode, so it becomes transient.) */
 CONEY_API coney_delivery_mode coney_message_received_delivery_mode(const coney_message *message);
 
 /* The number by which the broker knows a delivery on its channel; the fragments of a batch share it. 0 for a message
