@@ -92,7 +92,7 @@ void fuzz_target(const uint8_t *data, size_t size)
     const uint8_t *line_end = size > 0 ? memchr(data, '\n', size) : NULL;
     size_t type_size = line_end ? (size_t)(line_end - data) : 0, body_at = line_end ? type_size + 1 : 0;
     char *type = fuzz_text(data, type_size);
-    coney_message *message;
+    coney_message *message = NULL;
     coney_json_set_limits(&limits);
     if (strlen(type) <= CNY_MAX_SHORT_STRING &&
         fuzz_succeeds(make_message(&message, type, data + body_at, size - body_at))) {
