@@ -113,13 +113,18 @@ static coney_status fill_object(json_t *object, const coney_table *table, const 
     return status;
 }
 
-/* A table that would be read as a form is in a form of its own. */
+static bool looks_like_a_form(json_t *object)
+{
+    return json_object_size(object) == 1 && *json_object_iter_key(json_object_iter(object)) == '$';
+}
+
+/* A table that would be read as a form is in a form of its own. A table with several entries has one member if they
+ * have the same name. */
 static coney_status table_to_json(json_t **json, const coney_table *table, const cny_path *path)
 {
-    bool looks_like_a_form = coney_table_size(table) == 1 && coney_table_name_at(table, 0)[0] == '$';
     *json = json_object();
     coney_status status = *json ? fill_object(*json, table, path) : cny_fail_memory();
-    if (status == CONEY_OK && looks_like_a_form && !(*json = form("$table", *json)))
+    if (status == CONEY_OK && looks_like_a_form(*json) && !(*json = form("$table", *json)))
         status = cny_fail_memory();
     return status;
 }

@@ -223,6 +223,21 @@ static void test_table_that_looks_like_a_form_comes_back_as_a_table(void **state
     expect_text_survives("{\"h\":{\"$bytes\":\"no form\",\"beside\":1}}");
 }
 
+/* A peer can send several entries of one name; one of them is left in JSON. */
+static void test_table_that_looks_like_a_form_only_in_json_comes_back_as_a_table(void **state)
+{
+    (void)state;
+    coney_table *inner = coney_table_new();
+    assert_true(cny_table_put(inner, "$bytes", (coney_value){.type = CONEY_BOOL, .as.boolean = true}));
+    assert_true(cny_table_put(inner, "$bytes", (coney_value){.type = CONEY_VOID}));
+    assert_ok(coney_table_set_table(table, "h", inner));
+    coney_table_free(inner);
+    char *text = to_text(table);
+    assert_string_equal(text, "{\"h\":{\"$table\":{\"$bytes\":true}}}");
+    expect_text_survives(text);
+    free(text);
+}
+
 static void test_outermost_object_is_a_table_whatever_its_names(void **state)
 {
     (void)state;
@@ -432,6 +447,7 @@ int main(void)
         table_test(test_decimal_of_the_largest_scale_comes_back),
         table_test(test_tables_and_arrays_come_back_in_their_order),
         table_test(test_table_that_looks_like_a_form_comes_back_as_a_table),
+        table_test(test_table_that_looks_like_a_form_only_in_json_comes_back_as_a_table),
         table_test(test_outermost_object_is_a_table_whatever_its_names),
         table_test(test_unknown_form_is_a_table),
         table_test(test_no_table_is_an_empty_object),
