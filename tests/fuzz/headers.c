@@ -70,6 +70,7 @@ void fuzz_target(const uint8_t *data, size_t size)
     coney_message *copy = message ? copy_headers(message) : NULL;
     if (copy) {
         fuzz_read_message(message);
+        fuzz_table_as_json(message->properties.headers);
         bool has_twins = coney_table_size(copy->properties.headers) < coney_table_size(message->properties.headers);
         fuzz_require(has_twins || fuzz_same_properties(message, copy));
         encode_and_decode(copy);

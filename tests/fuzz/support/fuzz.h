@@ -32,6 +32,9 @@ char *fuzz_text(const uint8_t *data, size_t size);
 /* Reads everything of the message as a program can. */
 void fuzz_read_message(const coney_message *message);
 
+/* Writes the table as JSON, and reads and writes that: it must be the same. A name that is not UTF-8 may be refused. */
+void fuzz_table_as_json(const coney_table *table);
+
 /* Do both have the same properties and headers, as far as they are sent? */
 bool fuzz_same_properties(const coney_message *a, const coney_message *b);
 

@@ -3,6 +3,7 @@
 #include "support/fuzz.h"
 
 #include <coney/amqp/death.h>
+#include <coney/amqp/table_json.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,23 @@ void fuzz_read_message(const coney_message *message)
     describe(message);
     const char *body = coney_message_body(message);
     fuzz_require(body[coney_message_size(message)] == '\0');
+}
+
+void fuzz_table_as_json(const coney_table *table)
+{
+    json_t *json, *json_again;
+    coney_table *again;
+    coney_status status = coney_table_to_json(&json, table);
+    if (status == CONEY_E_CONVERSION || !fuzz_succeeds(status))
+        return;
+    if (fuzz_succeeds(coney_table_from_json(&again, json))) {
+        if (fuzz_succeeds(coney_table_to_json(&json_again, again))) {
+            fuzz_require(json_equal(json, json_again));
+            json_decref(json_again);
+        }
+        coney_table_free(again);
+    }
+    json_decref(json);
 }
 
 /* ---- comparing ---- */
