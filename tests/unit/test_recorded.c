@@ -106,8 +106,6 @@ static void test_message_is_read_like_the_one_from_the_broker(void **state)
     const recorded *message = *state;
     cny_incoming incoming;
     bool complete;
-    if (!message->one)
-        fail_msg("the suite has no case of this name: run ./dev interop --record");
     cny_wire *wire = cny_wire_new();
     wire->limits = (cny_wire_limits){.channel_max = 1, .frame_max = 131072};
     wire->max_message_bytes = 1000000;
@@ -116,7 +114,10 @@ static void test_message_is_read_like_the_one_from_the_broker(void **state)
     assert_ok(cny_wire_next(wire, &incoming, &complete));
     assert_true(complete);
     assert_non_null(incoming.message);
-    message->one->read(incoming.message, message->index);
+    if (message->one)
+        message->one->read(incoming.message, message->index);
+    else
+        fail_msg("the suite has no case of this name: run ./dev interop --record");
     coney_message_unref(incoming.message);
     cny_wire_free(wire);
 }

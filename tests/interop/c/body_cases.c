@@ -7,11 +7,10 @@
 /* The text 200 times, as in Java. */
 static const char *long_text(void)
 {
-    static char text[200 * sizeof(INTEROP_TEXT " ")];
-    if (!*text) {
-        for (int i = 0; i < 200; i++)
-            strcat(text, INTEROP_TEXT " ");
-    }
+    static const char once[] = INTEROP_TEXT " ";
+    static char text[200 * (sizeof once - 1) + 1];
+    for (size_t i = 0; i < 200; i++)
+        memcpy(text + i * (sizeof once - 1), once, sizeof once);
     return text;
 }
 

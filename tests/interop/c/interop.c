@@ -48,8 +48,8 @@ static char *with_quotes(const char *json)
 {
     char *text = strdup(json);
     assert_non_null(text);
-    for (char *at = text; *at; at++)
-        *at = *at == '\'' ? '"' : *at;
+    for (char *at = text; (at = strchr(at, '\'')); at++)
+        *at = '"';
     return text;
 }
 
@@ -113,7 +113,7 @@ const coney_value *interop_header(const coney_message *message, const char *name
     const coney_value *value = coney_message_header(message, name);
     if (!value)
         fail_msg("there is no header %s", name);
-    if (value->type != type)
+    else if (value->type != type)
         fail_msg("header %s has type %d, not %d", name, (int)value->type, (int)type);
     return value;
 }

@@ -142,7 +142,7 @@ static coney_outcome not_called(coney_delivery *delivery, void *user)
 {
     (void)delivery;
     (void)user;
-    check(!"the body was read");
+    test_check(false, "the body was read", __FILE__, __LINE__);
     return CONEY_ACK;
 }
 
