@@ -478,6 +478,7 @@ static void test_functions_for_a_struct_refuse_the_type_of_another(void **state)
     assert_fails(mistaken_from_message(&line, message), CONEY_E_CONVERSION, words);
     coney_message_unref(message);
     assert_fails(mistaken_to_message(&message, lines, NULL), CONEY_E_CONVERSION, words);
+    assert_null(message);
     assert_fails(order_receive(client.sender, queue, NULL, 0), CONEY_E_INVALID, "object is NULL");
 }
 

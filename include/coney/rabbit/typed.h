@@ -82,6 +82,7 @@ CONEY_END
  * They are coney_template_send_object(), coney_template_receive_object(), coney_message_new_object() and
  * coney_message_object(), with their statuses; objects that they give are for coney_object_free(). A type whose size is
  * not that of the struct is CONEY_E_CONVERSION. Lists and maps have the structs coney_list and coney_map. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type in parentheses declares nothing */
 #define CONEY_TYPED(name_, struct_, type_)                                                                             \
     CONEY_UNUSED_ static inline coney_status name_##_send(coney_template *sender_, const char *routing_key_,           \
                                                           const struct_ *object_, const coney_send_options *options_)  \
@@ -105,6 +106,8 @@ CONEY_END
     CONEY_UNUSED_ static inline coney_status name_##_to_message(coney_message **message_, const struct_ *object_,      \
                                                                 const coney_properties *properties_)                   \
     {                                                                                                                  \
+        if (message_)                                                                                                  \
+            *message_ = NULL;                                                                                          \
         return CONEY_DESCRIBES_(type_, struct_) ? coney_message_new_object(message_, &(type_), object_, properties_)   \
                                                 : CONEY_FAIL_TYPED_(name_, struct_, type_);                            \
     }                                                                                                                  \
@@ -119,6 +122,8 @@ CONEY_END
         return status_;                                                                                                \
     }                                                                                                                  \
     struct coney_typed_##name_ /* so that the macro is followed by a semicolon */
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #define CONEY_DESCRIBES_(type_, struct_) ((type_).size == sizeof(struct_))
 #define CONEY_FAIL_TYPED_(name_, struct_, type_)                                                                       \
