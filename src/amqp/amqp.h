@@ -7,6 +7,7 @@
 #include "base/base.h"
 
 #include <coney/amqp/address.h>
+#include <coney/amqp/content.h>
 #include <coney/amqp/converter.h>
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
@@ -122,6 +123,22 @@ coney_status cny_correlate(coney_message **correlated, const coney_message *requ
 coney_status cny_to_message(const coney_converter *converter, coney_message **message, const void *object,
                             const coney_properties *properties);
 coney_status cny_from_message(const coney_converter *converter, void **object, coney_message *message);
+
+/* ---- types ---- */
+
+/* coney_types_find() that does not fail: NULL if the message names no type, or none of these. */
+const coney_type *cny_types_named(const coney_types *types, const coney_message *message);
+
+/* Checks a type that messages are to name, and a registry, for a struct of options that has it as `types`. Two types of
+ * one name cannot be told apart. CONEY_E_INVALID. */
+coney_status cny_type_check_named(const coney_type *type);
+coney_status cny_types_check(const coney_types *types);
+bool cny_types_same_name(const coney_type *type, const coney_type *other);
+
+/* The bytes of memory that JSON of this size takes as jansson's tree, by a guess; and those that an object takes that
+ * was read from JSON of this size. */
+enum { CNY_JSON_GROWTH = 32 }; /* bytes in memory for a byte of an ordinary document */
+size_t cny_object_weight(const void *object, size_t json_size);
 
 /* ---- processors: lists that change while threads run them ---- */
 

@@ -83,23 +83,82 @@ static coney_status fail_unknown(const coney_types *types, const type_ids *ids)
                                    ids->content ? "'" : "", *known ? known : "none");
 }
 
+static const coney_type *find(const coney_types *types, const type_ids *ids)
+{
+    for (size_t i = 0; i < types->count; i++) {
+        if (is_meant(types->types[i], ids))
+            return types->types[i];
+    }
+    return NULL;
+}
+
 coney_status coney_types_find(const coney_types *types, const coney_message *message, const coney_type **type)
 {
     if (type)
         *type = NULL;
     if (!types || !message || !type)
         return cny_fail(CONEY_E_INVALID, "%s is NULL", !types ? "types" : !message ? "message" : "type");
-    type_ids ids = ids_of(message);
+    const type_ids ids = ids_of(message);
     if (!ids.type)
         return CONEY_OK;
-    for (size_t i = 0; i < types->count; i++) {
-        if (is_meant(types->types[i], &ids)) {
-            *type = types->types[i];
-            return CONEY_OK;
-        }
-    }
+    *type = find(types, &ids);
     bool says_nothing = ids.content ? is_any_collection(&ids) : is_any_object(ids.type);
-    return says_nothing ? CONEY_OK : fail_unknown(types, &ids);
+    return *type || says_nothing ? CONEY_OK : fail_unknown(types, &ids);
+}
+
+const coney_type *cny_types_named(const coney_types *types, const coney_message *message)
+{
+    const type_ids ids = ids_of(message);
+    return ids.type ? find(types, &ids) : NULL;
+}
+
+/* ---- checks of a registry ---- */
+
+/* By what messages name the type, or the elements of the list or map. */
+static const char *name_of(const coney_type *type)
+{
+    return type->form == CONEY_OBJECT_FORM ? type->id : cny_java_class(&type->element);
+}
+
+bool cny_types_same_name(const coney_type *type, const coney_type *other)
+{
+    return type->form == other->form && is_text(name_of(type), name_of(other));
+}
+
+coney_status cny_type_check_named(const coney_type *type)
+{
+    coney_status status = coney_type_check(type);
+    if (status != CONEY_OK || name_of(type))
+        return status;
+    return cny_fail(CONEY_E_INVALID, "%s no id, so no message can name the type",
+                    type->form == CONEY_OBJECT_FORM ? "it has" : "the type of its elements has");
+}
+
+static coney_status check_entry(const coney_types *types, size_t index)
+{
+    const coney_type *type = types->types[index];
+    if (!type)
+        return cny_fail(CONEY_E_INVALID, "types.types[%zu] is NULL", index);
+    if (cny_type_check_named(type) != CONEY_OK)
+        return cny_fail_in("types.types[%zu]", index);
+    for (size_t i = 0; i < index; i++) {
+        if (cny_types_same_name(types->types[i], type))
+            return cny_fail(CONEY_E_INVALID, "types.types[%zu] and types.types[%zu] are both named '%.255s'%s", i,
+                            index, name_of(type), type->form == CONEY_OBJECT_FORM ? "" : ", by their elements");
+    }
+    return CONEY_OK;
+}
+
+coney_status cny_types_check(const coney_types *types)
+{
+    if (!types->types != (types->count == 0))
+        return cny_fail(CONEY_E_INVALID, "types.types is %s, and types.count is %zu",
+                        types->types ? "not NULL" : "NULL", types->count);
+    for (size_t i = 0; i < types->count; i++) {
+        if (check_entry(types, i) != CONEY_OK)
+            return CONEY_E_INVALID;
+    }
+    return CONEY_OK;
 }
 
 /* ---- content ---- */

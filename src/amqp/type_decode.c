@@ -3,6 +3,7 @@
  * thread; recursion only as deep as the limit of the document. */
 #include "amqp/type_reader.h"
 
+#include "amqp/amqp.h"
 #include "amqp/json_writer.h"
 
 #include <string.h>
@@ -440,6 +441,12 @@ void coney_object_free(void *object)
     cny_owned_jsons_free(owner);
     cny_arena_free(&owner->arena);
     cny_free(owner);
+}
+
+size_t cny_object_weight(const void *object, size_t json_size)
+{
+    const cny_owner *owner = (const cny_owner *)object - 1;
+    return sizeof *owner + owner->arena.held + (owner->jsons ? CNY_JSON_GROWTH * json_size : 0);
 }
 
 /* The object, and room for texts that are as long as the document, as most documents consist of names and texts. */

@@ -302,12 +302,15 @@ static void test_names_are_checked(void **state)
     expect_refusals(wrong, COUNT_OF(wrong));
 }
 
+#define ON_MESSAGE .on_message = handle
+
 static void test_handlers_are_checked(void **state)
 {
     (void)state;
-    static const coney_typed_handler nameless[] = {{.on_message = handle}}, empty[] = {{"", handle, NULL}};
-    static const coney_typed_handler idle[] = {{"order", handle, NULL}, {"offer", NULL, NULL}};
-    static const coney_typed_handler twice[] = {{"order", handle, NULL}, {"offer", handle, NULL}, {"order", handle, 0}};
+    static const coney_typed_handler nameless[] = {{.on_message = handle}}, empty[] = {{.type = "", ON_MESSAGE}};
+    static const coney_typed_handler idle[] = {{.type = "order", ON_MESSAGE}, {.type = "offer"}};
+    static const coney_typed_handler twice[] = {
+        {.type = "order", ON_MESSAGE}, {.type = "invoice", ON_MESSAGE}, {.type = "order", ON_MESSAGE}};
     static const wrong_listener wrong[] = {
         {{.handlers = nameless, .handler_count = 1}, {"handlers[0] has no type or no on_message"}},
         {{.handlers = empty, .handler_count = 1}, {"handlers[0] has no type"}},
@@ -316,10 +319,116 @@ static void test_handlers_are_checked(void **state)
         {{.handler_count = 3}, {"handlers is NULL, handler_count 3"}},
         {{.on_batch = handle_batch, .on_message = handle}, {"on_batch goes with no other handler, neither on_message"}},
         {{.on_batch = handle_batch, .handlers = twice, .handler_count = 2}, {"on_batch goes with no other handler"}},
-        {{.validator = validate}, {"validator", "converter is NULL"}},
+        {{.validator = validate}, {"validator", "converter is NULL", "no type"}},
         {{.validator = validate, .handlers = twice, .handler_count = 2}, {"validator", "converter is NULL"}},
     };
     expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+/* ---- types of payloads ---- */
+
+typedef struct parcel {
+    int32_t weight;
+} parcel;
+static const coney_field parcel_fields[] = {CONEY_FIELD(parcel, weight, CONEY_INT32)};
+static const coney_type parcel_type = CONEY_TYPE("Parcel", parcel, parcel_fields),
+                        second_type = CONEY_TYPE("Parcel", parcel, parcel_fields),
+                        nameless_type = CONEY_TYPE(NULL, parcel, parcel_fields),
+                        wrong_type = {.id = "Wrong", .form = CONEY_OBJECT_FORM},
+                        parcels_type = CONEY_LIST_TYPE("java.util.ArrayList", CONEY_STRUCT(parcel_type)),
+                        other_list_type = CONEY_LIST_TYPE("java.util.LinkedList", CONEY_STRUCT(second_type)),
+                        nameless_list_type = CONEY_LIST_TYPE("java.util.ArrayList", CONEY_STRUCT(nameless_type)),
+                        numbers_type = CONEY_LIST_TYPE("java.util.ArrayList", CONEY_INT32);
+
+#define TYPES(...)                                                                                                     \
+    {                                                                                                                  \
+        (const coney_type *const[]){__VA_ARGS__}, sizeof((const coney_type *const[]){__VA_ARGS__}) / sizeof(void *)    \
+    }
+#define BY_ID .type_precedence = CONEY_TYPE_ID
+
+static void test_types_are_checked(void **state)
+{
+    (void)state;
+    const wrong_listener wrong[] = {
+        {{.type = &wrong_type}, {"type: "}},
+        {{.types = {.count = 2}}, {"types.types is NULL, and types.count is 2"}},
+        {{.types = {(const coney_type *const[]){&parcel_type}, 0}}, {"types.count is 0"}},
+        {{.types = TYPES(&parcel_type, NULL)}, {"types.types[1] is NULL"}},
+        {{.types = TYPES(&wrong_type)}, {"types.types[0]: "}},
+        {{.types = TYPES(&nameless_type)}, {"types.types[0]: it has no id"}},
+        {{.types = TYPES(&nameless_list_type)}, {"types.types[0]: the type of its elements has no id"}},
+        {{.types = TYPES(&numbers_type, &parcel_type, &second_type)},
+         {"types.types[1] and types.types[2]", "'Parcel'"}},
+        {{.types = TYPES(&parcel_type, &parcel_type)}, {"types.types[0] and types.types[1] are both named 'Parcel'"}},
+        {{.types = TYPES(&parcels_type, &other_list_type)}, {"both named 'Parcel', by their elements"}},
+        {{.type = &second_type, .types = TYPES(&parcel_type), BY_ID}, {"type and types.types[0]", "'Parcel'"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_types_without_effect_are_refused(void **state)
+{
+    (void)state;
+    static const coney_typed_handler typed = {.payload_type = &parcel_type, ON_MESSAGE};
+    const coney_converter *json = coney_json_converter();
+    const wrong_listener wrong[] = {
+        {{.type = &parcel_type, .converter = json}, {"converter and type are set"}},
+        {{.types = TYPES(&parcel_type), .converter = json}, {"converter and types are set"}},
+        {{.type = &parcel_type, .types = TYPES(&numbers_type)}, {"types would do nothing", "CONEY_TYPE_ID"}},
+        {{BY_ID}, {"type_precedence is CONEY_TYPE_ID, and there is no type", "set type or types"}},
+        {{BY_ID, .converter = json, .handlers = &typed, .handler_count = 1}, {"a converter makes the payloads"}},
+        {{.type_precedence = (coney_type_precedence)2}, {"type_precedence is 2, which is no coney_type_precedence"}},
+        {{.types = TYPES(&numbers_type), .handlers = &typed, .handler_count = 1},
+         {"types would do nothing: each handl"}},
+        {{.type = &numbers_type, .handlers = &typed, .handler_count = 1}, {"type would do nothing: each handler has"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_payload_types_of_handlers_are_checked(void **state)
+{
+    (void)state;
+    static const coney_typed_handler nameless = {.payload_type = &nameless_type, ON_MESSAGE},
+                                     broken = {.type = "a", .payload_type = &wrong_type, ON_MESSAGE},
+                                     nameless_list = {.payload_type = &nameless_list_type, ON_MESSAGE},
+                                     same[] = {{.payload_type = &parcel_type, ON_MESSAGE},
+                                               {.type = "Parcel", ON_MESSAGE}},
+                                     lists[] = {{.payload_type = &parcels_type, ON_MESSAGE},
+                                                {.payload_type = &other_list_type, ON_MESSAGE}};
+    const coney_typed_handler both = {.payload_type = &parcel_type, .converter = coney_json_converter(), ON_MESSAGE};
+    const wrong_listener wrong[] = {
+        {{.handlers = &nameless, .handler_count = 1}, {"handlers[0].payload_type: it has no id"}},
+        {{.handlers = &nameless_list, .handler_count = 1}, {"handlers[0].payload_type: the type of its elements"}},
+        {{.handlers = &broken, .handler_count = 1}, {"handlers[0].payload_type: "}},
+        {{.handlers = &both, .handler_count = 1}, {"handlers[0].payload_type: there is a converter, too"}},
+        {{.handlers = same, .handler_count = 2}, {"type 'Parcel' has two handlers, 0 and 1"}},
+        {{.handlers = lists, .handler_count = 2}, {"type 'java.util.LinkedList' has two handlers, 0 and 1"}},
+    };
+    expect_refusals(wrong, COUNT_OF(wrong));
+}
+
+static void test_types_that_go_together_are_taken(void **state)
+{
+    (void)state;
+    static const coney_typed_handler two_lists[] = {{.payload_type = &parcels_type, ON_MESSAGE},
+                                                    {.payload_type = &numbers_type, ON_MESSAGE}},
+                                     named = {.type = "a", .payload_type = &nameless_type, ON_MESSAGE},
+                                     plain = {.type = "Parcel", ON_MESSAGE};
+    const coney_listener right[] = {
+        {.on_message = handle, .type = &nameless_type, .validator = validate},
+        {.on_message = handle, .types = TYPES(&parcel_type, &parcels_type, &numbers_type), .validator = validate},
+        {.on_batch = handle_batch, .type = &parcel_type, .types = TYPES(&parcel_type, &numbers_type), BY_ID},
+        {.on_message = handle, .type = &parcel_type, BY_ID},
+        {.handlers = two_lists, .handler_count = 2, .validator = validate, BY_ID},
+        {.handlers = &named, .handler_count = 1},
+        {.handlers = &plain, .handler_count = 1, .types = TYPES(&parcel_type)},
+    };
+    for (size_t i = 0; i < COUNT_OF(right); i++) {
+        static const char *const queues[] = {"a", "b", "c", "d", "e", "f", "g"};
+        coney_listener listener = right[i];
+        listener.queue = queues[i];
+        assert_ok(coney_container_listen(container, &listener));
+    }
 }
 
 static void test_concurrency_is_checked_against_the_rest(void **state)
@@ -420,7 +529,7 @@ static void test_retry_options_without_effect_are_refused(void **state)
 static void test_limits_themselves_are_accepted(void **state)
 {
     (void)state;
-    static const coney_listener right[] = {
+    const coney_listener right[] = {
         {.concurrency = 2000, .max_concurrency = 2000, .prefetch = 65535},
         {.lanes = 1000, .lane_header = "key", .slow_handler_ms = -1},
         {.ack_every = 65535, .ack_after_ms = INT_MAX, .priority = INT_MIN},
@@ -431,8 +540,9 @@ static void test_limits_themselves_are_accepted(void **state)
         {.retry = {.exhausted = CONEY_EXHAUSTED_CALL, .on_exhausted = recover}, .acknowledge = CONEY_ACKNOWLEDGE_NONE},
     };
     for (size_t i = 0; i < COUNT_OF(right); i++) {
+        static const char *const queues[] = {"a", "b", "c", "d", "e", "f", "g"};
         coney_listener listener = right[i];
-        listener.queue = "q";
+        listener.queue = queues[i];
         listener.on_message = handle;
         assert_ok(coney_container_listen(container, &listener));
     }
@@ -518,6 +628,10 @@ static const coney_typed_handler two[] = {{.type = "order", .on_message = handle
 static const coney_typed_handler turned[] = {{.type = "invoice", .on_message = handle},
                                              {.type = "order", .on_message = handle}};
 
+static const coney_typed_handler one_parcel[] = {{.payload_type = &parcel_type, ON_MESSAGE}},
+                                 parcels[] = {{.payload_type = &parcels_type, ON_MESSAGE}},
+                                 numbers[] = {{.payload_type = &numbers_type, ON_MESSAGE}};
+
 static void test_listeners_of_one_queue_with_different_types_draw_a_warning(void **state)
 {
     (void)state;
@@ -534,6 +648,11 @@ static void test_listeners_of_one_queue_with_different_types_draw_a_warning(void
         {{.handlers = &order, .handler_count = 1}, {.on_message = handle}},
         {{.handlers = &order, .handler_count = 1}, {.handlers = &order, .handler_count = 1, .on_message = handle}},
         {{.filter = accept_all}, {.filter = NULL}},
+        {{.type = &parcel_type}, {.type = NULL}},
+        {{.type = &parcel_type}, {.type = &parcel_type, BY_ID}},
+        {{.types = TYPES(&parcel_type)}, {.types = TYPES(&parcel_type, &numbers_type)}},
+        {{.handlers = one_parcel, .handler_count = 1}, {.handlers = numbers, .handler_count = 1}},
+        {{.handlers = parcels, .handler_count = 1}, {.handlers = numbers, .handler_count = 1}},
     };
     for (size_t i = 0; i < COUNT_OF(different); i++) {
         assert_true(is_warned_of(&different[i].one, &different[i].other));
@@ -552,6 +671,8 @@ static void test_listeners_with_the_same_types_or_queues_of_their_own_draw_none(
     } alike[] = {
         {{.converter = json}, {.converter = json, .prefetch = 1}},
         {{.handlers = two, .handler_count = 2}, {.handlers = turned, .handler_count = 2}},
+        {{.handlers = parcels, .handler_count = 1}, {.handlers = parcels, .handler_count = 1}},
+        {{.types = TYPES(&parcel_type, &numbers_type)}, {.types = TYPES(&numbers_type, &parcel_type)}},
         {{.queue = "orders", .converter = json}, {.queue = "invoices", .converter = text}},
         /* consumers of a stream get all messages each */
         {{.converter = json, .arguments = from_first}, {.converter = text, .arguments = from_first}},
@@ -577,6 +698,10 @@ int main(void)
         own_container(test_multiplier_and_delays_are_checked),
         own_container(test_names_are_checked),
         own_container(test_handlers_are_checked),
+        own_container(test_types_are_checked),
+        own_container(test_types_without_effect_are_refused),
+        own_container(test_payload_types_of_handlers_are_checked),
+        own_container(test_types_that_go_together_are_taken),
         own_container(test_concurrency_is_checked_against_the_rest),
         own_container(test_acknowledging_is_checked),
         own_container(test_max_crashes_is_refused_where_nobody_counts),

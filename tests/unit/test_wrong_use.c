@@ -515,6 +515,11 @@ static void test_deliveries(void **state)
     (void)state;
     NOTHING(coney_delivery_message(NULL));
     NOTHING(coney_delivery_payload(NULL));
+    NOTHING(coney_delivery_type(NULL));
+    NOTHING(coney_delivery_content(NULL));
+    NOTHING(coney_delivery_json(NULL));
+    NOTHING(coney_delivery_text(NULL));
+    NOTHING(coney_delivery_object(NULL, &customer_type));
     NOTHING(coney_delivery_queue(NULL));
     NOTHING(coney_delivery_listener_id(NULL));
     NOTHING(coney_delivery_consumer_tag(NULL));
@@ -526,6 +531,7 @@ static void test_deliveries(void **state)
     REFUSES("delivery", coney_delivery_settle(NULL, CONEY_ACK));
     REFUSES("delivery", coney_delivery_reply(NULL, message));
     REFUSES("delivery", coney_delivery_convert_and_reply(NULL, "text"));
+    REFUSES("delivery", coney_delivery_reply_object(NULL, &customer_type, "object"));
     BEARS(coney_delivery_set_reply(NULL, coney_message_ref(message))); /* taken: the last reference goes here */
     REFUSES("delivery", coney_delivery_send(NULL, "", "q", message));
 }

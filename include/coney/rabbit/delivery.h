@@ -4,6 +4,7 @@
 #ifndef CONEY_RABBIT_DELIVERY_H
 #define CONEY_RABBIT_DELIVERY_H
 
+#include <coney/amqp/content.h>
 #include <coney/amqp/message.h>
 
 CONEY_BEGIN
@@ -29,10 +30,38 @@ typedef enum coney_outcome {
 /* The message as the processors left it. View that lives as long as the delivery. Any thread. */
 CONEY_API coney_message *coney_delivery_message(const coney_delivery *delivery);
 
-/* The object that the listener's converter made of the message; NULL without a converter. View and threads as above. */
+/* ---- the payload ----
+ *
+ * What was made of the message, as "payloads" in listener.h tells. These functions are for the handler, for on_error
+ * and on_exhausted, and for as long as the delivery is kept. What they give belongs to the delivery: a view that lives
+ * as long as the delivery. Any thread.
+ *
+ * Where there is no such payload they give NULL, and coney_last_error() tells why: the message was not converted, or
+ * its body is not what its content type says (CONEY_E_CONVERSION), or it is something else (CONEY_E_CONVERSION).
+ * A mistake of the handler is logged, too. CONEY_E_STATE: no handler was to get the message, so there is nothing. */
+
+/* The object that the converter or the type of the listener, or of its handler, has made; or, if there is none of them,
+ * a text (const char *), JSON (json_t *) or bytes (const coney_bytes *), as the content type says. */
 CONEY_API const void *coney_delivery_payload(const coney_delivery *delivery);
 
-/* Where the message came from. Views and threads as above. */
+/* The object, if it is of this type: `const order *order = coney_delivery_object(delivery, &order_type)`. */
+CONEY_API const void *coney_delivery_object(const coney_delivery *delivery, const coney_type *type);
+
+/* JSON, for json_unpack() and so on: json_incref() keeps it longer than the delivery. */
+CONEY_API json_t *coney_delivery_json(const coney_delivery *delivery);
+
+/* A text in UTF-8. */
+CONEY_API const char *coney_delivery_text(const coney_delivery *delivery);
+
+/* Any of them, with its kind. NULL for what a converter of the program has made. */
+CONEY_API const coney_content *coney_delivery_content(const coney_delivery *delivery);
+
+/* The type of the payload. NULL if the payload is not an object of a type; that is no failure. */
+CONEY_API const coney_type *coney_delivery_type(const coney_delivery *delivery);
+
+/* ---- where the message came from ---- */
+
+/* Views and threads as coney_delivery_message(). */
 CONEY_API const char *coney_delivery_queue(const coney_delivery *delivery);
 CONEY_API const char *coney_delivery_listener_id(const coney_delivery *delivery);
 CONEY_API const char *coney_delivery_consumer_tag(const coney_delivery *delivery);
@@ -121,6 +150,11 @@ CONEY_API coney_status coney_delivery_reply(coney_delivery *delivery, coney_mess
 /* Converts an object with the listener's reply_converter and sends it like coney_delivery_reply(). The object is
  * borrowed. Statuses as coney_delivery_reply(), and CONEY_E_CONVERSION. */
 CONEY_API coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const void *object);
+
+/* The same with an object of a type, as JSON with Spring's type headers. Statuses as coney_delivery_reply(), and those of
+ * coney_message_new_object(). */
+CONEY_API coney_status coney_delivery_reply_object(coney_delivery *delivery, const coney_type *type,
+                                                   const void *object);
 
 /* Keeps a reply that is sent before the message is acknowledged: when the handler returns CONEY_ACK, or with
  * CONEY_ACKNOWLEDGE_MANUAL by coney_delivery_settle(), whichever comes first. If the reply cannot be sent, the message

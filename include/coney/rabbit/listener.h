@@ -7,6 +7,7 @@
 #ifndef CONEY_RABBIT_LISTENER_H
 #define CONEY_RABBIT_LISTENER_H
 
+#include <coney/amqp/content.h>
 #include <coney/amqp/converter.h>
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
@@ -33,10 +34,22 @@ typedef void coney_batch_handler(coney_delivery *const *deliveries, size_t count
 /* The handler for the messages of one type. The type of a message is its header __TypeId__, or, without that header,
  * its property `type`. (Spring: @RabbitHandler.) */
 typedef struct coney_typed_handler {
-    const char *type;                  /* Required. */
+    /* Required without payload_type. Default: the messages that name payload_type, as coney_types tells. */
+    const char *type;
+
     coney_message_handler *on_message; /* Required. */
-    const coney_converter *converter;  /* NULL: the listener's converter. */
+
+    /* The payload of this handler; at most one of the two. Default: the type of the listener's `types` whose id is
+     * `type`; if there is none, as the listener says. payload_type is borrowed for the life of the container. */
+    const coney_converter *converter;
+    const coney_type *payload_type;
 } coney_typed_handler;
+
+/* Who chooses the type of a payload. (Spring: Jackson2JavaTypeMapper.TypePrecedence.) */
+typedef enum coney_type_precedence {
+    CONEY_TYPE_INFERRED = 0, /* The listener: its `type`, whatever the message names. */
+    CONEY_TYPE_ID,           /* The header __TypeId__, among `types`, `type` and the payload_types of the handlers. */
+} coney_type_precedence;
 
 /* Asks whether the message is for this listener. A message for which the filter returns false is acknowledged and
  * counted as filtered. The filter runs before the message is converted. */
@@ -107,6 +120,21 @@ typedef enum coney_acknowledge_mode {
  * Refused: CONEY_ACKNOWLEDGE_NONE, exclusive, priority, more than one consumer, retry.delays_ms, retry.stateful,
  * retry.delayed_by_queue, CONEY_EXHAUSTED_REQUEUE. */
 
+/* ---- payloads ----
+ *
+ * What coney_delivery_payload() gives to a handler. The first of these that applies decides:
+ * 1. the converter or payload_type of the handler in `handlers` that the message's type has chosen;
+ * 2. the listener's converter;
+ * 3. with CONEY_TYPE_ID, or without `type`: the type that the message names in its header __TypeId__, by the rules of
+ *    coney_types_find(). With CONEY_TYPE_ID a name that is not known here is a conversion error, and a message without
+ *    a name has `type`;
+ * 4. the listener's `type`, and headers are ignored;
+ * 5. the content type: a text is const char *, JSON is json_t *, anything else is coney_bytes *. This payload is made
+ *    when a handler first asks, so a handler that reads the message only does not pay for it.
+ * A converter or a type runs before the handler, and a message that does not fit is fatal: see coney_error_handler.
+ * A struct is read from JSON. The content type may be missing then, or application/octet-stream, which Spring writes
+ * for each message that does not say better. (Spring: the parameter type of a listener method; the class mapper.) */
+
 /* ---- the listener ---- */
 
 typedef struct coney_listener {
@@ -135,12 +163,26 @@ typedef struct coney_listener {
     coney_batch_handler *on_batch;
     const coney_typed_handler *handlers;
     size_t handler_count;
-    void *user;                       /* Must live as long as a handler may run. */
-    const coney_converter *converter; /* Makes the payload. NULL: no payload, the handler reads the message. */
-    coney_message_filter *filter;     /* NULL: all messages are for this listener. */
-    coney_validator *validator;       /* Needs a converter for every message; a refused payload counts as a message that
-                                         cannot be converted. NULL: all payloads are valid. */
-    coney_error_handler *on_error;    /* NULL: Coney's default, see coney_error_handler. */
+    void *user; /* Must live as long as a handler may run. */
+
+    const coney_converter *converter; /* Makes the payload. NULL: see "payloads" above. */
+
+    /* The payload is this struct, list or map. Borrowed for the life of the container. Not with a converter. */
+    const coney_type *type;
+
+    /* The types that messages may name. The array is copied, the types are borrowed for the life of the container. Not
+     * with a converter; with `type` only if type_precedence is CONEY_TYPE_ID. */
+    coney_types types;
+    coney_type_precedence type_precedence;
+
+    coney_message_filter *filter; /* NULL: all messages are for this listener. */
+
+    /* Needs a converter or a type for every message, and is called with the object. A refused payload counts as a
+     * message that cannot be converted, and so does a message that names no type if `types` are all there is. NULL: all
+     * payloads are valid. */
+    coney_validator *validator;
+
+    coney_error_handler *on_error; /* NULL: Coney's default, see coney_error_handler. */
 
     /* Consumers, each with a channel of its own. Default: 1. */
     int concurrency;

@@ -20,29 +20,42 @@ static bool make_id(const coney_container *container, cny_listener *listener)
 
 /* ---- two listeners of one queue ---- */
 
-static const coney_typed_handler *find_handler(const coney_listener *options, const char *type)
+static const coney_typed_handler *find_handler(const coney_listener *options, const coney_typed_handler *like)
 {
     for (size_t i = 0; i < options->handler_count; i++) {
-        if (strcmp(options->handlers[i].type, type) == 0)
+        if (cny_handlers_take_same(&options->handlers[i], like))
             return &options->handlers[i];
     }
     return NULL;
 }
 
-static const coney_converter *converter_of(const coney_listener *options, const coney_typed_handler *handler)
+static const void *payload_of(const coney_listener *options, const coney_typed_handler *handler)
 {
+    if (handler->payload_type)
+        return handler->payload_type;
     return handler->converter ? handler->converter : options->converter;
 }
 
-/* The options have a handler for each type of the other ones, with the same converter. */
+/* The options have a handler for each type of the other ones, with the same payload. */
 static bool has_handlers_of(const coney_listener *options, const coney_listener *other)
 {
     for (size_t i = 0; i < other->handler_count; i++) {
-        const coney_typed_handler *theirs = &other->handlers[i], *ours = find_handler(options, theirs->type);
-        if (!ours || converter_of(options, ours) != converter_of(other, theirs))
+        const coney_typed_handler *theirs = &other->handlers[i], *ours = find_handler(options, theirs);
+        if (!ours || payload_of(options, ours) != payload_of(other, theirs))
             return false;
     }
     return true;
+}
+
+static bool has_types_of(const coney_types *types, const coney_types *other)
+{
+    bool all = true;
+    for (size_t i = 0; all && i < other->count; i++) {
+        all = false;
+        for (size_t k = 0; !all && k < types->count; k++)
+            all = types->types[k] == other->types[i];
+    }
+    return all;
 }
 
 static bool takes_untyped(const coney_listener *options)
@@ -51,10 +64,13 @@ static bool takes_untyped(const coney_listener *options)
 }
 
 /* Messages that are meant for one listener are of no use to the other. */
-static bool takes_other_messages(const coney_listener *one, const coney_listener *other)
+static bool takes_other_messages(const cny_spec *spec, const cny_spec *others)
 {
-    return one->filter != other->filter || one->converter != other->converter ||
-           takes_untyped(one) != takes_untyped(other) || !has_handlers_of(one, other) || !has_handlers_of(other, one);
+    const coney_listener *one = &spec->options, *other = &others->options;
+    return one->filter != other->filter || one->converter != other->converter || one->type != other->type ||
+           one->type_precedence != other->type_precedence || takes_untyped(one) != takes_untyped(other) ||
+           !has_types_of(&spec->types, &others->types) || !has_types_of(&others->types, &spec->types) ||
+           !has_handlers_of(one, other) || !has_handlers_of(other, one);
 }
 
 /* Each consumer of a stream gets all messages, so two listeners do not take any from each other. */
@@ -70,7 +86,7 @@ static const cny_listener *find_rival(const coney_container *container, const cn
     for (const cny_listener *other = container->listeners; other; other = other->next) {
         bool is_rival = other != listener && other->wish != CNY_LISTENER_REMOVED &&
                         strcmp(other->spec.options.queue, options->queue) == 0 &&
-                        takes_other_messages(&other->spec.options, options);
+                        takes_other_messages(&other->spec, &listener->spec);
         if (is_rival && !reads_stream(options))
             return other;
     }
@@ -82,12 +98,12 @@ static void warn_of_rival(const coney_container *container, const cny_listener *
 {
     const cny_listener *rival = find_rival(container, listener);
     if (rival)
-        snprintf(warning, 1024,
-                 "container '%s': listeners '%.255s' and '%.255s' of queue '%s' differ in their converter, filter or "
-                 "handlers, but the broker deals the messages of a queue out in turn, so each listener gets messages "
-                 "that are meant for the other; use one listener with handlers for all types, or a queue for each",
-                 container->options.name, rival->spec.options.id, listener->spec.options.id,
-                 listener->spec.options.queue);
+        snprintf(
+            warning, 1024,
+            "container '%s': listeners '%.255s' and '%.255s' of queue '%s' differ in their converter, types, filter "
+            "or handlers, but the broker deals the messages of a queue out in turn, so each listener gets messages "
+            "that are meant for the other; use one listener with handlers for all types, or a queue for each",
+            container->options.name, rival->spec.options.id, listener->spec.options.id, listener->spec.options.queue);
 }
 
 /* ---- adding ---- */

@@ -3,25 +3,15 @@
  * reason of its failure. Runs on the thread that has the delivery: its worker, then the thread that settles it. */
 #include "rabbit/listener/handling/delivery.h"
 
-#include <coney/amqp/json.h>
-
 #include <stdarg.h>
 #include <stdio.h>
-
-#define JSON_GROWTH 32 /* bytes in memory for one of an ordinary document */
-
-void cny_delivery_release_payload(coney_delivery *delivery)
-{
-    if (delivery->payload)
-        delivery->payload_converter->free_object(delivery->payload);
-    delivery->payload = NULL;
-}
+#include <string.h>
 
 void cny_delivery_let_go(coney_delivery *delivery)
 {
     if (atomic_load_explicit(&delivery->refs, memory_order_acquire) != 1)
         return;
-    cny_delivery_release_payload(delivery);
+    cny_payload_clear(&delivery->payload);
     coney_message *made = delivery->message;
     delivery->message = coney_message_ref(cny_original(delivery));
     coney_message_unref(made);
@@ -37,8 +27,7 @@ size_t cny_delivery_made_bytes(const coney_delivery *delivery)
         bytes = message->size;
     else if (delivery->fragment_number == 1 || message != cny_original(delivery))
         bytes = cny_message_weight(message);
-    bool is_json = delivery->payload && delivery->payload_converter == coney_json_converter();
-    return bytes + (is_json ? JSON_GROWTH * message->size : 0);
+    return bytes + cny_payload_bytes(&delivery->payload, message->size);
 }
 
 coney_status cny_delivery_check_process(const coney_delivery *delivery)
@@ -51,11 +40,6 @@ coney_status cny_delivery_check_process(const coney_delivery *delivery)
 coney_message *coney_delivery_message(const coney_delivery *delivery)
 {
     return delivery ? delivery->message : NULL;
-}
-
-const void *coney_delivery_payload(const coney_delivery *delivery)
-{
-    return delivery ? delivery->payload : NULL;
 }
 
 const char *coney_delivery_queue(const coney_delivery *delivery)
@@ -85,6 +69,121 @@ bool coney_delivery_is_last_in_batch(const coney_delivery *delivery)
 {
     return delivery && delivery->is_last_fragment;
 }
+
+/* ---- the payload, for the program ---- */
+
+/* Nobody gets NULL in silence. That a message was not converted is told where it is decided. */
+static void tell_missing(const coney_delivery *delivery)
+{
+    cny_handling *handling = delivery->source->handling;
+    bool is_told = coney_last_error_details()->status == CONEY_E_STATE;
+    cny_fail_in("listener '%s': message '%s'", handling->spec->options.id, cny_id_of(cny_original(delivery)));
+    if (is_told)
+        return;
+    cny_error *error = cny_error_capture(); /* the log sink may be the program's, and fail at something else */
+    cny_log_limited(&handling->log, CNY_LOG_PAYLOAD, CONEY_LOG_ERROR, cny_original(delivery),
+                    "%s (asked for by its handler)", cny_error_view(error)->text);
+    cny_error_raise(error);
+    cny_error_unref(error);
+}
+
+static const coney_content *content_of(const coney_delivery *delivery)
+{
+    const coney_content *content = NULL;
+    if (!delivery)
+        cny_fail(CONEY_E_INVALID, "the delivery is NULL");
+    if (!delivery || cny_delivery_check_process(delivery) != CONEY_OK)
+        return NULL;
+    cny_payload *payload = (cny_payload *)(uintptr_t)&delivery->payload; /* made when it is first asked for */
+    if (cny_payload_content(&content, payload, delivery->message) != CONEY_OK)
+        tell_missing(delivery);
+    return content;
+}
+
+static const coney_content *content_as(const coney_delivery *delivery, coney_content_kind kind)
+{
+    static const char *const names[] = {"", "a text", "JSON", "bytes", "an object"};
+    const coney_content *content = content_of(delivery);
+    if (!content || content->kind == kind)
+        return content;
+    const char *given = content->type ? content->type->id : coney_message_properties(delivery->message)->content_type;
+    cny_fail(CONEY_E_CONVERSION,
+             "its payload is %s (%s '%.255s'), not %s; converter and type of the listener decide, and "
+             "coney_delivery_content() tells",
+             names[content->kind], content->type ? "type" : "content type", given ? given : "", names[kind]);
+    tell_missing(delivery);
+    return NULL;
+}
+
+static const void *payload_by_content(const coney_delivery *delivery)
+{
+    CNY_DISABLE_CANCEL();
+    const coney_content *content = content_of(delivery);
+    if (!content)
+        return NULL;
+    switch (content->kind) {
+    case CONEY_CONTENT_TEXT: return content->text;
+    case CONEY_CONTENT_JSON: return content->json;
+    case CONEY_CONTENT_BYTES: return &content->bytes;
+    case CONEY_CONTENT_OBJECT: break;
+    }
+    return content->object;
+}
+
+const void *coney_delivery_payload(const coney_delivery *delivery)
+{
+    return delivery && delivery->payload.object ? delivery->payload.object : payload_by_content(delivery);
+}
+
+const coney_type *coney_delivery_type(const coney_delivery *delivery)
+{
+    return delivery ? delivery->payload.content.type : NULL;
+}
+
+const coney_content *coney_delivery_content(const coney_delivery *delivery)
+{
+    CNY_DISABLE_CANCEL();
+    return content_of(delivery);
+}
+
+json_t *coney_delivery_json(const coney_delivery *delivery)
+{
+    CNY_DISABLE_CANCEL();
+    const coney_content *content = content_as(delivery, CONEY_CONTENT_JSON);
+    return content ? content->json : NULL;
+}
+
+const char *coney_delivery_text(const coney_delivery *delivery)
+{
+    CNY_DISABLE_CANCEL();
+    const coney_content *content = content_as(delivery, CONEY_CONTENT_TEXT);
+    return content ? content->text : NULL;
+}
+
+/* A static table in a header is another table in each file. */
+static bool is_same(const coney_type *type, const coney_type *other)
+{
+    return type == other || (type->id && other->id && strcmp(type->id, other->id) == 0 && type->form == other->form &&
+                             type->size == other->size && type->field_count == other->field_count);
+}
+
+const void *coney_delivery_object(const coney_delivery *delivery, const coney_type *type)
+{
+    CNY_DISABLE_CANCEL();
+    if (!type) {
+        cny_fail(CONEY_E_INVALID, "the type is NULL");
+        return NULL;
+    }
+    const coney_content *content = content_as(delivery, CONEY_CONTENT_OBJECT);
+    if (!content || is_same(content->type, type))
+        return content ? content->object : NULL;
+    cny_fail(CONEY_E_CONVERSION, "its payload is an object of type '%.255s' of %zu bytes, not '%.255s' of %zu bytes",
+             content->type->id ? content->type->id : "", content->type->size, type->id ? type->id : "", type->size);
+    tell_missing(delivery);
+    return NULL;
+}
+
+/* ---- failures ---- */
 
 const char *cny_failure_text(const coney_delivery *delivery)
 {

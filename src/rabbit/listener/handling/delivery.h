@@ -6,6 +6,7 @@
 #include "rabbit/listener/handling/arrival.h"
 #include "rabbit/listener/handling/delivery_state.h"
 #include "rabbit/listener/handling/handling.h"
+#include "rabbit/listener/handling/payload.h"
 
 /* How far the handling of a delivery has come. */
 typedef enum cny_progress {
@@ -41,8 +42,7 @@ struct coney_delivery {
     /* by the worker, then by the thread that settles it */
     cny_arrival own;
     coney_message *message; /* as processors left it */
-    void *payload;
-    const coney_converter *payload_converter;
+    cny_payload payload;
     const coney_typed_handler *handler; /* NULL: the listener's */
     cny_error *failure;                 /* the reason, without what the program has said since */
     cny_processing processing;
@@ -75,8 +75,6 @@ static inline bool cny_delivery_is_manual(const coney_delivery *delivery)
 
 /* CONEY_E_STATE in a child of fork(), where nothing can be done with a delivery. */
 coney_status cny_delivery_check_process(const coney_delivery *delivery);
-
-void cny_delivery_release_payload(coney_delivery *delivery);
 
 /* For a delivery whose disposition is known and whose handler has returned: frees what was made of the message, which
  * may take many times the memory of the message. Does nothing while the program has a reference. */

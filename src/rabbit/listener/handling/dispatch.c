@@ -133,12 +133,19 @@ static const char *type_of(const coney_message *message)
     return type ? type : message->properties.type;
 }
 
+/* A handler without a type takes what names its payload_type, a list or map. */
+static bool takes(const coney_typed_handler *handler, const coney_message *message, const char *type)
+{
+    const coney_types own = {&handler->payload_type, 1};
+    return handler->type ? type && strcmp(handler->type, type) == 0 : cny_types_named(&own, message) != NULL;
+}
+
 static coney_status choose_handler(coney_delivery *delivery)
 {
     const coney_listener *options = options_of(delivery);
     const char *type = options->handler_count > 0 ? type_of(delivery->message) : NULL;
-    for (size_t i = 0; type && i < options->handler_count; i++) {
-        if (strcmp(options->handlers[i].type, type) == 0) {
+    for (size_t i = 0; i < options->handler_count; i++) {
+        if (takes(&options->handlers[i], delivery->message, type)) {
             delivery->handler = &options->handlers[i];
             return CONEY_OK;
         }
@@ -151,13 +158,34 @@ static coney_status choose_handler(coney_delivery *delivery)
                            "on_message");
 }
 
+/* The type of the payload if no handler of the list and no converter decides. NULL: the content type does. A name that
+ * is unknown here is an error if the name is to decide, or if the payload is to be validated. */
+static coney_status choose_type(const coney_type **type, const coney_delivery *delivery)
+{
+    const cny_spec *spec = delivery->source->handling->spec;
+    const coney_listener *options = &spec->options;
+    *type = options->type;
+    if (spec->types.count == 0)
+        return CONEY_OK;
+    bool must_be_known = options->type_precedence == CONEY_TYPE_ID || options->validator;
+    const coney_type *named = cny_types_named(&spec->types, delivery->message);
+    if (named)
+        *type = named;
+    else if (must_be_known && coney_types_find(&spec->types, delivery->message, &named) != CONEY_OK)
+        return CONEY_E_CONVERSION;
+    return *type || !options->validator
+               ? CONEY_OK
+               : cny_fail(CONEY_E_CONVERSION,
+                          "it names no type in a header " CONEY_HEADER_TYPE_ID ", so the validator cannot check it");
+}
+
 static coney_status validate(const coney_delivery *delivery)
 {
     const coney_listener *options = options_of(delivery);
     if (!options->validator)
         return CONEY_OK;
     cny_forget_failure();
-    coney_status status = options->validator(delivery->payload, options->user);
+    coney_status status = options->validator(delivery->payload.object, options->user);
     if (status != CONEY_OK && coney_last_error_details()->status != status)
         cny_fail(status, "the validator returned %s and does not say why", coney_status_name(status));
     return status == CONEY_OK ? status : cny_fail_in("it is not valid");
@@ -166,13 +194,19 @@ static coney_status validate(const coney_delivery *delivery)
 static coney_status convert(coney_delivery *delivery)
 {
     const coney_listener *options = options_of(delivery);
-    const coney_converter *converter =
-        delivery->handler && delivery->handler->converter ? delivery->handler->converter : options->converter;
-    if (!converter)
-        return CONEY_OK;
-    delivery->payload_converter = converter;
-    coney_status status = cny_from_message(converter, &delivery->payload, delivery->message);
-    return status == CONEY_OK ? validate(delivery) : cny_fail_in("it cannot be converted");
+    const coney_typed_handler *handler = delivery->handler;
+    const coney_converter *converter = handler && handler->converter ? handler->converter : options->converter;
+    const coney_type *type = handler ? handler->payload_type : NULL;
+    coney_status status = CONEY_OK;
+    if (type)
+        converter = NULL;
+    else if (!converter)
+        status = choose_type(&type, delivery);
+    if (status == CONEY_OK)
+        status = cny_payload_make(&delivery->payload, delivery->message, converter, type);
+    if (status != CONEY_OK)
+        return cny_fail_in("it cannot be converted");
+    return converter || type ? validate(delivery) : CONEY_OK;
 }
 
 static bool is_filtered(const coney_delivery *delivery)
@@ -206,9 +240,7 @@ static void begin_anew(coney_delivery *delivery)
         coney_message_unref(delivery->message);
         delivery->message = coney_message_ref(cny_original(delivery));
     }
-    if (delivery->payload)
-        delivery->payload_converter->free_object(delivery->payload);
-    delivery->payload = NULL;
+    cny_payload_clear(&delivery->payload);
     delivery->handler = NULL;
 }
 

@@ -225,20 +225,34 @@ coney_status coney_delivery_reply(coney_delivery *delivery, coney_message *reply
     return status == CONEY_OK ? status : fail_reply(delivery);
 }
 
+static coney_status reply_made(coney_delivery *delivery, coney_message *reply, coney_status status)
+{
+    if (status != CONEY_OK)
+        return fail_reply(delivery);
+    status = coney_delivery_reply(delivery, reply);
+    coney_message_unref(reply);
+    return status;
+}
+
 coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const void *object)
 {
     CNY_DISABLE_CANCEL();
     if (!delivery)
         return cny_fail(CONEY_E_INVALID, "reply: the delivery is NULL");
     const coney_converter *converter = delivery->source->handling->spec->options.reply_converter;
-    if (!converter)
-        converter = coney_json_converter();
+    coney_message *reply = NULL;
+    coney_status status = cny_to_message(converter ? converter : coney_json_converter(), &reply, object, NULL);
+    return reply_made(delivery, reply, status);
+}
+
+coney_status coney_delivery_reply_object(coney_delivery *delivery, const coney_type *type, const void *object)
+{
+    CNY_DISABLE_CANCEL();
+    if (!delivery)
+        return cny_fail(CONEY_E_INVALID, "reply: the delivery is NULL");
     coney_message *reply;
-    if (cny_to_message(converter, &reply, object, NULL) != CONEY_OK)
-        return fail_reply(delivery);
-    coney_status status = coney_delivery_reply(delivery, reply);
-    coney_message_unref(reply);
-    return status;
+    coney_status status = coney_message_new_object(&reply, type, object, NULL);
+    return reply_made(delivery, reply, status);
 }
 
 void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply)

@@ -14,7 +14,7 @@
 
 static void release_contents(coney_delivery *delivery)
 {
-    cny_delivery_release_payload(delivery);
+    cny_payload_clear(&delivery->payload);
     coney_message_unref(delivery->message);
     coney_message_unref(atomic_load(&delivery->reply));
     cny_error_unref(delivery->failure);

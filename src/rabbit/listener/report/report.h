@@ -48,6 +48,7 @@ typedef enum cny_log_topic {
     CNY_LOG_QUARANTINE,
     CNY_LOG_DELIVERY_LIMIT,
     CNY_LOG_FORGED,
+    CNY_LOG_PAYLOAD,
     CNY_LOG_TOPIC_COUNT,
 } cny_log_topic;
 

@@ -51,37 +51,6 @@ static coney_status check_numbers(const coney_listener *listener)
                : cny_fail(CONEY_E_INVALID, "retry.multiplier is %g; 1 to 1,000 are possible", multiplier);
 }
 
-/* No handler may get a message unconverted, because that message would not have been validated. */
-static coney_status check_validator(const coney_listener *listener)
-{
-    bool all = !listener->on_message && !listener->on_batch;
-    for (size_t i = 0; i < listener->handler_count; i++)
-        all = all && listener->handlers[i].converter;
-    return !listener->validator || listener->converter || all
-               ? CONEY_OK
-               : cny_fail(CONEY_E_INVALID, "validator checks what a converter has made; converter is NULL");
-}
-
-static coney_status check_handlers(const coney_listener *listener)
-{
-    if (listener->on_batch && (listener->on_message || listener->handler_count > 0))
-        return cny_fail(CONEY_E_INVALID, "on_batch goes with no other handler, neither on_message nor handlers");
-    if (!listener->on_message && !listener->on_batch && listener->handler_count == 0)
-        return cny_fail(CONEY_E_INVALID, "on_message is NULL, and there is no on_batch and no handlers");
-    if (listener->handler_count > 0 && !listener->handlers)
-        return cny_fail(CONEY_E_INVALID, "handlers is NULL, handler_count %zu", listener->handler_count);
-    for (size_t i = 0; i < listener->handler_count; i++) {
-        const coney_typed_handler *one = &listener->handlers[i];
-        if (!one->type || !*one->type || !one->on_message)
-            return cny_fail(CONEY_E_INVALID, "handlers[%zu] has no type or no on_message", i);
-        for (size_t k = 0; k < i; k++) {
-            if (strcmp(one->type, listener->handlers[k].type) == 0)
-                return cny_fail(CONEY_E_INVALID, "type '%.255s' has two handlers, %zu and %zu", one->type, k, i);
-        }
-    }
-    return check_validator(listener);
-}
-
 /* Options that exclude each other. */
 static coney_status check_combinations(const coney_listener *listener)
 {
@@ -249,7 +218,7 @@ coney_status cny_check_listener(const coney_listener *listener)
     }
     if (listener->send_to && !*listener->send_to)
         return cny_fail(CONEY_E_INVALID, "send_to is empty: no queue takes replies to it");
-    coney_status status = check_handlers(listener);
+    coney_status status = cny_check_handlers(listener);
     if (status == CONEY_OK)
         status = check_numbers(listener);
     if (status == CONEY_OK)

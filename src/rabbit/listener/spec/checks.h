@@ -8,6 +8,15 @@
 /* All that can be checked before anything is known from the broker. CONEY_E_INVALID. */
 coney_status cny_check_listener(const coney_listener *listener);
 
+/* The handlers, and which payloads they get. CONEY_E_INVALID. */
+coney_status cny_check_handlers(const coney_listener *listener);
+
+/* The handler's own type of payload, given or found by its name among the listener's types. NULL: it has none. */
+const coney_type *cny_payload_type(const coney_listener *listener, const coney_typed_handler *handler);
+
+/* The type of the messages that the handler takes. NULL: those that name its payload_type, a list or map. */
+const char *cny_handled_type(const coney_typed_handler *handler);
+
 /* Whether the options say that the queue is a stream, and whether they go with one. CONEY_E_INVALID. */
 bool cny_is_stream(const coney_listener *options);
 coney_status cny_check_stream(const coney_listener *options);

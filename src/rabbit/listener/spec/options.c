@@ -72,10 +72,34 @@ static bool copy_handlers(cny_spec *made, const coney_listener *options)
         return false;
     memcpy(copies, options->handlers, size);
     for (size_t i = 0; i < options->handler_count; i++) {
-        if (!cny_arena_strdup(&made->arena, &copies[i].type, options->handlers[i].type))
+        copies[i].payload_type = cny_payload_type(options, &options->handlers[i]);
+        if (!cny_arena_strdup(&made->arena, &copies[i].type, cny_handled_type(&options->handlers[i])))
             return false;
     }
     made->options.handlers = copies;
+    return true;
+}
+
+/* The types of which a message may name one. */
+static bool gather_types(cny_spec *made, const coney_listener *options)
+{
+    bool is_by_id = options->type_precedence == CONEY_TYPE_ID;
+    size_t most = options->types.count + 1 + options->handler_count, count = options->types.count;
+    if (!is_by_id && count == 0)
+        return true;
+    const coney_type **all = (const coney_type **)cny_arena_alloc(&made->arena, most * sizeof *all);
+    if (!all)
+        return false;
+    if (count > 0)
+        memcpy(all, options->types.types, count * sizeof *all);
+    if (is_by_id && options->type)
+        all[count++] = options->type;
+    for (size_t i = 0; is_by_id && i < options->handler_count; i++) {
+        if (options->handlers[i].payload_type)
+            all[count++] = options->handlers[i].payload_type;
+    }
+    made->types = (coney_types){all, count};
+    made->options.types = (coney_types){0};
     return true;
 }
 
@@ -156,7 +180,8 @@ coney_status cny_spec_init(cny_spec *spec, const coney_listener *options)
     atomic_store(&spec->queue.keeps_order, named.exclusive);
     if (cny_is_stream(&named))
         atomic_store(&spec->queue.kind, CONEY_STREAM);
-    if (!copy_texts(spec, &named) || !copy_handlers(spec, &named) || (named.priority && !add_priority(spec)))
+    if (!copy_texts(spec, &named) || !copy_handlers(spec, &named) || !gather_types(spec, &named) ||
+        (named.priority && !add_priority(spec)))
         return cny_fail_memory();
     status = plan_quarantine(spec, named.declare);
     return status == CONEY_OK ? cny_plan_declarations(spec, named.declare) : status;

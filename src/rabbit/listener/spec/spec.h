@@ -29,6 +29,7 @@ typedef struct cny_spec {
     cny_declaration_set *declarations; /* its queue, the ladder, the parking queue; NULL: it brings none of them */
     bool has_retry;                    /* anything of options.retry is set */
     bool has_own_attempts;             /* options.retry.max_attempts is no default */
+    coney_types types;                 /* of which a message may name one as its payload's; empty: names do not count */
     int delay_count;
     const char *delay_queues[CONEY_MAX_DELAYS]; /* the ladder */
     const char *quarantine_queue; /* for messages that may kill their process; NULL: the listener is not guarded */
@@ -72,6 +73,9 @@ static inline bool cny_spec_is_stream(const cny_spec *spec)
  * may be known only later. */
 bool cny_spec_has_retry(const cny_spec *spec);
 int cny_spec_max_attempts(const cny_spec *spec);
+
+/* Two handlers of lists that were checked take the same messages. */
+bool cny_handlers_take_same(const coney_typed_handler *one, const coney_typed_handler *other);
 
 /* Messages that may kill their process are moved to quarantine_queue. Only a quorum queue counts how often a message
  * has come back; the kind of the queue may be known only later. */
