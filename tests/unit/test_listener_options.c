@@ -529,7 +529,7 @@ static void test_retry_options_without_effect_are_refused(void **state)
 static void test_limits_themselves_are_accepted(void **state)
 {
     (void)state;
-    const coney_listener right[] = {
+    static const coney_listener right[] = {
         {.concurrency = 2000, .max_concurrency = 2000, .prefetch = 65535},
         {.lanes = 1000, .lane_header = "key", .slow_handler_ms = -1},
         {.ack_every = 65535, .ack_after_ms = INT_MAX, .priority = INT_MIN},
@@ -540,9 +540,8 @@ static void test_limits_themselves_are_accepted(void **state)
         {.retry = {.exhausted = CONEY_EXHAUSTED_CALL, .on_exhausted = recover}, .acknowledge = CONEY_ACKNOWLEDGE_NONE},
     };
     for (size_t i = 0; i < COUNT_OF(right); i++) {
-        static const char *const queues[] = {"a", "b", "c", "d", "e", "f", "g"};
         coney_listener listener = right[i];
-        listener.queue = queues[i];
+        listener.queue = "q";
         listener.on_message = handle;
         assert_ok(coney_container_listen(container, &listener));
     }
