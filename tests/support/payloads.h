@@ -25,8 +25,8 @@ coney_outcome payloads_take_second(coney_delivery *delivery, void *user);
 coney_outcome payloads_note_as(const char *who, const coney_delivery *delivery);
 void payloads_note(const char *who, const char *what);
 
-/* Sends to the test's queue; with the headers __TypeId__, __ContentTypeId__ and __KeyTypeId__ that are not NULL. Without
- * a content type there are no headers. */
+/* Sends to the test's queue; with the headers __TypeId__, __ContentTypeId__ and __KeyTypeId__ that are not NULL.
+ * Without a content type there are no headers. */
 void payloads_send_as(const char *body, const char *content_type, const char *id, const char *content, const char *key);
 void payloads_send_json(const char *body, const char *id);
 

@@ -151,8 +151,8 @@ CONEY_API coney_status coney_delivery_reply(coney_delivery *delivery, coney_mess
  * borrowed. Statuses as coney_delivery_reply(), and CONEY_E_CONVERSION. */
 CONEY_API coney_status coney_delivery_convert_and_reply(coney_delivery *delivery, const void *object);
 
-/* The same with an object of a type, as JSON with Spring's type headers. Statuses as coney_delivery_reply(), and those of
- * coney_message_new_object(). */
+/* The same with an object of a type, as JSON with Spring's type headers. Statuses as coney_delivery_reply(), and those
+ * of coney_message_new_object(). */
 CONEY_API coney_status coney_delivery_reply_object(coney_delivery *delivery, const coney_type *type,
                                                    const void *object);
 
