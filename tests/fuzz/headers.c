@@ -6,26 +6,7 @@
 
 #include <string.h>
 
-enum { MAX_HEADER = 1 << 14, FRAME_MAX = 1 << 20 };
-
-/* A message with these properties; NULL without memory. */
-static coney_message *decode(const uint8_t *properties, size_t size)
-{
-    static const uint8_t prefix[CNY_CONTENT_HEADER_BYTES - 2] = {0, 60}; /* class, weight and an empty body */
-    uint8_t payload[sizeof prefix + MAX_HEADER];
-    cny_wire *wire = fuzz_wire(0, (cny_wire_owner){0});
-    if (!wire)
-        return NULL;
-    memcpy(payload, prefix, sizeof prefix);
-    memcpy(payload + sizeof prefix, properties, size);
-    fuzz_wire_put_deliver(wire);
-    fuzz_wire_put_frame(wire, AMQP_FRAME_HEADER, payload, sizeof prefix + size);
-    cny_incoming incoming;
-    bool complete;
-    bool succeeds = fuzz_succeeds(cny_wire_next(wire, &incoming, &complete));
-    fuzz_require(!succeeds || (complete && incoming.message));
-    return succeeds ? incoming.message : NULL;
-}
+enum { FRAME_MAX = 1 << 20 };
 
 /* All received values can be set, and the table that they are set in can be sent. */
 static coney_message *copy_headers(coney_message *message)
@@ -52,7 +33,7 @@ static void encode_and_decode(const coney_message *message)
         size_t method_size = cny_get_u32(frames.data + 3) + CNY_FRAME_OVERHEAD;
         const uint8_t *header = frames.data + method_size + CNY_FRAME_HEADER_BYTES + CNY_CONTENT_HEADER_BYTES - 2;
         size_t size = (size_t)(frames.data + frames.size - 1 - header);
-        coney_message *again = size <= MAX_HEADER ? decode(header, size) : NULL;
+        coney_message *again = fuzz_decode_properties(header, size);
         fuzz_require(!again || (!again->defect && fuzz_same_properties(message, again)));
         coney_message_unref(again);
     }
@@ -61,12 +42,7 @@ static void encode_and_decode(const coney_message *message)
 
 void fuzz_target(const uint8_t *data, size_t size)
 {
-    uint8_t minimum[2] = {0}; /* the flags of the properties */
-    if (size < 2) {
-        data = minimum;
-        size = sizeof minimum;
-    }
-    coney_message *message = decode(data, size < MAX_HEADER ? size : MAX_HEADER);
+    coney_message *message = fuzz_decode_properties(data, size);
     coney_message *copy = message ? copy_headers(message) : NULL;
     if (copy) {
         fuzz_read_message(message);

@@ -63,3 +63,25 @@ void fuzz_wire_put_deliver(cny_wire *wire)
     static const uint8_t deliver[] = {0, 60, 0, 60, 1, 't', 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 'e', 1, 'k'};
     fuzz_wire_put_frame(wire, AMQP_FRAME_METHOD, deliver, sizeof deliver);
 }
+
+coney_message *fuzz_decode_properties(const uint8_t *properties, size_t size)
+{
+    enum { FLAGS = 2, MAX_PROPERTIES = 1 << 14 };
+    static const uint8_t prefix[CNY_CONTENT_HEADER_BYTES - FLAGS] = {0, 60}; /* class, weight and an empty body */
+    uint8_t payload[sizeof prefix + MAX_PROPERTIES] = {0};
+    cny_wire *wire = fuzz_wire(0, (cny_wire_owner){0});
+    if (!wire)
+        return NULL;
+    size = size < MAX_PROPERTIES ? size : MAX_PROPERTIES;
+    memcpy(payload, prefix, sizeof prefix);
+    if (size > 0)
+        memcpy(payload + sizeof prefix, properties, size);
+    size = size < FLAGS ? FLAGS : size;
+    fuzz_wire_put_deliver(wire);
+    fuzz_wire_put_frame(wire, AMQP_FRAME_HEADER, payload, sizeof prefix + size);
+    cny_incoming incoming;
+    bool complete;
+    bool succeeds = fuzz_succeeds(cny_wire_next(wire, &incoming, &complete));
+    fuzz_require(!succeeds || (complete && incoming.message));
+    return succeeds ? incoming.message : NULL;
+}

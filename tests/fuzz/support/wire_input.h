@@ -21,4 +21,8 @@ void fuzz_wire_put_frame(cny_wire *wire, uint8_t type, const void *payload, size
 /* Adds the method basic.deliver. */
 void fuzz_wire_put_deliver(cny_wire *wire);
 
+/* A delivery with these properties, encoded as in a content header, and without a body. Those beyond 16 KiB are left
+ * out. NULL without memory. */
+coney_message *fuzz_decode_properties(const uint8_t *properties, size_t size);
+
 #endif
