@@ -11,8 +11,6 @@ CONEY_TYPED(mistaken, order_line, order_type);
 static const char *queue, *dead;
 static coney_template *knowing; /* has types */
 
-static const coney_type *const registry[] = {&order_type, &customer_type, &orders_type, &orders_by_name_type};
-
 static order_line lines[] = {{.sku = "carrot", .quantity = 3, .price = (char[]){"0.50"}},
                              {.sku = "lettuce", .quantity = 1, .price = (char[]){"1.20"}}};
 
@@ -39,8 +37,10 @@ static int setup(void **state)
     test_make_queue(dead);
     const coney_queue with_dead_letters = {.name = queue, .dead_letter_exchange = "", .dead_letter_routing_key = dead};
     assert_ok(coney_admin_declare_queue(client.admin, &with_dead_letters, NULL));
-    const coney_template_options options = {.types = {registry, COUNT_OF(registry)}};
+    const coney_type *types[] = {&order_type, &customer_type, &orders_type, &orders_by_name_type};
+    const coney_template_options options = {.types = {types, COUNT_OF(types)}};
     assert_ok(coney_template_new(&knowing, client.factory, &options));
+    memset(types, 0, sizeof types); /* the template has a copy */
     return 0;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Objects that a template is given, as far as no broker is needed: there is no memory for their messages. */
+/* Objects and types that a template is given, as far as no broker is needed: types that are wrong, and no memory for
+ * the messages of objects. */
 #include "support/orders.h"
 #include "support/test_support.h"
 
@@ -23,6 +24,42 @@ static int teardown(void **state)
     coney_connection_factory_free(factory);
     return 0;
 }
+
+/* ---- types ---- */
+
+static void expect_refused_types(const coney_type *const *types, size_t count, const char *words)
+{
+    coney_template *made = sender;
+    const coney_template_options options = {.types = {types, count}};
+    assert_fails(coney_template_new(&made, factory, &options), CONEY_E_INVALID, words);
+    assert_null(made);
+}
+
+static void test_registry_that_is_wrong_is_refused(void **state)
+{
+    (void)state;
+    static const coney_field fields[] = {CONEY_FIELD(customer, name, CONEY_STRING)};
+    static const coney_type nameless = CONEY_TYPE(NULL, customer, fields);
+    static const coney_type same = CONEY_TYPE("shop.Customer", customer, fields);
+    static const coney_type wrong = CONEY_TYPE("shop.Wrong", char, fields);
+    expect_refused_types(NULL, 2, "types.count is 2");
+    expect_refused_types((const coney_type *[]){&order_type, NULL}, 2, "types.types[1] is NULL");
+    expect_refused_types((const coney_type *[]){&order_type, &nameless}, 2, "no id");
+    expect_refused_types((const coney_type *[]){&order_type, &wrong}, 2, "shop.Wrong");
+    expect_refused_types((const coney_type *[]){&customer_type, &same}, 2, "shop.Customer");
+    expect_refused_types((const coney_type *[]){&orders_type, &orders_type}, 2, "shop.Order");
+}
+
+static void test_list_and_map_of_a_type_stand_beside_the_type(void **state)
+{
+    (void)state;
+    static const coney_type *const types[] = {&order_type, &orders_type, &orders_by_name_type};
+    coney_template *made;
+    assert_ok(coney_template_new(&made, factory, &(coney_template_options){.types = {types, COUNT_OF(types)}}));
+    coney_template_free(made);
+}
+
+/* ---- memory ---- */
 
 typedef coney_status send_function(const coney_send_options *options);
 
@@ -73,10 +110,30 @@ static void test_no_memory_for_a_message_is_told_and_nothing_leaks(void **state)
     json_decref(json);
 }
 
+static void test_no_memory_for_a_template_with_types_is_told(void **state)
+{
+    (void)state;
+    const coney_type *types[] = {&order_type, &orders_type};
+    coney_status status;
+    int successes = 0;
+    do {
+        coney_template *made;
+        cny_alloc_fail_after(successes++);
+        status = coney_template_new(&made, factory, &(coney_template_options){.types = {types, COUNT_OF(types)}});
+        cny_alloc_fail_after(-1);
+        coney_template_free(made);
+    } while (status == CONEY_E_NO_MEMORY);
+    assert_ok(status);
+    assert_true(successes > 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_registry_that_is_wrong_is_refused),
+        cmocka_unit_test(test_list_and_map_of_a_type_stand_beside_the_type),
         cmocka_unit_test(test_no_memory_for_a_message_is_told_and_nothing_leaks),
+        cmocka_unit_test(test_no_memory_for_a_template_with_types_is_told),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -101,7 +101,7 @@ typedef struct coney_template_options {
     const coney_converter *converter;
 
     /* What coney_template_receive_content() may make of a message that names its type. Each type has an id of its own.
-     * The array and its types are not copied. Default: none. (Spring: idClassMapping.) */
+     * The array is copied, the types must live as long as the template. Default: none. (Spring: idClassMapping.) */
     coney_types types;
 
     /* For one send, connecting included. Default: 10,000. */

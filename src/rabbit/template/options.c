@@ -4,6 +4,8 @@
 
 #include <coney/amqp/json.h>
 
+#include <string.h>
+
 #define DEFAULT_TIMEOUT_MS 10000
 #define DEFAULT_MAX_UNCONFIRMED 10000
 #define DEFAULT_CONFIRM_TIMEOUT_MS 30000
@@ -43,6 +45,8 @@ coney_status cny_template_check_options(const coney_template_options *options)
     if (options->max_unconfirmed < 0)
         return cny_fail(CONEY_E_INVALID, "max_unconfirmed is %d, which is below 0", options->max_unconfirmed);
     coney_status status = check_flow(options);
+    if (status == CONEY_OK)
+        status = cny_types_check(&options->types);
     if (status == CONEY_OK)
         status = check_retry(&options->retry);
     if (status == CONEY_OK)
@@ -84,6 +88,16 @@ static coney_status add_message_ids(coney_template *sender)
     return cny_processors_add(&sender->before_publish, &ids);
 }
 
+static bool copy_types(cny_arena *arena, coney_types *types)
+{
+    size_t size = types->count * sizeof *types->types;
+    const coney_type **copy = cny_arena_alloc(arena, size);
+    if (copy && size > 0)
+        memcpy(copy, types->types, size);
+    types->types = copy;
+    return copy;
+}
+
 coney_status cny_template_copy_options(coney_template *sender, const coney_template_options *given)
 {
     coney_template_options *own = &sender->options;
@@ -96,6 +110,8 @@ coney_status cny_template_copy_options(coney_template *sender, const coney_templ
         return cny_fail_memory();
     own->receive_arguments = given->receive_arguments ? cny_table_copy(&sender->arena, given->receive_arguments) : NULL;
     if (given->receive_arguments && !own->receive_arguments)
+        return cny_fail_memory();
+    if (!copy_types(&sender->arena, &own->types))
         return cny_fail_memory();
     set_defaults(own);
     return own->create_message_ids ? add_message_ids(sender) : CONEY_OK;
