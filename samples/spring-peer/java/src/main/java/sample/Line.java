@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+package sample;
+
+import java.math.BigDecimal;
+
+public record Line(String sku, int quantity, BigDecimal price) {
+}
