@@ -115,10 +115,10 @@ done
 
 echo "- sends of an object of another kind do not compile, in C11 and in C++"
 for language in 'c -std=c11' 'c++ -std=c++11' 'c++ -std=c++17'; do
-    read -ra flags <<<"-x $language -pedantic -Wall -Wextra -Werror -fsyntax-only"
-    "$cxx" "${flags[@]}" "${shared[@]}" "$source/tests/package/typed.c"
+    read -ra flags <<<"-x $language -pedantic -Wall -Wextra -Werror -fsyntax-only $(pkg-config --cflags coney)"
+    "$cxx" "${flags[@]}" "$source/tests/package/typed.c"
     for wrong in 1 2 3 4 5; do
-        ! "$cxx" "${flags[@]}" -DWRONG=$wrong "${shared[@]}" "$source/tests/package/typed.c" 2>"$dir/errors" ||
+        ! "$cxx" "${flags[@]}" -DWRONG=$wrong "$source/tests/package/typed.c" 2>"$dir/errors" ||
             fail "$language: wrong object $wrong compiles"
         grep -qE 'incompatible|cannot convert|invalid conversion|no matching' "$dir/errors" ||
             fail "$(cat "$dir/errors")"
