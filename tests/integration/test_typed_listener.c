@@ -3,6 +3,10 @@
  * what does not fit is rejected. */
 #include "support/payloads.h"
 
+CONEY_TYPED(order, order, order_type);
+CONEY_TYPED(customer, customer, customer_type);
+CONEY_TYPED(wrong, order, customer_type);
+
 static const coney_type *const order_and_customer[] = {&order_type, &customer_type};
 static const coney_types types = {order_and_customer, COUNT_OF(order_and_customer)};
 
@@ -68,6 +72,25 @@ static void test_empty_body_is_no_struct(void **state)
 {
     (void)state;
     expect_no_order("", "application/json", "it cannot be converted");
+}
+
+static coney_outcome take_by_function(coney_delivery *delivery, void *user)
+{
+    const order *got = order_of(delivery);
+    (void)user;
+    check(got && got == coney_delivery_payload(delivery));
+    check(!customer_of(delivery) && strstr(coney_last_error(), "not 'shop.Customer'"));
+    check(!wrong_of(delivery) && strstr(coney_last_error(), "customer_type does not describe order"));
+    payloads_note("", "taken");
+    return CONEY_ACK;
+}
+
+static void test_function_of_a_struct_gives_that_struct_only(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.on_message = take_by_function, .type = &order_type});
+    payloads_send_json(ORDER(1), NULL);
+    payloads_expect("taken");
 }
 
 /* ---- the header chooses ---- */
@@ -278,6 +301,7 @@ int main(void)
         payloads_test(test_wrong_member_is_rejected_with_its_path),
         payloads_test(test_text_is_no_struct),
         payloads_test(test_empty_body_is_no_struct),
+        payloads_test(test_function_of_a_struct_gives_that_struct_only),
         payloads_test(test_header_chooses_by_precedence),
         payloads_test(test_message_without_a_name_has_the_listeners_type),
         payloads_test(test_type_of_the_listener_is_known_without_types),

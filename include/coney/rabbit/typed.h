@@ -11,6 +11,7 @@
 #define CONEY_RABBIT_TYPED_H
 
 #include <coney/amqp/content.h>
+#include <coney/rabbit/delivery.h>
 #include <coney/rabbit/receive.h>
 #include <coney/rabbit/template.h>
 
@@ -78,10 +79,12 @@ CONEY_END
  *     coney_status order_to_message(coney_message **message, const struct order *object,
  *                                   const coney_properties *properties);
  *     coney_status order_from_message(struct order **object, coney_message *message);
+ *     const struct order *order_of(const coney_delivery *delivery);
  *
- * They are coney_template_send_object(), coney_template_receive_object(), coney_message_new_object() and
- * coney_message_object(), with their statuses; objects that they give are for coney_object_free(). A type whose size is
- * not that of the struct is CONEY_E_CONVERSION. Lists and maps have the structs coney_list and coney_map. */
+ * They are coney_template_send_object(), coney_template_receive_object(), coney_message_new_object(),
+ * coney_message_object() and coney_delivery_object(), with their statuses; objects that they give are for
+ * coney_object_free(), but the last one is a view. A type whose size is not that of the struct is CONEY_E_CONVERSION.
+ * Lists and maps have the structs coney_list and coney_map. */
 /* NOLINTBEGIN(bugprone-macro-parentheses): a type in parentheses declares nothing */
 #define CONEY_TYPED(name_, struct_, type_)                                                                             \
     CONEY_UNUSED_ static inline coney_status name_##_send(coney_template *sender_, const char *routing_key_,           \
@@ -120,6 +123,15 @@ CONEY_END
         if (object_)                                                                                                   \
             *object_ = CONEY_AS_(struct_ *, made_);                                                                    \
         return status_;                                                                                                \
+    }                                                                                                                  \
+    CONEY_UNUSED_ static inline const struct_ *name_##_of(const coney_delivery *delivery_)                             \
+    {                                                                                                                  \
+        const void *object_ = NULL;                                                                                    \
+        if (CONEY_DESCRIBES_(type_, struct_))                                                                          \
+            object_ = coney_delivery_object(delivery_, &(type_));                                                      \
+        else                                                                                                           \
+            (void)CONEY_FAIL_TYPED_(name_, struct_, type_);                                                            \
+        return CONEY_AS_(const struct_ *, object_);                                                                    \
     }                                                                                                                  \
     struct coney_typed_##name_ /* so that the macro is followed by a semicolon */
 
