@@ -120,9 +120,8 @@ const char *cny_instant_read(cny_instant *instant, const char *text, size_t size
     if (!take_date(&from, &year, &month, &day) || !take(&from, "Tt ") || !take_number(&from, 2, &hour) ||
         !take(&from, ":") || !take_number(&from, 2, &minute))
         return form;
-    if (take(&from, ":") && !take_number(&from, 2, &second))
-        return form;
-    if (take(&from, ".,") && !take_fraction(&from, &nanos))
+    bool has_seconds = take(&from, ":");
+    if (has_seconds && (!take_number(&from, 2, &second) || (take(&from, ".,") && !take_fraction(&from, &nanos))))
         return form;
     if (from.at == from.end)
         return "a time with a zone, such as Z or +01:00, at its end";

@@ -30,10 +30,13 @@ static coney_status fail_at(const cny_json_reader *reader, const char *what)
 static coney_status fail_expected(const cny_json_reader *reader, const char *what)
 {
     char text[64] = "the text ends, and ";
-    if (reader->at < reader->end && (unsigned char)*reader->at < 0x80)
-        snprintf(text, sizeof text, "'%c' where ", *reader->at);
-    else if (reader->at < reader->end)
+    unsigned char found = (unsigned char)(reader->at < reader->end ? *reader->at : ' ');
+    if (found < ' ' || found == 0x7f)
+        strcpy(text, "a control character where ");
+    else if (found >= 0x80)
         strcpy(text, "no ASCII where ");
+    else if (reader->at < reader->end)
+        snprintf(text, sizeof text, "'%c' where ", found);
     char sentence[160];
     snprintf(sentence, sizeof sentence, "%s%s is expected", text, what);
     return fail_at(reader, sentence);

@@ -16,9 +16,16 @@ static coney_status last_status(void)
     return coney_last_error_details()->status;
 }
 
+/* Room for values of all types: the arena aligns to 8 bytes, and a struct of the program may need 16. */
+static void *alloc_values(cny_type_reader *reader, size_t size)
+{
+    char *piece = cny_reader_alloc(reader, size + 8);
+    return piece ? piece + (uintptr_t)piece % 16 : NULL;
+}
+
 static void *alloc_zeroed(cny_type_reader *reader, size_t size)
 {
-    void *piece = cny_reader_alloc(reader, size);
+    void *piece = alloc_values(reader, size);
     return piece ? memset(piece, 0, size) : NULL;
 }
 
@@ -36,7 +43,7 @@ typedef struct gathering {
 static coney_status begin_gathering(cny_type_reader *reader, const coney_field *field, size_t stride, gathering *list)
 {
     *list = (gathering){.field = field, .begin = reader->scratch.size, .stride = stride};
-    list->one = cny_reader_alloc(reader, stride);
+    list->one = alloc_values(reader, stride);
     return list->one ? CONEY_OK : last_status();
 }
 
@@ -89,7 +96,7 @@ static coney_status gather(cny_type_reader *reader, gathering *list)
 static void *end_gathering(cny_type_reader *reader, const gathering *list)
 {
     size_t size = list->count * list->stride;
-    char *items = cny_reader_alloc(reader, size + sizeof(void *));
+    char *items = alloc_values(reader, size + sizeof(void *));
     if (!items)
         return NULL;
     memcpy(items, reader->scratch.data + list->begin, size);
@@ -107,7 +114,7 @@ static coney_status read_list(cny_type_reader *reader, const coney_field *field,
     if (status == CONEY_OK)
         status = gather(reader, &list);
     if (status == CONEY_OK)
-        status = cny_check_size(field, reader->path, list.count, "elements");
+        status = cny_check_count(field, reader->path, list.count);
     void *items = status == CONEY_OK ? end_gathering(reader, &list) : NULL;
     if (!items)
         return last_status();
@@ -137,7 +144,7 @@ static coney_status read_fixed(cny_type_reader *reader, const coney_field *field
         return cny_path_fail(reader->path, "%zu elements are too few; %zu are required", count, field->capacity);
     if (status == CONEY_OK && field->has_count)
         memcpy(base + field->count_offset, &count, sizeof count);
-    return status == CONEY_OK ? cny_check_size(field, reader->path, count, "elements") : status;
+    return status == CONEY_OK ? cny_check_count(field, reader->path, count) : status;
 }
 
 /* ---- names of members ---- */
@@ -171,6 +178,7 @@ static coney_status next_member(cny_type_reader *reader, bool is_first, bool *mo
 
 /* ---- maps ---- */
 
+/* An entry is the value and a pointer to its key, in this order, so that the value is aligned. */
 static coney_status read_entry(cny_type_reader *reader, gathering *map, const cny_slice *name)
 {
     cny_path path = {.parent = reader->path, .name = name->data, .name_size = name->size};
@@ -178,9 +186,9 @@ static coney_status read_entry(cny_type_reader *reader, gathering *map, const cn
     char *key = copy_name(reader, name);
     if (!key)
         return last_status();
-    memcpy(map->one, &key, sizeof key);
+    memcpy((char *)map->one + map->stride - sizeof key, &key, sizeof key);
     reader->path = &path;
-    coney_status status = read_value(reader, map->field, (char *)map->one + sizeof key);
+    coney_status status = read_value(reader, map->field, map->one);
     reader->path = path.parent;
     return status == CONEY_OK ? keep_element(reader, map) : status;
 }
@@ -191,12 +199,12 @@ static coney_status end_map(cny_type_reader *reader, const gathering *entries, c
     const uint8_t *from = reader->scratch.data + entries->begin;
     map->count = entries->count;
     map->keys = cny_reader_alloc(reader, entries->count * sizeof(char *));
-    map->values = map->keys ? cny_reader_alloc(reader, entries->count * size) : NULL;
+    map->values = map->keys ? alloc_values(reader, entries->count * size) : NULL;
     if (!map->values)
         return last_status();
     for (size_t i = 0; i < entries->count; i++, from += entries->stride) {
-        memcpy(&map->keys[i], from, sizeof(char *));
-        memcpy((char *)map->values + i * size, from + sizeof(char *), size);
+        memcpy((char *)map->values + i * size, from, size);
+        memcpy(&map->keys[i], from + size, sizeof(char *));
     }
     reader->scratch.size = entries->begin;
     return CONEY_OK;
@@ -209,7 +217,7 @@ static coney_status read_map(cny_type_reader *reader, const coney_field *field, 
     cny_slice name;
     if (cny_json_peek(&reader->json) != '{')
         return cny_fail_kind(reader, "an object");
-    coney_status status = begin_gathering(reader, field, sizeof(char *) + cny_field_size(field), &entries);
+    coney_status status = begin_gathering(reader, field, cny_field_size(field) + sizeof(char *), &entries);
     if (status == CONEY_OK)
         status = cny_json_enter(&reader->json, '{');
     while (status == CONEY_OK) {
@@ -219,7 +227,7 @@ static coney_status read_map(cny_type_reader *reader, const coney_field *field, 
         status = read_entry(reader, &entries, &name);
     }
     if (status == CONEY_OK)
-        status = cny_check_size(field, reader->path, entries.count, "elements");
+        status = cny_check_count(field, reader->path, entries.count);
     return status == CONEY_OK ? end_map(reader, &entries, map) : status;
 }
 
@@ -258,7 +266,7 @@ static coney_status read_default(cny_type_reader *reader, const coney_field *fie
     const char *text = field->options.default_text;
     cny_json_reader document = reader->json;
     cny_buffer quoted = {0};
-    bool is_plain = field->options.time != CONEY_TIME_ISO_8601 && !strchr(text, 'T');
+    bool is_plain = cny_field_is_time(field) && cny_json_is_number(text, strlen(text));
     bool is_quoted = cny_kind_of(field)->is_text && !is_plain;
     if (is_quoted && !cny_write_string(&quoted, text, strlen(text)))
         return cny_fail_memory();
@@ -370,13 +378,24 @@ static coney_status read_unknown(cny_type_reader *reader, const coney_type *type
     return status;
 }
 
+/* If a member comes twice, the second value counts, and nothing of the first one is left. */
+static void clear_field(const coney_field *field, char *base)
+{
+    memset(base + field->offset, 0, cny_field_bytes(field));
+    if (field->has_count && field->shape != CONEY_MAPPED)
+        memset(base + field->count_offset, 0, sizeof(size_t));
+}
+
 static coney_status read_member(cny_type_reader *reader, const coney_type *type, char *base, const cny_slice *name,
                                 arrival *fields)
 {
     size_t index = find_field(type, name, fields->next);
     if (index == SIZE_MAX)
         return read_unknown(reader, type, base, name);
-    fields->seen[index / 64] |= UINT64_C(1) << index % 64;
+    uint64_t bit = UINT64_C(1) << index % 64;
+    if (fields->seen[index / 64] & bit)
+        clear_field(&type->fields[index], base);
+    fields->seen[index / 64] |= bit;
     fields->next = index + 1;
     return read_field(reader, &type->fields[index], base);
 }

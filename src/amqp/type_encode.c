@@ -42,7 +42,7 @@ static coney_status write_text(writer *out, const coney_field *field, const char
     ptrdiff_t wrong = cny_utf8_error(text, size);
     if (wrong >= 0)
         return cny_path_fail(out->path, "the text is not UTF-8 at byte %td", wrong);
-    coney_status status = cny_check_size(field, out->path, size, "bytes");
+    coney_status status = cny_check_bytes(field, out->path, size);
     return status == CONEY_OK ? written(cny_write_string(out->to, text, size)) : status;
 }
 
@@ -57,7 +57,7 @@ static coney_status write_bytes(writer *out, const coney_field *field, const con
 {
     if (!bytes->data && bytes->size > 0)
         return cny_path_fail(out->path, "data is NULL, size is %zu", bytes->size);
-    coney_status status = cny_check_size(field, out->path, bytes->size, "bytes");
+    coney_status status = cny_check_bytes(field, out->path, bytes->size);
     return status == CONEY_OK ? written(cny_write_base64(out->to, bytes->data, bytes->size)) : status;
 }
 
@@ -157,25 +157,27 @@ static coney_status write_decimal(writer *out, const coney_field *field, const c
         return cny_path_fail(out->path, "expected decimal number, got \"%.40s\"", digits);
     if (field->options.number != CONEY_NUMBER_PLAIN)
         return write_text(out, field, digits, size);
-    coney_status status = cny_check_size(field, out->path, size, "bytes");
+    coney_status status = cny_check_bytes(field, out->path, size);
     return status == CONEY_OK ? written(cny_write_raw(out->to, digits, size)) : status;
 }
 
 /* ---- times ---- */
 
-static cny_instant load_instant(const coney_field *field, const void *value)
+static struct timespec load_timespec(const coney_field *field, const void *value)
 {
     struct timespec time;
     int32_t halves[2];
-    int64_t units;
-    if (field->kind == CONEY_TIMESPEC && field->size == CNY_SHORT_TIMESPEC) {
+    if (field->size == CNY_SHORT_TIMESPEC) {
         memcpy(halves, value, sizeof halves);
-        return (cny_instant){.seconds = halves[0], .nanos = halves[1]};
+        return (struct timespec){.tv_sec = halves[0], .tv_nsec = halves[1]};
     }
-    if (field->kind == CONEY_TIMESPEC) {
-        memcpy(&time, value, sizeof time);
-        return (cny_instant){.seconds = time.tv_sec, .nanos = (int32_t)time.tv_nsec};
-    }
+    memcpy(&time, value, sizeof time);
+    return time;
+}
+
+static cny_instant load_units(const coney_field *field, const void *value)
+{
+    int64_t units;
     memcpy(&units, value, sizeof units);
     if (field->kind == CONEY_TIMESTAMP)
         return (cny_instant){.seconds = units};
@@ -186,9 +188,15 @@ static cny_instant load_instant(const coney_field *field, const void *value)
 static coney_status write_time(writer *out, const coney_field *field, const void *value)
 {
     char text[CNY_INSTANT_ROOM];
-    cny_instant instant = load_instant(field, value);
-    if (instant.nanos < 0 || instant.nanos > 999999999)
-        return cny_path_fail(out->path, "tv_nsec is %ld; 0 to 999,999,999 are possible", (long)instant.nanos);
+    cny_instant instant;
+    if (field->kind == CONEY_TIMESPEC) {
+        struct timespec time = load_timespec(field, value);
+        if (time.tv_nsec < 0 || time.tv_nsec > 999999999)
+            return cny_path_fail(out->path, "tv_nsec is %lld; 0 to 999,999,999 are possible", (long long)time.tv_nsec);
+        instant = (cny_instant){.seconds = time.tv_sec, .nanos = (int32_t)time.tv_nsec};
+    } else {
+        instant = load_units(field, value);
+    }
     if (field->options.time == CONEY_TIME_ISO_8601)
         return cny_instant_write(text, &instant)
                    ? written(cny_write_string(out->to, text, strlen(text)))
@@ -202,17 +210,25 @@ static coney_status write_time(writer *out, const coney_field *field, const void
 
 /* ---- any JSON ---- */
 
-static int append(const char *text, size_t size, void *to)
+typedef struct tree_output {
+    cny_buffer *to;
+    bool has_no_memory;
+} tree_output;
+
+static int append(const char *text, size_t size, void *user)
 {
-    return cny_write_raw(to, text, size) ? 0 : -1;
+    tree_output *output = user;
+    output->has_no_memory = !cny_write_raw(output->to, text, size);
+    return output->has_no_memory ? -1 : 0;
 }
 
 static coney_status write_tree(writer *out, const json_t *tree)
 {
-    size_t before = out->to->size;
-    if (json_dump_callback(tree, append, out->to, JSON_COMPACT | JSON_ENCODE_ANY) == 0)
+    tree_output output = {.to = out->to};
+    if (json_dump_callback(tree, append, &output, JSON_COMPACT | JSON_ENCODE_ANY) == 0)
         return CONEY_OK;
-    out->to->size = before;
+    if (output.has_no_memory)
+        return cny_fail_memory();
     return cny_path_fail(out->path, "the json_t cannot be written: it contains itself, or there is no memory");
 }
 
@@ -331,7 +347,7 @@ static coney_status write_list(writer *out, const coney_field *field, const char
         return cny_path_fail(out->path, "missing: the list is NULL, its count is %zu", count);
     if (field->shape == CONEY_FIXED && count > field->capacity)
         return cny_path_fail(out->path, "the count is %zu; the array holds %zu", count, field->capacity);
-    coney_status status = cny_check_size(field, out->path, count, "elements");
+    coney_status status = cny_check_count(field, out->path, count);
     if (status == CONEY_OK)
         status = enter(out, '[');
     for (size_t i = 0; i < count && status == CONEY_OK; i++)
@@ -358,7 +374,7 @@ static coney_status write_map(writer *out, const coney_field *field, const coney
     size_t size = cny_field_size(field);
     if (map->count > 0 && (!map->keys || !map->values))
         return cny_path_fail(out->path, "missing: the keys or values are NULL, the count is %zu", map->count);
-    coney_status status = cny_check_size(field, out->path, map->count, "elements");
+    coney_status status = cny_check_count(field, out->path, map->count);
     if (status == CONEY_OK)
         status = enter(out, '{');
     for (size_t i = 0; i < map->count && status == CONEY_OK; i++) {
@@ -388,19 +404,29 @@ static coney_status write_shape(writer *out, const coney_field *field, const cha
     }
 }
 
+static bool has_no_value(const coney_field *field, const char *base)
+{
+    const void *member = base + field->offset;
+    const coney_map *map = member;
+    const coney_bytes *bytes = member;
+    switch (field->shape) {
+    case CONEY_FIXED: return false;
+    case CONEY_LISTED: return !pointer_at(member) && stored_count(field, base) == 0;
+    case CONEY_MAPPED: return !map->keys && map->count == 0;
+    case CONEY_ONE:
+        if (field->kind == CONEY_BYTES)
+            return !bytes->data && bytes->size == 0;
+        return cny_kind_of(field)->is_pointer && !pointer_at(member);
+    default: return !pointer_at(member);
+    }
+}
+
 /* Is the field optional, and has it no value in this struct? */
 static bool is_absent(const coney_field *field, const char *base)
 {
     if (field->options.has > 0)
         return !base[field->options.has - 1];
-    if (!field->options.optional && !field->options.default_text)
-        return false;
-    if (field->shape == CONEY_LISTED && stored_count(field, base) > 0)
-        return false;
-    bool is_pointer = field->shape == CONEY_ONE ? cny_kind_of(field)->is_pointer : field->shape != CONEY_FIXED;
-    if (field->shape == CONEY_ONE && field->kind == CONEY_BYTES)
-        is_pointer = true; /* its data, which come first in the struct, as the keys of a map do */
-    return is_pointer && !pointer_at(base + field->offset);
+    return cny_field_is_optional(field) && has_no_value(field, base);
 }
 
 static coney_status write_name(writer *out, const char *name, size_t size, bool is_first)
@@ -419,11 +445,16 @@ static bool has_field(const coney_type *type, const char *name)
 }
 
 /* The members that no field names, among the others. */
-static coney_status write_unknown(writer *out, const coney_type *type, const json_t *unknown, bool *is_first)
+static coney_status write_unknown(writer *out, const coney_type *type, const coney_field *field, const char *base,
+                                  bool *is_first)
 {
     const char *name;
     json_t *tree;
     coney_status status = CONEY_OK;
+    const json_t *unknown = (const json_t *)(const void *)pointer_at(base + field->offset);
+    if (unknown && !json_is_object(unknown))
+        return cny_path_fail(out->path, "the member '%s' has the unknown members, and it is no JSON object",
+                             field->member);
     json_object_foreach((json_t *)unknown, name, tree)
     {
         if (has_field(type, name))
@@ -447,7 +478,7 @@ static coney_status write_field(writer *out, const coney_type *type, const coney
     if (status != CONEY_OK)
         return status;
     if (field->kind == CONEY_UNKNOWN)
-        return write_unknown(out, type, (const json_t *)(const void *)pointer_at(base + field->offset), is_first);
+        return write_unknown(out, type, field, base, is_first);
     bool is_left_out = is_absent(field, base);
     if (is_left_out && !field->options.write_null)
         return CONEY_OK;

@@ -66,12 +66,40 @@ size_t cny_field_size(const coney_field *field)
     return cny_kind_of(field)->size;
 }
 
+size_t cny_field_bytes(const coney_field *field)
+{
+    switch (field->shape) {
+    case CONEY_ONE: return cny_field_size(field);
+    case CONEY_FIXED: return field->size * field->capacity;
+    case CONEY_MAPPED: return sizeof(coney_map);
+    default: return sizeof(void *);
+    }
+}
+
+/* NULL: the kind can have the shape. */
+static const char *shape_mistake(const coney_field *field, const cny_kind *kind)
+{
+    bool is_text = field->kind == CONEY_STRING || field->kind == CONEY_DECIMAL || field->kind == CONEY_RAW_JSON;
+    if ((unsigned)field->shape > CONEY_MAPPED)
+        return "there is no such shape";
+    if (field->shape == CONEY_POINTED && kind->is_pointer)
+        return "CONEY_POINTER is not for kinds that are pointers; use CONEY_FIELD with `optional`";
+    if (field->shape != CONEY_ONE && field->kind == CONEY_UNKNOWN)
+        return "CONEY_UNKNOWN is for CONEY_FIELD";
+    if (field->shape == CONEY_TERMINATED && !is_text && field->kind != CONEY_STRUCT)
+        return "CONEY_TERMINATED_LIST is for texts and CONEY_STRUCT";
+    return NULL;
+}
+
 coney_status cny_field_check(const coney_field *field)
 {
     const cny_kind *kind = cny_kind_of(field);
     const char *name = field->member ? field->member : "element";
+    const char *mistake = field->shape == CONEY_ONE ? NULL : shape_mistake(field, kind);
     if (!kind->name)
         return cny_fail(CONEY_E_INVALID, "field '%s': %d is no kind", name, field->kind);
+    if (mistake)
+        return cny_fail(CONEY_E_INVALID, "field '%s': %s", name, mistake);
     if ((field->kind == CONEY_STRUCT || field->kind == CONEY_ENUM) && !field->of)
         return cny_fail(CONEY_E_INVALID, "field '%s': %s names no table", name, kind->name);
     bool is_short_time = field->kind == CONEY_TIMESPEC && field->size == CNY_SHORT_TIMESPEC && sizeof(long) == 4;
@@ -184,7 +212,7 @@ coney_status cny_check_real_range(const coney_field *field, const cny_path *path
     return cny_path_fail(path, "%g is not from %g to %g", real, options->real_least, options->real_most);
 }
 
-coney_status cny_check_size(const coney_field *field, const cny_path *path, size_t size, const char *unit)
+static coney_status check_size(const coney_field *field, const cny_path *path, size_t size, const char *unit)
 {
     const coney_field_options *options = &field->options;
     if (size < options->min_size)
@@ -192,4 +220,15 @@ coney_status cny_check_size(const coney_field *field, const cny_path *path, size
     if (options->max_size > 0 && size > options->max_size)
         return cny_path_fail(path, "%zu %s are too many; at most %zu are allowed", size, unit, options->max_size);
     return CONEY_OK;
+}
+
+coney_status cny_check_bytes(const coney_field *field, const cny_path *path, size_t bytes)
+{
+    bool is_element = field->shape != CONEY_ONE && field->shape != CONEY_POINTED;
+    return is_element ? CONEY_OK : check_size(field, path, bytes, "bytes");
+}
+
+coney_status cny_check_count(const coney_field *field, const cny_path *path, size_t count)
+{
+    return check_size(field, path, count, "elements");
 }

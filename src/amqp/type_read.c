@@ -7,7 +7,6 @@
 #include "amqp/json_writer.h"
 #include "amqp/numbers.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,7 +126,7 @@ static coney_status read_string(cny_type_reader *reader, const coney_field *fiel
     if (text.is_escaped && memchr(copy, '\0', size))
         return cny_path_fail(reader->path, "the text contains a NUL");
     memcpy(to, &copy, sizeof copy);
-    return cny_check_size(field, reader->path, size, "bytes");
+    return cny_check_bytes(field, reader->path, size);
 }
 
 static coney_status read_chars(cny_type_reader *reader, const coney_field *field, char *to)
@@ -143,7 +142,7 @@ static coney_status read_chars(cny_type_reader *reader, const coney_field *field
         return status;
     if (text.size > 0)
         memcpy(to, text.data, text.size);
-    return cny_check_size(field, reader->path, text.size, "bytes");
+    return cny_check_bytes(field, reader->path, text.size);
 }
 
 static coney_status read_enum(cny_type_reader *reader, const coney_field *field, int *to)
@@ -181,7 +180,7 @@ static coney_status read_bytes(cny_type_reader *reader, const coney_field *field
                              text.data);
     bytes[size] = '\0';
     *to = (coney_bytes){.data = bytes, .size = size};
-    return cny_check_size(field, reader->path, size, "bytes");
+    return cny_check_bytes(field, reader->path, size);
 }
 
 static bool parse_uuid(const cny_slice *text, uint8_t *to)
@@ -281,7 +280,9 @@ static coney_status read_real(cny_type_reader *reader, const coney_field *field,
     if (status != CONEY_OK)
         return status;
     double real = cny_number_to_double(digits.data, digits.size);
-    if (isinf(real) || (field->kind == CONEY_FLOAT && fabs(real) > (double)FLT_MAX))
+    /* FLT_MAX and half a step: numbers below are rounded to FLT_MAX, as 3.4028235E38, which is FLT_MAX in Java. */
+    static const double least_above_float = 0x1.ffffffp127;
+    if (isinf(real) || (field->kind == CONEY_FLOAT && fabs(real) >= least_above_float))
         return cny_path_fail(reader->path, "%.*s is out of range", (int)(digits.size < 40 ? digits.size : 40),
                              digits.data);
     if (field->kind == CONEY_FLOAT)
@@ -297,7 +298,7 @@ static coney_status read_decimal(cny_type_reader *reader, const coney_field *fie
     coney_status status = read_digits(reader, field, true, &digits);
     if (status == CONEY_OK)
         status = copy_text(reader, &digits, to);
-    return status == CONEY_OK ? cny_check_size(field, reader->path, digits.size, "bytes") : status;
+    return status == CONEY_OK ? cny_check_bytes(field, reader->path, digits.size) : status;
 }
 
 /* ---- times ---- */

@@ -25,6 +25,9 @@ const cny_kind *cny_kind_of(const coney_field *field); /* its name is NULL if th
 /* The size of one value of the field. 0: the field does not say, which is a mistake in it. */
 size_t cny_field_size(const coney_field *field);
 
+/* The bytes of the whole member within the struct. */
+size_t cny_field_bytes(const coney_field *field);
+
 static inline const char *cny_field_name(const coney_field *field)
 {
     return field->options.name ? field->options.name : field->member;
@@ -33,6 +36,11 @@ static inline const char *cny_field_name(const coney_field *field)
 static inline bool cny_field_is_optional(const coney_field *field)
 {
     return field->options.optional || field->options.default_text || field->options.has > 0;
+}
+
+static inline bool cny_field_is_time(const coney_field *field)
+{
+    return field->kind == CONEY_TIMESTAMP || field->kind == CONEY_TIMESTAMP_MS || field->kind == CONEY_TIMESPEC;
 }
 
 static inline const coney_type *cny_field_type(const coney_field *field)
@@ -46,7 +54,8 @@ const char *cny_enum_name(const coney_field *field, int value);
 /* The id of the elements of a list or map: that of their type, or the name of a Java class. NULL: no id. */
 const char *cny_java_class(const coney_field *element);
 
-/* Checks what reading and writing rely on: the sizes of a field. CONEY_E_INVALID. */
+/* Checks what reading and writing rely on: the size of a field, and that its kind can have its shape.
+ * CONEY_E_INVALID. */
 coney_status cny_field_check(const coney_field *field);
 
 /* The size of a struct timespec in a program of 32 bits without _TIME_BITS=64, which Coney is compiled with. */
@@ -73,11 +82,13 @@ coney_status cny_path_fail(const cny_path *path, const char *format, ...) CNY_PR
 /* Calls the type's check of an object, and puts the path in front of what it says. */
 coney_status cny_type_call_check(const coney_type *type, const void *object, const cny_path *path);
 
-/* Checks a number against the field's range, and a size against its limits. `unit` is "bytes" or "elements". */
+/* Checks a number against the field's range, and sizes against its limits. The limits of a list or map are for the
+ * number of its elements, and not for the bytes of each element. */
 coney_status cny_check_integer_range(const coney_field *field, const cny_path *path, bool is_negative,
                                      uint64_t integer);
 coney_status cny_check_real_range(const coney_field *field, const cny_path *path, double real);
-coney_status cny_check_size(const coney_field *field, const cny_path *path, size_t size, const char *unit);
+coney_status cny_check_bytes(const coney_field *field, const cny_path *path, size_t bytes);
+coney_status cny_check_count(const coney_field *field, const cny_path *path, size_t count);
 
 /* ---- reading and writing ---- */
 

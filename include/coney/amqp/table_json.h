@@ -4,15 +4,15 @@
  *
  * Both directions know these forms. A JSON object of a form has one member.
  *
- * | value | JSON | read back as | |---|---|---| | CONEY_VOID | null | the same | | CONEY_BOOL | true, false | the same
- * | | all integer types | a number | CONEY_INT64 with the same number | | CONEY_DOUBLE | a number with a fraction or an
- * exponent | the same | | CONEY_FLOAT | the same | CONEY_DOUBLE with the same number | | a CONEY_FLOAT or CONEY_DOUBLE
- * that is no number | {"$double": "NaN"}, "Infinity", "-Infinity" | CONEY_DOUBLE | | CONEY_DECIMAL | {"$decimal":
- * "-12.50"} | the same, with all digits after the point | | CONEY_STRING | a string | the same, also with NULs in it |
- * | a CONEY_STRING that is not UTF-8 | {"$string": "base64"} | the same | | CONEY_BYTES | {"$bytes": "base64"} | the
- * same | | CONEY_TIMESTAMP | {"$timestamp": 1700000000} | the same | | CONEY_ARRAY | an array | the same | |
- * CONEY_TABLE | an object | the same | | a table with one entry, whose name begins with $ | {"$table": {"$name": ...}}
- * | the same |
+ * - CONEY_VOID is null, CONEY_BOOL true or false, CONEY_ARRAY an array, CONEY_TABLE an object.
+ * - An integer of any type is a number, which is read as a CONEY_INT64.
+ * - A CONEY_DOUBLE or CONEY_FLOAT is a number with a fraction or an exponent, which is read as a CONEY_DOUBLE. NaN and
+ *   the infinities are {"$double": "NaN"}, "Infinity" and "-Infinity".
+ * - A CONEY_DECIMAL is {"$decimal": "-12.50"}, with all digits after the point.
+ * - A CONEY_STRING is a string, also with NULs in it; if it is not UTF-8, {"$string": "base64"}.
+ * - CONEY_BYTES are {"$bytes": "base64"}.
+ * - A CONEY_TIMESTAMP is {"$timestamp": 1700000000}.
+ * - A table with one entry, whose name begins with $, is {"$table": {"$name": ...}}.
  *
  * The outermost object is always a table, whatever its names. An object with one member that begins with $ and is none
  * of the above is read as a table. */

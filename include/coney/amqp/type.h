@@ -46,7 +46,7 @@ typedef enum coney_field_kind {
     CONEY_UNKNOWN,      /* json_t *: an object with the members that no field names. At most one such field. */
 } coney_field_kind;
 
-/* How many values a field has. */
+/* The number of a field's values, and where they are. */
 typedef enum coney_field_shape {
     CONEY_ONE = 0,    /* CONEY_FIELD: T member */
     CONEY_POINTED,    /* CONEY_POINTER: T *member, NULL if there is no value */
@@ -101,19 +101,21 @@ typedef enum coney_time_form {
 #define CONEY_ZERO_
 #endif
 
-/* What else is known of a field; zero means the default. The macros take these as designated initialisers, in this
- * order: `.optional = true, .max_size = 40`. */
+/* The options of a field; zero means the default. The macros take these as designated initialisers, in this order:
+ * `.optional = true, .max_size = 40`. coney_type_check() refuses options that have no effect on their field. */
 typedef struct coney_field_options {
     int reserved CONEY_ZERO_; /* 0 */
 
     /* The name in JSON. Default: the member's name. (Jackson: @JsonProperty.) */
     const char *name CONEY_ZERO_;
 
-    /* The field may be missing or null; the member is 0, NULL or empty then. A pointer that is NULL, and an empty list
-     * that is a pointer, are left out when they are written. Default: a field that is missing or null is an error. */
+    /* The field may be missing or null; the member is 0, NULL or empty then. A pointer, list, map or CONEY_BYTES that
+     * is NULL is left out when it is written; an empty one that is not NULL is written. A value that cannot be NULL,
+     * such as a number or a struct, is always written, unless `has` says that it is not there. Default: a field that is
+     * missing is an error, and so is null, except for CONEY_POINTER. */
     bool optional CONEY_ZERO_;
 
-    /* An optional pointer that is NULL is written as null. */
+    /* A field that would be left out is written as null. */
     bool write_null CONEY_ZERO_;
 
     /* The value of a field that is missing or null, which is optional then. As in JSON, but texts without quotation
@@ -133,7 +135,8 @@ typedef struct coney_field_options {
     double real_least CONEY_ZERO_;
     double real_most CONEY_ZERO_;
 
-    /* Bytes of a text or of CONEY_BYTES; elements of a list or map. max_size 0: no limit. */
+    /* Bytes of a text or of CONEY_BYTES; of a list or map the number of elements, and no limit of its texts. max_size
+     * 0: no limit. */
     size_t min_size CONEY_ZERO_;
     size_t max_size CONEY_ZERO_;
 
@@ -179,7 +182,7 @@ typedef enum coney_type_form {
 typedef struct coney_type {
     const char *id; /* The header __TypeId__: Spring's class name, or the id of its class mapping. NULL: no header. */
     coney_type_form form;
-    size_t size;
+    size_t size; /* of the struct, coney_list or coney_map */
     const coney_field *fields;
     size_t field_count;
     coney_field element; /* of a list or map */
@@ -191,7 +194,7 @@ typedef struct coney_type {
 
 /* Reads JSON. *object is given: a struct, coney_list or coney_map as the type says, with everything that it points to,
  * in one piece that coney_object_free() frees. json is UTF-8, need not end with a NUL, and is not kept. The limits of
- * coney_json_set_limits() hold.
+ * coney_json_set_limits() hold. If a member comes twice, the last one counts. Structs are aligned to 16 bytes.
  * - CONEY_OK, CONEY_E_NO_MEMORY.
  * - CONEY_E_CONVERSION: the JSON is wrong, does not fit the type, or exceeds a limit.
  * - CONEY_E_INVALID: an argument is NULL, or the type is wrong. */
@@ -221,8 +224,9 @@ CONEY_API coney_status coney_message_new_object(coney_message **message, const c
  * looked at. Gives *object, for coney_object_free(). Statuses as coney_type_decode(). */
 CONEY_API coney_status coney_message_object(void **object, coney_message *message, const coney_type *type);
 
-/* Checks a type, and the types of its fields, without an object: for tests. The other functions check what they use.
- * - CONEY_OK.
+/* Checks a type, and the types of its fields, without an object: for tests. Finds options without effect and defaults
+ * that cannot be read, too. The other functions check only what they use.
+ * - CONEY_OK, CONEY_E_NO_MEMORY.
  * - CONEY_E_INVALID: the sentence names the field. */
 CONEY_API coney_status coney_type_check(const coney_type *type);
 

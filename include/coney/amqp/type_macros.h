@@ -15,7 +15,7 @@
     CONEY_MAKE_FIELD_(s, m, CONEY_ONE, kind_, CONEY_MEMBER_(s, m), sizeof(CONEY_MEMBER_(s, m)), 0, 0, false,           \
                       __VA_ARGS__)
 
-/* T *member, NULL if the field is missing or null. Not for kinds that are pointers. */
+/* T *member, NULL if the field is null, or if it is optional and missing. Not for kinds that are pointers. */
 #define CONEY_POINTER(struct_, member_, ...) CONEY_POINTER_(struct_, member_, __VA_ARGS__, )
 #define CONEY_POINTER_(s, m, kind_, ...)                                                                               \
     CONEY_MAKE_FIELD_(s, m, CONEY_POINTED, kind_, *CONEY_MEMBER_(s, m), sizeof(*CONEY_MEMBER_(s, m)), 0, 0, false,     \
@@ -38,7 +38,7 @@
                       CONEY_COUNT_(s, count_), sizeof(CONEY_MEMBER_(s, m)) / sizeof(CONEY_MEMBER_(s, m)[0]), true,     \
                       __VA_ARGS__)
 
-/* char **member or struct **member, with a NULL after the last. For CONEY_STRING, CONEY_DECIMAL, CONEY_STRUCT(type). */
+/* char **member or struct **member, with a NULL after the last. For texts and CONEY_STRUCT(type). */
 #define CONEY_TERMINATED_LIST(struct_, member_, ...) CONEY_TERMINATED_LIST_(struct_, member_, __VA_ARGS__, )
 #define CONEY_TERMINATED_LIST_(s, m, kind_, ...)                                                                       \
     CONEY_MAKE_FIELD_(s, m, CONEY_TERMINATED, kind_, *CONEY_MEMBER_(s, m), sizeof(*CONEY_MEMBER_(s, m)), 0, 0, false,  \
