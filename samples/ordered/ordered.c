@@ -46,19 +46,26 @@ static void work(void)
     at_work--;
 }
 
+struct booking {
+    int64_t account;
+    int64_t number;
+};
+
+static const coney_field booking_fields[] = {
+    CONEY_FIELD(struct booking, account, CONEY_INT64, CONEY_RANGE(0, ACCOUNTS - 1)), /* anybody may send bookings */
+    CONEY_FIELD(struct booking, number, CONEY_INT64),
+};
+static const coney_type booking_type = CONEY_TYPE("bank.Booking", struct booking, booking_fields);
+
 static coney_outcome book(coney_delivery *delivery, void *user)
 {
-    const json_t *booking = coney_delivery_payload(delivery);
-    int64_t account = json_integer_value(json_object_get(booking, "account"));
-    if (account < 0 || account >= ACCOUNTS) /* anybody may send bookings */
-        return coney_delivery_fail(delivery, CONEY_REJECT, "there is no account %" PRId64, account);
-    struct ledger *ledger = &ledgers[account];
-    int64_t number = json_integer_value(json_object_get(booking, "number"));
+    const struct booking *booking = coney_delivery_payload(delivery);
+    struct ledger *ledger = &ledgers[booking->account];
     (void)user;
     work();
-    if (number != ledger->last + 1)
+    if (booking->number != ledger->last + 1)
         out_of_order++;
-    ledger->last = number;
+    ledger->last = booking->number;
     ledger->bookings++;
     sem_post(&booked);
     return CONEY_ACK;
@@ -69,7 +76,7 @@ static bool listen_to_bookings(coney_container *container)
     coney_listener listener = {
         .queue = BOOKINGS,
         .on_message = book,
-        .converter = coney_json_converter(),
+        .type = &booking_type,
         .lanes = ACCOUNTS, /* the key is the routing key, unless .lane_header names a header */
     };
     return coney_container_listen(container, &listener) == CONEY_OK && coney_container_start(container) == CONEY_OK;
@@ -80,9 +87,8 @@ static bool send_bookings(coney_template *sender)
 {
     bool sent = true;
     for (int i = 0; i < ACCOUNTS * BOOKINGS_EACH && sent; i++) {
-        json_t *booking = json_pack("{s:i, s:i}", "account", i % ACCOUNTS, "number", i / ACCOUNTS + 1);
-        sent = coney_template_convert_and_send(sender, accounts[i % ACCOUNTS], booking, NULL) == CONEY_OK;
-        json_decref(booking);
+        struct booking booking = {.account = i % ACCOUNTS, .number = i / ACCOUNTS + 1};
+        sent = coney_template_send_object(sender, accounts[i % ACCOUNTS], &booking_type, &booking, NULL) == CONEY_OK;
     }
     return sent;
 }

@@ -42,12 +42,18 @@ static bool bank_accepts(const char *number, int attempt)
     return attempt > cards[i].refusals;
 }
 
+struct payment {
+    const char *card;
+};
+
+static const coney_field payment_fields[] = {CONEY_FIELD(struct payment, card, CONEY_STRING)};
+static const coney_type payment_type = CONEY_TYPE("cards.Payment", struct payment, payment_fields);
+
 static coney_outcome charge(coney_delivery *delivery, void *user)
 {
-    const char *number = json_string_value(json_object_get(coney_delivery_payload(delivery), "card"));
+    const struct payment *payment = coney_delivery_payload(delivery);
+    const char *number = payment->card;
     int attempt = coney_delivery_attempt(delivery);
-    if (!number)
-        return coney_delivery_fail(delivery, CONEY_REJECT, "the order names no card");
     bool accepted = bank_accepts(number, attempt);
     (void)user;
     printf("%5" PRId64 " ms  card %s, attempt %d: %s\n", now_ms() - start_ms, number, attempt,
@@ -64,7 +70,7 @@ static bool listen_to_cards(coney_container *container)
     coney_listener listener = {
         .queue = CARDS,
         .on_message = charge,
-        .converter = coney_json_converter(),
+        .type = &payment_type,
         .retry = {.max_attempts = 2, .first_delay_ms = 100, .delays_ms = {500, 1000}},
     };
     return coney_container_listen(container, &listener) == CONEY_OK && coney_container_start(container) == CONEY_OK;
@@ -77,9 +83,8 @@ static bool send_cards(coney_template *sender)
                 coney_template_send(sender, CARDS, scrawl, NULL) == CONEY_OK;
     coney_message_unref(scrawl);
     for (int i = 0; i < CARDS_COUNT && sent; i++) {
-        json_t *payment = json_pack("{s:s}", "card", cards[i].number);
-        sent = coney_template_convert_and_send(sender, CARDS, payment, NULL) == CONEY_OK;
-        json_decref(payment);
+        struct payment payment = {.card = cards[i].number};
+        sent = coney_template_send_object(sender, CARDS, &payment_type, &payment, NULL) == CONEY_OK;
     }
     return sent;
 }

@@ -17,10 +17,10 @@ static int64_t delay_ms;
 
 static coney_outcome write_customer(coney_delivery *delivery, void *user)
 {
-    const json_t *order = coney_delivery_payload(delivery);
+    const struct order *order = coney_delivery_payload(delivery);
     nanosleep(&(struct timespec){.tv_sec = (time_t)(delay_ms / 1000), .tv_nsec = (long)(delay_ms % 1000) * 1000000},
               NULL);
-    printf("Dear %s, thank you, order %" PRId64 " is paid.\n", order_text(order, "customer"), order_id(order));
+    printf("Dear %s, thank you, order %" PRId64 " is paid.\n", order->customer, order->id);
     return service_handled(user, order);
 }
 

@@ -10,8 +10,8 @@
 
 static coney_outcome mark_paid(coney_delivery *delivery, void *user)
 {
-    const json_t *order = coney_delivery_payload(delivery);
-    printf("order %" PRId64 ": paid\n", order_id(order));
+    const struct order *order = coney_delivery_payload(delivery);
+    printf("order %" PRId64 ": paid\n", order->id);
     return service_handled(user, order);
 }
 

@@ -75,23 +75,25 @@ static void on_confirm(coney_message *message, const coney_error *error, void *u
         till->slowest_ns = latency;
 }
 
-static json_t *order_paid(int64_t id)
+static struct order order_paid(int64_t id)
 {
-    static const char *const customers[] = {"Ada", "Grace", "Linus", "Barbara", "Dennis"};
-    static const char *const items[] = {"carrots", "clover", "parsley"};
-    return json_pack("{s:I, s:s, s:s, s:i, s:s}", "id", (json_int_t)id, "customer", customers[id % 5], "item",
-                     items[id % 3], "total_cents", 199 + (int)(id % 1000), "currency", "EUR");
+    static char *const customers[] = {"Ada", "Grace", "Linus", "Barbara", "Dennis"};
+    static char *const items[] = {"carrots", "clover", "parsley"};
+    return (struct order){.id = id,
+                          .customer = customers[id % 5],
+                          .item = items[id % 3],
+                          .total_cents = 199 + id % 1000,
+                          .currency = "EUR"};
 }
 
 static coney_status send_event(coney_template *events, struct payment *payment)
 {
-    json_t *order = order_paid(payment->id);
+    struct order order = order_paid(payment->id);
     coney_message *message = NULL;
-    coney_status status = coney_message_new_json(&message, order, NULL);
+    coney_status status = coney_message_new_object(&message, &order_paid_type, &order, NULL);
     if (status == CONEY_OK)
         status = coney_template_send_async(events, ORDER_PAID, message, NULL, on_confirm, payment);
     coney_message_unref(message);
-    json_decref(order);
     return status;
 }
 

@@ -16,21 +16,19 @@
 
 const coney_exchange shop_events = {.name = "shop.events", .type = CONEY_TOPIC};
 
+static const coney_field order_fields[] = {
+    CONEY_FIELD(struct order, id, CONEY_INT64, CONEY_RANGE(0, INT64_MAX)),
+    CONEY_FIELD(struct order, customer, CONEY_STRING),
+    CONEY_FIELD(struct order, item, CONEY_STRING),
+    CONEY_FIELD(struct order, total_cents, CONEY_INT64),
+    CONEY_FIELD(struct order, currency, CONEY_STRING, .default_text = "EUR"),
+};
+const coney_type order_paid_type = CONEY_TYPE("shop.OrderPaid", struct order, order_fields);
+
 const char *shop_uri(void)
 {
     const char *uri = getenv("CONEY_URI");
     return uri && *uri ? uri : "amqp://guest:guest@localhost";
-}
-
-int64_t order_id(const json_t *order)
-{
-    return json_integer_value(json_object_get(order, "id"));
-}
-
-const char *order_text(const json_t *order, const char *field)
-{
-    const char *text = json_string_value(json_object_get(order, field));
-    return text ? text : "?";
 }
 
 bool parse_number(int64_t *number, const char *text)
@@ -41,11 +39,11 @@ bool parse_number(int64_t *number, const char *text)
     return errno == 0 && end != text && *end == '\0' && *number >= 0;
 }
 
-coney_outcome service_handled(const struct service *service, const json_t *order)
+coney_outcome service_handled(const struct service *service, const struct order *order)
 {
     /* The order is recorded first and acknowledged then: if the program is killed between them, the order comes
      * again and is handled twice. An order is never lost. */
-    if (!ledger_append(service->ledger, order_id(order))) {
+    if (!ledger_append(service->ledger, order->id)) {
         fprintf(stderr, "%s: ledger: %s\n", service->name, strerror(errno));
         return CONEY_RETRY;
     }
@@ -74,7 +72,7 @@ static coney_status start_listening(struct service *service, coney_connection_fa
         .queue = service->queue,
         .on_message = service->on_paid,
         .user = service,
-        .converter = coney_json_converter(),
+        .type = &order_paid_type,
         .concurrency = service->concurrency,
         .prefetch = service->prefetch,
     };

@@ -11,10 +11,20 @@
 /* Where events are published. Payment and every service declare it, so any of them may start first. */
 extern const coney_exchange shop_events;
 
+/* The event: an order that was paid. A message that does not fit its type never reaches a handler. */
+struct order {
+    int64_t id;
+    char *customer;
+    char *item;
+    int64_t total_cents;
+    char *currency;
+};
+extern const coney_type order_paid_type;
+
 struct service {
     const char *name;               /* of the program and of its ledger */
     const char *queue;              /* its own, durable: it collects events while the service is away */
-    coney_message_handler *on_paid; /* user is this struct, the payload a json_t */
+    coney_message_handler *on_paid; /* user is this struct, the payload a struct order */
     int concurrency;                /* consumers; 0 is one */
     int prefetch;                   /* messages each may have in hand; 0 is Coney's default */
     int ledger;                     /* set by service_run() */
@@ -24,13 +34,10 @@ struct service {
 int service_run(struct service *service);
 
 /* Puts the order on record as handled. The outcome for its message. */
-coney_outcome service_handled(const struct service *service, const json_t *order);
+coney_outcome service_handled(const struct service *service, const struct order *order);
 
 /* CONEY_URI, or the broker on this machine. */
 const char *shop_uri(void);
-
-int64_t order_id(const json_t *order);
-const char *order_text(const json_t *order, const char *field);
 
 /* A whole number that is not negative, such as an option's; false if the text is not one. */
 bool parse_number(int64_t *number, const char *text);

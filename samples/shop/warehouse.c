@@ -10,9 +10,8 @@
 
 static coney_outcome ship(coney_delivery *delivery, void *user)
 {
-    const json_t *order = coney_delivery_payload(delivery);
-    printf("order %" PRId64 ": ship %s to %s\n", order_id(order), order_text(order, "item"),
-           order_text(order, "customer"));
+    const struct order *order = coney_delivery_payload(delivery);
+    printf("order %" PRId64 ": ship %s to %s\n", order->id, order->item, order->customer);
     return service_handled(user, order);
 }
 
