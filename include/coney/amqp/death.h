@@ -28,13 +28,12 @@ CONEY_BEGIN
  * header does not have is "", except for original_expiration; a number is 0. */
 typedef struct coney_death {
     const char *queue;
-    const char *reason;      /* One of the texts above; newer brokers may have others. */
-    int64_t count;           /* How often. Any number, in a forged header also a negative one. */
-    const char *exchange;    /* To which the message had been published. */
-    const char *routing_key; /* The first of routing_keys. */
-    const coney_array
-        *routing_keys; /* With those of the headers CC and BCC. NULL, an empty array, if there are none. */
-    int64_t time;      /* Of the first death, in seconds since 1970. */
+    const char *reason;              /* One of the texts above; newer brokers may have others. */
+    int64_t count;                   /* How often. Any number, in a forged header also a negative one. */
+    const char *exchange;            /* To which the message had been published. */
+    const char *routing_key;         /* The first of routing_keys. */
+    const coney_array *routing_keys; /* With those of the headers CC and BCC. NULL if there are none. */
+    int64_t time;                    /* Of the first death, in seconds since 1970. */
     const char *original_expiration; /* The expiration of the message, which the broker has removed. NULL: none. */
 } coney_death;
 
