@@ -10,13 +10,8 @@ enum { PATIENCE_MS = 20000, PATIENCE_FOR_ALL_MS = 90000 };
 const char *interop_line = "0";
 
 const interop_case *const interop_tables[] = {
-    interop_json_cases,
-    interop_value_cases,
-    interop_typed_cases,
-    interop_property_cases,
-    interop_body_cases,
-    interop_talk_cases,
-    NULL,
+    interop_json_cases,     interop_value_cases, interop_typed_cases, interop_listener_cases,
+    interop_property_cases, interop_body_cases,  interop_talk_cases,  NULL,
 };
 
 const char *interop_name(const char *what)
@@ -145,4 +140,13 @@ void interop_listen(const coney_listener *listener, uint64_t messages)
     if (seen.acknowledged + seen.rejected < messages)
         fail_msg("%d of %d messages came to %s", (int)(seen.acknowledged + seen.rejected), (int)messages,
                  listener->queue);
+}
+
+void interop_declare_dead_lettering(const char *name, const char *dead_letters)
+{
+    const coney_queue queue = {.name = interop_name(name),
+                               .expires_ms = 600000,
+                               .dead_letter_exchange = "",
+                               .dead_letter_routing_key = interop_name(dead_letters)};
+    assert_ok(coney_admin_declare_queue(client.admin, &queue, NULL));
 }

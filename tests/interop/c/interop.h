@@ -24,15 +24,15 @@ typedef struct interop_case {
 } interop_case;
 
 /* All cases, in tables that end with an empty case. */
-extern const interop_case interop_json_cases[], interop_value_cases[], interop_typed_cases[], interop_property_cases[],
-    interop_body_cases[], interop_talk_cases[];
+extern const interop_case interop_json_cases[], interop_value_cases[], interop_typed_cases[], interop_listener_cases[],
+    interop_property_cases[], interop_body_cases[], interop_talk_cases[];
 extern const interop_case *const interop_tables[]; /* ends with NULL */
 
 /* The name of a queue of this run, such as "interop.4.1.json-object.coney". A view until the tenth next. */
 const char *interop_name(const char *what);
 extern const char *interop_line; /* Of Spring, such as "4.1". */
 
-/* How long to wait for Spring, in milliseconds: at most 20 s, and 90 s for all cases together, as in Peer.java. */
+/* How long to wait for Spring, in milliseconds: at most 20 s, and 90 s for all cases together. */
 int interop_patience(void);
 
 /* Sends and frees the message; the broker has it afterwards. */
@@ -61,6 +61,9 @@ void interop_process(coney_message **message, coney_processor processor);
 
 /* Listens until so many messages are settled, at most as long as interop_patience() says. */
 void interop_listen(const coney_listener *listener, uint64_t messages);
+
+/* Declares a queue of that name, whose dead letters go to the queue of the other name; interop_name() makes both. */
+void interop_declare_dead_lettering(const char *name, const char *dead_letters);
 
 /* Declares the things of Declarations.java under names with this prefix. */
 void interop_declare(const char *prefix);

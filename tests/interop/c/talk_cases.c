@@ -76,15 +76,6 @@ static void send_request(const char *queue)
 
 /* ---- dead letters ---- */
 
-static void declare_dead_lettering(const char *name, const char *dead_letters)
-{
-    const coney_queue queue = {.name = interop_name(name),
-                               .expires_ms = 600000,
-                               .dead_letter_exchange = "",
-                               .dead_letter_routing_key = interop_name(dead_letters)};
-    assert_ok(coney_admin_declare_queue(client.admin, &queue, NULL));
-}
-
 static void expect_death(coney_message *message, const char *queue)
 {
     coney_death death;
@@ -106,7 +97,7 @@ static void read_death(coney_message *message, int index)
 static void send_to_be_rejected(const char *queue)
 {
     (void)queue;
-    declare_dead_lettering("dead-letter-by-spring.work", "dead-letter-by-spring.coney");
+    interop_declare_dead_lettering("dead-letter-by-spring.work", "dead-letter-by-spring.coney");
     interop_send(interop_name("dead-letter-by-spring.work"), test_text("reject me"));
 }
 
@@ -120,7 +111,7 @@ static void send_unreadable(const char *queue)
 {
     (void)queue;
     coney_message *message;
-    declare_dead_lettering("unreadable-by-spring.work", "unreadable-by-spring.coney");
+    interop_declare_dead_lettering("unreadable-by-spring.work", "unreadable-by-spring.coney");
     assert_ok(coney_message_new(&message, "{\"id\":", 6, &(coney_properties){.content_type = "application/json"}));
     interop_send(interop_name("unreadable-by-spring.work"), message);
 }
@@ -134,7 +125,7 @@ static coney_outcome reject(coney_delivery *delivery, void *user)
 static void serve_rejecting(const char *queue)
 {
     (void)queue;
-    declare_dead_lettering("dead-letter-by-coney.work", "dead-letter-by-coney.spring");
+    interop_declare_dead_lettering("dead-letter-by-coney.work", "dead-letter-by-coney.spring");
     interop_listen(&(coney_listener){.queue = interop_name("dead-letter-by-coney.work"), .on_message = reject}, 1);
 }
 
@@ -149,7 +140,7 @@ static coney_outcome not_called(coney_delivery *delivery, void *user)
 static void serve_unreadable(const char *queue)
 {
     (void)queue;
-    declare_dead_lettering("unreadable-by-coney.work", "unreadable-by-coney.spring");
+    interop_declare_dead_lettering("unreadable-by-coney.work", "unreadable-by-coney.spring");
     interop_listen(&(coney_listener){.queue = interop_name("unreadable-by-coney.work"),
                                      .on_message = not_called,
                                      .converter = coney_json_converter()},

@@ -1,66 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The messages of json_cases.c and value_cases.c as C structs with tables: the Java side sends and checks the same. */
-#include "interop.h"
+#include "samples.h"
 
-#define OURS "org.coney.interop."
-
-/* ---- Samples.java ---- */
-
-typedef struct customer {
-    char *name;
-    bool vip;
-} customer;
-
-typedef struct line {
-    char sku[20];
-    int32_t quantity;
-    char *price;
-} line;
-
-typedef struct order {
-    char *id;
-    customer *customer;
-    line *lines;
-    size_t line_count;
-    char *total;
-    char *note;
-} order;
-
-static const coney_field customer_fields[] = {
-    CONEY_FIELD(customer, name, CONEY_STRING),
-    CONEY_FIELD(customer, vip, CONEY_BOOL),
-};
-static const coney_type customer_type = CONEY_TYPE(NULL, customer, customer_fields);
-
-static const coney_field line_fields[] = {
-    CONEY_FIELD(line, sku, CONEY_CHARS),
-    CONEY_FIELD(line, quantity, CONEY_INT32, CONEY_RANGE(1, 1000)),
-    CONEY_FIELD(line, price, CONEY_DECIMAL, .number = CONEY_NUMBER_PLAIN),
-};
-static const coney_type line_type = CONEY_TYPE(OURS "Samples$Line", line, line_fields);
-static const coney_type line_id_type = CONEY_TYPE("line", line, line_fields);
-
-static const coney_field order_fields[] = {
-    CONEY_FIELD(order, id, CONEY_STRING),
-    CONEY_POINTER(order, customer, CONEY_STRUCT(customer_type)),
-    CONEY_LIST(order, lines, line_count, CONEY_STRUCT(line_type)),
-    CONEY_FIELD(order, total, CONEY_DECIMAL),
-    CONEY_FIELD(order, note, CONEY_STRING, .optional = true, .write_null = true),
-};
-static const coney_type order_type = CONEY_TYPE(OURS "Samples$Order", order, order_fields);
-static const coney_type order_id_type = CONEY_TYPE("order", order, order_fields);
-
-static const coney_type lines_type = CONEY_LIST_TYPE("java.util.ArrayList", CONEY_STRUCT(line_type));
-static const coney_type lines_id_type = CONEY_LIST_TYPE("java.util.ArrayList", CONEY_STRUCT(line_id_type));
-static const coney_type by_sku_type = CONEY_MAP_TYPE("java.util.LinkedHashMap", CONEY_STRUCT(line_type));
-
-static const coney_type *const all_types[] = {&order_type, &order_id_type, &line_type,
-                                              &lines_type, &lines_id_type, &by_sku_type};
-static const coney_types types = {all_types, COUNT_OF(all_types)};
-
-static line sample_lines[] = {{"bolt", 3, (char[]){"0.25"}}, {"wheel", 2, (char[]){"19.5"}}};
-static customer sample_customer = {(char[]){INTEROP_TEXT}, true};
-static const order sample_order = {(char[]){"A-17"}, &sample_customer, sample_lines, 2, (char[]){"39.75"}, NULL};
 static const char *sample_keys[] = {"bolt", "wheel"};
 
 /* ---- objects, lists and maps ---- */
@@ -69,66 +10,44 @@ static const char *sample_keys[] = {"bolt", "wheel"};
 static coney_content *read_named(coney_message *message, const coney_type *type)
 {
     coney_content *content;
-    assert_ok(coney_message_content(&content, message, &types));
+    assert_ok(coney_message_content(&content, message, &sample_types));
     assert_int_equal(content->kind, CONEY_CONTENT_OBJECT);
     assert_ptr_equal(content->type, type);
     return content;
 }
 
-static void expect_lines(const line *lines, size_t count)
-{
-    assert_int_equal(count, COUNT_OF(sample_lines));
-    for (size_t i = 0; i < count; i++) {
-        assert_string_equal(lines[i].sku, sample_lines[i].sku);
-        assert_int_equal(lines[i].quantity, sample_lines[i].quantity);
-        assert_string_equal(lines[i].price, sample_lines[i].price);
-    }
-}
-
-static void expect_order(const order *got)
-{
-    assert_string_equal(got->id, sample_order.id);
-    assert_string_equal(got->customer->name, sample_customer.name);
-    assert_true(got->customer->vip);
-    expect_lines(got->lines, got->line_count);
-    assert_string_equal(got->total, sample_order.total);
-    assert_null(got->note);
-}
-
 static void send_object(const char *queue, const coney_type *type, const void *object)
 {
-    coney_message *message;
-    assert_ok(coney_message_new_object(&message, type, object, NULL));
-    interop_send(queue, message);
+    assert_ok(coney_template_send_object(client.sender, queue, type, object, NULL));
 }
 
 static void read_order_as(coney_message *message, const coney_type *type)
 {
     coney_content *content = read_named(message, type);
-    expect_order(content->object);
+    sample_expect_order(content->object);
     coney_content_free(content);
 }
 
 static void read_order(coney_message *message, int index)
 {
     (void)index;
-    read_order_as(message, &order_type);
+    read_order_as(message, &sample_order_type);
 }
 
 static void send_order(const char *queue)
 {
-    send_object(queue, &order_type, &sample_order);
+    send_object(queue, &sample_order_type, &sample_order);
 }
 
 static void read_order_by_id(coney_message *message, int index)
 {
     (void)index;
-    read_order_as(message, &order_id_type);
+    read_order_as(message, &sample_order_id_type);
 }
 
 static void send_order_by_id(const char *queue)
 {
-    send_object(queue, &order_id_type, &sample_order);
+    send_object(queue, &sample_order_id_type, &sample_order);
 }
 
 /* The first message of Spring's names no class of the elements: then only the program can know the type. */
@@ -136,40 +55,40 @@ static void read_list_of(coney_message *message, int index, const coney_type *ty
 {
     const coney_type *named;
     void *object;
-    assert_ok(coney_types_find(&types, message, &named));
+    assert_ok(coney_types_find(&sample_types, message, &named));
     assert_ptr_equal(named, index == 0 ? NULL : type);
     assert_ok(coney_message_object(&object, message, type));
     const coney_list *list = object;
-    expect_lines(list->items, list->count);
+    sample_expect_lines(list->items, list->count);
     coney_object_free(object);
 }
 
 static void read_lines(coney_message *message, int index)
 {
-    read_list_of(message, index, &lines_type);
+    read_list_of(message, index, &sample_lines_type);
 }
 
 static void send_lines(const char *queue)
 {
-    send_object(queue, &lines_type, &(coney_list){sample_lines, COUNT_OF(sample_lines)});
+    send_object(queue, &sample_lines_type, &(coney_list){sample_lines, COUNT_OF(sample_lines)});
 }
 
 static void read_lines_by_id(coney_message *message, int index)
 {
-    read_list_of(message, index, &lines_id_type);
+    read_list_of(message, index, &sample_lines_id_type);
 }
 
 static void send_lines_by_id(const char *queue)
 {
-    send_object(queue, &lines_id_type, &(coney_list){sample_lines, COUNT_OF(sample_lines)});
+    send_object(queue, &sample_lines_id_type, &(coney_list){sample_lines, COUNT_OF(sample_lines)});
 }
 
 static void read_array(coney_message *message, int index)
 {
     (void)index;
-    coney_content *content = read_named(message, &lines_type);
+    coney_content *content = read_named(message, &sample_lines_type);
     const coney_list *list = content->object;
-    expect_lines(list->items, list->count);
+    sample_expect_lines(list->items, list->count);
     coney_content_free(content);
 }
 
@@ -177,18 +96,18 @@ static void read_map(coney_message *message, int index)
 {
     const coney_type *named;
     void *object;
-    assert_ok(coney_types_find(&types, message, &named));
-    assert_ptr_equal(named, index == 0 ? NULL : &by_sku_type);
-    assert_ok(coney_message_object(&object, message, &by_sku_type));
+    assert_ok(coney_types_find(&sample_types, message, &named));
+    assert_ptr_equal(named, index == 0 ? NULL : &sample_by_sku_type);
+    assert_ok(coney_message_object(&object, message, &sample_by_sku_type));
     const coney_map *map = object;
-    expect_lines(map->values, map->count);
+    sample_expect_lines(map->values, map->count);
     assert_string_equal(map->keys[0], "bolt");
     coney_object_free(object);
 }
 
 static void send_map(const char *queue)
 {
-    send_object(queue, &by_sku_type, &(coney_map){sample_keys, sample_lines, COUNT_OF(sample_lines)});
+    send_object(queue, &sample_by_sku_type, &(coney_map){sample_keys, sample_lines, COUNT_OF(sample_lines)});
 }
 
 /* ---- times, as texts and as numbers ---- */

@@ -73,7 +73,11 @@ final class JsonCases {
             new Case("json-inferred", null, JsonCases::checkInferred),
             new Case("json-type-id-first", null,
                     (peer, queue) -> equal(Samples.CANCELLATION, peer.told("type-id-first"), "the parameter")),
-            new Case("json-handler-by-class", JsonCases::sendToHandlers, JsonCases::checkHandlers));
+            new Case("json-handler-by-class", JsonCases::sendToHandlers, JsonCases::checkHandlers),
+            new Case("typed-inferred", JsonCases::sendWithOtherTypes, null),
+            new Case("typed-type-id-first", JsonCases::sendOrderAndOthers, null),
+            new Case("typed-handler-by-class", JsonCases::sendToHandlers, null),
+            new Case("typed-receive", JsonCases::sendOneOfEach, null));
 
     static final List<Case> ALL = Stream.concat(TWICE.flatMap(Case::twice), ONCE).toList();
 
@@ -170,6 +174,31 @@ final class JsonCases {
     private static void checkInferred(Peer peer, String queue) throws InterruptedException {
         equal(Samples.CANCELLATION, peer.told("inferred"), "without a type header");
         equal(Samples.CANCELLATION, peer.told("inferred"), "with the type header of another class");
+    }
+
+    private static void sendWithOtherTypes(Peer peer, String queue) {
+        for (var type : List.of("no.such.Class", "java.lang.String")) {
+            peer.template(Json.converter()).convertAndSend(queue, (Object) Samples.ORDER, message -> {
+                message.getMessageProperties().setHeader("__TypeId__", type);
+                return message;
+            });
+        }
+    }
+
+    private static void sendOrderAndOthers(Peer peer, String queue) {
+        peer.template(Json.converter()).convertAndSend(queue, Samples.ORDER);
+        peer.template(Json.withIds(Samples.IDS)).convertAndSend(queue, Samples.CANCELLATION);
+        peer.template(Json.converter()).convertAndSend(queue, (Object) Samples.ORDER, message -> {
+            message.getMessageProperties().getHeaders().clear();
+            return message;
+        });
+    }
+
+    private static void sendOneOfEach(Peer peer, String queue) {
+        peer.template(Json.converter()).convertAndSend(queue, Samples.ORDER);
+        peer.template().convertAndSend(queue, "text");
+        peer.template().convertAndSend(queue, new byte[] {0, 1, 2});
+        peer.template(Json.converter()).convertAndSend(queue, new LinkedHashMap<>(PLAIN));
     }
 
     private static void sendToHandlers(Peer peer, String queue) {

@@ -6,12 +6,14 @@ package org.coney.interop;
 import java.net.URI;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -26,14 +28,13 @@ import org.springframework.amqp.support.converter.MessageConverter;
 import org.springframework.amqp.support.converter.SimpleMessageConverter;
 
 public final class Peer {
-    /** A case may take so long, and all of them together; peer.c has the same numbers. */
-    private static final Duration PATIENCE = Duration.ofSeconds(20);
-    private static final Duration PATIENCE_FOR_ALL = Duration.ofSeconds(90);
+    /** All checks together may take so long, because they run at the same time; the C side does one after another. */
+    private static final Duration PATIENCE = Duration.ofSeconds(90);
 
     final CachingConnectionFactory factory;
     final RabbitAdmin admin;
     final String prefix;
-    private final Instant end = Instant.now().plus(PATIENCE_FOR_ALL);
+    private final Instant end = Instant.now().plus(PATIENCE);
     private final Map<String, BlockingQueue<Object>> seen = new ConcurrentHashMap<>();
     private final ExecutorService executor = Executors.newCachedThreadPool();
     private int results;
@@ -59,11 +60,13 @@ public final class Peer {
         peer.declare(peer.prefix + "end");
         var listeners = records ? null : Listeners.start(peer);
         for (var one : cases()) {
-            peer.run("send " + one.name(), one.sends(), peer.toConey(one.name()));
+            peer.report("send " + one.name(), peer.start(one.sends(), peer.toConey(one.name())));
         }
+        var checks = new LinkedHashMap<String, Future<?>>();
         for (var one : records ? List.<Case>of() : cases()) {
-            peer.run("C->Spring " + one.name(), one.checks(), peer.toSpring(one.name()));
+            checks.put("C->Spring " + one.name(), peer.start(one.checks(), peer.toSpring(one.name())));
         }
+        checks.forEach(peer::report);
         System.out.println("1.." + peer.results);
         if (!records) {
             peer.template().receive(peer.prefix + "end", peer.patience()); // the C side needs the listeners until then
@@ -73,22 +76,25 @@ public final class Peer {
         System.exit(0);
     }
 
-    private void run(String what, Case.Action action, String queue) {
-        if (action == null) {
+    private Future<?> start(Case.Action action, String queue) {
+        return action == null ? null : executor.submit(() -> {
+            action.run(this, queue);
+            return null;
+        });
+    }
+
+    private void report(String what, Future<?> result) {
+        if (result == null) {
             return;
         }
         results++;
         String problem = null;
-        var task = executor.submit(() -> {
-            action.run(this, queue);
-            return null;
-        });
         try {
-            task.get(PATIENCE.toMillis() + 5000, TimeUnit.MILLISECONDS);
+            result.get(patience() + 5000, TimeUnit.MILLISECONDS);
         } catch (TimeoutException e) {
-            task.cancel(true);
+            result.cancel(true);
             problem = "hangs";
-        } catch (Exception | Error e) {
+        } catch (Exception e) {
             problem = String.valueOf(e.getCause() == null ? e : e.getCause());
             e.printStackTrace();
         }
@@ -120,7 +126,7 @@ public final class Peer {
     RabbitTemplate template(MessageConverter converter) {
         var template = new RabbitTemplate(factory);
         template.setMessageConverter(converter);
-        template.setReplyTimeout(PATIENCE.toMillis());
+        template.setReplyTimeout(patience());
         return template;
     }
 
@@ -155,7 +161,6 @@ public final class Peer {
     }
 
     private long patience() {
-        var left = Duration.between(Instant.now(), end).toMillis();
-        return Math.max(500, Math.min(left, PATIENCE.toMillis()));
+        return Math.max(500, Duration.between(Instant.now(), end).toMillis());
     }
 }

@@ -7,8 +7,10 @@ import static org.coney.interop.Case.equal;
 import static org.coney.interop.Case.holds;
 
 import java.util.List;
+import java.util.Map;
 
 import org.coney.interop.Samples.Cancellation;
+import org.coney.interop.Samples.Order;
 import org.springframework.amqp.core.BindingBuilder;
 import org.springframework.amqp.core.DirectExchange;
 import org.springframework.amqp.core.Message;
@@ -26,6 +28,7 @@ final class TalkCases {
     }
 
     static final List<Case> ALL = List.of(new Case("reply-by-listener", null, TalkCases::ask),
+            new Case("typed-reply", null, TalkCases::ask),
             new Case("reply-by-receive-and-reply", null, TalkCases::ask),
             
             new Case("reply-to-exchange", TalkCases::askByExchange, TalkCases::checkReplyToExchange),
@@ -36,6 +39,10 @@ final class TalkCases {
                     (peer, queue) -> peer.template().convertAndSend(peer.prefix + "unreadable-by-coney.work",
                             "no JSON"),
                     (peer, queue) -> expectDeath(peer.receive(queue), peer.prefix + "unreadable-by-coney.work")),
+            new Case("typed-unknown-type",
+                    (peer, queue) -> peer.template(Json.withIds(Map.of("no.such.type", Order.class)))
+                            .convertAndSend(peer.prefix + "typed-unknown-type.work", Samples.ORDER),
+                    (peer, queue) -> expectDeath(peer.receive(queue), peer.prefix + "typed-unknown-type.work")),
             new Case("forwarded-by-coney", TalkCases::sendToBeForwarded, TalkCases::checkForwarded),
             new Case("dead-letter-by-coney", TalkCases::sendToBeRejected, TalkCases::checkDeath),
             new Case("republished-by-spring", TalkCases::republish, null),
@@ -45,6 +52,7 @@ final class TalkCases {
 
     /** The queues beside those that each case has. */
     static void declare(Peer peer) {
+        declareDeadLettering(peer, "typed-unknown-type.work", peer.toSpring("typed-unknown-type"));
         for (var name : List.of("dead-letter", "unreadable")) {
             declareDeadLettering(peer, name + "-by-spring.work", peer.toConey(name + "-by-spring"));
             declareDeadLettering(peer, name + "-by-coney.work", peer.toSpring(name + "-by-coney"));
