@@ -98,6 +98,10 @@ coney_status coney_types_find(const coney_types *types, const coney_message *mes
         *type = NULL;
     if (!types || !message || !type)
         return cny_fail(CONEY_E_INVALID, "%s is NULL", !types ? "types" : !message ? "message" : "type");
+    for (size_t i = 0; i < types->count; i++) {
+        if (!types->types || !types->types[i])
+            return cny_fail(CONEY_E_INVALID, "types.types[%zu] is NULL, and types.count is %zu", i, types->count);
+    }
     const type_ids ids = ids_of(message);
     if (!ids.type)
         return CONEY_OK;

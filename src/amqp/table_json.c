@@ -249,9 +249,16 @@ static coney_status read_base64(reading *it, coney_value *value, const json_t *j
     return CONEY_OK;
 }
 
+/* The text, or "" if there is none, or if there is a NUL in it. */
+static const char *text_of(const json_t *json)
+{
+    const char *text = json_is_string(json) ? json_string_value(json) : "";
+    return strlen(text) == json_string_length(json) ? text : "";
+}
+
 static coney_status read_decimal(coney_value *value, const json_t *json, const cny_path *path)
 {
-    bool is_read = json_is_string(json) && cny_decimal_read(value, json_string_value(json));
+    bool is_read = cny_decimal_read(value, text_of(json));
     return is_read ? CONEY_OK : fail_expected(path, "a decimal such as \"-12.50\"", json);
 }
 
@@ -263,7 +270,7 @@ static coney_status read_timestamp(coney_value *value, const json_t *json, const
 
 static coney_status read_no_number(coney_value *value, const json_t *json, const cny_path *path)
 {
-    const char *text = json_is_string(json) ? json_string_value(json) : "";
+    const char *text = text_of(json);
     if (strcmp(text, "NaN") == 0)
         value->as.real = (double)NAN;
     else if (strcmp(text, "Infinity") == 0 || strcmp(text, "-Infinity") == 0)

@@ -146,9 +146,23 @@ static void test_no_memory_is_told_and_nothing_leaks(void **state)
     coney_message_unref(message);
 }
 
+static void test_types_that_are_not_there_are_told(void **state)
+{
+    (void)state;
+    static const coney_type *const with_none[] = {&customer_type, NULL};
+    const coney_types none = {with_none, 2}, no_list = {NULL, 1};
+    const coney_type *type;
+    coney_message *message = message_of("{}", NULL, "shop.Order", NULL, NULL);
+    assert_fails(coney_types_find(&none, message, &type), CONEY_E_INVALID,
+                 "types.types[1] is NULL, and types.count is 2");
+    assert_fails(coney_types_find(&no_list, message, &type), CONEY_E_INVALID, "types.types[0] is NULL");
+    coney_message_unref(message);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_types_that_are_not_there_are_told),
         cmocka_unit_test(test_a_message_names_its_type),
         cmocka_unit_test(test_an_unknown_type_is_refused_by_name),
         cmocka_unit_test(test_content_type_chooses_text_json_or_bytes),

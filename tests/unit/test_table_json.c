@@ -437,9 +437,19 @@ static void test_lack_of_memory_is_told_and_leaks_nothing(void **state)
 
 #define table_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
+static void test_a_form_with_a_nul_in_its_text_is_refused(void **state)
+{
+    (void)state;
+    coney_table *read;
+    assert_fails(from_text(&read, "{\"a\":{\"$decimal\":\"1\\u00002\"}}"), CONEY_E_CONVERSION,
+                 "$.a.$decimal: expected a decimal");
+    assert_fails(from_text(&read, "{\"a\":{\"$double\":\"NaN\\u0000\"}}"), CONEY_E_CONVERSION, "$.a.$double: expected");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_form_with_a_nul_in_its_text_is_refused),
         table_test(test_values_that_json_knows_are_plain_and_come_back),
         table_test(test_integers_of_all_widths_come_back_as_64_bits),
         table_test(test_float_comes_back_as_the_same_number),

@@ -26,7 +26,7 @@ typedef struct coney_types {
 /* Finds the type that the message names. *type is a view, and NULL if the message names none. Any thread.
  * - CONEY_OK.
  * - CONEY_E_CONVERSION: the message names a type that is not here; the sentence has its id.
- * - CONEY_E_INVALID: an argument is NULL. */
+ * - CONEY_E_INVALID: an argument or an entry of the types is NULL. */
 CONEY_API coney_status coney_types_find(const coney_types *types, const coney_message *message,
                                         const coney_type **type);
 
