@@ -266,14 +266,11 @@ static coney_status read_default(cny_type_reader *reader, const coney_field *fie
     const char *text = field->options.default_text;
     cny_json_reader document = reader->json;
     cny_buffer quoted = {0};
-    bool is_plain = cny_field_is_time(field) && cny_json_is_number(text, strlen(text));
-    bool is_quoted = cny_kind_of(field)->is_text && !is_plain;
+    bool is_quoted = cny_default_is_text(field);
     if (is_quoted && !cny_write_string(&quoted, text, strlen(text)))
         return cny_fail_memory();
-    if (is_quoted)
-        cny_json_reader_init(&reader->json, (const char *)quoted.data, quoted.size, &document.limits);
-    else
-        cny_json_reader_init(&reader->json, text, strlen(text), &document.limits);
+    cny_json_reader_init(&reader->json, is_quoted ? (const char *)quoted.data : text,
+                         is_quoted ? quoted.size : strlen(text), &document.limits);
     coney_status status = read_value(reader, field, base + field->offset);
     if (status == CONEY_OK)
         status = cny_json_end(&reader->json);

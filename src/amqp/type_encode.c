@@ -404,29 +404,12 @@ static coney_status write_shape(writer *out, const coney_field *field, const cha
     }
 }
 
-static bool has_no_value(const coney_field *field, const char *base)
-{
-    const void *member = base + field->offset;
-    const coney_map *map = member;
-    const coney_bytes *bytes = member;
-    switch (field->shape) {
-    case CONEY_FIXED: return false;
-    case CONEY_LISTED: return !pointer_at(member) && stored_count(field, base) == 0;
-    case CONEY_MAPPED: return !map->keys && map->count == 0;
-    case CONEY_ONE:
-        if (field->kind == CONEY_BYTES)
-            return !bytes->data && bytes->size == 0;
-        return cny_kind_of(field)->is_pointer && !pointer_at(member);
-    default: return !pointer_at(member);
-    }
-}
-
 /* Is the field optional, and has it no value in this struct? */
 static bool is_absent(const coney_field *field, const char *base)
 {
     if (field->options.has > 0)
         return !base[field->options.has - 1];
-    return cny_field_is_optional(field) && has_no_value(field, base);
+    return cny_field_is_optional(field) && cny_field_is_null(field, base);
 }
 
 static coney_status write_name(writer *out, const char *name, size_t size, bool is_first)

@@ -3,6 +3,8 @@
  * how values are read nor how they are written. */
 #include "amqp/types.h"
 
+#include "amqp/json_reader.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,6 +76,33 @@ size_t cny_field_bytes(const coney_field *field)
     case CONEY_MAPPED: return sizeof(coney_map);
     default: return sizeof(void *);
     }
+}
+
+bool cny_field_is_null(const coney_field *field, const void *object)
+{
+    const char *base = object;
+    const void *member = base + field->offset, *pointer;
+    const coney_map *map = member;
+    const coney_bytes *bytes = member;
+    size_t count = 0;
+    bool is_pointer = field->shape == CONEY_ONE ? cny_kind_of(field)->is_pointer : field->shape != CONEY_FIXED;
+    if (field->shape == CONEY_MAPPED)
+        return !map->keys && map->count == 0;
+    if (field->shape == CONEY_ONE && field->kind == CONEY_BYTES)
+        return !bytes->data && bytes->size == 0;
+    if (!is_pointer)
+        return false;
+    memcpy(&pointer, member, sizeof pointer);
+    if (field->shape == CONEY_LISTED)
+        memcpy(&count, base + field->count_offset, sizeof count);
+    return !pointer && count == 0;
+}
+
+bool cny_default_is_text(const coney_field *field)
+{
+    const char *text = field->options.default_text;
+    bool is_number = cny_field_is_time(field) && cny_json_is_number(text, strlen(text));
+    return cny_kind_of(field)->is_text && !is_number;
 }
 
 /* NULL: the kind can have the shape. */

@@ -159,8 +159,11 @@ static coney_status read_enum(cny_type_reader *reader, const coney_field *field,
         }
     }
     char known[200] = "";
-    for (size_t i = 0; i < field->of_count && strlen(known) < 150; i++)
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", names[i].name);
+    size_t used = 0, i = 0;
+    for (; i < field->of_count && used < 150; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%.40s", i ? ", " : "", names[i].name);
+    if (i < field->of_count)
+        snprintf(known + used, sizeof known - used, ", ...");
     return cny_path_fail(reader->path, "\"%.*s\" is no name here; these are: %s",
                          (int)(text.size < 40 ? text.size : 40), text.data, known);
 }

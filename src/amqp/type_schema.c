@@ -150,7 +150,7 @@ static json_t *describe_shape(schema *of, const coney_field *field)
 static json_t *describe_default(const coney_field *field)
 {
     const char *text = field->options.default_text;
-    json_t *plain = cny_kind_of(field)->is_text ? NULL : json_loads(text, JSON_DECODE_ANY, NULL);
+    json_t *plain = cny_default_is_text(field) ? NULL : json_loads(text, JSON_DECODE_ANY, NULL);
     return plain ? plain : json_string(text);
 }
 

@@ -48,6 +48,12 @@ static inline const coney_type *cny_field_type(const coney_field *field)
     return field->of;
 }
 
+/* Is the member a pointer that is NULL, or a list, map or CONEY_BYTES that is NULL and says that it is empty? */
+bool cny_field_is_null(const coney_field *field, const void *object);
+
+/* Is the default a string in JSON? Numbers, which times may be, true and false are none. */
+bool cny_default_is_text(const coney_field *field);
+
 /* The name of an enum's value, NULL if it has none. */
 const char *cny_enum_name(const coney_field *field, int value);
 

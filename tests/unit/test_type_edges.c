@@ -9,6 +9,7 @@
 
 #include <float.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct part {
@@ -243,6 +244,41 @@ static void test_the_check_of_an_element_finds_an_aligned_struct(void **state)
     coney_object_free(object);
 }
 
+/* ---- names ---- */
+
+static void test_names_of_an_enum_that_are_not_shown_are_told(void **state)
+{
+    (void)state;
+    static coney_enum_name names[30];
+    static char texts[30][32];
+    for (int i = 0; i < 30; i++) {
+        snprintf(texts[i], sizeof texts[i], "NAME_NUMBER_%d", i);
+        names[i] = (coney_enum_name){texts[i], i};
+    }
+    static const coney_field fields[] = {CONEY_FIELD(box, number, CONEY_ENUM(names))};
+    static const coney_type type = CONEY_TYPE(NULL, box, fields);
+    void *object;
+    assert_fails(coney_type_decode(&type, &object, "{\"number\":\"X\"}", 14), CONEY_E_CONVERSION,
+                 "\"X\" is no name here; these are: NAME_NUMBER_0, ");
+    assert_non_null(strstr(coney_last_error(), "NAME_NUMBER_9, NAME_NUMBER_10, ..."));
+}
+
+/* ---- schemas ---- */
+
+static void test_the_default_of_a_time_in_seconds_is_a_number_in_its_schema(void **state)
+{
+    (void)state;
+    static const coney_field fields[] = {
+        CONEY_FIELD(box, time, CONEY_TIMESPEC, .default_text = "0", .time = CONEY_TIME_SECONDS)};
+    static const coney_type type = CONEY_TYPE("t", box, fields);
+    json_t *schema;
+    assert_ok(coney_type_schema(&type, &schema));
+    char *text = json_dumps(schema, JSON_COMPACT);
+    assert_non_null(strstr(text, "\"default\":0"));
+    free(text);
+    json_decref(schema);
+}
+
 /* ---- options that do nothing ---- */
 
 static void assert_check_fails(coney_field field, const char *why)
@@ -331,6 +367,8 @@ int main(void)
         cmocka_unit_test(test_a_control_character_outside_a_string_is_named),
         cmocka_unit_test(test_no_memory_for_the_text_of_a_tree_is_told_as_such),
         cmocka_unit_test(test_the_check_of_an_element_finds_an_aligned_struct),
+        cmocka_unit_test(test_names_of_an_enum_that_are_not_shown_are_told),
+        cmocka_unit_test(test_the_default_of_a_time_in_seconds_is_a_number_in_its_schema),
         cmocka_unit_test(test_options_that_do_nothing_are_refused),
         cmocka_unit_test(test_types_that_refuse_and_keep_unknown_members_are_refused),
         cmocka_unit_test(test_names_that_are_not_utf8_are_refused),
