@@ -286,6 +286,29 @@ static void test_object_of_another_type_is_not_handed_out(void **state)
     test_log_expect("not 'shop.Order' of ");
 }
 
+static const coney_type customers_type = CONEY_LIST_TYPE("java.util.ArrayList", CONEY_STRUCT(customer_type));
+
+static coney_outcome ask_for_another_list(coney_delivery *delivery, void *user)
+{
+    static const coney_type same = CONEY_LIST_TYPE("java.util.ArrayList", CONEY_STRUCT(customer_type));
+    static const coney_type texts = CONEY_LIST_TYPE("java.util.ArrayList", CONEY_STRING);
+    (void)user;
+    check(coney_delivery_object(delivery, &same) == coney_delivery_payload(delivery));
+    check(!coney_delivery_object(delivery, &texts));
+    check(!coney_delivery_object(delivery, &orders_type));
+    payloads_note("", coney_last_error());
+    return CONEY_ACK;
+}
+
+/* All lists have the id of the same Java class. */
+static void test_list_of_other_elements_is_not_handed_out(void **state)
+{
+    (void)state;
+    listening_start(&(coney_listener){.on_message = ask_for_another_list, .type = &customers_type});
+    payloads_send_json("[" CUSTOMER "]", NULL);
+    payloads_expect(" with elements 'shop.Order' of ");
+}
+
 static coney_status to_nothing(coney_message **made, const void *object, const coney_properties *properties)
 {
     (void)object;
@@ -428,6 +451,7 @@ int main(void)
         payloads_test(test_bytes_are_no_text),
         payloads_test(test_text_is_no_object),
         payloads_test(test_object_of_another_type_is_not_handed_out),
+        payloads_test(test_list_of_other_elements_is_not_handed_out),
         payloads_test(test_object_of_the_programs_converter_is_the_payload_only),
         payloads_test(test_error_handler_finds_no_payload_and_the_log_no_second_line),
         payloads_test(test_object_is_sent_as_a_reply_with_its_type),

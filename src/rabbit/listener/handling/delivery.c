@@ -160,11 +160,47 @@ const char *coney_delivery_text(const coney_delivery *delivery)
     return content ? content->text : NULL;
 }
 
-/* A static table in a header is another table in each file. */
+/* ---- objects ---- */
+
+/* The type of the elements of a list or map, if they are structs. */
+static const coney_type *element_type(const coney_type *type)
+{
+    return type->element.kind == CONEY_STRUCT ? type->element.of : NULL;
+}
+
+static bool is_alike(const coney_type *type, const coney_type *other)
+{
+    return type == other ||
+           (type && other && type->id && other->id && strcmp(type->id, other->id) == 0 && type->form == other->form &&
+            type->size == other->size && type->field_count == other->field_count);
+}
+
+/* A static table in a header is another table in each file. All lists have the id of a Java class, such as
+ * java.util.ArrayList, so their elements tell them apart. */
 static bool is_same(const coney_type *type, const coney_type *other)
 {
-    return type == other || (type->id && other->id && strcmp(type->id, other->id) == 0 && type->form == other->form &&
-                             type->size == other->size && type->field_count == other->field_count);
+    const coney_field *element = &type->element, *others = &other->element;
+    return type == other ||
+           (is_alike(type, other) && element->kind == others->kind && element->shape == others->shape &&
+            element->size == others->size && is_alike(element_type(type), element_type(other)));
+}
+
+static void describe_type(char *to, size_t size, const coney_type *type)
+{
+    const coney_type *element = element_type(type);
+    int length = snprintf(to, size, "'%.255s' of %zu bytes", type->id ? type->id : "", type->size);
+    if (type->form != CONEY_OBJECT_FORM)
+        snprintf(to + length, size - (size_t)length, " with elements '%.255s' of %zu bytes",
+                 element && element->id ? element->id : "", type->element.size);
+}
+
+static void fail_other_type(const coney_type *given, const coney_type *wanted)
+{
+    enum { MOST = 700 }; /* two ids and two sizes */
+    char payload[MOST], asked[MOST];
+    describe_type(payload, sizeof payload, given);
+    describe_type(asked, sizeof asked, wanted);
+    cny_fail(CONEY_E_CONVERSION, "its payload is an object of type %s, not %s", payload, asked);
 }
 
 const void *coney_delivery_object(const coney_delivery *delivery, const coney_type *type)
@@ -177,8 +213,7 @@ const void *coney_delivery_object(const coney_delivery *delivery, const coney_ty
     const coney_content *content = content_as(delivery, CONEY_CONTENT_OBJECT);
     if (!content || is_same(content->type, type))
         return content ? content->object : NULL;
-    cny_fail(CONEY_E_CONVERSION, "its payload is an object of type '%.255s' of %zu bytes, not '%.255s' of %zu bytes",
-             content->type->id ? content->type->id : "", content->type->size, type->id ? type->id : "", type->size);
+    fail_other_type(content->type, type);
     tell_missing(delivery);
     return NULL;
 }
