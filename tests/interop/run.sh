@@ -45,7 +45,7 @@ run_line() {
 
 record_line() {
     start_spring "$1" record
-    "$peer" "$1" record "recorded/$1.hex"
+    timeout --kill-after=5 150 "$peer" "$1" record "recorded/$1.hex"
     wait_for_spring "$1"
 }
 

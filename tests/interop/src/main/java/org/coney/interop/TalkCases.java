@@ -30,7 +30,6 @@ final class TalkCases {
     static final List<Case> ALL = List.of(new Case("reply-by-listener", null, TalkCases::ask),
             new Case("typed-reply", null, TalkCases::ask),
             new Case("reply-by-receive-and-reply", null, TalkCases::ask),
-            
             new Case("reply-to-exchange", TalkCases::askByExchange, TalkCases::checkReplyToExchange),
             new Case("reply-by-spring", null, null), // Listeners.answer sends it
             new Case("dead-letter-by-spring", null, null), // Listeners.reject rejects it
