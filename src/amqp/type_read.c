@@ -39,7 +39,7 @@ static coney_status last_status(void)
 
 /* ---- failures ---- */
 
-/* What stands there, shortened: "two", 3.5, an object. */
+/* Writes the next value for a sentence, shortened: "two", 3.5, an object. */
 static void describe(cny_json_reader *json, char *text, size_t room)
 {
     char first = cny_json_peek(json);

@@ -6,7 +6,7 @@
 #include "amqp/json_reader.h"
 #include "amqp/types.h"
 
-/* What an object that was read owns. The object of the program follows in the same piece of memory. */
+/* Precedes an object that was read, in the same piece of memory, and owns all that the object points to. */
 typedef struct cny_owner {
     _Alignas(16) cny_arena arena;
     struct cny_owned_json *jsons;

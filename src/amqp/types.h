@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What reading, writing, checking and describing of C structs share: kinds, sizes, names, and paths for errors. Private
- * to the folder. */
+/* Kinds, sizes, names, and paths for errors: shared by the reading, writing, checking and describing of C structs.
+ * Private to the folder. */
 #ifndef CNY_AMQP_TYPES_H
 #define CNY_AMQP_TYPES_H
 
