@@ -211,7 +211,7 @@ static int use_delivery(void)
         return 1;
     if (!is_refused(coney_delivery_reply(delivery, message)))
         return 2;
-    if (!is_refused(coney_delivery_convert_and_reply(delivery, message)))
+    if (!is_refused(coney_delivery_convert_and_reply(delivery, json_null())))
         return 3;
     if (!is_refused(coney_delivery_send(delivery, "", "key", message)))
         return 4;

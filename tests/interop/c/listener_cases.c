@@ -17,8 +17,7 @@ static coney_outcome on_order(coney_delivery *delivery, void *user)
 {
     (void)user;
     const order *got = coney_delivery_payload(delivery);
-    check(got && got->line_count == 2);
-    check_text(got->id, "A-17");
+    check(got && got->line_count == 2 && strcmp(got->id, "A-17") == 0);
     orders++;
     return CONEY_ACK;
 }
@@ -27,7 +26,7 @@ static coney_outcome on_cancellation(coney_delivery *delivery, void *user)
 {
     (void)user;
     const cancellation *got = coney_delivery_payload(delivery);
-    check_text(got->reason, "too late");
+    check(got && strcmp(got->reason, "too late") == 0);
     cancellations++;
     return CONEY_ACK;
 }
