@@ -45,12 +45,13 @@ static coney_status check_length(const char *text, const char *what, size_t size
 
 coney_status coney_address_parse(coney_address *address, const char *text)
 {
+    if (address)
+        address->exchange[0] = address->routing_key[0] = '\0';
     if (!address || !text)
         return cny_fail(CONEY_E_INVALID, "address or text is NULL");
     const char *exchange;
     size_t exchange_size;
     const char *routing_key = split(text, &exchange, &exchange_size);
-    address->exchange[0] = address->routing_key[0] = '\0';
     coney_status status = check_length(text, "exchange", exchange_size);
     if (status == CONEY_OK)
         status = check_length(text, "routing key", strlen(routing_key));

@@ -137,7 +137,7 @@ static void explain(char *why, size_t size, const char *name)
 /* The content encoding begins with a name that coney_decompress_processor() removes. */
 static bool is_compression(const char *encoding)
 {
-    static const char *const names[] = {"gzip", "deflate"};
+    static const char *const names[] = {"gzip", "deflate", "zip"};
     char first[sizeof "deflate"] = "";
     size_t size = strcspn(encoding, ",: ");
     if (size < sizeof first)

@@ -74,10 +74,12 @@ static bool is_meant(const coney_type *type, const type_ids *ids)
 
 static coney_status fail_unknown(const coney_types *types, const type_ids *ids)
 {
-    char known[300] = "";
-    for (size_t i = 0; i < types->count && strlen(known) < 200; i++)
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s'%.80s'", i ? ", " : "",
-                 types->types[i]->id ? types->types[i]->id : "");
+    char known[300] = "", one[90];
+    for (size_t i = 0; i < types->count && strlen(known) < 200; i++) {
+        snprintf(one, sizeof one, "'%.80s'", types->types[i]->id ? types->types[i]->id : "");
+        if (!strstr(known, one)) /* lists of several kinds of elements have one id */
+            snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", *known ? ", " : "", one);
+    }
     return coney_conversion_failed("its header " CONEY_HEADER_TYPE_ID " is '%.120s'%s%.120s%s; the types here are: %s",
                                    ids->type, ids->content ? " of '" : "", ids->content ? ids->content : "",
                                    ids->content ? "'" : "", *known ? known : "none");

@@ -113,7 +113,7 @@ static bool take_date(cursor *from, int *year, int *month, int *day)
 
 const char *cny_instant_read(cny_instant *instant, const char *text, size_t size)
 {
-    static const char *const form = "a time such as 2026-12-01T03:04:05Z";
+    static const char *const form = "a time such as \"2026-12-01T03:04:05Z\"";
     cursor from = {text, text + size};
     int year, month, day, hour, minute, second = 0, zone;
     int32_t nanos = 0;

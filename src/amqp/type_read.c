@@ -347,7 +347,7 @@ static coney_status read_time(cny_type_reader *reader, const coney_field *field,
                                    text.data);
     }
     if (cny_json_peek(&reader->json) != '"')
-        return cny_fail_kind(reader, "a time such as \"2026-12-01T03:04:05Z\"");
+        return cny_fail_kind(reader, "a time such as \"2026-12-01T03:04:05Z\" (numbers need `time` of the field)");
     coney_status status = read_text(reader, field, &text);
     const char *wrong = status == CONEY_OK ? cny_instant_read(&instant, text.data, text.size) : NULL;
     if (wrong)

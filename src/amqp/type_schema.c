@@ -29,6 +29,12 @@ static json_t *of_type(const char *name)
     return with(json_object(), "type", json_string(name));
 }
 
+/* A pattern holds for texts only. */
+static json_t *of_number_or_text(const char *number, const char *pattern)
+{
+    return with(with(json_object(), "type", json_pack("[s, s]", number, "string")), "pattern", json_string(pattern));
+}
+
 /* ---- values ---- */
 
 /* JSON has no integers above INT64_MAX in jansson, so such a limit is left out. */
@@ -36,7 +42,7 @@ static json_t *describe_integer(const coney_field *field, const cny_kind *kind)
 {
     const coney_field_options *options = &field->options;
     if (options->number == CONEY_NUMBER_TEXT)
-        return with(of_type("string"), "pattern", json_string("^-?[0-9]+$"));
+        return of_number_or_text("integer", "^-?[0-9]+$");
     json_int_t least = kind->is_signed ? -(json_int_t)kind->most - 1 : 0;
     json_t *made = with(of_type("integer"), "minimum", json_integer(options->has_range ? options->least : least));
     if (options->has_range || kind->most <= INT64_MAX)
@@ -50,7 +56,7 @@ static json_t *describe_integer(const coney_field *field, const cny_kind *kind)
 static json_t *describe_real(const coney_field *field)
 {
     const coney_field_options *options = &field->options;
-    json_t *made = of_type(options->number == CONEY_NUMBER_TEXT ? "string" : "number");
+    json_t *made = options->number == CONEY_NUMBER_TEXT ? of_number_or_text("number", "^-?[0-9]") : of_type("number");
     if (options->has_real_range)
         made = with(with(made, "minimum", json_real(options->real_least)), "maximum", json_real(options->real_most));
     return made;
@@ -87,11 +93,10 @@ static json_t *describe_time(const coney_field *field)
     return of_type(field->options.time == CONEY_TIME_SECONDS && field->kind != CONEY_TIMESTAMP ? "number" : "integer");
 }
 
-static json_t *describe_decimal(const coney_field *field)
+/* A decimal is read from both forms, whichever is written. */
+static json_t *describe_decimal(void)
 {
-    if (field->options.number == CONEY_NUMBER_PLAIN)
-        return of_type("number");
-    return with(of_type("string"), "pattern", json_string("^-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?$"));
+    return of_number_or_text("number", "^-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?$");
 }
 
 static json_t *describe_value(schema *of, const coney_field *field)
@@ -104,7 +109,7 @@ static json_t *describe_value(schema *of, const coney_field *field)
     case CONEY_BOOL: return of_type("boolean");
     case CONEY_FLOAT:
     case CONEY_DOUBLE: return describe_real(field);
-    case CONEY_DECIMAL: return describe_decimal(field);
+    case CONEY_DECIMAL: return describe_decimal();
     case CONEY_STRING:
     case CONEY_CHARS: return describe_text(field);
     case CONEY_BYTES: return with(of_type("string"), "contentEncoding", json_string("base64"));

@@ -80,6 +80,9 @@ static void test_names_of_255_bytes_are_read_and_longer_ones_refused(void **stat
     assert_fails(coney_address_parse(&address, text), CONEY_E_INVALID, "the exchange has 256 bytes; AMQP allows 255");
     assert_string_equal(address.exchange, "");
     assert_fails(coney_address_parse(&address, name), CONEY_E_INVALID, "the routing key has 256 bytes");
+    address.exchange[0] = 'x';
+    assert_fails(coney_address_parse(&address, NULL), CONEY_E_INVALID, "text is NULL");
+    assert_string_equal(address.exchange, "");
 }
 
 static void test_pseudo_queue_for_replies_is_direct_whatever_its_token_holds(void **state)

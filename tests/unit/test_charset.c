@@ -113,6 +113,7 @@ static void test_unknown_charset_is_a_conversion_error(void **state)
                    "(see iconv -l)");
     expect_no_text("x", "text/plain", "br", "content encoding 'br' is not understood: iconv of this system knows");
     expect_no_text("x", "text/plain;charset=UTF-8", "gzip", "coney_decompress_processor()");
+    expect_no_text("x", "text/plain", "zip, UTF-8", "coney_decompress_processor()");
     expect_no_text("x", "text/plain", "gzip:UTF-8", "content encoding 'gzip:UTF-8' is not understood");
     expect_no_text("x", "text/plain", "gzip, UTF-8", "content encoding 'gzip, UTF-8' is not understood");
 }

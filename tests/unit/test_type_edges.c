@@ -182,7 +182,7 @@ static void test_a_fraction_follows_seconds_only(void **state)
     static const char json[] = "{\"time\":\"2026-12-01T03:04.5Z\"}";
     void *object;
     assert_fails(coney_type_decode(&type, &object, json, strlen(json)), CONEY_E_CONVERSION,
-                 "$.time: expected a time such as 2026-12-01T03:04:05Z");
+                 "$.time: expected a time such as \"2026-12-01T03:04:05Z\"");
 }
 
 /* ---- no JSON ---- */

@@ -4,12 +4,12 @@
  *
  * A table describes the members of a struct once; the macros are in <coney/amqp/type_macros.h>:
  *
- *     typedef struct order { int64_t id; char *sku; double total; } order;
+ *     typedef struct order { int64_t id; char *sku; char *total; } order;
  *
  *     static const coney_field order_fields[] = {
  *         CONEY_FIELD(order, id, CONEY_INT64),
  *         CONEY_FIELD(order, sku, CONEY_STRING, .max_size = 40),
- *         CONEY_FIELD(order, total, CONEY_DOUBLE, .optional = true),
+ *         CONEY_FIELD(order, total, CONEY_DECIMAL, .optional = true),
  *     };
  *     static const coney_type order_type = CONEY_TYPE("shop.Order", order, order_fields);
  *
@@ -51,7 +51,7 @@ typedef enum coney_field_shape {
     CONEY_ONE = 0,    /* CONEY_FIELD: T member */
     CONEY_POINTED,    /* CONEY_POINTER: T *member, NULL if there is no value */
     CONEY_LISTED,     /* CONEY_LIST: T *member and size_t count */
-    CONEY_FIXED,      /* CONEY_ARRAY: T member[N], all of them; with a count: at most N */
+    CONEY_FIXED,      /* CONEY_ARRAY_FIELD: T member[N], all of them; CONEY_COUNTED_ARRAY: at most N */
     CONEY_TERMINATED, /* CONEY_TERMINATED_LIST: char *member[] or struct *member[] with a NULL after the last */
     CONEY_MAPPED,     /* CONEY_MAP: coney_map member */
 } coney_field_shape;

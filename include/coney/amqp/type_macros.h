@@ -27,7 +27,8 @@
     CONEY_MAKE_FIELD_(s, m, CONEY_LISTED, kind_, *CONEY_MEMBER_(s, m), sizeof(*CONEY_MEMBER_(s, m)),                   \
                       CONEY_COUNT_(s, count_), 0, true, __VA_ARGS__)
 
-/* T member[N], of which all N are in the JSON. With a count: size_t count tells how many, at most N. */
+/* T member[N]. CONEY_ARRAY_FIELD: the JSON has all N. CONEY_COUNTED_ARRAY: the JSON has at most N, and size_t count
+ * tells how many. */
 #define CONEY_ARRAY_FIELD(struct_, member_, ...) CONEY_ARRAY_FIELD_(struct_, member_, __VA_ARGS__, )
 #define CONEY_ARRAY_FIELD_(s, m, kind_, ...)                                                                           \
     CONEY_MAKE_FIELD_(s, m, CONEY_FIXED, kind_, CONEY_MEMBER_(s, m)[0], sizeof(CONEY_MEMBER_(s, m)[0]), 0,             \

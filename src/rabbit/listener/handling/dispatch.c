@@ -79,8 +79,9 @@ static void tell_fatal(const coney_delivery *delivery, coney_outcome outcome, bo
     char text[1200];
     snprintf(text, sizeof text, "message '%s' %s: %s", cny_id_of(cny_original(delivery)),
              fate_of(delivery, outcome, is_usual), cny_failure_text(delivery));
-    cny_log_limited(&handling->log, CNY_LOG_FATAL, CONEY_LOG_ERROR, cny_original(delivery), "queue '%s': %s",
-                    handling->spec->options.queue, text);
+    cny_log_limited(&handling->log, CNY_LOG_FATAL, CONEY_LOG_ERROR, cny_original(delivery),
+                    "queue '%s': %s; it came with routing key '%s' from exchange '%s'", handling->spec->options.queue,
+                    text, cny_original(delivery)->routing_key, cny_original(delivery)->exchange);
     if (outcome != CONEY_REJECT && !(outcome == CONEY_ACK && is_usual))
         return;
     if (outcome == CONEY_ACK)
