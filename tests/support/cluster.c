@@ -160,6 +160,11 @@ bool cny_cluster_try_ctl(cny_cluster *cluster, int node, const char *arguments)
 
 void cny_cluster_ctl(cny_cluster *cluster, int node, const char *arguments)
 {
-    if (!cny_cluster_try_ctl(cluster, node, arguments))
-        fail_msg("rabbitmqctl %s has failed, see %s/ctl.log", arguments, cluster->dir);
+    char command[300];
+    for (int tries = 3; tries > 0; tries--) { /* on a busy machine a node may not answer the first time */
+        if (cny_cluster_try_ctl(cluster, node, arguments))
+            return;
+    }
+    snprintf(command, sizeof command, "cat %s/ctl.log >&2", cluster->dir);
+    fail_msg("rabbitmqctl %s has failed (%d)", arguments, system(command));
 }
