@@ -514,7 +514,10 @@ static void test_locales_with_a_comma_do_no_harm(void **state)
     static const coney_type type = CONEY_TYPE(NULL, everything, fields);
     if (!set_comma_locale())
         test_leave_out("localedef cannot make de_DE here; Debian's package locales has it");
-    assert_true(strtod("1.5", NULL) == 1);
+    if (strtod("1.5", NULL) != 1) { /* musl has one decimal point for all locales */
+        setlocale(LC_ALL, "C");
+        test_leave_out("this C library has no locale with a comma");
+    }
     assert_becomes(&type, "{\"real\":1.23456789012345e-10,\"single\":0.1}",
                    "{\"real\":1.23456789012345e-10,\"single\":0.1}");
     setlocale(LC_ALL, "C");
