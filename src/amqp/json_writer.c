@@ -55,13 +55,6 @@ bool cny_write_unsigned(cny_buffer *to, uint64_t integer)
     return cny_buffer_append(to, at, (size_t)(digits + sizeof digits - at));
 }
 
-bool cny_write_integer(cny_buffer *to, int64_t integer)
-{
-    if (integer >= 0)
-        return cny_write_unsigned(to, (uint64_t)integer);
-    return cny_buffer_reserve(to, 21) && cny_write_byte(to, '-') && cny_write_unsigned(to, -(uint64_t)integer);
-}
-
 /* Most numbers of programs have few digits after the point. n / 10^k is rounded as a reader rounds the same digits, so
  * the digits of n are right if the quotient is the number. */
 static bool write_short(cny_buffer *to, double real, bool *written)

@@ -8,7 +8,6 @@
 /* Append. False without memory, and then nothing is appended. */
 bool cny_write_raw(cny_buffer *to, const char *text, size_t size);
 bool cny_write_string(cny_buffer *to, const char *text, size_t size); /* UTF-8, in quotation marks, escaped */
-bool cny_write_integer(cny_buffer *to, int64_t integer);
 bool cny_write_unsigned(cny_buffer *to, uint64_t integer);
 bool cny_write_base64(cny_buffer *to, const void *bytes, size_t size); /* in quotation marks */
 

@@ -11,11 +11,6 @@
 static coney_status read_value(cny_type_reader *reader, const coney_field *field, void *to);
 static coney_status read_object(cny_type_reader *reader, const coney_type *type, void *object);
 
-static coney_status last_status(void)
-{
-    return coney_last_error_details()->status;
-}
-
 /* Room for values of all types: the arena aligns to 8 bytes, and a struct of the program may need 16. */
 static void *alloc_values(cny_type_reader *reader, size_t size)
 {
@@ -44,7 +39,7 @@ static coney_status begin_gathering(cny_type_reader *reader, const coney_field *
 {
     *list = (gathering){.field = field, .begin = reader->scratch.size, .stride = stride};
     list->one = alloc_values(reader, stride);
-    return list->one ? CONEY_OK : last_status();
+    return list->one ? CONEY_OK : cny_last_status();
 }
 
 static coney_status keep_element(cny_type_reader *reader, gathering *list)
@@ -61,7 +56,7 @@ static coney_status read_pointed(cny_type_reader *reader, const coney_field *fie
     const coney_type *type = cny_field_type(field);
     void *object = alloc_zeroed(reader, type->size);
     if (!object)
-        return last_status();
+        return cny_last_status();
     memcpy(to, &object, sizeof object);
     return read_object(reader, type, object);
 }
@@ -117,7 +112,7 @@ static coney_status read_list(cny_type_reader *reader, const coney_field *field,
         status = cny_check_count(field, reader->path, list.count);
     void *items = status == CONEY_OK ? end_gathering(reader, &list) : NULL;
     if (!items)
-        return last_status();
+        return cny_last_status();
     memcpy(base + field->offset, &items, sizeof items);
     if (field->has_count)
         memcpy(base + field->count_offset, &list.count, sizeof list.count);
@@ -171,7 +166,7 @@ static coney_status next_member(cny_type_reader *reader, bool is_first, bool *mo
         return status;
     char *copy = copy_name(reader, name);
     if (!copy)
-        return last_status();
+        return cny_last_status();
     *name = (cny_slice){.data = copy, .size = strlen(copy)};
     return CONEY_OK;
 }
@@ -185,7 +180,7 @@ static coney_status read_entry(cny_type_reader *reader, gathering *map, const cn
     memset(map->one, 0, map->stride);
     char *key = copy_name(reader, name);
     if (!key)
-        return last_status();
+        return cny_last_status();
     memcpy((char *)map->one + map->stride - sizeof key, &key, sizeof key);
     reader->path = &path;
     coney_status status = read_value(reader, map->field, map->one);
@@ -201,7 +196,7 @@ static coney_status end_map(cny_type_reader *reader, const gathering *entries, c
     map->keys = cny_reader_alloc(reader, entries->count * sizeof(char *));
     map->values = map->keys ? alloc_values(reader, entries->count * size) : NULL;
     if (!map->values)
-        return last_status();
+        return cny_last_status();
     for (size_t i = 0; i < entries->count; i++, from += entries->stride) {
         memcpy((char *)map->values + i * size, from, size);
         memcpy(&map->keys[i], from + size, sizeof(char *));
@@ -243,7 +238,7 @@ static coney_status read_pointer(cny_type_reader *reader, const coney_field *fie
 {
     void *value = alloc_zeroed(reader, field->size);
     if (!value)
-        return last_status();
+        return cny_last_status();
     memcpy(to, &value, sizeof value);
     return read_value(reader, field, value);
 }
@@ -313,7 +308,6 @@ static coney_status read_field(cny_type_reader *reader, const coney_field *field
 typedef struct arrival {
     uint64_t seen[CONEY_MAX_FIELDS / 64];
     size_t next;
-    json_t *unknown;
 } arrival;
 
 static bool is_named(const coney_field *field, const cny_slice *name)
@@ -352,7 +346,7 @@ static coney_status keep_unknown(cny_type_reader *reader, const coney_field *fie
         status = cny_read_tree(reader, text, &tree);
     char *key = status == CONEY_OK ? copy_name(reader, name) : NULL;
     if (!key)
-        return last_status();
+        return cny_last_status();
     memcpy(base + field->offset, &all, sizeof all);
     return json_object_set_nocheck(all, key, tree) == 0 ? CONEY_OK : cny_fail_memory();
 }

@@ -114,9 +114,7 @@ static coney_status write_integer(writer *out, const coney_field *field, const c
 {
     coney_number_form form = field->options.number;
     bool is_negative = kind->is_signed && load_signed(kind, value) < 0;
-    uint64_t absolute = is_negative       ? 0 - (uint64_t)load_signed(kind, value)
-                        : kind->is_signed ? (uint64_t)load_signed(kind, value)
-                                          : load_unsigned(kind, value);
+    uint64_t absolute = is_negative ? 0 - (uint64_t)load_signed(kind, value) : load_unsigned(kind, value);
     coney_status status = cny_check_integer_range(field, out->path, is_negative, absolute);
     if (status != CONEY_OK)
         return status;

@@ -32,11 +32,6 @@ void *cny_reader_alloc(cny_type_reader *reader, size_t size)
     return piece;
 }
 
-static coney_status last_status(void)
-{
-    return coney_last_error_details()->status;
-}
-
 /* ---- failures ---- */
 
 /* Writes the next value for a sentence, shortened: "two", 3.5, an object. */
@@ -64,7 +59,7 @@ coney_status cny_fail_kind(cny_type_reader *reader, const char *expected)
     cny_json_reader ahead = reader->json;
     describe(&reader->json, got, sizeof got);
     if (cny_json_skip(&ahead, &ignored) != CONEY_OK)
-        return last_status();
+        return cny_last_status();
     return cny_path_fail(reader->path, "expected %s, got %s", expected, got);
 }
 
@@ -101,7 +96,7 @@ static coney_status copy_text(cny_type_reader *reader, const cny_slice *text, vo
 {
     char *copy = cny_reader_alloc(reader, text->size + 1);
     if (!copy)
-        return last_status();
+        return cny_last_status();
     if (text->size > 0)
         memcpy(copy, text->data, text->size);
     copy[text->size] = '\0';
@@ -120,7 +115,7 @@ static coney_status read_string(cny_type_reader *reader, const coney_field *fiel
         return status;
     char *copy = cny_reader_alloc(reader, text.size + 1);
     if (!copy)
-        return last_status();
+        return cny_last_status();
     size_t size = cny_json_unescape(&text, copy);
     copy[size] = '\0';
     if (text.is_escaped && memchr(copy, '\0', size))
@@ -176,7 +171,7 @@ static coney_status read_bytes(cny_type_reader *reader, const coney_field *field
         return status;
     uint8_t *bytes = cny_reader_alloc(reader, CNY_BASE64_ROOM(text.size));
     if (!bytes)
-        return last_status();
+        return cny_last_status();
     size_t size = cny_base64_read(bytes, text.data, text.size);
     if (size == SIZE_MAX)
         return cny_path_fail(reader->path, "expected base64, got \"%.*s\"", (int)(text.size < 40 ? text.size : 40),
@@ -374,7 +369,7 @@ coney_status cny_read_tree(cny_type_reader *reader, const cny_slice *text, json_
     json_error_t error;
     cny_owned_json *owned = cny_reader_alloc(reader, sizeof *owned);
     if (!owned)
-        return last_status();
+        return cny_last_status();
     *tree = json_loadb(text->data, text->size, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (!*tree && json_error_code(&error) == json_error_out_of_memory)
         return cny_fail_memory();

@@ -24,6 +24,12 @@ typedef struct cny_type_reader {
 void *cny_reader_alloc(cny_type_reader *reader, size_t size);
 coney_status cny_fail_object_size(const cny_type_reader *reader);
 
+/* Of the failure that was told last. */
+static inline coney_status cny_last_status(void)
+{
+    return coney_last_error_details()->status;
+}
+
 /* Reads one value of a kind other than CONEY_STRUCT. `to` has room for it, all zero. */
 coney_status cny_read_scalar(cny_type_reader *reader, const coney_field *field, void *to);
 
