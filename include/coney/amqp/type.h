@@ -89,7 +89,7 @@ typedef enum coney_number_form {
 
 /* The form of a time in JSON. ISO 8601 with a zone is always read; a number as the form says. */
 typedef enum coney_time_form {
-    CONEY_TIME_ISO_8601 = 0, /* "2026-12-01T03:04:05.678Z". Numbers are refused. (Jackson 3: the default.) */
+    CONEY_TIME_ISO_8601 = 0, /* "2025-12-01T03:04:05.678Z". Numbers are refused. (Jackson 3: the default.) */
     CONEY_TIME_SECONDS,      /* 1764558245.678 (Jackson 2: the default of Instant.) */
     CONEY_TIME_MILLISECONDS, /* 1764558245678 (Jackson 2: the default of Date.) */
 } coney_time_form;
@@ -166,8 +166,9 @@ typedef struct coney_type_options {
      * CONEY_UNKNOWN. */
     bool refuse_unknown CONEY_ZERO_;
 
-    /* Called with each object of this type that was read or is to be written, also within other objects. NULL: all
-     * objects are valid. (Spring: @Valid.) */
+    /* Called with each object of this type that was read or is to be written, also within other objects; on the thread
+     * that reads or writes, with no Coney lock held. Its status ends the call. NULL: all objects are valid. (Spring:
+     * @Valid.) */
     coney_validator *check CONEY_ZERO_;
     void *user CONEY_ZERO_; /* For `check`. */
 } coney_type_options;
@@ -197,7 +198,8 @@ typedef struct coney_type {
  * coney_json_set_limits() hold. If a member comes twice, the last one counts. Structs are aligned to 16 bytes.
  * - CONEY_OK, CONEY_E_NO_MEMORY.
  * - CONEY_E_CONVERSION: the JSON is wrong, does not fit the type, or exceeds a limit.
- * - CONEY_E_INVALID: an argument is NULL, or the type is wrong. */
+ * - CONEY_E_INVALID: an argument is NULL, or the type is wrong.
+ * - The status of a `check` that has refused an object. */
 CONEY_API coney_status coney_type_decode(const coney_type *type, void **object, const char *json, size_t size);
 
 /* Frees an object that Coney has read. Takes NULL. Not for objects that the program has made. */
@@ -208,7 +210,8 @@ CONEY_API void coney_object_free(void *object);
  * - CONEY_OK, CONEY_E_NO_MEMORY.
  * - CONEY_E_CONVERSION: a required pointer is NULL, or a value is not possible: a text that is not UTF-8, a number out
  *   of its range, NaN, a value that no name of its enum has.
- * - CONEY_E_INVALID: an argument is NULL, or the type is wrong. */
+ * - CONEY_E_INVALID: an argument is NULL, or the type is wrong.
+ * - The status of a `check` that has refused an object. */
 CONEY_API coney_status coney_type_encode(const coney_type *type, const void *object, char **json, size_t *size);
 
 /* Frees a text that Coney has given. Takes NULL. */
