@@ -19,13 +19,23 @@ struct coney_consumer {
     sem_t all_handled;
 };
 
+/* Transient as it came, and as the other side sends it: what is forwarded is persistent otherwise. */
+static bool relay(coney_template *sender, coney_message *message)
+{
+    const coney_properties transient = {.delivery_mode = CONEY_TRANSIENT};
+    coney_message *copy = NULL;
+    bool done = coney_message_with(&copy, message, &transient, NULL, 0) == CONEY_OK &&
+                coney_template_send(sender, NULL, copy, NULL) == CONEY_OK;
+    coney_message_unref(copy);
+    return done;
+}
+
 static coney_outcome handle(coney_delivery *delivery, void *user)
 {
     coney_consumer *consumer = user;
     if (consumer->one->handler_ms > 0)
         poll(NULL, 0, consumer->one->handler_ms);
-    if (consumer->sender &&
-        coney_template_send(consumer->sender, NULL, coney_delivery_message(delivery), NULL) != CONEY_OK)
+    if (consumer->sender && !relay(consumer->sender, coney_delivery_message(delivery)))
         return CONEY_REQUEUE;
     if (atomic_fetch_sub_explicit(&consumer->left, 1, memory_order_relaxed) == 1)
         sem_post(&consumer->all_handled);
