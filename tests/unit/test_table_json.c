@@ -106,15 +106,9 @@ static void test_values_that_json_knows_are_plain_and_come_back(void **state)
         bytes_of(CONEY_STRING, "a\0b", 3),
         bytes_of(CONEY_STRING, "", 0),
     };
-    static const char *const forms[] = {"null",
-                                        "true",
-                                        "false",
-                                        "-9223372036854775808",
-                                        "0.25",
-                                        "3.0",
-                                        "\"gr\xc3\xbc\xc3\x9f\"",
-                                        "\"a\\u0000b\"",
-                                        "\"\""};
+    static const char *const forms[] = {
+        "null",          "true", "false", "-9223372036854775808", "0.25", "3.0", "\"gr\xc3\xbc\xc3\x9f\"",
+        "\"a\\u0000b\"", "\"\""};
     for (size_t i = 0; i < COUNT_OF(values); i++)
         expect_form(values[i], forms[i], values[i]);
 }
