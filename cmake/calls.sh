@@ -9,7 +9,7 @@ unguarded="address_* value_* table_* array_* topology_*
     message_new message_with message_with_header message_ref message_unref message_body message_size message_properties
     message_header message_exchange message_routing_key message_received_* message_redelivered
     message_delivery_tag message_count message_retry_count message_with_retry_count message_next_death message_describe
-    message_is_batch
+    message_is_batch message_new_error message_is_error message_error remote_error_free
     message_batch
     compress_processor decompress_processor message_id_processor timestamp_processor
     object_free text_free content_free map_string types_find

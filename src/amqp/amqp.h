@@ -98,6 +98,9 @@ coney_message *cny_message_alloc(size_t room);
 /* The bytes of memory that the message takes, including the message whose body it shares. */
 size_t cny_message_weight(const coney_message *message);
 
+/* Makes a random UUID. False: the system gave no random numbers. */
+bool cny_uuid(char uuid[37]);
+
 /* ---- replies ---- */
 
 typedef struct cny_address {

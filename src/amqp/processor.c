@@ -218,7 +218,7 @@ coney_status cny_processors_run(cny_processors *processors, coney_message **mess
 /* ---- message id and timestamp ---- */
 
 /* A random UUID of RFC 4122, with version and variant in their bits. */
-static bool make_uuid(char uuid[37])
+bool cny_uuid(char uuid[37])
 {
     static const char digits[] = "0123456789abcdef";
     uint8_t random[16];
@@ -246,7 +246,7 @@ static coney_status set_message_id(coney_message **message, const char *exchange
     if (properties.message_id)
         return CONEY_OK;
     char uuid[37];
-    if (!make_uuid(uuid))
+    if (!cny_uuid(uuid))
         return cny_fail(CONEY_E_SYSTEM, "the system gives no random numbers for a message id");
     properties.message_id = uuid;
     return coney_message_with(message, *message, &properties, NULL, 0);

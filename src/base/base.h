@@ -187,6 +187,9 @@ coney_status cny_fail(coney_status status, const char *format, ...) CNY_PRINTF(2
 coney_status cny_fail_code(coney_status status, int broker_code, const char *format, ...) CNY_PRINTF(3, 4);
 coney_status cny_fail_memory(void);
 
+/* Of an error reply: CONEY_E_REMOTE_ERROR, whose details are these. */
+coney_status cny_fail_remote(const char *code, const char *message, bool retriable);
+
 /* Puts words in front of the recorded sentence: "declare queue 'orders': " in front of the broker's text. Returns the
  * recorded status. */
 coney_status cny_fail_in(const char *format, ...) CNY_PRINTF(1, 2);

@@ -24,6 +24,8 @@ static _Thread_local coney_error last = {.text = ""};
 static _Thread_local bool last_is_suspicion;
 static _Thread_local char last_text[MAX_TEXT];
 static _Thread_local char last_return[3][MAX_SHORT_TEXT];
+static _Thread_local char last_remote_code[MAX_SHORT_TEXT];
+static _Thread_local char last_remote_message[MAX_TEXT];
 
 const char *coney_status_name(coney_status status)
 {
@@ -33,9 +35,11 @@ const char *coney_status_name(coney_status status)
     case CONEY_E_CONVERSION: return "CONVERSION";
     case CONEY_E_STATE: return "STATE";
     case CONEY_E_CLOSED: return "CLOSED";
+    case CONEY_E_CANCELLED: return "CANCELLED";
     case CONEY_E_NO_MEMORY: return "NO_MEMORY";
     case CONEY_E_SYSTEM: return "SYSTEM";
     case CONEY_E_LIMIT: return "LIMIT";
+    case CONEY_E_CIRCUIT_OPEN: return "CIRCUIT_OPEN";
     case CONEY_E_CONNECT: return "CONNECT";
     case CONEY_E_LOST: return "LOST";
     case CONEY_E_TIMEOUT: return "TIMEOUT";
@@ -51,6 +55,7 @@ const char *coney_status_name(coney_status status)
     case CONEY_E_NACKED: return "NACKED";
     case CONEY_E_BROKER: return "BROKER";
     case CONEY_E_HANDLER: return "HANDLER";
+    case CONEY_E_REMOTE_ERROR: return "REMOTE_ERROR";
     }
     return "UNKNOWN";
 }
@@ -61,6 +66,7 @@ static bool is_retriable(coney_status status)
     case CONEY_E_NO_MEMORY:
     case CONEY_E_SYSTEM:
     case CONEY_E_LIMIT:
+    case CONEY_E_CIRCUIT_OPEN:
     case CONEY_E_CONNECT:
     case CONEY_E_LOST:
     case CONEY_E_TIMEOUT:
@@ -140,6 +146,26 @@ coney_status cny_fail_memory(void)
     return cny_fail(CONEY_E_NO_MEMORY, "out of memory");
 }
 
+/* Of an error that is recorded again. Texts that are this thread's own stay where they are. */
+static const char *keep(char *room, size_t size, const char *text)
+{
+    if (!text || text == room)
+        return text;
+    snprintf(room, size, "%s", text);
+    return room;
+}
+
+/* All of an error but its sentence. */
+static void keep_details(const coney_error *error)
+{
+    last.retriable = error->retriable;
+    last.reply_text = keep(last_return[0], MAX_SHORT_TEXT, error->reply_text);
+    last.exchange = keep(last_return[1], MAX_SHORT_TEXT, error->exchange);
+    last.routing_key = keep(last_return[2], MAX_SHORT_TEXT, error->routing_key);
+    last.remote_code = keep(last_remote_code, MAX_SHORT_TEXT, error->remote_code);
+    last.remote_message = keep(last_remote_message, MAX_TEXT, error->remote_message);
+}
+
 coney_status cny_fail_in(const char *format, ...)
 {
     char prefix[MAX_TEXT / 2];
@@ -150,11 +176,22 @@ coney_status cny_fail_in(const char *format, ...)
     const coney_error before = last;
     bool is_suspicion = last_is_suspicion;
     cny_fail_code(last.status, last.broker_code, "%s: %s", prefix, last.text);
-    last.reply_text = before.reply_text;
-    last.exchange = before.exchange;
-    last.routing_key = before.routing_key;
+    keep_details(&before);
     last_is_suspicion = is_suspicion;
     return last.status;
+}
+
+coney_status cny_fail_remote(const char *code, const char *message, bool retriable)
+{
+    char safe_code[MAX_SHORT_TEXT], safe_message[MAX_TEXT];
+    snprintf(safe_code, sizeof safe_code, "%s", code);
+    snprintf(safe_message, sizeof safe_message, "%s", message);
+    cny_text_make_safe(safe_code);
+    cny_text_make_safe(safe_message);
+    cny_fail(CONEY_E_REMOTE_ERROR, "the other side answered: %s%s%s", safe_code, *safe_message ? ": " : "",
+             safe_message);
+    keep_details(&(coney_error){.retriable = retriable, .remote_code = safe_code, .remote_message = safe_message});
+    return CONEY_E_REMOTE_ERROR;
 }
 
 void cny_forget_failure(void)
@@ -192,7 +229,8 @@ static char *put(char **at, const char *text)
 
 static cny_error *copy_of(coney_error view)
 {
-    size_t size = size_of(view.text) + size_of(view.reply_text) + size_of(view.exchange) + size_of(view.routing_key);
+    size_t size = size_of(view.text) + size_of(view.reply_text) + size_of(view.exchange) + size_of(view.routing_key) +
+                  size_of(view.remote_code) + size_of(view.remote_message);
     cny_error *error = cny_alloc(sizeof *error + size);
     if (!error)
         return &no_memory;
@@ -204,6 +242,8 @@ static cny_error *copy_of(coney_error view)
     view.reply_text = put(&at, view.reply_text);
     view.exchange = put(&at, view.exchange);
     view.routing_key = put(&at, view.routing_key);
+    view.remote_code = put(&at, view.remote_code);
+    view.remote_message = put(&at, view.remote_message);
     error->view = view;
     return error;
 }
@@ -271,22 +311,12 @@ void cny_error_unref(cny_error *error)
         cny_free(error);
 }
 
-static const char *keep_short(char kept[MAX_SHORT_TEXT], const char *text)
-{
-    if (!text)
-        return NULL;
-    snprintf(kept, MAX_SHORT_TEXT, "%s", text);
-    return kept;
-}
-
 coney_status cny_error_raise(const cny_error *error)
 {
     if (!error)
         return CONEY_OK;
     cny_fail_code(error->view.status, error->view.broker_code, "%s", error->view.text);
-    last.reply_text = keep_short(last_return[0], error->view.reply_text);
-    last.exchange = keep_short(last_return[1], error->view.exchange);
-    last.routing_key = keep_short(last_return[2], error->view.routing_key);
+    keep_details(&error->view);
     last_is_suspicion = error->is_suspicion;
     return last.status;
 }

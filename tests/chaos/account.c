@@ -12,7 +12,7 @@
 #include <time.h>
 
 enum { CONFIRMED = 1, FAILED = 2, REFUSED = 4, TRIED = 8, HANDLED = 16 };
-enum { STATUSES = CONEY_E_HANDLER + 1, WATCH_MS = 10, SHOWN_IDS = 10 };
+enum { STATUSES = CONEY_E_REMOTE_ERROR + 1, WATCH_MS = 10, SHOWN_IDS = 10 };
 
 typedef atomic_int_least64_t counter;
 

@@ -9,7 +9,7 @@
 
 enum { SENDERS = 100, MESSAGES = 1000 }; /* each */
 enum { UNTIL_HANG_UP = 3000, WINDOW = 1000, TIMEOUT_MS = 500, LONG_MS = 30000, BATCH = 50 };
-enum { STATUSES = CONEY_E_HANDLER + 1 };
+enum { STATUSES = CONEY_E_REMOTE_ERROR + 1 };
 
 /* Of sixteen: one is nacked, two are returned, one is never spoken about. Those to be forgotten have no mandatory. */
 static void treat(cny_peer *peer, const cny_peer_method *publish)

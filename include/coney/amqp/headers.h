@@ -87,6 +87,15 @@
 /* The quarantine queue that has ended the message: see coney_listener_retry.max_crashes. */
 #define CONEY_HEADER_ENDED_BY "x-coney-ended-by"
 
+/* ---- request and reply ---- */
+
+/* How long the sender of a request waits for the reply, in milliseconds from the sending: a 64-bit integer. A server
+ * counts from the arrival, because the clocks of two machines are not compared. */
+#define CONEY_HEADER_TIMEOUT "x-coney-timeout-ms"
+
+/* Boolean true: the reply tells that the request has failed; see <coney/amqp/remote_error.h>. */
+#define CONEY_HEADER_ERROR "x-coney-error"
+
 /* ---- what a RabbitTemplate writes to find the sender of a message that comes back; Coney needs none ---- */
 
 #define CONEY_HEADER_RETURN_LISTENER "spring_listener_return_correlation"

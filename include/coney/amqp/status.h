@@ -32,11 +32,14 @@ typedef enum coney_status {
     CONEY_E_CONVERSION, /* An object or a body cannot be converted. */
     CONEY_E_STATE,      /* Not possible now or here: for example, started already, or after fork(). */
     CONEY_E_CLOSED,     /* The program has closed the factory or freed the template. */
+    CONEY_E_CANCELLED,  /* The program has cancelled a request. */
 
     /* this machine */
     CONEY_E_NO_MEMORY,
     CONEY_E_SYSTEM, /* The operating system has refused, for example a thread or a descriptor. */
     CONEY_E_LIMIT,  /* A limit of the client or the connection is reached. */
+
+    CONEY_E_CIRCUIT_OPEN, /* Requests to this address have failed too often; nothing was sent. */
 
     /* the way to the broker */
     CONEY_E_CONNECT,  /* No connection could be made. */
@@ -58,6 +61,7 @@ typedef enum coney_status {
 
     /* the program */
     CONEY_E_HANDLER, /* A handler has failed: it returned CONEY_RETRY, or gave a reason to coney_delivery_fail(). */
+    CONEY_E_REMOTE_ERROR, /* The other side answered a request by an error reply: see <coney/amqp/remote_error.h>. */
 } coney_status;
 
 /* An error that happened earlier or on another thread. All of it is a view. */
@@ -72,6 +76,10 @@ typedef struct coney_error {
     const char *reply_text; /* The broker's text, such as "NO_ROUTE". */
     const char *exchange;   /* The exchange and routing key with which the message was sent. */
     const char *routing_key;
+
+    /* Of an error reply (CONEY_E_REMOTE_ERROR), else NULL. `retriable` is what the error reply says. */
+    const char *remote_code; /* Such as "OUT_OF_STOCK", or the class of a Java exception. */
+    const char *remote_message;
 } coney_error;
 
 /* The constant's name without its prefix, such as "NOT_FOUND". Any thread. View of static text. */

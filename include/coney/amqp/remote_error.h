@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* Error replies: replies that tell that the request has failed. The sender of the request sees CONEY_E_REMOTE_ERROR.
+ *
+ * Coney's own form is a message with the header CONEY_HEADER_ERROR (boolean true), the content type application/json,
+ * and the body {"code": "OUT_OF_STOCK", "message": "only 3 are left", "retriable": false}, in which each member may be
+ * missing.
+ *
+ * The reply of a Spring listener with returnExceptions is an error reply, too, if its exception is set: a
+ * RemoteInvocationResult, as JSON with that type id or serialised by Java (application/x-java-serialized-object). Bytes
+ * of Java are never deserialised: the exception's class and message are read as far as they can be found. */
+#ifndef CONEY_AMQP_REMOTE_ERROR_H
+#define CONEY_AMQP_REMOTE_ERROR_H
+
+#include <coney/amqp/message.h>
+
+CONEY_BEGIN
+
+/* What an error reply tells. */
+typedef struct coney_remote_error {
+    const char *code;    /* A word of the program, such as "OUT_OF_STOCK"; of a Java service the exception's class. */
+    const char *message; /* A sentence for people. */
+    bool retriable;      /* The same request may succeed later. */
+} coney_remote_error;
+
+/* Makes an error reply, and gives it. The texts are borrowed. code NULL is "ERROR", message NULL is "". CONEY_OK,
+ * CONEY_E_NO_MEMORY; CONEY_E_INVALID: error is NULL; CONEY_E_CONVERSION: a text is not UTF-8. */
+CONEY_API coney_status coney_message_new_error(coney_message **message, const coney_remote_error *error);
+
+/* Asks whether the message is an error reply. Does not convert its body. False for NULL. */
+CONEY_API bool coney_message_is_error(const coney_message *message);
+
+/* Reads an error reply. Gives *error, whose texts are never NULL, for coney_remote_error_free(); NULL if the message is
+ * no error reply. A body that cannot be read is no failure: the code is "ERROR" then, and the message says so.
+ * CONEY_OK, CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_message_error(coney_remote_error **error, const coney_message *message);
+
+/* Takes NULL. */
+CONEY_API void coney_remote_error_free(coney_remote_error *error);
+
+CONEY_END
+
+#endif
