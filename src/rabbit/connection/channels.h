@@ -100,6 +100,10 @@ coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publis
  * do not count. */
 coney_status cny_channel_publish_unconfirmed(cny_channel *channel, const cny_publish *publish, int64_t deadline);
 
+/* A thread more (1) or less (-1) waits for something that comes by the channel's connection: meanwhile reads are not
+ * coalesced. Any thread, no lock is needed. */
+void cny_channel_await(cny_channel *channel, int threads);
+
 /* On a channel without confirms: how many messages came back since the last call. Gives the reason of the first one,
  * NULL if none came back. */
 size_t cny_channel_take_returned(cny_channel *channel, cny_error **first);

@@ -2,6 +2,7 @@
 /* Consuming on a channel: how it begins, how it goes, taking deliveries, and its end. Any thread. A thread that takes
  * deliveries either waits (cny_channel_receive()) or is told by a watcher. */
 #include "rabbit/connection/cancellation.h"
+#include "rabbit/connection/publish.h"
 
 #include <stdio.h>
 
@@ -20,12 +21,16 @@ static coney_status encode_subscription(cny_channel *channel, const cny_subscrip
         status = cny_encode_qos(out, number, (uint16_t)cny_renewal_first_prefetch(what));
     if (status == CONEY_OK && what->transacted)
         status = cny_encode_tx_select(out, number);
+    if (status == CONEY_OK && what->confirms)
+        status = cny_encode_confirm_select(out, number);
+    if (status == CONEY_OK && what->temporary)
+        status = cny_encode_queue_declare(out, number, channel->connection->limits.frame_max, what->temporary, false);
     if (status == CONEY_OK)
         status = cny_encode_consume(out, number, channel->connection->limits.frame_max, &what->consume);
     return status;
 }
 
-/* All four methods go out together, because the broker answers them one after another. The first one that it refuses
+/* All methods go out together, because the broker answers them one after another. The first one that it refuses
  * closes the channel. */
 coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *connection, const cny_subscription *what,
                                       const cny_watcher *watcher)
@@ -37,6 +42,8 @@ coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *con
         return coney_last_error_details()->status;
     cny_buffer_on_stack(&frames, room, sizeof room);
     coney_status status = encode_subscription(made, what, &frames);
+    if (status == CONEY_OK && what->confirms)
+        status = cny_channel_start_confirms(made, what->confirms);
     if (status == CONEY_OK && what->holding && !cny_renewal_init(&made->feed, what))
         status = cny_fail_memory();
     cny_channel_lock(made);

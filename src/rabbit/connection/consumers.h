@@ -9,12 +9,24 @@
 
 coney_status cny_channel_consume(cny_channel *channel, const cny_consume *consume, int prefetch, int64_t deadline);
 
+typedef enum cny_settlement {
+    CNY_SETTLE_ACK,
+    CNY_SETTLE_ACK_UP_TO, /* this delivery and all before it */
+    CNY_SETTLE_REJECT,
+    CNY_SETTLE_REQUEUE,
+    CNY_SETTLE_RETURN, /* to the queue, which is no failure (basic.nack): since RabbitMQ 4.3 only basic.reject counts
+                          towards a delivery limit */
+} cny_settlement;
+
 /* The I/O thread calls this with the connection's lock held. A function may wake another thread; it must not block or
  * call the channel. */
 typedef struct cny_watcher {
     void (*on_deliveries)(void *self); /* the first delivery has come since deliveries were taken */
     void (*on_change)(void *self);     /* the channel consumes now, or no more deliveries will come */
     void (*on_skipped)(void *self, const coney_message *message); /* it lacks its body, and goes back unhandled */
+    /* If it is set, it takes the place of the feed: hears of each message, which is settled by the result unless the
+     * consumer needs no acknowledgement. Waiters may be told by cny_waiter_tell_later(). */
+    cny_settlement (*on_message)(void *self, coney_message *message, cny_waiter **told);
     void *self;
 } cny_watcher;
 
@@ -36,9 +48,11 @@ typedef struct cny_subscription {
     int first_prefetch; /* the prefetch that a consumer with is_renewed begins with */
     bool is_renewed;    /* the consumer may subscribe anew with another prefetch, for the sake of its holding */
     bool transacted;
-    bool is_stream;       /* the queue is a stream, which takes acknowledgements only */
-    bool is_delayed;      /* the queue delays failed messages, as RabbitMQ 4.3 can */
-    cny_holding *holding; /* NULL: only the prefetch bounds how much the consumer holds */
+    const cny_confirm_options *confirms; /* the channel publishes, too, in confirm mode; NULL: it does not */
+    const coney_queue *temporary;        /* is declared on the channel first; NULL: nothing is */
+    bool is_stream;                      /* the queue is a stream, which takes acknowledgements only */
+    bool is_delayed;                     /* the queue delays failed messages, as RabbitMQ 4.3 can */
+    cny_holding *holding;                /* NULL: only the prefetch bounds how much the consumer holds */
 } cny_subscription;
 
 /* Opens a channel that consumes, and gives it. Waits for nothing: the watcher learns how it went. CONEY_E_LIMIT,
@@ -88,15 +102,6 @@ bool cny_channel_is_full(cny_channel *channel); /* the connection is not read un
  * have come while the consumer was kept. The messages are the caller's. Returns how many of them came before that; they
  * stand first. */
 size_t cny_channel_take_rest(cny_channel *channel, cny_buffer *rest);
-
-typedef enum cny_settlement {
-    CNY_SETTLE_ACK,
-    CNY_SETTLE_ACK_UP_TO, /* this delivery and all before it */
-    CNY_SETTLE_REJECT,
-    CNY_SETTLE_REQUEUE,
-    CNY_SETTLE_RETURN, /* to the queue, which is no failure (basic.nack): since RabbitMQ 4.3 only basic.reject counts
-                          towards a delivery limit */
-} cny_settlement;
 
 /* CONEY_E_STALE: the channel is gone or suspended; nothing was sent, and the broker delivers the message again. */
 coney_status cny_channel_settle(cny_channel *channel, uint64_t delivery_tag, cny_settlement settlement);

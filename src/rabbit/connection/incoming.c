@@ -80,7 +80,9 @@ static bool take_answer_to_subscription(cny_channel *channel, const cny_incoming
     switch (incoming->method) {
     case CNY_CHANNEL_OPEN_OK: cny_channel_announce(channel); return true;
     case CNY_BASIC_QOS_OK:
-    case CNY_TX_SELECT_OK: return true;
+    case CNY_TX_SELECT_OK:
+    case CNY_CONFIRM_SELECT_OK:
+    case CNY_QUEUE_DECLARE_OK: return true;
     case CNY_BASIC_CONSUME_OK: cny_feed_begin(channel, incoming->text); return true;
     default: return false;
     }
@@ -157,6 +159,21 @@ static coney_status on_weight(cny_channel *channel, size_t weight)
     return cny_renewal_count(channel, weight);
 }
 
+/* The watcher takes each message, so nothing is fed to anybody. Takes the message. */
+static coney_status hand_over(cny_channel *channel, coney_message *message)
+{
+    cny_feed *feed = &channel->feed;
+    coney_status status = CONEY_OK;
+    cny_settlement settlement = feed->watcher.on_message(feed->watcher.self, message, &channel->connection->told);
+    if (!feed->no_ack) {
+        feed->in_hand++;
+        feed->last_tag = message->delivery_tag;
+        status = cny_feed_settle(channel, message->delivery_tag, settlement, 1);
+    }
+    coney_message_unref(message);
+    return status;
+}
+
 /* Takes the message. */
 static coney_status on_delivery(cny_channel *channel, coney_message *message)
 {
@@ -170,6 +187,8 @@ static coney_status on_delivery(cny_channel *channel, coney_message *message)
         return cny_fail(CONEY_E_PROTOCOL, "the broker sent a delivery on channel %u, which has no consumer",
                         channel->number);
     }
+    if (feed->watcher.on_message)
+        return hand_over(channel, message);
     if (!cny_buffer_append(&feed->deliveries, &message, sizeof(coney_message *))) {
         coney_message_unref(message);
         return cny_fail_memory();

@@ -252,3 +252,8 @@ coney_status cny_channel_publish_and_wait(cny_channel *channel, const cny_publis
     cny_waiter_unref(waiter);
     return status;
 }
+
+void cny_channel_await(cny_channel *channel, int threads)
+{
+    channel->connection->pacing.waiting_for_answer += threads;
+}

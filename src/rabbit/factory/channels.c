@@ -126,11 +126,11 @@ coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *f
     return status;
 }
 
-coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory,
+coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
                                    const cny_subscription *subscription, const cny_watcher *watcher)
 {
     cny_connection *connection;
-    coney_status status = get_connection(&connection, factory, CONEY_CONSUMING, true, 0);
+    coney_status status = get_connection(&connection, factory, role, true, 0);
     if (status != CONEY_OK)
         return status;
     status = cny_channel_subscribe_on(channel, connection, subscription, watcher);

@@ -25,6 +25,9 @@ cny_threads *cny_factory_threads(coney_connection_factory *factory);
 /* True on the factory's events thread, on which callbacks run. */
 bool cny_factory_on_events_thread(coney_connection_factory *factory);
 
+/* The factory's events thread, as long as the factory exists. */
+cny_events *cny_factory_events(coney_connection_factory *factory);
+
 /* Has the callback run on the events thread, with no message. Borrows the error. False without memory, or if the events
  * thread has ended: the callback does not run then. */
 bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *callback, cny_error *error, void *user);
@@ -92,9 +95,9 @@ bool cny_factory_is_reply_refused(coney_connection_factory *factory, const cny_r
 coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
                               bool at_once, int64_t deadline);
 
-/* Opens a channel that consumes, and gives it. Waits for nothing: the watcher is told how consuming begins. Returns the
+/* Opens a channel that consumes on the role's connection, and gives it. Waits for nothing: the watcher is told how consuming begins. Returns the
  * statuses of connecting, CONEY_E_LIMIT, CONEY_E_INVALID or CONEY_E_NO_MEMORY. */
-coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory,
+coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
                                    const cny_subscription *subscription, const cny_watcher *watcher);
 
 /* ---- members: templates and containers, which have a part in a factory's recovery and end ----

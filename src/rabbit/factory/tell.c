@@ -54,6 +54,11 @@ void cny_tell_declaration(coney_connection_factory *factory, const coney_declara
     cny_events_tell(factory->events, &one->notice);
 }
 
+cny_events *cny_factory_events(coney_connection_factory *factory)
+{
+    return factory->events;
+}
+
 bool cny_factory_post(coney_connection_factory *factory, coney_send_callback *callback, cny_error *error, void *user)
 {
     const cny_completion completion = {.callback = callback, .user = user, .error = cny_error_ref(error)};

@@ -28,15 +28,23 @@ void cny_waiter_unref(cny_waiter *waiter);      /* takes NULL */
 
 /* Sets the outcome, of which the waiter takes a reference, and wakes. False if nobody wants to know it any more. */
 bool cny_waiter_tell(cny_waiter *waiter, cny_error *error);
+
+/* The same, but wakes nobody yet: the waiter is put on the list, with a reference. */
+bool cny_waiter_tell_later(cny_waiter *waiter, cny_error *error, cny_waiter **told);
 bool cny_waiter_is_of_process(const cny_waiter *waiter);       /* not after fork() */
 bool cny_waiter_wait(cny_waiter *waiter, int64_t deadline);    /* false at the deadline */
 bool cny_waiter_give_up(cny_waiter *waiter);                   /* false if the outcome has come after all */
 const cny_error *cny_waiter_outcome(const cny_waiter *waiter); /* once it has come: NULL is confirmed */
 
-/* I/O thread, not under lock: wakes the senders on the list that cny_confirms_on_confirm() made. Gives their number. */
+/* I/O thread, not under lock: wakes those on the list that cny_waiter_tell_later() made. Gives their number. */
 int cny_waiters_wake(cny_waiter **told);
 
 /* ---- what is sent ---- */
+
+/* Hears the outcome of a message, once; NULL: the broker has confirmed it. Under the lock of the confirms' owner and the
+ * events lock, so it may post completions, and must not call the owner. Waiters may be told by cny_waiter_tell_later(),
+ * unless told is NULL. The error is borrowed. */
+typedef void cny_outcome_function(void *user, cny_error *error, cny_waiter **told);
 
 typedef struct cny_publish {
     const char *exchange;
@@ -47,10 +55,11 @@ typedef struct cny_publish {
     bool synchronous; /* the sender waits, with a deadline of its own */
     coney_send_callback *callback; /* NULL: nobody hears the outcome, or the waiter does */
     void *user;
-    cny_waiter *waiter; /* instead of a callback */
-    int64_t sent_us;    /* when it was sent for the first time; 0: this is the first time */
-    bool stored;        /* it comes out of a store, which has limits of its own */
-    uint8_t strikes;    /* see cny_confirm */
+    cny_waiter *waiter;               /* instead of a callback */
+    cny_outcome_function *on_outcome; /* the same, for `user`; not if the confirms resend */
+    int64_t sent_us;                  /* when it was sent for the first time; 0: this is the first time */
+    bool stored;                      /* it comes out of a store, which has limits of its own */
+    uint8_t strikes;                  /* see cny_confirm */
 } cny_publish;
 
 /* Exchange and routing key fit short_route of cny_confirm. */
@@ -63,7 +72,8 @@ typedef struct cny_confirm {
     coney_message *message;
     coney_send_callback *callback;
     void *user;
-    cny_waiter *waiter; /* instead of a callback */
+    cny_waiter *waiter;               /* instead of a callback */
+    cny_outcome_function *on_outcome; /* the same */
     cny_error *returned;
     int64_t sent_us;                  /* when it was sent for the first time */
     char *route;                      /* exchange, NUL, routing key; only if these are too long for short_route */
@@ -221,6 +231,9 @@ typedef struct cny_unconfirmed {
 /* Appends a cny_unconfirmed for each message that was sent for the first time no later than until_us, oldest first.
  * CONEY_E_NO_MEMORY. */
 coney_status cny_confirms_list(const cny_confirms *confirms, int64_t until_us, cny_buffer *list, cny_arena *arena);
+
+/* Counts in one of CONEY_LATENCY_BUCKETS. */
+void cny_count_latency(uint64_t *buckets, int64_t latency_us);
 
 void cny_statistics_add(coney_send_statistics *sum, const coney_send_statistics *more); /* no lock is needed */
 

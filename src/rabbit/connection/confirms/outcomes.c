@@ -43,6 +43,7 @@ cny_confirm *cny_confirms_add(cny_confirms *confirms, const cny_publish *publish
         .callback = publish->callback,
         .user = publish->user,
         .waiter = cny_waiter_ref(publish->waiter),
+        .on_outcome = publish->on_outcome,
         .sent_us = publish->sent_us ? publish->sent_us : cny_now_us(),
         .exchange_hash = cny_hash_route_part(publish->exchange),
         .routing_key_hash = cny_hash_route_part(publish->routing_key),
@@ -136,10 +137,22 @@ static bool tell_waiter(cny_confirms *confirms, cny_waiter *waiter, cny_error *e
     return confirms->told ? cny_waiter_tell_later(waiter, error, confirms->told) : cny_waiter_tell(waiter, error);
 }
 
+/* Whoever hears it is no callback of the program. */
+static void tell_directly(cny_confirms *confirms, const cny_confirm *confirm, cny_error *error)
+{
+    confirm->on_outcome(confirm->user, error, confirms->told);
+    coney_message_unref(confirm->message);
+    confirms->unfinished--;
+}
+
 /* Tells the outcome to whoever asked for it. Takes the message of the confirm. */
 static void tell(cny_confirms *confirms, cny_confirm *confirm, cny_error *error)
 {
     count_outcome(&confirms->statistics, error);
+    if (confirm->on_outcome) {
+        tell_directly(confirms, confirm, error);
+        return;
+    }
     bool heard = confirm->callback || (confirm->waiter && tell_waiter(confirms, confirm->waiter, error));
     if (!heard && confirms->tallied) {
         tally(confirms, error);
@@ -194,14 +207,14 @@ void cny_confirm_forget(cny_confirms *confirms, cny_confirm *confirm)
 
 /* ---- what the broker confirms ---- */
 
-static void count_latency(coney_send_statistics *statistics, int64_t latency_us)
+void cny_count_latency(uint64_t *buckets, int64_t latency_us)
 {
     int bucket = 0;
     while (latency_us > 1 && bucket < CONEY_LATENCY_BUCKETS - 1) {
         latency_us >>= 1;
         bucket++;
     }
-    statistics->latency[bucket]++;
+    buckets[bucket]++;
 }
 
 static void confirm_one(cny_confirms *confirms, cny_confirm *confirm, cny_error *error, int64_t read_us)
@@ -209,7 +222,7 @@ static void confirm_one(cny_confirms *confirms, cny_confirm *confirm, cny_error 
     if (confirm->done)
         return;
     if (!error && !confirm->returned)
-        count_latency(&confirms->statistics, read_us - confirm->sent_us);
+        cny_count_latency(confirms->statistics.latency, read_us - confirm->sent_us);
     cny_confirm_finish(confirms, confirm, error);
 }
 

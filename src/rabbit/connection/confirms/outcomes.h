@@ -15,9 +15,6 @@ void cny_confirm_forget(cny_confirms *confirms, cny_confirm *confirm);
 /* Wakes those who wait for what has just become true. */
 void cny_confirms_wake(cny_confirms *confirms);
 
-/* cny_waiter_tell() that wakes nobody yet: the waiter is put on the list, with a reference. */
-bool cny_waiter_tell_later(cny_waiter *waiter, cny_error *error, cny_waiter **told);
-
 uint32_t cny_hash_route_part(const char *text);
 
 #endif

@@ -84,7 +84,8 @@ static void on_skipped(void *self, const coney_message *message)
 static coney_status begin(cny_consumer *consumer, cny_subscription what, cny_watcher watcher)
 {
     if (!cny_consumer_is_isolated(consumer))
-        return cny_channel_subscribe(&consumer->source.channel, consumer->container->factory, &what, &watcher);
+        return cny_channel_subscribe(&consumer->source.channel, consumer->container->factory, CONEY_CONSUMING, &what,
+                                     &watcher);
     if (!what.consume.no_ack) { /* what is delivered goes back with the channel, so as little as possible */
         what.prefetch = 1;
         what.holding = NULL;
