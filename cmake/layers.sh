@@ -13,7 +13,8 @@ rabbit/events                base amqp
 rabbit/connection/confirms   base amqp wire rabbit/events
 rabbit/connection            base amqp wire rabbit/events rabbit/connection/confirms
 rabbit/factory               base amqp wire rabbit/events rabbit/connection
-rabbit/template              base amqp rabbit/connection rabbit/connection/confirms rabbit/factory
+rabbit/rpc                   base amqp rabbit/events rabbit/connection rabbit/connection/confirms rabbit/factory
+rabbit/template              base amqp rabbit/connection rabbit/connection/confirms rabbit/factory rabbit/rpc
 rabbit/admin                 base amqp rabbit/connection rabbit/factory
 rabbit/listener/report       base amqp rabbit/connection rabbit/factory
 rabbit/listener/spec         base amqp rabbit/connection rabbit/factory

@@ -18,6 +18,7 @@
 #include <coney/amqp/log.h>
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
+#include <coney/amqp/remote_error.h>
 #include <coney/amqp/status.h>
 #include <coney/amqp/table_json.h>
 #include <coney/amqp/topology.h>
@@ -34,7 +35,9 @@
 #include <coney/rabbit/delivery.h>
 #include <coney/rabbit/listener.h>
 #include <coney/rabbit/receive.h>
+#include <coney/rabbit/request.h>
 #include <coney/rabbit/retry.h>
+#include <coney/rabbit/rpc_options.h>
 #include <coney/rabbit/scope.h>
 #include <coney/rabbit/statistics.h>
 #include <coney/rabbit/template.h>

@@ -455,6 +455,66 @@ static void test_confirmations_and_scopes(void **state)
     BEARS(coney_scope_free(NULL));
 }
 
+static void hear_end(coney_message *reply, const coney_error *error, void *user)
+{
+    (void)reply, (void)error, (void)user;
+}
+
+static void test_requests(void **state)
+{
+    (void)state;
+    coney_message *reply = NULL;
+    coney_request *request = NULL;
+    coney_request *const none[] = {NULL};
+    void *result = NULL;
+    json_t *json = NULL;
+    size_t index;
+    coney_rpc_statistics statistics;
+    coney_circuit_state circuit;
+    REFUSES("template", coney_template_send_and_receive(NULL, &reply, "", message, NULL));
+    REFUSES("place for the reply", coney_template_send_and_receive(sender, NULL, "", message, NULL));
+    REFUSES("message", coney_template_send_and_receive(sender, &reply, "", NULL, NULL));
+    REFUSES("template", coney_template_convert_send_and_receive(NULL, &result, "", message, NULL));
+    REFUSES("result", coney_template_convert_send_and_receive(sender, NULL, "", message, NULL));
+    REFUSES("template", coney_template_request_json(NULL, &json, "", NULL, NULL));
+    REFUSES("json", coney_template_request_json(sender, &json, "", NULL, NULL));
+    REFUSES("type", coney_template_request_object(sender, "", NULL, message, NULL, &result, NULL));
+    REFUSES("result", coney_template_request_object(sender, "", NULL, message, NULL, NULL, NULL));
+    REFUSES("callback", coney_template_request_async(sender, "", message, NULL, NULL, NULL));
+    REFUSES("template", coney_template_request_async(NULL, "", message, NULL, hear_end, NULL));
+    REFUSES("handle", coney_template_begin_request(sender, NULL, "", message, NULL));
+    REFUSES("message", coney_template_begin_request(sender, &request, "", NULL, NULL));
+    REFUSES("handle", coney_request_wait(NULL, 0));
+    REFUSES("array", coney_request_wait_any(NULL, 1, &index, 0));
+    REFUSES("index", coney_request_wait_any(none, 1, NULL, 0));
+    REFUSES("no request", coney_request_wait_any(none, 1, &index, 0));
+    REFUSES("array", coney_request_wait_all(NULL, 1, 0));
+    REFUSES("element 0", coney_request_wait_all(none, 1, 0));
+    NOTHING(coney_request_is_done(NULL));
+    NOTHING(coney_request_is_confirmed(NULL));
+    NOTHING(coney_request_reply(NULL));
+    NOTHING(coney_request_error(NULL));
+    BEARS(coney_request_cancel(NULL));
+    BEARS(coney_request_free(NULL));
+    REFUSES("template", coney_template_rpc_statistics(NULL, &statistics));
+    REFUSES("place", coney_template_rpc_statistics(sender, NULL));
+    REFUSES("template", coney_template_circuit(NULL, NULL, NULL, &circuit));
+    REFUSES("state", coney_template_circuit(sender, NULL, NULL, NULL));
+}
+
+static void test_error_replies(void **state)
+{
+    (void)state;
+    coney_message *made = NULL;
+    coney_remote_error *error = NULL;
+    REFUSES("error", coney_message_new_error(&made, NULL));
+    REFUSES("message", coney_message_new_error(NULL, &(coney_remote_error){0}));
+    REFUSES("message", coney_message_error(&error, NULL));
+    REFUSES("place", coney_message_error(NULL, message));
+    NOTHING(coney_message_is_error(NULL));
+    BEARS(coney_remote_error_free(NULL));
+}
+
 static coney_outcome handle(coney_delivery *delivery, void *user)
 {
     (void)delivery, (void)user;
@@ -634,6 +694,8 @@ int main(void)
         wrong_use_test(test_receiving),
         wrong_use_test(test_batching_templates),
         wrong_use_test(test_confirmations_and_scopes),
+        wrong_use_test(test_requests),
+        wrong_use_test(test_error_replies),
         wrong_use_test(test_containers),
         wrong_use_test(test_deliveries),
         wrong_use_test(test_no_public_function_is_left_out),

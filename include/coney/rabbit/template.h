@@ -15,6 +15,7 @@
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
 #include <coney/rabbit/connection_factory.h>
+#include <coney/rabbit/rpc_options.h>
 
 CONEY_BEGIN
 
@@ -138,6 +139,9 @@ typedef struct coney_template_options {
 
     /* For synchronous sends. */
     coney_retry_options retry;
+
+    /* For requests (request.h): where replies come to, limits, the circuit. */
+    coney_rpc_options rpc;
 
     /* For receives (receive.h) that name no queue. Default: none. */
     const char *receive_queue;

@@ -13,6 +13,7 @@
 #include <coney/amqp/content.h>
 #include <coney/rabbit/delivery.h>
 #include <coney/rabbit/receive.h>
+#include <coney/rabbit/request.h>
 #include <coney/rabbit/template.h>
 
 CONEY_BEGIN
@@ -62,6 +63,24 @@ CONEY_API coney_status coney_template_receive_object(coney_template *sender, con
  * coney_content_free(). If the template has types and the message names another type, that is CONEY_E_CONVERSION. */
 CONEY_API coney_status coney_template_receive_content(coney_template *sender, const char *queue,
                                                       coney_content **content, int timeout_ms);
+
+/* ---- requests ---- */
+
+/* These make a request of the object, send the request like coney_template_send_and_receive() (request.h), and convert
+ * the reply. After a failure the result is NULL. Statuses as coney_template_send_and_receive(), and
+ * - CONEY_E_CONVERSION: the object cannot be written (nothing was sent), or the reply is something else.
+ * - CONEY_E_INVALID: an argument is NULL, or a type is wrong; nothing was sent. */
+
+/* Sends an object and reads the reply as result_type, whatever its type headers say. Gives *result, for
+ * coney_object_free(). (Spring: convertSendAndReceiveAsType.) */
+CONEY_API coney_status coney_template_request_object(coney_template *sender, const char *routing_key,
+                                                     const coney_type *type, const void *object,
+                                                     const coney_type *result_type, void **result,
+                                                     const coney_request_options *options);
+
+/* Sends JSON and reads the reply as JSON. Gives *result, for json_decref(). */
+CONEY_API coney_status coney_template_request_json(coney_template *sender, json_t **result, const char *routing_key,
+                                                   const json_t *json, const coney_request_options *options);
 
 CONEY_END
 

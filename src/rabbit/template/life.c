@@ -3,6 +3,7 @@
  * thread calls on_tick(). */
 #include "rabbit/template/channels.h"
 #include "rabbit/template/options.h"
+#include "rabbit/template/processors.h"
 #include "rabbit/template/unsent.h"
 
 #define POLL_MS 200
@@ -32,6 +33,8 @@ static int64_t on_tick(void *self, int64_t now)
     coney_template *sender = self;
     cny_template_check_unconfirmed_channel(sender);
     int64_t next_stored = cny_template_expire_stored(sender, now);
+    int64_t next_request = cny_rpc_tick(sender->rpc, now);
+    next_stored = cny_sooner(next_stored, next_request);
     if (sender->options.confirm_timeout_ms < 0)
         return next_stored;
     atomic_store(&sender->watched, false);
@@ -93,9 +96,8 @@ static coney_status check_can_drain(coney_template *sender)
 }
 
 /* Checks every POLL_MS, because messages may move to another channel. */
-static coney_status drain(void *self, int64_t deadline)
+static coney_status drain(coney_template *sender, int64_t deadline)
 {
-    coney_template *sender = self;
     for (;;) {
         coney_status status = check_can_drain(sender);
         if (status != CONEY_OK)
@@ -145,10 +147,25 @@ static bool refuse_senders(coney_template *sender, int64_t deadline)
     return cny_template_wait_store_finished(sender, deadline) && idle;
 }
 
+/* As a member of the factory. */
+static coney_status drain_all(void *self, int64_t deadline)
+{
+    coney_template *sender = self;
+    coney_status status = cny_rpc_drain(sender->rpc, deadline);
+    cny_error *error = status == CONEY_OK ? NULL : cny_error_capture();
+    if (drain(sender, deadline) == CONEY_OK)
+        status = cny_error_raise(error);
+    else
+        status = coney_last_error_details()->status;
+    cny_error_unref(error);
+    return status;
+}
+
 /* The factory is closed, so no thread is busy here any more, unless the recovery thread hangs. */
 static void abandon(void *self)
 {
     coney_template *sender = self;
+    cny_rpc_abandon(sender->rpc, "the connection factory was closed");
     pthread_mutex_lock(&sender->lock);
     if (!sender->busy)
         cny_template_abandon_resend(sender);
@@ -183,6 +200,11 @@ void coney_template_free(coney_template *sender)
     }
     int64_t deadline = cny_deadline(sender->options.timeout_ms);
     cny_factory_leave(sender->factory, sender);
+    if (!cny_rpc_close(sender->rpc, deadline)) {
+        cny_log(CONEY_LOG_ERROR, "a callback of a request did not return within %d ms: its template is not freed",
+                sender->options.timeout_ms);
+        return;
+    }
     if (!refuse_senders(sender, deadline) || !close_channels(sender, deadline)) {
         /* the callback may still use the template */
         cny_log(CONEY_LOG_ERROR, "a send callback did not return within %d ms: its template is not freed",
@@ -199,9 +221,27 @@ static const cny_member membership = {
     .unref = cny_template_unref,
     .resend = cny_template_resend,
     .on_tick = on_tick,
-    .drain = drain,
+    .drain = drain_all,
     .abandon = abandon,
 };
+
+static coney_status receive_reply(void *self, coney_message **reply)
+{
+    return cny_template_process_received(self, reply);
+}
+
+static const cny_rpc_owner owner_of_requests = {
+    .ref = cny_template_ref, .unref = cny_template_unref, .receive = receive_reply};
+
+static coney_status make_rpc(coney_template *sender, const coney_rpc_options *options)
+{
+    const cny_rpc_parts parts = {.factory = sender->factory,
+                                 .owner = &owner_of_requests,
+                                 .self = sender,
+                                 .max_unconfirmed = sender->options.max_unconfirmed,
+                                 .flow = sender->options.flow};
+    return cny_rpc_new(&sender->rpc, &parts, options);
+}
 
 coney_status coney_template_new(coney_template **sender, coney_connection_factory *factory,
                                 const coney_template_options *options)
@@ -231,6 +271,8 @@ coney_status coney_template_new(coney_template **sender, coney_connection_factor
     cny_processors_init(&made->before_publish);
     cny_processors_init(&made->after_receive);
     coney_status status = cny_template_copy_options(made, options);
+    if (status == CONEY_OK)
+        status = make_rpc(made, &options->rpc);
     if (status == CONEY_OK)
         status = cny_factory_join(factory, &membership, made);
     if (status != CONEY_OK) {

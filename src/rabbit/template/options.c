@@ -50,6 +50,8 @@ coney_status cny_template_check_options(const coney_template_options *options)
     if (status == CONEY_OK)
         status = check_retry(&options->retry);
     if (status == CONEY_OK)
+        status = cny_rpc_check_options(&options->rpc);
+    if (status == CONEY_OK)
         status = cny_check_name("exchange", options->exchange);
     if (status == CONEY_OK)
         status = cny_check_name("routing key", options->routing_key);
@@ -102,6 +104,7 @@ coney_status cny_template_copy_options(coney_template *sender, const coney_templ
 {
     coney_template_options *own = &sender->options;
     *own = *given;
+    own->rpc = (coney_rpc_options){0}; /* cny_rpc_new() has its own copy */
     bool copied = cny_arena_strdup(&sender->arena, &own->exchange, given->exchange ? given->exchange : "") &&
                   cny_arena_strdup(&sender->arena, &own->routing_key, given->routing_key ? given->routing_key : "") &&
                   cny_arena_strdup(&sender->arena, &own->receive_queue, given->receive_queue) &&

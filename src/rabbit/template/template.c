@@ -15,6 +15,7 @@ static void free_template(coney_template *sender)
     cny_buffer_free(&sender->retired);
     cny_processors_free(&sender->before_publish);
     cny_processors_free(&sender->after_receive);
+    cny_rpc_free(sender->rpc);
     cny_arena_free(&sender->arena);
     cny_factory_unref(sender->factory);
     pthread_cond_destroy(&sender->changed);

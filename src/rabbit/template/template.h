@@ -6,6 +6,7 @@
 
 #include "amqp/amqp.h"
 #include "rabbit/factory/factory.h"
+#include "rabbit/rpc/rpc.h"
 #include "rabbit/template/store.h"
 
 #include <stdatomic.h>
@@ -16,10 +17,12 @@ struct coney_template {
     cny_arena arena;
     coney_template_options options; /* with every default filled in */
     uint64_t blocked_us_before;     /* how long the factory was blocked before the template was made */
+    cny_rpc *rpc;                   /* its requests */
 
     /* any thread */
-    atomic_uint refs;    /* the program's, those of batching templates, scopes, untold messages, and of the factory */
-    atomic_bool watched; /* the recovery thread will wake when the next confirm is too late */
+    atomic_uint
+        refs; /* the program's, those of batching templates, scopes, requests, untold messages, and of the factory */
+    atomic_bool watched;           /* the recovery thread will wake when the next confirm is too late */
     cny_processors before_publish; /* each has a lock of its own */
     cny_processors after_receive;
 
