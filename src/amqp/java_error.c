@@ -3,9 +3,9 @@
  * bytes, which anybody may have sent: a few marks of the format are looked for, in the order in which Java writes them.
  * Pure functions.
  *
- * RemoteInvocationResult has the fields `exception` and `value`; Java writes its class, then both. An object begins with
- * its class, and that with its name; the superclasses follow. The fields of Throwable are written first: `cause` (a
- * reference to itself if there is none), then `detailMessage`. */
+ * RemoteInvocationResult has the fields `exception` and `value`; Java writes its class, then both. An object begins
+ * with its class, and that with its name; the superclasses follow. The fields of Throwable are written first: `cause`
+ * (a reference to itself if there is none), then `detailMessage`. */
 #include "amqp/java_error.h"
 
 #include <string.h>

@@ -34,8 +34,8 @@ typedef struct coney_request_options {
     const coney_properties *properties; /* Where the call makes the message; a message has properties of its own. */
 
     /* How often a synchronous request may be sent, if it may be handled more than once without harm. Another attempt
-     * follows CONEY_E_TIMEOUT (of an attempt), _LOST, _NACKED, and a CONEY_E_REMOTE_ERROR that says it is retriable, all
-     * within timeout_ms. Default: 1. Asynchronous requests are sent once: more is CONEY_E_INVALID. */
+     * follows CONEY_E_TIMEOUT (of an attempt), _LOST, _NACKED, and a CONEY_E_REMOTE_ERROR that says it is retriable,
+     * all within timeout_ms. Default: 1. Asynchronous requests are sent once: more is CONEY_E_INVALID. */
     int attempts;
     int attempt_timeout_ms; /* For one attempt. Default: the time that is left, divided by the attempts left. */
     int retry_delay_ms;     /* Before the second attempt; twice as long each time. Default: 100. */
@@ -44,16 +44,16 @@ typedef struct coney_request_options {
 /* ---- and wait ---- */
 
 /* Sends the request and waits for its reply, which is given, for coney_message_unref(). Any thread. routing_key and
- * options may be NULL. After a failure *reply is NULL; only after CONEY_E_REMOTE_ERROR it is the reply that tells of the
- * error. CONEY_OK, CONEY_E_INVALID, CONEY_E_NO_MEMORY, CONEY_E_STATE after fork(), and the errors above. (Spring:
+ * options may be NULL. After a failure *reply is NULL; only after CONEY_E_REMOTE_ERROR it is the reply that tells of
+ * the error. CONEY_OK, CONEY_E_INVALID, CONEY_E_NO_MEMORY, CONEY_E_STATE after fork(), and the errors above. (Spring:
  * sendAndReceive.) */
 CONEY_API coney_status coney_template_send_and_receive(coney_template *sender, coney_message **reply,
                                                        const char *routing_key, coney_message *request,
                                                        const coney_request_options *options);
 
 /* The same, with object and result converted by the template's converter: json_t by default. The object is borrowed.
- * *result is given; free it as the converter says. Statuses as above, and CONEY_E_CONVERSION, of the object (nothing was
- * sent) or of the reply. (Spring: convertSendAndReceive.) */
+ * *result is given; free it as the converter says. Statuses as above, and CONEY_E_CONVERSION, of the object (nothing
+ * was sent) or of the reply. (Spring: convertSendAndReceive.) */
 CONEY_API coney_status coney_template_convert_send_and_receive(coney_template *sender, void **result,
                                                                const char *routing_key, const void *object,
                                                                const coney_request_options *options);

@@ -41,9 +41,9 @@ int cny_waiters_wake(cny_waiter **told);
 
 /* ---- what is sent ---- */
 
-/* Hears the outcome of a message, once; NULL: the broker has confirmed it. Under the lock of the confirms' owner and the
- * events lock, so it may post completions, and must not call the owner. Waiters may be told by cny_waiter_tell_later(),
- * unless told is NULL. The error is borrowed. */
+/* Hears the outcome of a message, once; NULL: the broker has confirmed it. Under the lock of the confirms' owner and
+ * the events lock, so it may post completions, and must not call the owner. Waiters may be told by
+ * cny_waiter_tell_later(), unless told is NULL. The error is borrowed. */
 typedef void cny_outcome_function(void *user, cny_error *error, cny_waiter **told);
 
 typedef struct cny_publish {
