@@ -2,12 +2,15 @@
 /* Error replies: replies that tell that the request has failed. The sender of the request sees CONEY_E_REMOTE_ERROR.
  *
  * Coney's own form is a message with the header CONEY_HEADER_ERROR (boolean true), the content type application/json,
- * and the body {"code": "OUT_OF_STOCK", "message": "only 3 are left", "retriable": false}, in which each member may be
- * missing.
+ * and the body {"code": "OUT_OF_STOCK", "message": "only 3 are left", "retriable": false}. A member that is missing, or
+ * of another type, is "ERROR", "" and false. The header alone makes the reply an error reply, whatever the body is. A
+ * header with any other value than the boolean true, such as the text "true" or the number 1, means nothing.
  *
  * The reply of a Spring listener with returnExceptions is an error reply, too, if its exception is set: a
  * RemoteInvocationResult, as JSON with that type id or serialised by Java (application/x-java-serialized-object). Bytes
- * of Java are never deserialised: the exception's class and message are read as far as they can be found. */
+ * of Java are never deserialised: class and message of the exception are read as far as they can be found. An exception
+ * without a message tells class and message of its cause. JSON names the class only if the service writes "@class";
+ * otherwise the code is "java.lang.Throwable". */
 #ifndef CONEY_AMQP_REMOTE_ERROR_H
 #define CONEY_AMQP_REMOTE_ERROR_H
 
@@ -30,7 +33,8 @@ CONEY_API coney_status coney_message_new_error(coney_message **message, const co
 CONEY_API bool coney_message_is_error(const coney_message *message);
 
 /* Reads an error reply. Gives *error, whose texts are never NULL, for coney_remote_error_free(); NULL if the message is
- * no error reply. A body that cannot be read is no failure: the code is "ERROR" then, and the message says so.
+ * no error reply. The code has at most 255 bytes, the message 4,096; neither has control characters. A body that cannot
+ * be read is no failure: the code is "ERROR" then, and the message says why.
  * CONEY_OK, CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_message_error(coney_remote_error **error, const coney_message *message);
 
