@@ -149,20 +149,55 @@ static void test_outcome_of_an_earlier_request_changes_nothing(void **state)
     note(&probe, CNY_CIRCUIT_SUCCESS, 1000);
 }
 
+static void ask_all(int from, int to, cny_circuit_outcome outcome)
+{
+    char key[16];
+    for (int i = from; i < to; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        assert_true(ask(key, outcome, 0));
+    }
+}
+
 static void test_circuits_that_remember_nothing_are_forgotten(void **state)
 {
     (void)state;
-    char key[16];
-    for (int i = 0; i < 3 * CNY_MOST_CIRCUITS; i++) {
-        snprintf(key, sizeof key, "%d", i);
-        assert_true(ask(key, CNY_CIRCUIT_SUCCESS, 0));
-    }
+    ask_all(0, 3 * CNY_MOST_CIRCUITS, CNY_CIRCUIT_SUCCESS);
     assert_int_equal(circuits.count, 0);
-    for (int i = 0; i < CNY_MOST_CIRCUITS + 10; i++) {
-        snprintf(key, sizeof key, "%d", i);
-        assert_true(ask(key, CNY_CIRCUIT_FAILURE, 0));
-    }
+}
+
+static void test_circuit_used_least_recently_makes_room(void **state)
+{
+    (void)state;
+    ask_all(0, CNY_MOST_CIRCUITS, CNY_CIRCUIT_FAILURE);
+    ask_all(0, 1, CNY_CIRCUIT_FAILURE); /* "1" is the oldest now */
+    for (int i = 0; i < 3; i++)
+        assert_true(ask("new", CNY_CIRCUIT_FAILURE, 0));
     assert_int_equal(circuits.count, CNY_MOST_CIRCUITS);
+    assert_int_equal(state_of("new"), CONEY_CIRCUIT_OPEN);
+    ask_all(0, 1, CNY_CIRCUIT_FAILURE);
+    assert_int_equal(state_of("0"), CONEY_CIRCUIT_OPEN);
+    ask_all(1, 2, CNY_CIRCUIT_FAILURE);
+    ask_all(1, 2, CNY_CIRCUIT_FAILURE);
+    assert_int_equal(state_of("1"), CONEY_CIRCUIT_CLOSED);
+}
+
+static void test_circuits_in_use_and_open_ones_stay(void **state)
+{
+    (void)state;
+    static cny_ticket tickets[CNY_MOST_CIRCUITS];
+    char key[16];
+    cny_ticket more;
+    open_circuit(0);
+    for (int i = 0; i < CNY_MOST_CIRCUITS - 1; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        assert_true(admit(key, 0, &tickets[i]));
+    }
+    assert_true(admit("new", 0, &more));
+    assert_null(more.circuit);
+    assert_int_equal(state_of("a"), CONEY_CIRCUIT_OPEN);
+    for (int i = 0; i < CNY_MOST_CIRCUITS - 1; i++)
+        note(&tickets[i], CNY_CIRCUIT_SUCCESS, 0);
+    assert_int_equal(circuits.count, 1);
 }
 
 static void test_without_memory_everything_is_admitted(void **state)
@@ -186,6 +221,8 @@ int main(void)
         circuit_test(test_probe_that_tells_nothing_gives_its_place_back),
         circuit_test(test_outcome_of_an_earlier_request_changes_nothing),
         circuit_test(test_circuits_that_remember_nothing_are_forgotten),
+        circuit_test(test_circuit_used_least_recently_makes_room),
+        circuit_test(test_circuits_in_use_and_open_ones_stay),
         circuit_test(test_without_memory_everything_is_admitted),
     };
     return cmocka_run_group_tests_name("circuit", tests, NULL, NULL);

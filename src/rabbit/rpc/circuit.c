@@ -10,9 +10,11 @@ struct cny_circuit {
     coney_circuit_state state;
     uint64_t generation; /* of the state */
     size_t users;        /* tickets */
-    int failures;        /* closed: one after another */
-    int probes;          /* half open: on their way */
-    int successes;       /* half open */
+    bool is_unused;      /* in the list of those */
+    cny_circuit *older, *newer;
+    int failures;  /* closed: one after another */
+    int probes;    /* half open: on their way */
+    int successes; /* half open */
     int64_t opened_at;
     cny_error *reason; /* for which it was opened last; NULL: never */
     const char *routing_key;
@@ -48,31 +50,72 @@ static cny_circuit *make(const char *exchange, const char *routing_key, uint32_t
     return made;
 }
 
-static cny_circuit *find_or_make(cny_circuits *circuits, const char *exchange, const char *routing_key)
-{
-    uint32_t hash = hash_of(exchange, routing_key);
-    cny_circuit **place = place_of(circuits, exchange, routing_key, hash);
-    if (*place || circuits->count >= CNY_MOST_CIRCUITS)
-        return *place;
-    *place = make(exchange, routing_key, hash);
-    circuits->count += *place != NULL;
-    return *place;
-}
-
 static void free_circuit(cny_circuit *circuit)
 {
     cny_error_unref(circuit->reason);
     cny_free(circuit);
 }
 
-/* A circuit that remembers nothing need not be kept. */
-static void drop_if_idle(cny_circuits *circuits, cny_circuit *circuit)
+static void remove_circuit(cny_circuits *circuits, cny_circuit *circuit)
 {
-    if (circuit->users > 0 || circuit->state != CONEY_CIRCUIT_CLOSED || circuit->failures > 0)
-        return;
     *place_of(circuits, circuit->exchange, circuit->routing_key, circuit->hash) = circuit->next;
     circuits->count--;
     free_circuit(circuit);
+}
+
+/* ---- those that no request uses ---- */
+
+static void put_aside(cny_circuits *circuits, cny_circuit *circuit)
+{
+    circuit->is_unused = true;
+    circuit->newer = NULL;
+    circuit->older = circuits->newest;
+    *(circuits->newest ? &circuits->newest->newer : &circuits->oldest) = circuit;
+    circuits->newest = circuit;
+}
+
+static void take_up(cny_circuits *circuits, cny_circuit *circuit)
+{
+    if (!circuit->is_unused)
+        return;
+    circuit->is_unused = false;
+    *(circuit->older ? &circuit->older->newer : &circuits->oldest) = circuit->newer;
+    *(circuit->newer ? &circuit->newer->older : &circuits->newest) = circuit->older;
+}
+
+/* A circuit that remembers nothing need not be kept; a closed one that remembers failures is, if there is room. */
+static void put_back(cny_circuits *circuits, cny_circuit *circuit)
+{
+    if (circuit->users > 0 || circuit->state != CONEY_CIRCUIT_CLOSED)
+        return;
+    if (circuit->failures > 0)
+        put_aside(circuits, circuit);
+    else
+        remove_circuit(circuits, circuit);
+}
+
+static bool make_room(cny_circuits *circuits)
+{
+    cny_circuit *oldest = circuits->oldest;
+    if (circuits->count >= CNY_MOST_CIRCUITS && oldest) {
+        take_up(circuits, oldest);
+        remove_circuit(circuits, oldest);
+    }
+    return circuits->count < CNY_MOST_CIRCUITS;
+}
+
+static cny_circuit *find_or_make(cny_circuits *circuits, const char *exchange, const char *routing_key)
+{
+    uint32_t hash = hash_of(exchange, routing_key);
+    cny_circuit *found = *place_of(circuits, exchange, routing_key, hash);
+    if (found || !make_room(circuits))
+        return found;
+    cny_circuit *made = make(exchange, routing_key, hash);
+    if (!made)
+        return NULL;
+    *place_of(circuits, exchange, routing_key, hash) = made; /* at the end of its bucket */
+    circuits->count++;
+    return made;
 }
 
 void cny_circuits_free(cny_circuits *circuits)
@@ -126,6 +169,7 @@ coney_status cny_circuits_admit(cny_circuits *circuits, const char *exchange, co
     if (circuit->state == CONEY_CIRCUIT_OPEN || (is_probe && !has_place))
         return fail_open(circuits, circuit, now);
     circuit->probes += is_probe;
+    take_up(circuits, circuit);
     circuit->users++;
     *ticket = (cny_ticket){.circuit = circuit, .generation = circuit->generation};
     return CONEY_OK;
@@ -176,7 +220,7 @@ bool cny_circuits_note(cny_circuits *circuits, cny_ticket *ticket, cny_circuit_o
         note_probe(circuits, circuit, outcome, error, now);
     *state = circuit->state;
     bool changed = circuit->generation != generation;
-    drop_if_idle(circuits, circuit);
+    put_back(circuits, circuit);
     return changed;
 }
 

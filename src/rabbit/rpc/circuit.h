@@ -19,6 +19,7 @@ typedef struct cny_circuit cny_circuit;
 typedef struct cny_circuits {
     const coney_circuit_options *options; /* with every default filled in */
     cny_circuit *buckets[CNY_CIRCUIT_BUCKETS];
+    cny_circuit *oldest, *newest; /* closed ones that remember failures and that no request uses, by their last use */
     size_t count;
     size_t not_closed;
     uint64_t opened; /* how often one has opened */
@@ -39,8 +40,8 @@ typedef enum cny_circuit_outcome {
 void cny_circuits_free(cny_circuits *circuits);
 
 /* Admits a request: CONEY_OK, and the ticket must be given back by cny_circuits_note(). CONEY_E_CIRCUIT_OPEN. An open
- * circuit becomes half open when it is time: *changed. A new circuit for which there is no memory or room admits
- * everything. */
+ * circuit becomes half open when it is time: *changed. If there are too many circuits, `oldest` makes room for a new
+ * one; without room or memory there is no circuit, and the request is admitted. */
 coney_status cny_circuits_admit(cny_circuits *circuits, const char *exchange, const char *routing_key, int64_t now,
                                 cny_ticket *ticket, bool *changed);
 
