@@ -18,7 +18,7 @@ rabbit/template              base amqp rabbit/connection rabbit/connection/confi
 rabbit/admin                 base amqp rabbit/connection rabbit/factory
 rabbit/listener/report       base amqp rabbit/connection rabbit/factory
 rabbit/listener/spec         base amqp rabbit/connection rabbit/factory
-rabbit/listener/handling     base amqp rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec
+rabbit/listener/handling     base amqp rabbit/connection rabbit/connection/confirms rabbit/factory rabbit/listener/report rabbit/listener/spec
 rabbit/listener/consuming    base amqp rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec rabbit/listener/handling
 rabbit/listener              base amqp rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec rabbit/listener/handling rabbit/listener/consuming
 "

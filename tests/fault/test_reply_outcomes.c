@@ -16,9 +16,8 @@ static coney_outcome answer(coney_delivery *delivery, void *user)
     return fault_obey(delivery, user);
 }
 
-static void deliver_request(cny_peer *peer, uint64_t tag)
+static void deliver_request_on(cny_peer *peer, amqp_channel_t channel, uint64_t tag)
 {
-    amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
     amqp_basic_properties_t properties = {0};
     if (reply_to) {
         properties._flags = AMQP_BASIC_REPLY_TO_FLAG;
@@ -27,6 +26,11 @@ static void deliver_request(cny_peer *peer, uint64_t tag)
     cny_peer_deliver_method(peer, channel, tag);
     cny_peer_send_header(peer, channel, 4, &properties);
     cny_peer_send_frame(peer, AMQP_FRAME_BODY, channel, "who?", 4);
+}
+
+static void deliver_request(cny_peer *peer, uint64_t tag)
+{
+    deliver_request_on(peer, cny_peer_serve_until_consumer(peer), tag);
 }
 
 static void start(cny_script *script, const char *requesters, coney_listener listener)
@@ -189,10 +193,39 @@ static void test_message_whose_copy_is_too_large_for_the_broker_is_rejected(void
     assert_int_equal(fault_handler_calls(), 1);
 }
 
+/* ---- several replies ---- */
+
+static void confirm_two_together(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_log_in(peer)) {
+        cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        cny_peer_method *second = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        cny_peer_ack(peer, second->channel, second->number, true);
+    } else {
+        amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+        deliver_request_on(peer, channel, 1);
+        deliver_request_on(peer, channel, 2);
+        fault_expect_ack(peer, 1);
+        fault_expect_ack(peer, 2);
+    }
+}
+
+static void test_next_request_does_not_wait_for_the_confirm_of_a_reply(void **state)
+{
+    (void)state;
+    reply_to = "replies";
+    fault_listen(confirm_two_together, &(coney_container_options){.publish_timeout_ms = LONG_MS},
+                 (coney_listener){.on_message = answer});
+    cny_broker_wait(fault.broker, 2);
+    assert_int_equal(fault_handler_calls(), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_request_is_done_if_its_reply_is_nacked),
+        fault_test(test_next_request_does_not_wait_for_the_confirm_of_a_reply),
         fault_test(test_request_is_done_if_its_reply_is_not_confirmed_in_time),
         fault_test(test_request_goes_back_if_its_reply_times_out_while_the_broker_holds_back_publishers),
         fault_test(test_request_goes_back_if_the_broker_held_back_publishers_for_a_part_of_the_time),

@@ -8,6 +8,8 @@
 #include "rabbit/listener/handling/handling.h"
 #include "rabbit/listener/handling/payload.h"
 
+typedef struct cny_sent_reply cny_sent_reply;
+
 /* How far the handling of a delivery has come. */
 typedef enum cny_progress {
     CNY_UNPREPARED,
@@ -44,6 +46,7 @@ struct coney_delivery {
     coney_message *message; /* as processors left it */
     cny_payload payload;
     const coney_typed_handler *handler; /* NULL: the listener's */
+    cny_sent_reply *sent_reply;         /* on its way, reply.c; NULL: there is none */
     cny_error *failure;                 /* the reason, without what the program has said since */
     cny_processing processing;
     cny_progress progress;

@@ -298,20 +298,37 @@ static void begin_handling(coney_delivery *delivery)
     cny_state_set(&delivery->state, CNY_DELIVERY_HANDLING); /* last of all, for then the program may settle it */
 }
 
-/* A reply that the handler has left is sent if it succeeds, by the thread that acknowledges. */
-static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcome)
+/* The lane may go on with other messages before the broker has confirmed the reply. */
+static bool may_go_on(const coney_delivery *delivery)
 {
-    bool is_manual = cny_delivery_is_manual(delivery);
-    bool is_replying = outcome == CONEY_ACK && atomic_load(&delivery->reply);
-    if (is_replying && (!is_manual || cny_delivery_take_back(delivery)))
-        cny_send_reply_left(delivery, &outcome);
-    if (!is_manual) {
+    const coney_listener *options = options_of(delivery);
+    return !options->on_batch && !options->transacted && !cny_delivery_is_manual(delivery) &&
+           !delivery->source->is_quarantine;
+}
+
+coney_outcome cny_dispatch_end(coney_delivery *delivery, coney_outcome outcome)
+{
+    if (!cny_delivery_is_manual(delivery)) {
         cny_state_set(&delivery->state, CNY_DELIVERY_RETURNED);
         delivery->progress = outcome == CONEY_ACK ? CNY_SUCCEEDED : CNY_PREPARED;
     }
     if (outcome != CONEY_ACK && outcome != CONEY_DEFER)
         cny_count(&delivery->source->handling->counters.failed);
     return outcome;
+}
+
+/* A reply that the handler has left is sent if it succeeds, by the thread that acknowledges. */
+static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcome, cny_lane *lane)
+{
+    bool is_manual = cny_delivery_is_manual(delivery);
+    bool is_replying = outcome == CONEY_ACK && atomic_load(&delivery->reply);
+    if (is_replying && may_go_on(delivery)) {
+        if (cny_reply_begin(delivery, &outcome, !cny_lane_has_more(lane)))
+            return CONEY_ACK; /* cny_dispatch_end() comes later */
+    } else if (is_replying && (!is_manual || cny_delivery_take_back(delivery))) {
+        cny_send_reply_left(delivery, &outcome);
+    }
+    return cny_dispatch_end(delivery, outcome);
 }
 
 coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane)
@@ -323,7 +340,7 @@ coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane)
     if (handled) {
         coney_message_handler *handler = delivery->handler ? delivery->handler->on_message : options->on_message;
         begin_handling(delivery);
-        outcome = end_handling(delivery, of_program(handler(delivery, options->user)));
+        outcome = end_handling(delivery, of_program(handler(delivery, options->user)), lane);
     }
     cny_lane_end_call(lane, began, handled);
     return outcome;
@@ -337,6 +354,6 @@ void cny_dispatch_batch(coney_delivery **deliveries, size_t count, coney_outcome
         begin_handling(deliveries[i]);
     options->on_batch(deliveries, count, outcomes, options->user);
     for (size_t i = 0; i < count; i++)
-        outcomes[i] = end_handling(deliveries[i], of_program(outcomes[i]));
+        outcomes[i] = end_handling(deliveries[i], of_program(outcomes[i]), lane);
     cny_lane_end_call(lane, began, true);
 }

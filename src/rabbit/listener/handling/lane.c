@@ -15,6 +15,8 @@
 #include "rabbit/listener/handling/outcomes.h"
 #include "rabbit/listener/handling/provenance.h"
 #include "rabbit/listener/handling/quarantine.h"
+#include "rabbit/listener/handling/reply.h"
+#include "rabbit/listener/handling/replying.h"
 #include "rabbit/listener/handling/settle.h"
 #include "rabbit/listener/handling/source.h"
 
@@ -117,7 +119,12 @@ static void handle_one(cny_lane *lane)
 {
     size_t count;
     coney_delivery *delivery = cny_lane_items(lane, &count)[0];
-    cny_lane_on_outcome(lane, delivery, cny_dispatch(delivery, lane));
+    coney_outcome outcome = cny_dispatch(delivery, lane);
+    if (delivery->sent_reply && cny_lane_put_aside(lane))
+        return;
+    if (delivery->sent_reply)
+        outcome = cny_dispatch_end(delivery, cny_reply_finish(delivery));
+    cny_lane_on_outcome(lane, delivery, outcome);
     cny_lane_settle_up(lane, 1);
 }
 
@@ -188,6 +195,16 @@ static void handle_batch(cny_lane *lane)
 
 /* ---- running ---- */
 
+/* Something other than the next handler comes next, so nothing may be left between handler and settlement. */
+static bool must_wait_for_replies(cny_lane *lane)
+{
+    size_t count;
+    cny_lane_items(lane, &count);
+    return cny_lane_has_enough_replying(lane) || lane->due > 0 || cny_lane_is_suspended(lane) ||
+           cny_intake_now(&lane->source->intake) >= CNY_INTAKE_RETURN || !cny_channel_alive(lane->source->channel) ||
+           (count == 0 && !cny_lane_has_more(lane));
+}
+
 /* False while the lane waits for another attempt. At the end of the consumer its messages go to others, so none of them
  * waits before it goes back. */
 static bool run_due(cny_lane *lane)
@@ -236,6 +253,13 @@ static bool step(cny_lane *lane)
     return has_work;
 }
 
+static bool step_or_settle(cny_lane *lane)
+{
+    if (lane->replying.size == 0 || !must_wait_for_replies(lane))
+        return step(lane);
+    return cny_lane_settle_replying(lane);
+}
+
 static int64_t or_never(int64_t time)
 {
     return time > 0 ? time : INT64_MAX;
@@ -258,7 +282,7 @@ void cny_lane_run(cny_task *task)
     cny_workers *workers = lane->source->handling->context->workers;
     if (!lane->source->channel)
         return;
-    for (int steps = 1; step(lane); steps++) {
+    for (int steps = 1; step_or_settle(lane); steps++) {
         cny_lane_flush_due_acks(lane);
         if (steps % FAIR_STEPS == 0 && cny_workers_busy(workers)) {
             cny_workers_schedule(workers, task);
@@ -276,6 +300,7 @@ void cny_lane_clear(cny_lane *lane)
     coney_delivery_unref(lane->spare);
     cny_buffer_free(&lane->todo);
     cny_buffer_free(&lane->items);
+    cny_buffer_free(&lane->replying);
     cny_buffer_free(&lane->delayed);
     cny_buffer_free(&lane->inbox);
 }

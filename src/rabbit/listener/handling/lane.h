@@ -14,6 +14,7 @@ struct cny_lane {
     cny_buffer items;      /* of coney_delivery *, from first_item on */
     size_t first_item;     /* 0 with on_batch */
     bool keeps_decided;    /* some items are decided: the channel was suspended */
+    cny_buffer replying;   /* deliveries whose replies are on their way, in the order of their handling; replying.c */
     cny_buffer delayed;    /* deliveries that wait before they go back to the queue; delayed.c */
     int64_t due;           /* the lane rests until then; 0: it does not */
     int64_t gather_until;  /* for a batch; 0: none has begun */

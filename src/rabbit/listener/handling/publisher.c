@@ -71,32 +71,88 @@ static coney_status get_channel(const cny_handling_context *context, cny_publish
     return CONEY_OK;
 }
 
+/* ---- publishing ---- */
+
+static coney_status fail_send(const cny_publish *publish)
+{
+    return cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", publish->exchange, publish->routing_key);
+}
+
+/* A channel that died before anything was sent is replaced. */
 static coney_status publish_with_others(const cny_handling_context *context, cny_publisher *publisher,
-                                        const cny_publish *publish, int64_t deadline)
+                                        cny_publishing *one)
 {
     coney_status status;
-    do { /* a channel that died before anything was sent is replaced */
-        cny_channel *channel;
-        status = get_channel(context, publisher, &channel, deadline);
+    do {
+        status = get_channel(context, publisher, &one->channel, one->deadline);
         if (status != CONEY_OK)
             return status;
-        status = cny_channel_publish_and_wait(channel, publish, deadline);
-        cny_channel_unref(channel);
-    } while (status == CONEY_E_STALE && cny_now_ms() < deadline);
-    cny_publish_note_outcome(context->factory, publish, status);
+        status = cny_channel_publish(one->channel, &one->publish, one->deadline);
+        if (status == CONEY_OK) {
+            cny_channel_await(one->channel, 1);
+            return CONEY_OK;
+        }
+        cny_channel_unref(one->channel);
+        one->channel = NULL;
+    } while (status == CONEY_E_STALE && cny_now_ms() < one->deadline);
+    cny_publish_note_outcome(context->factory, &one->publish, status);
     return status;
+}
+
+coney_status cny_publish_begin(const cny_handling_context *context, cny_publisher *publisher, cny_publishing *one,
+                               bool at_once)
+{
+    coney_status status;
+    one->deadline = cny_deadline(context->publish_timeout_ms);
+    if (cny_publish_must_isolate(context->factory, &one->publish)) {
+        status = cny_publish_isolated(context->factory, &one->publish, one->deadline);
+        return status == CONEY_OK ? status : fail_send(&one->publish);
+    }
+    one->waiter = cny_waiter_new();
+    if (!one->waiter)
+        return cny_fail_memory();
+    one->publish.waiter = one->waiter;
+    one->publish.synchronous = at_once;
+    status = publish_with_others(context, publisher, one);
+    if (status == CONEY_OK)
+        return status;
+    cny_waiter_unref(one->waiter);
+    one->waiter = NULL;
+    return fail_send(&one->publish);
+}
+
+bool cny_publish_is_done(const cny_publishing *one)
+{
+    return !one->channel || cny_waiter_wait(one->waiter, 0);
+}
+
+static coney_status wait_for_outcome(const cny_handling_context *context, const cny_publishing *one)
+{
+    static const char unconfirmed[] = "the broker did not confirm the message by the deadline; it may have it";
+    if (cny_waiter_wait(one->waiter, one->deadline) || !cny_waiter_give_up(one->waiter))
+        return cny_error_raise(cny_waiter_outcome(one->waiter));
+    return cny_factory_check_blocked(context->factory) == CONEY_OK
+               ? cny_fail(CONEY_E_TIMEOUT, "%s", unconfirmed)
+               : cny_fail(CONEY_E_TIMEOUT, "%s; %s", unconfirmed, coney_last_error());
+}
+
+coney_status cny_publish_finish(const cny_handling_context *context, cny_publishing *one)
+{
+    if (!one->channel)
+        return CONEY_OK;
+    coney_status status = wait_for_outcome(context, one);
+    cny_channel_await(one->channel, -1);
+    cny_publish_note_outcome(context->factory, &one->publish, status);
+    cny_channel_unref(one->channel);
+    cny_waiter_unref(one->waiter);
+    return status == CONEY_OK ? status : fail_send(&one->publish);
 }
 
 coney_status cny_publish_confirmed(const cny_handling_context *context, cny_publisher *publisher, const char *exchange,
                                    const char *routing_key, coney_message *message, bool mandatory)
 {
-    int64_t deadline = cny_deadline(context->publish_timeout_ms);
-    const cny_publish publish = {
-        .exchange = exchange, .routing_key = routing_key, .message = message, .mandatory = mandatory};
-    coney_status status = cny_publish_must_isolate(context->factory, &publish)
-                              ? cny_publish_isolated(context->factory, &publish, deadline)
-                              : publish_with_others(context, publisher, &publish, deadline);
-    return status == CONEY_OK
-               ? status
-               : cny_fail_in("send to exchange '%.255s' with routing key '%.255s'", exchange, routing_key);
+    cny_publishing one = {
+        .publish = {.exchange = exchange, .routing_key = routing_key, .message = message, .mandatory = mandatory}};
+    coney_status status = cny_publish_begin(context, publisher, &one, true);
+    return status == CONEY_OK ? cny_publish_finish(context, &one) : status;
 }

@@ -120,6 +120,13 @@ void cny_transaction_commit(cny_source *source)
 
 /* ---- replies ---- */
 
+struct cny_sent_reply {
+    cny_address to;
+    coney_message *message; /* a reference */
+    cny_reply_watch before;
+    cny_publishing publishing;
+};
+
 static coney_status find_address(cny_address *to, const coney_delivery *delivery)
 {
     const char *send_to = delivery->source->handling->spec->options.send_to;
@@ -157,19 +164,32 @@ static coney_status make_reply(coney_message **made, const coney_delivery *deliv
 /* If a request names a place for its reply that does not exist, or whose queue refuses the reply, nobody waits for the
  * reply there. To fail the request would only have it handled again, for ever. But a mistake in send_to is the
  * listener's own, so then the request fails. */
-static coney_status publish_reply(const coney_delivery *delivery, const cny_address *to, coney_message *reply)
+static coney_status judge_outcome(const coney_delivery *delivery, const cny_sent_reply *sent, coney_status status)
 {
     cny_handling_context *context = delivery->source->handling->context;
-    bool may_be_missing = to->is_requesters && *to->exchange;
-    cny_publisher *publisher = may_be_missing ? &context->exchange_replies : &context->replies;
-    const cny_reply_watch before = cny_factory_watch_reply(context->factory);
-    coney_status status = cny_publish_confirmed(context, publisher, to->exchange, to->routing_key, reply, false);
-    if (!to->is_requesters || !cny_factory_is_reply_refused(context->factory, &before, status))
+    if (!sent->to.is_requesters || !cny_factory_is_reply_refused(context->factory, &sent->before, status))
         return status;
     cny_log_limited(&delivery->source->handling->log, CNY_LOG_REPLY, CONEY_LOG_WARN, cny_original(delivery),
                     "queue '%s': the reply to message '%s' reaches nobody: %s",
                     delivery->source->handling->spec->options.queue, cny_id_of(delivery->message), coney_last_error());
     return CONEY_OK;
+}
+
+static coney_status begin_reply(const coney_delivery *delivery, cny_sent_reply *sent, bool at_once)
+{
+    cny_handling_context *context = delivery->source->handling->context;
+    bool may_be_missing = sent->to.is_requesters && *sent->to.exchange;
+    cny_publisher *publisher = may_be_missing ? &context->exchange_replies : &context->replies;
+    sent->before = cny_factory_watch_reply(context->factory);
+    sent->publishing = (cny_publishing){
+        .publish = {.exchange = sent->to.exchange, .routing_key = sent->to.routing_key, .message = sent->message}};
+    return cny_publish_begin(context, publisher, &sent->publishing, at_once);
+}
+
+static coney_status finish_reply(const coney_delivery *delivery, cny_sent_reply *sent)
+{
+    coney_status status = cny_publish_finish(delivery->source->handling->context, &sent->publishing);
+    return judge_outcome(delivery, sent, status);
 }
 
 /* An exchange that the request names and that is not there costs the channel, a direct reply-to address that is forged
@@ -186,23 +206,39 @@ static bool may_spoil_transaction(const coney_delivery *delivery, const cny_addr
            has_spoiled(&delivery->source->handling->memory->spoilers, hash_of(to));
 }
 
+static bool goes_within(const coney_delivery *delivery, const cny_address *to)
+{
+    return delivery->source->handling->spec->options.transacted && !may_spoil_transaction(delivery, to);
+}
+
+static coney_status send_within(coney_delivery *delivery, const cny_sent_reply *sent)
+{
+    if (sent->to.is_requesters)
+        atomic_store(&delivery->source->replied_to, hash_of(&sent->to));
+    return send_in_transaction(delivery, sent->to.exchange, sent->to.routing_key, sent->message, false);
+}
+
+/* Finds the address and makes the message. sent->message NULL: the processor discards the reply. */
+static coney_status prepare_reply(const coney_delivery *delivery, coney_message *reply, cny_sent_reply *sent)
+{
+    sent->message = NULL;
+    coney_status status = find_address(&sent->to, delivery);
+    return status == CONEY_OK ? make_reply(&sent->message, delivery, reply, &sent->to) : status;
+}
+
 static coney_status send(coney_delivery *delivery, coney_message *reply)
 {
-    cny_address to;
-    coney_message *made = NULL;
-    coney_status status = find_address(&to, delivery);
-    if (status == CONEY_OK)
-        status = make_reply(&made, delivery, reply, &to);
-    if (status != CONEY_OK || !made)
+    cny_sent_reply sent;
+    coney_status status = prepare_reply(delivery, reply, &sent);
+    if (status != CONEY_OK || !sent.message)
         return status;
-    bool is_within = delivery->source->handling->spec->options.transacted && !may_spoil_transaction(delivery, &to);
-    if (is_within && to.is_requesters)
-        atomic_store(&delivery->source->replied_to, hash_of(&to));
-    if (is_within)
-        status = send_in_transaction(delivery, to.exchange, to.routing_key, made, false);
-    else
-        status = publish_reply(delivery, &to, made);
-    coney_message_unref(made);
+    if (goes_within(delivery, &sent.to)) {
+        status = send_within(delivery, &sent);
+    } else {
+        status = begin_reply(delivery, &sent, true);
+        status = status == CONEY_OK ? finish_reply(delivery, &sent) : judge_outcome(delivery, &sent, status);
+    }
+    coney_message_unref(sent.message);
     return status;
 }
 
@@ -261,15 +297,68 @@ void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply)
     coney_message_unref(delivery ? atomic_exchange(&delivery->reply, reply) : reply);
 }
 
-coney_status cny_send_reply_left(coney_delivery *delivery, coney_outcome *outcome)
+/* What becomes of a delivery whose handler has succeeded, but whose reply was sent with this status. */
+static coney_status end_reply_left(coney_delivery *delivery, coney_status status, coney_outcome *outcome)
 {
-    coney_message *reply = atomic_exchange(&delivery->reply, NULL);
-    coney_status status = reply ? send(delivery, reply) : CONEY_OK;
-    coney_message_unref(reply);
     if (status == CONEY_OK)
         return CONEY_OK;
     fail_reply(delivery);
     cny_delivery_say(delivery, cny_error_capture());
     *outcome = CONEY_RETRY;
     return status;
+}
+
+coney_status cny_send_reply_left(coney_delivery *delivery, coney_outcome *outcome)
+{
+    coney_message *reply = atomic_exchange(&delivery->reply, NULL);
+    coney_status status = reply ? send(delivery, reply) : CONEY_OK;
+    coney_message_unref(reply);
+    return end_reply_left(delivery, status, outcome);
+}
+
+/* ---- without waiting ---- */
+
+static void free_sent(coney_delivery *delivery)
+{
+    coney_message_unref(delivery->sent_reply->message);
+    cny_free(delivery->sent_reply);
+    delivery->sent_reply = NULL;
+}
+
+bool cny_reply_begin(coney_delivery *delivery, coney_outcome *outcome, bool at_once)
+{
+    cny_sent_reply *sent = cny_alloc(sizeof *sent);
+    if (!sent) {
+        cny_send_reply_left(delivery, outcome);
+        return false;
+    }
+    coney_message *reply = atomic_exchange(&delivery->reply, NULL);
+    delivery->sent_reply = sent;
+    coney_status status = prepare_reply(delivery, reply, sent);
+    bool is_on_its_way = false;
+    if (status == CONEY_OK && sent->message) {
+        status = begin_reply(delivery, sent, at_once);
+        is_on_its_way = status == CONEY_OK;
+        if (!is_on_its_way)
+            status = judge_outcome(delivery, sent, status);
+    }
+    coney_message_unref(reply);
+    if (!is_on_its_way) {
+        end_reply_left(delivery, status, outcome);
+        free_sent(delivery);
+    }
+    return is_on_its_way;
+}
+
+bool cny_reply_is_done(const coney_delivery *delivery)
+{
+    return cny_publish_is_done(&delivery->sent_reply->publishing);
+}
+
+coney_outcome cny_reply_finish(coney_delivery *delivery)
+{
+    coney_outcome outcome = CONEY_ACK;
+    end_reply_left(delivery, finish_reply(delivery, delivery->sent_reply), &outcome);
+    free_sent(delivery);
+    return outcome;
 }

@@ -74,11 +74,21 @@ static bool refill(cny_lane *lane)
     return cny_source_take(source, &lane->todo);
 }
 
+static bool has_message(cny_lane *lane)
+{
+    return lane->next * sizeof(coney_message *) < lane->todo.size || refill(lane);
+}
+
 coney_message *cny_lane_next_message(cny_lane *lane)
 {
-    if (lane->next * sizeof(coney_message *) >= lane->todo.size && !refill(lane))
-        return NULL;
-    return ((coney_message **)(void *)lane->todo.data)[lane->next++];
+    return has_message(lane) ? ((coney_message **)(void *)lane->todo.data)[lane->next++] : NULL;
+}
+
+bool cny_lane_has_more(cny_lane *lane)
+{
+    size_t items;
+    cny_lane_items(lane, &items);
+    return items > 1 || has_message(lane);
 }
 
 /* ---- giving back ---- */

@@ -24,6 +24,7 @@ void cny_source_undefer(cny_source *source, uint32_t channel_number);
 bool cny_source_take(cny_source *source, cny_buffer *messages);
 
 coney_message *cny_lane_next_message(cny_lane *lane); /* a reference; NULL if nothing has come */
+bool cny_lane_has_more(cny_lane *lane);               /* a message or a fragment after the first item */
 
 /* The message goes back to its queue, untried; the second function logs that, and loses the message if nothing is
  * acknowledged. */
