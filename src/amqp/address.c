@@ -106,3 +106,31 @@ coney_status cny_correlate(coney_message **correlated, const coney_message *requ
     properties.correlation_id = id;
     return cny_message_with(correlated, reply, &properties);
 }
+
+/* ---- deadlines ---- */
+
+static bool is_integer(const coney_value *value)
+{
+    switch (value->type) {
+    case CONEY_INT8:
+    case CONEY_UINT8:
+    case CONEY_INT16:
+    case CONEY_UINT16:
+    case CONEY_INT32:
+    case CONEY_UINT32:
+    case CONEY_INT64: return true;
+    default: return false;
+    }
+}
+
+/* What is no time is ignored: the sender waits as long as somebody else says. */
+int64_t cny_request_time_left(const coney_message *request)
+{
+    const coney_value *timeout = request->arrived_ms > 0 && request->properties.reply_to
+                                     ? coney_message_header(request, CONEY_HEADER_TIMEOUT)
+                                     : NULL;
+    if (!timeout || !is_integer(timeout) || timeout->as.integer < 0)
+        return -1;
+    int64_t waited_ms = cny_now_ms() - request->arrived_ms;
+    return timeout->as.integer > waited_ms ? timeout->as.integer - waited_ms : 0;
+}

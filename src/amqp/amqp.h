@@ -73,6 +73,7 @@ struct coney_message {
     coney_delivery_mode received_delivery_mode; /* as received_user_id */
     uint64_t delivery_tag;                      /* 0: made by the program */
     int64_t left_in_queue;                      /* messages; -1: not known */
+    int64_t arrived_ms;                         /* cny_now_ms(); 0: made by the program */
     coney_properties properties;
     uint8_t *body;
     size_t size;
@@ -113,6 +114,10 @@ typedef struct cny_address {
 
 /* coney_address_parse() of a text that fits a shortstr. */
 void cny_address_parse(cny_address *to, const char *text);
+
+/* How long the sender of a request still waits for the reply, in milliseconds; 0: no longer; -1: the request does not
+ * say so. CONEY_HEADER_TIMEOUT counts from the arrival of the message. */
+int64_t cny_request_time_left(const coney_message *request);
 
 /* Parses the request's reply_to. False if it has none. */
 bool cny_address_of_requester(cny_address *to, const coney_message *request);

@@ -147,6 +147,7 @@ static bool copy_origin(coney_message *made, const coney_message *message)
     made->received_delivery_mode = message->received_delivery_mode;
     made->delivery_tag = message->delivery_tag;
     made->left_in_queue = message->left_in_queue;
+    made->arrived_ms = message->arrived_ms;
     return cny_arena_strdup(&made->arena, &made->exchange, message->exchange) &&
            cny_arena_strdup(&made->arena, &made->routing_key, message->routing_key) &&
            cny_arena_strdup(&made->arena, &made->received_user_id, message->received_user_id) &&

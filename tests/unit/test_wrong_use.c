@@ -593,6 +593,12 @@ static void test_deliveries(void **state)
     REFUSES("delivery", coney_delivery_convert_and_reply(NULL, "text"));
     REFUSES("delivery", coney_delivery_reply_object(NULL, &customer_type, "object"));
     BEARS(coney_delivery_set_reply(NULL, coney_message_ref(message))); /* taken: the last reference goes here */
+    REFUSES("delivery", coney_delivery_set_reply_object(NULL, NULL, message));
+    REFUSES("delivery", coney_delivery_set_reply_json(NULL, NULL));
+    REFUSES("delivery", coney_delivery_set_reply_text(NULL, "text"));
+    REFUSES("delivery", coney_delivery_set_reply_bytes(NULL, NULL, 0));
+    REFUSES("delivery", coney_delivery_set_reply_error(NULL, "CODE", NULL));
+    BEARS(assert_int_equal(coney_delivery_time_left_ms(NULL), -1));
     REFUSES("delivery", coney_delivery_send(NULL, "", "q", message));
 }
 

@@ -124,6 +124,7 @@ typedef struct coney_listener_statistics {
     uint64_t passed_over; /* Messages of a stream that were acknowledged without being handled or parked. */
     uint64_t discarded;   /* Dropped, as CONEY_MESSAGE_DISCARDED. */
     uint64_t filtered;    /* Acknowledged without a call of the handler, as filter or a processor decided. */
+    uint64_t expired;     /* Requests that were rejected because their senders did not wait any more. */
     uint64_t failed;      /* Calls of a handler with another outcome than CONEY_ACK or CONEY_DEFER. */
     uint64_t fatal;       /* Messages that no handler could get. */
     uint64_t stale;       /* Handled after their channel was gone: these messages come again. */

@@ -159,9 +159,32 @@ CONEY_API coney_status coney_delivery_reply_object(coney_delivery *delivery, con
 /* Keeps a reply that is sent before the message is acknowledged: when the handler returns CONEY_ACK, or with
  * CONEY_ACKNOWLEDGE_MANUAL by coney_delivery_settle(), whichever comes first. If the reply cannot be sent, the message
  * is treated as after CONEY_RETRY. With any other outcome the reply is dropped. Takes the message; NULL takes an
- * earlier reply back. In the handler only, and before the message is settled. (Spring: a listener method that returns a
- * value.) */
+ * earlier reply back. In the handler, or by whoever keeps the delivery, and before the message is settled. (Spring: a
+ * listener method that returns a value.) */
 CONEY_API void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply);
+
+/* Keep a reply that is made of an object, as coney_delivery_set_reply() does: a struct as JSON with Spring's type
+ * headers, JSON, a text in UTF-8, or bytes (data may be NULL if size is 0). The object is borrowed. After a failure an
+ * earlier reply stays. CONEY_OK, CONEY_E_INVALID, CONEY_E_CONVERSION, CONEY_E_NO_MEMORY. */
+CONEY_API coney_status coney_delivery_set_reply_object(coney_delivery *delivery, const coney_type *type,
+                                                       const void *object);
+CONEY_API coney_status coney_delivery_set_reply_json(coney_delivery *delivery, const json_t *json);
+CONEY_API coney_status coney_delivery_set_reply_text(coney_delivery *delivery, const char *text);
+CONEY_API coney_status coney_delivery_set_reply_bytes(coney_delivery *delivery, const void *data, size_t size);
+
+/* Keeps an error reply with this code and a sentence made as by printf; format may be NULL. The sender of the request
+ * sees CONEY_E_REMOTE_ERROR. The request is done when the handler returns CONEY_ACK. coney_message_new_error() makes an
+ * error reply that says that it is retriable. Statuses as coney_delivery_set_reply_text(). */
+CONEY_API coney_status coney_delivery_set_reply_error(coney_delivery *delivery, const char *code, const char *format,
+                                                      ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+
+/* How long the sender of the request still waits, in milliseconds, by CONEY_HEADER_TIMEOUT and the time since the
+ * message came here. 0: no longer. -1: the message names no such time or no reply_to. Any thread. */
+CONEY_API int64_t coney_delivery_time_left_ms(const coney_delivery *delivery);
 
 /* Publishes within the transaction of a transacted listener. In the handler only, on its thread. The message is sent
  * when the delivery is acknowledged, and not sent with any other outcome. A message that no queue takes is logged when

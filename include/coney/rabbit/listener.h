@@ -26,6 +26,11 @@ CONEY_BEGIN
 /* Handles one message. The delivery is a view for the call, unless coney_delivery_ref() keeps it. */
 typedef coney_outcome coney_message_handler(coney_delivery *delivery, void *user);
 
+/* Changes a reply, or replaces it by another message in *reply, for which it gives a reference; NULL discards the
+ * reply. The request is a view for the call. Runs on the thread that sends the reply, with no Coney lock held. Any
+ * status but CONEY_OK is a failure of the request. */
+typedef coney_status coney_reply_processor(coney_message **reply, const coney_delivery *request, void *user);
+
 /* Handles several messages. `outcomes` has one place for each delivery, in the order of the deliveries. Each place is
  * zero before the call, which is no outcome: a place that is still zero after the call is a defect of the handler and
  * counts as CONEY_RETRY. (Spring: BatchMessageListener.) */
@@ -252,8 +257,23 @@ typedef struct coney_listener {
     /* For replies. Default: `converter`; without one, JSON. */
     const coney_converter *reply_converter;
 
+    /* Runs on each reply before reply_processor does, and sees the request, too; with the listener's `user`. Default:
+     * none. (Spring: ReplyPostProcessor.) */
+    coney_reply_processor *process_reply;
+
     /* Runs on each reply before the reply is sent. Only its process and user are used. */
     coney_processor reply_processor;
+
+    /* A request whose handling has failed for good (it was rejected, its attempts are used up, it cannot be converted)
+     * is answered by an error reply with the failure, if it names a reply_to. Then it goes its usual way, for example
+     * to a dead-letter exchange. Default: the sender hears nothing, and waits until its deadline. (Spring:
+     * returnExceptions, which acknowledges the request.) */
+    bool return_errors;
+
+    /* A request whose sender does not wait any more (CONEY_HEADER_TIMEOUT, counted from its arrival here) is handled
+     * all the same. Default: it is rejected before its handler is called, as the broker would have dropped it in its
+     * queue, and counted as expired. A message without reply_to is no request. */
+    bool serve_expired;
 
     /* If the queue is missing, the start fails, or the container stops. Default: the listener waits until the queue is
      * there. (Spring: missingQueuesFatal.) */

@@ -51,6 +51,10 @@ typedef struct coney_reply_options {
     int timeout_ms;       /* How long to wait for a request. Default: 0, which does not wait. */
     const char *exchange; /* Replies go here if the request names no reply_to. Default: the template's exchange. */
     const char *routing_key;
+
+    /* Name of a header of the request that is copied to the reply instead of the correlation id. Default: none.
+     * (Spring: correlationKey.) */
+    const char *correlation_header;
     bool drop_unroutable;   /* If no queue takes a reply to that exchange, the reply is dropped and its request is
                                done. */
     bool return_unroutable; /* If the reply to the request's reply_to reaches nobody, that is a failure, and the request
@@ -73,6 +77,8 @@ typedef struct coney_reply_options {
  * both cases; with drop_unroutable, here or in the template, the reply is dropped if no queue takes it.
  *
  * - CONEY_OK, also if there is no request.
+ * - CONEY_E_TIMEOUT: the sender of the request does not wait any more (CONEY_HEADER_TIMEOUT), so the request was
+ *   rejected; *received is false.
  * - The status that the callback returned.
  * - CONEY_E_RETURNED: the queue for the reply is gone.
  * - CONEY_E_INVALID: neither request nor options nor template name a place for the reply; or drop_unroutable and

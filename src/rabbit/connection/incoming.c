@@ -254,6 +254,8 @@ static coney_status on_not_admitted(cny_channel *channel, const cny_incoming *in
 
 coney_status cny_channel_incoming(cny_channel *channel, cny_incoming *incoming)
 {
+    if (incoming->message)
+        incoming->message->arrived_ms = channel->connection->last_read_ms;
     if (incoming->method == CNY_CHANNEL_OPEN_OK)
         channel->connection->closes[channel->number] = CNY_CLOSE_NONE;
     if (channel->state == CNY_CHANNEL_CLOSING)

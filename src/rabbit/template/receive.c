@@ -299,7 +299,10 @@ static coney_status send_to(const cny_address *to, const reception *one, coney_m
     const coney_send_options how = {
         .exchange = to->exchange, .drop_unroutable = drops, .return_unroutable = !drops && options->return_unroutable};
     coney_message *correlated;
-    coney_status status = cny_correlate(&correlated, one->message, reply);
+    const coney_value *id =
+        options->correlation_header ? coney_message_header(one->message, options->correlation_header) : NULL;
+    coney_status status = id ? coney_message_with_header(&correlated, reply, options->correlation_header, id)
+                             : cny_correlate(&correlated, one->message, reply);
     if (status != CONEY_OK)
         return status;
     status = coney_template_send(one->sender, to->routing_key, correlated, &how);
@@ -368,6 +371,10 @@ coney_status coney_template_receive_and_reply(coney_template *sender, const char
     coney_status status = receive(&one, sender, queue, options->timeout_ms);
     if (status != CONEY_OK || !one.message)
         return status;
+    if (cny_request_time_left(one.message) == 0) {
+        cny_fail(CONEY_E_TIMEOUT, "its sender does not wait any more");
+        return refuse(&one);
+    }
     if (received)
         *received = true;
     status = answer(&one, options, callback, user);

@@ -225,6 +225,11 @@ const char *cny_failure_text(const coney_delivery *delivery)
     return delivery->failure ? cny_error_view(delivery->failure)->text : "the handler does not say why";
 }
 
+int64_t coney_delivery_time_left_ms(const coney_delivery *delivery)
+{
+    return delivery ? cny_request_time_left(delivery->arrival->message) : -1;
+}
+
 void cny_delivery_say(coney_delivery *delivery, cny_error *failure)
 {
     cny_error_unref(atomic_exchange(&delivery->said, failure));

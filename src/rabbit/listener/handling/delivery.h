@@ -52,6 +52,8 @@ struct coney_delivery {
     cny_progress progress;
     cny_transfer transfer;
     cny_disposition disposition;
+    bool is_expired;         /* a request whose sender does not wait any more */
+    bool is_on_ladder;       /* its copy waits for the next round */
     bool is_unsendable;      /* its last copy was refused for itself, and the next copy will be, too */
     int64_t requeue_at;      /* when it may go back; 0: at once */
     uint32_t channel_number; /* with MANUAL: by which of the source's channels it is counted as deferred */

@@ -284,6 +284,25 @@ bool cny_prepare(coney_delivery *delivery, coney_outcome *outcome)
     return false;
 }
 
+/* ---- requests whose senders do not wait any more ---- */
+
+/* Such a request ends as if the broker had dropped it in time: a dead-letter exchange gets it. */
+static bool is_expired(coney_delivery *delivery)
+{
+    cny_handling *handling = delivery->source->handling;
+    if (!cny_original(delivery)->properties.reply_to || options_of(delivery)->serve_expired ||
+        cny_request_time_left(delivery->arrival->message) != 0)
+        return false;
+    delivery->is_expired = true;
+    cny_count(&handling->counters.expired);
+    cny_error_unref(delivery->failure);
+    delivery->failure = cny_error_new(CONEY_E_TIMEOUT, 0, "the sender of the request does not wait any more");
+    cny_log_limited(&handling->log, CNY_LOG_EXPIRED, CONEY_LOG_WARN, cny_original(delivery),
+                    "queue '%s': request '%s' is not handled: its sender does not wait any more",
+                    handling->spec->options.queue, cny_id_of(cny_original(delivery)));
+    return true;
+}
+
 /* ---- calling: one message or a batch, the first and the last step are the same ---- */
 
 static void begin_handling(coney_delivery *delivery)
@@ -337,6 +356,11 @@ coney_outcome cny_dispatch(coney_delivery *delivery, cny_lane *lane)
     coney_outcome outcome;
     int64_t began = cny_lane_begin_call(lane); /* processors and converters are the program's, too */
     bool handled = cny_prepare(delivery, &outcome);
+    if (handled && is_expired(delivery)) {
+        handled = false;
+        outcome = CONEY_REJECT;
+        delivery->progress = CNY_UNPREPARED; /* no handler has had this attempt */
+    }
     if (handled) {
         coney_message_handler *handler = delivery->handler ? delivery->handler->on_message : options->on_message;
         begin_handling(delivery);

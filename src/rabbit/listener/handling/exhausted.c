@@ -121,7 +121,8 @@ cny_disposition cny_send_to_retry_queue(coney_delivery *delivery, int round)
     const cny_handling *handling = delivery->source->handling;
     if (is_incomplete(delivery))
         return cny_end_exhausted(delivery);
-    if (republish_to(delivery, handling->spec->delay_queues[round], round + 1) == CONEY_OK)
+    delivery->is_on_ladder = republish_to(delivery, handling->spec->delay_queues[round], round + 1) == CONEY_OK;
+    if (delivery->is_on_ladder)
         return CNY_ACK;
     return delivery->is_unsendable ? cny_end_exhausted(delivery) : not_republished(delivery);
 }

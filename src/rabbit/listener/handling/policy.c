@@ -10,6 +10,7 @@
 #include "rabbit/listener/handling/memory.h"
 #include "rabbit/listener/handling/provenance.h"
 #include "rabbit/listener/handling/quarantine.h"
+#include "rabbit/listener/handling/reply.h"
 #include "rabbit/listener/handling/source.h"
 #include "rabbit/listener/handling/tries.h"
 
@@ -238,6 +239,14 @@ static cny_disposition decide(coney_delivery *delivery, coney_outcome outcome, b
     return outcome == CONEY_ACK ? CNY_ACK : CNY_REJECT;
 }
 
+/* The message has failed, and does not come again. */
+static bool has_failed_for_good(const coney_delivery *delivery, coney_outcome outcome, cny_disposition disposition)
+{
+    bool is_over = disposition == CNY_ACK || disposition == CNY_REJECT;
+    return is_over && outcome != CONEY_ACK && !delivery->is_on_ladder && !delivery->is_expired &&
+           !delivery->source->is_quarantine;
+}
+
 cny_disposition cny_decide(coney_delivery *delivery, coney_outcome outcome, bool may_repeat, int *delay_ms)
 {
     cny_delivery_adopt_failure(delivery);
@@ -248,6 +257,8 @@ cny_disposition cny_decide(coney_delivery *delivery, coney_outcome outcome, bool
         log_failure(delivery, outcome);
     }
     cny_disposition disposition = decide(delivery, outcome, may_repeat, delay_ms);
+    if (delivery->source->handling->spec->options.return_errors && has_failed_for_good(delivery, outcome, disposition))
+        cny_reply_with_failure(delivery);
     if (cny_goes_back(disposition))
         cny_note_survival(delivery);
     return disposition;

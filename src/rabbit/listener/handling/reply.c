@@ -7,6 +7,7 @@
 #include "rabbit/listener/handling/publisher.h"
 
 #include <coney/amqp/json.h>
+#include <coney/amqp/remote_error.h>
 
 #include <string.h>
 
@@ -138,26 +139,51 @@ static coney_status find_address(cny_address *to, const coney_delivery *delivery
     return CONEY_OK;
 }
 
-/* Gives the message that is sent: correlated, then processed. NULL: the processor discards the reply. */
+/* Runs a processor of the program on a reply; the reply may be replaced, and NULL discards it. */
+typedef coney_status reply_step(const coney_delivery *delivery, coney_message **reply, const cny_address *to);
+
+static coney_status run_reply_processor(const coney_delivery *delivery, coney_message **reply, const cny_address *to)
+{
+    const coney_processor *processor = &delivery->source->handling->spec->options.reply_processor;
+    return processor->process ? processor->process(reply, to->exchange, to->routing_key, processor->user) : CONEY_OK;
+}
+
+static coney_status run_reply_callback(const coney_delivery *delivery, coney_message **reply, const cny_address *to)
+{
+    (void)to;
+    const coney_listener *options = &delivery->source->handling->spec->options;
+    return options->process_reply ? options->process_reply(reply, delivery, options->user) : CONEY_OK;
+}
+
+static coney_status run_step(reply_step *step, const coney_delivery *delivery, coney_message **reply,
+                             const cny_address *to)
+{
+    coney_message *before = *reply;
+    if (!before)
+        return CONEY_OK;
+    cny_forget_failure();
+    coney_status status = step(delivery, reply, to);
+    if (*reply != before)
+        coney_message_unref(before);
+    if (status != CONEY_OK && coney_last_error_details()->status != status)
+        cny_fail(status, "the reply processor answered %s without saying why", coney_status_name(status));
+    return status;
+}
+
+/* Gives the message that is sent: correlated, then processed, in Spring's order. NULL: a processor discards it. */
 static coney_status make_reply(coney_message **made, const coney_delivery *delivery, coney_message *reply,
                                const cny_address *to)
 {
-    const coney_processor *processor = &delivery->source->handling->spec->options.reply_processor;
-    coney_message *correlated;
-    coney_status status = cny_correlate(&correlated, delivery->message, reply);
-    *made = status == CONEY_OK ? correlated : NULL;
-    if (status != CONEY_OK || !processor->process)
-        return status;
-    cny_forget_failure();
-    status = processor->process(made, to->exchange, to->routing_key, processor->user);
-    if (*made != correlated)
-        coney_message_unref(correlated);
+    *made = NULL;
+    coney_status status = cny_correlate(made, delivery->message, reply);
     if (status == CONEY_OK)
-        return status;
+        status = run_step(run_reply_callback, delivery, made, to);
+    if (status == CONEY_OK)
+        status = run_step(run_reply_processor, delivery, made, to);
+    if (status == CONEY_OK)
+        return CONEY_OK;
     coney_message_unref(*made);
     *made = NULL;
-    if (coney_last_error_details()->status != status)
-        cny_fail(status, "the reply processor answered %s without saying why", coney_status_name(status));
     return status;
 }
 
@@ -206,6 +232,12 @@ static bool may_spoil_transaction(const coney_delivery *delivery, const cny_addr
            has_spoiled(&delivery->source->handling->memory->spoilers, hash_of(to));
 }
 
+static coney_status send_confirmed(const coney_delivery *delivery, cny_sent_reply *sent)
+{
+    coney_status status = begin_reply(delivery, sent, true);
+    return status == CONEY_OK ? finish_reply(delivery, sent) : judge_outcome(delivery, sent, status);
+}
+
 static bool goes_within(const coney_delivery *delivery, const cny_address *to)
 {
     return delivery->source->handling->spec->options.transacted && !may_spoil_transaction(delivery, to);
@@ -232,12 +264,7 @@ static coney_status send(coney_delivery *delivery, coney_message *reply)
     coney_status status = prepare_reply(delivery, reply, &sent);
     if (status != CONEY_OK || !sent.message)
         return status;
-    if (goes_within(delivery, &sent.to)) {
-        status = send_within(delivery, &sent);
-    } else {
-        status = begin_reply(delivery, &sent, true);
-        status = status == CONEY_OK ? finish_reply(delivery, &sent) : judge_outcome(delivery, &sent, status);
-    }
+    status = goes_within(delivery, &sent.to) ? send_within(delivery, &sent) : send_confirmed(delivery, &sent);
     coney_message_unref(sent.message);
     return status;
 }
@@ -291,12 +318,6 @@ coney_status coney_delivery_reply_object(coney_delivery *delivery, const coney_t
     return reply_made(delivery, reply, status);
 }
 
-void coney_delivery_set_reply(coney_delivery *delivery, coney_message *reply)
-{
-    CNY_DISABLE_CANCEL();
-    coney_message_unref(delivery ? atomic_exchange(&delivery->reply, reply) : reply);
-}
-
 /* What becomes of a delivery whose handler has succeeded, but whose reply was sent with this status. */
 static coney_status end_reply_left(coney_delivery *delivery, coney_status status, coney_outcome *outcome)
 {
@@ -314,6 +335,45 @@ coney_status cny_send_reply_left(coney_delivery *delivery, coney_outcome *outcom
     coney_status status = reply ? send(delivery, reply) : CONEY_OK;
     coney_message_unref(reply);
     return end_reply_left(delivery, status, outcome);
+}
+
+/* ---- failures ---- */
+
+static coney_status make_failure(coney_message **reply, const coney_delivery *delivery)
+{
+    const coney_error *failure = cny_error_view(delivery->failure);
+    const coney_remote_error error = {.code = coney_status_name(failure ? failure->status : CONEY_E_HANDLER),
+                                      .message = failure ? failure->text : "the request was rejected",
+                                      .retriable = failure && failure->retriable};
+    return coney_message_new_error(reply, &error);
+}
+
+static coney_status send_failure(const coney_delivery *delivery, coney_message *reply)
+{
+    cny_sent_reply sent;
+    coney_status status = prepare_reply(delivery, reply, &sent);
+    if (status != CONEY_OK || !sent.message)
+        return status;
+    status = send_confirmed(delivery, &sent);
+    coney_message_unref(sent.message);
+    return status;
+}
+
+void cny_reply_with_failure(coney_delivery *delivery)
+{
+    cny_address to;
+    coney_message *reply = NULL;
+    if (!delivery->message || !cny_address_of_requester(&to, delivery->message))
+        return;
+    coney_status status = make_failure(&reply, delivery);
+    if (status == CONEY_OK)
+        status = send_failure(delivery, reply);
+    coney_message_unref(reply);
+    if (status != CONEY_OK)
+        cny_log_limited(&delivery->source->handling->log, CNY_LOG_REPLY, CONEY_LOG_WARN, cny_original(delivery),
+                        "queue '%s': the sender of request '%s' is not told that it has failed: %s",
+                        delivery->source->handling->spec->options.queue, cny_id_of(delivery->message),
+                        coney_last_error());
 }
 
 /* ---- without waiting ---- */

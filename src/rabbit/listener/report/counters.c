@@ -26,6 +26,7 @@ void cny_counters_read(coney_listener_statistics *to, const cny_counters *from)
         .passed_over = atomic_load(&from->passed_over),
         .discarded = atomic_load(&from->discarded),
         .filtered = atomic_load(&from->filtered),
+        .expired = atomic_load(&from->expired),
         .failed = atomic_load(&from->failed),
         .fatal = atomic_load(&from->fatal),
         .stale = atomic_load(&from->stale),

@@ -14,7 +14,7 @@
 /* What coney_listener_statistics shows. Any thread counts. */
 typedef struct cny_counters {
     atomic_ullong received, acknowledged, rejected, requeued, retried, republished, exhausted, passed_over, discarded,
-        filtered, failed, fatal, stale, in_progress, handled, handler_us;
+        filtered, expired, failed, fatal, stale, in_progress, handled, handler_us;
     atomic_ullong handler_times[CONEY_HANDLER_TIME_BUCKETS];
 } cny_counters;
 
@@ -49,6 +49,7 @@ typedef enum cny_log_topic {
     CNY_LOG_DELIVERY_LIMIT,
     CNY_LOG_FORGED,
     CNY_LOG_PAYLOAD,
+    CNY_LOG_EXPIRED,
     CNY_LOG_TOPIC_COUNT,
 } cny_log_topic;
 
