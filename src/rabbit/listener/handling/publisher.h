@@ -16,8 +16,8 @@ typedef struct cny_publishing {
     cny_waiter *waiter;
 } cny_publishing;
 
-/* Publishes, and does not wait for the confirm. at_once: the caller waits next, so this thread writes the bytes itself if
- * nobody else does. If the status is CONEY_OK, cny_publish_finish() must follow. A message that must go over the
+/* Publishes, and does not wait for the confirm. at_once: the caller waits next, so this thread writes the bytes itself
+ * if nobody else does. If the status is CONEY_OK, cny_publish_finish() must follow. A message that must go over the
  * isolated connection is waited for. */
 coney_status cny_publish_begin(const cny_handling_context *context, cny_publisher *publisher, cny_publishing *one,
                                bool at_once);
