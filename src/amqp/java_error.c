@@ -473,7 +473,7 @@ void cny_java_text_copy(char *to, size_t room, const cny_java_text *text)
             used += 4;
             i += 6;
         } else {
-            to[used++] = *at ? *at : '?';
+            to[used++] = (char)(*at ? *at : '?');
             i++;
         }
     }

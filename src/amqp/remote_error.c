@@ -251,7 +251,7 @@ static void say(char *message, size_t room, const cny_java_error *found, size_t 
 
 static coney_status give_java(coney_remote_error **error, const coney_message *message)
 {
-    char code[MAX_CODE + 5] = UNKNOWN_CLASS, text[MAX_MESSAGE + 5];
+    char code[MAX_CODE + 5] = UNKNOWN_CLASS, text[MAX_MESSAGE + 5] = "";
     cny_java_error found;
     cny_java_read_error(&found, message->body, message->size);
     size_t index = thrown(&found);

@@ -148,7 +148,7 @@ static void test_texts_are_cut_and_have_no_control_characters(void **state)
         at += sprintf(at, "\xc3\xa4");
     at += sprintf(at, "\",\"message\":\"");
     memset(at, 'm', 10000);
-    strcpy(at + 10000, "\"}");
+    memcpy(at + 10000, "\"}", 3);
     coney_remote_error *error;
     coney_message *message = own_of(json);
     assert_ok(coney_message_error(&error, message));
