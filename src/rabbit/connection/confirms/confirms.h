@@ -56,7 +56,7 @@ typedef struct cny_publish {
     coney_send_callback *callback; /* NULL: nobody hears the outcome, or the waiter does */
     void *user;
     cny_waiter *waiter;               /* instead of a callback */
-    cny_outcome_function *on_outcome; /* the same, for `user`; not if the confirms resend */
+    cny_outcome_function *on_outcome; /* the same, for `user`; no deadline; not if the confirms resend */
     int64_t sent_us;                  /* when it was sent for the first time; 0: this is the first time */
     bool stored;                      /* it comes out of a store, which has limits of its own */
     uint8_t strikes;                  /* see cny_confirm */
@@ -148,7 +148,7 @@ typedef struct cny_confirms {
     /* outcomes: outcomes.c, returns.c, deadlines.c */
     cny_waiter **told;    /* while the broker's answer is handled: the senders to be woken afterwards */
     uint64_t return_from; /* where the search for the next return begins: they come in the order of sending */
-    uint64_t expire_from; /* in the ring, all messages before this one are done or synchronous */
+    uint64_t expire_from; /* in the ring, all messages before this one are done or have no deadline here */
     cny_error *late;      /* the outcome of messages that expire */
     cny_error *unheard;   /* the last error that was logged because there was no callback; each is logged once */
     bool tallied;         /* failures that nobody else hears of are counted in the next two */

@@ -34,9 +34,11 @@ static void expire(cny_confirms *confirms, cny_confirm *confirm)
     *confirm = left;
 }
 
+/* Who waits, or hears the outcome directly, has a deadline of their own. */
 static int64_t due_at(const cny_confirms *confirms, const cny_confirm *confirm)
 {
-    return confirm->done || confirm->synchronous ? INT64_MAX : confirm->sent_us / 1000 + confirms->timeout_ms;
+    bool never = confirm->done || confirm->synchronous || confirm->on_outcome;
+    return never ? INT64_MAX : confirm->sent_us / 1000 + confirms->timeout_ms;
 }
 
 static int64_t expire_stragglers(cny_confirms *confirms, int64_t now)
