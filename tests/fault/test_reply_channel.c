@@ -73,12 +73,19 @@ static int teardown(void **state)
     return fault_teardown(state);
 }
 
-static coney_status subscribe(bool no_ack, const coney_queue *temporary)
+static coney_status subscribe_by(bool no_ack, const coney_queue *temporary, int64_t unblocked_by)
 {
     const cny_confirm_options confirms = {.max_unconfirmed = 100, .timeout_ms = -1};
-    const cny_subscription what = {
-        .consume = {.queue = "replies", .no_ack = no_ack}, .confirms = &confirms, .temporary = temporary};
+    const cny_subscription what = {.consume = {.queue = "replies", .no_ack = no_ack},
+                                   .confirms = &confirms,
+                                   .temporary = temporary,
+                                   .unblocked_by = unblocked_by};
     return cny_channel_subscribe(&channel, fault.factory, CONEY_PUBLISHING, &what, &watcher);
+}
+
+static coney_status subscribe(bool no_ack, const coney_queue *temporary)
+{
+    return subscribe_by(no_ack, temporary, 0);
 }
 
 static void connect_with(cny_script *script)
@@ -189,6 +196,72 @@ static void test_want_of_memory_leaves_no_channel(void **state)
     assert_int_equal(channel->number, 1);
     cny_broker_go(fault.broker);
     fault_wait_until(cny_channel_is_consuming(channel));
+}
+
+/* ---- while the broker holds back publishers, and does not read what they say ---- */
+
+static void hold_back_publishers_between_two_goes(cny_peer *peer, void *user)
+{
+    (void)user;
+    cny_peer_wait_go(peer); /* the connection is open then */
+    cny_peer_block(peer, "low on memory");
+    cny_peer_wait_go(peer);
+    cny_peer_block(peer, NULL);
+}
+
+static void connect_to_a_broker_that_holds_back(void)
+{
+    connect_with(hold_back_publishers_between_two_goes);
+    cny_broker_go(fault.broker);
+    fault_wait_until(cny_factory_check_blocked(fault.factory) != CONEY_OK);
+}
+
+static void test_no_channel_is_opened_while_the_broker_holds_back_publishers(void **state)
+{
+    (void)state;
+    connect_to_a_broker_that_holds_back();
+    fault_expect_status(CONEY_E_BLOCKED, subscribe(true, NULL));
+    fault_expect_text("low on memory");
+    fault_expect_status(CONEY_E_BLOCKED, subscribe_by(true, NULL, cny_deadline(SHORT_MS)));
+    cny_broker_go(fault.broker);
+    fault_wait_until(cny_factory_check_blocked(fault.factory) == CONEY_OK);
+    fault_expect_status(CONEY_OK, subscribe(true, NULL));
+    fault_wait_until(cny_channel_is_consuming(channel));
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_CHANNEL_OPEN_METHOD), 1);
+}
+
+static coney_status subscribe_patiently(void)
+{
+    return subscribe_by(true, NULL, cny_deadline(LONG_MS));
+}
+
+static void test_subscribing_waits_until_the_broker_takes_messages(void **state)
+{
+    (void)state;
+    connect_to_a_broker_that_holds_back();
+    fault_in_background(subscribe_patiently);
+    assert_false(fault_background_is_over());
+    cny_broker_go(fault.broker);
+    fault_expect_status(CONEY_OK, fault_background_end());
+    fault_wait_until(cny_channel_is_consuming(channel));
+}
+
+/* A service asks again and again while the broker holds back publishers. */
+static void test_requests_that_fail_meanwhile_take_no_channels(void **state)
+{
+    (void)state;
+    connect_to_a_broker_that_holds_back();
+    fault_use_template(&(coney_template_options){.flow = CONEY_FLOW_FAIL});
+    coney_message *request = fault_message("request"), *reply;
+    for (int i = 0; i < COUNT; i++) {
+        fault_expect_status(CONEY_E_BLOCKED,
+                            coney_template_send_and_receive(fault.sender, &reply, "service", request, NULL));
+        fault_expect_text("low on memory");
+    }
+    coney_message_unref(request);
+    cny_broker_go(fault.broker);
+    fault_wait_until(cny_factory_check_blocked(fault.factory) == CONEY_OK);
+    assert_int_equal(cny_broker_count_heard(fault.broker, AMQP_CHANNEL_OPEN_METHOD), 0);
 }
 
 /* ---- what comes ---- */
@@ -396,6 +469,9 @@ int main(void)
         channel_test(test_everything_that_it_needs_goes_out_together),
         channel_test(test_refused_queue_is_told_as_the_end_of_consuming),
         channel_test(test_want_of_memory_leaves_no_channel),
+        channel_test(test_no_channel_is_opened_while_the_broker_holds_back_publishers),
+        channel_test(test_subscribing_waits_until_the_broker_takes_messages),
+        channel_test(test_requests_that_fail_meanwhile_take_no_channels),
         channel_test(test_watcher_takes_messages_and_settles_nothing_if_none_is_needed),
         channel_test(test_watcher_settles_each_message),
         channel_test(test_thread_that_a_message_tells_is_woken),

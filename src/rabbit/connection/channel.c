@@ -127,10 +127,12 @@ cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t d
 
 /* A broker that holds back publishers reads nothing from them, so a channel.open would take a number and get no answer.
  * */
-static coney_status wait_until_unblocked(cny_connection *connection, bool at_once, int64_t deadline)
+coney_status cny_connection_wait_until_unblocked(cny_connection *connection, bool at_once, int64_t deadline)
 {
     coney_status status = CONEY_OK;
     bool may_wait = !at_once;
+    if (connection->role != CONEY_PUBLISHING)
+        return CONEY_OK;
     pthread_mutex_lock(&connection->lock);
     while (*connection->blocked && connection->state == CNY_OPEN && may_wait)
         may_wait = cny_cond_wait(&connection->changed, &connection->lock, deadline);
@@ -142,7 +144,7 @@ static coney_status wait_until_unblocked(cny_connection *connection, bool at_onc
 
 coney_status cny_channel_open_on(cny_channel **channel, cny_connection *connection, bool at_once, int64_t deadline)
 {
-    if (connection->role == CONEY_PUBLISHING && wait_until_unblocked(connection, at_once, deadline) != CONEY_OK)
+    if (cny_connection_wait_until_unblocked(connection, at_once, deadline) != CONEY_OK)
         return CONEY_E_BLOCKED;
     cny_channel *made = cny_channel_new(connection, at_once, deadline);
     if (!made)

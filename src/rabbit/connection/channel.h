@@ -89,6 +89,10 @@ void cny_channel_forget(cny_channel *channel);
 /* Under lock, I/O thread: takes the answer to the oldest declaration on its way. False if it is none. */
 bool cny_series_take_answer(cny_channel *channel, const cny_incoming *incoming);
 
+/* Not under lock: waits until a channel may be opened; at_once: looks only. CONEY_E_BLOCKED: the broker holds back
+ * publishers, and this is a publishing connection. */
+coney_status cny_connection_wait_until_unblocked(cny_connection *connection, bool at_once, int64_t deadline);
+
 /* NULL on failure, and this thread's last error tells why. The second function is called under lock. */
 cny_channel *cny_channel_new(cny_connection *connection, bool at_once, int64_t deadline);
 cny_channel *cny_channel_new_locked(cny_connection *connection, bool at_once, int64_t deadline);

@@ -37,6 +37,8 @@ coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *con
 {
     uint8_t room[1024];
     cny_buffer frames;
+    if (cny_connection_wait_until_unblocked(connection, what->unblocked_by == 0, what->unblocked_by) != CONEY_OK)
+        return CONEY_E_BLOCKED;
     cny_channel *made = cny_channel_new(connection, true, 0);
     if (!made)
         return coney_last_error_details()->status;

@@ -50,13 +50,15 @@ typedef struct cny_subscription {
     bool transacted;
     const cny_confirm_options *confirms; /* the channel publishes, too, in confirm mode; NULL: it does not */
     const coney_queue *temporary;        /* is declared on the channel first; NULL: nothing is */
+    int64_t unblocked_by;                /* on a publishing connection, while the broker holds back publishers: waits so
+                                            long; 0: not at all */
     bool is_stream;                      /* the queue is a stream, which takes acknowledgements only */
     bool is_delayed;                     /* the queue delays failed messages, as RabbitMQ 4.3 can */
     cny_holding *holding;                /* NULL: only the prefetch bounds how much the consumer holds */
 } cny_subscription;
 
-/* Opens a channel that consumes, and gives it. Waits for nothing: the watcher learns how it went. CONEY_E_LIMIT,
- * CONEY_E_INVALID, CONEY_E_NO_MEMORY, or why the connection is gone. */
+/* Opens a channel that consumes, and gives it. Waits for nothing but unblocked_by: the watcher learns how it went.
+ * CONEY_E_BLOCKED, CONEY_E_LIMIT, CONEY_E_INVALID, CONEY_E_NO_MEMORY, or why the connection is gone. */
 coney_status cny_channel_subscribe_on(cny_channel **channel, cny_connection *connection, const cny_subscription *what,
                                       const cny_watcher *watcher);
 void cny_channel_unwatch(cny_channel *channel); /* after it has returned the watcher is not called any more */

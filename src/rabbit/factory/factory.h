@@ -95,8 +95,9 @@ bool cny_factory_is_reply_refused(coney_connection_factory *factory, const cny_r
 coney_status cny_channel_open(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
                               bool at_once, int64_t deadline);
 
-/* Opens a channel that consumes on the role's connection, and gives it. Waits for nothing: the watcher is told how
- * consuming begins. Returns the statuses of connecting, CONEY_E_LIMIT, CONEY_E_INVALID or CONEY_E_NO_MEMORY. */
+/* Opens a channel that consumes on the role's connection, and gives it. Waits for nothing but the subscription's
+ * unblocked_by: the watcher is told how consuming begins. Returns the statuses of connecting, CONEY_E_BLOCKED,
+ * CONEY_E_LIMIT, CONEY_E_INVALID or CONEY_E_NO_MEMORY. */
 coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_factory *factory, coney_connection_role role,
                                    const cny_subscription *subscription, const cny_watcher *watcher);
 

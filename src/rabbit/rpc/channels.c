@@ -113,8 +113,9 @@ static coney_connection_role role_of(const cny_reply_channel *channel)
     return channel->path == CONEY_REPLY_FIXED_QUEUE ? CONEY_CONSUMING : CONEY_PUBLISHING;
 }
 
-/* Without confirms of its own for a fixed queue, whose publisher is on the other connection. */
-static coney_status subscribe(cny_reply_channel *channel)
+/* Without confirms of its own for a fixed queue, whose publisher is on the other connection. A broker that holds back
+ * publishers would not answer, so the channel is not opened meanwhile. */
+static coney_status subscribe(cny_reply_channel *channel, int64_t deadline)
 {
     const cny_rpc *rpc = channel->rpc;
     bool is_fixed = channel->path == CONEY_REPLY_FIXED_QUEUE;
@@ -126,6 +127,7 @@ static coney_status subscribe(cny_reply_channel *channel)
                     .exclusive = is_fixed},
         .confirms = is_fixed ? NULL : &confirms,
         .temporary = channel->path == CONEY_REPLY_TEMPORARY_QUEUE ? &temporary : NULL,
+        .unblocked_by = rpc->parts.flow == CONEY_FLOW_FAIL ? 0 : deadline,
     };
     const cny_watcher watcher = {.on_change = on_change, .on_message = cny_reply_arrives, .self = channel};
     return cny_channel_subscribe(&channel->consumer, rpc->parts.factory, role_of(channel), &what, &watcher);
@@ -171,7 +173,7 @@ static coney_status begin_to_consume(cny_reply_channel *channel, int64_t deadlin
     if (status == CONEY_OK && channel->path == CONEY_REPLY_FIXED_QUEUE)
         status = cny_declarations_wait(factory, "", rpc->options.reply_queue, deadline);
     if (status == CONEY_OK)
-        status = subscribe(channel);
+        status = subscribe(channel, deadline);
     if (status == CONEY_OK)
         status = await_consumer(channel, deadline);
     if (status != CONEY_OK) {
@@ -470,7 +472,7 @@ static int64_t repair_fixed(cny_rpc *rpc, int64_t now)
     if (!is_due)
         return next;
     drop_consumer(fixed);
-    bool is_open = subscribe(fixed) == CONEY_OK;
+    bool is_open = subscribe(fixed, 0) == CONEY_OK;
     cny_rpc_lock(rpc);
     rpc->opening = false;
     fixed->is_cancelled = false;
