@@ -57,7 +57,8 @@ static bool ask_memory(const child *side, bench_sample *sample)
 static bool warm_up(const contestant *side, const bench_case *one, int *messages)
 {
     bench_sample sample;
-    int first = one->mode == BENCH_SYNC || one->mode == BENCH_JSON ? WARM_UP / 20 : WARM_UP;
+    bool is_slow = one->mode == BENCH_SYNC || one->mode == BENCH_JSON || one->mode == BENCH_RPC;
+    int first = is_slow ? WARM_UP / 20 : WARM_UP;
     for (int i = 0; i < 2; i++) { /* the first one pays for what happens once */
         if (!work(side, first, &sample))
             return false;
@@ -88,17 +89,45 @@ static bool run_rounds(const bench_case *one, const contestant sides[2], bench_s
     return true;
 }
 
+typedef struct role {
+    const char *program;
+    const char *case_name;
+} role;
+
+/* The second side is another program, or the same program with another case. */
+static role role_of(const bench_case *one, int side)
+{
+    bool is_other_case = side == 1 && one->other && names[0] != names[1];
+    return is_other_case ? (role){programs[0], one->other} : (role){programs[side], one->name};
+}
+
+/* Two callers of one program share a server, because their servers would share a queue. */
+static bool start_servers(const bench_case *one, child servers[2])
+{
+    if (one->mode != BENCH_RPC)
+        return true;
+    bool is_shared = one->other || names[0] == names[1];
+    return child_start(&servers[0], programs[0], BENCH_SERVER) &&
+           (is_shared || child_start(&servers[1], programs[1], BENCH_SERVER));
+}
+
 static bool run_working(const bench_case *one, bench_sample samples[2][BENCH_ROUNDS])
 {
     contestant sides[2] = {{.process = {0}}, {.process = {0}}};
-    bool done = true;
-    for (int i = 0; done && i < 2; i++)
-        done = feeder_open(&sides[i].feeder, one, names[i]) && child_start(&sides[i].process, programs[i], one->name);
+    child servers[2] = {{0}, {0}};
+    bool done = start_servers(one, servers);
+    for (int i = 0; done && i < 2; i++) {
+        role part = role_of(one, i);
+        done = feeder_open(&sides[i].feeder, one, names[i]) &&
+               child_start(&sides[i].process, part.program, part.case_name);
+    }
     done = done && run_rounds(one, sides, samples);
     for (int i = 0; i < 2; i++) {
         child_end(&sides[i].process);
         feeder_close(&sides[i].feeder);
     }
+    for (int i = 0; i < 2; i++)
+        child_end(&servers[i]);
     return done;
 }
 
@@ -182,9 +211,10 @@ static bool run_named(int count, char **wanted, json_t *list)
     bool done = true;
     for (int i = 0; i < count; i++) {
         const bench_case *one = bench_case_find(wanted[i]);
-        if (!one)
+        bool is_case = one && one->mode != BENCH_SERVE;
+        if (!is_case)
             fprintf(stderr, "bench: there is no case '%s'\n", wanted[i]);
-        done = one && run_case(one, list) && done;
+        done = is_case && run_case(one, list) && done;
     }
     return done;
 }
@@ -193,6 +223,8 @@ static bool run_all(json_t *list)
 {
     bool done = true;
     for (size_t i = 0; i < bench_case_count; i++) {
+        if (bench_cases[i].mode == BENCH_SERVE)
+            continue;
         if (bench_cases[i].tls && !getenv("CONEY_TEST_TLS_PORT"))
             printf("%-24s skipped: the broker was not started by ./dev, so its TLS port is not known\n",
                    bench_cases[i].name);

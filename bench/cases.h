@@ -22,6 +22,8 @@ typedef enum bench_mode {
     BENCH_LISTENERS, /* many that do nothing; Coney only */
     BENCH_ENCODE,    /* make a message of a struct; without a broker */
     BENCH_DECODE,    /* make a struct of a message; without a broker */
+    BENCH_RPC,       /* ask a server, a process of its own, and wait for the reply */
+    BENCH_SERVE,     /* that server; no case of its own */
 } bench_mode;
 
 typedef struct bench_case {
@@ -36,8 +38,10 @@ typedef struct bench_case {
     int concurrency; /* consumers on Coney's side; the other has one */
     int handler_ms;  /* how long a handler waits, as if for a database */
     bool no_ack;
-    int listeners; /* each on a queue of its own */
-    int lines;     /* of the order that is converted; 0: a parcel, which has ten fields */
+    int listeners;     /* each on a queue of its own */
+    int outstanding;   /* requests at a time, from one thread; 0: one for each thread */
+    const char *other; /* the case whose Coney side is the other side; NULL: rabbitmq-c's */
+    int lines;         /* of the order that is converted; 0: a parcel, which has ten fields */
 } bench_case;
 
 int bench_prefetch(const bench_case *one);
@@ -53,6 +57,8 @@ bool bench_is_fed(const bench_case *one);
 
 /* Is a document converted, without a broker? */
 bool bench_is_conversion(const bench_case *one);
+
+#define BENCH_SERVER "rpc-server" /* the case of the server */
 
 /* Of that side, "coney" or "raw". The others are for BENCH_RELAY and BENCH_LISTENERS. */
 typedef char bench_queue_name[96];

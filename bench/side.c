@@ -57,7 +57,8 @@ static double conversion_us(const bench_side *side, void *self)
 
 static bool measure(const bench_side *side, void *self, const bench_case *one, int messages)
 {
-    bool one_by_one = (one->mode == BENCH_SYNC || one->mode == BENCH_JSON) && one->threads <= 1;
+    bool is_sync = one->mode == BENCH_SYNC || one->mode == BENCH_JSON || one->mode == BENCH_RPC;
+    bool one_by_one = is_sync && one->threads <= 1 && one->outstanding == 0;
     double *each_us = one_by_one ? calloc((size_t)messages, sizeof *each_us) : NULL;
     double wall = bench_now_us(), cpu = cpu_s();
     bool done = side->work(self, messages, each_us);

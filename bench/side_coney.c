@@ -2,6 +2,7 @@
 /* Coney's side of every case. */
 #include "coney_consumer.h"
 #include "coney_json.h"
+#include "coney_rpc.h"
 #include "side.h"
 
 #include <pthread.h>
@@ -131,6 +132,16 @@ static bool prepare_consuming(coney_side *side)
     return side->consumer;
 }
 
+static bool prepare_requests(coney_side *side)
+{
+    if (!make_factory(side) || coney_admin_new(&side->admin, side->factory, NULL) != CONEY_OK)
+        return false;
+    bench_queue(side->queue, side->one, "coney");
+    if (side->one->mode == BENCH_SERVE)
+        return (side->container = coney_rpc_serve(side->factory, side->admin));
+    return make_message(side) && (side->sender = coney_rpc_caller(side->factory));
+}
+
 static bool prepare_conversion(coney_side *side)
 {
     side->conversion = conversion_new(side->one, coney_json_codec(side->one));
@@ -142,7 +153,9 @@ static void *open_side(const bench_case *one)
     coney_side *side = calloc(1, sizeof *side);
     side->one = one;
     side->object = one->mode == BENCH_JSON ? bench_object() : NULL;
+    bool is_request = one->mode == BENCH_RPC || one->mode == BENCH_SERVE;
     bool done = bench_is_conversion(one) ? prepare_conversion(side)
+                : is_request             ? prepare_requests(side)
                 : bench_is_fed(one)      ? prepare_consuming(side)
                                          : prepare_sending(side);
     if (done || complain("prepare"))
@@ -193,6 +206,8 @@ static bool send_one(const coney_side *side)
 
 static bool send_sync(const coney_side *side, int messages, double *each_us)
 {
+    if (side->one->mode == BENCH_RPC)
+        return coney_rpc_ask(side->sender, side->message, messages, each_us) || complain("ask");
     for (int i = 0; i < messages; i++) {
         double before = bench_now_us();
         if (!send_one(side))
@@ -244,6 +259,8 @@ static bool work(void *self, int messages, double *each_us)
         return send_async(side, messages);
     if (side->one->mode == BENCH_FORGET)
         return send_and_forget(side, messages);
+    if (side->one->outstanding > 0)
+        return coney_rpc_ask_many(side->sender, side->message, messages, side->one->outstanding) || complain("ask");
     return side->one->threads > 1 ? send_by_threads(side, messages) : send_sync(side, messages, each_us);
 }
 
@@ -270,7 +287,8 @@ static void tidy(void *self)
     const coney_side *side = self;
     if (side->consumer && !coney_consumer_stop(side->consumer))
         complain("stop");
-    if (side->admin && coney_admin_purge_queue(side->admin, side->queue, NULL) != CONEY_OK)
+    bool has_queue = side->admin && side->one->mode != BENCH_RPC;
+    if (has_queue && coney_admin_purge_queue(side->admin, side->queue, NULL) != CONEY_OK)
         complain("purge");
 }
 

@@ -3,6 +3,7 @@
 #include "raw_consumer.h"
 #include "raw_json.h"
 #include "raw_publisher.h"
+#include "raw_rpc.h"
 #include "side.h"
 
 #include <jansson.h>
@@ -16,6 +17,7 @@ typedef struct raw_side {
     raw_publisher *publisher;
     raw_consumer *consumer;
     conversion *conversion;
+    raw_rpc *rpc;
     raw_target target;
     bench_queue_name queue;
     bench_queue_name relay_queue;
@@ -75,10 +77,19 @@ static void close_side(void *self)
         raw_publisher_delete(side->publisher, side->queue);
     raw_consumer_free(side->consumer);
     raw_publisher_free(side->publisher);
+    raw_rpc_free(side->rpc);
     conversion_free(side->conversion);
     json_decref(side->object);
     free(side->body);
     free(side);
+}
+
+static bool prepare_requests(raw_side *side, const char *uri)
+{
+    bench_queue_name queue;
+    bench_queue(queue, bench_case_find(BENCH_SERVER), "raw");
+    side->rpc = side->one->mode == BENCH_SERVE ? raw_rpc_server(uri, queue) : raw_rpc_caller(uri, queue);
+    return side->rpc;
 }
 
 static bool prepare_conversion(raw_side *side)
@@ -100,7 +111,9 @@ static void *open_side(const bench_case *one)
     side->object = one->mode == BENCH_JSON ? bench_object() : NULL;
     bench_queue(side->queue, one, "raw");
     bench_relay_queue(side->relay_queue, one, "raw");
+    bool is_request = one->mode == BENCH_RPC || one->mode == BENCH_SERVE;
     if (bench_is_conversion(one) ? prepare_conversion(side)
+        : is_request             ? prepare_requests(side, uri)
         : bench_is_fed(one)      ? prepare_consuming(side, uri, ca_file, tls_port)
                                  : prepare_sending(side, uri, ca_file, tls_port))
         return side;
@@ -110,6 +123,8 @@ static void *open_side(const bench_case *one)
 
 static bool send_one(const raw_side *side)
 {
+    if (side->rpc)
+        return raw_rpc_ask(side->rpc, side->body, (size_t)side->one->body_bytes);
     if (!side->object)
         return raw_publisher_send(side->publisher, &side->target, side->body, (size_t)side->one->body_bytes, 1, 1);
     char *text = json_dumps(side->object, JSON_COMPACT);
