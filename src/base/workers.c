@@ -3,11 +3,15 @@
  * both. Any thread. Nothing here waits for a worker, so a worker that never returns from a task delays nobody. */
 #include "base/workers.h"
 
+#include <stdatomic.h>
+
 #define A_LONG_TIME_MS 3600000
 
 struct cny_workers {
     /* fixed after new */
     cny_workers_owner owner;
+    /* any thread */
+    atomic_uint refs; /* the owner's, and those of threads that will wake a worker */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -28,6 +32,7 @@ cny_workers *cny_workers_new(const cny_workers_owner *owner)
     if (!made)
         return NULL;
     made->owner = *owner;
+    atomic_init(&made->refs, 1);
     cny_busy_mutex_init(&made->lock);
     cny_cond_init(&made->changed);
     return made;
@@ -35,7 +40,7 @@ cny_workers *cny_workers_new(const cny_workers_owner *owner)
 
 void cny_workers_free(cny_workers *workers)
 {
-    if (!workers)
+    if (!workers || atomic_fetch_sub_explicit(&workers->refs, 1, memory_order_acq_rel) != 1)
         return;
     pthread_cond_destroy(&workers->changed);
     pthread_mutex_destroy(&workers->lock);
@@ -47,13 +52,45 @@ bool cny_workers_is_current(const cny_workers *workers)
     return current == workers;
 }
 
-/* ---- the two lists; under lock ---- */
+/* ---- waking; under lock ---- */
+
+enum { MOST_HELD = 16 };
+
+/* The workers that this thread will wake, one thread of them for each time that they stand here. */
+static _Thread_local struct {
+    bool active;
+    size_t count;
+    cny_workers *workers[MOST_HELD]; /* references */
+} held;
 
 static void wake_one(cny_workers *workers)
 {
-    if (workers->idle > 0)
+    if (workers->idle == 0)
+        return;
+    if (!held.active || held.count == MOST_HELD) {
         pthread_cond_signal(&workers->changed);
+        return;
+    }
+    atomic_fetch_add_explicit(&workers->refs, 1, memory_order_relaxed);
+    held.workers[held.count++] = workers;
 }
+
+void cny_workers_hold_wakes(void)
+{
+    held.active = true;
+}
+
+void cny_workers_release_wakes(void)
+{
+    held.active = false;
+    for (size_t i = 0; i < held.count; i++) {
+        pthread_cond_signal(&held.workers[i]->changed);
+        cny_workers_free(held.workers[i]);
+    }
+    held.count = 0;
+}
+
+/* ---- the two lists; under lock ---- */
 
 static void enqueue(cny_workers *workers, cny_task *task)
 {

@@ -2,6 +2,7 @@
 /* The I/O thread of a connection: connects, then moves bytes until the connection ends. It alone reads and decodes. It
  * runs none of the program's code and blocks on nothing but its poll and, while connecting, on name resolution. Knows
  * nothing of what the broker says to channels. */
+#include "base/workers.h"
 #include "rabbit/connection/cancellation.h"
 #include "rabbit/connection/incoming.h"
 
@@ -189,11 +190,13 @@ static coney_status on_batch(cny_connection *connection, cny_incoming *batch, si
 {
     coney_status status = CONEY_OK;
     size_t at = 0;
+    cny_workers_hold_wakes();
     pthread_mutex_lock(&connection->lock);
     for (; at < count && status == CONEY_OK && !is_for_connection(&batch[at]); at++)
         status = on_channel_incoming(connection, &batch[at]);
     connection->pacing.is_held = connection->pacing.full_feeds > 0;
     pthread_mutex_unlock(&connection->lock);
+    cny_workers_release_wakes();
     if (at < count && status == CONEY_OK)
         status = on_connection_incoming(connection, &batch[at++]);
     for (; at < count; at++)

@@ -185,15 +185,16 @@ void cny_call_finish(cny_call *call)
     cny_rpc_unlock(rpc);
     if (!is_ours)
         return;
-    if (call->reply)
+    bool had_reply = call->reply;
+    if (had_reply)
         look_at_reply(call);
     if (call->error)
         name_in_error(call);
     cny_circuit_note(call);
     cny_rpc_lock(rpc);
-    if (call->error && call->reply) { /* it was counted as a reply when it came */
+    if (call->error && had_reply) { /* it was counted as a reply when it came */
         rpc->statistics.replied--;
-        rpc->statistics.remote_errors++;
+        ++*count_of(&rpc->statistics, call->error);
     }
     call->state = CNY_CALL_FINISHED;
     pthread_cond_broadcast(&rpc->changed);
