@@ -66,8 +66,8 @@ void cny_workers_withdraw(cny_workers *workers, cny_task *task);
 /* Does the task neither run nor have a scheduled run? */
 bool cny_workers_is_idle(cny_workers *workers, const cny_task *task);
 
-/* Between these two the calling thread wakes no worker: it may hold a lock that the worker needs next, and a worker that
- * wakes on the same processor would only wait for that lock. The second function wakes them; not under a lock. */
+/* Between these two the calling thread wakes no worker: it may hold a lock that the worker needs next, and a worker
+ * that wakes on the same processor would only wait for that lock. The second function wakes them; not under a lock. */
 void cny_workers_hold_wakes(void);
 void cny_workers_release_wakes(void);
 
