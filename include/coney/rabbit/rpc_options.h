@@ -35,8 +35,7 @@ typedef enum coney_circuit_state {
 } coney_circuit_state;
 
 /* Asks whether a request that has ended with this error counts against its circuit. The error is a view for the call.
- * Runs with no Coney lock held, on the thread of the caller, the events thread or the recovery thread. It must return
- * soon. */
+ * Runs with no Coney lock held, on the thread of the caller or the events thread. It must return soon. */
 typedef bool coney_is_circuit_failure(const coney_error *error, void *user);
 
 /* Hears that a circuit has changed: on the factory's events thread, with no Coney lock held. The reason is the error

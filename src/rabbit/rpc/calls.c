@@ -203,14 +203,15 @@ void cny_call_finish(cny_call *call)
 
 /* ---- telling ---- */
 
-static void run_callback(coney_message *unused, const coney_error *no_error, void *user)
+/* A program may leave a handle alone for long, but its circuit must hear how the call has ended. */
+static bool is_left_to_events(const cny_call *call)
 {
-    (void)unused;
-    (void)no_error;
-    cny_call *call = user;
+    return !call->callback && !call->synchronous && call->rpc->options.circuit.max_failures > 0;
+}
+
+static void was_told(cny_call *call)
+{
     cny_rpc *rpc = call->rpc;
-    cny_call_finish(call);
-    call->callback(call->reply, cny_error_view(call->error), call->user);
     cny_rpc_lock(rpc);
     rpc->untold--;
     pthread_cond_broadcast(&rpc->changed);
@@ -218,17 +219,22 @@ static void run_callback(coney_message *unused, const coney_error *no_error, voi
     cny_call_unref(call);
 }
 
-/* With the reference of the table, which goes to the callback. */
+static void run_end(coney_message *unused, const coney_error *no_error, void *user)
+{
+    (void)unused;
+    (void)no_error;
+    cny_call *call = user;
+    cny_call_finish(call);
+    if (call->callback)
+        call->callback(call->reply, cny_error_view(call->error), call->user);
+    was_told(call);
+}
+
+/* Takes a reference. Without memory or events thread the callback cannot run. */
 static void post(cny_call *call)
 {
-    cny_rpc *rpc = call->rpc;
-    if (cny_events_post(rpc->events, &(cny_completion){.callback = run_callback, .user = call}))
-        return;
-    /* No memory, or no events thread any more: the callback cannot run. */
-    cny_rpc_lock(rpc);
-    rpc->untold--;
-    cny_rpc_unlock(rpc);
-    cny_call_unref(call);
+    if (!cny_events_post(call->rpc->events, &(cny_completion){.callback = run_end, .user = call}))
+        was_told(call);
 }
 
 /* ---- the end ---- */
@@ -253,6 +259,7 @@ static bool end_locked(cny_call *call, cny_end end)
     call->reply = coney_message_ref(end.reply);
     call->error = cny_error_ref(end.error);
     take_out(call);
+    rpc->untold += is_left_to_events(call);
     rpc->statistics.in_flight--;
     ++*count_of(&rpc->statistics, end.error);
     if (end.reply)
@@ -268,9 +275,11 @@ bool cny_call_end_under_events(cny_call *call, cny_end end, cny_waiter **told)
     if (!is_ours)
         return false;
     if (call->callback) {
-        post(call);
+        post(call); /* with the reference of the table */
         return true;
     }
+    if (is_left_to_events(call))
+        post(cny_call_ref(call));
     if (told)
         cny_waiter_tell_later(call->waiter, NULL, told);
     else

@@ -7,50 +7,55 @@
 
 /* ---- telling of changes ---- */
 
-typedef struct change_notice {
-    cny_notice notice;
-    coney_circuit_listener *listener;
-    void *user;
+typedef struct circuit_change {
+    cny_rpc *rpc; /* with a reference to its owner */
     coney_circuit_state state;
-    bool has_reason;
-    coney_error reason; /* whose text is the next member */
-    char text[512];
     char exchange[256], routing_key[256];
-} change_notice;
+} circuit_change;
 
-static void run_notice(cny_notice *notice)
+static void end_change(circuit_change *change)
 {
-    change_notice *one = (change_notice *)(void *)notice;
-    one->reason.text = one->text;
-    one->listener(one->exchange, one->routing_key, one->state, one->has_reason ? &one->reason : NULL, one->user);
+    cny_rpc *rpc = change->rpc;
+    cny_free(change);
+    cny_notice_ends(rpc);
+    rpc->parts.owner->unref(rpc->parts.self);
 }
 
-static void tell_listener(const cny_call *call, coney_circuit_state state, const coney_error *reason)
+static void run_change(coney_message *unused, const coney_error *reason, void *user)
 {
-    const coney_circuit_options *options = &call->rpc->options.circuit;
-    change_notice *one = options->on_change ? cny_alloc(sizeof *one) : NULL;
-    if (!one)
+    (void)unused;
+    circuit_change *change = user;
+    const coney_circuit_options *options = &change->rpc->options.circuit;
+    options->on_change(change->exchange, change->routing_key, change->state, reason, options->user);
+    end_change(change);
+}
+
+static void tell_listener(const cny_call *call, coney_circuit_state state)
+{
+    cny_rpc *rpc = call->rpc;
+    circuit_change *change = rpc->options.circuit.on_change ? cny_alloc(sizeof *change) : NULL;
+    if (!change || !cny_notice_begins(rpc)) {
+        cny_free(change);
         return;
-    one->notice.run = run_notice;
-    one->listener = options->on_change;
-    one->user = options->user;
-    one->state = state;
-    one->has_reason = reason != NULL;
-    if (reason) {
-        one->reason = (coney_error){.status = reason->status,
-                                    .broker_code = reason->broker_code,
-                                    .retriable = reason->retriable,
-                                    .fatal = reason->fatal};
-        snprintf(one->text, sizeof one->text, "%s", reason->text);
     }
-    snprintf(one->exchange, sizeof one->exchange, "%s", call->exchange);
-    snprintf(one->routing_key, sizeof one->routing_key, "%s", call->routing_key);
-    cny_events_tell(call->rpc->events, &one->notice);
+    rpc->parts.owner->ref(rpc->parts.self);
+    change->rpc = rpc;
+    change->state = state;
+    snprintf(change->exchange, sizeof change->exchange, "%s", call->exchange);
+    snprintf(change->routing_key, sizeof change->routing_key, "%s", call->routing_key);
+    const cny_completion completion = {.callback = run_change, .user = change, .error = cny_error_ref(call->error)};
+    cny_events_lock(rpc->events);
+    bool posted = cny_events_post(rpc->events, &completion);
+    cny_events_unlock(rpc->events);
+    if (posted)
+        return;
+    cny_error_unref(completion.error);
+    end_change(change);
 }
 
-static void tell(const cny_call *call, coney_circuit_state state, const cny_error *error)
+static void tell(const cny_call *call, coney_circuit_state state)
 {
-    const coney_error *reason = state == CONEY_CIRCUIT_OPEN ? cny_error_view(error) : NULL;
+    const coney_error *reason = cny_error_view(call->error); /* only a failure changes it to open */
     static const char *const words[] = {
         [CONEY_CIRCUIT_CLOSED] = "closed again",
         [CONEY_CIRCUIT_OPEN] = "open, so requests fail at once",
@@ -59,7 +64,7 @@ static void tell(const cny_call *call, coney_circuit_state state, const cny_erro
     cny_log(state == CONEY_CIRCUIT_OPEN ? CONEY_LOG_WARN : CONEY_LOG_INFO,
             "the circuit of exchange '%.255s' and routing key '%.255s' is %s%s%s", call->exchange, call->routing_key,
             words[state], reason ? ": " : "", reason ? reason->text : "");
-    tell_listener(call, state, reason);
+    tell_listener(call, state);
 }
 
 /* ---- the calls ---- */
@@ -81,7 +86,7 @@ coney_status cny_circuit_admit(cny_call *call)
     rpc->statistics.circuit_refused += status != CONEY_OK;
     cny_rpc_unlock(rpc);
     if (changed)
-        tell(call, CONEY_CIRCUIT_HALF_OPEN, NULL);
+        tell(call, CONEY_CIRCUIT_HALF_OPEN);
     return status;
 }
 
@@ -93,7 +98,7 @@ static void note(cny_call *call, cny_circuit_outcome outcome)
     bool changed = cny_circuits_note(&rpc->circuits, &call->ticket, outcome, call->error, cny_now_ms(), &state);
     cny_rpc_unlock(rpc);
     if (changed)
-        tell(call, state, call->error);
+        tell(call, state);
 }
 
 static bool is_failure(const cny_rpc *rpc, const coney_error *error)

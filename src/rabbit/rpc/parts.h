@@ -98,8 +98,8 @@ struct cny_rpc {
     bool opening;           /* a thread opens or repairs a channel */
     bool is_without_direct; /* the broker does not know direct reply-to */
     bool is_closed;
-    size_t untold;       /* callbacks that have not returned */
-    size_t late_untold;  /* the same, of late replies */
+    size_t untold;       /* callbacks that have not returned, and calls that the events thread is to finish */
+    size_t notices;      /* of late replies and of circuits, which have not been told */
     int64_t tick_at;     /* when the recovery thread comes, at the latest */
     int64_t late_log_at; /* events thread: when a late reply may be logged again */
     cny_circuits circuits;
@@ -115,6 +115,13 @@ bool cny_calls_add(cny_call_table *calls, cny_call *call); /* false: a call has 
 void cny_calls_remove(cny_call_table *calls, cny_call *call);
 cny_call *cny_calls_find(const cny_call_table *calls, const char *id, size_t size);
 cny_call *cny_calls_any(const cny_call_table *calls, size_t *from); /* *from begins with 0; NULL: there is none */
+
+/* ---- notices.c ---- */
+
+/* Of a late reply or a circuit, for the events thread. False: it is not to be told, because the template is closed or
+ * the program is too slow to hear so many. The closing waits for the end of those that have begun. */
+bool cny_notice_begins(cny_rpc *rpc);
+void cny_notice_ends(cny_rpc *rpc); /* whoever tells it holds a reference to the template or a call */
 
 /* ---- calls.c ---- */
 

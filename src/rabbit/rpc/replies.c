@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { MOST_UNTOLD = 1000, LOG_PAUSE_MS = 10000 };
+enum { LOG_PAUSE_MS = 10000 };
 
 /* ---- replies that no call awaits ---- */
 
@@ -68,36 +68,22 @@ static void run_late(coney_message *unused, const coney_error *no_error, void *u
     cny_error_unref(error);
     coney_message_unref(late->reply);
     cny_free(late);
-    cny_rpc_lock(rpc);
-    rpc->late_untold--;
-    pthread_cond_broadcast(&rpc->changed);
-    cny_rpc_unlock(rpc);
+    cny_notice_ends(rpc);
     rpc->parts.owner->unref(rpc->parts.self);
 }
 
-/* False: nobody will hear of it. */
-static bool count_late(cny_rpc *rpc, bool is_late)
+static void count_late(cny_rpc *rpc, bool is_late)
 {
     cny_rpc_lock(rpc);
     ++*(is_late ? &rpc->statistics.late_replies : &rpc->statistics.foreign_replies);
-    bool is_told = rpc->late_untold < MOST_UNTOLD && !rpc->is_closed;
-    rpc->late_untold += is_told;
     cny_rpc_unlock(rpc);
-    return is_told;
-}
-
-static void forget_late(cny_rpc *rpc, late_reply *late)
-{
-    cny_rpc_lock(rpc);
-    rpc->late_untold--;
-    cny_rpc_unlock(rpc);
-    cny_free(late);
 }
 
 static void on_late(cny_rpc *rpc, coney_message *reply)
 {
     bool is_late = is_ours(rpc, id_of(rpc, reply));
-    if (!count_late(rpc, is_late))
+    count_late(rpc, is_late);
+    if (!cny_notice_begins(rpc))
         return;
     late_reply *late = cny_alloc(sizeof *late);
     if (late)
@@ -109,8 +95,10 @@ static void on_late(cny_rpc *rpc, coney_message *reply)
         rpc->parts.owner->ref(rpc->parts.self);
     }
     cny_events_unlock_quietly(rpc->events);
-    if (!posted)
-        forget_late(rpc, late);
+    if (!posted) {
+        cny_free(late);
+        cny_notice_ends(rpc);
+    }
 }
 
 /* ---- replies ---- */

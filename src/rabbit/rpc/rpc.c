@@ -219,9 +219,9 @@ bool cny_rpc_close(cny_rpc *rpc, int64_t deadline)
         return false;
     cny_reply_channels_close(rpc);
     cny_rpc_lock(rpc);
-    while ((rpc->untold > 0 || rpc->late_untold > 0) && in_time)
+    while ((rpc->untold > 0 || rpc->notices > 0) && in_time)
         in_time = cny_cond_wait(&rpc->changed, &rpc->lock, deadline);
-    is_quiet = rpc->untold == 0 && rpc->late_untold == 0;
+    is_quiet = rpc->untold == 0 && rpc->notices == 0;
     cny_rpc_unlock(rpc);
     return is_quiet;
 }
