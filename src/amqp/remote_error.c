@@ -30,6 +30,8 @@ typedef struct told_error {
     cny_slice message;
     bool retriable;
     bool has_exception; /* of a RemoteInvocationResult */
+    bool has_stack;     /* the exception has a stack trace */
+    bool is_foreign;    /* there is a member, or a value, that the RemoteInvocationResult of an exception lacks */
 } told_error;
 
 typedef coney_status read_member(cny_json_reader *reader, const cny_slice *name, told_error *told);
@@ -85,6 +87,7 @@ static coney_status read_own_member(cny_json_reader *reader, const cny_slice *na
 
 static coney_status read_exception_member(cny_json_reader *reader, const cny_slice *name, told_error *told)
 {
+    told->has_stack = told->has_stack || (is_name(name, "stackTrace") && cny_json_peek(reader) == '[');
     if (is_name(name, "@class"))
         return read_text(reader, &told->code);
     return is_name(name, "message") ? read_text(reader, &told->message) : skip(reader);
@@ -92,9 +95,11 @@ static coney_status read_exception_member(cny_json_reader *reader, const cny_sli
 
 static coney_status read_result_member(cny_json_reader *reader, const cny_slice *name, told_error *told)
 {
-    if (!is_name(name, "exception"))
-        return skip(reader);
     char first = cny_json_peek(reader);
+    if (!is_name(name, "exception")) {
+        told->is_foreign = told->is_foreign || !is_name(name, "value") || first != 'n';
+        return skip(reader);
+    }
     told->has_exception = first != 'n';
     return first == '{' ? read_object(reader, read_exception_member, told) : skip(reader);
 }
@@ -137,13 +142,30 @@ static bool has_exception(const coney_message *message)
     return read_json(message, read_result_member, &told) != CONEY_OK || told.has_exception;
 }
 
+/* A listener method that has a return type writes that type into the header, although the body is a
+ * RemoteInvocationResult: Jackson's {"value":null,"exception":{...}}, or the other way round. An exception has a stack
+ * trace, and there is nothing else. */
+static bool is_unnamed_exception(const coney_message *message)
+{
+    static const char *const begins[] = {"{\"value\":null,\"exception\":{", "{\"exception\":{"};
+    told_error told;
+    bool may_be = false;
+    for (size_t i = 0; i < sizeof begins / sizeof *begins && !may_be; i++) {
+        size_t size = strlen(begins[i]);
+        may_be = message->size > size && memcmp(message->body, begins[i], size) == 0;
+    }
+    return may_be && read_json(message, read_result_member, &told) == CONEY_OK && told.has_exception &&
+           told.has_stack && !told.is_foreign;
+}
+
 static error_form form_of(const coney_message *message)
 {
     if (has_own_header(message))
         return OWN_FORM;
     if (cny_content_type_is(message, CONEY_CONTENT_TYPE_JAVA))
         return cny_java_is_error(message->body, message->size) ? SPRING_JAVA : NO_ERROR;
-    return is_spring_result(message) && has_exception(message) ? SPRING_JSON : NO_ERROR;
+    bool is_error = is_spring_result(message) ? has_exception(message) : is_unnamed_exception(message);
+    return is_error ? SPRING_JSON : NO_ERROR;
 }
 
 bool coney_message_is_error(const coney_message *message)

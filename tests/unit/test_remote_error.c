@@ -184,7 +184,20 @@ static void test_spring_result_in_json_is_an_error_if_its_exception_is_set(void 
     expect_error(json_of("{\"exception\":{\"message\":\"m\"", AMQP_RESULT), UNKNOWN, "m", false);
     expect_none(json_of("{\"value\":{\"exception\":{}},\"exception\":null}", AMQP_RESULT));
     expect_none(json_of("{\"value\":5}", AMQP_RESULT));
-    expect_none(json_of(json, "shop.Order"));
+}
+
+/* Spring writes the return type of the method that has failed. */
+static void test_spring_result_is_an_error_whatever_its_type_id_is(void **state)
+{
+    (void)state;
+    const char *json = "{\"value\":null,\"exception\":{\"cause\":null,\"stackTrace\":[],\"message\":\"m\"}}";
+    expect_error(json_of(json, "shop.Order"), UNKNOWN, "m", false);
+    expect_error(json_of("{\"exception\":{\"message\":\"m\",\"stackTrace\":[]},\"value\":null}", "shop.Order"), UNKNOWN,
+                 "m", false);
+    expect_none(json_of("{\"value\":null,\"exception\":{\"message\":\"m\"}}", "shop.Order"));
+    expect_none(json_of("{\"value\":null,\"exception\":{\"stackTrace\":[]},\"more\":1}", "shop.Order"));
+    expect_none(json_of("{\"exception\":{\"stackTrace\":[]},\"value\":3}", "shop.Order"));
+    expect_none(json_of("{\"exception\":{\"stackTrace\":[]", "shop.Order"));
 }
 
 static void test_bytes_of_java_tell_class_and_message(void **state)
@@ -314,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_texts_are_cut_and_have_no_control_characters),
         cmocka_unit_test(test_header_that_is_not_true_is_none),
         cmocka_unit_test(test_spring_result_in_json_is_an_error_if_its_exception_is_set),
+        cmocka_unit_test(test_spring_result_is_an_error_whatever_its_type_id_is),
         cmocka_unit_test(test_bytes_of_java_tell_class_and_message),
         cmocka_unit_test(test_exception_of_java_is_told_and_not_its_cause),
         cmocka_unit_test(test_wrapper_of_a_listener_gives_way_to_what_was_thrown),

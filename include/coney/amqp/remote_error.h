@@ -7,10 +7,11 @@
  * header with any other value than the boolean true, such as the text "true" or the number 1, means nothing.
  *
  * The reply of a Spring listener with returnExceptions is an error reply, too, if its exception is set: a
- * RemoteInvocationResult, as JSON with that type id or serialised by Java (application/x-java-serialized-object). Bytes
- * of Java are never deserialised: class and message of the exception are read as far as they can be found. An exception
- * without a message tells class and message of its cause. JSON names the class only if the service writes "@class";
- * otherwise the code is "java.lang.Throwable". */
+ * RemoteInvocationResult, serialised by Java (application/x-java-serialized-object) or as JSON. Its type id may be that
+ * of the return type of the listener method, so JSON is known by its members, too: a `value` that is null, an
+ * `exception` with a stack trace, and nothing else. Bytes of Java are never deserialised: class and message of the
+ * exception are read as far as they can be found. An exception without a message tells class and message of its cause.
+ * JSON names the class only if the service writes "@class"; otherwise the code is "java.lang.Throwable". */
 #ifndef CONEY_AMQP_REMOTE_ERROR_H
 #define CONEY_AMQP_REMOTE_ERROR_H
 

@@ -10,8 +10,9 @@ enum { PATIENCE_MS = 20000, PATIENCE_FOR_ALL_MS = 90000 };
 const char *interop_line = "0";
 
 const interop_case *const interop_tables[] = {
-    interop_json_cases,     interop_value_cases, interop_typed_cases, interop_listener_cases,
-    interop_property_cases, interop_body_cases,  interop_talk_cases,  NULL,
+    interop_json_cases,     interop_value_cases,    interop_typed_cases,
+    interop_listener_cases, interop_property_cases, interop_body_cases,
+    interop_talk_cases,     interop_rpc_cases,      NULL,
 };
 
 const char *interop_name(const char *what)

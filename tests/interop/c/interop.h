@@ -25,7 +25,7 @@ typedef struct interop_case {
 
 /* All cases, in tables that end with an empty case. */
 extern const interop_case interop_json_cases[], interop_value_cases[], interop_typed_cases[], interop_listener_cases[],
-    interop_property_cases[], interop_body_cases[], interop_talk_cases[];
+    interop_property_cases[], interop_body_cases[], interop_talk_cases[], interop_rpc_cases[];
 extern const interop_case *const interop_tables[]; /* ends with NULL */
 
 /* The name of a queue of this run, such as "interop.4.1.json-object.coney". A view until the tenth next. */

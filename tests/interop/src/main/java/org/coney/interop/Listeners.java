@@ -2,6 +2,7 @@
 // What listens in a Spring service: methods with annotations, for the cases that are about listeners.
 package org.coney.interop;
 
+import java.util.List;
 import java.util.Map;
 
 import org.coney.interop.Samples.Cancellation;
@@ -100,6 +101,32 @@ class Listeners {
     @RabbitListener(queues = "${prefix}reply-by-spring.spring", containerFactory = "json")
     Cancellation answer(Order order) {
         return new Cancellation(order.id(), "answered");
+    }
+
+    @RabbitListener(queues = {"${prefix}rpc-direct.spring", "${prefix}rpc-temporary.spring",
+            "${prefix}rpc-fixed.spring"}, containerFactory = "json")
+    Cancellation answerRequest(Order order) {
+        return new Cancellation(order.id(), "answered");
+    }
+
+    @RabbitListener(queues = "${prefix}rpc-list.spring", containerFactory = "json")
+    List<Cancellation> answerByList(Order order) {
+        return List.of(new Cancellation(order.id(), "first"), new Cancellation(order.id(), "second"));
+    }
+
+    @RabbitListener(queues = "${prefix}rpc-void.spring", containerFactory = "json")
+    void answerNothing(Order order) {
+        peer.tell("nothing", order);
+    }
+
+    @RabbitListener(queues = "${prefix}rpc-fails-json.spring", containerFactory = "json", returnExceptions = "true")
+    Cancellation failAsJson(Order order) {
+        throw new IllegalStateException("no stock of " + order.id());
+    }
+
+    @RabbitListener(queues = "${prefix}rpc-fails-java.spring", containerFactory = "texts", returnExceptions = "true")
+    String failAsJava(String text) {
+        throw new IllegalStateException("no stock of " + text);
     }
 
     /** By class. */

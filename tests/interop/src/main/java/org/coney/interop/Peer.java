@@ -46,7 +46,7 @@ public final class Peer {
     }
 
     static List<Case> cases() {
-        return Stream.of(JsonCases.ALL, ValueCases.ALL, PropertyCases.ALL, BodyCases.ALL, TalkCases.ALL)
+        return Stream.of(JsonCases.ALL, ValueCases.ALL, PropertyCases.ALL, BodyCases.ALL, TalkCases.ALL, RpcCases.ALL)
                 .flatMap(List::stream).toList();
     }
 
@@ -158,6 +158,10 @@ public final class Peer {
 
     private BlockingQueue<Object> seenBy(String name) {
         return seen.computeIfAbsent(name, any -> new LinkedBlockingQueue<>());
+    }
+
+    long patienceMs() {
+        return patience();
     }
 
     private long patience() {
