@@ -78,6 +78,11 @@ program_in docs/json.md c >"$dir/json.c"
 "$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror -o "$dir/json" "$dir/json.c" "${shared[@]}" -Wl,-rpath,"$lib"
 [[ $("$dir/json") == 'order 7 of Ann, 1.50 EUR'$'\n'* ]] || fail "docs/json.md: $("$dir/json")"
 
+echo "- the program in docs/rpc.md works as it stands"
+program_in docs/rpc.md c >"$dir/rpc.c"
+"$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror -o "$dir/rpc" "$dir/rpc.c" "${shared[@]}" -Wl,-rpath,"$lib"
+[[ $(CONEY_URI=$CONEY_TEST_URI "$dir/rpc") == $'90 left\nrefused: TOO_MANY' ]] || fail "docs/rpc.md"
+
 compilers=("$cxx")
 ! command -v clang++ >/dev/null || compilers+=(clang++)
 for compiler in "${compilers[@]}"; do

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Requests and replies: what RabbitTemplate and AsyncRabbitTemplate ask a C server, and what a C program asks the methods
-// of Listeners. tests/interop/c/rpc_cases.c is the other side.
+// Requests and replies: what RabbitTemplate and AsyncRabbitTemplate ask a C server, and what a C program asks the
+// methods of Listeners. tests/interop/c/rpc_cases.c is the other side.
 package org.coney.interop;
 
 import static org.coney.interop.Case.equal;
