@@ -64,7 +64,7 @@ static void declare_before(const char *uri)
     coney_connection_factory *earlier;
     coney_admin *one;
     assert_ok(coney_connection_factory_new(&earlier, uri, NULL));
-    assert_ok(coney_admin_new(&one, earlier, NULL));
+    assert_ok(coney_admin_new(&one, earlier, &(coney_admin_options){.timeout_ms = THAWED_MS}));
     assert_ok(coney_admin_declare_queue(one, &(coney_queue){.name = "there"}, NULL));
     coney_admin_free(one);
     coney_connection_factory_free(earlier);
@@ -77,6 +77,15 @@ static void use_topology(void)
     coney_topology_bind(topology, "amq.direct", "pending", "pending");
     assert_ok(coney_admin_new(&admin, factory, &(coney_admin_options){.topology = topology}));
     coney_topology_free(topology);
+}
+
+/* RabbitMQ 4.3 gives up a declaration after 30 s, but may keep what it has noted of the queue: with nodes that were
+ * frozen for so long, the queue then is there, has no member, and refuses messages until somebody deletes it. */
+static void replace_queue_without_members(void)
+{
+    print_message("the nodes were frozen for too long: the queue has no members, and is declared anew\n");
+    assert_ok(coney_admin_delete_queue(admin, "pending", NULL));
+    assert_ok(coney_admin_declare(admin));
 }
 
 static void test_queue_that_cannot_be_formed_holds_up_nobody_else_and_comes_in_the_end(void **state)
@@ -102,7 +111,12 @@ static void test_queue_that_cannot_be_formed_holds_up_nobody_else_and_comes_in_t
     print_message("a message for what is not declared: %s, %s\n", coney_status_name(status), coney_last_error());
     assert_int_equal(status, CONEY_E_CONNECT);
     signal_others("CONT");
-    assert_ok(send_to("amq.direct", "pending", THAWED_MS));
+    status = send_to("amq.direct", "pending", THAWED_MS);
+    if (status == CONEY_E_NACKED) {
+        replace_queue_without_members();
+        status = send_to("amq.direct", "pending", THAWED_MS);
+    }
+    assert_ok(status);
     for (int role = CONEY_CONSUMING; role <= CONEY_PUBLISHING; role++) {
         coney_connection_info info;
         assert_ok(coney_connection_factory_info(factory, (coney_connection_role)role, &info));
