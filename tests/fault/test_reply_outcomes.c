@@ -221,11 +221,47 @@ static void test_next_request_does_not_wait_for_the_confirm_of_a_reply(void **st
     assert_int_equal(fault_handler_calls(), 2);
 }
 
+static coney_outcome answer_requests(coney_delivery *delivery, void *user)
+{
+    bool is_request = coney_message_properties(coney_delivery_message(delivery))->reply_to;
+    return is_request ? answer(delivery, user) : fault_obey(delivery, user);
+}
+
+static void confirm_after_both(cny_peer *peer, void *user)
+{
+    (void)user;
+    if (cny_peer_log_in(peer)) {
+        cny_peer_method *publish = cny_peer_serve_until(peer, AMQP_BASIC_PUBLISH_METHOD);
+        fault_wait_until(fault_handler_calls() == 2);
+        cny_peer_silence(peer, SHORT_MS); /* nothing is acknowledged before the confirm */
+        cny_broker_go(fault.broker);
+        cny_peer_ack(peer, publish->channel, publish->number, false);
+    } else {
+        amqp_channel_t channel = cny_peer_serve_until_consumer(peer);
+        deliver_request_on(peer, channel, 1);
+        reply_to = NULL;
+        deliver_request_on(peer, channel, 2);
+        cny_peer_stall_until_go(peer);
+        fault_expect_ack_up_to(peer, 2);
+    }
+}
+
+static void test_acknowledgement_of_a_later_message_waits_for_the_confirm_of_a_reply(void **state)
+{
+    (void)state;
+    reply_to = "replies";
+    fault_listen(confirm_after_both, &(coney_container_options){.publish_timeout_ms = LONG_MS},
+                 (coney_listener){.on_message = answer_requests, .ack_every = 2});
+    cny_broker_wait(fault.broker, 2);
+    assert_int_equal(fault_handler_calls(), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         fault_test(test_request_is_done_if_its_reply_is_nacked),
         fault_test(test_next_request_does_not_wait_for_the_confirm_of_a_reply),
+        fault_test(test_acknowledgement_of_a_later_message_waits_for_the_confirm_of_a_reply),
         fault_test(test_request_is_done_if_its_reply_is_not_confirmed_in_time),
         fault_test(test_request_goes_back_if_its_reply_times_out_while_the_broker_holds_back_publishers),
         fault_test(test_request_goes_back_if_the_broker_held_back_publishers_for_a_part_of_the_time),

@@ -125,6 +125,7 @@ static void handle_one(cny_lane *lane)
     if (delivery->sent_reply)
         outcome = cny_dispatch_end(delivery, cny_reply_finish(delivery));
     cny_lane_on_outcome(lane, delivery, outcome);
+    cny_lane_settle_all_replying(lane); /* in their order: an acknowledgement may cover all before it */
     cny_lane_settle_up(lane, 1);
 }
 
@@ -195,16 +196,6 @@ static void handle_batch(cny_lane *lane)
 
 /* ---- running ---- */
 
-/* Something other than the next handler comes next, so nothing may be left between handler and settlement. */
-static bool must_wait_for_replies(cny_lane *lane)
-{
-    size_t count;
-    cny_lane_items(lane, &count);
-    return cny_lane_has_enough_replying(lane) || lane->due > 0 || cny_lane_is_suspended(lane) ||
-           cny_intake_now(&lane->source->intake) >= CNY_INTAKE_RETURN || !cny_channel_alive(lane->source->channel) ||
-           (count == 0 && !cny_lane_has_more(lane));
-}
-
 /* False while the lane waits for another attempt. At the end of the consumer its messages go to others, so none of them
  * waits before it goes back. */
 static bool run_due(cny_lane *lane)
@@ -253,11 +244,24 @@ static bool step(cny_lane *lane)
     return has_work;
 }
 
+/* Something other than the next handler comes next, so nothing may be left between handler and settlement. */
+static bool must_settle_replying(cny_lane *lane)
+{
+    return cny_lane_has_enough_replying(lane) || lane->due > 0 || cny_lane_is_suspended(lane) ||
+           cny_intake_ends(&lane->source->intake) || !cny_channel_alive(lane->source->channel);
+}
+
+/* Deliveries whose replies are confirmed are settled first. With nothing at hand the lane runs again when the next
+ * reply is confirmed. */
 static bool step_or_settle(cny_lane *lane)
 {
-    if (lane->replying.size == 0 || !must_wait_for_replies(lane))
+    size_t count;
+    if (lane->replying.size == 0)
         return step(lane);
-    return cny_lane_settle_replying(lane);
+    if (must_settle_replying(lane) || cny_lane_has_replied(lane))
+        return cny_lane_settle_replying(lane);
+    cny_lane_items(lane, &count);
+    return (count > 0 || cny_lane_has_more(lane)) && step(lane);
 }
 
 static int64_t or_never(int64_t time)
@@ -269,6 +273,7 @@ static void plan(cny_lane *lane)
 {
     int64_t next = lane->due > 0 ? lane->due : or_never(lane->gather_until);
     next = cny_sooner(next, or_never(lane->ack_due));
+    next = cny_sooner(next, cny_lane_replying_until(lane));
     next = cny_sooner(next, cny_lane_next_due(lane));
     if (cny_lane_is_suspended(lane)) /* the lane does nothing, even if it is due */
         next = cny_deadline(GATE_MS);

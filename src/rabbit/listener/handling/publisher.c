@@ -111,19 +111,15 @@ coney_status cny_publish_begin(const cny_handling_context *context, cny_publishe
     one->waiter = cny_waiter_new();
     if (!one->waiter)
         return cny_fail_memory();
-    one->publish.waiter = one->waiter;
+    one->publish.waiter = one->publish.on_outcome ? NULL : one->waiter;
     one->publish.synchronous = at_once;
     status = publish_with_others(context, publisher, one);
-    if (status == CONEY_OK)
-        return status;
-    cny_waiter_unref(one->waiter);
-    one->waiter = NULL;
-    return fail_send(&one->publish);
+    return status == CONEY_OK ? status : fail_send(&one->publish);
 }
 
 bool cny_publish_is_done(const cny_publishing *one)
 {
-    return !one->channel || cny_waiter_wait(one->waiter, 0);
+    return !one->channel || cny_waiter_wait(one->waiter, 0) || cny_now_ms() >= one->deadline;
 }
 
 static coney_status wait_for_outcome(const cny_handling_context *context, const cny_publishing *one)
@@ -144,7 +140,6 @@ coney_status cny_publish_finish(const cny_handling_context *context, cny_publish
     cny_channel_await(one->channel, -1);
     cny_publish_note_outcome(context->factory, &one->publish, status);
     cny_channel_unref(one->channel);
-    cny_waiter_unref(one->waiter);
     return status == CONEY_OK ? status : fail_send(&one->publish);
 }
 
@@ -154,5 +149,8 @@ coney_status cny_publish_confirmed(const cny_handling_context *context, cny_publ
     cny_publishing one = {
         .publish = {.exchange = exchange, .routing_key = routing_key, .message = message, .mandatory = mandatory}};
     coney_status status = cny_publish_begin(context, publisher, &one, true);
-    return status == CONEY_OK ? cny_publish_finish(context, &one) : status;
+    if (status == CONEY_OK)
+        status = cny_publish_finish(context, &one);
+    cny_waiter_unref(one.waiter);
+    return status;
 }

@@ -3,6 +3,7 @@
  * on the thread that settles. */
 #include "rabbit/listener/handling/reply.h"
 
+#include "rabbit/listener/handling/lane.h"
 #include "rabbit/listener/handling/memory.h"
 #include "rabbit/listener/handling/publisher.h"
 
@@ -122,6 +123,9 @@ void cny_transaction_commit(cny_source *source)
 /* ---- replies ---- */
 
 struct cny_sent_reply {
+    atomic_uint refs; /* of its delivery, and until its outcome is told; not of one that is waited for at once */
+    pthread_mutex_t lock;
+    cny_lane *lane; /* under lock: is scheduled when the outcome is known; NULL: nobody waits any more */
     cny_address to;
     coney_message *message; /* a reference */
     cny_reply_watch before;
@@ -201,14 +205,18 @@ static coney_status judge_outcome(const coney_delivery *delivery, const cny_sent
     return CONEY_OK;
 }
 
-static coney_status begin_reply(const coney_delivery *delivery, cny_sent_reply *sent, bool at_once)
+static coney_status begin_reply(const coney_delivery *delivery, cny_sent_reply *sent, cny_outcome_function *on_outcome,
+                                bool at_once)
 {
     cny_handling_context *context = delivery->source->handling->context;
     bool may_be_missing = sent->to.is_requesters && *sent->to.exchange;
     cny_publisher *publisher = may_be_missing ? &context->exchange_replies : &context->replies;
     sent->before = cny_factory_watch_reply(context->factory);
-    sent->publishing = (cny_publishing){
-        .publish = {.exchange = sent->to.exchange, .routing_key = sent->to.routing_key, .message = sent->message}};
+    sent->publishing = (cny_publishing){.publish = {.exchange = sent->to.exchange,
+                                                    .routing_key = sent->to.routing_key,
+                                                    .message = sent->message,
+                                                    .on_outcome = on_outcome,
+                                                    .user = sent}};
     return cny_publish_begin(context, publisher, &sent->publishing, at_once);
 }
 
@@ -234,8 +242,13 @@ static bool may_spoil_transaction(const coney_delivery *delivery, const cny_addr
 
 static coney_status send_confirmed(const coney_delivery *delivery, cny_sent_reply *sent)
 {
-    coney_status status = begin_reply(delivery, sent, true);
-    return status == CONEY_OK ? finish_reply(delivery, sent) : judge_outcome(delivery, sent, status);
+    coney_status status = begin_reply(delivery, sent, NULL, true);
+    if (status != CONEY_OK)
+        status = judge_outcome(delivery, sent, status);
+    else
+        status = finish_reply(delivery, sent);
+    cny_waiter_unref(sent->publishing.waiter);
+    return status;
 }
 
 static bool goes_within(const coney_delivery *delivery, const cny_address *to)
@@ -378,36 +391,84 @@ void cny_reply_with_failure(coney_delivery *delivery)
 
 /* ---- without waiting ---- */
 
-static void free_sent(coney_delivery *delivery)
+static void sent_unref(cny_sent_reply *sent)
 {
-    coney_message_unref(delivery->sent_reply->message);
-    cny_free(delivery->sent_reply);
-    delivery->sent_reply = NULL;
+    if (atomic_fetch_sub_explicit(&sent->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    pthread_mutex_destroy(&sent->lock);
+    cny_waiter_unref(sent->publishing.waiter);
+    coney_message_unref(sent->message);
+    cny_free(sent);
 }
 
-bool cny_reply_begin(coney_delivery *delivery, coney_outcome *outcome, bool at_once)
+/* Under the locks of the publishing connection and of the events. */
+static void on_outcome(void *user, cny_error *error, cny_waiter **told)
+{
+    cny_sent_reply *sent = user;
+    if (told)
+        cny_waiter_tell_later(sent->publishing.waiter, error, told);
+    else
+        cny_waiter_tell(sent->publishing.waiter, error);
+    pthread_mutex_lock(&sent->lock);
+    if (sent->lane)
+        cny_workers_schedule(sent->lane->source->handling->context->workers, &sent->lane->task);
+    pthread_mutex_unlock(&sent->lock);
+    sent_unref(sent);
+}
+
+static cny_sent_reply *new_sent(cny_lane *lane)
 {
     cny_sent_reply *sent = cny_alloc(sizeof *sent);
-    if (!sent) {
+    if (!sent)
+        return NULL;
+    atomic_init(&sent->refs, 1);
+    pthread_mutex_init(&sent->lock, NULL);
+    sent->lane = lane;
+    return sent;
+}
+
+/* Its lane does not wait for it any more. */
+static void forget_sent(coney_delivery *delivery)
+{
+    cny_sent_reply *sent = delivery->sent_reply;
+    delivery->sent_reply = NULL;
+    pthread_mutex_lock(&sent->lock);
+    sent->lane = NULL;
+    pthread_mutex_unlock(&sent->lock);
+    sent_unref(sent);
+}
+
+/* CONEY_OK with is_on_its_way: the outcome is still to come. */
+static coney_status send_left(coney_delivery *delivery, coney_message *reply, bool at_once, bool *is_on_its_way)
+{
+    cny_sent_reply *sent = delivery->sent_reply;
+    coney_status status = prepare_reply(delivery, reply, sent);
+    if (status != CONEY_OK || !sent->message)
+        return status;
+    atomic_fetch_add_explicit(&sent->refs, 1, memory_order_relaxed);
+    status = begin_reply(delivery, sent, on_outcome, at_once);
+    *is_on_its_way = status == CONEY_OK && sent->publishing.channel;
+    if (!*is_on_its_way)
+        sent_unref(sent);
+    return status == CONEY_OK ? status : judge_outcome(delivery, sent, status);
+}
+
+bool cny_reply_begin(coney_delivery *delivery, cny_lane *lane, coney_outcome *outcome, bool at_once)
+{
+    bool is_on_its_way = false;
+    delivery->sent_reply = new_sent(lane);
+    if (!delivery->sent_reply) {
         cny_send_reply_left(delivery, outcome);
         return false;
     }
     coney_message *reply = atomic_exchange(&delivery->reply, NULL);
-    delivery->sent_reply = sent;
-    coney_status status = prepare_reply(delivery, reply, sent);
-    bool is_on_its_way = false;
-    if (status == CONEY_OK && sent->message) {
-        status = begin_reply(delivery, sent, at_once);
-        is_on_its_way = status == CONEY_OK;
-        if (!is_on_its_way)
-            status = judge_outcome(delivery, sent, status);
-    }
+    coney_status status = send_left(delivery, reply, at_once, &is_on_its_way);
     coney_message_unref(reply);
-    if (!is_on_its_way) {
-        end_reply_left(delivery, status, outcome);
-        free_sent(delivery);
-    }
-    return is_on_its_way;
+    if (is_on_its_way)
+        return true;
+    end_reply_left(delivery, status, outcome);
+    forget_sent(delivery);
+    return false;
 }
 
 bool cny_reply_is_done(const coney_delivery *delivery)
@@ -415,10 +476,15 @@ bool cny_reply_is_done(const coney_delivery *delivery)
     return cny_publish_is_done(&delivery->sent_reply->publishing);
 }
 
+int64_t cny_reply_deadline(const coney_delivery *delivery)
+{
+    return delivery->sent_reply->publishing.deadline;
+}
+
 coney_outcome cny_reply_finish(coney_delivery *delivery)
 {
     coney_outcome outcome = CONEY_ACK;
     end_reply_left(delivery, finish_reply(delivery, delivery->sent_reply), &outcome);
-    free_sent(delivery);
+    forget_sent(delivery);
     return outcome;
 }

@@ -10,10 +10,12 @@
 coney_status cny_send_reply_left(coney_delivery *delivery, coney_outcome *outcome);
 
 /* The same for a lane that has other things to do: the reply of a handler that has succeeded is sent, and not waited
- * for. at_once: the lane waits next. False: it was not sent, or its outcome is known; the outcome of the delivery may
+ * for. The lane is scheduled when the broker has answered. at_once: the
+ * lane has nothing else at hand. False: it was not sent, or its outcome is known; the outcome of the delivery may
  * have changed. True: cny_reply_finish(), which waits, gives the outcome. Not in a transaction. */
-bool cny_reply_begin(coney_delivery *delivery, coney_outcome *outcome, bool at_once);
-bool cny_reply_is_done(const coney_delivery *delivery); /* finishing would not wait */
+bool cny_reply_begin(coney_delivery *delivery, cny_lane *lane, coney_outcome *outcome, bool at_once);
+bool cny_reply_is_done(const coney_delivery *delivery);     /* finishing would not wait; asks the clock */
+int64_t cny_reply_deadline(const coney_delivery *delivery); /* when finishing does not wait any more */
 coney_outcome cny_reply_finish(coney_delivery *delivery);
 
 /* For the option return_errors: tells the sender of a request why handling has failed for good. If the reply cannot be

@@ -37,7 +37,20 @@ bool cny_lane_has_enough_replying(const cny_lane *lane)
     return count >= MOST;
 }
 
-/* How many deliveries can be settled without another wait: the oldest one, whose reply is done, and those after it. */
+bool cny_lane_has_replied(const cny_lane *lane)
+{
+    size_t count;
+    return cny_reply_is_done(all_replying(lane, &count)[0]);
+}
+
+int64_t cny_lane_replying_until(const cny_lane *lane)
+{
+    size_t count;
+    coney_delivery **all = all_replying(lane, &count);
+    return count > 0 ? cny_reply_deadline(all[0]) : INT64_MAX;
+}
+
+/* How many deliveries are to be settled: the oldest one, and those after it that can be without another wait. */
 static size_t count_done(const cny_lane *lane)
 {
     size_t count, done = 1;
@@ -61,22 +74,44 @@ static void put_back(cny_lane *lane, size_t back)
     lane->replying.size -= bytes;
 }
 
-bool cny_lane_settle_replying(cny_lane *lane)
+/* Waits for the first replies, whose deliveries become items again, and settles. */
+static void settle_first(cny_lane *lane, size_t wanted)
 {
     size_t count;
-    if (!cny_buffer_reserve(&lane->items, lane->replying.size)) {
+    put_back(lane, wanted);
+    coney_delivery **items = cny_lane_items(lane, &count);
+    for (size_t i = 0; i < wanted; i++) {
+        atomic_store(&lane->deciding, true); /* it waits for the publishing connection */
+        coney_outcome outcome = cny_reply_finish(items[i]);
+        atomic_store(&lane->deciding, false);
+        cny_lane_on_outcome(lane, items[i], cny_dispatch_end(items[i], outcome));
+    }
+    cny_lane_settle_up(lane, wanted);
+}
+
+static bool reserve_items(cny_lane *lane)
+{
+    return cny_buffer_reserve(&lane->items, lane->replying.size);
+}
+
+bool cny_lane_settle_replying(cny_lane *lane)
+{
+    if (!reserve_items(lane)) {
         cny_lane_rest(lane, MEMORY_PAUSE_MS);
         return false;
     }
-    coney_outcome outcome = cny_reply_finish(all_replying(lane, &count)[0]);
-    size_t done = count_done(lane);
-    put_back(lane, done);
-    coney_delivery **items = cny_lane_items(lane, &count);
-    for (size_t i = 0; i < done; i++) {
-        if (i > 0)
-            outcome = cny_reply_finish(items[i]);
-        cny_lane_on_outcome(lane, items[i], cny_dispatch_end(items[i], outcome));
-    }
-    cny_lane_settle_up(lane, done);
+    settle_first(lane, count_done(lane));
     return true;
+}
+
+void cny_lane_settle_all_replying(cny_lane *lane)
+{
+    size_t count;
+    all_replying(lane, &count);
+    if (count == 0)
+        return;
+    if (reserve_items(lane))
+        settle_first(lane, count);
+    else
+        cny_channel_close(lane->source->channel);
 }
