@@ -9,6 +9,7 @@
 #include "chaos/account.h"
 #include "chaos/faults.h"
 #include "chaos/listening.h"
+#include "chaos/requests.h"
 #include "chaos/traffic.h"
 
 #include <inttypes.h>
@@ -139,6 +140,7 @@ static int conclude(bool done)
     printf("\nafter %d faults\n", faults_so_far);
     int64_t lost = account_print();
     listening_print();
+    requests_print();
     printf("  recoveries  %" PRIu64 " of the consuming connection, %" PRIu64 " of the publishing one\n",
            traffic_times_opened(CONEY_CONSUMING) - 1, traffic_times_opened(CONEY_PUBLISHING) - 1);
     printf("  longest time until consuming again, after a fault was over, %.2f s\n\n",
@@ -191,7 +193,7 @@ int main(int count, char **arguments)
     coney_log_set_sink(log_line, NULL);
     coney_log_set_level(getenv("CONEY_TEST_LOG") ? CONEY_LOG_DEBUG : CONEY_LOG_OFF);
     int status = 2;
-    if (traffic_start(uri, options.seed)) {
+    if (traffic_start(uri, options.seed, options.minutes)) {
         bool done = rage(options.minutes);
         done = traffic_finish() && done;
         status = conclude(done);

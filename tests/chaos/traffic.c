@@ -5,6 +5,7 @@
 
 #include "chaos/bodies.h"
 #include "chaos/listening.h"
+#include "chaos/requests.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -91,7 +92,7 @@ static bool start_publishers(void)
 
 /* ---- all of it ---- */
 
-bool traffic_start(const char *uri, uint64_t seed)
+bool traffic_start(const char *uri, uint64_t seed, int64_t minutes)
 {
     coney_connection_factory_options options = {
         .connection_name = "chaos",
@@ -103,7 +104,7 @@ bool traffic_start(const char *uri, uint64_t seed)
         coney_template_new(&sender, factory,
                            &(coney_template_options){.exchange = EXCHANGE, .resend_unconfirmed = true}) != CONEY_OK)
         return complain("set-up");
-    return listening_start(factory, seed) && start_publishers();
+    return listening_start(factory, seed) && requests_start(factory, minutes) && start_publishers();
 }
 
 static void stop_publishers(void)
@@ -137,15 +138,17 @@ static void wait_for_handlers(void)
 bool traffic_finish(void)
 {
     stop_publishers();
+    bool answered = requests_finish();
     bool done = coney_template_wait_for_confirms(sender, PATIENCE_MS) == CONEY_OK || complain("confirms");
     listening_calm_down();
     wait_for_handlers();
-    return listening_wait_until_empty(EMPTY_MS) && done;
+    return listening_wait_until_empty(EMPTY_MS) && done && answered;
 }
 
 void traffic_free(void)
 {
     stop_publishers();
+    requests_free();
     listening_free();
     coney_template_free(sender);
     coney_connection_factory_free(factory);

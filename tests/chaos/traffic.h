@@ -6,7 +6,7 @@
 #include "chaos/account.h"
 
 /* Connects, declares and starts everything; the account is open. False with a line on stderr. */
-bool traffic_start(const char *uri, uint64_t seed);
+bool traffic_start(const char *uri, uint64_t seed, int64_t minutes);
 
 /* Ends publishing and waits until nothing is unconfirmed, then until everything confirmed is handled
  * or nothing more comes, and no queue has anything. False with a line on stderr if that did not happen. */
