@@ -342,7 +342,7 @@ static coney_outcome end_handling(coney_delivery *delivery, coney_outcome outcom
     bool is_manual = cny_delivery_is_manual(delivery);
     bool is_replying = outcome == CONEY_ACK && atomic_load(&delivery->reply);
     if (is_replying && may_go_on(delivery)) {
-        if (cny_reply_begin(delivery, lane, &outcome, !cny_lane_has_more(lane)))
+        if (cny_reply_begin(delivery, &outcome, !cny_lane_has_more(lane)))
             return CONEY_ACK; /* cny_dispatch_end() comes later */
     } else if (is_replying && (!is_manual || cny_delivery_take_back(delivery))) {
         cny_send_reply_left(delivery, &outcome);

@@ -251,8 +251,8 @@ static bool must_settle_replying(cny_lane *lane)
            cny_intake_ends(&lane->source->intake) || !cny_channel_alive(lane->source->channel);
 }
 
-/* Deliveries whose replies are confirmed are settled first. With nothing at hand the lane runs again when the next
- * reply is confirmed. */
+/* Deliveries whose replies are confirmed are settled first. With nothing at hand the lane rests until all replies are
+ * confirmed. */
 static bool step_or_settle(cny_lane *lane)
 {
     size_t count;
@@ -261,7 +261,9 @@ static bool step_or_settle(cny_lane *lane)
     if (must_settle_replying(lane) || cny_lane_has_replied(lane))
         return cny_lane_settle_replying(lane);
     cny_lane_items(lane, &count);
-    return (count > 0 || cny_lane_has_more(lane)) && step(lane);
+    if (count > 0 || cny_lane_has_more(lane))
+        return step(lane);
+    return !cny_lane_rest_until_replied(lane);
 }
 
 static int64_t or_never(int64_t time)

@@ -125,7 +125,8 @@ void cny_transaction_commit(cny_source *source)
 struct cny_sent_reply {
     atomic_uint refs; /* of its delivery, and until its outcome is told; not of one that is waited for at once */
     pthread_mutex_t lock;
-    cny_lane *lane; /* under lock: is scheduled when the outcome is known; NULL: nobody waits any more */
+    bool is_told;   /* under lock: the outcome is known */
+    cny_lane *lane; /* under lock: is scheduled then; NULL: none is */
     cny_address to;
     coney_message *message; /* a reference */
     cny_reply_watch before;
@@ -410,20 +411,20 @@ static void on_outcome(void *user, cny_error *error, cny_waiter **told)
     else
         cny_waiter_tell(sent->publishing.waiter, error);
     pthread_mutex_lock(&sent->lock);
+    sent->is_told = true;
     if (sent->lane)
         cny_workers_schedule(sent->lane->source->handling->context->workers, &sent->lane->task);
     pthread_mutex_unlock(&sent->lock);
     sent_unref(sent);
 }
 
-static cny_sent_reply *new_sent(cny_lane *lane)
+static cny_sent_reply *new_sent(void)
 {
     cny_sent_reply *sent = cny_alloc(sizeof *sent);
     if (!sent)
         return NULL;
     atomic_init(&sent->refs, 1);
     pthread_mutex_init(&sent->lock, NULL);
-    sent->lane = lane;
     return sent;
 }
 
@@ -453,10 +454,10 @@ static coney_status send_left(coney_delivery *delivery, coney_message *reply, bo
     return status == CONEY_OK ? status : judge_outcome(delivery, sent, status);
 }
 
-bool cny_reply_begin(coney_delivery *delivery, cny_lane *lane, coney_outcome *outcome, bool at_once)
+bool cny_reply_begin(coney_delivery *delivery, coney_outcome *outcome, bool at_once)
 {
     bool is_on_its_way = false;
-    delivery->sent_reply = new_sent(lane);
+    delivery->sent_reply = new_sent();
     if (!delivery->sent_reply) {
         cny_send_reply_left(delivery, outcome);
         return false;
@@ -474,6 +475,16 @@ bool cny_reply_begin(coney_delivery *delivery, cny_lane *lane, coney_outcome *ou
 bool cny_reply_is_done(const coney_delivery *delivery)
 {
     return cny_publish_is_done(&delivery->sent_reply->publishing);
+}
+
+bool cny_reply_wake_lane(const coney_delivery *delivery, cny_lane *lane)
+{
+    cny_sent_reply *sent = delivery->sent_reply;
+    pthread_mutex_lock(&sent->lock);
+    sent->lane = sent->is_told ? NULL : lane;
+    bool will_wake = !sent->is_told;
+    pthread_mutex_unlock(&sent->lock);
+    return will_wake;
 }
 
 int64_t cny_reply_deadline(const coney_delivery *delivery)

@@ -10,11 +10,13 @@
 coney_status cny_send_reply_left(coney_delivery *delivery, coney_outcome *outcome);
 
 /* The same for a lane that has other things to do: the reply of a handler that has succeeded is sent, and not waited
- * for. The lane is scheduled when the broker has answered. at_once: the
- * lane has nothing else at hand. False: it was not sent, or its outcome is known; the outcome of the delivery may
- * have changed. True: cny_reply_finish(), which waits, gives the outcome. Not in a transaction. */
-bool cny_reply_begin(coney_delivery *delivery, cny_lane *lane, coney_outcome *outcome, bool at_once);
-bool cny_reply_is_done(const coney_delivery *delivery);     /* finishing would not wait; asks the clock */
+ * for. at_once: the lane has nothing else at hand. False: it was not sent, or its outcome is known; the outcome of the
+ * delivery may have changed. True: cny_reply_finish(), which waits, gives the outcome. Not in a transaction. */
+bool cny_reply_begin(coney_delivery *delivery, coney_outcome *outcome, bool at_once);
+bool cny_reply_is_done(const coney_delivery *delivery); /* finishing would not wait; asks the clock */
+
+/* Has the lane scheduled when the broker has answered. False: it has. */
+bool cny_reply_wake_lane(const coney_delivery *delivery, cny_lane *lane);
 int64_t cny_reply_deadline(const coney_delivery *delivery); /* when finishing does not wait any more */
 coney_outcome cny_reply_finish(coney_delivery *delivery);
 

@@ -43,6 +43,13 @@ bool cny_lane_has_replied(const cny_lane *lane)
     return cny_reply_is_done(all_replying(lane, &count)[0]);
 }
 
+bool cny_lane_rest_until_replied(cny_lane *lane)
+{
+    size_t count;
+    coney_delivery **all = all_replying(lane, &count);
+    return cny_reply_wake_lane(all[count - 1], lane);
+}
+
 int64_t cny_lane_replying_until(const cny_lane *lane)
 {
     size_t count;

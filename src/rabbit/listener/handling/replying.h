@@ -11,7 +11,10 @@ bool cny_lane_put_aside(cny_lane *lane);
 
 /* So many replies are on their way that the lane waits for some. */
 bool cny_lane_has_enough_replying(const cny_lane *lane);
-bool cny_lane_has_replied(const cny_lane *lane);       /* the oldest reply is confirmed, or too late */
+bool cny_lane_has_replied(const cny_lane *lane); /* the oldest reply is confirmed, or too late */
+
+/* Has the lane run when the newest reply is confirmed, and so, nearly always, all of them. False: it is confirmed. */
+bool cny_lane_rest_until_replied(cny_lane *lane);
 int64_t cny_lane_replying_until(const cny_lane *lane); /* when the oldest reply is too late; INT64_MAX: there is none */
 
 /* Waits for the oldest reply, and settles its delivery and those after it whose replies are confirmed, too. False
