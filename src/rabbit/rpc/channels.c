@@ -405,6 +405,20 @@ static coney_status find_channel(cny_rpc *rpc, cny_reply_channel **found, int64_
     return rpc->is_closed ? cny_fail(CONEY_E_CLOSED, "the template is being freed") : CONEY_OK;
 }
 
+/* At the deadline, not under lock: what the channel, of which the last error says that it was not opened, lacks. */
+static coney_status tell_hindrance(const cny_rpc *rpc)
+{
+    coney_connection_factory *factory = rpc->parts.factory;
+    cny_error *timeout = cny_error_capture();
+    coney_status status = cny_factory_check_blocked(factory);
+    if (status == CONEY_OK)
+        status = cny_factory_wait_open(factory, CONEY_PUBLISHING, cny_now_ms());
+    if (status == CONEY_OK)
+        status = cny_error_raise(timeout);
+    cny_error_unref(timeout);
+    return status;
+}
+
 coney_status cny_reply_channel_take(cny_rpc *rpc, cny_reply_channel **channel, cny_channel **publisher,
                                     int64_t deadline)
 {
@@ -417,7 +431,7 @@ coney_status cny_reply_channel_take(cny_rpc *rpc, cny_reply_channel **channel, c
         *publisher = cny_channel_ref(found->publisher);
     }
     cny_rpc_unlock(rpc);
-    return status;
+    return status == CONEY_E_TIMEOUT ? tell_hindrance(rpc) : status;
 }
 
 /* ---- closing ---- */
