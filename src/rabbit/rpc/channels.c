@@ -138,7 +138,7 @@ static coney_status find_channel(cny_rpc *rpc, cny_reply_channel **found, int64_
         if (status != CONEY_OK)
             return status;
     }
-    return rpc->is_closed ? cny_fail(CONEY_E_CLOSED, "the template is being freed") : CONEY_OK;
+    return *found ? CONEY_OK : cny_fail(CONEY_E_CLOSED, "the template is being freed");
 }
 
 /* At the deadline, not under lock: what the channel, of which the last error says that it was not opened, lacks. */
@@ -161,7 +161,7 @@ coney_status cny_reply_channel_take(cny_rpc *rpc, cny_reply_channel **channel, c
     cny_reply_channel *found = NULL;
     cny_rpc_lock(rpc);
     coney_status status = find_channel(rpc, &found, deadline);
-    if (status == CONEY_OK) {
+    if (found) {
         found->outstanding++;
         *channel = found;
         *publisher = cny_channel_ref(found->publisher);

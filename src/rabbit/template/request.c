@@ -9,6 +9,8 @@
 #include <coney/rabbit/request.h>
 #include <coney/rabbit/typed.h>
 
+#include <assert.h>
+
 #define DEFAULT_RETRY_DELAY_MS 100
 #define LONGEST_RETRY_DELAY_MS 10000
 
@@ -99,6 +101,7 @@ static coney_status attempt(const asking *one, coney_message **reply)
 /* The time that is left, or a fair part of it. */
 static int64_t deadline_of_attempt(const asking *one, int attempts_left)
 {
+    assert(attempts_left > 0);
     int64_t left_ms = one->deadline - cny_now_ms();
     int64_t own_ms = one->options.attempt_timeout_ms ? one->options.attempt_timeout_ms : left_ms / attempts_left;
     return attempts_left == 1 && !one->options.attempt_timeout_ms ? one->deadline
