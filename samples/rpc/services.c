@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT */
+/* Starts and kills the services. The kernel kills them when this process ends, however that happens
+ * (PR_SET_PDEATHSIG). */
 #include "services.h"
 
-#include <pthread.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-static char service[512];
+static char program[4096];
 static const char *broker;
 static pid_t warehouse, notify;
-static pthread_t story;
 
 int64_t now_ms(void)
 {
@@ -23,19 +25,42 @@ int64_t now_ms(void)
 
 void sleep_ms(int ms)
 {
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000}, NULL);
+    if (ms > 0)
+        nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000}, NULL);
 }
 
-static pid_t start(const char *name, int slow_ms)
+/* The program of the services is beside this one. */
+static bool find_program(void)
+{
+    static const char name[] = "rpc-service";
+    ssize_t size = readlink("/proc/self/exe", program, sizeof program - sizeof name);
+    if (size < 0)
+        return false;
+    program[size] = '\0';
+    memcpy(strrchr(program, '/') + 1, name, sizeof name);
+    return access(program, X_OK) == 0;
+}
+
+/* Between fork() and exec in a program with threads: calls that are safe in a signal handler, and no others. */
+static void become(const char *name, const char *slow, pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() == parent) /* else it has ended before the line above */
+        execl(program, program, name, slow, broker, (char *)NULL);
+    _exit(127);
+}
+
+static bool start(pid_t *pid, const char *name, int slow_ms)
 {
     char slow[16];
+    pid_t parent = getpid();
     snprintf(slow, sizeof slow, "%d", slow_ms);
-    pid_t pid = fork();
-    if (pid == 0) {
-        execl(service, service, name, slow, broker, (char *)NULL);
-        _exit(127);
-    }
-    return pid;
+    *pid = fork();
+    if (*pid == 0)
+        become(name, slow, parent);
+    if (*pid < 0)
+        fprintf(stderr, "rpc: the %s cannot be started: %s\n", name, strerror(errno));
+    return *pid > 0;
 }
 
 static void end(pid_t *pid)
@@ -45,15 +70,14 @@ static void end(pid_t *pid)
     *pid = 0;
 }
 
-bool services_start(const char *program, const char *uri)
+bool services_start(const char *uri)
 {
-    const char *slash = strrchr(program, '/');
-    int folder = slash ? (int)(slash - program) : 0;
-    snprintf(service, sizeof service, "%.*s%srpc-service", folder, program, slash ? "/" : "./");
     broker = uri;
-    warehouse = start("warehouse", 0);
-    notify = start("notify", 0);
-    return warehouse > 0 && notify > 0;
+    if (!find_program()) {
+        fprintf(stderr, "rpc: %s cannot be started: %s\n", program, strerror(errno));
+        return false;
+    }
+    return start(&warehouse, "warehouse", 0) && start(&notify, "notify", 0);
 }
 
 void services_stop(void)
@@ -62,26 +86,20 @@ void services_stop(void)
     end(&notify);
 }
 
-static void *tell_story(void *unused)
+static void sleep_until(int64_t ms)
 {
-    (void)unused;
-    sleep_ms(FINE_MS);
-    end(&warehouse);
-    sleep_ms(DEAD_MS);
-    warehouse = start("warehouse", SLOWNESS_MS);
-    sleep_ms(SLOW_MS);
-    end(&warehouse);
-    warehouse = start("warehouse", 0);
-    sleep_ms(FINE_MS);
-    return NULL;
+    sleep_ms((int)(ms - now_ms()));
 }
 
-void story_begin(void)
+bool services_tell_story(int64_t begin_ms)
 {
-    pthread_create(&story, NULL, tell_story, NULL);
-}
-
-void story_end(void)
-{
-    pthread_join(story, NULL);
+    sleep_until(begin_ms + FINE_MS);
+    end(&warehouse);
+    sleep_until(begin_ms + FINE_MS + DEAD_MS);
+    bool alive = start(&warehouse, "warehouse", SLOWNESS_MS);
+    sleep_until(begin_ms + FINE_MS + DEAD_MS + SLOW_MS);
+    end(&warehouse);
+    alive = start(&warehouse, "warehouse", 0) && alive;
+    sleep_until(begin_ms + STORY_MS);
+    return alive;
 }

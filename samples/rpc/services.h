@@ -8,13 +8,13 @@
 
 enum { FINE_MS = 1500, DEAD_MS = 2500, SLOW_MS = 2000, STORY_MS = 2 * FINE_MS + DEAD_MS + SLOW_MS, SLOWNESS_MS = 400 };
 
-/* Starts both. The programs are beside this one, whose path is given. */
-bool services_start(const char *program, const char *uri);
+/* Starts both. False with a line on stderr. */
+bool services_start(const char *uri);
 void services_stop(void);
 
-/* A thread that has the warehouse be fine, dead (kill -9), slow, and fine again. end waits for it. */
-void story_begin(void);
-void story_end(void);
+/* The warehouse is fine, dead (kill -9), slow, and fine again. Returns after STORY_MS. The main thread alone calls these
+ * three functions, because the services end with the thread that has started them. False with a line on stderr. */
+bool services_tell_story(int64_t begin_ms);
 
 int64_t now_ms(void);
 void sleep_ms(int ms);
