@@ -12,8 +12,9 @@ enum { FINE_MS = 1500, DEAD_MS = 2500, SLOW_MS = 2000, STORY_MS = 2 * FINE_MS + 
 bool services_start(const char *uri);
 void services_stop(void);
 
-/* The warehouse is fine, dead (kill -9), slow, and fine again. Returns after STORY_MS. The main thread alone calls these
- * three functions, because the services end with the thread that has started them. False with a line on stderr. */
+/* The warehouse is fine, dead (kill -9), slow, and fine again. Returns after STORY_MS. The main thread alone calls
+ * these three functions, because the services end with the thread that has started them. False with a line on
+ * stderr. */
 bool services_tell_story(int64_t begin_ms);
 
 int64_t now_ms(void);
