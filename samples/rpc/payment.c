@@ -222,8 +222,8 @@ static bool claims_hold(const way ways[3])
 {
     int plain_ms = percentile(&ways[0].held_dead, 99), guarded_ms = percentile(&ways[1].held_dead, 99);
     bool all = claim(ways[0].failed > 0, "a plain call to a dead service fails, however patient its caller is");
-    all = claim(ways[1].held_dead.count > 0 && guarded_ms < plain_ms / 3,
-                "deadline and circuit hold callers of a dead service for less than a third of the time (p99)") &&
+    all = claim(ways[1].held_dead.count > 0 && guarded_ms < plain_ms / 2,
+                "deadline and circuit hold callers of a dead service for less than half of the time (p99)") &&
           all;
     all = claim(ways[1].refused > 0, "the circuit refuses at once") && all;
     all = claim(ways[2].failed == 0 && ways[2].lost == 0, "no event fails or is lost") && all;
