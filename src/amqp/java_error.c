@@ -180,9 +180,9 @@ static bool take_fields(java_walk *walk, class_desc *class)
     if (!take_number(walk, 2, &count) || count > MAX_FIELDS - walk->field_count)
         return false;
     char *types = walk->fields + walk->field_count;
-    walk->field_count += count;
+    walk->field_count += (size_t)count;
     class->types = types;
-    class->count = count;
+    class->count = (size_t)count;
     for (size_t i = 0; i < count; i++) {
         uint64_t type;
         cny_java_text name;

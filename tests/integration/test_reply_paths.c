@@ -4,6 +4,7 @@
 #include "support/answering.h"
 #include "support/container_fixture.h"
 
+#include <pthread.h>
 #include <stdio.h>
 
 /* ---- queues ---- */
@@ -172,6 +173,42 @@ static void test_confirmed_request_with_a_fixed_queue_survives_a_loss(void **sta
     free_own_connection(factory);
 }
 
+static atomic_int callers_left;
+
+static void *ask_often(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 200; i++) {
+        coney_message *request = test_text("echo x"), *reply;
+        coney_template_send_and_receive(asker, &reply, NULL, request, &(coney_request_options){.timeout_ms = 300});
+        coney_message_unref(reply);
+        coney_message_unref(request);
+    }
+    atomic_fetch_sub(&callers_left, 1);
+    return NULL;
+}
+
+static void test_fixed_queue_is_repaired_while_many_ask(void **state)
+{
+    (void)state;
+    enum { THREADS = 6 };
+    pthread_t threads[THREADS];
+    coney_connection_factory *factory;
+    const char *replies = listening_make_other_queue("replies");
+    use_own_connection(&(coney_rpc_options){.reply_queue = replies}, &factory);
+    atomic_store(&callers_left, THREADS);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_often, NULL), 0);
+    for (int i = 0; i < 3 && atomic_load(&callers_left) > 0; i++)
+        test_kill_connections();
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    coney_rpc_statistics now = answering_statistics();
+    assert_int_equal(now.in_flight, 0);
+    assert_int_equal(now.sent, now.replied + now.timed_out + now.lost);
+    free_own_connection(factory);
+}
+
 static void test_reply_queue_that_is_made_again_is_consumed_again(void **state)
 {
     (void)state;
@@ -199,6 +236,7 @@ int main(void)
         answering_test(test_id_may_be_in_a_header),
         answering_test(test_lost_connection_ends_requests_once_and_the_next_ones_work),
         answering_test(test_confirmed_request_with_a_fixed_queue_survives_a_loss),
+        answering_test(test_fixed_queue_is_repaired_while_many_ask),
         answering_test(test_reply_queue_that_is_made_again_is_consumed_again),
     };
     return cmocka_run_group_tests_name("reply_paths", tests, test_client_setup, test_client_teardown);

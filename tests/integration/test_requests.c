@@ -43,6 +43,29 @@ static void test_deadline_may_be_hidden(void **state)
     assert_null(coney_message_header(answering_last(), CONEY_HEADER_TIMEOUT));
 }
 
+static void test_hidden_deadline_of_a_request_that_is_passed_on_does_not_travel(void **state)
+{
+    (void)state;
+    coney_message *request, *reply;
+    const coney_value other = coney_value_int64(1);
+    coney_message *plain = test_text("echo x");
+    answering_use(&(coney_rpc_options){.hide_deadline = true});
+    assert_ok(coney_message_with_header(&request, plain, CONEY_HEADER_TIMEOUT, &other));
+    assert_ok(coney_template_send_and_receive(asker, &reply, NULL, request, NULL));
+    assert_null(coney_message_header(answering_last(), CONEY_HEADER_TIMEOUT));
+    coney_message_unref(reply);
+    coney_message_unref(request);
+    coney_message_unref(plain);
+}
+
+static void test_channel_of_synchronous_requests_is_closed_when_idle(void **state)
+{
+    (void)state;
+    answering_use(&(coney_rpc_options){.idle_ms = 50});
+    assert_non_null(answering_ask("echo x", 0));
+    test_wait_until(answering_statistics().channels == 0);
+}
+
 static void test_shorter_expiration_of_the_program_stays(void **state)
 {
     (void)state;
@@ -309,6 +332,8 @@ int main(void)
         answering_test(test_request_is_answered),
         answering_test(test_server_sees_reply_address_id_and_deadline),
         answering_test(test_deadline_may_be_hidden),
+        answering_test(test_hidden_deadline_of_a_request_that_is_passed_on_does_not_travel),
+        answering_test(test_channel_of_synchronous_requests_is_closed_when_idle),
         answering_test(test_shorter_expiration_of_the_program_stays),
         answering_test(test_json_is_converted_both_ways),
         answering_test(test_unroutable_request_ends_at_once),

@@ -16,27 +16,38 @@ static cny_reply_channel *next_unchecked(const cny_rpc *rpc)
     return each;
 }
 
-static bool is_ended(const cny_reply_channel *channel)
+static bool is_ended(cny_channel *consumer)
 {
     cny_error *reason;
-    bool is_ended = cny_channel_feed(channel->consumer, &reason) == CNY_FEED_ENDED || reason;
+    bool is_ended = cny_channel_feed(consumer, &reason) == CNY_FEED_ENDED || reason;
     cny_error_unref(reason);
     return is_ended;
 }
 
-/* Under lock, which is given back meanwhile. */
+/* Under lock, which is given back meanwhile: another thread may replace the consumer then. */
+static void check_consumer(cny_rpc *rpc, cny_reply_channel *channel)
+{
+    cny_channel *consumer = cny_channel_ref(channel->consumer);
+    channel->outstanding++; /* so that it stays */
+    cny_rpc_unlock(rpc);
+    bool ended = is_ended(consumer);
+    if (ended && channel->path != CONEY_REPLY_FIXED_QUEUE)
+        cny_reply_channel_end_orphans(channel);
+    cny_rpc_lock(rpc);
+    channel->is_cancelled = channel->is_cancelled || (ended && channel->consumer == consumer);
+    cny_reply_channel_release(channel);
+    cny_rpc_unlock(rpc);
+    cny_channel_unref(consumer);
+    cny_rpc_lock(rpc);
+}
+
+/* The same. */
 static void check_consumers(cny_rpc *rpc)
 {
     cny_reply_channel *channel;
     while (!rpc->opening && (channel = next_unchecked(rpc))) {
-        channel->outstanding++; /* so that it stays */
-        cny_rpc_unlock(rpc);
-        bool ended = channel->consumer && is_ended(channel);
-        if (ended && channel->path != CONEY_REPLY_FIXED_QUEUE)
-            cny_reply_channel_end_orphans(channel);
-        cny_rpc_lock(rpc);
-        channel->is_cancelled = channel->is_cancelled || ended;
-        cny_reply_channel_release(channel);
+        if (channel->consumer)
+            check_consumer(rpc, channel);
     }
 }
 
@@ -53,6 +64,8 @@ static bool is_usable(const cny_reply_channel *channel)
 static cny_reply_channel *choose(const cny_rpc *rpc, bool is_limited)
 {
     cny_reply_channel *chosen = NULL;
+    if (rpc->opening && rpc->options.reply_path == CONEY_REPLY_FIXED_QUEUE)
+        return NULL; /* the one channel is being repaired, without the lock */
     bool has_limit = is_limited && rpc->options.reply_path != CONEY_REPLY_FIXED_QUEUE;
     for (cny_reply_channel *each = rpc->channels; each; each = each->next) {
         if (!is_usable(each) || (has_limit && each->outstanding >= (size_t)rpc->options.max_per_channel))
@@ -100,6 +113,7 @@ static coney_status open_one(cny_rpc *rpc, int64_t deadline)
             last = &(*last)->next;
         *last = channel;
         channel->idle_since = cny_now_ms();
+        rpc->has_new_channel = true;
     }
     rpc->changes++;
     pthread_cond_broadcast(&rpc->changed);
@@ -166,7 +180,11 @@ coney_status cny_reply_channel_take(cny_rpc *rpc, cny_reply_channel **channel, c
         *channel = found;
         *publisher = cny_channel_ref(found->publisher);
     }
+    bool has_new_channel = rpc->has_new_channel;
+    rpc->has_new_channel = false;
     cny_rpc_unlock(rpc);
+    if (has_new_channel) /* the recovery thread closes it when it is idle */
+        cny_factory_wake(rpc->parts.factory);
     return status == CONEY_E_TIMEOUT ? tell_hindrance(rpc) : status;
 }
 
@@ -242,8 +260,8 @@ static int64_t next_look(cny_rpc *rpc, int64_t now)
         bool is_fixed = each->path == CONEY_REPLY_FIXED_QUEUE;
         if (is_fixed && each->outstanding > 0)
             next = cny_sooner(next, now + REPAIR_PAUSE_MS);
-        if (!is_fixed && each->outstanding == 0 && rpc->options.idle_ms >= 0)
-            next = cny_sooner(next, each->idle_since + rpc->options.idle_ms);
+        if (!is_fixed && rpc->options.idle_ms >= 0)
+            next = cny_sooner(next, (each->outstanding > 0 ? now : each->idle_since) + rpc->options.idle_ms);
     }
     cny_rpc_unlock(rpc);
     return next;

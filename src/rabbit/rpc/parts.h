@@ -96,6 +96,7 @@ struct cny_rpc {
     cny_reply_channel *channels;
     uint64_t changes;       /* how often a channel has changed */
     bool opening;           /* a thread opens or repairs a channel */
+    bool has_new_channel;   /* since the recovery thread was woken for that */
     bool is_without_direct; /* the broker does not know direct reply-to */
     bool is_closed;
     size_t untold;       /* callbacks that have not returned, and calls that the events thread is to finish */

@@ -24,9 +24,10 @@ static coney_status make_headers(const cny_rpc *rpc, const coney_table **headers
                                  int64_t left_ms)
 {
     const char *header = rpc->options.correlation_header;
-    if (!header && rpc->options.hide_deadline)
+    bool has_other_deadline = coney_table_get(*headers, CONEY_HEADER_TIMEOUT); /* of a request that is passed on */
+    if (!header && rpc->options.hide_deadline && !has_other_deadline)
         return CONEY_OK;
-    coney_table *made = cny_table_copy_without(arena, *headers, header ? header : CONEY_HEADER_TIMEOUT);
+    coney_table *made = cny_table_copy_without(arena, *headers, CONEY_HEADER_TIMEOUT);
     coney_status status = made ? CONEY_OK : cny_fail_memory();
     const coney_value id_value = coney_value_string(id), timeout = coney_value_int64(left_ms);
     if (status == CONEY_OK && header)

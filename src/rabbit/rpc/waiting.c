@@ -141,15 +141,17 @@ static bool has_any_ended(void *context)
 
 static coney_status check_any(coney_request *const requests[], size_t count, const size_t *index, int timeout_ms)
 {
-    const coney_request *first = NULL;
+    size_t there = 0;
     if (!index || (!requests && count > 0))
         return cny_fail(CONEY_E_INVALID, "request: the array or the place for the index is NULL");
-    for (size_t i = 0; i < count && !first; i++)
-        first = requests[i];
-    if (!first)
-        return cny_fail(CONEY_E_INVALID, "request: the array has no request to wait for");
     coney_status status = check_timeout(timeout_ms);
-    return status == CONEY_OK ? check_process(first) : status;
+    for (size_t i = 0; i < count && status == CONEY_OK; i++) {
+        there += requests[i] != NULL;
+        status = requests[i] ? check_process(requests[i]) : CONEY_OK;
+    }
+    if (status == CONEY_OK && there == 0)
+        return cny_fail(CONEY_E_INVALID, "request: the array has no request to wait for");
+    return status;
 }
 
 coney_status coney_request_wait_any(coney_request *const requests[], size_t count, size_t *index, int timeout_ms)
