@@ -8,19 +8,20 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rooms="
 base
 amqp                         base
-wire                         base amqp
-rabbit/events                base amqp
-rabbit/connection/confirms   base amqp wire rabbit/events
-rabbit/connection            base amqp wire rabbit/events rabbit/connection/confirms
-rabbit/factory               base amqp wire rabbit/events rabbit/connection
-rabbit/rpc                   base amqp rabbit/events rabbit/connection rabbit/connection/confirms rabbit/factory
-rabbit/template              base amqp rabbit/connection rabbit/connection/confirms rabbit/factory rabbit/rpc
-rabbit/admin                 base amqp rabbit/connection rabbit/factory
-rabbit/listener/report       base amqp rabbit/connection rabbit/factory
-rabbit/listener/spec         base amqp rabbit/connection rabbit/factory
-rabbit/listener/handling     base amqp rabbit/connection rabbit/connection/confirms rabbit/factory rabbit/listener/report rabbit/listener/spec
-rabbit/listener/consuming    base amqp rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec rabbit/listener/handling
-rabbit/listener              base amqp rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec rabbit/listener/handling rabbit/listener/consuming
+topology                     base amqp
+wire                         base amqp topology
+rabbit/events                base amqp topology
+rabbit/connection/confirms   base amqp topology wire rabbit/events
+rabbit/connection            base amqp topology wire rabbit/events rabbit/connection/confirms
+rabbit/factory               base amqp topology wire rabbit/events rabbit/connection
+rabbit/rpc                   base amqp topology rabbit/events rabbit/connection rabbit/connection/confirms rabbit/factory
+rabbit/template              base amqp topology rabbit/connection rabbit/connection/confirms rabbit/factory rabbit/rpc
+rabbit/admin                 base amqp topology rabbit/connection rabbit/factory
+rabbit/listener/report       base amqp topology rabbit/connection rabbit/factory
+rabbit/listener/spec         base amqp topology rabbit/connection rabbit/factory
+rabbit/listener/handling     base amqp topology rabbit/connection rabbit/connection/confirms rabbit/factory rabbit/listener/report rabbit/listener/spec
+rabbit/listener/consuming    base amqp topology rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec rabbit/listener/handling
+rabbit/listener              base amqp topology rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec rabbit/listener/handling rabbit/listener/consuming
 "
 
 # base and amqp have a header for each topic.
@@ -50,7 +51,7 @@ may_include() {
     coney/amqp/*) [[ $1 != src/base/* || ${2##*/} =~ ^(api|status|log|version)\.h$ ]] ;;
     coney/coney.h) false ;;
     openssl/* | rabbitmq-c/* | amqp_framing.h | amqp.h | amqp_ssl_socket.h | amqp_tcp_socket.h) [[ $1 == src/wire/* ]] ;;
-    jansson.h) [[ $1 == src/amqp/* || $1 == include/coney/amqp/json.h ]] ;;
+    jansson.h) [[ $1 == src/amqp/* || $1 == src/topology/* || $1 == include/coney/amqp/json.h ]] ;;
     zlib.h) [[ $1 =~ ^src/amqp/(deflate|zip)\.c$ ]] ;;
     *) may_use "$1" "src/${2%/*}" && { [[ ${1%/*} == "src/${2%/*}" ]] || shows "$2"; } ;;
     esac

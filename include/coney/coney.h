@@ -13,11 +13,14 @@
 #include <coney/amqp/content.h>
 #include <coney/amqp/converter.h>
 #include <coney/amqp/death.h>
+#include <coney/amqp/exchange.h>
 #include <coney/amqp/headers.h>
+#include <coney/amqp/inventory.h>
 #include <coney/amqp/json.h>
 #include <coney/amqp/log.h>
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
+#include <coney/amqp/queue.h>
 #include <coney/amqp/remote_error.h>
 #include <coney/amqp/status.h>
 #include <coney/amqp/table_json.h>

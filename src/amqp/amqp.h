@@ -11,7 +11,6 @@
 #include <coney/amqp/converter.h>
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
-#include <coney/amqp/topology.h>
 #include <coney/amqp/value.h>
 
 #include <stdatomic.h>
@@ -99,7 +98,8 @@ coney_message *cny_message_alloc(size_t room);
 /* The bytes of memory that the message takes, including the message whose body it shares. */
 size_t cny_message_weight(const coney_message *message);
 
-/* Makes a random UUID. False: the system gave no random numbers. */
+/* Makes a random UUID, as bytes or as text. False: the system gave no random numbers. */
+bool cny_uuid_bytes(uint8_t bytes[16]);
 bool cny_uuid(char uuid[37]);
 
 /* ---- replies ---- */
@@ -180,24 +180,7 @@ static inline bool cny_processors_any(cny_processors *processors)
 coney_status cny_processors_run(cny_processors *processors, coney_message **message, const char *exchange,
                                 const char *routing_key);
 
-/* ---- declarations ---- */
-
-coney_status cny_queue_check(const coney_queue *queue);
-coney_status cny_exchange_check(const coney_exchange *exchange);
-coney_status cny_binding_check(const coney_binding *binding);
-
-/* Gives all arguments, including the typed fields of the struct, under the names that the broker knows.
- * CONEY_E_NO_MEMORY. */
-coney_status cny_queue_arguments(coney_table **arguments, const coney_queue *queue);
-coney_status cny_exchange_arguments(coney_table **arguments, const coney_exchange *exchange);
-
-/* What the fields or arguments of a declaration say of the queue. CONEY_QUEUE_DEFAULT: they do not name the kind. */
-coney_queue_kind cny_queue_kind(const coney_queue *queue);
-bool cny_queue_has_single_active_consumer(const coney_queue *queue);
-int64_t cny_queue_delivery_limit(const coney_queue *queue, int64_t otherwise); /* below 0: no limit */
-bool cny_queue_delays_failures(const coney_queue *queue);
-
-const char *cny_exchange_type_name(const coney_exchange *exchange);
+/* ---- consuming ---- */
 
 /* The parameters of basic.consume. */
 typedef struct cny_consume {
@@ -207,16 +190,5 @@ typedef struct cny_consume {
     bool exclusive;
     const coney_table *arguments; /* may be NULL */
 } cny_consume;
-
-struct coney_topology {
-    cny_arena arena;
-    cny_buffer exchanges; /* of coney_exchange */
-    cny_buffer queues;    /* of coney_queue */
-    cny_buffer bindings;  /* of coney_binding */
-    cny_error *failure;   /* the first one */
-};
-
-/* A deep copy. NULL without memory. */
-coney_topology *cny_topology_copy(const coney_topology *topology);
 
 #endif

@@ -218,20 +218,27 @@ coney_status cny_processors_run(cny_processors *processors, coney_message **mess
 /* ---- message id and timestamp ---- */
 
 /* A random UUID of RFC 4122, with version and variant in their bits. */
+bool cny_uuid_bytes(uint8_t bytes[16])
+{
+    if (getrandom(bytes, 16, 0) != 16)
+        return false;
+    bytes[6] = (uint8_t)((bytes[6] & 0x0f) | 0x40);
+    bytes[8] = (uint8_t)((bytes[8] & 0x3f) | 0x80);
+    return true;
+}
+
 bool cny_uuid(char uuid[37])
 {
     static const char digits[] = "0123456789abcdef";
-    uint8_t random[16];
-    if (getrandom(random, sizeof random, 0) != sizeof random)
+    uint8_t bytes[16];
+    if (!cny_uuid_bytes(bytes))
         return false;
-    random[6] = (uint8_t)((random[6] & 0x0f) | 0x40);
-    random[8] = (uint8_t)((random[8] & 0x3f) | 0x80);
     size_t at = 0;
-    for (size_t i = 0; i < sizeof random; i++) {
+    for (size_t i = 0; i < sizeof bytes; i++) {
         if (i == 4 || i == 6 || i == 8 || i == 10)
             uuid[at++] = '-';
-        uuid[at++] = digits[random[i] >> 4];
-        uuid[at++] = digits[random[i] & 0x0f];
+        uuid[at++] = digits[bytes[i] >> 4];
+        uuid[at++] = digits[bytes[i] & 0x0f];
     }
     uuid[at] = '\0';
     return true;

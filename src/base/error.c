@@ -101,6 +101,18 @@ const char *coney_last_error(void)
     return last.text;
 }
 
+coney_status coney_fail(coney_status status, const char *format, ...)
+{
+    char text[MAX_TEXT];
+    if (!format)
+        return cny_fail(status ? status : CONEY_E_INVALID, "no reason was given");
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return cny_fail(status ? status : CONEY_E_INVALID, "%s", text);
+}
+
 static coney_error describe(coney_status status, int broker_code, const char *text)
 {
     return (coney_error){

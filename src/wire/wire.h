@@ -9,6 +9,7 @@
 #define CNY_WIRE_H
 
 #include "amqp/amqp.h"
+#include "topology/topology.h"
 
 #include <coney/rabbit/tls.h>
 

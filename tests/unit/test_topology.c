@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Declarations: their checks, and the arguments Spring's builders would send for them. */
 #include "amqp/amqp.h"
+#include "topology/topology.h"
 #include "support/test_support.h"
 
 static void test_queue_fields_become_the_arguments_spring_sends(void **state)
@@ -18,7 +19,7 @@ static void test_queue_fields_become_the_arguments_spring_sends(void **state)
         .overflow = CONEY_REJECT_PUBLISH_DLX,
         .dead_letter_exchange = "",
         .dead_letter_routing_key = "dead",
-        .max_priority = 5,
+        .max_priority = 5, /* as no broker takes it: here all are wanted */
         .delivery_limit = 6,
         .single_active_consumer = true,
         .arguments = own,

@@ -92,6 +92,15 @@ CONEY_API const char *coney_last_error(void);
 /* The sentence of coney_last_error() with status and code. A view like coney_last_error(). */
 CONEY_API const coney_error *coney_last_error_details(void);
 
+/* Sets the status and, with a text made as by printf, the sentence of the calling thread's last error, as every function
+ * of Coney does that fails, and returns the status. For libraries that stand on Coney. A status of CONEY_OK is
+ * CONEY_E_INVALID. With a format of NULL the sentence says that no reason was given. Any thread. */
+CONEY_API coney_status coney_fail(coney_status status, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+
 CONEY_END
 
 #endif

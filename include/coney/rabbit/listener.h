@@ -11,7 +11,8 @@
 #include <coney/amqp/converter.h>
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
-#include <coney/amqp/topology.h>
+#include <coney/amqp/exchange.h>
+#include <coney/amqp/queue.h>
 #include <coney/rabbit/delivery.h>
 #include <coney/rabbit/retry.h>
 

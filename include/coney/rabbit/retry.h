@@ -7,7 +7,7 @@
 #define CONEY_RABBIT_RETRY_H
 
 #include <coney/amqp/headers.h>
-#include <coney/amqp/topology.h>
+#include <coney/amqp/queue.h>
 #include <coney/rabbit/delivery.h>
 
 CONEY_BEGIN

@@ -4,6 +4,7 @@
 #define CNY_CONNECTION_CHANNELS_H
 
 #include "amqp/amqp.h"
+#include "topology/topology.h"
 #include "rabbit/connection/confirms/confirms.h"
 
 #include <coney/rabbit/admin.h>

@@ -2,6 +2,7 @@
 /* A set: the topology that one admin or listener brings, and an item for each thing in it. Any thread. It must not know
  * the registry. */
 #include "rabbit/factory/registry.h"
+#include "topology/topology.h"
 
 #include <string.h>
 
@@ -45,24 +46,6 @@ bool cny_is_bound_from(const cny_declaration *item, const char *exchange, uint32
 
 /* ---- sets ---- */
 
-static const coney_exchange *exchanges_of(const coney_topology *topology, size_t *count)
-{
-    *count = topology->exchanges.size / sizeof(coney_exchange);
-    return (const coney_exchange *)(const void *)topology->exchanges.data;
-}
-
-static const coney_queue *queues_of(const coney_topology *topology, size_t *count)
-{
-    *count = topology->queues.size / sizeof(coney_queue);
-    return (const coney_queue *)(const void *)topology->queues.data;
-}
-
-static const coney_binding *bindings_of(const coney_topology *topology, size_t *count)
-{
-    *count = topology->bindings.size / sizeof(coney_binding);
-    return (const coney_binding *)(const void *)topology->bindings.data;
-}
-
 static cny_declaration *add_item(cny_declaration_set *set, cny_declaration_kind kind, const void *thing,
                                  const char *name)
 {
@@ -85,16 +68,16 @@ static bool is_exclusive_queue(const cny_declaration_set *set, const char *name)
 static void fill(cny_declaration_set *set)
 {
     size_t count;
-    const coney_exchange *exchanges = exchanges_of(set->topology, &count);
+    const coney_exchange *exchanges = cny_topology_exchanges(set->topology, &count);
     for (size_t i = 0; i < count; i++)
         add_item(set, CNY_DECLARE_EXCHANGE, &exchanges[i], exchanges[i].name);
-    const coney_queue *queues = queues_of(set->topology, &count);
+    const coney_queue *queues = cny_topology_queues(set->topology, &count);
     bool any_exclusive = false;
     for (size_t i = 0; i < count; i++) {
         add_item(set, CNY_DECLARE_QUEUE, &queues[i], queues[i].name)->is_exclusive = queues[i].exclusive;
         any_exclusive = any_exclusive || queues[i].exclusive;
     }
-    const coney_binding *bindings = bindings_of(set->topology, &count);
+    const coney_binding *bindings = cny_topology_bindings(set->topology, &count);
     for (size_t i = 0; i < count; i++) {
         const coney_binding *one = &bindings[i];
         bool to_exclusive = any_exclusive && !one->to_exchange && is_exclusive_queue(set, one->destination);
@@ -108,9 +91,9 @@ static void fill(cny_declaration_set *set)
 cny_declaration_set *cny_declaration_set_new(coney_topology *topology, int timeout_ms)
 {
     size_t exchanges, queues, bindings;
-    exchanges_of(topology, &exchanges);
-    queues_of(topology, &queues);
-    bindings_of(topology, &bindings);
+    cny_topology_exchanges(topology, &exchanges);
+    cny_topology_queues(topology, &queues);
+    cny_topology_bindings(topology, &bindings);
     size_t count = exchanges + queues + bindings;
     cny_declaration_set *made = cny_alloc(sizeof *made + count * sizeof *made->items);
     if (!made) {

@@ -2,6 +2,7 @@
 /* The queues that a listener brings: its own, if options.declare says so, the ladder of its retries, and the parking
  * queue. And what the declarations of the factory, which admins bring, too, say of the listener's queue. Any thread. */
 #include "rabbit/listener/spec/checks.h"
+#include "topology/topology.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -36,7 +37,7 @@ static coney_status name_queues(cny_spec *made)
 
 /* A quorum queue dead-letters expired messages safely only with the strategy at-least-once, which needs
  * reject-publish. */
-static void add_rung(coney_topology *queues, const cny_spec *made, int rung, const coney_table *for_quorum)
+static void add_rung(coney_topology *queues, const cny_spec *made, int rung)
 {
     const coney_listener_retry *retry = &made->options.retry;
     bool is_quorum = retry->ladder_kind == CONEY_QUORUM;
@@ -47,7 +48,8 @@ static void add_rung(coney_topology *queues, const cny_spec *made, int rung, con
                                          .dead_letter_exchange = "",
                                          .dead_letter_routing_key = made->options.queue,
                                          .overflow = is_quorum ? CONEY_REJECT_PUBLISH : CONEY_OVERFLOW_DEFAULT,
-                                         .arguments = is_quorum ? for_quorum : NULL,
+                                         .dead_letter_strategy = is_quorum ? CONEY_DEAD_LETTER_AT_LEAST_ONCE
+                                                                           : CONEY_DEAD_LETTER_DEFAULT,
                                      });
 }
 
@@ -58,20 +60,14 @@ static coney_status add_declarations(cny_spec *made, const coney_queue *queue)
     if (!queue && made->delay_count == 0 && !parks)
         return CONEY_OK;
     coney_topology *queues = coney_topology_new();
-    coney_table *for_quorum = coney_table_new();
-    if (!queues || !for_quorum) {
-        coney_topology_free(queues);
-        coney_table_free(for_quorum);
+    if (!queues)
         return cny_fail_memory();
-    }
-    coney_table_set_string(for_quorum, "x-dead-letter-strategy", "at-least-once");
     if (queue)
         coney_topology_add_queue(queues, queue);
     for (int i = 0; i < made->delay_count; i++)
-        add_rung(queues, made, i, for_quorum);
+        add_rung(queues, made, i);
     if (parks)
         coney_topology_add_queue(queues, &(coney_queue){.name = retry->parking_queue, .kind = retry->ladder_kind});
-    coney_table_free(for_quorum);
     coney_status status = cny_error_raise(queues->failure);
     if (status != CONEY_OK) {
         coney_topology_free(queues);

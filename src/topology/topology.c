@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/* Topologies: copies of queues, exchanges and bindings, each once. One thread at a time. It must not know what is sent
+ * for them. */
+#include "topology/topology.h"
+
+#include "amqp/amqp.h"
+#include "topology/index.h"
+#include "topology/same.h"
+
+#include <string.h>
+
+coney_topology *coney_topology_new(void)
+{
+    return cny_alloc(sizeof(coney_topology));
+}
+
+void coney_topology_free(coney_topology *topology)
+{
+    if (!topology)
+        return;
+    cny_arena_free(&topology->arena);
+    cny_buffer_free(&topology->exchanges);
+    cny_buffer_free(&topology->queues);
+    cny_buffer_free(&topology->bindings);
+    cny_index_free(&topology->exchange_index);
+    cny_index_free(&topology->queue_index);
+    cny_index_free(&topology->binding_index);
+    cny_error_unref(topology->failure);
+    cny_free(topology);
+}
+
+/* ---- what is there ---- */
+
+const coney_exchange *cny_topology_exchanges(const coney_topology *topology, size_t *count)
+{
+    *count = topology->exchanges.size / sizeof(coney_exchange);
+    return (const coney_exchange *)(const void *)topology->exchanges.data;
+}
+
+const coney_queue *cny_topology_queues(const coney_topology *topology, size_t *count)
+{
+    *count = topology->queues.size / sizeof(coney_queue);
+    return (const coney_queue *)(const void *)topology->queues.data;
+}
+
+const coney_binding *cny_topology_bindings(const coney_topology *topology, size_t *count)
+{
+    *count = topology->bindings.size / sizeof(coney_binding);
+    return (const coney_binding *)(const void *)topology->bindings.data;
+}
+
+static bool is_exchange(const void *owner, size_t position, const void *name)
+{
+    size_t count;
+    return strcmp(cny_topology_exchanges(owner, &count)[position].name, name) == 0;
+}
+
+static bool is_queue(const void *owner, size_t position, const void *name)
+{
+    size_t count;
+    return strcmp(cny_topology_queues(owner, &count)[position].name, name) == 0;
+}
+
+static bool same_texts(const char *one, const char *other)
+{
+    return strcmp(one ? one : "", other ? other : "") == 0;
+}
+
+static bool is_binding(const void *owner, size_t position, const void *binding)
+{
+    size_t count;
+    const coney_binding *there = &cny_topology_bindings(owner, &count)[position], *wanted = binding;
+    return there->to_exchange == wanted->to_exchange && strcmp(there->exchange, wanted->exchange) == 0 &&
+           strcmp(there->destination, wanted->destination) == 0 &&
+           same_texts(there->routing_key, wanted->routing_key) && cny_same_tables(there->arguments, wanted->arguments);
+}
+
+static uint32_t hash_text(const char *text)
+{
+    return text ? (uint32_t)cny_hash_keyed(text, strlen(text)) : 0;
+}
+
+static uint32_t hash_binding(const coney_binding *binding)
+{
+    const char *key = binding->routing_key && *binding->routing_key ? binding->routing_key : NULL;
+    return hash_text(binding->exchange) * 31 + hash_text(binding->destination) * 7 + hash_text(key);
+}
+
+const coney_exchange *cny_topology_find_exchange(const coney_topology *topology, const char *name)
+{
+    size_t count, at = cny_index_find(&topology->exchange_index, hash_text(name), is_exchange, topology, name);
+    return at == CNY_NOT_FOUND ? NULL : &cny_topology_exchanges(topology, &count)[at];
+}
+
+const coney_queue *cny_topology_find_queue(const coney_topology *topology, const char *name)
+{
+    size_t count, at = cny_index_find(&topology->queue_index, hash_text(name), is_queue, topology, name);
+    return at == CNY_NOT_FOUND ? NULL : &cny_topology_queues(topology, &count)[at];
+}
+
+const char *coney_topology_queue_name(const coney_topology *topology)
+{
+    size_t count = 0;
+    const coney_queue *queues = topology ? cny_topology_queues(topology, &count) : NULL;
+    return count > 0 ? queues[count - 1].name : NULL;
+}
+
+/* ---- adding ---- */
+
+static coney_status remember(coney_topology *topology, coney_status status)
+{
+    if (status != CONEY_OK && !topology->failure)
+        topology->failure = cny_error_capture();
+    return status;
+}
+
+static bool copy_table(cny_arena *arena, const coney_table **copy, const coney_table *table)
+{
+    *copy = table ? cny_table_copy(arena, table) : NULL;
+    return !table || *copy;
+}
+
+static coney_status append(cny_buffer *things, cny_name_index *index, uint32_t hash, const void *thing, size_t size)
+{
+    size_t position = things->size / size;
+    if (!cny_index_reserve(index) || !cny_buffer_append(things, thing, size))
+        return cny_fail_memory();
+    cny_index_add(index, hash, position);
+    return CONEY_OK;
+}
+
+static coney_status copy_exchange(coney_topology *topology, coney_exchange *copy)
+{
+    cny_arena *arena = &topology->arena;
+    bool copied = cny_arena_strdup(arena, &copy->name, copy->name) &&
+                  cny_arena_strdup(arena, &copy->custom_type, copy->custom_type) &&
+                  cny_arena_strdup(arena, &copy->alternate_exchange, copy->alternate_exchange) &&
+                  cny_arena_strdup(arena, &copy->hash_header, copy->hash_header) &&
+                  cny_arena_strdup(arena, &copy->hash_property, copy->hash_property) &&
+                  copy_table(arena, &copy->arguments, copy->arguments);
+    return copied ? CONEY_OK : cny_fail_memory();
+}
+
+static coney_status add_exchange(coney_topology *topology, const coney_exchange *exchange)
+{
+    coney_status status = cny_exchange_check(exchange);
+    if (status != CONEY_OK)
+        return status;
+    coney_exchange copy = *exchange,
+                   *there = (coney_exchange *)(uintptr_t)cny_topology_find_exchange(topology, exchange->name);
+    if (there && !there->external)
+        return exchange->external ? CONEY_OK : cny_check_same_exchange(there, exchange);
+    status = copy_exchange(topology, &copy);
+    if (status != CONEY_OK)
+        return status;
+    if (there) {
+        *there = copy;
+        return CONEY_OK;
+    }
+    return append(&topology->exchanges, &topology->exchange_index, hash_text(copy.name), &copy, sizeof copy);
+}
+
+static coney_status copy_queue(coney_topology *topology, coney_queue *copy)
+{
+    cny_arena *arena = &topology->arena;
+    bool copied = cny_arena_strdup(arena, &copy->name, copy->name) &&
+                  cny_arena_strdup(arena, &copy->dead_letter_exchange, copy->dead_letter_exchange) &&
+                  cny_arena_strdup(arena, &copy->dead_letter_routing_key, copy->dead_letter_routing_key) &&
+                  cny_arena_strdup(arena, &copy->max_age, copy->max_age) &&
+                  copy_table(arena, &copy->arguments, copy->arguments);
+    return copied ? CONEY_OK : cny_fail_memory();
+}
+
+static coney_status check_topology_queue(const coney_queue *queue)
+{
+    coney_status status = cny_queue_check(queue);
+    if (status == CONEY_OK && !queue->anonymous && !*queue->name)
+        status = cny_fail(CONEY_E_INVALID, "a topology needs the queue's name: for an empty one the broker makes up "
+                                           "another name, so another queue, on each new connection. Name it, set "
+                                           "anonymous, or declare it once with coney_admin_declare_queue()");
+    return status;
+}
+
+static coney_status add_queue(coney_topology *topology, const coney_queue *queue)
+{
+    char name[CONEY_NAME_SIZE];
+    coney_queue copy;
+    coney_status status = check_topology_queue(queue);
+    if (status == CONEY_OK)
+        status = cny_queue_resolve(&copy, name, queue);
+    if (status != CONEY_OK)
+        return status;
+    coney_queue *there = (coney_queue *)(uintptr_t)cny_topology_find_queue(topology, copy.name);
+    if (there && !there->external)
+        return queue->external ? CONEY_OK : cny_check_same_queue(there, &copy);
+    status = copy_queue(topology, &copy);
+    if (status != CONEY_OK)
+        return status;
+    if (there) {
+        *there = copy;
+        return CONEY_OK;
+    }
+    return append(&topology->queues, &topology->queue_index, hash_text(copy.name), &copy, sizeof copy);
+}
+
+static coney_status add_binding(coney_topology *topology, const coney_binding *binding)
+{
+    if (cny_binding_is_implicit(binding))
+        return CONEY_OK;
+    coney_status status = cny_binding_check(binding);
+    if (status != CONEY_OK)
+        return status;
+    coney_binding copy = *binding;
+    uint32_t hash = hash_binding(binding);
+    cny_arena *arena = &topology->arena;
+    if (cny_index_find(&topology->binding_index, hash, is_binding, topology, binding) != CNY_NOT_FOUND)
+        return CONEY_OK;
+    bool copied = cny_arena_strdup(arena, &copy.exchange, binding->exchange) &&
+                  cny_arena_strdup(arena, &copy.destination, binding->destination) &&
+                  cny_arena_strdup(arena, &copy.routing_key, binding->routing_key) &&
+                  copy_table(arena, &copy.arguments, binding->arguments);
+    return copied ? append(&topology->bindings, &topology->binding_index, hash, &copy, sizeof copy) : cny_fail_memory();
+}
+
+coney_status coney_topology_add_exchange(coney_topology *topology, const coney_exchange *exchange)
+{
+    return topology ? remember(topology, add_exchange(topology, exchange))
+                    : cny_fail(CONEY_E_INVALID, "topology is NULL");
+}
+
+coney_status coney_topology_add_queue(coney_topology *topology, const coney_queue *queue)
+{
+    return topology ? remember(topology, add_queue(topology, queue)) : cny_fail(CONEY_E_INVALID, "topology is NULL");
+}
+
+coney_status coney_topology_add_binding(coney_topology *topology, const coney_binding *binding)
+{
+    return topology ? remember(topology, add_binding(topology, binding))
+                    : cny_fail(CONEY_E_INVALID, "topology is NULL");
+}
+
+coney_status coney_topology_bind(coney_topology *topology, const char *exchange, const char *queue,
+                                 const char *routing_key)
+{
+    return coney_topology_add_binding(
+        topology, &(coney_binding){.exchange = exchange, .destination = queue, .routing_key = routing_key});
+}
+
+/* ---- whole topologies ---- */
+
+static coney_status add_all(coney_topology *topology, const coney_topology *other)
+{
+    size_t exchanges, queues, bindings;
+    const coney_exchange *all_exchanges = cny_topology_exchanges(other, &exchanges);
+    const coney_queue *all_queues = cny_topology_queues(other, &queues);
+    const coney_binding *all_bindings = cny_topology_bindings(other, &bindings);
+    coney_status status = CONEY_OK;
+    for (size_t i = 0; status == CONEY_OK && i < exchanges; i++)
+        status = add_exchange(topology, &all_exchanges[i]);
+    for (size_t i = 0; status == CONEY_OK && i < queues; i++)
+        status = add_queue(topology, &all_queues[i]);
+    for (size_t i = 0; status == CONEY_OK && i < bindings; i++)
+        status = add_binding(topology, &all_bindings[i]);
+    return status;
+}
+
+coney_status coney_topology_add_all(coney_topology *topology, const coney_topology *other)
+{
+    if (!topology || !other)
+        return cny_fail(CONEY_E_INVALID, "add a topology: %s is NULL", topology ? "other" : "topology");
+    if (topology == other)
+        return CONEY_OK;
+    if (other->failure)
+        return remember(topology, cny_error_raise(other->failure));
+    return remember(topology, add_all(topology, other));
+}
+
+coney_topology *cny_topology_copy(const coney_topology *topology)
+{
+    coney_topology *copy = coney_topology_new();
+    if (copy && add_all(copy, topology) == CONEY_OK) /* everything was checked before, so only memory can fail */
+        return copy;
+    coney_topology_free(copy);
+    return NULL;
+}

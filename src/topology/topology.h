@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* What a program declares: the checks of queues, exchanges and bindings, their arguments on the wire, topologies. Any
+ * thread; knows nothing of a broker. */
+#ifndef CNY_TOPOLOGY_H
+#define CNY_TOPOLOGY_H
+
+#include "base/base.h"
+
+#include <coney/amqp/topology.h>
+
+/* CONEY_E_INVALID: the sentence tells the thing, the field, its value and the way out. */
+coney_status cny_queue_check(const coney_queue *queue);
+coney_status cny_exchange_check(const coney_exchange *exchange);
+coney_status cny_binding_check(const coney_binding *binding);
+
+/* The binding that every queue has: to the default exchange, by the queue's name. Takes NULL. */
+bool cny_binding_is_implicit(const coney_binding *binding);
+
+/* Gives all arguments, including the typed fields of the struct, under the names that the broker knows.
+ * CONEY_E_NO_MEMORY. */
+coney_status cny_queue_arguments(coney_table **arguments, const coney_queue *queue);
+coney_status cny_exchange_arguments(coney_table **arguments, const coney_exchange *exchange);
+
+const char *cny_exchange_type_name(const coney_exchange *exchange); /* as it is declared */
+
+/* The queue as it is declared: an anonymous queue gets a name, which is written into `name`, and its flags.
+ * CONEY_E_INVALID, CONEY_E_SYSTEM. */
+coney_status cny_queue_resolve(coney_queue *resolved, char name[CONEY_NAME_SIZE], const coney_queue *queue);
+
+/* What the fields or arguments of a declaration say of the queue. CONEY_QUEUE_DEFAULT: they do not name the kind. */
+coney_queue_kind cny_queue_kind(const coney_queue *queue);
+bool cny_queue_has_single_active_consumer(const coney_queue *queue);
+int64_t cny_queue_delivery_limit(const coney_queue *queue, int64_t otherwise); /* below 0: no limit */
+bool cny_queue_delays_failures(const coney_queue *queue);
+
+/* The broker has made these: they cannot be declared, but bound. */
+static inline bool cny_is_of_broker(const char *name)
+{
+    return name[0] == 'a' && name[1] == 'm' && name[2] == 'q' && name[3] == '.';
+}
+
+/* Finds things by their names: see index.h. */
+typedef struct cny_index_slot {
+    uint32_t hash;
+    uint32_t position; /* counted from 1; 0: the slot is empty */
+} cny_index_slot;
+
+typedef struct cny_name_index {
+    cny_index_slot *slots;
+    size_t capacity; /* a power of two, or 0 */
+    size_t count;
+} cny_name_index;
+
+struct coney_topology {
+    cny_arena arena;
+    cny_buffer exchanges; /* of coney_exchange */
+    cny_buffer queues;    /* of coney_queue */
+    cny_buffer bindings;  /* of coney_binding */
+    cny_name_index exchange_index, queue_index, binding_index;
+    cny_error *failure; /* the first one */
+};
+
+/* A deep copy. NULL without memory. */
+coney_topology *cny_topology_copy(const coney_topology *topology);
+
+const coney_exchange *cny_topology_exchanges(const coney_topology *topology, size_t *count);
+const coney_queue *cny_topology_queues(const coney_topology *topology, size_t *count);
+const coney_binding *cny_topology_bindings(const coney_topology *topology, size_t *count);
+
+/* NULL: the topology has no such thing. */
+const coney_exchange *cny_topology_find_exchange(const coney_topology *topology, const char *name);
+const coney_queue *cny_topology_find_queue(const coney_topology *topology, const char *name);
+
+#endif
