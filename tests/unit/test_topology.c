@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Declarations: their checks, and the arguments Spring's builders would send for them. */
 #include "amqp/amqp.h"
-#include "topology/topology.h"
 #include "support/test_support.h"
+#include "topology/topology.h"
 
 static void test_queue_fields_become_the_arguments_spring_sends(void **state)
 {

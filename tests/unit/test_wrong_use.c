@@ -262,6 +262,21 @@ static void test_topologies(void **state)
     REFUSES("topology", coney_topology_bind(NULL, "x", "q", NULL));
     REFUSES("exchange", coney_topology_bind(topology, NULL, "q", NULL));
     REFUSES("destination", coney_topology_bind(topology, "x", NULL, NULL));
+    const coney_queue queue = {.name = "q"};
+    const coney_super_stream stream = {.name = "s", .partitions = 1};
+    char name[CONEY_NAME_SIZE];
+    coney_table *arguments;
+    REFUSES("topology", coney_topology_add_all(NULL, topology));
+    REFUSES("other", coney_topology_add_all(topology, NULL));
+    REFUSES("topology", coney_topology_add_queue_with_dead_letters(NULL, &queue, NULL));
+    REFUSES("queue", coney_topology_add_queue_with_dead_letters(topology, NULL, NULL));
+    REFUSES("topology", coney_topology_add_super_stream(NULL, &stream));
+    REFUSES("name", coney_topology_add_super_stream(topology, NULL));
+    NOTHING(coney_topology_queue_name(NULL));
+    REFUSES("name", coney_queue_make_name(NULL, NULL));
+    assert_ok(coney_queue_make_name(name, NULL));
+    REFUSES("arguments", coney_match_headers(NULL, CONEY_MATCH_ALL, NULL, NULL));
+    REFUSES("match", coney_match_headers(&arguments, CONEY_MATCH_ALL, NULL, NULL));
     BEARS(coney_topology_free(topology));
     BEARS(coney_topology_free(NULL));
 }
@@ -276,6 +291,7 @@ static void test_log_and_statuses(void **state)
     BEARS(coney_container_event_name((coney_container_event_kind)99));
     BEARS(coney_last_error());
     BEARS(coney_last_error_details());
+    IS(CONEY_E_INVALID, coney_fail(CONEY_OK, NULL));
     BEARS(coney_version());
     BEARS(coney_version_number());
 }

@@ -9,9 +9,9 @@
 
 #include <coney/amqp/content.h>
 #include <coney/amqp/converter.h>
+#include <coney/amqp/exchange.h>
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
-#include <coney/amqp/exchange.h>
 #include <coney/amqp/queue.h>
 #include <coney/rabbit/delivery.h>
 #include <coney/rabbit/retry.h>

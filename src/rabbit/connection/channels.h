@@ -4,8 +4,8 @@
 #define CNY_CONNECTION_CHANNELS_H
 
 #include "amqp/amqp.h"
-#include "topology/topology.h"
 #include "rabbit/connection/confirms/confirms.h"
+#include "topology/topology.h"
 
 #include <coney/rabbit/admin.h>
 

@@ -41,16 +41,16 @@ static void add_rung(coney_topology *queues, const cny_spec *made, int rung)
 {
     const coney_listener_retry *retry = &made->options.retry;
     bool is_quorum = retry->ladder_kind == CONEY_QUORUM;
-    coney_topology_add_queue(queues, &(coney_queue){
-                                         .name = made->delay_queues[rung],
-                                         .kind = retry->ladder_kind,
-                                         .message_ttl_ms = retry->delays_ms[rung],
-                                         .dead_letter_exchange = "",
-                                         .dead_letter_routing_key = made->options.queue,
-                                         .overflow = is_quorum ? CONEY_REJECT_PUBLISH : CONEY_OVERFLOW_DEFAULT,
-                                         .dead_letter_strategy = is_quorum ? CONEY_DEAD_LETTER_AT_LEAST_ONCE
-                                                                           : CONEY_DEAD_LETTER_DEFAULT,
-                                     });
+    coney_topology_add_queue(
+        queues, &(coney_queue){
+                    .name = made->delay_queues[rung],
+                    .kind = retry->ladder_kind,
+                    .message_ttl_ms = retry->delays_ms[rung],
+                    .dead_letter_exchange = "",
+                    .dead_letter_routing_key = made->options.queue,
+                    .overflow = is_quorum ? CONEY_REJECT_PUBLISH : CONEY_OVERFLOW_DEFAULT,
+                    .dead_letter_strategy = is_quorum ? CONEY_DEAD_LETTER_AT_LEAST_ONCE : CONEY_DEAD_LETTER_DEFAULT,
+                });
 }
 
 static coney_status add_declarations(cny_spec *made, const coney_queue *queue)
