@@ -22,6 +22,55 @@ static coney_status add_part(coney_topology *topology, coney_topology *part, con
     return status;
 }
 
+/* ---- a queue with its bindings ---- */
+
+static coney_status check_keys(const coney_queue_binding *binding)
+{
+    const coney_exchange *exchange = &binding->exchange;
+    bool needs_none = !exchange->custom_type && (exchange->type == CONEY_FANOUT || exchange->type == CONEY_HEADERS);
+    if (needs_none || (binding->routing_keys && *binding->routing_keys))
+        return CONEY_OK;
+    return cny_fail(
+        CONEY_E_INVALID,
+        "a binding of queue '%s' to exchange '%s' has no routing_keys; give at least one, which may be \"\"",
+        binding->queue.name ? binding->queue.name : "", exchange->name);
+}
+
+static coney_status bind_keys(coney_topology *part, const coney_queue_binding *binding, const char *queue)
+{
+    static const char *const none[] = {"", NULL};
+    const char *const *keys = binding->routing_keys && *binding->routing_keys ? binding->routing_keys : none;
+    coney_status status = CONEY_OK;
+    for (; status == CONEY_OK && *keys; keys++)
+        status = coney_topology_add_binding(part, &(coney_binding){.exchange = binding->exchange.name,
+                                                                   .destination = queue,
+                                                                   .routing_key = *keys,
+                                                                   .arguments = binding->arguments});
+    return status;
+}
+
+coney_status coney_topology_add_queue_binding(coney_topology *topology, const coney_queue_binding *binding)
+{
+    if (!topology || !binding) {
+        cny_fail(CONEY_E_INVALID, "add a queue binding: the %s is NULL", topology ? "binding" : "topology");
+        return fail_topology(topology);
+    }
+    coney_topology *part = coney_topology_new();
+    coney_status status = part ? CONEY_OK : cny_fail_memory();
+    if (status == CONEY_OK)
+        status = cny_exchange_check(&binding->exchange);
+    if (status == CONEY_OK)
+        status = check_keys(binding);
+    if (status == CONEY_OK && !cny_is_of_broker(binding->exchange.name))
+        status = coney_topology_add_exchange(part, &binding->exchange);
+    if (status == CONEY_OK)
+        status = coney_topology_add_queue(part, &binding->queue);
+    if (status == CONEY_OK)
+        status = bind_keys(part, binding, coney_topology_queue_name(part));
+    status = add_part(topology, part, status);
+    return status;
+}
+
 /* ---- dead letters ---- */
 
 static coney_status check_with_dead_letters(const coney_topology *topology, const coney_queue *queue)

@@ -47,6 +47,13 @@ void cny_index_add(cny_name_index *index, uint32_t hash, size_t position)
     index->count++;
 }
 
+void cny_index_clear(cny_name_index *index)
+{
+    for (size_t i = 0; i < index->capacity; i++)
+        index->slots[i] = (cny_index_slot){0};
+    index->count = 0;
+}
+
 void cny_index_free(cny_name_index *index)
 {
     cny_free(index->slots);

@@ -14,6 +14,7 @@ size_t cny_index_find(const cny_name_index *index, uint32_t hash, cny_index_is *
                       const void *wanted);
 bool cny_index_reserve(cny_name_index *index); /* room for another thing; false without memory */
 void cny_index_add(cny_name_index *index, uint32_t hash, size_t position);
+void cny_index_clear(cny_name_index *index); /* keeps its memory */
 void cny_index_free(cny_name_index *index);
 
 #endif

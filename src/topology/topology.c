@@ -66,13 +66,17 @@ static bool same_texts(const char *one, const char *other)
     return strcmp(one ? one : "", other ? other : "") == 0;
 }
 
+bool cny_same_bindings(const coney_binding *one, const coney_binding *other)
+{
+    return one->to_exchange == other->to_exchange && strcmp(one->exchange, other->exchange) == 0 &&
+           strcmp(one->destination, other->destination) == 0 && same_texts(one->routing_key, other->routing_key) &&
+           cny_same_tables(one->arguments, other->arguments);
+}
+
 static bool is_binding(const void *owner, size_t position, const void *binding)
 {
     size_t count;
-    const coney_binding *there = &cny_topology_bindings(owner, &count)[position], *wanted = binding;
-    return there->to_exchange == wanted->to_exchange && strcmp(there->exchange, wanted->exchange) == 0 &&
-           strcmp(there->destination, wanted->destination) == 0 &&
-           same_texts(there->routing_key, wanted->routing_key) && cny_same_tables(there->arguments, wanted->arguments);
+    return cny_same_bindings(&cny_topology_bindings(owner, &count)[position], binding);
 }
 
 static uint32_t hash_text(const char *text)
@@ -96,6 +100,17 @@ const coney_queue *cny_topology_find_queue(const coney_topology *topology, const
 {
     size_t count, at = cny_index_find(&topology->queue_index, hash_text(name), is_queue, topology, name);
     return at == CNY_NOT_FOUND ? NULL : &cny_topology_queues(topology, &count)[at];
+}
+
+bool cny_topology_has_binding(const coney_topology *topology, const coney_binding *binding)
+{
+    return cny_index_find(&topology->binding_index, hash_binding(binding), is_binding, topology, binding) !=
+           CNY_NOT_FOUND;
+}
+
+bool cny_topology_is_empty(const coney_topology *topology)
+{
+    return topology->exchanges.size + topology->queues.size + topology->bindings.size == 0;
 }
 
 const char *coney_topology_queue_name(const coney_topology *topology)
@@ -213,7 +228,7 @@ static coney_status add_binding(coney_topology *topology, const coney_binding *b
     coney_binding copy = *binding;
     uint32_t hash = hash_binding(binding);
     cny_arena *arena = &topology->arena;
-    if (cny_index_find(&topology->binding_index, hash, is_binding, topology, binding) != CNY_NOT_FOUND)
+    if (cny_topology_has_binding(topology, binding))
         return CONEY_OK;
     bool copied = cny_arena_strdup(arena, &copy.exchange, binding->exchange) &&
                   cny_arena_strdup(arena, &copy.destination, binding->destination) &&
@@ -275,6 +290,46 @@ coney_status coney_topology_add_all(coney_topology *topology, const coney_topolo
     return remember(topology, add_all(topology, other));
 }
 
+static coney_status add_difference(coney_topology *part, const coney_topology *known, const coney_topology *more)
+{
+    size_t exchanges, queues, bindings;
+    const coney_exchange *all_exchanges = cny_topology_exchanges(more, &exchanges);
+    const coney_queue *all_queues = cny_topology_queues(more, &queues);
+    const coney_binding *all_bindings = cny_topology_bindings(more, &bindings);
+    coney_status status = CONEY_OK;
+    for (size_t i = 0; status == CONEY_OK && i < exchanges; i++) {
+        const coney_exchange *one = &all_exchanges[i], *there = cny_topology_find_exchange(known, one->name);
+        if (!there || (there->external && !one->external))
+            status = add_exchange(part, one);
+        else if (!one->external)
+            status = cny_check_same_exchange(there, one);
+    }
+    for (size_t i = 0; status == CONEY_OK && i < queues; i++) {
+        const coney_queue *one = &all_queues[i], *there = cny_topology_find_queue(known, one->name);
+        if (!there || (there->external && !one->external))
+            status = add_queue(part, one);
+        else if (!one->external)
+            status = cny_check_same_queue(there, one);
+    }
+    for (size_t i = 0; status == CONEY_OK && i < bindings; i++) {
+        if (!cny_topology_has_binding(known, &all_bindings[i]))
+            status = add_binding(part, &all_bindings[i]);
+    }
+    return status;
+}
+
+coney_status cny_topology_difference(coney_topology **part, const coney_topology *known, const coney_topology *more)
+{
+    coney_topology *made = coney_topology_new();
+    coney_status status = made ? add_difference(made, known, more) : cny_fail_memory();
+    *part = made;
+    if (status != CONEY_OK) {
+        coney_topology_free(made);
+        *part = NULL;
+    }
+    return status;
+}
+
 coney_topology *cny_topology_copy(const coney_topology *topology)
 {
     coney_topology *copy = coney_topology_new();
@@ -282,4 +337,90 @@ coney_topology *cny_topology_copy(const coney_topology *topology)
         return copy;
     coney_topology_free(copy);
     return NULL;
+}
+
+/* ---- removing ---- */
+
+/* Leaves out of a list what is to go. The positions of the rest change. Returns how many have gone. */
+typedef bool must_go(const void *thing, const void *what);
+
+static size_t leave_out(cny_buffer *things, size_t size, must_go *goes, const void *what)
+{
+    size_t count = things->size / size, kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!goes(things->data + i * size, what))
+            memmove(things->data + kept++ * size, things->data + i * size, size);
+    }
+    things->size = kept * size;
+    return count - kept;
+}
+
+/* There are no more things than before, so there is room. */
+static void index_again(coney_topology *topology)
+{
+    size_t exchanges, queues, bindings;
+    const coney_exchange *all_exchanges = cny_topology_exchanges(topology, &exchanges);
+    const coney_queue *all_queues = cny_topology_queues(topology, &queues);
+    const coney_binding *all_bindings = cny_topology_bindings(topology, &bindings);
+    cny_index_clear(&topology->exchange_index);
+    cny_index_clear(&topology->queue_index);
+    cny_index_clear(&topology->binding_index);
+    for (size_t i = 0; i < exchanges; i++)
+        cny_index_add(&topology->exchange_index, hash_text(all_exchanges[i].name), i);
+    for (size_t i = 0; i < queues; i++)
+        cny_index_add(&topology->queue_index, hash_text(all_queues[i].name), i);
+    for (size_t i = 0; i < bindings; i++)
+        cny_index_add(&topology->binding_index, hash_binding(&all_bindings[i]), i);
+}
+
+static bool is_exchange_named(const void *exchange, const void *name)
+{
+    return strcmp(((const coney_exchange *)exchange)->name, name) == 0;
+}
+
+static bool is_queue_named(const void *queue, const void *name)
+{
+    return strcmp(((const coney_queue *)queue)->name, name) == 0;
+}
+
+static bool is_bound_exchange(const void *thing, const void *name)
+{
+    const coney_binding *binding = thing;
+    return strcmp(binding->exchange, name) == 0 || (binding->to_exchange && strcmp(binding->destination, name) == 0);
+}
+
+static bool is_bound_queue(const void *thing, const void *name)
+{
+    const coney_binding *binding = thing;
+    return !binding->to_exchange && strcmp(binding->destination, name) == 0;
+}
+
+static bool is_same_binding(const void *thing, const void *binding)
+{
+    return cny_same_bindings(thing, binding);
+}
+
+bool cny_topology_remove_exchange(coney_topology *topology, const char *name)
+{
+    size_t gone = leave_out(&topology->exchanges, sizeof(coney_exchange), is_exchange_named, name);
+    if (gone > 0)
+        leave_out(&topology->bindings, sizeof(coney_binding), is_bound_exchange, name);
+    index_again(topology);
+    return gone > 0;
+}
+
+bool cny_topology_remove_queue(coney_topology *topology, const char *name)
+{
+    size_t gone = leave_out(&topology->queues, sizeof(coney_queue), is_queue_named, name);
+    if (gone > 0)
+        leave_out(&topology->bindings, sizeof(coney_binding), is_bound_queue, name);
+    index_again(topology);
+    return gone > 0;
+}
+
+bool cny_topology_remove_binding(coney_topology *topology, const coney_binding *binding)
+{
+    size_t gone = leave_out(&topology->bindings, sizeof(coney_binding), is_same_binding, binding);
+    index_again(topology);
+    return gone > 0;
 }

@@ -60,8 +60,20 @@ struct coney_topology {
     cny_error *failure; /* the first one */
 };
 
+bool cny_same_bindings(const coney_binding *one, const coney_binding *other);
+
 /* A deep copy. NULL without memory. */
 coney_topology *cny_topology_copy(const coney_topology *topology);
+
+/* Gives the things of `more` that `known` does not have. CONEY_E_INVALID: a thing has other properties there. */
+coney_status cny_topology_difference(coney_topology **part, const coney_topology *known, const coney_topology *more);
+
+bool cny_topology_is_empty(const coney_topology *topology);
+
+/* Remove a thing and, if that is a queue or an exchange, its bindings. False if the topology does not have it. */
+bool cny_topology_remove_exchange(coney_topology *topology, const char *name);
+bool cny_topology_remove_queue(coney_topology *topology, const char *name);
+bool cny_topology_remove_binding(coney_topology *topology, const coney_binding *binding);
 
 const coney_exchange *cny_topology_exchanges(const coney_topology *topology, size_t *count);
 const coney_queue *cny_topology_queues(const coney_topology *topology, size_t *count);
@@ -70,5 +82,6 @@ const coney_binding *cny_topology_bindings(const coney_topology *topology, size_
 /* NULL: the topology has no such thing. */
 const coney_exchange *cny_topology_find_exchange(const coney_topology *topology, const char *name);
 const coney_queue *cny_topology_find_queue(const coney_topology *topology, const char *name);
+bool cny_topology_has_binding(const coney_topology *topology, const coney_binding *binding);
 
 #endif

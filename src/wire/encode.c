@@ -245,15 +245,16 @@ coney_status cny_encode_queue_purge(cny_buffer *out, uint16_t channel, const cha
     return encode_method(out, channel, AMQP_QUEUE_PURGE_METHOD, &method);
 }
 
-coney_status cny_encode_queue_delete(cny_buffer *out, uint16_t channel, const char *queue)
+coney_status cny_encode_queue_delete(cny_buffer *out, uint16_t channel, const char *queue, bool if_unused,
+                                     bool if_empty)
 {
-    amqp_queue_delete_t method = {.queue = bytes(queue)};
+    amqp_queue_delete_t method = {.queue = bytes(queue), .if_unused = if_unused, .if_empty = if_empty};
     return encode_method(out, channel, AMQP_QUEUE_DELETE_METHOD, &method);
 }
 
-coney_status cny_encode_exchange_delete(cny_buffer *out, uint16_t channel, const char *exchange)
+coney_status cny_encode_exchange_delete(cny_buffer *out, uint16_t channel, const char *exchange, bool if_unused)
 {
-    amqp_exchange_delete_t method = {.exchange = bytes(exchange)};
+    amqp_exchange_delete_t method = {.exchange = bytes(exchange), .if_unused = if_unused};
     return encode_method(out, channel, AMQP_EXCHANGE_DELETE_METHOD, &method);
 }
 

@@ -211,8 +211,9 @@ coney_status cny_encode_exchange_declare(cny_buffer *out, uint16_t channel, uint
 coney_status cny_encode_bind(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_binding *binding);
 coney_status cny_encode_unbind(cny_buffer *out, uint16_t channel, uint32_t frame_max, const coney_binding *binding);
 coney_status cny_encode_queue_purge(cny_buffer *out, uint16_t channel, const char *queue);
-coney_status cny_encode_queue_delete(cny_buffer *out, uint16_t channel, const char *queue);
-coney_status cny_encode_exchange_delete(cny_buffer *out, uint16_t channel, const char *exchange);
+coney_status cny_encode_queue_delete(cny_buffer *out, uint16_t channel, const char *queue, bool if_unused,
+                                     bool if_empty);
+coney_status cny_encode_exchange_delete(cny_buffer *out, uint16_t channel, const char *exchange, bool if_unused);
 
 coney_status cny_encode_qos(cny_buffer *out, uint16_t channel, uint16_t prefetch);
 coney_status cny_encode_consume(cny_buffer *out, uint16_t channel, uint32_t frame_max, const cny_consume *consume);

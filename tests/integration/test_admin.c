@@ -70,13 +70,20 @@ static void test_reserved_names_are_refused_with_403(void **state)
                  CONEY_E_ACCESS_REFUSED, "declare exchange 'amq.mine': 403");
 }
 
-static void test_default_exchange_is_neither_declared_nor_deleted(void **state)
+static void test_nothing_is_sent_about_the_default_exchange(void **state)
 {
     (void)state;
-    assert_fails(coney_admin_declare_exchange(client.admin, &(coney_exchange){.name = ""}), CONEY_E_INVALID,
-                 "the default exchange");
-    assert_fails(coney_admin_delete_exchange(client.admin, ""), CONEY_E_INVALID,
-                 "the default exchange \"\" cannot be deleted");
+    bool exists;
+    const coney_binding implicit = {.exchange = "", .destination = "q", .routing_key = "q"};
+    const coney_binding other = {.exchange = "", .destination = "q", .routing_key = "k"};
+    assert_ok(coney_admin_declare_exchange(client.admin, &(coney_exchange){.name = ""}));
+    assert_ok(coney_admin_delete_exchange(client.admin, ""));
+    assert_ok(coney_admin_exchange_exists(client.admin, "", &exists));
+    assert_true(exists);
+    assert_ok(coney_admin_declare_binding(client.admin, &implicit));
+    assert_ok(coney_admin_remove_binding(client.admin, &implicit));
+    assert_fails(coney_admin_declare_binding(client.admin, &other), CONEY_E_INVALID,
+                 "nothing can be bound to the default exchange");
 }
 
 static void test_exclusive_queue_of_another_connection_is_405(void **state)
@@ -170,7 +177,7 @@ static void test_bad_arguments_never_reach_the_broker(void **state)
     assert_fails(coney_admin_queue_info(client.admin, NULL, &info), CONEY_E_INVALID, "queue name is NULL");
     assert_fails(coney_admin_delete_queue(client.admin, name, NULL), CONEY_E_INVALID, "256 bytes");
     assert_fails(coney_admin_declare_queue(NULL, &(coney_queue){.name = "q"}, NULL), CONEY_E_INVALID, "admin");
-    assert_fails(coney_admin_declare(client.admin), CONEY_E_INVALID, "without a topology");
+    assert_fails(coney_admin_declare(client.admin), CONEY_E_INVALID, "the admin has no topology");
     name[255] = '\0';
     assert_ok(coney_admin_declare_queue(client.admin, &(coney_queue){.name = name}, &info));
     assert_string_equal(info.name, name);
@@ -183,7 +190,7 @@ int main(void)
         cmocka_unit_test(test_topology_is_declared_in_order_and_again),
         cmocka_unit_test(test_redeclare_with_other_arguments_names_the_queue_and_the_rest_goes_on),
         cmocka_unit_test(test_reserved_names_are_refused_with_403),
-        cmocka_unit_test(test_default_exchange_is_neither_declared_nor_deleted),
+        cmocka_unit_test(test_nothing_is_sent_about_the_default_exchange),
         cmocka_unit_test(test_exclusive_queue_of_another_connection_is_405),
         cmocka_unit_test(test_unknown_exchange_type_is_refused_and_the_admin_goes_on),
         cmocka_unit_test(test_broker_makes_up_a_name),

@@ -339,7 +339,10 @@ static void test_thing_that_cannot_be_made_is_why_nothing_is_ready(void **state)
 {
     (void)state;
     coney_topology *topology = coney_topology_new();
-    coney_topology_add_queue(topology, &(coney_queue){.name = here.other, .kind = CONEY_QUORUM, .exclusive = true});
+    coney_table *arguments = coney_table_new();
+    assert_ok(coney_table_set_string(arguments, "x-overflow", "nonsense"));
+    coney_topology_add_queue(topology, &(coney_queue){.name = here.other, .arguments = arguments});
+    coney_table_free(arguments);
     use_factory(NULL);
     use_admin(topology);
     make_container(NULL);

@@ -276,6 +276,8 @@ static void test_topologies(void **state)
     REFUSES("name", coney_queue_make_name(NULL, NULL));
     assert_ok(coney_queue_make_name(name, NULL));
     REFUSES("arguments", coney_match_headers(NULL, CONEY_MATCH_ALL, NULL, NULL));
+    REFUSES("topology", coney_topology_add_queue_binding(NULL, &(coney_queue_binding){0}));
+    REFUSES("binding", coney_topology_add_queue_binding(topology, NULL));
     REFUSES("match", coney_match_headers(&arguments, CONEY_MATCH_ALL, NULL, NULL));
     BEARS(coney_topology_free(topology));
     BEARS(coney_topology_free(NULL));
@@ -350,6 +352,30 @@ static void test_admins(void **state)
     REFUSES("exchange", coney_admin_delete_exchange(admin, NULL));
     REFUSES("admin", coney_admin_purge_queue(NULL, "q", NULL));
     REFUSES("queue", coney_admin_purge_queue(admin, NULL, NULL));
+    bool exists;
+    coney_topology *topology = coney_topology_new();
+    REFUSES("admin", coney_admin_add(NULL, topology));
+    coney_topology_free(topology);
+    REFUSES("topology", coney_admin_add(admin, NULL));
+    REFUSES("admin", coney_admin_forget_queue(NULL, "q"));
+    REFUSES("name", coney_admin_forget_queue(admin, NULL));
+    REFUSES("admin", coney_admin_forget_exchange(NULL, "x"));
+    REFUSES("name", coney_admin_forget_exchange(admin, NULL));
+    REFUSES("admin", coney_admin_forget_binding(NULL, &binding));
+    REFUSES("binding", coney_admin_forget_binding(admin, NULL));
+    REFUSES("admin", coney_admin_forget_remembered(NULL));
+    REFUSES("admin", coney_admin_queue_exists(NULL, "q", &exists));
+    REFUSES("queue", coney_admin_queue_exists(admin, NULL, &exists));
+    REFUSES("result", coney_admin_queue_exists(admin, "q", NULL));
+    REFUSES("admin", coney_admin_exchange_exists(NULL, "x", &exists));
+    REFUSES("exchange", coney_admin_exchange_exists(admin, NULL, &exists));
+    REFUSES("result", coney_admin_exchange_exists(admin, "x", NULL));
+    REFUSES("admin", coney_admin_delete_queue_if(NULL, "q", NULL, NULL));
+    REFUSES("queue", coney_admin_delete_queue_if(admin, NULL, NULL, NULL));
+    REFUSES("admin", coney_admin_delete_exchange_if_unused(NULL, "x"));
+    REFUSES("exchange", coney_admin_delete_exchange_if_unused(admin, NULL));
+    REFUSES("admin", coney_admin_purge_queue_async(NULL, "q", NULL, NULL));
+    REFUSES("queue", coney_admin_purge_queue_async(admin, NULL, NULL, NULL));
     BEARS(coney_admin_free(NULL));
 }
 
@@ -580,6 +606,10 @@ static void test_containers(void **state)
     REFUSES("container", coney_container_list(NULL, visit_listener, NULL));
     REFUSES("visit", coney_container_list(container, NULL, NULL));
     coney_listener_statistics statistics;
+    char queue_name[CONEY_NAME_SIZE];
+    REFUSES("container", coney_container_queue_name(NULL, "id", queue_name));
+    REFUSES("id", coney_container_queue_name(container, NULL, queue_name));
+    REFUSES("name", coney_container_queue_name(container, "id", NULL));
     REFUSES("container", coney_container_statistics(NULL, "q", &statistics));
     REFUSES("id", coney_container_statistics(container, NULL, &statistics));
     REFUSES("statistics", coney_container_statistics(container, "q", NULL));

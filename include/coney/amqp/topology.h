@@ -39,6 +39,17 @@ CONEY_API const char *coney_topology_queue_name(const coney_topology *topology);
 /* Adds a copy of everything in another topology. */
 CONEY_API coney_status coney_topology_add_all(coney_topology *topology, const coney_topology *other);
 
+/* A queue, an exchange and the bindings between them. (Spring: @QueueBinding.) */
+typedef struct coney_queue_binding {
+    coney_queue queue;
+    coney_exchange exchange;         /* Nothing is declared for one that begins with amq. or is external. */
+    const char *const *routing_keys; /* A binding for each; the list ends with NULL. Default: "" for a fanout or headers
+                                        exchange. Required for the others. */
+    const coney_table *arguments;    /* Of each binding. */
+} coney_queue_binding;
+
+CONEY_API coney_status coney_topology_add_queue_binding(coney_topology *topology, const coney_queue_binding *binding);
+
 /* Where the dead letters of a queue go. Zero means the default. */
 typedef struct coney_dead_letters {
     const char *exchange;    /* A direct exchange, which is added. Default: the queue's name and ".dlx". */

@@ -4,6 +4,7 @@
 #ifndef CONEY_RABBIT_CONTAINER_STATE_H
 #define CONEY_RABBIT_CONTAINER_STATE_H
 
+#include <coney/amqp/queue.h>
 #include <coney/amqp/status.h>
 
 CONEY_BEGIN
@@ -160,6 +161,11 @@ typedef struct coney_listener_info {
  * - CONEY_E_NO_MEMORY. */
 CONEY_API coney_status coney_container_list(coney_container *container,
                                             void (*visit)(const coney_listener_info *info, void *user), void *user);
+
+/* Copies the name of a listener's queue, such as the name that was made up for an anonymous queue. Any thread.
+ * Statuses as coney_container_statistics(). */
+CONEY_API coney_status coney_container_queue_name(coney_container *container, const char *id,
+                                                  char name[CONEY_NAME_SIZE]);
 
 /* Copies the statistics of one listener. Any thread.
  * - CONEY_OK, CONEY_E_INVALID.

@@ -27,9 +27,13 @@ typedef enum coney_declaration_state {
      * about bindings. The thing is declared again with the next connection, and by coney_admin_declare(). */
     CONEY_DECLARATION_FOUND,
 
-    /* The broker refused the declaration, and the thing does not exist. It is declared again after pauses that grow
-     * from 1 s to 30 s. */
+    /* The broker refused the declaration, and the thing does not exist. It is declared again after 1 s, 2 s, 4 s, 5 s
+     * and 5 s, and then after pauses of up to 30 s. */
     CONEY_DECLARATION_REFUSED,
+
+    /* The same, for a thing with CONEY_REFUSAL_FAIL after the first five repetitions: containers of the factory have
+     * stopped, and sends that need the thing fail, until a later repetition succeeds. */
+    CONEY_DECLARATION_FAILED,
 } coney_declaration_state;
 
 typedef struct coney_declaration {

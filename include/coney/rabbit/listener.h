@@ -9,10 +9,9 @@
 
 #include <coney/amqp/content.h>
 #include <coney/amqp/converter.h>
-#include <coney/amqp/exchange.h>
 #include <coney/amqp/message.h>
 #include <coney/amqp/processor.h>
-#include <coney/amqp/queue.h>
+#include <coney/amqp/topology.h>
 #include <coney/rabbit/delivery.h>
 #include <coney/rabbit/retry.h>
 
@@ -144,13 +143,21 @@ typedef enum coney_acknowledge_mode {
 /* ---- the listener ---- */
 
 typedef struct coney_listener {
-    /* Required, unless `declare` names the queue. */
+    /* Required, unless `declare` or `bindings` names the queue. */
     const char *queue;
 
     /* The container declares this queue on each connection, before the consumers begin. Copied. A queue that exists
      * with other properties fails the start, or stops the container. (Spring: queuesToDeclare, mismatchedQueuesFatal.)
-     * NULL: the queue is declared elsewhere, for example by an admin. */
+     * The queue may be anonymous: coney_container_queue_name() tells its name. NULL: the queue is declared elsewhere,
+     * for example by an admin. */
     const coney_queue *declare;
+
+    /* What else the listener needs: exchanges, and bindings of its queue to them. All are declared as `declare` is.
+     * Copied. The first one may also bring the queue, instead of `declare`; without a name, if `queue` names none, the
+     * queue is anonymous. The queues of the others are left out, or are the same. (Spring: bindings of
+     * @RabbitListener, @QueueBinding.) */
+    const coney_queue_binding *bindings;
+    size_t binding_count;
 
     /* The queue is a stream that is declared elsewhere: see "streams" above. Not needed if `declare` or a topology of
      * the factory says so, or if an argument has a name that begins with x-stream-. */

@@ -31,6 +31,8 @@ bool cny_channel_is_suspended(cny_channel *channel);
 /* CONEY_OK if the channel is alive, else the reason why it is not. */
 coney_status cny_channel_check(cny_channel *channel);
 
+int cny_channel_broker_version(const cny_channel *channel);
+
 /* CONEY_E_INVALID if the broker's version is below the needed one (see CNY_BROKER_VERSION()) and the broker would
  * ignore `what`. The sentence of the error ends with the way out. */
 coney_status cny_channel_check_release(const cny_channel *channel, int needed, const char *what, const char *way_out);
@@ -57,11 +59,13 @@ coney_status cny_channel_tx_rollback(cny_channel *channel, int64_t deadline);
 
 coney_status cny_channel_declare_queue(cny_channel *channel, const coney_queue *queue, bool passive,
                                        coney_queue_info *info, int64_t deadline);
-coney_status cny_channel_declare_exchange(cny_channel *channel, const coney_exchange *exchange, int64_t deadline);
+coney_status cny_channel_declare_exchange(cny_channel *channel, const coney_exchange *exchange, bool passive,
+                                          int64_t deadline);
 coney_status cny_channel_bind(cny_channel *channel, const coney_binding *binding, int64_t deadline);
 coney_status cny_channel_unbind(cny_channel *channel, const coney_binding *binding, int64_t deadline);
-coney_status cny_channel_delete_queue(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline);
-coney_status cny_channel_delete_exchange(cny_channel *channel, const char *exchange, int64_t deadline);
+coney_status cny_channel_delete_queue(cny_channel *channel, const char *queue, const coney_delete_options *options,
+                                      uint32_t *messages, int64_t deadline);
+coney_status cny_channel_delete_exchange(cny_channel *channel, const char *exchange, bool if_unused, int64_t deadline);
 coney_status cny_channel_purge(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline);
 
 /* What can be declared, in the order in which it is declared. */
@@ -71,6 +75,11 @@ typedef enum cny_declaration_kind {
     CNY_DECLARE_EXCHANGE_BINDING,
     CNY_DECLARE_QUEUE_BINDING,
 } cny_declaration_kind;
+
+static inline cny_declaration_kind cny_binding_kind(const coney_binding *binding)
+{
+    return binding->to_exchange ? CNY_DECLARE_EXCHANGE_BINDING : CNY_DECLARE_QUEUE_BINDING;
+}
 
 /* Sends a declaration and does not wait for the answer, so that many are on their way at a time. The channel must be
  * used for nothing else, and all declarations on their way must be of one kind. The thing is a coney_exchange,

@@ -80,6 +80,11 @@ coney_connection_role cny_connection_role(const cny_connection *connection)
     return connection->role;
 }
 
+int cny_connection_broker_version(const cny_connection *connection)
+{
+    return connection->limits.broker_version;
+}
+
 const char *cny_connection_user(const cny_connection *connection)
 {
     return connection->user;

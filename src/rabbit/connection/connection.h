@@ -67,10 +67,11 @@ bool cny_connection_is_dead(cny_connection *connection);
 bool cny_connection_is_over_request(cny_connection *connection); /* the broker closed it over what a channel asked or
                                                                     sent */
 coney_connection_role cny_connection_role(const cny_connection *connection);
-const char *cny_connection_user(const cny_connection *connection);        /* who is logged in */
-size_t cny_connection_host(cny_connection *connection);                   /* index of the URI's that is tried or used */
-cny_error *cny_connection_reason(cny_connection *connection);             /* why it is dead; gives a reference */
-const char *cny_connection_take_deferred_log(cny_connection *connection); /* to be logged, or NULL */
+int cny_connection_broker_version(const cny_connection *connection); /* once it is open; see CNY_BROKER_VERSION() */
+const char *cny_connection_user(const cny_connection *connection);   /* who is logged in */
+size_t cny_connection_host(cny_connection *connection);              /* index of the URI's that is tried or used */
+cny_error *cny_connection_reason(cny_connection *connection);        /* why it is dead; gives a reference */
+const char *cny_connection_take_deferred_log(cny_connection *connection);  /* to be logged, or NULL */
 void cny_connection_blocked(cny_connection *connection, char reason[256]); /* "": the broker takes messages */
 
 /* Ends the connection. This thread's last error becomes the reason. */

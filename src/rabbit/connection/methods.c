@@ -68,9 +68,14 @@ coney_status cny_channel_tx_rollback(cny_channel *channel, int64_t deadline)
     return perform_plain(channel, cny_encode_tx_rollback, CNY_TX_ROLLBACK_OK, deadline);
 }
 
+int cny_channel_broker_version(const cny_channel *channel)
+{
+    return channel->connection->limits.broker_version;
+}
+
 coney_status cny_channel_check_release(const cny_channel *channel, int needed, const char *what, const char *way_out)
 {
-    int version = channel->connection->limits.broker_version;
+    int version = cny_channel_broker_version(channel);
     char broker[64] = "which does not tell its release";
     if (version >= needed)
         return CONEY_OK;
@@ -109,7 +114,7 @@ static coney_status encode_queue(cny_buffer *out, const cny_channel *channel, co
     coney_queue copy = *queue;
     if (!passive && check_release(channel, queue) != CONEY_OK)
         return CONEY_E_INVALID;
-    if (copy.delivery_limit < 0 && channel->connection->limits.broker_version < CNY_BROKER_VERSION(4, 0))
+    if (copy.delivery_limit < 0 && cny_channel_broker_version(channel) < CNY_BROKER_VERSION(4, 0))
         copy.delivery_limit = 0;
     return cny_encode_queue_declare(out, channel->number, frame_max(channel), &copy, passive);
 }
@@ -132,13 +137,16 @@ coney_status cny_channel_declare_queue(cny_channel *channel, const coney_queue *
     return CONEY_OK;
 }
 
-coney_status cny_channel_declare_exchange(cny_channel *channel, const coney_exchange *exchange, int64_t deadline)
+coney_status cny_channel_declare_exchange(cny_channel *channel, const coney_exchange *exchange, bool passive,
+                                          int64_t deadline)
 {
     call one;
     prepare(&one, channel);
-    coney_status status = cny_encode_exchange_declare(&one.frame, channel->number, frame_max(channel), exchange, false);
+    coney_status status =
+        cny_encode_exchange_declare(&one.frame, channel->number, frame_max(channel), exchange, passive);
     status = perform(&one, status, CNY_EXCHANGE_DECLARE_OK, NULL, deadline);
-    return status == CONEY_OK ? status : cny_fail_in("declare exchange '%s'", exchange->name);
+    return status == CONEY_OK ? status
+                              : cny_fail_in("%s exchange '%s'", passive ? "look at" : "declare", exchange->name);
 }
 
 static coney_status fail_binding(const char *verb, const coney_binding *binding)
@@ -179,11 +187,13 @@ static coney_status perform_counting(call *one, coney_status encoded, uint32_t a
     return CONEY_OK;
 }
 
-coney_status cny_channel_delete_queue(cny_channel *channel, const char *queue, uint32_t *messages, int64_t deadline)
+coney_status cny_channel_delete_queue(cny_channel *channel, const char *queue, const coney_delete_options *options,
+                                      uint32_t *messages, int64_t deadline)
 {
     call one;
     prepare(&one, channel);
-    coney_status status = cny_encode_queue_delete(&one.frame, channel->number, queue);
+    coney_status status =
+        cny_encode_queue_delete(&one.frame, channel->number, queue, options->if_unused, options->if_empty);
     return perform_counting(&one, status, CNY_QUEUE_DELETE_OK, "delete", queue, messages, deadline);
 }
 
@@ -195,11 +205,11 @@ coney_status cny_channel_purge(cny_channel *channel, const char *queue, uint32_t
     return perform_counting(&one, status, CNY_QUEUE_PURGE_OK, "purge", queue, messages, deadline);
 }
 
-coney_status cny_channel_delete_exchange(cny_channel *channel, const char *exchange, int64_t deadline)
+coney_status cny_channel_delete_exchange(cny_channel *channel, const char *exchange, bool if_unused, int64_t deadline)
 {
     call one;
     prepare(&one, channel);
-    coney_status status = cny_encode_exchange_delete(&one.frame, channel->number, exchange);
+    coney_status status = cny_encode_exchange_delete(&one.frame, channel->number, exchange, if_unused);
     status = perform(&one, status, CNY_EXCHANGE_DELETE_OK, NULL, deadline);
     return status == CONEY_OK ? status : cny_fail_in("delete exchange '%s'", exchange);
 }

@@ -69,12 +69,18 @@ static void fill(cny_declaration_set *set)
 {
     size_t count;
     const coney_exchange *exchanges = cny_topology_exchanges(set->topology, &count);
-    for (size_t i = 0; i < count; i++)
-        add_item(set, CNY_DECLARE_EXCHANGE, &exchanges[i], exchanges[i].name);
+    for (size_t i = 0; i < count; i++) {
+        cny_declaration *item = add_item(set, CNY_DECLARE_EXCHANGE, &exchanges[i], exchanges[i].name);
+        item->is_external = exchanges[i].external;
+        item->on_refusal = exchanges[i].on_refusal;
+    }
     const coney_queue *queues = cny_topology_queues(set->topology, &count);
     bool any_exclusive = false;
     for (size_t i = 0; i < count; i++) {
-        add_item(set, CNY_DECLARE_QUEUE, &queues[i], queues[i].name)->is_exclusive = queues[i].exclusive;
+        cny_declaration *item = add_item(set, CNY_DECLARE_QUEUE, &queues[i], queues[i].name);
+        item->is_exclusive = queues[i].exclusive;
+        item->is_external = queues[i].external || cny_is_of_broker(queues[i].name);
+        item->on_refusal = queues[i].on_refusal;
         any_exclusive = any_exclusive || queues[i].exclusive;
     }
     const coney_binding *bindings = cny_topology_bindings(set->topology, &count);
@@ -83,12 +89,13 @@ static void fill(cny_declaration_set *set)
         bool to_exclusive = any_exclusive && !one->to_exchange && is_exclusive_queue(set, one->destination);
         cny_declaration *item = add_item(
             set, one->to_exchange ? CNY_DECLARE_EXCHANGE_BINDING : CNY_DECLARE_QUEUE_BINDING, one, one->destination);
+        item->on_refusal = one->on_refusal;
         item->source_hash = cny_hash_name(one->exchange);
         item->is_exclusive = to_exclusive;
     }
 }
 
-cny_declaration_set *cny_declaration_set_new(coney_topology *topology, int timeout_ms)
+cny_declaration_set *cny_declaration_set_new(coney_topology *topology, const cny_set_options *options)
 {
     size_t exchanges, queues, bindings;
     cny_topology_exchanges(topology, &exchanges);
@@ -102,10 +109,23 @@ cny_declaration_set *cny_declaration_set_new(coney_topology *topology, int timeo
     }
     atomic_init(&made->refs, 1);
     made->topology = topology;
+    made->refuses_unknown_ends = options->refuses_unknown_ends;
     fill(made);
     for (size_t i = 0; i < count; i++)
-        made->items[i].timeout_ms = timeout_ms;
+        made->items[i].timeout_ms = options->timeout_ms;
     return made;
+}
+
+bool cny_declaration_set_is_of(const cny_declaration_set *set, cny_declaration_kind kind, const void *thing)
+{
+    const cny_declaration *item = set->count > 0 ? &set->items[0] : NULL;
+    if (!item || item->kind != kind)
+        return false;
+    if (cny_is_binding(item))
+        return cny_same_bindings(item->thing, thing);
+    const char *name =
+        kind == CNY_DECLARE_QUEUE ? ((const coney_queue *)thing)->name : ((const coney_exchange *)thing)->name;
+    return strcmp(cny_declaration_name(item), name) == 0;
 }
 
 cny_declaration_set *cny_declaration_set_ref(cny_declaration_set *set)

@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Spring's: five repetitions after 1 s, 2 s, 4 s, 5 s and 5 s. */
 #define FIRST_DELAY_MS 1000
+#define FIRST_MAX_DELAY_MS 5000
+#define REPETITIONS 5
 
 /* ---- walking; under lock ---- */
 
@@ -28,13 +31,22 @@ cny_walk cny_walk_begin(const coney_connection_factory *factory)
 cny_declaration *cny_walk_next(cny_walk *one)
 {
     for (; one->set < one->set_count; one->set++, one->item = 0) {
-        if (one->item < one->sets[one->set]->count)
-            return &one->sets[one->set]->items[one->item++];
+        while (one->item < one->sets[one->set]->count) {
+            cny_declaration *item = &one->sets[one->set]->items[one->item++];
+            if (!item->is_forgotten)
+                return item;
+        }
     }
     return NULL;
 }
 
 /* ---- states; under lock ---- */
+
+/* Others need not ask without the lock: nothing that is wanted or has failed is in their way. */
+static void count_hindering(cny_declarations *all)
+{
+    atomic_store(&all->hindering, all->counts[CNY_DECLARATION_WANTED] + all->counts[CNY_DECLARATION_FAILED]);
+}
 
 void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *item, cny_declaration_state state)
 {
@@ -43,16 +55,18 @@ void cny_declaration_set_to(coney_connection_factory *factory, cny_declaration *
         item->state = state;
         return;
     }
-    if (item->state == CNY_DECLARATION_WANTED && state != CNY_DECLARATION_WANTED)
+    if (state != item->state && (item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_FAILED))
         atomic_fetch_add(&all->changes, 1);
     all->counts[item->state]--;
     item->state = state;
     all->counts[state]++;
-    atomic_store(&all->wanted, all->counts[CNY_DECLARATION_WANTED]);
+    count_hindering(all);
 }
 
 void cny_declaration_want_now(coney_connection_factory *factory, cny_declaration *item)
 {
+    if (item->is_forgotten || item->is_external)
+        return;
     cny_declaration_set_to(factory, item, CNY_DECLARATION_WANTED);
     cny_error_unref(item->error);
     item->error = NULL;
@@ -68,13 +82,21 @@ void cny_declaration_want(coney_connection_factory *factory, cny_declaration *it
 
 void cny_declaration_delay(cny_declaration *item, int most_ms)
 {
+    if (item->refusals > 0 && item->refusals <= REPETITIONS && most_ms > FIRST_MAX_DELAY_MS)
+        most_ms = FIRST_MAX_DELAY_MS;
     item->delay_ms = cny_backoff(item->delay_ms, FIRST_DELAY_MS, 2, most_ms);
     item->due_at = cny_deadline(item->delay_ms);
 }
 
 bool cny_declaration_is_missing(const cny_declaration *item)
 {
-    return item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED;
+    return item->state == CNY_DECLARATION_WANTED || item->state == CNY_DECLARATION_REFUSED ||
+           item->state == CNY_DECLARATION_FAILED;
+}
+
+bool cny_declaration_is_last_attempt(const cny_declaration *item)
+{
+    return item->on_refusal == CONEY_REFUSAL_FAIL && item->refusals > REPETITIONS;
 }
 
 size_t cny_declarations_isolate_wanted(coney_connection_factory *factory)
@@ -96,24 +118,53 @@ static void count_in(coney_connection_factory *factory, const cny_declaration_se
 {
     for (size_t i = 0; i < set->count; i++)
         factory->declarations.counts[set->items[i].state] += in ? 1 : (size_t)-1;
-    atomic_store(&factory->declarations.wanted, factory->declarations.counts[CNY_DECLARATION_WANTED]);
+    count_hindering(&factory->declarations);
+}
+
+/* Under lock. */
+static coney_status join(coney_connection_factory *factory, cny_declaration_set *set, bool automatic)
+{
+    if (!cny_buffer_append(&factory->declarations.sets, &set, sizeof(cny_declaration_set *)))
+        return cny_fail_memory();
+    set->is_automatic = automatic;
+    set->has_joined = true;
+    cny_declaration_set_ref(set);
+    count_in(factory, set, true);
+    return CONEY_OK;
+}
+
+static void want_all(coney_connection_factory *factory, cny_declaration_set *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        cny_declaration_want(factory, &set->items[i]);
+    cny_factory_wake_locked(factory);
 }
 
 coney_status cny_declarations_join(coney_connection_factory *factory, cny_declaration_set *set, bool automatic)
 {
     pthread_mutex_lock(&factory->lock);
-    bool joined = cny_buffer_append(&factory->declarations.sets, &set, sizeof(cny_declaration_set *));
-    if (joined) {
-        set->is_automatic = automatic;
-        set->has_joined = true;
-        cny_declaration_set_ref(set);
-        count_in(factory, set, true);
-        for (size_t i = 0; automatic && i < set->count; i++)
-            cny_declaration_want(factory, &set->items[i]);
-        cny_factory_wake_locked(factory);
-    }
+    coney_status status = join(factory, set, automatic);
+    if (status == CONEY_OK && automatic)
+        want_all(factory, set);
     pthread_mutex_unlock(&factory->lock);
-    return joined ? CONEY_OK : cny_fail_memory();
+    return status;
+}
+
+/* After a loss that comes before the joining the channel is dead; after a later loss the set is wanted as all are. */
+coney_status cny_declarations_join_declared(coney_connection_factory *factory, cny_declaration_set *set,
+                                            cny_channel *channel)
+{
+    pthread_mutex_lock(&factory->lock);
+    for (size_t i = 0; i < set->count; i++)
+        set->items[i].state = set->items[i].is_external ? CNY_DECLARATION_IDLE : CNY_DECLARATION_DECLARED;
+    coney_status status = join(factory, set, true);
+    pthread_mutex_unlock(&factory->lock);
+    if (status != CONEY_OK || cny_channel_alive(channel))
+        return status;
+    pthread_mutex_lock(&factory->lock);
+    want_all(factory, set);
+    pthread_mutex_unlock(&factory->lock);
+    return status;
 }
 
 void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_set *set)
@@ -138,12 +189,60 @@ void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_s
         cny_declaration_set_unref(set);
 }
 
+/* ---- forgetting ---- */
+
+/* The item is the thing, or a binding of the thing. */
+static bool goes_with(const cny_declaration *item, cny_declaration_kind kind, const void *thing)
+{
+    bool is_of_queue = item->kind == CNY_DECLARE_QUEUE || item->kind == CNY_DECLARE_QUEUE_BINDING;
+    switch (kind) {
+    case CNY_DECLARE_QUEUE: return is_of_queue && strcmp(cny_declaration_name(item), thing) == 0;
+    case CNY_DECLARE_EXCHANGE:
+        return (!is_of_queue && strcmp(cny_declaration_name(item), thing) == 0) ||
+               (cny_is_binding(item) && strcmp(cny_binding_source(item), thing) == 0);
+    case CNY_DECLARE_EXCHANGE_BINDING:
+    case CNY_DECLARE_QUEUE_BINDING: break;
+    }
+    return cny_is_binding(item) && cny_same_bindings(item->thing, thing);
+}
+
+bool cny_declaration_set_forget(coney_connection_factory *factory, cny_declaration_set *set, cny_declaration_kind kind,
+                                const void *thing)
+{
+    bool is_empty = true;
+    pthread_mutex_lock(&factory->lock);
+    for (size_t i = 0; i < set->count; i++) {
+        cny_declaration *item = &set->items[i];
+        if (!item->is_forgotten && goes_with(item, kind, thing)) {
+            cny_declaration_set_to(factory, item, CNY_DECLARATION_IDLE);
+            item->is_forgotten = true;
+            cny_error_unref(item->error);
+            item->error = NULL;
+        }
+        is_empty = is_empty && item->is_forgotten;
+    }
+    pthread_cond_broadcast(&factory->changed);
+    pthread_mutex_unlock(&factory->lock);
+    return is_empty;
+}
+
 /* ---- bindings; under lock ---- */
 
 static int compare_hashes(const void *a, const void *b)
 {
     uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
     return one < other ? -1 : one > other;
+}
+
+void cny_declarations_sort_names(uint32_t *names, size_t count)
+{
+    if (count > 0)
+        qsort(names, count, sizeof *names, compare_hashes);
+}
+
+bool cny_declarations_has_name(const uint32_t *names, size_t count, uint32_t hash)
+{
+    return count > 0 && bsearch(&hash, names, count, sizeof *names, compare_hashes);
 }
 
 void cny_declarations_want_bindings(coney_connection_factory *factory, const uint32_t *names, size_t count)
@@ -153,16 +252,10 @@ void cny_declarations_want_bindings(coney_connection_factory *factory, const uin
         bool is_as_new = item->state == CNY_DECLARATION_WANTED && !item->error; /* with an error the item has a pause */
         if (!cny_is_binding(item) || is_as_new || item->state == CNY_DECLARATION_IDLE)
             continue;
-        if (bsearch(&item->name_hash, names, count, sizeof *names, compare_hashes) ||
-            bsearch(&item->source_hash, names, count, sizeof *names, compare_hashes))
+        if (cny_declarations_has_name(names, count, item->name_hash) ||
+            cny_declarations_has_name(names, count, item->source_hash))
             cny_declaration_want(factory, item);
     }
-}
-
-void cny_declarations_sort_names(uint32_t *names, size_t count)
-{
-    if (count > 0)
-        qsort(names, count, sizeof *names, compare_hashes);
 }
 
 /* ---- what is due; under lock ---- */
@@ -227,7 +320,7 @@ int64_t cny_declarations_next_due(const coney_connection_factory *factory, coney
 {
     const size_t *counts = factory->declarations.counts;
     int64_t next = INT64_MAX;
-    if (counts[CNY_DECLARATION_WANTED] + counts[CNY_DECLARATION_REFUSED] == 0)
+    if (counts[CNY_DECLARATION_WANTED] + counts[CNY_DECLARATION_REFUSED] + counts[CNY_DECLARATION_FAILED] == 0)
         return next;
     cny_walk all = cny_walk_begin(factory);
     for (const cny_declaration *item; (item = cny_walk_next(&all));) {
@@ -264,8 +357,8 @@ bool cny_declarations_await_end(coney_connection_factory *factory, const cny_dec
 void cny_declaration_describe(const cny_declaration *item, coney_declaration *declaration)
 {
     static const coney_declaration_state states[CNY_DECLARATION_STATES] = {
-        CONEY_DECLARATION_PENDING, CONEY_DECLARATION_PENDING, CONEY_DECLARATION_DECLARED, CONEY_DECLARATION_FOUND,
-        CONEY_DECLARATION_REFUSED};
+        CONEY_DECLARATION_PENDING, CONEY_DECLARATION_PENDING, CONEY_DECLARATION_DECLARED,
+        CONEY_DECLARATION_FOUND,   CONEY_DECLARATION_REFUSED, CONEY_DECLARATION_FAILED};
     const coney_error *error = cny_error_view(item->error);
     bool is_binding = cny_is_binding(item);
     const coney_binding *binding = item->thing; /* of no use if it is none */
@@ -298,6 +391,8 @@ coney_status coney_connection_factory_list_declarations(coney_connection_factory
     cny_walk all = cny_walk_begin(factory);
     for (const cny_declaration *item; status == CONEY_OK && (item = cny_walk_next(&all));) {
         coney_declaration one;
+        if (item->is_external)
+            continue;
         cny_declaration_describe(item, &one);
         status = cny_buffer_append(&copies, &one, sizeof one) ? CONEY_OK : cny_fail_memory();
     }

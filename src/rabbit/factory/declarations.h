@@ -18,7 +18,7 @@
 
 enum { CNY_DECLARATION_KINDS = CNY_DECLARE_QUEUE_BINDING + 1 };
 
-enum { CNY_DECLARATION_STATES = CNY_DECLARATION_REFUSED + 1 };
+enum { CNY_DECLARATION_STATES = CNY_DECLARATION_FAILED + 1 };
 
 /* One thing of a set. */
 typedef struct cny_declaration {
@@ -29,9 +29,14 @@ typedef struct cny_declaration {
     uint32_t name_hash;   /* of the queue or exchange; of a binding's destination */
     uint32_t source_hash; /* of a binding's exchange */
     bool is_exclusive;    /* an exclusive queue or a binding to one: only the consuming connection declares it */
-    int timeout_ms;       /* for the broker's answer */
+    bool is_external;     /* somebody else declares it */
+    coney_on_refusal on_refusal;
+    int timeout_ms; /* for the broker's answer */
     /* under the factory's lock */
     cny_declaration_state state;
+    bool is_forgotten;          /* the program has removed it from its admin */
+    bool was_checked;           /* what is told once of a declared thing was told */
+    int refusals;               /* since the last success */
     cny_error *error;           /* the broker's last refusal; NULL: there was none */
     cny_error *told;            /* the refusal that the program was told of last, which is error or an earlier one.
                                    NULL: none, or the program was told that it is over */
@@ -46,9 +51,10 @@ struct cny_declaration_set {
     atomic_uint refs;
     coney_topology *topology;
     /* under the factory's lock */
-    bool is_automatic; /* wanted on each new connection, not only when asked for */
-    bool has_joined;   /* the registry has it */
-    int callers;       /* of cny_declarations_declare() that wait for it */
+    bool is_automatic;         /* wanted on each new connection, not only when asked for */
+    bool has_joined;           /* the registry has it */
+    bool refuses_unknown_ends; /* of its bindings; else the log tells of them */
+    int callers;               /* of cny_declarations_declare() that wait for it */
     /* fixed after new */
     size_t count;
     cny_declaration items[];
@@ -58,7 +64,7 @@ struct cny_declaration_set {
 typedef struct cny_declarations {
     cny_buffer sets;                       /* of cny_declaration_set *, references */
     size_t counts[CNY_DECLARATION_STATES]; /* of all items, by state */
-    atomic_size_t wanted;                  /* counts[CNY_DECLARATION_WANTED], for those who ask without the lock */
+    atomic_size_t hindering;               /* wanted or failed items, for those who ask without the lock */
     atomic_ullong changes;                 /* see cny_declarations_changes() */
     int64_t not_before;                    /* the next run does not begin before: the last one could not go on */
     bool is_running;                       /* a run is under way, */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Declares a set now, for a caller who waits. On a thread of the program. It must not know how. */
+/* Declares sets now, for a caller who waits. On a thread of the program. It must not know how. */
 #include "rabbit/factory/parts.h"
 #include "rabbit/factory/registry.h"
 
@@ -22,20 +22,28 @@ static bool is_answered(const cny_declaration_set *set)
 static coney_status first_refusal(const cny_declaration_set *set)
 {
     for (size_t i = 0; i < set->count; i++) {
-        if (set->items[i].error)
+        if (set->items[i].error && set->items[i].on_refusal != CONEY_REFUSAL_IGNORE)
             return cny_error_raise(set->items[i].error);
     }
     return CONEY_OK;
 }
 
+static bool are_answered(cny_declaration_set *const *sets, size_t count)
+{
+    bool is_complete = true;
+    for (size_t i = 0; is_complete && i < count; i++)
+        is_complete = is_answered(sets[i]);
+    return is_complete;
+}
+
 /* Under lock: waits for as long as answers come. */
-static coney_status wait_until_answered(coney_connection_factory *factory, const cny_declaration_set *set,
-                                        int timeout_ms)
+static coney_status wait_until_answered(coney_connection_factory *factory, cny_declaration_set *const *sets,
+                                        size_t count, int timeout_ms)
 {
     uint64_t answers = factory->declarations.answers;
     int64_t deadline = cny_deadline(timeout_ms + MOMENT_MS);
     bool in_time = true;
-    while (!is_answered(set) && in_time && !cny_factory_is_closed(factory)) {
+    while (!are_answered(sets, count) && in_time && !cny_factory_is_closed(factory)) {
         in_time = cny_cond_wait(&factory->changed, &factory->lock, deadline);
         if (answers == factory->declarations.answers)
             continue;
@@ -45,25 +53,45 @@ static coney_status wait_until_answered(coney_connection_factory *factory, const
     }
     if (cny_factory_is_closed(factory))
         return cny_factory_check_closed(factory);
-    return is_answered(set) ? first_refusal(set)
-                            : cny_fail(CONEY_E_TIMEOUT, "declare: no answer from the broker within %d ms", timeout_ms);
+    coney_status status =
+        are_answered(sets, count)
+            ? CONEY_OK
+            : cny_fail(CONEY_E_TIMEOUT, "declare: no answer from the broker within %d ms", timeout_ms);
+    for (size_t i = 0; status == CONEY_OK && i < count; i++)
+        status = first_refusal(sets[i]);
+    return status;
 }
 
-coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *set, int timeout_ms)
+/* Under lock. */
+static void begin(coney_connection_factory *factory, cny_declaration_set *set)
 {
-    pthread_mutex_lock(&factory->lock);
     set->callers++;
     for (size_t i = 0; i < set->count; i++)
         cny_declaration_want_now(factory, &set->items[i]);
+}
+
+/* Under lock. */
+static void end(coney_connection_factory *factory, cny_declaration_set *set)
+{
+    bool is_last = --set->callers == 0;
+    for (size_t i = 0; is_last && !set->is_automatic && i < set->count; i++)
+        cny_declaration_set_to(factory, &set->items[i], CNY_DECLARATION_IDLE);
+}
+
+coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *const *sets, size_t count,
+                                      int timeout_ms)
+{
+    pthread_mutex_lock(&factory->lock);
+    for (size_t i = 0; i < count; i++)
+        begin(factory, sets[i]);
     cny_factory_wake_locked(factory);
     pthread_mutex_unlock(&factory->lock);
     coney_status status = cny_factory_wait_open(factory, CONEY_CONSUMING, cny_deadline(timeout_ms));
     pthread_mutex_lock(&factory->lock);
     if (status == CONEY_OK)
-        status = wait_until_answered(factory, set, timeout_ms);
-    bool is_last = --set->callers == 0;
-    for (size_t i = 0; is_last && !set->is_automatic && i < set->count; i++)
-        cny_declaration_set_to(factory, &set->items[i], CNY_DECLARATION_IDLE);
+        status = wait_until_answered(factory, sets, count, timeout_ms);
+    for (size_t i = 0; i < count; i++)
+        end(factory, sets[i]);
     pthread_mutex_unlock(&factory->lock);
     return status;
 }

@@ -17,7 +17,8 @@ cny_declaration_state cny_declaration_set_state(coney_connection_factory *factor
     pthread_mutex_lock(&factory->lock);
     for (size_t i = 0; i < set->count; i++) {
         const cny_declaration *item = &set->items[i];
-        bool is_fine = item->state == CNY_DECLARATION_DECLARED ||
+        bool is_fine = item->state == CNY_DECLARATION_DECLARED || item->is_external || item->is_forgotten ||
+                       (item->on_refusal == CONEY_REFUSAL_IGNORE && item->error) ||
                        (item->state == CNY_DECLARATION_FOUND &&
                         (!accepts || accepts(cny_declaration_name(item), cny_error_view(item->error)->status, user)));
         if (is_fine)
@@ -93,7 +94,7 @@ bool cny_declarations_awaits(coney_connection_factory *factory, const char *queu
     uint32_t hash = cny_hash_name(queue);
     bool awaits = false;
     *refusal = NULL;
-    if (atomic_load(&factory->declarations.wanted) == 0)
+    if (atomic_load(&factory->declarations.hindering) == 0)
         return false;
     pthread_mutex_lock(&factory->lock);
     cny_walk all = cny_walk_begin(factory);
@@ -143,13 +144,19 @@ static bool can_be_declared(const coney_connection_factory *factory, const cny_d
     return !item->is_exclusive || state == CONEY_CONNECTION_CONNECTING || state == CONEY_CONNECTION_OPEN;
 }
 
+static bool is_hindrance(const coney_connection_factory *factory, const cny_declaration *item)
+{
+    bool is_ignored = item->on_refusal == CONEY_REFUSAL_IGNORE && item->error;
+    return (item->state == CNY_DECLARATION_WANTED && !is_ignored && can_be_declared(factory, item)) ||
+           item->state == CNY_DECLARATION_FAILED;
+}
+
 static const cny_declaration *find_hindrance_of_queue(const coney_connection_factory *factory, const char *queue)
 {
     uint32_t hash = cny_hash_name(queue);
     cny_walk all = cny_walk_begin(factory);
     for (const cny_declaration *item; (item = cny_walk_next(&all));) {
-        if (item->state == CNY_DECLARATION_WANTED && cny_is_named(item, CNY_DECLARE_QUEUE, queue, hash) &&
-            can_be_declared(factory, item))
+        if (cny_is_named(item, CNY_DECLARE_QUEUE, queue, hash) && is_hindrance(factory, item))
             return item;
     }
     return NULL;
@@ -180,7 +187,7 @@ static const cny_declaration *find_hindrance_at(const coney_connection_factory *
     for (const cny_declaration *item; (item = cny_walk_next(&all));) {
         bool leaves = cny_is_bound_from(item, exchange, hash);
         bool is_part = leaves || cny_is_named(item, CNY_DECLARE_EXCHANGE, exchange, hash);
-        if (is_part && item->state == CNY_DECLARATION_WANTED && can_be_declared(factory, item))
+        if (is_part && is_hindrance(factory, item))
             return item;
         if (leaves && item->kind == CNY_DECLARE_EXCHANGE_BINDING)
             reach(exchanges, cny_declaration_name(item));
@@ -228,7 +235,7 @@ static coney_status fail_for(const coney_connection_factory *factory, const cny_
 coney_status cny_declarations_wait(coney_connection_factory *factory, const char *exchange, const char *routing_key,
                                    int64_t deadline)
 {
-    if (atomic_load(&factory->declarations.wanted) == 0)
+    if (atomic_load(&factory->declarations.hindering) == 0)
         return CONEY_OK;
     coney_status status = CONEY_OK;
     bool in_time = deadline > 0;
@@ -241,7 +248,7 @@ coney_status cny_declarations_wait(coney_connection_factory *factory, const char
         status = cny_factory_check_closed(factory);
         if (status == CONEY_OK)
             status = cny_factory_check_draining(factory);
-        if (status == CONEY_OK && !in_time)
+        if (status == CONEY_OK && (!in_time || hindrance->state == CNY_DECLARATION_FAILED))
             status = fail_for(factory, hindrance);
         if (status != CONEY_OK)
             break;
@@ -262,7 +269,21 @@ coney_status cny_declarations_check(coney_connection_factory *factory)
     pthread_mutex_lock(&factory->lock);
     cny_walk all = cny_walk_begin(factory);
     for (const cny_declaration *item; status == CONEY_OK && (item = cny_walk_next(&all));) {
-        if (cny_declaration_is_missing(item) && item->error)
+        if (cny_declaration_is_missing(item) && item->error && item->on_refusal != CONEY_REFUSAL_IGNORE)
+            status = cny_error_raise(item->error);
+    }
+    pthread_mutex_unlock(&factory->lock);
+    return status;
+}
+
+coney_status cny_declarations_check_failed(coney_connection_factory *factory)
+{
+    coney_status status = CONEY_OK;
+    pthread_mutex_lock(&factory->lock);
+    bool any = factory->declarations.counts[CNY_DECLARATION_FAILED] > 0;
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; any && status == CONEY_OK && (item = cny_walk_next(&all));) {
+        if (item->state == CNY_DECLARATION_FAILED)
             status = cny_error_raise(item->error);
     }
     pthread_mutex_unlock(&factory->lock);

@@ -211,8 +211,10 @@ static void declare_items(cny_run *one)
 
 static void declare_kind(cny_run *one, cny_declaration_kind kind)
 {
-    if (kind == CNY_DECLARE_EXCHANGE_BINDING)
+    if (kind == CNY_DECLARE_EXCHANGE_BINDING) {
         want_bindings_of_declared(one);
+        cny_run_check_ends(one);
+    }
     pthread_mutex_lock(&one->factory->lock);
     if (!cny_declarations_collect(&one->sets, kind, cny_connection_role(one->connection), one->is_isolated,
                                   &one->items))

@@ -62,6 +62,12 @@ void cny_run_not_answered(cny_run *one, cny_declaration *item);
 /* This thread's last error tells why the item is not declared. */
 void cny_run_refused(cny_run *one, cny_declaration *item);
 
+/* ---- ends.c ---- */
+
+/* Tells once of each binding whose queue or exchange nobody in the factory declares, or refuses the binding if its set
+ * says so. */
+void cny_run_check_ends(cny_run *one);
+
 /* ---- declaring.c ---- */
 
 /* Declares what is due: exchanges, then queues, then bindings. On the isolated connection: what must be isolated.

@@ -141,17 +141,23 @@ void cny_factory_wake(coney_connection_factory *factory);
 /* What one admin or listener brings: a topology. Reference-counted, because the set may leave while it is declared. */
 typedef struct cny_declaration_set cny_declaration_set;
 
-/* wanted -> declared, found or refused; each of these -> wanted. */
+/* wanted -> declared, found, refused or failed; each of these -> wanted. */
 typedef enum cny_declaration_state {
-    CNY_DECLARATION_IDLE,   /* declared only when coney_admin_declare() asks for it */
+    CNY_DECLARATION_IDLE,   /* declared only when coney_admin_declare() asks for it; or external, or forgotten */
     CNY_DECLARATION_WANTED, /* to be declared. It may have an error: the last refusal, which may pass */
     CNY_DECLARATION_DECLARED,
     CNY_DECLARATION_FOUND,   /* the broker has refused the declaration, but the thing is there */
     CNY_DECLARATION_REFUSED, /* the thing is not there; tried again when it is due */
+    CNY_DECLARATION_FAILED,  /* the same after all repetitions of a thing with CONEY_REFUSAL_FAIL */
 } cny_declaration_state;
 
+typedef struct cny_set_options {
+    int timeout_ms;            /* for the broker's answer to each declaration */
+    bool refuses_unknown_ends; /* a binding is refused whose queue or exchange nobody in the factory declares */
+} cny_set_options;
+
 /* Takes the topology, also on failure. NULL without memory. */
-cny_declaration_set *cny_declaration_set_new(coney_topology *topology, int timeout_ms);
+cny_declaration_set *cny_declaration_set_new(coney_topology *topology, const cny_set_options *options);
 cny_declaration_set *cny_declaration_set_ref(cny_declaration_set *set);
 void cny_declaration_set_unref(cny_declaration_set *set); /* takes NULL */
 
@@ -160,9 +166,22 @@ void cny_declaration_set_unref(cny_declaration_set *set); /* takes NULL */
 coney_status cny_declarations_join(coney_connection_factory *factory, cny_declaration_set *set, bool automatic);
 void cny_declarations_leave(coney_connection_factory *factory, cny_declaration_set *set);
 
-/* Declares the set now. Waits for as long as answers come, and for each answer at most timeout_ms. Status and sentence
+/* Joins a set whose things were just declared on the channel. If the channel is dead, they are declared again. */
+coney_status cny_declarations_join_declared(coney_connection_factory *factory, cny_declaration_set *set,
+                                            cny_channel *channel);
+
+/* Forgets a thing of a set and, if the thing is a queue or an exchange, its bindings in the set. thing: a name, or a
+ * coney_binding. True: nothing is left in the set. */
+bool cny_declaration_set_forget(coney_connection_factory *factory, cny_declaration_set *set, cny_declaration_kind kind,
+                                const void *thing);
+
+/* The first thing of the set is this coney_queue, coney_exchange or coney_binding, by its name. */
+bool cny_declaration_set_is_of(const cny_declaration_set *set, cny_declaration_kind kind, const void *thing);
+
+/* Declares the sets now. Waits for as long as answers come, and for each answer at most timeout_ms. Status and sentence
  * are those of the first refusal. */
-coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *set, int timeout_ms);
+coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *const *sets, size_t count,
+                                      int timeout_ms);
 
 /* The state of a set: WANTED if one of its items is, else REFUSED if one is, else DECLARED. Gives a reference to the
  * error of the first item that is not declared; NULL: there is none, or an answer is still to come. An item that was
@@ -210,6 +229,12 @@ uint64_t cny_declarations_changes(coney_connection_factory *factory);
 
 /* CONEY_OK, or why something that should be there is not. */
 coney_status cny_declarations_check(coney_connection_factory *factory);
+
+/* Tells by the log that a queue, which the broker has accepted, may be refused by newer brokers. */
+void cny_warn_of_transient_queue(const coney_queue *queue, int broker_version);
+
+/* CONEY_OK, or the refusal of a thing that has failed. */
+coney_status cny_declarations_check_failed(coney_connection_factory *factory);
 
 /* ---- requests over which the broker closes connections ----
  *

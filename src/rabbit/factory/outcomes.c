@@ -48,11 +48,11 @@ static const char *advice(const cny_declaration *item, cny_declaration_state sta
 }
 
 /* The program and the members: a declaration was refused, or the broker has accepted it after all. */
-static void tell(coney_connection_factory *factory, const coney_declaration *news)
+static void tell(coney_connection_factory *factory, const coney_declaration *news, coney_on_refusal on_refusal)
 {
     bool is_refused = news->state != CONEY_DECLARATION_DECLARED;
     if (is_refused)
-        cny_log(CONEY_LOG_WARN, "%s", news->text);
+        cny_log(on_refusal == CONEY_REFUSAL_IGNORE ? CONEY_LOG_INFO : CONEY_LOG_WARN, "%s", news->text);
     else
         cny_log(CONEY_LOG_INFO, "declared after all, after: %s", news->text);
     cny_tell_declaration(factory, news);
@@ -147,6 +147,16 @@ static bool is_outdated(const cny_run *one)
     return !one->is_isolated && one->factory->slots[cny_connection_role(one->connection)].connection != one->connection;
 }
 
+/* The refusal after which CONEY_REFUSAL_FAIL counts. */
+static cny_error *make_failure(const cny_error *refusal)
+{
+    const coney_error *error = cny_error_view(refusal);
+    return cny_error_new(error->status, error->broker_code,
+                         "%s; all repetitions were refused, and on_refusal is CONEY_REFUSAL_FAIL, so containers stop "
+                         "and sends that need this fail",
+                         error->text);
+}
+
 /* The item's state is known. error: the refusal; NULL: the broker has accepted the declaration. A refusal is of no
  * interest if another run has declared or found the thing meanwhile. */
 static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state state, cny_error *error)
@@ -154,11 +164,18 @@ static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state 
     coney_declaration news;
     coney_connection_factory *factory = one->factory;
     bool has_news = false;
+    cny_error *failure = NULL;
     pthread_mutex_lock(&factory->lock);
     bool is_there = item->state == CNY_DECLARATION_DECLARED || item->state == CNY_DECLARATION_FOUND;
-    if (is_outdated(one) || (error && is_there)) {
+    if (is_outdated(one) || item->is_forgotten || (error && is_there)) {
         pthread_mutex_unlock(&factory->lock);
         return;
+    }
+    if (state == CNY_DECLARATION_REFUSED || state == CNY_DECLARATION_FOUND)
+        item->refusals++;
+    if (state == CNY_DECLARATION_REFUSED && cny_declaration_is_last_attempt(item)) {
+        state = CNY_DECLARATION_FAILED;
+        error = failure = make_failure(error);
     }
     if (cny_declaration_is_missing(item))
         cny_declaration_set_to(factory, item, state);
@@ -166,6 +183,7 @@ static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state 
         has_news = note_success(item, &news);
         cny_strikes_clear(&item->strikes);
         item->delay_ms = 0;
+        item->refusals = 0;
     } else {
         item->tried_at = cny_now_ms();
         cny_declaration_delay(item, cny_error_view(error)->status == CONEY_E_RESOURCE_LOCKED ? LOCKED_DELAY_MS
@@ -174,8 +192,9 @@ static void conclude(cny_run *one, cny_declaration *item, cny_declaration_state 
         pthread_cond_broadcast(&factory->changed); /* await_answers() does so for what is declared, once for many */
     }
     pthread_mutex_unlock(&factory->lock);
+    cny_error_unref(failure);
     if (has_news)
-        tell(factory, &news);
+        tell(factory, &news, item->on_refusal);
 }
 
 /* Gives an error that says what was refused, why (this thread's last error), and what to do. */
@@ -250,9 +269,10 @@ static void on_passive_answer(cny_run *one, cny_declaration *item, bool is_there
     if (!kept)
         return;
     const coney_error *refusal = cny_error_view(kept);
-    cny_declaration_state state = is_there ? CNY_DECLARATION_FOUND : CNY_DECLARATION_REFUSED;
-    cny_error *told =
-        cny_error_new(refusal->status, refusal->broker_code, "%s%s", refusal->text, advice(item, state, refusal));
+    bool will_do = item->on_refusal != CONEY_REFUSAL_FAIL || refusal->status == CONEY_E_ACCESS_REFUSED;
+    cny_declaration_state state = is_there && will_do ? CNY_DECLARATION_FOUND : CNY_DECLARATION_REFUSED;
+    cny_error *told = cny_error_new(refusal->status, refusal->broker_code, "%s%s", refusal->text,
+                                    advice(item, is_there ? CNY_DECLARATION_FOUND : state, refusal));
     conclude(one, item, state, told);
     cny_error_unref(told);
     cny_error_unref(kept);
@@ -280,6 +300,10 @@ void cny_run_answered(cny_run *one, cny_declaration *item)
         return;
     }
     conclude(one, item, CNY_DECLARATION_DECLARED, NULL);
+    if (item->kind == CNY_DECLARE_QUEUE && !item->was_checked) {
+        item->was_checked = true;
+        cny_warn_of_transient_queue(item->thing, cny_connection_broker_version(one->connection));
+    }
     if (!cny_is_binding(item))
         cny_buffer_append(&one->declared, &item->name_hash, sizeof item->name_hash);
 }

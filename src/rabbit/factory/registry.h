@@ -41,6 +41,9 @@ void cny_declaration_delay(cny_declaration *item, int most_ms);
 /* The item is declared when it is due. */
 bool cny_declaration_is_missing(const cny_declaration *item);
 
+/* The item has CONEY_REFUSAL_FAIL, and its repetitions are used up. */
+bool cny_declaration_is_last_attempt(const cny_declaration *item);
+
 /* Fills in what the program is told of an item. */
 void cny_declaration_describe(const cny_declaration *item, coney_declaration *declaration);
 
@@ -63,6 +66,7 @@ int64_t cny_declarations_next_due(const coney_connection_factory *factory, coney
 
 /* Wants the bindings whose queue or exchange is among these names. The names are hashes, and sorted. */
 void cny_declarations_sort_names(uint32_t *names, size_t count);
+bool cny_declarations_has_name(const uint32_t *names, size_t count, uint32_t hash);
 void cny_declarations_want_bindings(coney_connection_factory *factory, const uint32_t *names, size_t count);
 
 /* The broker says that the binding's queue or exchange is missing. True if that is wanted. If the last refusal was that

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the factory tells the listeners and callbacks of the program, on its events thread. Any thread may call. */
 #include "rabbit/factory/parts.h"
+#include "wire/wire.h"
 
 typedef struct connection_notice {
     cny_notice notice;
@@ -52,6 +53,15 @@ void cny_tell_declaration(coney_connection_factory *factory, const coney_declara
                                 .user = config->listener_user,
                                 .declaration = *declaration};
     cny_events_tell(factory->events, &one->notice);
+}
+
+void cny_warn_of_transient_queue(const coney_queue *queue, int broker_version)
+{
+    if (queue->transient && !queue->exclusive && broker_version >= CNY_BROKER_VERSION(4, 3))
+        cny_log(CONEY_LOG_WARN,
+                "queue '%s' is transient and not exclusive; RabbitMQ refuses such queues from 4.3 on unless its "
+                "configuration permits them, so make the queue durable or exclusive",
+                queue->name);
 }
 
 cny_events *cny_factory_events(coney_connection_factory *factory)

@@ -84,6 +84,10 @@ static void on_declaration(void *self, const coney_declaration *declaration)
     coney_container *container = self;
     cny_error *error = cny_error_new(declaration->status, declaration->broker_code, "%s", declaration->text);
     cny_tell(container->events, &(cny_event){.kind = CONEY_DECLARATION_NOT_MADE, .error = error});
+    if (declaration->state == CONEY_DECLARATION_FAILED) {
+        cny_error_raise(error);
+        cny_container_stop_over_error(container);
+    }
     cny_error_unref(error);
 }
 
@@ -131,7 +135,7 @@ static void fill_context(cny_handling_context *context, coney_container *owner)
     context->workers = owner->workers;
     context->events = owner->events;
     context->wake = wake_supervisor;
-    context->stop = cny_container_stop_for_handler;
+    context->stop = cny_container_stop_over_error;
     context->self = owner;
 }
 

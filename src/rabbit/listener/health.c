@@ -80,7 +80,25 @@ coney_status coney_container_health(coney_container *container, coney_health *he
     return CONEY_OK;
 }
 
-/* ---- statistics ---- */
+/* ---- one listener ---- */
+
+coney_status coney_container_queue_name(coney_container *container, const char *id, char name[CONEY_NAME_SIZE])
+{
+    CNY_DISABLE_CANCEL();
+    if (!container || !id || !name)
+        return cny_fail(CONEY_E_INVALID, "queue name: container, id or name is NULL");
+    coney_status status = cny_factory_check_process(container->factory);
+    if (status != CONEY_OK)
+        return status;
+    pthread_mutex_lock(&container->lock);
+    const cny_listener *listener = cny_container_find(container, id);
+    if (listener)
+        snprintf(name, CONEY_NAME_SIZE, "%s", listener->spec.options.queue);
+    pthread_mutex_unlock(&container->lock);
+    return listener
+               ? CONEY_OK
+               : cny_fail(CONEY_E_NOT_FOUND, "container '%s' has no listener '%.255s'", container->options.name, id);
+}
 
 coney_status coney_container_statistics(coney_container *container, const char *id,
                                         coney_listener_statistics *statistics)

@@ -158,8 +158,9 @@ coney_status cny_container_start(coney_container *container);
 void cny_container_stop(coney_container *container, coney_stop_mode mode, int64_t deadline);
 coney_status cny_container_wait_stopped(coney_container *container, int64_t deadline);
 
-/* A handler said CONEY_STOP: stops after the caller has returned, with this thread's last error as the reason. */
-void cny_container_stop_for_handler(void *self);
+/* A handler said CONEY_STOP, or a declaration has failed for good: stops after the caller has returned, with this
+ * thread's last error as the reason. */
+void cny_container_stop_over_error(void *self);
 
 /* After a loss of the consuming connection: nobody needs to wait for consumers any longer. */
 bool cny_container_has_resumed(coney_container *container);

@@ -70,12 +70,12 @@ void cny_container_begin_stop(coney_container *container, coney_stop_mode mode, 
     cny_container_wake(container);
 }
 
-void cny_container_stop_for_handler(void *self)
+void cny_container_stop_over_error(void *self)
 {
     coney_container *container = self;
     cny_error *reason = cny_error_capture();
     pthread_mutex_lock(&container->lock);
-    if (container->state == CNY_CONTAINER_RUNNING && !container->failure)
+    if (cny_container_is_under_way(container) && !container->failure)
         container->failure = cny_error_ref(reason);
     cny_container_begin_stop(container, CONEY_STOP_FINISH, cny_deadline(container->options.shutdown_timeout_ms));
     pthread_mutex_unlock(&container->lock);

@@ -174,6 +174,8 @@ static coney_status wait_started(coney_container *container, cny_start *start)
 coney_status cny_container_start(coney_container *container)
 {
     cny_start own = {0};
+    if (cny_declarations_check_failed(container->factory) != CONEY_OK)
+        return cny_fail_in("start container '%s'", container->options.name);
     pthread_mutex_lock(&container->lock);
     coney_status status = enter_starting(container, &own);
     if (status == CONEY_OK && wait_started(container, &own) != CONEY_OK)

@@ -25,8 +25,18 @@ coney_status cny_check_stream(const coney_listener *options);
 coney_status cny_check_delaying_queue(const coney_listener *options, bool delays_failures, int64_t delivery_limit);
 int cny_default_attempts(const coney_listener_retry *retry); /* max_attempts, if the program does not say */
 
-/* Names the queues that the listener brings, of which the given one, which may be NULL, is its own. CONEY_E_INVALID,
- * CONEY_E_NO_MEMORY. */
-coney_status cny_plan_declarations(cny_spec *made, const coney_queue *queue);
+/* The queue that a listener brings, under the name that it has from now on. */
+typedef struct cny_own_queue {
+    coney_queue queue;
+    char name[CONEY_NAME_SIZE]; /* of an anonymous queue */
+} cny_own_queue;
+
+/* Fills in what `declare` or `bindings` say of the queue: options->queue names it then, and options->declare is the
+ * queue in `own`, or NULL if the listener brings none. CONEY_E_INVALID, CONEY_E_SYSTEM. */
+coney_status cny_resolve_queue(coney_listener *options, cny_own_queue *own);
+
+/* Names the queues that the listener brings, of which the given one, which may be NULL, is its own, and gathers its
+ * bindings. CONEY_E_INVALID, CONEY_E_NO_MEMORY. */
+coney_status cny_plan_declarations(cny_spec *made, const coney_listener *options);
 
 #endif

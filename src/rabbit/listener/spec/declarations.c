@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The queues that a listener brings: its own, if options.declare says so, the ladder of its retries, and the parking
+/* What a listener brings: its own queue and bindings, if its options say so, the ladder of its retries, and the parking
  * queue. And what the declarations of the factory, which admins bring, too, say of the listener's queue. Any thread. */
 #include "rabbit/listener/spec/checks.h"
 #include "topology/topology.h"
@@ -53,17 +53,28 @@ static void add_rung(coney_topology *queues, const cny_spec *made, int rung)
                 });
 }
 
-static coney_status add_declarations(cny_spec *made, const coney_queue *queue)
+/* The queue was added before: as it is brought here, or it is declared elsewhere. */
+static void add_binding(coney_topology *queues, const coney_queue_binding *binding, const char *queue)
+{
+    coney_queue_binding copy = *binding;
+    if (!copy.queue.name || copy.queue.anonymous)
+        copy.queue = (coney_queue){.name = queue, .external = true};
+    coney_topology_add_queue_binding(queues, &copy);
+}
+
+static coney_status add_declarations(cny_spec *made, const coney_listener *options)
 {
     const coney_listener_retry *retry = &made->options.retry;
     bool parks = retry->exhausted == CONEY_EXHAUSTED_PARK;
-    if (!queue && made->delay_count == 0 && !parks)
+    if (!options->declare && made->delay_count == 0 && !parks && options->binding_count == 0)
         return CONEY_OK;
     coney_topology *queues = coney_topology_new();
     if (!queues)
         return cny_fail_memory();
-    if (queue)
-        coney_topology_add_queue(queues, queue);
+    if (options->declare)
+        coney_topology_add_queue(queues, options->declare);
+    for (size_t i = 0; i < options->binding_count; i++)
+        add_binding(queues, &options->bindings[i], options->queue);
     for (int i = 0; i < made->delay_count; i++)
         add_rung(queues, made, i);
     if (parks)
@@ -73,16 +84,67 @@ static coney_status add_declarations(cny_spec *made, const coney_queue *queue)
         coney_topology_free(queues);
         return status;
     }
-    made->declarations = cny_declaration_set_new(queues, DECLARE_MS);
+    made->declarations = cny_declaration_set_new(queues, &(cny_set_options){.timeout_ms = DECLARE_MS});
     return made->declarations ? CONEY_OK : cny_fail_memory();
 }
 
-coney_status cny_plan_declarations(cny_spec *made, const coney_queue *queue)
+coney_status cny_plan_declarations(cny_spec *made, const coney_listener *options)
 {
     coney_status status = name_queues(made);
     if (status == CONEY_OK)
-        status = add_declarations(made, queue);
+        status = add_declarations(made, options);
     return status;
+}
+
+/* ---- the listener's own queue ---- */
+
+static const coney_queue *find_given(const coney_listener *options, coney_queue *anonymous)
+{
+    const coney_queue *first = options->binding_count > 0 ? &options->bindings[0].queue : NULL;
+    if (options->declare)
+        return options->declare;
+    if (!first || first->name || first->anonymous)
+        return first;
+    if (options->queue) /* it is declared elsewhere */
+        return NULL;
+    *anonymous = *first;
+    anonymous->anonymous = true;
+    return anonymous;
+}
+
+static coney_status check_bindings(const coney_listener *options, const coney_queue *own)
+{
+    if (options->binding_count > 0 && !options->bindings)
+        return cny_fail(CONEY_E_INVALID, "binding_count is %zu, and bindings is NULL", options->binding_count);
+    for (size_t i = 0; i < options->binding_count; i++) {
+        const coney_queue *one = &options->bindings[i].queue;
+        bool is_own = one->anonymous ? i == 0 && own && own->anonymous && !options->declare
+                                     : !one->name || (options->queue && strcmp(one->name, options->queue) == 0);
+        if (!is_own)
+            return cny_fail(CONEY_E_INVALID,
+                            "bindings[%zu] is for %s'%.255s', and the listener's queue is '%.255s'; leave the queue "
+                            "out there, or make another listener",
+                            i, one->anonymous ? "an anonymous queue " : "queue ", one->name ? one->name : "",
+                            options->queue ? options->queue : "");
+    }
+    return CONEY_OK;
+}
+
+coney_status cny_resolve_queue(coney_listener *options, cny_own_queue *own)
+{
+    coney_queue anonymous;
+    if (options->binding_count > 0 && !options->bindings)
+        return check_bindings(options, NULL);
+    const coney_queue *given = find_given(options, &anonymous);
+    coney_status status = given ? cny_queue_check(given) : CONEY_OK;
+    if (status == CONEY_OK && given)
+        status = cny_queue_resolve(&own->queue, own->name, given);
+    if (status != CONEY_OK)
+        return status;
+    if (given && !options->queue)
+        options->queue = own->queue.name;
+    options->declare = given ? &own->queue : NULL;
+    return check_bindings(options, given);
 }
 
 /* ---- what is known of them ---- */

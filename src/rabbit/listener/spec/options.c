@@ -166,14 +166,17 @@ static coney_status plan_quarantine(cny_spec *made, const coney_queue *declared)
 coney_status cny_spec_init(cny_spec *spec, const coney_listener *options)
 {
     coney_listener named = *options;
-    if (!named.queue && named.declare)
-        named.queue = named.declare->name;
+    cny_own_queue own;
     named.retry.stateful |= named.retry.delayed_by_queue;
-    coney_status status = cny_check_listener(&named);
+    coney_status status = cny_resolve_queue(&named, &own);
+    if (status == CONEY_OK)
+        status = cny_check_listener(&named);
     if (status != CONEY_OK)
         return status;
     spec->options = named;
-    spec->options.declare = NULL; /* in declarations */
+    spec->options.declare = NULL; /* in declarations, as are the bindings */
+    spec->options.bindings = NULL;
+    spec->options.binding_count = 0;
     spec->has_retry = has_retry(&named.retry);
     spec->has_own_attempts = named.retry.max_attempts != 0;
     set_defaults(&spec->options);
@@ -184,7 +187,7 @@ coney_status cny_spec_init(cny_spec *spec, const coney_listener *options)
         (named.priority && !add_priority(spec)))
         return cny_fail_memory();
     status = plan_quarantine(spec, named.declare);
-    return status == CONEY_OK ? cny_plan_declarations(spec, named.declare) : status;
+    return status == CONEY_OK ? cny_plan_declarations(spec, &named) : status;
 }
 
 void cny_spec_free(cny_spec *spec)
