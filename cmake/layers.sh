@@ -49,9 +49,10 @@ may_include() {
     coney/rabbit/tls.h) [[ $1 == include/coney/* || $1 == src/wire/* || $1 == src/rabbit/* ]] ;;
     coney/rabbit/*) [[ $1 == include/coney/rabbit/* || $1 == include/coney/coney.h || $1 == src/rabbit/* ]] ;;
     coney/amqp/*) [[ $1 != src/base/* || ${2##*/} =~ ^(api|status|log|version)\.h$ ]] ;;
+    coney/management/*) [[ $1 == src/management/* ]] ;;
     coney/coney.h) false ;;
     openssl/* | rabbitmq-c/* | amqp_framing.h | amqp.h | amqp_ssl_socket.h | amqp_tcp_socket.h) [[ $1 == src/wire/* ]] ;;
-    jansson.h) [[ $1 == src/amqp/* || $1 == src/topology/* || $1 == include/coney/amqp/json.h ]] ;;
+    jansson.h) [[ $1 == src/amqp/* || $1 == src/management/* || $1 == src/topology/* || $1 == include/coney/amqp/json.h ]] ;;
     zlib.h) [[ $1 =~ ^src/amqp/(deflate|zip)\.c$ ]] ;;
     *) may_use "$1" "src/${2%/*}" && { [[ ${1%/*} == "src/${2%/*}" ]] || shows "$2"; } ;;
     esac
@@ -86,5 +87,5 @@ done
 
 while read -r room; do
     [[ -n ${below[$room]+known} ]] || fail "src/$room is not among the rooms of cmake/layers.sh"
-done < <(find src -name '*.c' -printf '%P\n' | sed 's|/[^/]*$||' | sort -u)
+done < <(find src -name '*.c' -not -path 'src/management/*' -printf '%P\n' | sed 's|/[^/]*$||' | sort -u)
 exit $status

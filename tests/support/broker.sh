@@ -20,6 +20,7 @@
 #   CONEY_TEST_CERTIFICATES  a directory of them; see certificates.sh
 #   CONEY_TEST_BROKER_DIR    DIR
 #   CONEY_TEST_RABBITMQCTL   a rabbitmqctl that talks to this node
+#   CONEY_TEST_MANAGEMENT_URL  where its management API is, if broker_plugins=$broker_management was set before the start
 #   CONEY_TEST_EVAL          has this node evaluate the Erlang on standard input, sooner than rabbitmqctl would
 #
 # DIR/restart kills the node if it is alive, starts it again with its data and waits until it serves. DIR/signal
@@ -30,6 +31,9 @@ source "$broker_support/certificates.sh"
 source "$broker_support/broker_process.sh"
 source "$broker_support/broker_container.sh"
 
+# For tests of what a broker has. A node starts later with these, and counts what it does.
+broker_management=rabbitmq_management,rabbitmq_consistent_hash_exchange
+
 broker_start() {
     local dir=$1 kind=process
     [[ -z ${CONEY_BROKER_IMAGE:-} ]] || kind=container
@@ -38,7 +42,7 @@ broker_start() {
     echo "$kind" >"$dir/kind"
     echo "$broker_ports" >"$dir/port"
     certificates_make "$dir/certificates"
-    echo "[rabbitmq_auth_mechanism_ssl]." >"$dir/plugins"
+    echo "[rabbitmq_auth_mechanism_ssl${broker_plugins:+,$broker_plugins}]." >"$dir/plugins"
     cat >"$dir/env" <<END_OF_ENV
 export CONEY_TEST_URI=amqp://guest:guest@127.0.0.1:$broker_ports
 export CONEY_URI=amqp://guest:guest@127.0.0.1:$broker_ports
@@ -48,6 +52,8 @@ export CONEY_TEST_BROKER_DIR=$dir
 export CONEY_TEST_RABBITMQCTL=$dir/rabbitmqctl
 export CONEY_TEST_EVAL=$dir/eval
 END_OF_ENV
+    [[ -z ${broker_plugins:-} ]] ||
+        echo "export CONEY_TEST_MANAGEMENT_URL=http://127.0.0.1:$((broker_ports + 4))" >>"$dir/env"
     broker_script "$dir/restart" bash "source '$broker_support/broker.sh'; broker_kill '$dir'; broker_launch '$dir'"
     "broker_${kind}_make" "$dir" "${2:-$dir}" && broker_launch "$dir"
 }

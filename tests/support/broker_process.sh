@@ -21,6 +21,8 @@ broker_process_make() {
     fi
     broker_configure "$dir" "127.0.0.1:$amqp_port" "127.0.0.1:$((amqp_port + 1))" "$dir/certificates"
     echo "log.file.level = info" >>"$dir/rabbitmq.conf"
+    [[ -z ${broker_plugins:-} ]] ||
+        printf 'management.tcp.%s\n' "ip = 127.0.0.1" "port = $((amqp_port + 4))" >>"$dir/rabbitmq.conf"
     broker_deny_transient_queues "$dir" "$(cd "$root$bin/../lib" 2>/dev/null && echo rabbitmq_server-*)"
 
     if [[ $EUID == 0 ]]; then
