@@ -19,7 +19,6 @@ void cny_read_queue_fields(cny_typed_field fields[CNY_QUEUE_FIELDS], const coney
 void cny_read_exchange_fields(cny_typed_field fields[CNY_EXCHANGE_FIELDS], const coney_exchange *exchange);
 
 /* Writes a value for a sentence: 'text', true, 5, none. */
-enum { CNY_VALUE_TEXT = 300 };
 void cny_describe_value(const coney_value *value, char text[CNY_VALUE_TEXT]);
 
 /* Refuses an argument that contradicts its field, because one of the two would be ignored without a word. Integers of

@@ -27,6 +27,22 @@ const char *cny_exchange_type_name(const coney_exchange *exchange); /* as it is 
  * CONEY_E_INVALID, CONEY_E_SYSTEM. */
 coney_status cny_queue_resolve(coney_queue *resolved, char name[CONEY_NAME_SIZE], const coney_queue *queue);
 
+enum { CNY_VALUE_TEXT = 300 }; /* of a value in a sentence */
+
+/* What the broker says of a thing that is there with other properties. */
+typedef struct cny_mismatch {
+    char argument[64]; /* such as "x-max-length", "durable", "type" */
+    char declared[CNY_VALUE_TEXT];
+    char existing[CNY_VALUE_TEXT];
+} cny_mismatch;
+
+/* False if the text is no such sentence. */
+bool cny_read_mismatch(cny_mismatch *mismatch, const char *text);
+
+/* The member of the public struct that stands for an argument; the argument itself if there is none. */
+const char *cny_queue_field_of(const coney_queue *queue, const char *argument);
+const char *cny_exchange_field_of(const coney_exchange *exchange, const char *argument);
+
 /* What the fields or arguments of a declaration say of the queue. CONEY_QUEUE_DEFAULT: they do not name the kind. */
 coney_queue_kind cny_queue_kind(const coney_queue *queue);
 bool cny_queue_has_single_active_consumer(const coney_queue *queue);

@@ -271,6 +271,42 @@ static void test_binding_that_every_queue_has_is_left_out(void **state)
     assert_fails(coney_topology_bind(topology, "", "q", "other"), CONEY_E_INVALID, "the default exchange");
 }
 
+static void test_brokers_sentence_about_a_mismatch_is_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *argument, *declared, *existing;
+    } all[] = {
+        {"406 PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received the value '5' "
+         "of "
+         "type 'long' but current is none; it is there with other properties. Declare it",
+         "x-max-length", "5", "none"},
+        {"inequivalent arg 'x-overflow' for queue 'q' in vhost '/': received none but current is the value "
+         "'drop-head' of type 'longstr'",
+         "x-overflow", "none", "drop-head"},
+        {"inequivalent arg 'durable' for queue 'q' in vhost '/': received 'false' but current is 'true'", "durable",
+         "false", "true"},
+        {"inequivalent arg 'type' for exchange ': received 'a' but current is 'b'' in vhost '/': received 'topic' but "
+         "current is 'direct'",
+         "type", "topic", "direct"},
+        {"inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received the value 'it's' of type "
+         "'longstr' but current is the value 'd' of type 'longstr'",
+         "x-dead-letter-exchange", "it's", "d"},
+    };
+    cny_mismatch mismatch;
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
+        assert_true(cny_read_mismatch(&mismatch, all[i].text));
+        assert_string_equal(mismatch.argument, all[i].argument);
+        assert_string_equal(mismatch.declared, all[i].declared);
+        assert_string_equal(mismatch.existing, all[i].existing);
+    }
+    assert_false(cny_read_mismatch(&mismatch, "404 NOT_FOUND - no queue 'inequivalent arg 'x''"));
+    assert_false(cny_read_mismatch(&mismatch, "inequivalent arg 'x' for queue 'q': received but current is "));
+    assert_string_equal(cny_queue_field_of(&(coney_queue){.name = "q"}, "x-message-ttl"), "message_ttl_ms");
+    assert_string_equal(cny_queue_field_of(&(coney_queue){.name = "q"}, "durable"), "transient");
+    assert_string_equal(cny_exchange_field_of(&(coney_exchange){.name = "q"}, "type"), "type");
+}
+
 static void test_without_memory_nothing_is_half_added(void **state)
 {
     (void)state;
@@ -307,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_headers_are_matched_by_arguments),
         cmocka_unit_test(test_exchanges_of_plugins_have_their_arguments),
         cmocka_unit_test_setup_teardown(test_binding_that_every_queue_has_is_left_out, set_up, tear_down),
+        cmocka_unit_test(test_brokers_sentence_about_a_mismatch_is_read),
         cmocka_unit_test(test_without_memory_nothing_is_half_added),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,7 +45,12 @@ typedef struct coney_declaration {
     coney_status status;   /* Why the thing is not declared; CONEY_OK if the broker has not refused it. When a listener
                               is told of CONEY_DECLARATION_DECLARED: the refusal before. */
     int broker_code;       /* Such as 406; 0 if the broker gave no code. */
-    char text[1024];       /* One sentence with the thing, the broker's words and, if there is one, a remedy. */
+    /* If the thing exists with other properties: the first one that differs, by its name in coney_queue or
+     * coney_exchange if there is one, and both values; else "". For "transient" the values are those of "durable". */
+    char field[64];
+    char declared[300];
+    char existing[300];
+    char text[1024]; /* One sentence with the thing, the broker's words and, if there is one, a remedy. */
 } coney_declaration;
 
 /* Runs when a declaration is refused, once for each connection, and when a declaration succeeds after a refusal: on the

@@ -354,6 +354,18 @@ bool cny_declarations_await_end(coney_connection_factory *factory, const cny_dec
 
 /* ---- telling ---- */
 
+static void describe_mismatch(const cny_declaration *item, coney_declaration *declaration)
+{
+    cny_mismatch mismatch;
+    if (cny_is_binding(item) || !cny_read_mismatch(&mismatch, declaration->text))
+        return;
+    const char *field = item->kind == CNY_DECLARE_QUEUE ? cny_queue_field_of(item->thing, mismatch.argument)
+                                                        : cny_exchange_field_of(item->thing, mismatch.argument);
+    snprintf(declaration->field, sizeof declaration->field, "%s", field);
+    snprintf(declaration->declared, sizeof declaration->declared, "%s", mismatch.declared);
+    snprintf(declaration->existing, sizeof declaration->existing, "%s", mismatch.existing);
+}
+
 void cny_declaration_describe(const cny_declaration *item, coney_declaration *declaration)
 {
     static const coney_declaration_state states[CNY_DECLARATION_STATES] = {
@@ -375,6 +387,8 @@ void cny_declaration_describe(const cny_declaration *item, coney_declaration *de
     snprintf(declaration->routing_key, sizeof declaration->routing_key, "%s",
              is_binding && binding->routing_key ? binding->routing_key : "");
     snprintf(declaration->text, sizeof declaration->text, "%s", error ? error->text : "");
+    if (error && error->status == CONEY_E_PRECONDITION_FAILED)
+        describe_mismatch(item, declaration);
 }
 
 coney_status coney_connection_factory_list_declarations(coney_connection_factory *factory,

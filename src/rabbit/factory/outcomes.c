@@ -32,7 +32,8 @@ static const char *advice(const cny_declaration *item, cny_declaration_state sta
     bool is_there = state == CNY_DECLARATION_FOUND, is_queue = item->kind == CNY_DECLARE_QUEUE;
     if (error->status == CONEY_E_PRECONDITION_FAILED && is_there)
         return is_queue ? "; it is there with other properties. Declare it as it is (a policy can change its limits), "
-                          "take another name, or delete it and call coney_admin_declare()"
+                          "take another name, or delete it and call coney_admin_declare(); coney_admin_plan() tells "
+                          "all that differs"
                         : "; it is there with other properties. Declare it as it is, take another name, or delete it "
                           "and call coney_admin_declare()";
     if (error->status == CONEY_E_ACCESS_REFUSED && is_there)
