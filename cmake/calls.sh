@@ -14,7 +14,9 @@ unguarded="address_* value_* table_* array_* topology_*
     compress_processor decompress_processor message_id_processor timestamp_processor
     object_free text_free content_free map_string types_find
     bytes_converter text_converter json_converter conversion_failed json_set_limits
-    match_headers inventory_* management_read fail status_name last_error last_error_details version version_number log_set_level log_level_name container_event_name
+    match_headers inventory_* management_read plan_free plan_size plan_at plan_state_name
+    fail status_name last_error last_error_details version version_number log_set_level log_level_name
+    container_event_name
     delivery_ref delivery_message delivery_payload delivery_type delivery_queue delivery_listener_id
     delivery_time_left_ms delivery_attempt delivery_is_last_in_batch"
 

@@ -17,6 +17,7 @@ rabbit/factory               base amqp topology wire rabbit/events rabbit/connec
 rabbit/rpc                   base amqp topology rabbit/events rabbit/connection rabbit/connection/confirms rabbit/factory
 rabbit/template              base amqp topology rabbit/connection rabbit/connection/confirms rabbit/factory rabbit/rpc
 rabbit/admin                 base amqp topology rabbit/connection rabbit/factory
+rabbit/plan                  base amqp topology rabbit/connection rabbit/factory rabbit/admin rabbit/template rabbit/listener rabbit/listener/handling
 rabbit/listener/report       base amqp topology rabbit/connection rabbit/factory
 rabbit/listener/spec         base amqp topology rabbit/connection rabbit/factory
 rabbit/listener/handling     base amqp topology rabbit/connection rabbit/connection/confirms rabbit/factory rabbit/listener/report rabbit/listener/spec
@@ -24,10 +25,10 @@ rabbit/listener/consuming    base amqp topology rabbit/connection rabbit/factory
 rabbit/listener              base amqp topology rabbit/connection rabbit/factory rabbit/listener/report rabbit/listener/spec rabbit/listener/handling rabbit/listener/consuming
 "
 
-# base and amqp have a header for each topic.
+# base, amqp and topology have a header for each topic.
 shows() {
     case $1 in
-    base/* | amqp/*) return 0 ;;
+    base/* | amqp/* | topology/*) return 0 ;;
     *) [[ ${1##*/} == "$(basename "${1%/*}").h" ]] ;;
     esac
 }

@@ -37,6 +37,7 @@
 #include <coney/rabbit/declaration.h>
 #include <coney/rabbit/delivery.h>
 #include <coney/rabbit/listener.h>
+#include <coney/rabbit/plan.h>
 #include <coney/rabbit/receive.h>
 #include <coney/rabbit/request.h>
 #include <coney/rabbit/retry.h>

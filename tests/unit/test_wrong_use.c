@@ -397,6 +397,17 @@ static void test_admins(void **state)
     REFUSES("exchange", coney_admin_delete_exchange_if_unused(admin, NULL));
     REFUSES("admin", coney_admin_purge_queue_async(NULL, "q", NULL, NULL));
     REFUSES("queue", coney_admin_purge_queue_async(admin, NULL, NULL, NULL));
+    coney_plan *plan = NULL;
+    char *plan_text;
+    REFUSES("plan", coney_admin_plan(NULL, admin, NULL));
+    REFUSES("admin", coney_admin_plan(&plan, NULL, NULL));
+    REFUSES("plan", coney_admin_apply(admin, NULL, NULL, NULL));
+    REFUSES("admin", coney_admin_apply(NULL, plan, NULL, NULL));
+    REFUSES("plan", coney_plan_text(NULL, &plan_text));
+    NOTHING(coney_plan_at(NULL, 0));
+    BEARS(coney_plan_size(NULL));
+    BEARS(coney_plan_state_name((coney_plan_state)99));
+    BEARS(coney_plan_free(NULL));
     BEARS(coney_admin_free(NULL));
 }
 

@@ -417,3 +417,31 @@ coney_status coney_connection_factory_list_declarations(coney_connection_factory
     cny_buffer_free(&copies);
     return status;
 }
+
+/* Under lock. Two admins may declare a name differently; the broker has decided which counts. */
+static coney_status copy_item(coney_topology *copy, const cny_declaration *item)
+{
+    coney_status status = item->kind == CNY_DECLARE_EXCHANGE ? coney_topology_add_exchange(copy, item->thing)
+                          : item->kind == CNY_DECLARE_QUEUE  ? coney_topology_add_queue(copy, item->thing)
+                                                             : coney_topology_add_binding(copy, item->thing);
+    cny_error_unref(copy->failure);
+    copy->failure = NULL;
+    return status == CONEY_E_INVALID ? CONEY_OK : status;
+}
+
+coney_status cny_declarations_copy(coney_topology **copy, coney_connection_factory *factory)
+{
+    coney_topology *made = coney_topology_new();
+    coney_status status = made ? CONEY_OK : cny_fail_memory();
+    pthread_mutex_lock(&factory->lock);
+    cny_walk all = cny_walk_begin(factory);
+    for (const cny_declaration *item; status == CONEY_OK && (item = cny_walk_next(&all));)
+        status = copy_item(made, item);
+    pthread_mutex_unlock(&factory->lock);
+    if (status != CONEY_OK) {
+        coney_topology_free(made);
+        made = NULL;
+    }
+    *copy = made;
+    return status;
+}

@@ -104,7 +104,9 @@ coney_status cny_channel_subscribe(cny_channel **channel, coney_connection_facto
 /* ---- members: templates and containers, which have a part in a factory's recovery and end ----
  *
  * A function may be NULL if it is not needed. The functions are called with no lock held: on_declaration on the thread
- * that declares, the last four on the thread that closes the factory, the others on the recovery thread. */
+ * that declares, find_users on any thread, the last four on the thread that closes the factory, the others on the recovery thread. */
+
+typedef void cny_tell_user(const char *sentence, void *to); /* takes no lock */
 
 typedef struct cny_member {
     void (*ref)(void *self);
@@ -123,11 +125,18 @@ typedef struct cny_member {
      * that time becomes earlier. */
     int64_t (*on_tick)(void *self, int64_t now);
 
+    /* Tells in sentences, such as "listener 'a' of container 'b'", what uses the queue by its name. Any thread. */
+    void (*find_users)(void *self, const char *queue, cny_tell_user *tell, void *to);
+
     void (*begin_stop)(void *self, int64_t deadline); /* stops consuming */
     coney_status (*wait_stopped)(void *self, int64_t deadline);
     coney_status (*drain)(void *self, int64_t deadline); /* waits for confirms; the newest member is the first one */
     void (*abandon)(void *self);                         /* the factory is closed, so nothing is sent any more */
 } cny_member;
+
+/* Calls tell() for each member that uses a queue by its name. CONEY_E_NO_MEMORY. */
+coney_status cny_factory_find_users(coney_connection_factory *factory, const char *queue, cny_tell_user *tell,
+                                    void *to);
 
 /* The member must leave before it is freed. CONEY_E_NO_MEMORY. */
 coney_status cny_factory_join(coney_connection_factory *factory, const cny_member *member, void *self);
@@ -182,6 +191,9 @@ bool cny_declaration_set_is_of(const cny_declaration_set *set, cny_declaration_k
  * are those of the first refusal. */
 coney_status cny_declarations_declare(coney_connection_factory *factory, cny_declaration_set *const *sets, size_t count,
                                       int timeout_ms);
+
+/* Gives a copy of everything that the sets declare, each name once. CONEY_E_NO_MEMORY. */
+coney_status cny_declarations_copy(coney_topology **copy, coney_connection_factory *factory);
 
 /* The state of a set: WANTED if one of its items is, else REFUSED if one is, else DECLARED. Gives a reference to the
  * error of the first item that is not declared; NULL: there is none, or an answer is still to come. An item that was

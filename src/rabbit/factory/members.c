@@ -44,3 +44,19 @@ void cny_members_free(cny_buffer *members)
         all[i].member->unref(all[i].self);
     cny_buffer_free(members);
 }
+
+coney_status cny_factory_find_users(coney_connection_factory *factory, const char *queue, cny_tell_user *tell, void *to)
+{
+    cny_buffer members = {0};
+    size_t count;
+    pthread_mutex_lock(&factory->lock);
+    bool got = cny_factory_members(factory, &members);
+    pthread_mutex_unlock(&factory->lock);
+    const cny_membership *all = cny_memberships(&members, &count);
+    for (size_t i = 0; got && i < count; i++) {
+        if (all[i].member->find_users)
+            all[i].member->find_users(all[i].self, queue, tell, to);
+    }
+    cny_members_free(&members);
+    return got ? CONEY_OK : cny_fail_memory();
+}

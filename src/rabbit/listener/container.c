@@ -5,6 +5,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #define DEFAULT_START_TIMEOUT_MS 10000
 #define DEFAULT_SHUTDOWN_TIMEOUT_MS 5000
@@ -91,6 +92,31 @@ static void on_declaration(void *self, const coney_declaration *declaration)
     cny_error_unref(error);
 }
 
+static void tell_user(const coney_container *container, const cny_listener *listener, const char *how,
+                      cny_tell_user *tell, void *to)
+{
+    char sentence[700];
+    snprintf(sentence, sizeof sentence, "listener '%.255s' of container '%.255s'%s", listener->spec.options.id,
+             container->options.name, how);
+    tell(sentence, to);
+}
+
+static void find_users(void *self, const char *queue, cny_tell_user *tell, void *to)
+{
+    coney_container *container = self;
+    pthread_mutex_lock(&container->lock);
+    for (const cny_listener *listener = container->listeners; listener; listener = listener->next) {
+        const coney_listener *options = &listener->spec.options;
+        if (strcmp(options->queue, queue) == 0)
+            tell_user(container, listener, ", which consumes it", tell, to);
+        if (options->send_to && strcmp(options->send_to, queue) == 0)
+            tell_user(container, listener, ", which sends replies to it (send_to)", tell, to);
+        if (options->retry.parking_queue && strcmp(options->retry.parking_queue, queue) == 0)
+            tell_user(container, listener, ", which parks messages in it", tell, to);
+    }
+    pthread_mutex_unlock(&container->lock);
+}
+
 static bool has_resumed(void *self)
 {
     return cny_container_has_resumed(self);
@@ -115,6 +141,7 @@ static const cny_member membership = {
     .on_declaration = on_declaration,
     .has_resumed = has_resumed,
     .on_tick = on_tick,
+    .find_users = find_users,
     .begin_stop = begin_stop_for_factory,
     .wait_stopped = wait_stopped,
 };

@@ -6,6 +6,8 @@
 #include "rabbit/template/processors.h"
 #include "rabbit/template/unsent.h"
 
+#include <string.h>
+
 #define POLL_MS 200
 #define AGAIN_MS 10
 
@@ -216,9 +218,21 @@ void coney_template_free(coney_template *sender)
 
 /* ---- the beginning ---- */
 
+static void find_users(void *self, const char *queue, cny_tell_user *tell, void *to)
+{
+    const coney_template *sender = self;
+    const coney_template_options *options = &sender->options;
+    bool is_default = !options->exchange || !*options->exchange;
+    if (is_default && options->routing_key && strcmp(options->routing_key, queue) == 0)
+        tell("a template of this program, which sends to it by its default routing key", to);
+    if (options->rpc.reply_queue && strcmp(options->rpc.reply_queue, queue) == 0)
+        tell("a template of this program, which receives replies from it", to);
+}
+
 static const cny_member membership = {
     .ref = cny_template_ref,
     .unref = cny_template_unref,
+    .find_users = find_users,
     .resend = cny_template_resend,
     .on_tick = on_tick,
     .drain = drain_all,
