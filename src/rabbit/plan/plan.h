@@ -32,7 +32,7 @@ coney_status cny_plan_compare(coney_plan *plan, const coney_inventory *inventory
 /* Fills in who uses the queues that must be replaced. inventory may be NULL. CONEY_E_NO_MEMORY. */
 coney_status cny_plan_find_users(coney_plan *plan, coney_connection_factory *factory, const coney_inventory *inventory);
 
-/* ---- changing.c ---- */
+/* ---- steps.c ---- */
 
 typedef struct cny_applying {
     coney_admin *admin;
@@ -44,6 +44,8 @@ typedef struct cny_applying {
 
 /* Tells a step by log and callback. */
 void cny_apply_step(const cny_applying *one, const char *format, ...) CNY_PRINTF(2, 3);
+
+/* ---- changing.c ---- */
 
 /* Replaces a queue. Its kind is that at the broker. */
 coney_status cny_apply_change(const cny_applying *one, const coney_queue_change *change, coney_queue_kind kind);
