@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads a JSON text from front to back, without making a tree. Private to the folder. Knows nothing of types.
+/* Reads a JSON text from front to back, without making a tree. Knows nothing of types.
  *
  * A reader stands before a value or, within arrays and objects, where a next function takes it. After a failure it must
  * not be used any more. */

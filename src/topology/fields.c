@@ -6,6 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* NULL: the default, for which nothing is sent. */
+const char *const cny_queue_kind_words[] = {NULL, "classic", "quorum", "stream"};
+const char *const cny_overflow_words[] = {NULL, "drop-head", "reject-publish", "reject-publish-dlx"};
+const char *const cny_strategy_words[] = {NULL, "at-most-once", "at-least-once"};
+const char *const cny_locator_words[] = {NULL, "client-local", "balanced", "random", "min-masters"};
+const char *const cny_delayed_retry_words[] = {NULL, "disabled", "all", "failed", "returned"};
+const char *const cny_exchange_type_words[] = {"direct", "topic", "fanout", "headers", "x-consistent-hash"};
+
 static coney_value text_or_none(const char *text)
 {
     return text ? coney_value_string(text) : (coney_value){.type = CONEY_VOID};
@@ -32,32 +40,28 @@ static const char *group_size_argument(const coney_queue *queue)
 
 void cny_read_queue_fields(cny_typed_field fields[CNY_QUEUE_FIELDS], const coney_queue *queue)
 {
-    static const char *const kinds[] = {NULL, "classic", "quorum", "stream"};
-    static const char *const overflows[] = {NULL, "drop-head", "reject-publish", "reject-publish-dlx"};
-    static const char *const strategies[] = {NULL, "at-most-once", "at-least-once"};
-    static const char *const locators[] = {NULL, "client-local", "balanced", "random", "min-masters"};
-    static const char *const delayed_retries[] = {NULL, "disabled", "all", "failed", "returned"};
     const cny_typed_field all[CNY_QUEUE_FIELDS] = {
-        {"kind", "x-queue-type", text_or_none(kinds[queue->kind])},
+        {"kind", "x-queue-type", text_or_none(cny_queue_kind_words[queue->kind])},
         {"message_ttl_ms", "x-message-ttl", number_or_none(queue->message_ttl_ms, CONEY_INT32)},
         {"expires_ms", "x-expires", number_or_none(queue->expires_ms, CONEY_INT32)},
         {"max_length", "x-max-length", number_or_none(queue->max_length, CONEY_INT64)},
         {"max_length_bytes", "x-max-length-bytes", number_or_none(queue->max_length_bytes, CONEY_INT32)},
-        {"overflow", "x-overflow", text_or_none(overflows[queue->overflow])},
+        {"overflow", "x-overflow", text_or_none(cny_overflow_words[queue->overflow])},
         {"dead_letter_exchange", "x-dead-letter-exchange", text_or_none(queue->dead_letter_exchange)},
         {"dead_letter_routing_key", "x-dead-letter-routing-key", text_or_none(queue->dead_letter_routing_key)},
-        {"dead_letter_strategy", "x-dead-letter-strategy", text_or_none(strategies[queue->dead_letter_strategy])},
+        {"dead_letter_strategy", "x-dead-letter-strategy",
+         text_or_none(cny_strategy_words[queue->dead_letter_strategy])},
         {"max_priority", "x-max-priority", number_or_none(queue->max_priority, CONEY_INT32)},
         {"delivery_limit", "x-delivery-limit", number_or_none(queue->delivery_limit, CONEY_INT32)},
         {"single_active_consumer", "x-single-active-consumer", true_or_none(queue->single_active_consumer)},
         {"lazy", "x-queue-mode", text_or_none(queue->lazy ? "lazy" : NULL)},
-        {"leader_locator", "x-queue-leader-locator", text_or_none(locators[queue->leader_locator])},
+        {"leader_locator", "x-queue-leader-locator", text_or_none(cny_locator_words[queue->leader_locator])},
         {"initial_group_size", group_size_argument(queue), number_or_none(queue->initial_group_size, CONEY_INT32)},
         {"max_age", "x-max-age", text_or_none(queue->max_age)},
         {"max_segment_size_bytes", "x-stream-max-segment-size-bytes",
          number_or_none(queue->max_segment_size_bytes, CONEY_INT32)},
         {"filter_size_bytes", "x-stream-filter-size-bytes", number_or_none(queue->filter_size_bytes, CONEY_INT32)},
-        {"delayed_retry", "x-delayed-retry-type", text_or_none(delayed_retries[queue->delayed_retry])},
+        {"delayed_retry", "x-delayed-retry-type", text_or_none(cny_delayed_retry_words[queue->delayed_retry])},
         {"delayed_retry_min_ms", "x-delayed-retry-min", number_or_none(queue->delayed_retry_min_ms, CONEY_INT32)},
         {"delayed_retry_max_ms", "x-delayed-retry-max", number_or_none(queue->delayed_retry_max_ms, CONEY_INT32)},
         {"consumer_timeout_ms", "x-consumer-timeout", number_or_none(queue->consumer_timeout_ms, CONEY_INT32)},
@@ -69,8 +73,7 @@ void cny_read_queue_fields(cny_typed_field fields[CNY_QUEUE_FIELDS], const coney
 
 static const char *plain_type_name(const coney_exchange *exchange)
 {
-    static const char *const names[] = {"direct", "topic", "fanout", "headers", "x-consistent-hash"};
-    return exchange->custom_type ? exchange->custom_type : names[exchange->type];
+    return exchange->custom_type ? exchange->custom_type : cny_exchange_type_words[exchange->type];
 }
 
 const char *cny_exchange_type_name(const coney_exchange *exchange)

@@ -11,6 +11,14 @@ typedef struct cny_typed_field {
     coney_value value; /* CONEY_VOID: not set */
 } cny_typed_field;
 
+/* The broker's words for the values of the enumerations. */
+extern const char *const cny_queue_kind_words[CONEY_STREAM + 1];
+extern const char *const cny_overflow_words[CONEY_REJECT_PUBLISH_DLX + 1];
+extern const char *const cny_strategy_words[CONEY_DEAD_LETTER_AT_LEAST_ONCE + 1];
+extern const char *const cny_locator_words[CONEY_LEADER_MIN_MASTERS + 1];
+extern const char *const cny_delayed_retry_words[CONEY_DELAYED_RETRY_RETURNED + 1];
+extern const char *const cny_exchange_type_words[CONEY_CONSISTENT_HASH + 1];
+
 coney_status cny_check_anonymous(const coney_queue *queue); /* what is special in one. CONEY_E_INVALID */
 
 enum { CNY_QUEUE_FIELDS = 23, CNY_EXCHANGE_FIELDS = 4 };

@@ -22,6 +22,9 @@ void coney_topology_free(coney_topology *topology)
     cny_buffer_free(&topology->exchanges);
     cny_buffer_free(&topology->queues);
     cny_buffer_free(&topology->bindings);
+    cny_buffer_free(&topology->anonymous);
+    cny_index_free(&topology->anonymous_index);
+    cny_index_free(&topology->ref_index);
     cny_index_free(&topology->exchange_index);
     cny_index_free(&topology->queue_index);
     cny_index_free(&topology->binding_index);
@@ -59,6 +62,21 @@ static bool is_queue(const void *owner, size_t position, const void *name)
 {
     size_t count;
     return strcmp(cny_topology_queues(owner, &count)[position].name, name) == 0;
+}
+
+static const cny_anonymous *all_anonymous(const coney_topology *topology)
+{
+    return (const cny_anonymous *)(const void *)topology->anonymous.data;
+}
+
+static bool is_anonymous(const void *owner, size_t position, const void *name)
+{
+    return strcmp(all_anonymous(owner)[position].name, name) == 0;
+}
+
+static bool is_ref(const void *owner, size_t position, const void *ref)
+{
+    return strcmp(all_anonymous(owner)[position].ref, ref) == 0;
 }
 
 static bool same_texts(const char *one, const char *other)
@@ -100,6 +118,18 @@ const coney_queue *cny_topology_find_queue(const coney_topology *topology, const
 {
     size_t count, at = cny_index_find(&topology->queue_index, hash_text(name), is_queue, topology, name);
     return at == CNY_NOT_FOUND ? NULL : &cny_topology_queues(topology, &count)[at];
+}
+
+const cny_anonymous *cny_topology_find_anonymous(const coney_topology *topology, const char *name)
+{
+    size_t at = cny_index_find(&topology->anonymous_index, hash_text(name), is_anonymous, topology, name);
+    return at == CNY_NOT_FOUND ? NULL : &all_anonymous(topology)[at];
+}
+
+const cny_anonymous *cny_topology_find_ref(const coney_topology *topology, const char *ref)
+{
+    size_t at = cny_index_find(&topology->ref_index, hash_text(ref), is_ref, topology, ref);
+    return at == CNY_NOT_FOUND ? NULL : &all_anonymous(topology)[at];
 }
 
 bool cny_topology_has_binding(const coney_topology *topology, const coney_binding *binding)
@@ -196,7 +226,22 @@ static coney_status check_topology_queue(const coney_queue *queue)
     return status;
 }
 
-static coney_status add_queue(coney_topology *topology, const coney_queue *queue)
+static coney_status append_anonymous(coney_topology *topology, const char *name, const char *prefix, const char *ref)
+{
+    size_t position = topology->anonymous.size / sizeof(cny_anonymous);
+    cny_arena *arena = &topology->arena;
+    cny_anonymous copy = {.name = name, .ref = ref && cny_topology_find_ref(topology, ref) ? NULL : ref};
+    bool copied = cny_arena_strdup(arena, &copy.prefix, prefix) && cny_arena_strdup(arena, &copy.ref, copy.ref);
+    if (!copied || !cny_index_reserve(&topology->ref_index))
+        return cny_fail_memory();
+    coney_status status = append(&topology->anonymous, &topology->anonymous_index, hash_text(name), &copy, sizeof copy);
+    if (status == CONEY_OK && copy.ref)
+        cny_index_add(&topology->ref_index, hash_text(copy.ref), position);
+    return status;
+}
+
+/* `was` tells of a queue that has a name now and was anonymous; NULL: the queue tells itself what it is. */
+static coney_status add_queue(coney_topology *topology, const coney_queue *queue, const cny_anonymous *was)
 {
     char name[CONEY_NAME_SIZE];
     coney_queue copy;
@@ -215,6 +260,10 @@ static coney_status add_queue(coney_topology *topology, const coney_queue *queue
         *there = copy;
         return CONEY_OK;
     }
+    if (was || queue->anonymous)
+        status = append_anonymous(topology, copy.name, was ? was->prefix : queue->name_prefix, was ? was->ref : NULL);
+    if (status != CONEY_OK)
+        return status;
     return append(&topology->queues, &topology->queue_index, hash_text(copy.name), &copy, sizeof copy);
 }
 
@@ -245,7 +294,13 @@ coney_status coney_topology_add_exchange(coney_topology *topology, const coney_e
 
 coney_status coney_topology_add_queue(coney_topology *topology, const coney_queue *queue)
 {
-    return topology ? remember(topology, add_queue(topology, queue)) : cny_fail(CONEY_E_INVALID, "topology is NULL");
+    return topology ? remember(topology, add_queue(topology, queue, NULL))
+                    : cny_fail(CONEY_E_INVALID, "topology is NULL");
+}
+
+coney_status cny_topology_add_queue_with_ref(coney_topology *topology, const coney_queue *queue, const char *ref)
+{
+    return remember(topology, add_queue(topology, queue, &(cny_anonymous){.prefix = queue->name_prefix, .ref = ref}));
 }
 
 coney_status coney_topology_add_binding(coney_topology *topology, const coney_binding *binding)
@@ -273,7 +328,7 @@ static coney_status add_all(coney_topology *topology, const coney_topology *othe
     for (size_t i = 0; status == CONEY_OK && i < exchanges; i++)
         status = add_exchange(topology, &all_exchanges[i]);
     for (size_t i = 0; status == CONEY_OK && i < queues; i++)
-        status = add_queue(topology, &all_queues[i]);
+        status = add_queue(topology, &all_queues[i], cny_topology_find_anonymous(other, all_queues[i].name));
     for (size_t i = 0; status == CONEY_OK && i < bindings; i++)
         status = add_binding(topology, &all_bindings[i]);
     return status;
@@ -307,7 +362,7 @@ static coney_status add_difference(coney_topology *part, const coney_topology *k
     for (size_t i = 0; status == CONEY_OK && i < queues; i++) {
         const coney_queue *one = &all_queues[i], *there = cny_topology_find_queue(known, one->name);
         if (!there || (there->external && !one->external))
-            status = add_queue(part, one);
+            status = add_queue(part, one, cny_topology_find_anonymous(more, one->name));
         else if (!one->external)
             status = cny_check_same_queue(there, one);
     }
@@ -371,6 +426,14 @@ static void index_again(coney_topology *topology)
         cny_index_add(&topology->queue_index, hash_text(all_queues[i].name), i);
     for (size_t i = 0; i < bindings; i++)
         cny_index_add(&topology->binding_index, hash_binding(&all_bindings[i]), i);
+    cny_index_clear(&topology->anonymous_index);
+    cny_index_clear(&topology->ref_index);
+    for (size_t i = 0; i < topology->anonymous.size / sizeof(cny_anonymous); i++) {
+        const cny_anonymous *one = &all_anonymous(topology)[i];
+        cny_index_add(&topology->anonymous_index, hash_text(one->name), i);
+        if (one->ref)
+            cny_index_add(&topology->ref_index, hash_text(one->ref), i);
+    }
 }
 
 static bool is_exchange_named(const void *exchange, const void *name)
@@ -381,6 +444,11 @@ static bool is_exchange_named(const void *exchange, const void *name)
 static bool is_queue_named(const void *queue, const void *name)
 {
     return strcmp(((const coney_queue *)queue)->name, name) == 0;
+}
+
+static bool was_anonymous(const void *anonymous, const void *name)
+{
+    return strcmp(((const cny_anonymous *)anonymous)->name, name) == 0;
 }
 
 static bool is_bound_exchange(const void *thing, const void *name)
@@ -414,6 +482,7 @@ bool cny_topology_remove_queue(coney_topology *topology, const char *name)
     size_t gone = leave_out(&topology->queues, sizeof(coney_queue), is_queue_named, name);
     if (gone > 0)
         leave_out(&topology->bindings, sizeof(coney_binding), is_bound_queue, name);
+    leave_out(&topology->anonymous, sizeof(cny_anonymous), was_anonymous, name);
     index_again(topology);
     return gone > 0;
 }

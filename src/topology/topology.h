@@ -67,12 +67,20 @@ typedef struct cny_name_index {
     size_t count;
 } cny_name_index;
 
+/* What a queue was before a name was made up for it. A topology's file has this instead of the name. */
+typedef struct cny_anonymous {
+    const char *name;   /* that was made up */
+    const char *prefix; /* NULL: the default */
+    const char *ref;    /* by which a file names the queue; NULL: none */
+} cny_anonymous;
+
 struct coney_topology {
     cny_arena arena;
     cny_buffer exchanges; /* of coney_exchange */
     cny_buffer queues;    /* of coney_queue */
     cny_buffer bindings;  /* of coney_binding */
-    cny_name_index exchange_index, queue_index, binding_index;
+    cny_buffer anonymous; /* of cny_anonymous */
+    cny_name_index exchange_index, queue_index, binding_index, anonymous_index, ref_index;
     cny_error *failure; /* the first one */
 };
 
@@ -99,5 +107,11 @@ const coney_binding *cny_topology_bindings(const coney_topology *topology, size_
 const coney_exchange *cny_topology_find_exchange(const coney_topology *topology, const char *name);
 const coney_queue *cny_topology_find_queue(const coney_topology *topology, const char *name);
 bool cny_topology_has_binding(const coney_topology *topology, const coney_binding *binding);
+const cny_anonymous *cny_topology_find_anonymous(const coney_topology *topology, const char *name);
+const cny_anonymous *cny_topology_find_ref(const coney_topology *topology, const char *ref);
+
+/* coney_topology_add_queue() of an anonymous queue that a file names by `ref`, which may be NULL. If the topology has
+ * the ref already, this queue has none. */
+coney_status cny_topology_add_queue_with_ref(coney_topology *topology, const coney_queue *queue, const char *ref);
 
 #endif

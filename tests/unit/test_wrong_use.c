@@ -279,6 +279,18 @@ static void test_topologies(void **state)
     REFUSES("topology", coney_topology_add_queue_binding(NULL, &(coney_queue_binding){0}));
     REFUSES("binding", coney_topology_add_queue_binding(topology, NULL));
     REFUSES("match", coney_match_headers(&arguments, CONEY_MATCH_ALL, NULL, NULL));
+    coney_topology *read;
+    char *json;
+    REFUSES("topology", coney_topology_load(NULL, "file", NULL));
+    REFUSES("path", coney_topology_load(&read, NULL, NULL));
+    REFUSES("topology", coney_topology_parse(NULL, "{}", 2, NULL));
+    REFUSES("json", coney_topology_parse(&read, NULL, 0, NULL));
+    REFUSES("topology", coney_topology_save(NULL, "file"));
+    REFUSES("path", coney_topology_save(topology, NULL));
+    REFUSES("json", coney_topology_to_json(NULL, topology));
+    REFUSES("topology", coney_topology_to_json(&json, NULL));
+    NOTHING(coney_topology_name_of_ref(NULL, "ref"));
+    NOTHING(coney_topology_name_of_ref(topology, NULL));
     BEARS(coney_topology_free(topology));
     BEARS(coney_topology_free(NULL));
 }
