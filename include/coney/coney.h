@@ -26,6 +26,7 @@
 #include <coney/amqp/table_json.h>
 #include <coney/amqp/topology.h>
 #include <coney/amqp/topology_file.h>
+#include <coney/amqp/topology_picture.h>
 #include <coney/amqp/type.h>
 #include <coney/amqp/value.h>
 #include <coney/amqp/version.h>

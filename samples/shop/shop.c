@@ -50,14 +50,18 @@ coney_outcome service_handled(const struct service *service, const struct order 
     return CONEY_ACK;
 }
 
+void shop_add_queue(coney_topology *topology, const char *queue)
+{
+    coney_topology_add_exchange(topology, &shop_events);
+    coney_topology_add_queue(topology, &(coney_queue){.name = queue});
+    coney_topology_bind(topology, shop_events.name, queue, ORDER_PAID);
+}
+
 /* The admin declares the queue again after each loss of a connection. */
 static coney_status declare_queue(const struct service *service, coney_connection_factory *factory, coney_admin **admin)
 {
     coney_topology *topology = coney_topology_new();
-    coney_topology_add_exchange(topology, &shop_events);
-    coney_topology_add_queue(topology, &(coney_queue){.name = service->queue});
-    coney_topology_bind(topology, shop_events.name, service->queue, ORDER_PAID);
-
+    shop_add_queue(topology, service->queue);
     coney_status status = coney_admin_new(admin, factory, &(coney_admin_options){.topology = topology});
     if (status == CONEY_OK)
         status = coney_admin_declare(*admin);

@@ -30,6 +30,9 @@ struct service {
     int ledger;                     /* set by service_run() */
 };
 
+/* What a service needs at the broker: the exchange of the events, its queue, and the binding of the two. */
+void shop_add_queue(coney_topology *topology, const char *queue);
+
 /* Listens until SIGTERM or SIGINT and stops cleanly. Returns the program's exit status. */
 int service_run(struct service *service);
 

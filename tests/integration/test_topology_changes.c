@@ -143,6 +143,26 @@ static void test_forgotten_queue_does_not_come_back(void **state)
     assert_true(exists(queue));
 }
 
+/* The first connection opens only when everything was declared on it, which takes longer than the timeout here. */
+static void test_large_topology_takes_as_long_as_answers_come(void **state)
+{
+    (void)state;
+    enum { MANY = 2000 };
+    char name[300];
+    coney_connection_factory *factory;
+    coney_topology *topology = coney_topology_new();
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "%.200s.%d", queue, i);
+        coney_topology_add_queue(topology, &(coney_queue){.name = name, .kind = CONEY_CLASSIC, .expires_ms = 60000});
+    }
+    assert_ok(coney_connection_factory_new(&factory, test_uri(), NULL));
+    assert_ok(coney_admin_new(&admin, factory, &(coney_admin_options){.topology = topology, .timeout_ms = 400}));
+    coney_topology_free(topology);
+    assert_ok(coney_admin_declare(admin));
+    assert_true(exists(name));
+    coney_connection_factory_free(factory);
+}
+
 static bool leave_out_queues(coney_exchange *one_exchange, coney_queue *one_queue, coney_binding *binding, void *user)
 {
     (void)user;
@@ -537,6 +557,7 @@ int main(void)
         changes_test(test_added_topology_is_declared_and_comes_back),
         changes_test(test_adding_what_is_there_adds_nothing),
         changes_test(test_forgotten_queue_does_not_come_back),
+        changes_test(test_large_topology_takes_as_long_as_answers_come),
         changes_test(test_customizer_changes_and_leaves_out),
         changes_test(test_remembered_declarations_come_back),
         changes_test(test_deleted_declaration_is_not_remembered),

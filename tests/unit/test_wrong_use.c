@@ -291,6 +291,14 @@ static void test_topologies(void **state)
     REFUSES("topology", coney_topology_to_json(&json, NULL));
     NOTHING(coney_topology_name_of_ref(NULL, "ref"));
     NOTHING(coney_topology_name_of_ref(topology, NULL));
+    char *picture;
+    coney_topology *empty;
+    MAKES(empty, coney_topology_new());
+    REFUSES("topology", coney_topology_dot(&picture, NULL, NULL));
+    REFUSES("dot", coney_topology_dot(NULL, empty, NULL));
+    REFUSES("topology", coney_topology_table(&picture, NULL, NULL));
+    REFUSES("text", coney_topology_table(NULL, empty, NULL));
+    coney_topology_free(empty);
     BEARS(coney_topology_free(topology));
     BEARS(coney_topology_free(NULL));
 }
@@ -354,6 +362,9 @@ static void test_connection_factories(void **state)
     coney_connection_info info;
     REFUSES("factory", coney_connection_factory_info(NULL, CONEY_CONSUMING, &info));
     REFUSES("info", coney_connection_factory_info(factory, CONEY_CONSUMING, NULL));
+    coney_topology *all;
+    REFUSES("factory", coney_connection_factory_topology(NULL, &all));
+    REFUSES("topology", coney_connection_factory_topology(factory, NULL));
     REFUSES("factory", coney_connection_factory_list_declarations(NULL, on_declaration, NULL));
     REFUSES("visit", coney_connection_factory_list_declarations(factory, NULL, NULL));
     REFUSES("factory", coney_connection_factory_close(NULL));

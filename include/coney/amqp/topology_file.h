@@ -7,7 +7,7 @@
  *     coney_topology *topology;
  *     if (coney_topology_load(&topology, "topology.json", NULL) == CONEY_OK &&
  *         coney_topology_bind(topology, "events", "orders", "order.#") == CONEY_OK)
- *         status = coney_admin_new(&admin, factory, topology);
+ *         status = coney_admin_new(&admin, factory, &(coney_admin_options){.topology = topology});
  *
  * What a file says is checked as by the functions that add. A wrong file is refused as a whole, and the sentence names
  * file, line and place: "topology.json:12: queues[3].message_ttl_ms: expected an integer, got "1s"". */

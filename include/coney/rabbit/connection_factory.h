@@ -14,6 +14,7 @@
 #define CONEY_RABBIT_CONNECTION_FACTORY_H
 
 #include <coney/amqp/status.h>
+#include <coney/amqp/topology.h>
 #include <coney/amqp/value.h>
 #include <coney/rabbit/declaration.h>
 #include <coney/rabbit/tls.h>
@@ -191,6 +192,10 @@ CONEY_API coney_status coney_connection_factory_connect(coney_connection_factory
  * - CONEY_E_STATE: after fork(). */
 CONEY_API coney_status coney_connection_factory_info(coney_connection_factory *factory, coney_connection_role role,
                                                      coney_connection_info *info);
+
+/* Gives a copy of all that the admins and running listeners of the factory declare, for a picture or a file; the caller
+ * frees it. Any thread. CONEY_OK, CONEY_E_INVALID, CONEY_E_NO_MEMORY; CONEY_E_STATE: after fork(). */
+CONEY_API coney_status coney_connection_factory_topology(coney_connection_factory *factory, coney_topology **topology);
 
 /* Calls visit for each thing that admins with a topology and running listeners declare, with its state now, on the
  * calling thread with no lock held. Any thread.

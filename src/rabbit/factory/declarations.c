@@ -445,3 +445,14 @@ coney_status cny_declarations_copy(coney_topology **copy, coney_connection_facto
     *copy = made;
     return status;
 }
+
+coney_status coney_connection_factory_topology(coney_connection_factory *factory, coney_topology **topology)
+{
+    CNY_DISABLE_CANCEL();
+    if (topology)
+        *topology = NULL;
+    if (!factory || !topology)
+        return cny_fail(CONEY_E_INVALID, "topology of a factory: factory or topology is NULL");
+    coney_status status = cny_factory_check_process(factory);
+    return status == CONEY_OK ? cny_declarations_copy(topology, factory) : status;
+}

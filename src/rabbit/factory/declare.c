@@ -62,6 +62,27 @@ static coney_status wait_until_answered(coney_connection_factory *factory, cny_d
     return status;
 }
 
+static uint64_t count_answers(coney_connection_factory *factory)
+{
+    pthread_mutex_lock(&factory->lock);
+    uint64_t answers = factory->declarations.answers;
+    pthread_mutex_unlock(&factory->lock);
+    return answers;
+}
+
+/* A connection is open only when everything was declared on it once, which takes as long as answers come. */
+static coney_status wait_open(coney_connection_factory *factory, int timeout_ms)
+{
+    uint64_t before, answers = count_answers(factory);
+    coney_status status;
+    do {
+        before = answers;
+        status = cny_factory_wait_open(factory, CONEY_CONSUMING, cny_deadline(timeout_ms));
+        answers = count_answers(factory);
+    } while (status == CONEY_E_CONNECT && answers != before);
+    return status;
+}
+
 /* Under lock. */
 static void begin(coney_connection_factory *factory, cny_declaration_set *set)
 {
@@ -86,7 +107,7 @@ coney_status cny_declarations_declare(coney_connection_factory *factory, cny_dec
         begin(factory, sets[i]);
     cny_factory_wake_locked(factory);
     pthread_mutex_unlock(&factory->lock);
-    coney_status status = cny_factory_wait_open(factory, CONEY_CONSUMING, cny_deadline(timeout_ms));
+    coney_status status = wait_open(factory, timeout_ms);
     pthread_mutex_lock(&factory->lock);
     if (status == CONEY_OK)
         status = wait_until_answered(factory, sets, count, timeout_ms);
