@@ -322,10 +322,12 @@ coney_status cny_json_next_member(cny_json_reader *reader, bool is_first, bool *
         return fail_expected(reader, "the name of a member");
     reader->at++;
     status = read_string(reader, name);
-    if (status == CONEY_OK && cny_json_peek(reader) != ':')
+    if (status != CONEY_OK)
+        return status;
+    if (cny_json_peek(reader) != ':')
         return fail_expected(reader, "':'");
     reader->at++;
-    return status;
+    return CONEY_OK;
 }
 
 static coney_status skip_value(cny_json_reader *reader);

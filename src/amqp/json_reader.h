@@ -2,7 +2,7 @@
 /* Reads a JSON text from front to back, without making a tree. Knows nothing of types.
  *
  * A reader stands before a value or, within arrays and objects, where a next function takes it. After a failure it must
- * not be used any more. */
+ * not be used any more; `at` is then the place of the failure. */
 #ifndef CNY_AMQP_JSON_READER_H
 #define CNY_AMQP_JSON_READER_H
 

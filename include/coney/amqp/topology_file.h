@@ -39,6 +39,7 @@ typedef struct coney_topology_file_options {
  *   bindings to the default exchange. A queue whose name begins with "amq.", a name that the broker has made up, is
  *   external, because no client can declare it.
  * - Users, permissions, policies, parameters, and members that a future release writes, are left out.
+ * - RabbitMQ exports no internal exchanges, but exports bindings of them. Add such exchanges in code.
  *
  * One thread at a time may use the topology. Limits of the text are those of coney_json_set_limits() and 64 MiB; an
  * object of arguments has at most 1,000 entries in all.
