@@ -36,7 +36,8 @@ bool cny_same_values(const coney_value *one, const coney_value *other)
     case CONEY_FLOAT:
     case CONEY_DOUBLE: return one->as.real == other->as.real;
     case CONEY_DECIMAL:
-        return one->as.decimal.scale == other->as.decimal.scale && one->as.integer == other->as.decimal.mantissa;
+        return one->as.decimal.scale == other->as.decimal.scale &&
+               one->as.decimal.mantissa == other->as.decimal.mantissa;
     case CONEY_STRING:
     case CONEY_BYTES:
         return one->as.bytes.size == other->as.bytes.size &&
@@ -58,6 +59,48 @@ bool cny_same_tables(const coney_table *one, const coney_table *other)
             return false;
     }
     return true;
+}
+
+/* ---- hashes ---- */
+
+static uint32_t hash_bytes(uint32_t seed, const void *bytes, size_t size)
+{
+    return seed + (size > 0 ? (uint32_t)cny_hash_keyed(bytes, size) : 0);
+}
+
+static uint32_t hash_value(const coney_value *value)
+{
+    uint32_t hash = is_integer(value) ? CONEY_INT64 : (uint32_t)value->type;
+    bool is_real = value->type == CONEY_FLOAT || value->type == CONEY_DOUBLE;
+    double real = is_real && value->as.real != 0 ? value->as.real : 0; /* -0 is the same as 0 */
+    switch (value->type) {
+    case CONEY_VOID: return hash;
+    case CONEY_BOOL: return hash + value->as.boolean;
+    case CONEY_FLOAT:
+    case CONEY_DOUBLE: return hash_bytes(hash, &real, sizeof real);
+    case CONEY_DECIMAL: return hash_bytes(hash, &value->as.decimal.mantissa, sizeof value->as.decimal.mantissa);
+    case CONEY_STRING:
+    case CONEY_BYTES: return hash_bytes(hash, value->as.bytes.data, value->as.bytes.size);
+    case CONEY_TABLE: return hash + cny_hash_table(value->as.table);
+    case CONEY_ARRAY:
+        for (size_t i = 0; i < coney_array_size(value->as.array); i++)
+            hash = hash * 31 + hash_value(coney_array_at(value->as.array, i));
+        return hash;
+    default: return hash_bytes(hash, &value->as.integer, sizeof value->as.integer);
+    }
+}
+
+/* The sum over entries, because their order does not matter. Name and value are hashed together, so that entries cannot
+ * be exchanged for others of the same sum. */
+uint32_t cny_hash_table(const coney_table *table)
+{
+    uint32_t hash = 0;
+    for (size_t i = 0; i < coney_table_size(table); i++) {
+        const char *name = coney_table_name_at(table, i);
+        const uint32_t entry[] = {hash_bytes(0, name, strlen(name)), hash_value(coney_table_value_at(table, i))};
+        hash += hash_bytes(0, entry, sizeof entry);
+    }
+    return hash;
 }
 
 /* ---- two declarations of one name ---- */

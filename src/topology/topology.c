@@ -105,7 +105,8 @@ static uint32_t hash_text(const char *text)
 static uint32_t hash_binding(const coney_binding *binding)
 {
     const char *key = binding->routing_key && *binding->routing_key ? binding->routing_key : NULL;
-    return hash_text(binding->exchange) * 31 + hash_text(binding->destination) * 7 + hash_text(key);
+    return hash_text(binding->exchange) * 31 + hash_text(binding->destination) * 7 + hash_text(key) +
+           cny_hash_table(binding->arguments);
 }
 
 const coney_exchange *cny_topology_find_exchange(const coney_topology *topology, const char *name)

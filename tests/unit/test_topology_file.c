@@ -454,6 +454,51 @@ static void test_definitions_that_say_too_little_or_are_mixed_are_refused(void *
     refuse("{\"queues\":[{\"name\":\"q\",\"durable\":\"yes\"}]}", "queues[0].durable: expected true or false");
 }
 
+static void test_a_thing_with_a_decimal_may_be_there_twice(void **state)
+{
+    (void)state;
+    coney_topology_free(parsed("{\"exchanges\":[{\"name\":\"a\",\"arguments\":{\"d\":{\"$decimal\":\"1.5\"}}},"
+                               "{\"name\":\"a\",\"arguments\":{\"d\":{\"$decimal\":\"1.5\"}}}]}"));
+    refuse("{\"exchanges\":[{\"name\":\"a\",\"arguments\":{\"d\":{\"$decimal\":\"1.5\"}}},"
+           "{\"name\":\"a\",\"arguments\":{\"d\":{\"$decimal\":\"2.5\"}}}]}",
+           "exchange 'a' is in the topology already");
+}
+
+/* A search among all that have the same ends takes 20 s here. */
+static void test_many_bindings_that_differ_in_arguments_are_read_at_once(void **state)
+{
+    (void)state;
+    enum { COUNT = 20000, EACH = 80 };
+    char *json = malloc((size_t)COUNT * EACH);
+    int used = snprintf(json, EACH, "{\"bindings\":[");
+    for (int i = 0; i < COUNT; i++)
+        used += snprintf(json + used, EACH,
+                         "%s{\"exchange\":\"x\",\"destination\":\"q\",\"arguments\":{\"h\":[{\"a\":%d}]}}",
+                         i > 0 ? "," : "", i);
+    memcpy(json + used, "]}", 3);
+    int64_t before = cny_now_ms();
+    coney_topology *topology = parsed(json);
+    assert_true(cny_now_ms() - before < 5000);
+    size_t count;
+    cny_topology_bindings(topology, &count);
+    assert_int_equal(count, COUNT);
+    coney_topology_free(topology);
+    free(json);
+}
+
+static void test_bindings_are_the_same_whatever_the_order_of_arguments(void **state)
+{
+    (void)state;
+    coney_topology *topology = parsed("{\"bindings\":["
+                                      "{\"exchange\":\"x\",\"destination\":\"q\",\"arguments\":{\"a\":1,\"b\":-0.0}},"
+                                      "{\"exchange\":\"x\",\"destination\":\"q\",\"arguments\":{\"b\":0.0,\"a\":1}},"
+                                      "{\"exchange\":\"x\",\"destination\":\"q\",\"arguments\":{\"a\":0,\"b\":1}}]}");
+    size_t count;
+    cny_topology_bindings(topology, &count);
+    assert_int_equal(count, 2);
+    coney_topology_free(topology);
+}
+
 /* ---- memory ---- */
 
 static void sweep(const char *text)
@@ -693,6 +738,9 @@ int main(void)
         cmocka_unit_test(test_a_virtual_host_is_chosen),
         cmocka_unit_test(test_the_only_virtual_host_needs_no_choice),
         cmocka_unit_test(test_definitions_that_say_too_little_or_are_mixed_are_refused),
+        cmocka_unit_test(test_a_thing_with_a_decimal_may_be_there_twice),
+        cmocka_unit_test(test_many_bindings_that_differ_in_arguments_are_read_at_once),
+        cmocka_unit_test(test_bindings_are_the_same_whatever_the_order_of_arguments),
         cmocka_unit_test(test_memory_that_runs_out_is_reported),
         cmocka_unit_test(test_a_saved_file_can_be_loaded),
         cmocka_unit_test(test_saving_keeps_permissions_and_follows_links),
