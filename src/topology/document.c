@@ -174,7 +174,7 @@ coney_status cny_document_text(cny_document *document, const cny_slice *slice, c
 static coney_status read_text(cny_document *document, const cny_file_field *field, const char **text)
 {
     cny_slice slice;
-    size_t size;
+    size_t size = 0;
     if (cny_json_peek(&document->reader) != '"')
         return fail_expected(document, field->name, "a string");
     const char *at = document->reader.at;
@@ -349,8 +349,8 @@ static coney_status skip_unknown(cny_document *document, const char *at, const c
 
 static coney_status read_member(cny_document *document, const cny_slice *slice, const cny_file_fields *own, char *thing)
 {
-    const char *name, *at = slice->data - 1;
-    size_t size;
+    const char *name = NULL, *at = slice->data - 1;
+    size_t size = 0;
     coney_status status = cny_document_text(document, slice, &name, &size);
     if (status != CONEY_OK)
         return status;

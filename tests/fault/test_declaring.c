@@ -563,6 +563,46 @@ static void test_things_without_an_answer_are_waited_for_together(void **state)
     test_expect_elapsed(began, 0, FROZEN * ANSWER_MS / 2);
 }
 
+/* --- an exchange whose plugin no package brings --- */
+
+static atomic_bool is_as_declared;
+
+static bool has_text(const amqp_table_t *table, const char *name, const char *text)
+{
+    for (int i = 0; i < table->num_entries; i++) {
+        const amqp_table_entry_t *entry = &table->entries[i];
+        if (entry->key.len == strlen(name) && memcmp(entry->key.bytes, name, entry->key.len) == 0)
+            return entry->value.kind == AMQP_FIELD_KIND_UTF8 && entry->value.value.bytes.len == strlen(text) &&
+                   memcmp(entry->value.value.bytes.bytes, text, strlen(text)) == 0;
+    }
+    return false;
+}
+
+static void look_at_exchange(cny_peer *peer, void *user)
+{
+    (void)user;
+    static const char type[] = "x-delayed-message";
+    cny_peer_log_in(peer);
+    const cny_peer_method *method = cny_peer_serve_until(peer, AMQP_EXCHANGE_DECLARE_METHOD);
+    const amqp_exchange_declare_t *declare = method->args;
+    atomic_store(&is_as_declared, declare->type.len == strlen(type) &&
+                                      memcmp(declare->type.bytes, type, strlen(type)) == 0 &&
+                                      has_text(&declare->arguments, "x-delayed-type", "topic"));
+    cny_peer_answer(peer, method);
+    cny_peer_serve(peer);
+}
+
+static void test_delayed_exchange_tells_its_type_by_an_argument(void **state)
+{
+    (void)state;
+    fault_start_with(&(cny_broker_options){.script = look_at_exchange, .may_hang_up = true}, NULL);
+    coney_topology *topology = coney_topology_new();
+    coney_topology_add_exchange(topology, &(coney_exchange){.name = "later", .type = CONEY_TOPIC, .delayed = true});
+    use_topology(topology, true, LONG_MS);
+    fault_expect_status(CONEY_OK, coney_admin_declare(fault.admin));
+    assert_true(atomic_load(&is_as_declared));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -580,6 +620,7 @@ int main(void)
         fault_test(test_thing_that_two_threads_declare_is_concluded_by_the_first),
         fault_test(test_binding_that_is_not_permitted_may_be_there_and_says_so),
         fault_test(test_things_without_an_answer_are_waited_for_together),
+        fault_test(test_delayed_exchange_tells_its_type_by_an_argument),
     };
     return cmocka_run_group_tests_name("declaring", tests, NULL, NULL);
 }

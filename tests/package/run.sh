@@ -32,6 +32,16 @@ cmake --build "$dir/outsider" >/dev/null
 "$dir/outsider/with_coney"
 "$dir/outsider/with_coney_static"
 
+if [[ -e $lib/libconey_management.so ]]; then
+    echo "- a program finds the reader of the management API with CMake and with pkg-config"
+    configure_outsider "$prefix" 'coney;coney_management'
+    cmake --build "$dir/outsider" >/dev/null
+    "$dir/outsider/with_coney_management"
+    read -ra management < <(pkg-config --cflags --libs coney_management)
+    "$cc" -o "$dir/with_management" "$source/tests/package/main.c" "${management[@]}" -Wl,-rpath,"$lib"
+    "$dir/with_management"
+fi
+
 echo "- a program finds Coney with pkg-config"
 read -ra shared < <(pkg-config --cflags --libs coney)
 # Static is Coney alone. --static would name what OpenSSL's archive needs, too, which Debian 13 does not install.
@@ -131,7 +141,8 @@ for language in 'c -std=c11' 'c++ -std=c++11' 'c++ -std=c++17'; do
 done
 
 echo "- the shared library exports what the headers declare and nothing else"
-grep -rhoP 'CONEY_API\b.*?\bconey_\w+(?=\()' "$prefix/include" | grep -oP 'coney_\w+$' | sort >"$dir/declared"
+grep -rhoP 'CONEY_API\b.*?\bconey_\w+(?=\()' "$prefix"/include/coney/{amqp,rabbit} |
+    grep -oP 'coney_\w+$' | sort >"$dir/declared"
 nm -D --defined-only "$lib/libconey.so" | awk '{ print $3 }' | sort >"$dir/exported"
 diff "$dir/declared" "$dir/exported" || fail "left: declared, right: exported"
 
