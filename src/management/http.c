@@ -79,7 +79,7 @@ static void set_up(cny_http *http, const coney_management_options *options)
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, http->reason);
     curl_easy_setopt(curl, CURLOPT_USERNAME, http->user);
-    curl_easy_setopt(curl, CURLOPT_PASSWORD, options->user ? options->password : "guest");
+    curl_easy_setopt(curl, CURLOPT_PASSWORD, options->password ? options->password : "guest");
     curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
     curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "");
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)(options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS));
@@ -165,7 +165,8 @@ static coney_status fail_status(const cny_http *http, const char *url, long code
         return coney_fail(CONEY_E_ACCESS_REFUSED, "management: GET %s: 403: user '%s' may not see virtual host '%s'",
                           url, http->user, http->plain_vhost);
     case 404:
-        return coney_fail(CONEY_E_NOT_FOUND, "management: GET %s: 404: there is no virtual host '%s'", url,
+        return coney_fail(CONEY_E_NOT_FOUND,
+                          "management: GET %s: 404: there is no virtual host '%s', or this is not RabbitMQ", url,
                           http->plain_vhost);
     default: return coney_fail(CONEY_E_PROTOCOL, "management: GET %s: the answer has status %ld", url, code);
     }
@@ -191,7 +192,7 @@ static coney_status parse(json_t **json, const answer *got, const char *url)
     if (json_is_array(*json))
         return CONEY_OK;
     coney_status status =
-        coney_fail(CONEY_E_PROTOCOL, "management: GET %s: the answer is no list of JSON (%s); is that RabbitMQ?", url,
+        coney_fail(CONEY_E_PROTOCOL, "management: GET %s: the answer is not a JSON array (%s); is that RabbitMQ?", url,
                    *json ? "another type" : error.text);
     json_decref(*json);
     *json = NULL;

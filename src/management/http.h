@@ -13,6 +13,6 @@ coney_status cny_http_new(cny_http **http, const coney_management_options *optio
 void cny_http_free(cny_http *http);
 
 /* Gets /api/WHAT/VHOST?QUERY, or /api/vhosts/VHOST/WHAT with of_host set. Gives the answer, which is an array. */
-coney_status cny_http_get(cny_http *http, json_t **answer, const char *what, bool of_host, const char *query);
+coney_status cny_http_get(cny_http *http, json_t **json, const char *what, bool of_host, const char *query);
 
 #endif

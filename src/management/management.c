@@ -165,7 +165,12 @@ static coney_status add_all(cny_http *http, const reading *one, const char *what
             status = add(one, object);
     }
     json_decref(list);
-    return status;
+    bool is_of_answer = status == CONEY_E_INVALID || status == CONEY_E_CONVERSION;
+    return is_of_answer ? coney_fail(CONEY_E_PROTOCOL,
+                                     "management: the list of %s has an entry that cannot be read: "
+                                     "element %zu; is that RabbitMQ?",
+                                     what, i)
+                        : status;
 }
 
 /* A user who may not see them may see the rest. */
@@ -216,7 +221,7 @@ static coney_status read_inventory(coney_inventory **inventory, const coney_mana
     return status;
 }
 
-/* A thread that were cancelled within libcurl would keep its memory and locks for ever. */
+/* A thread that was cancelled within libcurl would keep its memory and locks for ever. */
 coney_status coney_management_read(coney_inventory **inventory, const coney_management_options *options)
 {
     int before;

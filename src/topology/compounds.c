@@ -77,16 +77,19 @@ static coney_status check_with_dead_letters(const coney_topology *topology, cons
 {
     if (!topology)
         return cny_fail(CONEY_E_INVALID, "topology is NULL");
-    coney_status status = cny_queue_check(queue);
-    if (status != CONEY_OK)
-        return status;
+    if (!queue || (!queue->name && !queue->anonymous))
+        return cny_fail(CONEY_E_INVALID, "a queue with dead letters: the queue or its name is NULL");
     if (queue->anonymous || queue->external || !*queue->name)
         return cny_fail(CONEY_E_INVALID, "a queue with dead letters needs a name, and must not be external");
     if (queue->dead_letter_exchange)
         return cny_fail(CONEY_E_INVALID,
                         "queue '%s': dead_letter_exchange is '%s'; set the exchange in coney_dead_letters instead",
                         queue->name, queue->dead_letter_exchange);
-    return CONEY_OK;
+    if (queue->dead_letter_routing_key)
+        return cny_fail(CONEY_E_INVALID,
+                        "queue '%s': dead_letter_routing_key is '%s'; set routing_key in coney_dead_letters instead",
+                        queue->name, queue->dead_letter_routing_key);
+    return cny_check_name("queue name", queue->name);
 }
 
 coney_status coney_topology_add_queue_with_dead_letters(coney_topology *topology, const coney_queue *queue,

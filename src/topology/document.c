@@ -318,7 +318,7 @@ static coney_status read_table(cny_document *document, const cny_file_field *fie
 
 static coney_status read_value(cny_document *document, const cny_file_field *field, void *member)
 {
-    int64_t number;
+    int64_t number = 0;
     coney_status status;
     switch (field->kind) {
     case CNY_FILE_TEXT: return read_text(document, field, member);
@@ -349,7 +349,7 @@ static coney_status skip_unknown(cny_document *document, const char *at, const c
 
 static coney_status read_member(cny_document *document, const cny_slice *slice, const cny_file_fields *own, char *thing)
 {
-    const char *name = NULL, *at = slice->data - 1;
+    const char *name = "", *at = slice->data - 1;
     size_t size = 0;
     coney_status status = cny_document_text(document, slice, &name, &size);
     if (status != CONEY_OK)

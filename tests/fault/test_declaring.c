@@ -589,7 +589,7 @@ static void look_at_exchange(cny_peer *peer, void *user)
                                       memcmp(declare->type.bytes, type, strlen(type)) == 0 &&
                                       has_text(&declare->arguments, "x-delayed-type", "topic"));
     cny_peer_answer(peer, method);
-    cny_peer_serve(peer);
+    cny_peer_answer(peer, cny_peer_serve_until(peer, AMQP_CONNECTION_CLOSE_METHOD));
 }
 
 static void test_delayed_exchange_tells_its_type_by_an_argument(void **state)

@@ -50,7 +50,7 @@ typedef struct coney_plan_entry {
 typedef struct coney_plan coney_plan;
 
 /* Compares the admin's topology with the broker. inventory NULL: asks the broker by passive declarations, which tell
- * only whether a thing is there; several connections' worth of channels at a time, so a thousand things take seconds.
+ * only whether a thing is there; over up to 41 channels of the consuming connection, so a thousand things take seconds.
  * Otherwise nothing is asked, and the inventory, which is borrowed for the call, says what there is. The caller frees
  * the plan. Any thread. Statuses as all functions of the admin have. */
 CONEY_API coney_status coney_admin_plan(coney_plan **plan, coney_admin *admin, const coney_inventory *inventory);

@@ -169,8 +169,17 @@ static coney_status add(coney_admin *admin, coney_topology *more)
         coney_topology_free(part);
         return status;
     }
-    status = coney_topology_add_all(admin->topology, part); /* only memory can fail */
-    return status == CONEY_OK ? join(admin, part) : status;
+    coney_topology *all = cny_topology_copy(admin->topology);
+    if (!all || coney_topology_add_all(all, part) != CONEY_OK) { /* only memory can fail */
+        coney_topology_free(all);
+        coney_topology_free(part);
+        return cny_fail_memory();
+    }
+    status = join(admin, part);
+    coney_topology *unused = status == CONEY_OK ? admin->topology : all;
+    admin->topology = status == CONEY_OK ? all : admin->topology;
+    coney_topology_free(unused);
+    return status;
 }
 
 coney_status coney_admin_add(coney_admin *admin, const coney_topology *topology)

@@ -79,7 +79,7 @@ coney_status coney_admin_declare_queue(coney_admin *admin, const coney_queue *qu
     if (status == CONEY_OK)
         status = cny_queue_resolve(&resolved, name, queue);
     status = perform(admin, "declare a queue", status, declare_queue, &resolved, info);
-    if (status == CONEY_OK)
+    if (status == CONEY_OK && admin)
         cny_declarations_appeared(admin->factory, CNY_DECLARE_QUEUE, resolved.name);
     return status;
 }
@@ -91,7 +91,7 @@ coney_status coney_admin_declare_exchange(coney_admin *admin, const coney_exchan
         return CONEY_OK;
     coney_status status =
         perform(admin, "declare an exchange", cny_exchange_check(exchange), declare_exchange, exchange, NULL);
-    if (status == CONEY_OK)
+    if (status == CONEY_OK && admin && exchange)
         cny_declarations_appeared(admin->factory, CNY_DECLARE_EXCHANGE, exchange->name);
     return status;
 }
@@ -180,7 +180,7 @@ static coney_status check_conditions(const task *one, const deletion *what)
 {
     coney_queue_info info;
     coney_status status = inspect_queue(one, what->name, &info);
-    if (status == CONEY_E_NOT_FOUND || status != CONEY_OK)
+    if (status != CONEY_OK)
         return status;
     if (what->options.if_unused && info.consumer_count > 0)
         return cny_fail(CONEY_E_PRECONDITION_FAILED, "delete queue '%s': it has %u consumers, and if_unused is set",

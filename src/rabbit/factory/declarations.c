@@ -435,7 +435,7 @@ coney_status cny_declarations_copy(coney_topology **copy, coney_connection_facto
     coney_status status = made ? CONEY_OK : cny_fail_memory();
     pthread_mutex_lock(&factory->lock);
     cny_walk all = cny_walk_begin(factory);
-    for (const cny_declaration *item; status == CONEY_OK && (item = cny_walk_next(&all));)
+    for (const cny_declaration *item; made && status == CONEY_OK && (item = cny_walk_next(&all));)
         status = copy_item(made, item);
     pthread_mutex_unlock(&factory->lock);
     if (status != CONEY_OK) {

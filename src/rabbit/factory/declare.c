@@ -10,7 +10,7 @@
 static bool is_answered(const cny_declaration_set *set)
 {
     bool is_complete = true;
-    for (size_t i = 0; i < set->count; i++) {
+    for (size_t i = 0; set->has_joined && i < set->count; i++) {
         const cny_declaration *item = &set->items[i];
         if (item->error && cny_error_view(item->error)->status == CONEY_E_TIMEOUT)
             return true;

@@ -74,7 +74,8 @@ static bool gather_unchecked(cny_run *one, cny_buffer *items)
     for (size_t i = 0; i < one->sets.size / sizeof(cny_declaration_set *); i++) {
         for (size_t k = 0; k < sets[i]->count; k++) {
             cny_declaration *item = &sets[i]->items[k];
-            if (!cny_is_binding(item) || item->was_checked || !cny_declaration_is_missing(item))
+            bool is_due = cny_declaration_is_missing(item) && item->due_at <= cny_now_ms();
+            if (!cny_is_binding(item) || item->was_checked || !is_due)
                 continue;
             if (!cny_buffer_append(items, &item, sizeof(cny_declaration *)))
                 return false;

@@ -290,6 +290,16 @@ static void clear_strikes(const cny_run *one, cny_declaration *item, bool is_due
     pthread_mutex_unlock(&one->factory->lock);
 }
 
+/* Notes that it was. */
+static bool take_first_success(const cny_run *one, cny_declaration *item)
+{
+    pthread_mutex_lock(&one->factory->lock);
+    bool is_first = !item->was_checked;
+    item->was_checked = true;
+    pthread_mutex_unlock(&one->factory->lock);
+    return is_first;
+}
+
 void cny_run_answered(cny_run *one, cny_declaration *item)
 {
     if (one->is_passive) {
@@ -301,10 +311,8 @@ void cny_run_answered(cny_run *one, cny_declaration *item)
         return;
     }
     conclude(one, item, CNY_DECLARATION_DECLARED, NULL);
-    if (item->kind == CNY_DECLARE_QUEUE && !item->was_checked) {
-        item->was_checked = true;
+    if (item->kind == CNY_DECLARE_QUEUE && take_first_success(one, item))
         cny_warn_of_transient_queue(item->thing, cny_connection_broker_version(one->connection));
-    }
     if (!cny_is_binding(item))
         cny_buffer_append(&one->declared, &item->name_hash, sizeof item->name_hash);
 }

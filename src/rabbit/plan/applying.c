@@ -56,6 +56,11 @@ static coney_status check_change(const coney_plan *plan, const coney_queue_chang
         return cny_fail(CONEY_E_INVALID,
                         "apply: the change of queue '%s' has the new_name '%s'; AMQP renames nothing, so take another",
                         change->queue, change->new_name);
+    if (entry && entry->existing == CONEY_STREAM)
+        return cny_fail(CONEY_E_INVALID,
+                        "apply: queue '%s' is a stream; nothing can be moved out of a stream, so "
+                        "declare another one, and let its readers read both",
+                        change->queue);
     bool has_begun =
         cny_topology_find_queue(plan->topology, change->new_name) && (!entry || entry->state == CONEY_PLAN_EXTRA);
     if (has_begun) /* an earlier call of this program was interrupted */
@@ -65,17 +70,21 @@ static coney_status check_change(const coney_plan *plan, const coney_queue_chang
                         "apply: queue '%s' is to be changed, and the admin's topology does not have "
                         "it; it says what the new queue is to be",
                         change->queue);
-    if (entry->existing == CONEY_STREAM)
-        return cny_fail(CONEY_E_INVALID,
-                        "apply: queue '%s' is a stream; nothing can be moved out of a stream, so "
-                        "declare another one, and let its readers read both",
-                        change->queue);
     if (entry->must_be_replaced || entry->state == CONEY_PLAN_MISSING)
         return CONEY_OK;
     return cny_fail(CONEY_E_INVALID,
                     "apply: queue '%s' is to be changed, and the plan says that it is %s; make a plan "
                     "with an inventory that tells what differs",
                     change->queue, coney_plan_state_name(entry->state));
+}
+
+static coney_status check_apart(const coney_queue_change *one, const coney_queue_change *other)
+{
+    bool are_apart = strcmp(one->queue, other->queue) != 0 && strcmp(one->new_name, other->new_name) != 0 &&
+                     strcmp(one->queue, other->new_name) != 0 && strcmp(one->new_name, other->queue) != 0;
+    return are_apart ? CONEY_OK
+                     : cny_fail(CONEY_E_INVALID, "apply: the changes of queues '%s' and '%s' name a queue twice",
+                                one->queue, other->queue);
 }
 
 static coney_status check_options(const coney_plan *plan, const coney_apply_options *options)
@@ -96,8 +105,11 @@ static coney_status check_options(const coney_plan *plan, const coney_apply_opti
         if (status == CONEY_OK)
             status = check_extra(find_binding(plan, binding), "a binding of", binding->destination);
     }
-    for (size_t i = 0; status == CONEY_OK && i < options->change_count; i++)
+    for (size_t i = 0; status == CONEY_OK && i < options->change_count; i++) {
         status = check_change(plan, &options->changes[i]);
+        for (size_t k = 0; status == CONEY_OK && k < i; k++)
+            status = check_apart(&options->changes[k], &options->changes[i]);
+    }
     return status;
 }
 
@@ -141,9 +153,9 @@ static coney_status fail_external(const cny_applying *one, const coney_plan_entr
     bool is_external = entry->kind == CONEY_DECLARATION_QUEUE
                            ? queue && queue->external
                            : entry->kind == CONEY_DECLARATION_EXCHANGE && exchange && exchange->external;
-    return is_external ? cny_fail(CONEY_E_NOT_FOUND,
-                                  "apply: %s is missing and external; whoever owns it has to declare it", entry->text)
-                       : CONEY_OK;
+    return is_external
+               ? cny_fail(CONEY_E_NOT_FOUND, "apply: %s, and it is external; its owner has to declare it", entry->text)
+               : CONEY_OK;
 }
 
 /* An admin of its own declares all of it together, and tells of refusals as any other. */
@@ -202,7 +214,8 @@ static coney_status remove_extras(const cny_applying *one)
         const coney_plan_entry *entry = find_entry(one->plan, CONEY_DECLARATION_QUEUE, *name);
         cny_apply_step(one, "delete queue '%s' if it is empty and unused", *name);
         status = coney_admin_delete_queue_if(
-            one->admin, *name, &(coney_delete_options){.if_empty = true, .if_unused = true, .kind = entry->existing},
+            one->admin, *name,
+            &(coney_delete_options){.if_empty = true, .if_unused = true, .kind = cny_kind_to_delete(entry->existing)},
             NULL);
         one->report->deleted += status == CONEY_OK;
     }

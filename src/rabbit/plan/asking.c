@@ -72,19 +72,19 @@ static void drop(cny_channel **channel)
     *channel = NULL;
 }
 
-static void *ask_some(void *argument)
+/* Asks for as long as there is something to ask and a channel. */
+static coney_status ask_some(asking *one)
 {
-    asking *one = argument;
     cny_channel *channel = NULL;
-    for (coney_plan_entry *entry; (entry = take_next(one));) {
+    for (;;) {
         int64_t deadline = cny_deadline(one->timeout_ms);
         coney_status status =
             channel ? CONEY_OK : cny_channel_open(&channel, one->factory, CONEY_CONSUMING, false, deadline);
-        if (status != CONEY_OK) {
-            channel = NULL;
-            fail(one);
+        if (status != CONEY_OK)
+            return status;
+        coney_plan_entry *entry = take_next(one);
+        if (!entry)
             break;
-        }
         status = ask(channel, entry, deadline);
         if (!note_answer(entry, status))
             fail(one);
@@ -92,6 +92,15 @@ static void *ask_some(void *argument)
             drop(&channel);
     }
     drop(&channel);
+    return CONEY_OK;
+}
+
+/* If there are not enough channels, others go on. */
+static void *help(void *argument)
+{
+    asking *one = argument;
+    if (ask_some(one) != CONEY_OK && coney_last_error_details()->status != CONEY_E_LIMIT)
+        fail(one);
     return NULL;
 }
 
@@ -99,18 +108,19 @@ coney_status cny_plan_ask(coney_plan *plan, coney_admin *admin)
 {
     asking one = {.plan = plan, .factory = cny_admin_factory(admin), .timeout_ms = cny_admin_timeout_ms(admin)};
     pthread_t threads[MOST_THREADS];
-    const cny_thread thread = {.name = "coney-plan", .run = ask_some, .argument = &one};
+    const cny_thread thread = {.name = "coney-plan", .run = help, .argument = &one};
     size_t count, started = 0;
     cny_plan_entries(plan, &count);
     pthread_mutex_init(&one.lock, NULL);
     coney_status status = CONEY_OK;
-    while (status == CONEY_OK && started < MOST_THREADS && started + 1 < count) {
+    while (status == CONEY_OK && started < MOST_THREADS && started < count) {
         status = cny_thread_start(&threads[started], &thread);
         started += status == CONEY_OK;
     }
-    ask_some(&one); /* also if no thread could be started: it only takes longer */
     for (size_t i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
+    if (ask_some(&one) != CONEY_OK) /* for what is left, if threads or channels were missing */
+        fail(&one);
     pthread_mutex_destroy(&one.lock);
     status = one.failure ? cny_error_raise(one.failure) : CONEY_OK;
     cny_error_unref(one.failure);

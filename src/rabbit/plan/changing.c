@@ -9,23 +9,29 @@
 
 /* ---- bindings ---- */
 
-/* The bindings of the old queue: those of the topology, and those that the inventory has. */
+/* The bindings of the old queue: those of the topology, and all that the inventory has. */
 typedef coney_status binding_function(const cny_applying *one, const coney_binding *binding, const char *new_name);
 
-static coney_status for_each_binding(const cny_applying *one, const char *queue, const char *new_name,
-                                     binding_function *function)
+static coney_status for_each_in(const cny_applying *one, const coney_topology *from, const coney_topology *but,
+                                const coney_queue_change *change, binding_function *function)
 {
-    size_t count;
-    const coney_plan_entry *entries = cny_plan_entries(one->plan, &count);
+    size_t count = 0;
+    const coney_binding *bindings = from ? cny_topology_bindings(from, &count) : NULL;
     coney_status status = CONEY_OK;
     for (size_t i = 0; status == CONEY_OK && i < count; i++) {
-        const coney_binding *binding = &entries[i].binding;
-        bool is_of_queue = entries[i].kind == CONEY_DECLARATION_BINDING && !binding->to_exchange &&
-                           strcmp(binding->destination, queue) == 0;
-        if (is_of_queue)
-            status = function(one, binding, new_name);
+        bool is_of_queue = !bindings[i].to_exchange && strcmp(bindings[i].destination, change->queue) == 0;
+        if (is_of_queue && !(but && cny_topology_has_binding(but, &bindings[i])))
+            status = function(one, &bindings[i], change->new_name);
     }
     return status;
+}
+
+static coney_status for_each_binding(const cny_applying *one, const coney_queue_change *change,
+                                     binding_function *function)
+{
+    const coney_plan *plan = one->plan;
+    coney_status status = for_each_in(one, plan->topology, NULL, change, function);
+    return status == CONEY_OK ? for_each_in(one, plan->bindings, plan->topology, change, function) : status;
 }
 
 static coney_status bind_new(const cny_applying *one, const coney_binding *binding, const char *new_name)
@@ -67,15 +73,13 @@ static coney_status count_twice(const cny_applying *one, const char *queue, cons
     return CONEY_OK;
 }
 
-static coney_status move_bindings(const cny_applying *one, const char *queue, const char *new_name)
+/* before: what the new queue had before anything was bound to it. */
+static coney_status move_bindings(const cny_applying *one, const coney_queue_change *change, uint32_t before)
 {
-    coney_queue_info before;
-    coney_status status = coney_admin_queue_info(one->admin, new_name, &before);
+    coney_status status = for_each_binding(one, change, bind_new);
     if (status == CONEY_OK)
-        status = for_each_binding(one, queue, new_name, bind_new);
-    if (status == CONEY_OK)
-        status = for_each_binding(one, queue, new_name, unbind_old);
-    return status == CONEY_OK ? count_twice(one, queue, new_name, before.message_count) : status;
+        status = for_each_binding(one, change, unbind_old);
+    return status == CONEY_OK ? count_twice(one, change->queue, change->new_name, before) : status;
 }
 
 /* ---- the old queue ---- */
@@ -88,7 +92,7 @@ static coney_status empty(const cny_applying *one, const char *queue, const char
     for (;;) {
         coney_queue_info info;
         cny_apply_step(one, "move the messages of queue '%s' to queue '%s'", queue, new_name);
-        coney_status status = cny_drain(one, queue, new_name);
+        coney_status status = cny_drain(one, queue, new_name, deadline);
         if (status == CONEY_OK)
             status = coney_admin_queue_info(one->admin, queue, &info);
         if (status != CONEY_OK)
@@ -111,7 +115,8 @@ static coney_status delete_old(const cny_applying *one, const char *queue, coney
 {
     cny_apply_step(one, "delete queue '%s' if it is empty and unused", queue);
     coney_status status = coney_admin_delete_queue_if(
-        one->admin, queue, &(coney_delete_options){.if_empty = true, .if_unused = true, .kind = kind}, NULL);
+        one->admin, queue,
+        &(coney_delete_options){.if_empty = true, .if_unused = true, .kind = cny_kind_to_delete(kind)}, NULL);
     one->report->deleted += status == CONEY_OK;
     return status;
 }
@@ -127,11 +132,11 @@ static coney_queue model_of(const cny_applying *one, const coney_queue_change *c
     return copy;
 }
 
-static coney_status declare_new(const cny_applying *one, const coney_queue_change *change)
+static coney_status declare_new(const cny_applying *one, const coney_queue_change *change, coney_queue_info *info)
 {
     const coney_queue new = model_of(one, change);
     cny_apply_step(one, "declare queue '%s' with what is declared for queue '%s'", change->new_name, change->queue);
-    return coney_admin_declare_queue(one->admin, &new, NULL);
+    return coney_admin_declare_queue(one->admin, &new, info);
 }
 
 /* From now on the admin declares the new queue and its bindings, and not the old one, also after a loss. */
@@ -151,25 +156,26 @@ static coney_status follow(const cny_applying *one, const coney_queue_change *ch
         status = coney_topology_add_binding(new, &binding);
     }
     if (status == CONEY_OK)
-        status = coney_admin_forget_queue(one->admin, change->queue);
-    if (status == CONEY_OK || status == CONEY_E_NOT_FOUND) /* it was forgotten before */
         status = coney_admin_add(one->admin, new);
+    if (status == CONEY_OK)
+        status = coney_admin_forget_queue(one->admin, change->queue);
     coney_topology_free(new);
-    return status;
+    return status == CONEY_E_NOT_FOUND ? CONEY_OK : status; /* it was forgotten before */
 }
 
 coney_status cny_apply_change(const cny_applying *one, const coney_queue_change *change, coney_queue_kind kind)
 {
     bool is_there = false;
-    coney_status status = declare_new(one, change);
+    coney_queue_info info;
+    coney_status status = declare_new(one, change, &info);
     if (status == CONEY_OK)
         status = follow(one, change);
     if (status == CONEY_OK)
         status = coney_admin_queue_exists(one->admin, change->queue, &is_there);
     if (status == CONEY_OK && !is_there)
-        return for_each_binding(one, change->queue, change->new_name, bind_new);
+        return for_each_binding(one, change, bind_new);
     if (status == CONEY_OK)
-        status = move_bindings(one, change->queue, change->new_name);
+        status = move_bindings(one, change, info.message_count);
     if (status == CONEY_OK)
         status = empty(one, change->queue, change->new_name);
     return status == CONEY_OK ? delete_old(one, change->queue, kind) : status;

@@ -72,7 +72,8 @@ static void compare_arguments(comparing *one, const void *thing, field_function 
     for (size_t i = 0; i < coney_table_size(declared); i++) {
         const char *argument = coney_table_name_at(declared, i);
         const coney_value *value = coney_table_value_at(declared, i), *there = coney_table_get(existing, argument);
-        if (!there || !cny_same_values(value, there))
+        bool is_no_limit = !there && strcmp(argument, "x-delivery-limit") == 0 && value->as.integer < 0;
+        if (!is_no_limit && (!there || !cny_same_values(value, there))) /* older brokers are sent no -1 */
             note_values(one, field_of(thing, argument), value, there, NULL);
     }
     for (size_t i = 0; i < coney_table_size(existing); i++) {
@@ -89,6 +90,8 @@ static bool is_overruled(const coney_value *declared, const coney_value *by_poli
                        by_policy->type >= CONEY_INT8 && by_policy->type <= CONEY_INT64;
     if (!declared)
         return true;
+    if (are_numbers && (by_policy->as.integer < 0 || declared->as.integer < 0)) /* below 0: no limit */
+        return by_policy->as.integer >= 0;
     return are_numbers && by_policy->as.integer < declared->as.integer;
 }
 
@@ -249,12 +252,24 @@ static coney_status add_extras(comparing *one, const coney_inventory *inventory)
 
 /* ---- all ---- */
 
+/* A queue that is replaced keeps all its bindings, also those that nobody here knows of. */
+static coney_status keep_bindings(coney_plan *plan, const coney_inventory *inventory)
+{
+    size_t count;
+    const coney_binding *bindings = cny_inventory_bindings(inventory, &count);
+    plan->bindings = coney_topology_new();
+    coney_status status = plan->bindings ? CONEY_OK : cny_fail_memory();
+    for (size_t i = 0; status == CONEY_OK && i < count; i++)
+        status = coney_topology_add_binding(plan->bindings, &bindings[i]);
+    return status;
+}
+
 coney_status cny_plan_compare(coney_plan *plan, const coney_inventory *inventory)
 {
     comparing one = {.plan = plan};
     size_t count;
     coney_plan_entry *entries = cny_plan_entries(plan, &count);
-    coney_status status = CONEY_OK;
+    coney_status status = keep_bindings(plan, inventory);
     for (size_t i = 0; status == CONEY_OK && i < count; i++) {
         if (entries[i].kind == CONEY_DECLARATION_QUEUE)
             status = compare_queue(&one, &entries[i], inventory);

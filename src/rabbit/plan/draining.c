@@ -58,6 +58,7 @@ static coney_status copy_message(coney_message **copy, const coney_message *mess
             status = coney_table_set(headers, name, coney_table_value_at(properties.headers, i));
     }
     properties.headers = headers;
+    properties.delivery_mode = coney_message_received_delivery_mode(message);
     if (status == CONEY_OK)
         status = coney_message_new(copy, coney_message_body(message), coney_message_size(message), &properties);
     coney_table_free(headers);
@@ -122,11 +123,11 @@ static coney_outcome move(coney_delivery *delivery, void *user)
 {
     draining *one = user;
     coney_message *message = coney_delivery_message(delivery), *copy = NULL;
-    if (!begin_one(one, message))
-        return CONEY_REQUEUE;
+    if (!begin_one(one, message)) /* what went back would come again at once, and each return counts */
+        return CONEY_STOP;
     moving *this = cny_alloc(sizeof *this);
     coney_status status = this ? copy_message(&copy, message) : cny_fail_memory();
-    if (status == CONEY_OK) {
+    if (this && status == CONEY_OK) {
         *this = (moving){.one = one, .delivery = coney_delivery_ref(delivery)};
         status = coney_template_send_async(one->sender, one->to, copy, NULL, on_confirmed, this);
         if (status != CONEY_OK)
@@ -158,9 +159,8 @@ static bool wait_until_quiet(draining *one, int64_t deadline)
     return false;
 }
 
-static coney_status wait_until_empty(const cny_applying *applying, draining *one, const char *queue)
+static coney_status wait_until_empty(const cny_applying *applying, draining *one, const char *queue, int64_t deadline)
 {
-    int64_t deadline = cny_deadline(applying->options->drain_timeout_ms);
     for (;;) {
         coney_queue_info info;
         pthread_mutex_lock(&one->lock);
@@ -172,8 +172,10 @@ static coney_status wait_until_empty(const cny_applying *applying, draining *one
         if (status != CONEY_OK || (is_quiet && info.message_count == 0))
             return status;
         if (cny_now_ms() >= deadline)
-            return cny_fail(CONEY_E_TIMEOUT, "apply: queue '%s' has %u messages after %d ms; apply again", queue,
-                            info.message_count, applying->options->drain_timeout_ms);
+            return cny_fail(CONEY_E_STATE,
+                            "apply: queue '%s' is not empty after %d ms; somebody may send to it by its name, through "
+                            "the default exchange or as dead letters: have them send to queue '%s', and apply again",
+                            queue, applying->options->drain_timeout_ms, one->to);
     }
 }
 
@@ -188,7 +190,16 @@ static coney_status start(coney_container **container, const cny_applying *apply
     return status == CONEY_OK ? coney_container_start(*container) : status;
 }
 
-coney_status cny_drain(const cny_applying *applying, const char *queue, const char *to)
+/* A callback of the program may hold up the events thread for longer than the template waits for it. */
+static void wait_for_callbacks(draining *one)
+{
+    pthread_mutex_lock(&one->lock);
+    while (one->in_hand > 0)
+        cny_cond_wait(&one->changed, &one->lock, cny_deadline(QUIET_MS));
+    pthread_mutex_unlock(&one->lock);
+}
+
+coney_status cny_drain(const cny_applying *applying, const char *queue, const char *to, int64_t deadline)
 {
     draining one = {.to = to};
     coney_container *container = NULL;
@@ -198,11 +209,12 @@ coney_status cny_drain(const cny_applying *applying, const char *queue, const ch
     if (status == CONEY_OK)
         status = start(&container, applying, &one, queue);
     if (status == CONEY_OK)
-        status = wait_until_empty(applying, &one, queue);
+        status = wait_until_empty(applying, &one, queue, deadline);
     cny_error *failure = status == CONEY_OK ? NULL : cny_error_capture();
     coney_template_wait_for_confirms(one.sender, cny_admin_timeout_ms(applying->admin));
     coney_container_free(container); /* the rest goes back to the queue */
     coney_template_free(one.sender);
+    wait_for_callbacks(&one);
     applying->report->moved += one.moved;
     applying->report->may_come_twice += one.redelivered;
     pthread_cond_destroy(&one.changed);

@@ -113,6 +113,7 @@ void coney_plan_free(coney_plan *plan)
     cny_buffer_free(&plan->entries);
     coney_topology_free(plan->topology);
     coney_topology_free(plan->declared);
+    coney_topology_free(plan->bindings);
     cny_arena_free(&plan->arena);
     cny_free(plan);
 }

@@ -14,6 +14,7 @@ struct coney_plan {
     coney_topology *topology; /* the admin's, when the plan was made */
     coney_topology *declared; /* what all of the factory declare */
     cny_buffer entries;       /* of coney_plan_entry */
+    coney_topology *bindings; /* those that the inventory has, whoever declares them; NULL without an inventory */
     size_t expected;          /* entries of the topology; what follows is extra */
 };
 
@@ -53,7 +54,13 @@ coney_status cny_apply_change(const cny_applying *one, const coney_queue_change 
 /* ---- draining.c ---- */
 
 /* Moves all messages of a queue to another one by a consumer of its own, and counts them. */
-coney_status cny_drain(const cny_applying *one, const char *queue, const char *to);
+coney_status cny_drain(const cny_applying *applying, const char *queue, const char *to, int64_t deadline);
+
+/* If the kind is not known, the numbers are asked for first, as for a quorum queue, which does no harm to others. */
+static inline coney_queue_kind cny_kind_to_delete(coney_queue_kind kind)
+{
+    return kind == CONEY_QUEUE_DEFAULT ? CONEY_QUORUM : kind;
+}
 
 static inline coney_plan_entry *cny_plan_entries(const coney_plan *plan, size_t *count)
 {
