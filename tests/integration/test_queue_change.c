@@ -279,6 +279,24 @@ static void test_properties_are_moved_and_addresses_are_not_used_again(void **st
     assert_ok(coney_admin_delete_queue(client.admin, "coney.change.cc", NULL));
 }
 
+/* Nobody in this program declares the exchange, so only the inventory knows of the binding. */
+static void test_binding_to_a_foreign_exchange_goes_with_the_queue(void **state)
+{
+    (void)state;
+    const char *foreign = test_name("change.foreign");
+    use_old_queue(CONEY_CLASSIC);
+    assert_ok(coney_admin_declare_exchange(client.admin, &(coney_exchange){.name = foreign}));
+    assert_ok(coney_admin_declare_binding(
+        client.admin, &(coney_binding){.exchange = foreign, .destination = queue, .routing_key = "key"}));
+    make_plan();
+    assert_ok(change(NULL));
+    coney_message *message = test_text("0");
+    assert_ok(coney_template_send(client.sender, "key", message, &(coney_send_options){.exchange = foreign}));
+    coney_message_unref(message);
+    test_wait_for_depth(new_queue, 1);
+    assert_ok(coney_admin_delete_exchange(client.admin, foreign));
+}
+
 static void test_wrong_changes_are_refused(void **state)
 {
     (void)state;
@@ -303,6 +321,7 @@ int main(void)
         change_test(test_listener_on_the_old_queue_must_be_moved_first),
         change_test(test_interrupted_change_goes_on),
         change_test(test_properties_are_moved_and_addresses_are_not_used_again),
+        change_test(test_binding_to_a_foreign_exchange_goes_with_the_queue),
         change_test(test_wrong_changes_are_refused),
     };
     return cmocka_run_group_tests(tests, test_client_setup, test_client_teardown);

@@ -72,8 +72,10 @@ CONEY_API coney_status coney_plan_text(const coney_plan *plan, char **text);
 /* The safe way to other arguments. The new queue has the properties that the topology declares for the old one. It gets
  * the bindings of the old queue first; then the old queue loses them, its messages are moved to the new queue, each
  * with a confirm before its acknowledgement, and at last it is deleted, when nobody consumes it and it is empty. Each
- * step may be done before: after an interruption the same call goes on. The admin's topology has the new queue
- * afterwards; the program's own topology, listeners and senders must be changed to the new name. */
+ * step may be done before: after an interruption the same call, with a plan made anew with an inventory, goes on. A
+ * copy has no user id. A message that somebody sends to a quorum queue by its name between the last count and the
+ * deletion is deleted with the queue. The admin's topology has the new queue afterwards; the program's own topology,
+ * listeners and senders must be changed to the new name. */
 typedef struct coney_queue_change {
     const char *queue;    /* The old one. Its name cannot remain, because AMQP renames nothing. */
     const char *new_name; /* Of the queue that remains. */
