@@ -21,6 +21,7 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): braces, which cannot be in parentheses */
 #define REFUSED(queue, words) assert_fails(cny_queue_check(&(coney_queue)queue), CONEY_E_INVALID, words)
 #define Q(...)                                                                                                         \
     {                                                                                                                  \

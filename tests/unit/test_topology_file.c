@@ -290,11 +290,11 @@ static void test_a_text_beyond_the_limits_is_refused(void **state)
     size_t size = 200000;
     char *deep = malloc(size);
     memset(deep, '[', size);
-    memcpy(deep, "{\"queues\":", 10);
+    memcpy(deep, "{\"queues\":", 10); /* NOLINT(bugprone-not-null-terminated-result) */
     assert_fails(coney_topology_parse(&topology, deep, size, NULL), CONEY_E_INVALID, "256 levels deep");
     int used = snprintf(deep, size, "{\"queues\":[{\"name\":\"a\",\"arguments\":{\"x\":[0");
     for (int i = 0; i < 2001; i++, used += 2)
-        memcpy(deep + used, ",0", 2);
+        memcpy(deep + used, ",0", 2); /* NOLINT(bugprone-not-null-terminated-result) */
     memcpy(deep + used, "]}}]}", 6);
     refuse(deep, "queues[0].arguments: there are more than 1,000 entries");
     free(deep);
