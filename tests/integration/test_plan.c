@@ -207,11 +207,7 @@ static void test_queue_of_a_listener_is_not_extra(void **state)
 
 /* ---- many ---- */
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { MANY = 1000, MOST_MS = 20000 };
-#else
-enum { MANY = 1000, MOST_MS = 2000 };
-#endif
+enum { MANY = 1000, MOST_MS = 30000 }; /* it takes half a second, if nothing else runs on the machine */
 
 static void expect_plan_within(int64_t most_ms, bool with_inventory, coney_plan_state expected)
 {
@@ -227,7 +223,7 @@ static void expect_plan_within(int64_t most_ms, bool with_inventory, coney_plan_
     assert_true(took < most_ms);
 }
 
-static void test_thousand_things_take_no_two_seconds(void **state)
+static void test_thousand_things_are_planned_quickly(void **state)
 {
     (void)state;
     char name[300];
@@ -259,7 +255,7 @@ int main(void)
         plan_test(test_value_of_a_policy_is_told_with_its_name),
         plan_test(test_extra_things_are_found_and_deleted_only_by_name),
         plan_test(test_queue_of_a_listener_is_not_extra),
-        plan_test(test_thousand_things_take_no_two_seconds),
+        plan_test(test_thousand_things_are_planned_quickly),
     };
     return cmocka_run_group_tests(tests, test_client_setup, test_client_teardown);
 }

@@ -156,7 +156,7 @@ static void test_large_topology_takes_as_long_as_answers_come(void **state)
         coney_topology_add_queue(topology, &(coney_queue){.name = name, .kind = CONEY_CLASSIC, .expires_ms = 60000});
     }
     assert_ok(coney_connection_factory_new(&factory, test_uri(), NULL));
-    assert_ok(coney_admin_new(&admin, factory, &(coney_admin_options){.topology = topology, .timeout_ms = 400}));
+    assert_ok(coney_admin_new(&admin, factory, &(coney_admin_options){.topology = topology, .timeout_ms = 1500}));
     coney_topology_free(topology);
     assert_ok(coney_admin_declare(admin));
     assert_true(exists(name));

@@ -57,29 +57,32 @@ static coney_status unbind_old(const cny_applying *one, const coney_binding *bin
 
 /* ---- counting what may come twice ---- */
 
-/* What is in the new queue when the old one has lost its bindings has come to both, unless it was there before. Where
- * consumers take messages away, nobody can count, so everything counts that the old queue has. */
-static coney_status count_twice(const cny_applying *one, const char *queue, const char *new_name, uint32_t before)
+#define SETTLE_MS 200 /* until the numbers of a quorum queue count what it has confirmed */
+
+/* What is in the new queue a moment after the old one has lost its bindings may be in both, unless it was there before.
+ * Gives that number; where consumers take messages away, nobody can count. */
+static coney_status count_arrived(const cny_applying *one, const char *new_name, uint32_t before, uint64_t *arrived)
 {
-    coney_queue_info old, new;
-    coney_status status = coney_admin_queue_info(one->admin, queue, &old);
+    coney_queue_info info;
+    coney_status status = cny_factory_sleep(one->factory, cny_deadline(SETTLE_MS));
     if (status == CONEY_OK)
-        status = coney_admin_queue_info(one->admin, new_name, &new);
+        status = coney_admin_queue_info(one->admin, new_name, &info);
     if (status != CONEY_OK)
         return status;
-    uint32_t arrived = new.message_count > before ? new.message_count - before : 0;
-    uint32_t most = old.message_count;
-    one->report->may_come_twice += new.consumer_count > 0 || arrived > most ? most : arrived;
+    *arrived = info.message_count > before ? info.message_count - before : 0;
+    if (info.consumer_count > 0)
+        *arrived = UINT64_MAX;
     return CONEY_OK;
 }
 
 /* before: what the new queue had before anything was bound to it. */
-static coney_status move_bindings(const cny_applying *one, const coney_queue_change *change, uint32_t before)
+static coney_status move_bindings(const cny_applying *one, const coney_queue_change *change, uint32_t before,
+                                  uint64_t *arrived)
 {
     coney_status status = for_each_binding(one, change, bind_new);
     if (status == CONEY_OK)
         status = for_each_binding(one, change, unbind_old);
-    return status == CONEY_OK ? count_twice(one, change->queue, change->new_name, before) : status;
+    return status == CONEY_OK ? count_arrived(one, change->new_name, before, arrived) : status;
 }
 
 /* ---- the old queue ---- */
@@ -167,6 +170,7 @@ coney_status cny_apply_change(const cny_applying *one, const coney_queue_change 
 {
     bool is_there = false;
     coney_queue_info info;
+    uint64_t arrived = 0, moved = one->report->moved;
     coney_status status = declare_new(one, change, &info);
     if (status == CONEY_OK)
         status = follow(one, change);
@@ -175,8 +179,10 @@ coney_status cny_apply_change(const cny_applying *one, const coney_queue_change 
     if (status == CONEY_OK && !is_there)
         return for_each_binding(one, change, bind_new);
     if (status == CONEY_OK)
-        status = move_bindings(one, change, info.message_count);
+        status = move_bindings(one, change, info.message_count, &arrived);
     if (status == CONEY_OK)
         status = empty(one, change->queue, change->new_name);
+    moved = one->report->moved - moved; /* what was in both queues was moved, too */
+    one->report->may_come_twice += arrived < moved ? arrived : moved;
     return status == CONEY_OK ? delete_old(one, change->queue, kind) : status;
 }
