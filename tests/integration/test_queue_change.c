@@ -313,6 +313,28 @@ static void test_wrong_changes_are_refused(void **state)
                  "a list is NULL");
 }
 
+static atomic_int in_callback;
+
+static void apply_in_callback(coney_message *message, const coney_error *error, void *user)
+{
+    (void)message, (void)error, (void)user;
+    atomic_store(&in_callback, (int)coney_admin_apply(admin, plan, NULL, NULL));
+}
+
+/* The callbacks of what is moved would wait for this one. */
+static void test_apply_from_a_callback_is_refused(void **state)
+{
+    (void)state;
+    use_old_queue(CONEY_CLASSIC);
+    make_plan();
+    atomic_store(&in_callback, -1);
+    coney_message *message = test_text("0");
+    assert_ok(coney_template_send_async(client.sender, queue, message, NULL, apply_in_callback, NULL));
+    coney_message_unref(message);
+    test_wait_until(atomic_load(&in_callback) >= 0);
+    assert_int_equal(atomic_load(&in_callback), CONEY_E_STATE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +345,7 @@ int main(void)
         change_test(test_properties_are_moved_and_addresses_are_not_used_again),
         change_test(test_binding_to_a_foreign_exchange_goes_with_the_queue),
         change_test(test_wrong_changes_are_refused),
+        change_test(test_apply_from_a_callback_is_refused),
     };
     return cmocka_run_group_tests(tests, test_client_setup, test_client_teardown);
 }

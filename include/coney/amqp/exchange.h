@@ -55,7 +55,7 @@ typedef enum coney_match {
 
 /* Gives the arguments of a binding to a headers exchange, to be freed with coney_table_free(): messages match whose
  * headers have these values, and have headers of these names, whatever their values. (Spring: BindingBuilder's
- * where().exists(), where().matches(), whereAll(), whereAny().)
+ * where().exists(), where().matches(), whereAll(), whereAny().) Any thread.
  * - values may be NULL: none.
  * - present is a list that ends with NULL, or NULL: none.
  * - CONEY_E_INVALID: there is nothing to match; a name is in both; or a name begins with "x-" and the match would not

@@ -138,7 +138,7 @@ typedef struct coney_queue {
 enum { CONEY_NAME_SIZE = 256 }; /* Of the longest name of a queue or exchange, with its end. */
 
 /* Makes up a name of a queue: the prefix, which may be NULL for "spring.gen-", and 22 random characters, the
- * URL-safe base64 form of a UUID. (Spring: Base64UrlNamingStrategy.)
+ * URL-safe base64 form of a UUID. Any thread. (Spring: Base64UrlNamingStrategy.)
  * - CONEY_OK
  * - CONEY_E_INVALID: the prefix is longer than 233 bytes or no UTF-8
  * - CONEY_E_SYSTEM: the machine gives no random bytes */

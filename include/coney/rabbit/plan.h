@@ -116,7 +116,7 @@ typedef struct coney_apply_report {
  * the admin have, and:
  * - CONEY_E_INVALID: the options name a thing that the plan does not call extra, or a queue that need not be replaced.
  * - CONEY_E_STATE: consumers or senders keep the old queue from being empty and unused; the sentence names them. It is
- *   not deleted, and nothing is lost. The call may be repeated. */
+ *   not deleted, and nothing is lost. The call may be repeated. Or: called from a callback. */
 CONEY_API coney_status coney_admin_apply(coney_admin *admin, const coney_plan *plan, const coney_apply_options *options,
                                          coney_apply_report *report);
 

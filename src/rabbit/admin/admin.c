@@ -17,7 +17,8 @@ static cny_declaration_set **sets_in(const cny_buffer *sets, size_t *count)
     return (cny_declaration_set **)(void *)sets->data;
 }
 
-void cny_admin_leave(coney_admin *admin, cny_buffer *sets)
+/* Under lock, unless nobody has the admin any more: leaves all sets of a list. */
+static void leave(coney_admin *admin, cny_buffer *sets)
 {
     size_t count;
     cny_declaration_set **all = sets_in(sets, &count);
@@ -97,8 +98,8 @@ static coney_status copy_topology(coney_topology **copy, const coney_topology *t
 
 static void free_admin(coney_admin *admin)
 {
-    cny_admin_leave(admin, &admin->sets);
-    cny_admin_leave(admin, &admin->remembered);
+    leave(admin, &admin->sets);
+    leave(admin, &admin->remembered);
     coney_topology_free(admin->topology);
     pthread_mutex_destroy(&admin->lock);
     cny_factory_unref(admin->factory);
@@ -341,7 +342,7 @@ coney_status coney_admin_forget_remembered(coney_admin *admin)
     if (status != CONEY_OK)
         return status;
     pthread_mutex_lock(&admin->lock);
-    cny_admin_leave(admin, &admin->remembered);
+    leave(admin, &admin->remembered);
     pthread_mutex_unlock(&admin->lock);
     return CONEY_OK;
 }

@@ -19,15 +19,12 @@ struct coney_admin {
     cny_buffer remembered;    /* the same, of single declarations */
 };
 
-/* ---- remembered.c: single declarations that are declared again ---- */
+/* ---- admin.c: single declarations that are declared again ---- */
 
 /* The thing was declared on the channel a moment ago. Does nothing if the admin does not remember. CONEY_E_NO_MEMORY. */
 coney_status cny_admin_remember(coney_admin *admin, cny_declaration_kind kind, const void *thing, cny_channel *channel);
 
 /* Forgets a single declaration and, of a queue or exchange, its bindings. thing: a name, or a coney_binding. */
 void cny_admin_forget_single(coney_admin *admin, cny_declaration_kind kind, const void *thing);
-
-/* Under lock: leaves all sets of a list. */
-void cny_admin_leave(coney_admin *admin, cny_buffer *sets);
 
 #endif

@@ -311,49 +311,47 @@ coney_status coney_admin_purge_queue(coney_admin *admin, const char *queue, uint
     return perform(admin, "purge a queue", check_purge(admin, queue), purge_queue, queue, message_count);
 }
 
-/* A purge for which nobody waits. It has a reference to the factory, and none to the admin, which may be freed. */
+/* A purge for which nobody waits. It knows nothing of the admin, which may be freed meanwhile. */
 typedef struct purge {
-    coney_connection_factory *factory;
-    coney_purge_callback *callback; /* NULL: nobody is told */
+    coney_connection_factory *factory; /* a reference, until the purge has ended */
+    coney_purge_callback *callback;    /* NULL: nobody is told */
     void *user;
     int timeout_ms;
     uint32_t message_count;
     char queue[CONEY_NAME_SIZE];
 } purge;
 
-static void free_purge(purge *one)
-{
-    cny_factory_unref(one->factory);
-    cny_free(one);
-}
-
 static void tell_purge(coney_message *none, const coney_error *error, void *user)
 {
     (void)none;
     purge *one = user;
     one->callback(one->message_count, error, one->user);
-    free_purge(one);
+    cny_free(one);
+}
+
+static coney_status purge_now(purge *one)
+{
+    cny_channel *channel;
+    int64_t deadline = cny_deadline(one->timeout_ms);
+    if (cny_channel_open(&channel, one->factory, CONEY_CONSUMING, false, deadline) != CONEY_OK)
+        return cny_fail_in("purge queue '%s'", one->queue);
+    coney_status status = cny_channel_purge(channel, one->queue, &one->message_count, deadline);
+    cny_channel_close(channel);
+    cny_channel_unref(channel);
+    return status;
 }
 
 static void *run_purge(void *argument)
 {
     purge *one = argument;
-    cny_channel *channel;
-    int64_t deadline = cny_deadline(one->timeout_ms);
-    coney_status status = cny_channel_open(&channel, one->factory, CONEY_CONSUMING, false, deadline);
-    if (status == CONEY_OK) {
-        status = cny_channel_purge(channel, one->queue, &one->message_count, deadline);
-        cny_channel_close(channel);
-        cny_channel_unref(channel);
-    } else {
-        cny_fail_in("purge queue '%s'", one->queue);
-    }
-    cny_error *error = status == CONEY_OK ? NULL : cny_error_capture();
+    coney_connection_factory *factory = one->factory;
+    cny_error *error = purge_now(one) == CONEY_OK ? NULL : cny_error_capture();
     if (!one->callback && error)
         cny_log(CONEY_LOG_WARN, "%s", cny_error_view(error)->text);
-    if (!one->callback || !cny_factory_post(one->factory, tell_purge, error, one))
-        free_purge(one);
+    if (!one->callback || !cny_factory_post(factory, tell_purge, error, one))
+        cny_free(one);
     cny_error_unref(error);
+    cny_factory_unref(factory);
     return NULL;
 }
 
@@ -378,7 +376,9 @@ coney_status coney_admin_purge_queue_async(coney_admin *admin, const char *queue
     snprintf(one->queue, sizeof one->queue, "%s", queue);
     const cny_thread thread = {.name = "coney-purge", .run = run_purge, .argument = one};
     status = cny_threads_start(cny_factory_threads(admin->factory), admin->factory, &thread);
-    if (status != CONEY_OK)
-        free_purge(one);
+    if (status != CONEY_OK) {
+        cny_factory_unref(one->factory);
+        cny_free(one);
+    }
     return status;
 }

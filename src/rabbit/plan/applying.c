@@ -247,6 +247,9 @@ coney_status coney_admin_apply(coney_admin *admin, const coney_plan *plan, const
                               .report = report ? report : &unread};
     *one.report = (coney_apply_report){0};
     coney_status status = cny_factory_check_process(one.factory);
+    if (status == CONEY_OK && cny_factory_on_events_thread(one.factory))
+        status = cny_fail(CONEY_E_STATE, "apply: a callback cannot wait for the callbacks of the messages that are "
+                                         "moved; call it on another thread");
     if (status == CONEY_OK)
         status = check_options(plan, &own);
     if (status == CONEY_OK)

@@ -35,6 +35,16 @@ static coney_plan_entry *take_next(asking *one)
     return taken;
 }
 
+static bool is_over(asking *one)
+{
+    size_t count;
+    cny_plan_entries(one->plan, &count);
+    pthread_mutex_lock(&one->lock);
+    bool over = one->failure || one->next >= count;
+    pthread_mutex_unlock(&one->lock);
+    return over;
+}
+
 /* This thread's last error is why asking ends. */
 static void fail(asking *one)
 {
@@ -76,7 +86,7 @@ static void drop(cny_channel **channel)
 static coney_status ask_some(asking *one)
 {
     cny_channel *channel = NULL;
-    for (;;) {
+    while (!is_over(one)) {
         int64_t deadline = cny_deadline(one->timeout_ms);
         coney_status status =
             channel ? CONEY_OK : cny_channel_open(&channel, one->factory, CONEY_CONSUMING, false, deadline);

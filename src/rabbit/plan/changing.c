@@ -126,7 +126,8 @@ static coney_status delete_old(const cny_applying *one, const char *queue, coney
 
 /* ---- all steps ---- */
 
-/* What the topology declares for the old queue. If an earlier call was interrupted, the admin has the new one already. */
+/* What the topology declares for the old queue. If an earlier call was interrupted, the admin has the new one already.
+ */
 static coney_queue model_of(const cny_applying *one, const coney_queue_change *change)
 {
     const coney_queue *old = cny_topology_find_queue(one->plan->topology, change->queue);

@@ -13,15 +13,20 @@
 #include <coney/rabbit/template.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { PREFETCH = 250 };
+#define STOP_MS 5000 /* for what a handler does besides */
 #define QUIET_MS 200 /* without a message before the broker is asked whether the queue is empty */
 
+/* Reference-counted, because the callback of a send may come late: another callback of the program may hang. */
 typedef struct draining {
+    atomic_uint refs;
     /* fixed */
-    const char *to;
-    coney_template *sender;
+    char to[CONEY_NAME_SIZE];
+    coney_template *sender; /* while the handler may run */
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -31,6 +36,28 @@ typedef struct draining {
     uint64_t redelivered;
     cny_error *failure; /* the first one */
 } draining;
+
+static draining *make_draining(const char *to)
+{
+    draining *made = cny_alloc(sizeof *made);
+    if (!made)
+        return NULL;
+    atomic_init(&made->refs, 1);
+    snprintf(made->to, sizeof made->to, "%s", to);
+    pthread_mutex_init(&made->lock, NULL);
+    cny_cond_init(&made->changed);
+    return made;
+}
+
+static void unref(draining *one)
+{
+    if (atomic_fetch_sub(&one->refs, 1) != 1)
+        return;
+    cny_error_unref(one->failure);
+    pthread_cond_destroy(&one->changed);
+    pthread_mutex_destroy(&one->lock);
+    cny_free(one);
+}
 
 /* ---- the copy ---- */
 
@@ -89,9 +116,26 @@ static void end_one(draining *one, coney_status status)
 
 /* A delivery and whom to tell. */
 typedef struct moving {
-    draining *one;
+    draining *one; /* a reference */
     coney_delivery *delivery;
 } moving;
+
+static moving *make_moving(draining *one, coney_delivery *delivery)
+{
+    moving *made = cny_alloc(sizeof *made);
+    if (!made)
+        return NULL;
+    atomic_fetch_add(&one->refs, 1);
+    *made = (moving){.one = one, .delivery = coney_delivery_ref(delivery)};
+    return made;
+}
+
+static void free_moving(moving *this)
+{
+    coney_delivery_unref(this->delivery);
+    unref(this->one);
+    cny_free(this);
+}
 
 static void on_confirmed(coney_message *message, const coney_error *error, void *user)
 {
@@ -104,8 +148,7 @@ static void on_confirmed(coney_message *message, const coney_error *error, void 
         cny_error_raise(failure);
     end_one(this->one, status == CONEY_OK ? settled : status);
     cny_error_unref(failure);
-    coney_delivery_unref(this->delivery);
-    cny_free(this);
+    free_moving(this);
 }
 
 static bool begin_one(draining *one, const coney_message *message)
@@ -125,19 +168,16 @@ static coney_outcome move(coney_delivery *delivery, void *user)
     coney_message *message = coney_delivery_message(delivery), *copy = NULL;
     if (!begin_one(one, message)) /* what went back would come again at once, and each return counts */
         return CONEY_STOP;
-    moving *this = cny_alloc(sizeof *this);
+    moving *this = make_moving(one, delivery);
     coney_status status = this ? copy_message(&copy, message) : cny_fail_memory();
-    if (this && status == CONEY_OK) {
-        *this = (moving){.one = one, .delivery = coney_delivery_ref(delivery)};
+    if (status == CONEY_OK)
         status = coney_template_send_async(one->sender, one->to, copy, NULL, on_confirmed, this);
-        if (status != CONEY_OK)
-            coney_delivery_unref(this->delivery);
-    }
     coney_message_unref(copy);
     if (status == CONEY_OK)
         return CONEY_DEFER;
     end_one(one, status);
-    cny_free(this);
+    if (this)
+        free_moving(this);
     return CONEY_REQUEUE;
 }
 
@@ -179,49 +219,45 @@ static coney_status wait_until_empty(const cny_applying *applying, draining *one
     }
 }
 
+/* A handler waits for a place in the window for at most the template's timeout, so the stop waits for longer: the
+ * template is freed after that. */
 static coney_status start(coney_container **container, const cny_applying *applying, draining *one, const char *queue)
 {
+    int timeout_ms = cny_admin_timeout_ms(applying->admin);
     const coney_listener listener = {
         .queue = queue, .on_message = move, .user = one, .acknowledge = CONEY_ACKNOWLEDGE_MANUAL, .prefetch = PREFETCH};
     coney_status status =
-        coney_container_new(container, applying->factory, &(coney_container_options){.name = "coney-drain"});
+        coney_template_new(&one->sender, applying->factory, &(coney_template_options){.timeout_ms = timeout_ms});
+    if (status == CONEY_OK)
+        status = coney_container_new(container, applying->factory,
+                                     &(coney_container_options){.name = "coney-drain",
+                                                                .start_timeout_ms = timeout_ms,
+                                                                .shutdown_timeout_ms = timeout_ms + STOP_MS});
     if (status == CONEY_OK)
         status = coney_container_listen(*container, &listener);
     return status == CONEY_OK ? coney_container_start(*container) : status;
 }
 
-/* A callback of the program may hold up the events thread for longer than the template waits for it. */
-static void wait_for_callbacks(draining *one)
-{
-    pthread_mutex_lock(&one->lock);
-    while (one->in_hand > 0)
-        cny_cond_wait(&one->changed, &one->lock, cny_deadline(QUIET_MS));
-    pthread_mutex_unlock(&one->lock);
-}
-
 coney_status cny_drain(const cny_applying *applying, const char *queue, const char *to, int64_t deadline)
 {
-    draining one = {.to = to};
+    draining *one = make_draining(to);
     coney_container *container = NULL;
-    pthread_mutex_init(&one.lock, NULL);
-    cny_cond_init(&one.changed);
-    coney_status status = coney_template_new(&one.sender, applying->factory, NULL);
+    if (!one)
+        return cny_fail_memory();
+    coney_status status = start(&container, applying, one, queue);
     if (status == CONEY_OK)
-        status = start(&container, applying, &one, queue);
-    if (status == CONEY_OK)
-        status = wait_until_empty(applying, &one, queue, deadline);
+        status = wait_until_empty(applying, one, queue, deadline);
     cny_error *failure = status == CONEY_OK ? NULL : cny_error_capture();
-    coney_template_wait_for_confirms(one.sender, cny_admin_timeout_ms(applying->admin));
+    coney_template_wait_for_confirms(one->sender, cny_admin_timeout_ms(applying->admin));
     coney_container_free(container); /* the rest goes back to the queue */
-    coney_template_free(one.sender);
-    wait_for_callbacks(&one);
-    applying->report->moved += one.moved;
-    applying->report->may_come_twice += one.redelivered;
-    pthread_cond_destroy(&one.changed);
-    pthread_mutex_destroy(&one.lock);
+    coney_template_free(one->sender);
+    pthread_mutex_lock(&one->lock);
+    applying->report->moved += one->moved;
+    applying->report->may_come_twice += one->redelivered + one->in_hand; /* whose outcome is still to come */
+    pthread_mutex_unlock(&one->lock);
     if (failure)
         status = cny_error_raise(failure);
     cny_error_unref(failure);
-    cny_error_unref(one.failure);
+    unref(one);
     return status;
 }
